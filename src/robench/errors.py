@@ -1,0 +1,64 @@
+"""The error tree. Everything here is the user's to mend: the CLI prints one line and exits 2.
+
+RobenchError
+├── OptionError       an option's value, or two options that do not go together
+├── CheckpointError   a model, its weights or its architecture
+├── DatasetError      images, labels, lists of samples
+├── RunError          a run directory: refused, locked, incomplete, not writable
+├── TableError        a table whose columns are not the declared ones
+└── DeviceError       a device that is absent or too small
+
+Errors of libraries are translated where they are raised; whatever is not in this tree is an internal error (exit 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "CheckpointError",
+    "DatasetError",
+    "DeviceError",
+    "OptionError",
+    "RobenchError",
+    "RunError",
+    "TableError",
+    "unknown_name",
+]
+
+
+class RobenchError(Exception):
+    """Base of all errors that the user can mend; its text is one line that says what to do."""
+
+
+class OptionError(RobenchError):
+    """An option has a value it cannot have, or contradicts another one."""
+
+
+class CheckpointError(RobenchError):
+    """A model, its weights file or its architecture cannot be used."""
+
+
+class DatasetError(RobenchError):
+    """Images, labels or a list of samples cannot be used."""
+
+
+class RunError(RobenchError):
+    """A run directory cannot be read, written or resumed."""
+
+
+class TableError(RobenchError):
+    """A table does not have the declared columns."""
+
+
+class DeviceError(RobenchError):
+    """The requested device is absent or too small."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """One line that says `name` is no known `kind`, suggests the nearest and lists the rest."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}{suggestion} (known: {', '.join(names)})"

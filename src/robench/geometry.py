@@ -1,0 +1,96 @@
+"""Image geometry before a corruption: what turns a decoded picture of any size into the suite's uint8 image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from PIL import Image
+
+from robench.errors import OptionError, unknown_name
+
+__all__ = ["INTERPOLATIONS", "Geometry"]
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+"""Pillow's filters by name; all of them antialias when they shrink."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Resize, then centre crop, as torchvision does on PIL images; every step may be absent.
+
+    fraction: first cut the centred square whose side is this fraction of the short side.
+    resize: an int is the new short side (aspect kept), a pair is (height, width).
+    crop: side of the centred square that is kept, in pixels; a smaller image is padded with black, as torchvision pads.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: int | None = None
+    fraction: float | None = None
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            raise OptionError(unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
+
+    @property
+    def side(self) -> int:
+        """Side of the resulting square image, in pixels."""
+        if self.crop is not None:
+            return self.crop
+        if isinstance(self.resize, tuple) and self.resize[0] == self.resize[1]:
+            return self.resize[0]
+        raise OptionError("an image geometry must end in a square image: give a crop")
+
+    def __str__(self) -> str:
+        parts = []
+        if self.fraction is not None:
+            parts.append(f"center{self.fraction:g}")
+        if self.resize is not None:
+            size = "x".join(map(str, self.resize)) if isinstance(self.resize, tuple) else str(self.resize)
+            parts.append(f"resize{size}-{self.interpolation}")
+        if self.crop is not None:
+            parts.append(f"crop{self.crop}")
+        return "-".join(parts)
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """Return `image` (any mode) as an RGB image of side x side pixels. EXIF orientation is ignored."""
+        image = image.convert("RGB")
+        if self.fraction is not None:
+            image = _center_crop(image, math.floor(self.fraction * min(image.size)))
+        if self.resize is not None:
+            image = _resize(image, self.resize, INTERPOLATIONS[self.interpolation])
+        if self.crop is not None:
+            image = _center_crop(image, self.crop)
+        return image
+
+
+def _resize(image: Image.Image, size: int | tuple[int, int], resample: Image.Resampling) -> Image.Image:
+    width, height = image.size
+    if isinstance(size, tuple):
+        new_height, new_width = size
+    elif width <= height:
+        new_width, new_height = size, int(size * height / width)
+    else:
+        new_width, new_height = int(size * width / height), size
+    if (new_width, new_height) == (width, height):
+        return image
+    return image.resize((new_width, new_height), resample)
+
+
+def _center_crop(image: Image.Image, side: int) -> Image.Image:
+    """Cut a centred square; where the image is smaller, Image.crop fills with black after torchvision's rounding."""
+    width, height = image.size
+    if width < side or height < side:
+        padded = Image.new("RGB", (max(side, width), max(side, height)))
+        padded.paste(image, ((padded.width - width) // 2, (padded.height - height) // 2))
+        image, (width, height) = padded, padded.size
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return image.crop((left, top, left + side, top + side))

@@ -1,0 +1,233 @@
+"""The columns of every table robench writes, as data, and the reading, checking and writing of such tables.
+
+Torch-free: this module and everything that stands on it (metrics, score, gate) starts without the GPU stack.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robench.errors import TableError
+
+if TYPE_CHECKING:
+    from robench.types import Records, Results
+
+__all__ = [
+    "RECORDS",
+    "RESULTS",
+    "SAMPLES",
+    "SCHEMA_VERSION",
+    "TIMINGS",
+    "Column",
+    "Table",
+    "atomic_write",
+    "empty",
+    "read_csv",
+    "read_parquet",
+    "rows_to_frame",
+    "write_csv",
+    "write_parquet",
+]
+
+SCHEMA_VERSION = 1
+"""Version of the tables' columns; written into every row of the results and into every manifest."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, Arrow type, unit and meaning. `nullable` says whether a cell may be empty."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    unit: str = ""
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A named list of columns, in the order in which they are written."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, which fixes dtypes and order in a Parquet file."""
+        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+
+    def check(self, frame: pd.DataFrame) -> None:
+        """Raise TableError unless `frame` has exactly the declared columns, in order."""
+        missing = [name for name in self.names if name not in frame.columns]
+        unexpected = [name for name in frame.columns if name not in self.names]
+        if missing or unexpected:
+            raise TableError(
+                f"not a {self.name} table: missing columns {missing or 'none'}, unexpected columns {unexpected or 'none'}"
+            )
+        if list(frame.columns) != self.names:
+            raise TableError(f"the columns of the {self.name} table are in another order than {self.names}")
+
+
+_TEXT, _F32, _F64 = pa.string(), pa.float32(), pa.float64()
+
+RECORDS = Table(
+    "records",
+    (
+        Column("suite", _TEXT, "suite the condition belongs to; `clean` for the unperturbed images"),
+        Column("corruption", _TEXT, "corruption or perturbation; `clean` for the unperturbed images"),
+        Column("severity", pa.int16(), "severity 1-5, 0 for clean images"),
+        Column("axis_value", _F64, "strength, offset, difficulty or scale where the suite has such an axis", nullable=True),
+        Column("frame", pa.int32(), "frame of a sequence, 0 where there is none"),
+        Column("resolution", pa.int32(), "side of the image that is corrupted and classified", "px"),
+        Column("sample", pa.int64(), "position of the sample in the whole sorted dataset"),
+        Column("label", pa.int32(), "true class"),
+        Column("pred", pa.int32(), "class with the largest logit; -1 where a logit is not finite"),
+        Column("top5", pa.list_(pa.int32()), "the five (or all, where fewer) most probable classes, best first"),
+        Column("confidence", _F32, "softmax probability of the predicted class", "fraction"),
+        Column("prob_label", _F32, "softmax probability of the true class", "fraction"),
+    ),
+)
+
+RESULTS = Table(
+    "results",
+    (
+        Column("schema", pa.int64(), "version of these columns"),
+        Column("model", _TEXT, "label of the model"),
+        Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
+        Column("dataset", _TEXT, "name of the dataset"),
+        Column("data_sha", _TEXT, "fingerprint of the evaluated samples: paths, labels and contents"),
+        Column("suite", _TEXT, "suite of the condition or aggregate"),
+        Column("source", _TEXT, "`computed` here or `released` files"),
+        Column("protocol", _TEXT, "what moves numbers, readable, with a hash; rows compare only where it is equal"),
+        Column("metric", _TEXT, "name of the metric; see `robench list metrics`"),
+        Column("corruption", _TEXT, "corruption of a cell or of its aggregate over severities", nullable=True),
+        Column("severity", pa.int64(), "severity of a cell, 0 for clean images", nullable=True),
+        Column("axis", _TEXT, "what axis_value stands for, for example `class`", nullable=True),
+        Column("axis_value", _F64, "position on that axis", nullable=True),
+        Column("resolution", pa.int64(), "side of the image", "px", nullable=True),
+        Column("value", _F64, "the figure"),
+        Column("unit", _TEXT, "unit of value, ci_low and ci_high"),
+        Column("ci_low", _F64, "lower end of the 95 % interval", nullable=True),
+        Column("ci_high", _F64, "upper end of the 95 % interval", nullable=True),
+        Column("n", pa.int64(), "what the figure is over: images for a cell, cells for an aggregate over cells"),
+        Column("baseline", _TEXT, "what a normalised figure is divided by", nullable=True),
+        Column("seed", pa.int64(), "seed of all draws"),
+        Column("robench_version", _TEXT, "version of robench that computed the row"),
+    ),
+)
+
+SAMPLES = Table(
+    "samples",
+    (
+        Column("index", pa.int64(), "position of the sample in the whole sorted dataset"),
+        Column("path", _TEXT, "path relative to the dataset's folder"),
+        Column("label", pa.int32(), "true class"),
+        Column("sha", _TEXT, "SHA-256 of the encoded image"),
+    ),
+)
+
+TIMINGS = Table(
+    "timings",
+    (
+        Column("suite", _TEXT, "suite of the condition"),
+        Column("corruption", _TEXT, "corruption of the condition"),
+        Column("severity", pa.int64(), "severity of the condition"),
+        Column("resolution", pa.int64(), "side of the image", "px"),
+        Column("images", pa.int64(), "images classified"),
+        Column("seconds", _F64, "wall time of the condition", "s"),
+        Column("images_per_second", _F64, "images divided by seconds", "1/s"),
+    ),
+)
+
+
+def empty(table: Table) -> pd.DataFrame:
+    """Return a frame with the table's columns and no rows."""
+    return pd.DataFrame({name: [] for name in table.names})
+
+
+def rows_to_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Build a frame from rows that name only the cells they fill; nullable columns left out are empty."""
+    frame = pd.DataFrame(list(rows), columns=table.names).astype(object)
+    frame = frame.where(frame.notna(), None)
+    for column in table.columns:
+        if not column.nullable and frame[column.name].isna().any():
+            raise TableError(f"column {column.name!r} of the {table.name} table may not be empty")
+    return pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False).to_pandas(types_mapper=_pandas_type)
+
+
+def _pandas_type(arrow: pa.DataType) -> Any:
+    """Nullable integers and plain strings, so that an empty severity stays empty instead of turning into a float."""
+    if pa.types.is_integer(arrow):
+        return pd.Int64Dtype()
+    if pa.types.is_string(arrow):
+        return pd.StringDtype()
+    return None
+
+
+def atomic_write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a file under a temporary name beside `path`, flush it to disk and rename it: readers never see half of it."""
+    handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", suffix=path.suffix, delete=False)  # noqa: SIM115
+    try:
+        with handle:
+            write(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        Path(handle.name).chmod(0o644)
+        Path(handle.name).replace(path)
+    except BaseException:
+        Path(handle.name).unlink(missing_ok=True)
+        raise
+
+
+def write_parquet(table: Table, frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` atomically as Parquet with the table's schema."""
+    table.check(frame)
+    arrow = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
+    atomic_write(path, lambda file: pq.write_table(arrow, file, compression="zstd"))
+
+
+def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file of the table (or some of its columns); TableError if it has other columns or is no Parquet."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow.names != table.names:
+                raise TableError(f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}")
+            return file.read(columns=list(columns) if columns else None).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"cannot read {path} as Parquet: {error}") from error
+
+
+def write_csv(table: Table, frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` atomically as CSV: the shortest exact decimal of every number, empty cells for missing ones."""
+    table.check(frame)
+    text = frame.to_csv(index=False, lineterminator="\n")
+    atomic_write(path, lambda file: file.write(text.encode()) and None)
+
+
+def read_csv(table: Table, path: Path) -> Results | Records:
+    """Read a CSV file of the table; TableError if it has other columns."""
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise TableError(f"cannot read {path} as CSV: {error}") from error
+    table.check(frame)
+    numbers = [c.name for c in table.columns if pa.types.is_floating(c.type) or pa.types.is_integer(c.type)]
+    try:
+        frame[numbers] = frame[numbers].apply(pd.to_numeric)
+    except (ValueError, TypeError) as error:
+        raise TableError(f"{path}: {error}") from error
+    return rows_to_frame(table, frame.to_dict("records"))
