@@ -90,7 +90,9 @@ RECORDS = Table(
         Column("suite", _TEXT, "suite the condition belongs to; `clean` for the unperturbed images"),
         Column("corruption", _TEXT, "corruption or perturbation; `clean` for the unperturbed images"),
         Column("severity", pa.int16(), "severity 1-5, 0 for clean images"),
-        Column("axis_value", _F64, "strength, offset, difficulty or scale where the suite has such an axis", nullable=True),
+        Column(
+            "axis_value", _F64, "strength, offset, difficulty or scale where the suite has such an axis", nullable=True
+        ),
         Column("frame", pa.int32(), "frame of a sequence, 0 where there is none"),
         Column("resolution", pa.int32(), "side of the image that is corrupted and classified", "px"),
         Column("sample", pa.int64(), "position of the sample in the whole sorted dataset"),
@@ -178,7 +180,7 @@ def _pandas_type(arrow: pa.DataType) -> Any:
     return None
 
 
-def atomic_write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file under a temporary name beside `path`, flush it to disk and rename it: readers never see half of it."""
     handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", suffix=path.suffix, delete=False)  # noqa: SIM115
     try:
@@ -205,7 +207,9 @@ def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None)
     try:
         with pq.ParquetFile(path) as file:
             if file.schema_arrow.names != table.names:
-                raise TableError(f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}")
+                raise TableError(
+                    f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}"
+                )
             return file.read(columns=list(columns) if columns else None).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"cannot read {path} as Parquet: {error}") from error
@@ -215,7 +219,7 @@ def write_csv(table: Table, frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` atomically as CSV: the shortest exact decimal of every number, empty cells for missing ones."""
     table.check(frame)
     text = frame.to_csv(index=False, lineterminator="\n")
-    atomic_write(path, lambda file: file.write(text.encode()) and None)
+    atomic_write(path, lambda file: file.write(text.encode()))
 
 
 def read_csv(table: Table, path: Path) -> Results | Records:

@@ -1,0 +1,97 @@
+"""What a suite is: corruptions, severities, image protocol and baseline, as data. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from robench.errors import OptionError, unknown_name
+from robench.geometry import Geometry
+
+__all__ = ["CLEAN", "SEVERITIES", "Condition", "Suite"]
+
+CLEAN = "clean"
+"""Name of the suite, and of the corruption, of the unperturbed images (severity 0)."""
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The unit of work and of resuming: one corruption at one severity on the images of one geometry."""
+
+    suite: str
+    corruption: str
+    severity: int
+    geometry: Geometry
+    constants: str = ""
+    release_jpeg: int | None = None
+
+    @property
+    def resolution(self) -> int:
+        """Side of the corrupted image, in pixels."""
+        return self.geometry.side
+
+    @property
+    def name(self) -> str:
+        """Short unique name within a run; also the stem of its records file."""
+        return f"{self.suite}-{self.corruption}-{self.severity}-{self.resolution}px"
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the images are left as they are."""
+        return self.corruption == CLEAN
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named set of conditions.
+
+    geometry: how a picture becomes the suite's image; None takes the model's own.
+    constants: the corruption constants to use, a key of `Corruption.levels`.
+    corruptions: the ones that aggregates are over, in the published order; `extra` are evaluated on request.
+    release_jpeg: quality of the JPEG pass that the released files went through, None for none.
+    baseline: name of the published baseline errors (`robench/baselines`), None where none were published.
+    """
+
+    name: str
+    summary: str
+    source: str
+    geometry: Geometry | None = None
+    constants: str = ""
+    corruptions: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    severities: tuple[int, ...] = SEVERITIES
+    release_jpeg: int | None = None
+    baseline: str | None = None
+
+    def select(
+        self,
+        available: Container[str],
+        *,
+        corruptions: Sequence[str] | None = None,
+        severities: Sequence[int] | None = None,
+        extra: bool = False,
+    ) -> list[tuple[str, int]]:
+        """Return the (corruption, severity) cells to evaluate, in the published order.
+
+        available: corruptions that exist; the others are left out unless they are asked for by name, which is an
+        OptionError. Asking for an extra corruption by name needs no `extra`.
+        """
+        known = (*self.corruptions, *self.extra)
+        if corruptions is None:
+            chosen = {name for name in (known if extra else self.corruptions) if name in available}
+        else:
+            for name in corruptions:
+                if name not in known:
+                    raise OptionError(unknown_name(f"corruption of suite {self.name!r}", name, known))
+                if name not in available:
+                    raise OptionError(f"corruption {name!r} is not implemented yet; leave it out of --corruption")
+            chosen = set(corruptions)
+        for severity in severities or ():
+            if severity not in self.severities:
+                raise OptionError(
+                    f"severity {severity} does not exist in suite {self.name!r}: use 1 to {max(self.severities)}"
+                )
+        levels = [s for s in self.severities if severities is None or s in severities]
+        return [(name, severity) for name in known if name in chosen for severity in levels]
