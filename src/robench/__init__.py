@@ -1,0 +1,1 @@
+"""Robustness benchmarks for image classifiers."""

@@ -28,4 +28,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
     Ints: TypeAlias = NDArray[np.int64]
 
+else:  # importable at run time without importing torch
+    FloatImages = Floats = Images = Ints = Logits = Records = Results = object
+
 __all__ = ["FloatImages", "Floats", "Images", "Ints", "Logits", "Records", "Results"]

@@ -1,0 +1,134 @@
+"""What two corruptions, or a corruption and a model, share on batches of images; whole batches, on any device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robench.errors import OptionError, unknown_name
+from robench.types import FloatImages, Images, Ints
+
+__all__ = ["resize", "to_float", "to_uint8"]
+
+
+def to_float(images: Images) -> FloatImages:
+    """(b, 3, h, w) uint8 -> float32 in [0, 1], x / 255 rounded once.
+
+    Divided by a tensor: by a plain number a GPU multiplies with the reciprocal, which is off by one unit in the last
+    place here and there, and a truncation to 8 bits shows it.
+    """
+    return images.float().div_(torch.full((), 255.0, device=images.device))
+
+
+def to_uint8(images: FloatImages) -> Images:
+    """float -> uint8: clip to [0, 1], times 255, truncate (never round: the published files are truncated)."""
+    return images.clamp(0, 1).mul_(255).to(torch.uint8)
+
+
+def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear") -> Images:
+    """(b, c, h, w) uint8 -> (b, c, *size) uint8, equal to the last bit to Pillow's `Image.resize` with that filter.
+
+    Source: Pillow, src/libImaging/Resample.c: 22-bit weights, columns first, each pass rounded to 8 bits.
+    """
+    if interpolation not in _FILTERS:
+        raise OptionError(unknown_name("interpolation", interpolation, _FILTERS))
+    if images.shape[3] != size[1]:
+        images = _resample_columns(images, size[1], interpolation)
+    if images.shape[2] != size[0]:
+        images = _resample_columns(images.transpose(2, 3), size[0], interpolation).transpose(2, 3)
+    return images.contiguous()
+
+
+_PRECISION = 22
+
+
+def _resample_columns(images: Images, width: int, interpolation: str) -> Images:
+    """One pass of Pillow's resampling along the last axis, as one gather and multiplication a tap.
+
+    int32 is enough: the weights of a pixel sum to 2^22, and 255 * 2^22 + 2^21 < 2^31 (filters with negative lobes stay
+    below that too: their absolute weights sum to less than 1.5).
+    """
+    first, weights = _taps(images.shape[3], width, interpolation)
+    columns = torch.tensor(first, device=images.device)
+    total: Tensor | None = None
+    source = images.to(torch.int32)
+    for tap in range(weights.shape[0]):
+        weight = torch.tensor(weights[tap], device=images.device, dtype=torch.int32)
+        values = source.index_select(3, (columns + tap).clamp_(max=images.shape[3] - 1)).mul_(weight)
+        total = values.add_(1 << (_PRECISION - 1)) if total is None else total.add_(values)
+    assert total is not None
+    return (total >> _PRECISION).clamp_(0, 255).to(torch.uint8)
+
+
+@lru_cache(maxsize=256)
+def _taps(before: int, after: int, interpolation: str) -> tuple[Ints, Ints]:
+    """First source column of every target column, and the integer weights, (taps, after)."""
+    kernel, support = _FILTERS[interpolation]
+    scale = before / after
+    stretch = max(scale, 1.0)
+    reach = support * stretch
+    first, rows = [], []
+    for target in range(after):
+        center = (target + 0.5) * scale
+        low = max(int(center - reach + 0.5), 0)
+        high = min(int(center + reach + 0.5), before)
+        raw = [kernel((x + low - center + 0.5) * (1.0 / stretch)) for x in range(high - low)]
+        # Summed one by one, as Pillow does: the order decides the last bit of the weights.
+        total = 0.0
+        for value in raw:
+            total += value
+        unit = [value * (1.0 / total) for value in raw]
+        first.append(low)
+        rows.append([int(math.copysign(0.5, value) + value * (1 << _PRECISION)) for value in unit])
+    weights = np.zeros((max(map(len, rows)), after), dtype=np.int64)
+    for target, row in enumerate(rows):
+        weights[: len(row), target] = row
+    return np.array(first, dtype=np.int64), weights
+
+
+def _box(x: float) -> float:
+    return 1.0 if -0.5 < x <= 0.5 else 0.0
+
+
+def _bilinear(x: float) -> float:
+    return max(0.0, 1.0 - abs(x))
+
+
+def _hamming(x: float) -> float:
+    x = abs(x)
+    if x == 0:
+        return 1.0
+    if x >= 1:
+        return 0.0
+    x *= math.pi
+    return math.sin(x) / x * (0.54 + 0.46 * math.cos(x))
+
+
+def _bicubic(x: float) -> float:
+    a, x = -0.5, abs(x)
+    if x < 1:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+    if x < 2:
+        return (((x - 5) * x + 8) * x - 4) * a
+    return 0.0
+
+
+def _lanczos(x: float) -> float:
+    def sinc(value: float) -> float:
+        return 1.0 if value == 0 else math.sin(value * math.pi) / (value * math.pi)
+
+    return sinc(x) * sinc(x / 3) if -3 <= x < 3 else 0.0
+
+
+_FILTERS: dict[str, tuple[Callable[[float], float], float]] = {
+    "box": (_box, 0.5),
+    "bilinear": (_bilinear, 1.0),
+    "hamming": (_hamming, 1.0),
+    "bicubic": (_bicubic, 2.0),
+    "lanczos": (_lanczos, 3.0),
+}
