@@ -1,0 +1,87 @@
+"""The typer application, and what happens to errors."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from typing import Annotated
+
+import click
+import typer
+
+from robench.cli.corrupt import corrupt
+from robench.cli.evaluate import evaluate
+from robench.cli.list import list_app
+from robench.cli.score import score
+from robench.cli.show import show
+from robench.errors import RobenchError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="robench",
+    help="Robustness benchmarks for image classifiers: exact, keyed, resumable, with intervals.",
+    epilog="Start with `robench evaluate demo`; it needs no files and no network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"robench {version('robench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(evaluate)
+app.command()(score)
+app.command()(show)
+app.command()(corrupt)
+app.add_typer(list_app, name="list")
+
+
+def main() -> None:
+    """Run the command line; the process ends with one of the documented exit codes."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(args=arguments, prog_name="robench", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)  # noqa: T201
+        return 2
+    except (click.ClickException, RobenchError) as error:
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        return _fail(" ".join(text.split()), 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted: give the same command again to go on where it stopped", 130)
+    except BrokenPipeError:
+        # The reader of a pipe (`head`) has enough; nothing is wrong, and nothing may be flushed to it at exit.
+        sys.stdout = None
+        return 0
+    except Exception:  # noqa: BLE001 - the one place where whatever is left becomes exit code 3
+        with tempfile.NamedTemporaryFile("w", prefix="robench-", suffix=".log", delete=False) as log:
+            traceback.print_exc(file=log)
+        return _fail(f"internal error; the traceback is in {log.name}: please report it with your command", 3)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"robench: {text}", file=sys.stderr)  # noqa: T201
+    return code

@@ -1,0 +1,253 @@
+"""`robench evaluate`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from robench.cli.options import names, numbers, stderr, stdout
+from robench.cli.progress import duration, observer
+from robench.errors import OptionError
+
+if TYPE_CHECKING:
+    from robench.estimate import Estimate
+
+__all__ = ["evaluate"]
+
+_WHAT, _WHICH, _IMAGE, _MACHINE, _RUN = "What to run", "Which samples", "The image", "The machine", "The run"
+_DEMO = "demo"
+
+
+def evaluate(
+    model: Annotated[
+        list[str],
+        typer.Argument(
+            help="A weights file (.pth .pt .th .ckpt .safetensors) with --arch; or torchvision:NAME@WEIGHTS, timm:NAME; or demo.",
+            metavar="MODEL…",
+        ),
+    ],
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="Architecture of a weights file: torchvision:NAME, timm:NAME or zoo:NAME (`robench list models`).",
+            metavar="ARCH",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A folder of class folders, or demo (the default for the model demo).", metavar="DATA"),
+    ] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One or more of `robench list suites`, separated by commas. Default: clean (cifar-c for demo).",
+            metavar="SUITE",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    severity: Annotated[
+        list[str] | None, typer.Option(help="Only these severities, for example 1,3,5.", rich_help_panel=_WHAT)
+    ] = None,
+    corruption: Annotated[
+        list[str] | None, typer.Option(help="Only these corruptions, for example fog,snow.", rich_help_panel=_WHAT)
+    ] = None,
+    extra_corruptions: Annotated[
+        bool, typer.Option("--extra-corruptions", help="Also those that no aggregate is over.", rich_help_panel=_WHAT)
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(help="Only N samples, evenly spread.", metavar="N", rich_help_panel=_WHICH)
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(help="Only the first N samples of every class.", metavar="N", rich_help_panel=_WHICH)
+    ] = None,
+    subset: Annotated[
+        Path | None,
+        typer.Option(
+            help="Only the paths in FILE, one a line, relative to DATA.", metavar="FILE", rich_help_panel=_WHICH
+        ),
+    ] = None,
+    class_map: Annotated[
+        Path | None,
+        typer.Option(
+            help="Class names in the model's order, one a line; for other orders, and for sets with some of the classes.",
+            metavar="FILE",
+            rich_help_panel=_WHICH,
+        ),
+    ] = None,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable", help="List damaged images in the manifest instead of stopping.", rich_help_panel=_WHICH
+        ),
+    ] = False,
+    geometry: Annotated[
+        str,
+        typer.Option(
+            help="Whose resize and crop: the suite's, or the model's own.",
+            metavar="suite|model",
+            rich_help_panel=_IMAGE,
+        ),
+    ] = "suite",
+    mean: Annotated[
+        str | None,
+        typer.Option(help="Mean of the model's input, R,G,B in 0..1.", metavar="R,G,B", rich_help_panel=_IMAGE),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(help="Standard deviation of the model's input, R,G,B.", metavar="R,G,B", rich_help_panel=_IMAGE),
+    ] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option(help="Short side before the model's crop, px (with --geometry model).", rich_help_panel=_IMAGE),
+    ] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of the model's input, px.", rich_help_panel=_IMAGE)] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(help="bilinear, bicubic, …, for the model's own resizing.", rich_help_panel=_IMAGE)
+    ] = None,
+    no_release_jpeg: Annotated[
+        bool,
+        typer.Option(
+            "--no-release-jpeg",
+            help="Leave out the JPEG pass (quality 85) that the released files of ImageNet suites went through.",
+            rich_help_panel=_IMAGE,
+        ),
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="Where to compute.", metavar="auto|cpu|cuda|cuda:N|mps", rich_help_panel=_MACHINE)
+    ] = "auto",
+    batch_size: Annotated[
+        int,
+        typer.Option(help="Images a batch; records are equal for equal sizes.", metavar="N", rich_help_panel=_MACHINE),
+    ] = 64,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Arithmetic of the model; fp32 switches TF32 off.",
+            metavar="fp32|tf32|bf16|fp16",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "fp32",
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Make the draws through torch.compile: same pixels, sooner; needs a compiler.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run directory. Default: runs/<model>-<data>-<suite>.", metavar="RUN", rich_help_panel=_RUN),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.", rich_help_panel=_RUN)] = 0,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Move an existing run aside (never deleted) and start over.", rich_help_panel=_RUN
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say which conditions would run, how many forwards, and about how long.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    normalize_by: Annotated[
+        str | None,
+        typer.Option(
+            help="What CE and mCE are divided by. Default: the suite's published baseline.",
+            metavar="alexnet|RUN|none",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+) -> None:
+    """Evaluate checkpoints on images under corruption suites.
+
+    Writes a run directory (records, results.csv, manifest) and prints its summary. The same command again goes on where an
+    interrupted run stopped.
+
+    [b]robench evaluate demo[/b]
+
+    [b]robench evaluate resnet20.th --arch zoo:cifar_resnet20 --data cifar10/test --suite cifar-c[/b]
+
+    [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c[/b]
+    """
+    if data is None and model != [_DEMO]:
+        raise OptionError("no images were named: give --data, a folder of class folders")
+    if resize is not None and geometry != "model":
+        raise OptionError("--resize belongs to the model's own geometry: give --geometry model with it")
+    suites = names(suite) or (["cifar-c"] if model == [_DEMO] else ["clean"])
+    from robench.data import open_dataset
+    from robench.estimate import estimate
+    from robench.models import load_classifier
+    from robench.plan import Options
+    from robench.run import evaluate as run_evaluate
+    from robench.summary import summary
+
+    options = Options(
+        corruptions=names(corruption),
+        severities=numbers(severity, "--severity", int),
+        extra_corruptions=extra_corruptions,
+        limit=limit,
+        per_class=per_class,
+        subset=subset,
+        skip_unreadable=skip_unreadable,
+        geometry=geometry,
+        release_jpeg=not no_release_jpeg,
+        batch_size=batch_size,
+        precision=precision,
+        seed=seed,
+        normalize_by=normalize_by,
+        fresh=fresh,
+        compiled=compiled,
+    )
+    images = open_dataset(data or _DEMO, class_map)
+    for one in model:
+        classifier = load_classifier(
+            one,
+            arch,
+            device,
+            mean=_rgb(mean, "--mean"),
+            std=_rgb(std, "--std"),
+            resize=resize,
+            crop=crop,
+            interpolation=interpolation,
+        )
+        if dry_run:
+            stdout().print(_costs(estimate(classifier, images, suites, options)))
+            continue
+        place = out / classifier.label if out is not None and len(model) > 1 else out
+        with observer(stderr()) as progress:
+            run = run_evaluate(classifier, images, suites, place, options, progress)
+        stdout().print(summary(run.results))
+        stderr().print(f"results in {run.path}")
+
+
+def _costs(costs: Estimate) -> Group:
+    table = Table(title=f"{len(costs.plan.conditions)} conditions x {costs.samples:,} images", title_justify="left")
+    for name in ("suite", "corruption", "severity", "side, px", "about"):
+        table.add_column(name, justify="left" if name in ("suite", "corruption") else "right")
+    for one, seconds in zip(costs.plan.conditions, costs.seconds, strict=True):
+        table.add_row(one.suite, one.corruption, str(one.severity), str(one.resolution), duration(seconds))
+    total = (
+        f"{costs.forwards:,} forward passes, about {duration(sum(costs.seconds))} (measured on one batch), and "
+        f"{duration(costs.decode_seconds)} to decode if nothing is cached; on disk {costs.cache_bytes / 1e6:,.1f} MB of decoded "
+        f"images and {costs.run_bytes / 1e6:,.1f} MB of records"
+    )
+    return Group(table, Text(total), *(Text(f"note: {note}") for note in costs.plan.notes))
+
+
+def _rgb(text: str | None, option: str) -> tuple[float, float, float] | None:
+    values = numbers([text], option, float) if text is not None else None
+    if values is None:
+        return None
+    if len(values) != 3:
+        raise OptionError(f"{option} takes three numbers, R,G,B, not {text!r}")
+    return values[0], values[1], values[2]

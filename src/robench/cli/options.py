@@ -1,0 +1,54 @@
+"""What several verbs share: reading lists, and the console of each stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+
+from robench.errors import OptionError
+
+__all__ = ["names", "numbers", "stderr", "stdout"]
+
+T = TypeVar("T", int, float)
+
+_WIDTH = 100
+"""Columns of a table that does not go to a terminal."""
+
+
+def stdout() -> Console:
+    """The console for tables and JSON."""
+    console = Console(highlight=False, emoji=False, markup=False)
+    return (
+        console
+        if console.is_terminal or "COLUMNS" in os.environ
+        else Console(highlight=False, markup=False, width=_WIDTH)
+    )
+
+
+def stderr() -> Console:
+    """The console for progress and notes."""
+    return Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+def names(values: Sequence[str] | None) -> list[str] | None:
+    """Split a list option: repeated, separated by commas, or both; None where it was not given."""
+    if not values:
+        return None
+    found = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if not found:
+        raise OptionError(f"an empty list was given: {values[0]!r}")
+    return found
+
+
+def numbers(values: Sequence[str] | None, option: str, kind: Callable[[str], T]) -> list[T] | None:
+    """Split a list option of numbers."""
+    parts = names(values)
+    if parts is None:
+        return None
+    try:
+        return [kind(part) for part in parts]
+    except ValueError:
+        raise OptionError(f"{option} takes numbers separated by commas, not {','.join(parts)!r}") from None

@@ -1,0 +1,40 @@
+"""`robench score`: the figures of a run, computed again from its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robench.cli.options import stderr, stdout
+
+__all__ = ["score"]
+
+
+def score(
+    run: Annotated[Path, typer.Argument(help="A run directory, finished or not.", metavar="RUN")],
+    normalize_by: Annotated[
+        str | None,
+        typer.Option(
+            help="What CE and mCE are divided by: [b]alexnet[/b], another RUN, or none. Default: as the run was made.",
+            metavar="alexnet|RUN|none",
+        ),
+    ] = None,
+) -> None:
+    """Compute results.csv again from a run's records, without the model.
+
+    Needs neither the images nor the weights nor torch. Writes results.csv into the run and prints the summary.
+    """
+    from robench.rundir import RunDirectory
+    from robench.scoring import notes
+    from robench.scoring import score as compute
+    from robench.summary import summary
+
+    directory = RunDirectory.open(run)
+    with directory.locked():
+        results = compute(directory, normalize_by)
+        directory.write_results(results)
+    for note in notes(directory, normalize_by):
+        stderr().print(f"note: {note}")
+    stdout().print(summary(results))

@@ -1,0 +1,72 @@
+"""The images of a condition: `corrupt` for everybody, and what the loop feeds to a model, made by the same function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from robench.corruptions import find_corruption
+from robench.corruptions.jpeg import jpeg_round_trip
+from robench.draws import KeyedDraws, Philox, philox
+from robench.errors import OptionError, unknown_name
+from robench.suites import Condition, find_suite
+from robench.types import Images
+
+__all__ = ["condition_images", "corrupt"]
+
+
+def corrupt(
+    images: Images,
+    corruption: str,
+    severity: int = 1,
+    suite: str = "imagenet-c",
+    *,
+    seed: int = 0,
+    index: Tensor | Sequence[int] | None = None,
+    release: bool = False,
+    generator: Philox = philox,
+) -> Images:
+    """Corrupt (b, 3, h, w) uint8 RGB images, 0..255, to the same shape and dtype, on their device.
+
+    corruption, severity (1 to 5), suite: `robench list corruptions` and `robench list suites` name them.
+    seed, index: draws are keyed by them; index is the position of each image in its dataset, 0..b-1 by default. The same
+        image with the same key gets the same pixels in any batch.
+    release: whether to add the JPEG pass that the suite's released files went through.
+    generator: `draws.philox`, or `draws.compiled_philox()` for speed.
+    Raises OptionError for unknown names, and for images of another kind or below 32 pixels.
+    """
+    chosen, found = find_suite(suite), find_corruption(corruption)
+    if corruption not in (*chosen.corruptions, *chosen.extra):
+        raise OptionError(
+            unknown_name(f"corruption of suite {suite!r}", corruption, (*chosen.corruptions, *chosen.extra))
+        )
+    rows = torch.arange(len(images)) if index is None else torch.as_tensor(index, dtype=torch.int64)
+    if rows.shape != images.shape[:1]:
+        raise OptionError(
+            f"index has the shape {tuple(rows.shape)} for {len(images)} images: give one position an image"
+        )
+    draws = KeyedDraws(seed, rows.to(images.device), corruption, generator)
+    corrupted = found(images, draws, found.level(chosen.constants, severity))
+    if release and chosen.release_jpeg is not None:
+        return jpeg_round_trip(corrupted, chosen.release_jpeg)
+    return corrupted
+
+
+def condition_images(
+    images: Images, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
+) -> Images:
+    """Return a batch of the condition's images: as they are for a clean one, else corrupted as its suite says."""
+    if condition.is_clean:
+        return images
+    return corrupt(
+        images,
+        condition.corruption,
+        condition.severity,
+        condition.suite,
+        seed=seed,
+        index=index,
+        release=condition.release_jpeg is not None,
+        generator=generator,
+    )

@@ -1,0 +1,90 @@
+"""What a run would do and cost, measured on one batch: `robench evaluate --dry-run`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robench.data import ImageSet, decode_one
+from robench.errors import DatasetError
+from robench.geometry import Geometry
+from robench.loop import Samples, evaluate_condition
+from robench.models import Classifier
+from robench.plan import Options, Plan, make_plan
+from robench.run import choose_samples
+from robench.types import Ints
+
+__all__ = ["Estimate", "estimate"]
+
+_BATCH = 16
+_RECORD_BYTES = 40
+"""Compressed records of one sample under one condition, about."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would cost.
+
+    plan: its conditions.  samples: images of each.  seconds: per condition, in the plan's order, decoding apart.
+    decode_seconds: if nothing is cached.  cache_bytes, run_bytes: on disk.
+    """
+
+    plan: Plan
+    samples: int
+    seconds: tuple[float, ...]
+    decode_seconds: float
+    cache_bytes: int
+    run_bytes: int
+
+    @property
+    def forwards(self) -> int:
+        """Images through the model."""
+        return self.samples * len(self.plan.conditions)
+
+
+def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], options: Options) -> Estimate:
+    """Time one batch under every corruption on some of the images at hand, and scale it up; writes nothing."""
+    plan = make_plan(suites, options, classifier.preprocessing)
+    positions = choose_samples(classifier, images, options)
+    few = positions[np.arange(min(_BATCH, len(positions))) * len(positions) // min(_BATCH, len(positions))]
+    decode_seconds, samples = 0.0, {}
+    for geometry in plan.geometries:
+        start = time.perf_counter()
+        samples[geometry] = _decode(images, few, geometry)
+        decode_seconds += (time.perf_counter() - start) / len(few) * len(positions)
+    measured: dict[tuple[str, str, Geometry], float] = {}
+    for condition in plan.conditions:
+        key = condition.suite, condition.corruption, condition.geometry
+        if key not in measured:
+            for _ in range(2):  # The first time warms up.
+                start = time.perf_counter()
+                evaluate_condition(
+                    classifier,
+                    samples[condition.geometry],
+                    condition,
+                    seed=options.seed,
+                    batch_size=options.batch_size,
+                    precision=options.precision,
+                )
+                measured[key] = (time.perf_counter() - start) / len(few) * len(positions)
+    return Estimate(
+        plan=plan,
+        samples=len(positions),
+        seconds=tuple(measured[c.suite, c.corruption, c.geometry] for c in plan.conditions),
+        decode_seconds=decode_seconds,
+        cache_bytes=sum(3 * geometry.side**2 for geometry in plan.geometries) * len(positions),
+        run_bytes=_RECORD_BYTES * len(positions) * len(plan.conditions),
+    )
+
+
+def _decode(images: ImageSet, positions: Ints, geometry: Geometry) -> Samples:
+    pixels = np.zeros((len(positions), 3, geometry.side, geometry.side), dtype=np.uint8)
+    for row, position in enumerate(positions.tolist()):
+        try:
+            pixels[row] = decode_one(images.read(position), geometry)
+        except (DatasetError, OSError):
+            continue  # The run itself says which images are unreadable.
+    return Samples(pixels, np.arange(len(positions)), positions, images.labels[positions])

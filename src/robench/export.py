@@ -1,0 +1,83 @@
+"""Corrupted images as files: `robench corrupt`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+
+from robench.conditions import corrupt
+from robench.corruptions import CORRUPTIONS
+from robench.data import ImageSet, decode_one, open_dataset, select
+from robench.errors import DatasetError, OptionError
+from robench.geometry import Geometry
+from robench.models import choose_device
+from robench.run import Observer, Silent
+from robench.rundir import writing
+from robench.suites import find_suite
+from robench.types import Ints
+
+__all__ = ["export"]
+
+_BATCH = 64
+
+
+def export(
+    images: Path,
+    out: Path,
+    *,
+    suite: str,
+    corruptions: Sequence[str] | None = None,
+    severities: Sequence[int] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    release: bool = False,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> int:
+    """Write `out`/CORRUPTION/SEVERITY/CLASS/NAME.png for every image and cell, and return how many files that were.
+
+    images: a folder of class folders, or one image file (index 0, no CLASS).  The pixels are those of an evaluation of the
+    same images with the same seed; existing files are replaced. Raises DatasetError, OptionError, RunError.
+    """
+    observer = observer or Silent()
+    chosen = find_suite(suite)
+    if chosen.geometry is None:
+        raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
+    cells = chosen.select(CORRUPTIONS, corruptions=corruptions, severities=severities, extra=True)
+    dataset = _single(images) if images.is_file() else open_dataset(images)
+    positions = select(dataset, limit=limit)
+    target = choose_device(device)
+    observer.phase("corrupting", len(positions) * len(cells))
+    written = 0
+    for start in range(0, len(positions), _BATCH):
+        batch = positions[start : start + _BATCH]
+        pixels = torch.from_numpy(_decode(dataset, batch, chosen.geometry)).to(target)
+        for corruption, severity in cells:
+            index = torch.from_numpy(batch)
+            corrupted = corrupt(pixels, corruption, severity, suite, seed=seed, index=index, release=release)
+            for position, picture in zip(batch.tolist(), corrupted.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+                file = out / corruption / str(severity) / PurePosixPath(dataset.paths[position]).with_suffix(".png")
+                with writing(out):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(picture).save(file)
+                written += 1
+            observer.advance(len(batch))
+    return written
+
+
+def _single(file: Path) -> ImageSet:
+    return ImageSet(file.stem, (file.name,), np.zeros(1, dtype=np.int64), ("",), lambda _: file.read_bytes())
+
+
+def _decode(dataset: ImageSet, positions: Ints, geometry: Geometry) -> np.ndarray:
+    pixels = []
+    for position in positions.tolist():
+        try:
+            pixels.append(decode_one(dataset.read(position), geometry))
+        except (DatasetError, OSError) as error:
+            raise DatasetError(f"cannot read the image {dataset.paths[position]}: {error}") from error
+    return np.stack(pixels)

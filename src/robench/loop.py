@@ -1,0 +1,126 @@
+"""The one loop: batches of one condition -> Records. Knows no metric, writes nothing, prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robench.conditions import condition_images
+from robench.draws import Philox, philox
+from robench.errors import DeviceError, OptionError, unknown_name
+from robench.models import Classifier
+from robench.suites import Condition
+from robench.types import Ints, Logits, Records
+
+__all__ = ["PRECISIONS", "Samples", "evaluate_condition", "precision_scope"]
+
+PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Arithmetic of the model, by name, and the type it is cast to."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The images of one geometry and who they are.
+
+    images: (n, 3, side, side) uint8, possibly memory-mapped.  rows: (m,) rows of it to evaluate, in order.
+    index, label: (m,) position in the whole dataset, and class.
+    """
+
+    images: NDArray[np.uint8]
+    rows: Ints
+    index: Ints
+    label: Ints
+
+
+@contextmanager
+def precision_scope(precision: str, device: torch.device) -> Iterator[None]:
+    """Run the model in `precision`: fp32 switches TF32 off; the process's own settings come back afterwards."""
+    if precision not in PRECISIONS:
+        raise OptionError(unknown_name("precision", precision, PRECISIONS))
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    algorithms = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    dtype = PRECISIONS[precision]
+    try:
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = algorithms
+
+
+def evaluate_condition(
+    classifier: Classifier,
+    samples: Samples,
+    condition: Condition,
+    *,
+    seed: int,
+    batch_size: int,
+    precision: str = "fp32",
+    generator: Philox = philox,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Records:
+    """Classify all samples under one condition; one row a sample, in order.
+
+    The draws depend on a sample's index alone; the logits also on the shape of its batch, so the batches are the samples in
+    order, cut every `batch_size`. advance: called with the number of images after each batch.
+    """
+    columns: list[dict[str, Tensor]] = []
+    try:
+        for start in range(0, len(samples.rows), batch_size):
+            part = slice(start, start + batch_size)
+            images = torch.from_numpy(np.ascontiguousarray(samples.images[samples.rows[part]])).to(classifier.device)
+            index = torch.from_numpy(samples.index[part]).to(classifier.device)
+            label = torch.from_numpy(samples.label[part]).to(classifier.device)
+            images = condition_images(images, condition, index, seed, generator)
+            with precision_scope(precision, classifier.device):
+                logits = classifier.logits(images)
+            columns.append(_columns(logits, label))
+            advance(len(images))
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{classifier.device} ran out of memory at {batch_size} images a batch: give a smaller --batch-size"
+        ) from error
+    return _records(columns, samples, condition)
+
+
+def _columns(logits: Logits, label: Tensor) -> dict[str, Tensor]:
+    """What is kept of a batch's logits, still on the device. Where a logit is not finite there is no prediction."""
+    finite = logits.isfinite().all(dim=1)
+    probabilities = torch.where(finite[:, None], logits, 0).softmax(dim=1)
+    best = probabilities.topk(min(5, logits.shape[1]), dim=1)
+    return {
+        "top5": torch.where(finite[:, None], best.indices, -1).to(torch.int32),
+        "confidence": torch.where(finite, best.values[:, 0], 0),
+        "prob_label": torch.where(finite, probabilities.gather(1, label[:, None])[:, 0], 0),
+    }
+
+
+def _records(columns: list[dict[str, Tensor]], samples: Samples, condition: Condition) -> Records:
+    top5, confidence, prob_label = (torch.cat([c[name] for c in columns]).cpu().numpy() for name in columns[0])
+    return pd.DataFrame(
+        {
+            "suite": condition.suite,
+            "corruption": condition.corruption,
+            "severity": np.int16(condition.severity),
+            "axis_value": np.nan,
+            "frame": np.int32(0),
+            "resolution": np.int32(condition.resolution),
+            "sample": samples.index,
+            "label": samples.label.astype(np.int32),
+            "pred": top5[:, 0],
+            "top5": list(top5),
+            "confidence": confidence,
+            "prob_label": prob_label,
+        }
+    )

@@ -1,0 +1,116 @@
+"""A trained model as the loop sees it: uint8 images in, logits out, with the preprocessing it was trained for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from robench import images as pixels
+from robench.errors import OptionError, unknown_name
+from robench.geometry import INTERPOLATIONS, Geometry
+from robench.types import Images, Logits
+
+__all__ = ["Classifier", "Preprocessing"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a model expects of its input.
+
+    resize: short side before the crop, in pixels; used only where the model's own geometry is asked for.
+    crop: side of the square input, in pixels.
+    interpolation: a key of `geometry.INTERPOLATIONS`.
+    mean, std: of red, green and blue, as fractions of full scale.
+    Raises OptionError for values that no model can have.
+    """
+
+    resize: int
+    crop: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or not all(map(math.isfinite, values)):
+                raise OptionError(f"{name} must be three numbers (red, green, blue), not {_listed(values)}")
+        if min(self.std) <= 0:
+            raise OptionError(f"std must be above zero, not {_listed(self.std)}")
+        if self.crop < 1:
+            raise OptionError(f"crop must be at least one pixel, not {self.crop}")
+        if self.resize < self.crop:
+            raise OptionError(f"resize {self.resize} is smaller than crop {self.crop}: the crop would be padded")
+        if self.interpolation not in INTERPOLATIONS:
+            raise OptionError(unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
+
+    def geometry(self) -> Geometry:
+        """Return the model's own way from a picture of any size to its input."""
+        return Geometry(resize=self.resize, crop=self.crop, interpolation=self.interpolation)
+
+    def replaced(
+        self,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        resize: int | None = None,
+        crop: int | None = None,
+        interpolation: str | None = None,
+    ) -> Preprocessing:
+        """Return a copy with the given values; a new crop alone keeps the ratio of resize to crop."""
+        if resize is None:
+            resize = self.resize if crop is None else round(crop * self.resize / self.crop)
+        return replace(
+            self,
+            resize=resize,
+            crop=self.crop if crop is None else crop,
+            interpolation=self.interpolation if interpolation is None else interpolation,
+            mean=self.mean if mean is None else tuple(mean),
+            std=self.std if std is None else tuple(std),
+        )
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model ready to be measured.
+
+    label: its name in tables. arch: where its code comes from, as `family:name`.
+    module: in eval mode, on `device`, without gradients.
+    sha256: of the weights file's bytes; of the state dict where the weights come by name.
+    """
+
+    label: str
+    arch: str
+    module: nn.Module
+    preprocessing: Preprocessing
+    classes: int
+    sha256: str
+    device: torch.device
+
+    def logits(self, images: Images) -> Logits:
+        """(b, 3, h, w) uint8 on any device -> (b, classes) float32 on `device`.
+
+        Images of another side than the model's are resized, never cropped: the condition chose what is to be seen.
+        """
+        if images.dtype != torch.uint8:
+            raise TypeError(f"images must be uint8, not {images.dtype}")
+        images = images.to(self.device)
+        side = self.preprocessing.crop
+        if tuple(images.shape[2:]) != (side, side):
+            images = pixels.resize(images, (side, side), self.preprocessing.interpolation)
+        with torch.inference_mode():
+            logits: Tensor = self.module(self._normalised(images))
+            return logits.float()
+
+    def _normalised(self, images: Images) -> Tensor:
+        values = pixels.to_float(images)
+        mean = values.new_tensor(self.preprocessing.mean).view(3, 1, 1)
+        std = values.new_tensor(self.preprocessing.std).view(3, 1, 1)
+        return values.sub_(mean).div_(std)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values) or "none"

@@ -1,0 +1,78 @@
+"""Architectures of timm, built without weights or with the published ones."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+
+from torch import nn
+
+from robench.errors import CheckpointError
+from robench.models.classifier import Preprocessing
+from robench.models.family import one_line, unknown_architecture
+
+__all__ = ["build", "names", "pretrained"]
+
+
+def build(name: str, classes: int | None = None) -> tuple[nn.Module, Preprocessing]:
+    """Return the untrained network `name` (a tag such as `.a1_in1k` chooses the preprocessing) and its preprocessing."""
+    timm = _timm()
+    _check_name(timm, name)
+    arguments = {} if classes is None else {"num_classes": classes}
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    except RuntimeError as error:
+        raise CheckpointError(f"timm cannot build {name!r}: {one_line(error)}") from error
+    return module, _preprocessing(timm, name, module)
+
+
+def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
+    """Return `name` with its published weights, downloaded if need be, and its preprocessing."""
+    timm = _timm()
+    _check_name(timm, name)
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=True)
+    except Exception as error:
+        # The errors of a failed download come from whichever client timm uses and share no base class.
+        raise CheckpointError(
+            f"cannot load the published weights of timm:{name} ({one_line(error)}): "
+            f"download the file elsewhere and give it with --arch timm:{name}"
+        ) from error
+    return module, _preprocessing(timm, name, module)
+
+
+def names() -> list[str]:
+    """Names of all architectures of the installed timm."""
+    return sorted(_timm().list_models())
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise CheckpointError(f"timm cannot be imported ({one_line(error)}): pip install timm") from error
+    module: ModuleType = timm
+    return module
+
+
+def _check_name(timm: ModuleType, name: str) -> None:
+    """Refuse unknown names first: timm takes `hf-hub:` and `local-dir:` names for something to fetch."""
+    arch = name.partition(".")[0]
+    if ":" in name or "/" in name or not timm.is_model(arch):
+        raise CheckpointError(unknown_architecture("timm", name, timm.list_models()))
+
+
+def _preprocessing(timm: ModuleType, name: str, module: nn.Module) -> Preprocessing:
+    config = timm.data.resolve_model_data_config(module)
+    channels, height, width = config["input_size"]
+    if channels != 3 or height != width:
+        raise CheckpointError(
+            f"timm:{name} takes {channels}x{height}x{width} input: only square RGB input is supported"
+        )
+    return Preprocessing(
+        resize=math.floor(height / config["crop_pct"]),
+        crop=height,
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )

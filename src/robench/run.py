@@ -1,0 +1,315 @@
+"""A run: samples decoded, conditions evaluated one by one into a run directory, results scored. Resumes where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+
+from robench.data import Decoded, ImageSet, decode, hash_images, open_dataset, select
+from robench.draws import DRAWS_VERSION, compiled_philox, philox
+from robench.errors import DatasetError, RunError
+from robench.loop import Samples, evaluate_condition
+from robench.models import Classifier
+from robench.plan import Options, Plan, make_plan
+from robench.rundir import RunDirectory, differences, writing
+from robench.scoring import notes as score_notes
+from robench.scoring import score
+from robench.tables import SCHEMA_VERSION
+from robench.types import Ints, Results
+
+__all__ = ["Observer", "Run", "Silent", "choose_samples", "default_out", "evaluate"]
+
+
+class Observer(Protocol):
+    """Whom a run tells what it does; the command line shows it, a library's caller usually ignores it."""
+
+    def phase(self, name: str, total: int) -> None:
+        """A phase begins: `total` images are to be hashed, decoded or classified."""
+
+    def advance(self, count: int) -> None:
+        """`count` more images of the phase are done."""
+
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        """A condition is finished and on disk."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know, in one line."""
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Ignore."""
+
+    def advance(self, count: int) -> None:
+        """Ignore."""
+
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its directory and its results."""
+
+    directory: RunDirectory
+    results: Results
+
+    @property
+    def path(self) -> Path:
+        """Where the run directory is."""
+        return self.directory.path
+
+
+def evaluate(
+    classifier: Classifier,
+    dataset: ImageSet | str | Path,
+    suites: Sequence[str] = ("clean",),
+    out: str | Path | None = None,
+    options: Options | None = None,
+    observer: Observer | None = None,
+) -> Run:
+    """Evaluate a classifier on a dataset under some suites, into the run directory `out`.
+
+    dataset: an opened one, or what `data.open_dataset` takes.  out: default runs/<model>-<data>-<suite>.
+    If `out` holds a run of the same model, data and options, only its missing conditions are evaluated, and the results
+    equal those of a run that was never interrupted. Raises RunError if it holds another run (unless options.fresh), and the
+    other errors of `robench.errors` for what else the caller can mend.
+    """
+    options, observer = options or Options(), observer or Silent()
+    images = dataset if isinstance(dataset, ImageSet) else open_dataset(dataset)
+    plan = make_plan(suites, options, classifier.preprocessing)
+    positions = choose_samples(classifier, images, options)
+    path = Path(out) if out is not None else default_out(classifier.label, images.name, suites)
+    _check_place(path, options.fresh)
+
+    observer.phase("reading", len(positions))
+    hashes = hash_images(images, positions, observer.advance)
+    decoded: dict[int, Decoded] = {}
+    for number, geometry in enumerate(plan.geometries):
+        observer.phase(f"decoding at {geometry.side} px", len(positions))
+        decoded[number] = decode(images, hashes, geometry, skip=options.skip_unreadable, advance=observer.advance)
+    unreadable = {position: reason for one in decoded.values() for position, reason in one.unreadable.items()}
+    rows = np.flatnonzero(~np.isin(positions, list(unreadable)))
+    if not len(rows):
+        raise DatasetError(
+            f"none of the {len(positions)} images could be read, for example {images.paths[int(positions[0])]}"
+        )
+    index = positions[rows]
+    samples = pd.DataFrame(
+        {
+            "index": index,
+            "path": [images.paths[position] for position in index.tolist()],
+            "label": images.labels[index].astype(np.int32),
+            "sha": [hashes.sha[row] for row in rows.tolist()],
+        }
+    )
+    manifest = _manifest(classifier, images, samples, suites, options, plan)
+    manifest["skipped"] = [
+        {"path": images.paths[position], "reason": reason} for position, reason in sorted(unreadable.items())
+    ]
+    for note in manifest["notes"]:
+        observer.note(note)
+    if unreadable:
+        observer.note(f"skipped {len(unreadable)} unreadable images; they are listed in the manifest")
+
+    directory = _open_or_create(path, manifest, samples, options.fresh)
+    with directory.locked():
+        directory.sweep()
+        by_geometry = {
+            geometry: Samples(decoded[number].images, rows, index, images.labels[index])
+            for number, geometry in enumerate(plan.geometries)
+        }
+        todo = [condition for condition in plan.conditions if not directory.records_path(condition.name).exists()]
+        done = len(plan.conditions) - len(todo)
+        if done:
+            observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
+        observer.phase("evaluating", len(todo) * len(index))
+        for condition in todo:
+            start = time.perf_counter()
+            records = evaluate_condition(
+                classifier,
+                by_geometry[condition.geometry],
+                condition,
+                seed=options.seed,
+                batch_size=options.batch_size,
+                precision=options.precision,
+                generator=compiled_philox() if options.compiled else philox,
+                advance=observer.advance,
+            )
+            seconds = time.perf_counter() - start
+            directory.write_records(condition.name, records)
+            directory.add_timing(
+                {
+                    "suite": condition.suite,
+                    "corruption": condition.corruption,
+                    "severity": condition.severity,
+                    "resolution": condition.resolution,
+                    "images": len(index),
+                    "seconds": round(seconds, 4),
+                    "images_per_second": round(len(index) / seconds, 2),
+                }
+            )
+            observer.condition(condition.name, seconds, len(index))
+        observer.phase("scoring", 0)
+        results = score(directory)
+        directory.write_results(results)
+    for note in score_notes(directory):
+        observer.note(note)
+    return Run(directory, results)
+
+
+def choose_samples(classifier: Classifier, images: ImageSet, options: Options) -> Ints:
+    """Return the positions to evaluate, after checking that the dataset's classes are the model's."""
+    if len(images.classes) != classifier.classes:
+        raise DatasetError(
+            f"{images.name} has {len(images.classes)} class folders, {classifier.label} has {classifier.classes} classes: "
+            "give --class-map FILE with the model's class names, one a line in the model's order"
+        )
+    return select(images, limit=options.limit, per_class=options.per_class, subset=options.subset)
+
+
+def default_out(model: str, data: str, suites: Sequence[str]) -> Path:
+    """runs/<model>-<data>-<suite>, with nothing in it that a shell or a file system would trip over."""
+    name = "-".join([model, data, "+".join(dict.fromkeys(suites))])
+    return Path("runs") / "".join(c if c.isalnum() or c in "-_.+@=" else "_" for c in name)
+
+
+def _check_place(path: Path, fresh: bool) -> None:
+    """Refuse a place that cannot become a run before any long work: another kind of folder, or no permission."""
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file: choose another --out")
+    if path.is_dir() and not (path / "manifest.json").exists() and not fresh and _foreign(path):
+        raise RunError(f"{path} holds other files than a run's: choose another --out, or give --fresh to move it aside")
+    ancestor = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
+    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
+        raise RunError(f"no permission to write {path}: choose another --out")
+
+
+def _foreign(path: Path) -> list[str]:
+    """Files that a run killed while it was being created could not have left."""
+    own = {"records", "samples.parquet", ".lock"}
+    return [entry.name for entry in path.iterdir() if entry.name not in own and not entry.name.startswith(".tmp-")]
+
+
+def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame, fresh: bool) -> RunDirectory:
+    if fresh and path.exists() and any(path.iterdir()):
+        if (path / "manifest.json").exists():
+            with RunDirectory.open(path).locked():
+                _move_aside(path)
+        else:
+            _move_aside(path)
+    if not (path / "manifest.json").exists():
+        return RunDirectory.create(path, manifest, samples)
+    directory = RunDirectory.open(path)
+    changed = differences(directory.manifest["identity"], manifest["identity"])
+    if changed:
+        more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+        raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}; choose another --out, or give --fresh")
+    if directory.manifest["normalize_by"] != manifest["normalize_by"]:
+        # Only the scoring depends on it, so a finished run is scored again instead of refused.
+        directory = RunDirectory(path, {**directory.manifest, "normalize_by": manifest["normalize_by"]})
+        directory.write_manifest()
+    return directory
+
+
+def _move_aside(path: Path) -> None:
+    number = next(n for n in range(1, sys.maxsize) if not path.with_name(f"{path.name}.{n}").exists())
+    with writing(path.parent):
+        path.rename(path.with_name(f"{path.name}.{number}"))
+
+
+def _manifest(
+    classifier: Classifier, images: ImageSet, samples: pd.DataFrame, suites: Sequence[str], options: Options, plan: Plan
+) -> dict[str, Any]:
+    model = {
+        "label": classifier.label,
+        "arch": classifier.arch,
+        "sha256": classifier.sha256,
+        "classes": classifier.classes,
+        "preprocessing": _plain(asdict(classifier.preprocessing)),
+    }
+    data = {"name": images.name, "sha256": _fingerprint(samples), "samples": len(samples), "whole": len(images)}
+    return {
+        "schema": SCHEMA_VERSION,
+        "robench_version": version("robench"),
+        "model": model,
+        "data": data,
+        "treatment": None,
+        "seed": options.seed,
+        "normalize_by": options.normalize_by,
+        "options": _plain(asdict(options)),
+        "suites": list(dict.fromkeys(suites)),
+        "conditions": [asdict(condition) for condition in plan.listed],
+        "notes": [*plan.notes, *images.notes],
+        "environment": {
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "torchvision": version("torchvision"),
+            "pillow": version("pillow"),
+            "numpy": version("numpy"),
+            "command": sys.argv[1:] if Path(sys.argv[0]).name == "robench" else None,
+        },
+        # What must be equal for records of two invocations to stand in one run.
+        "identity": {
+            "model": model,
+            "data": {"sha256": data["sha256"]},
+            "options": {
+                "seed": options.seed,
+                "batch_size": options.batch_size,
+                "precision": options.precision,
+            },
+            "conditions": {condition.name: condition.protocol for condition in plan.listed},
+            "draws_version": DRAWS_VERSION,
+            "robench_version": version("robench"),
+            "torch": torch.__version__,
+            "device": _device_name(classifier.device),
+        },
+    }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's types only, so that a manifest in memory equals the one read back."""
+    return {
+        key: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+        for key, value in values.items()
+    }
+
+
+def _fingerprint(samples: pd.DataFrame) -> str:
+    lines = "\n".join(
+        f"{index}\t{path}\t{label}\t{sha}" for index, path, label, sha in samples.itertuples(index=False, name=None)
+    )
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _commit() -> str | None:
+    """Commit of a source checkout of robench; None where it is installed from a package."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None

@@ -1,0 +1,58 @@
+"""Geometry against its oracle, torchvision's transforms on PIL images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.transforms import v2
+
+from robench.errors import OptionError
+from robench.geometry import Geometry
+
+
+def picture(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(width * 1000 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(
+    "size", [(500, 375), (375, 500), (256, 256), (97, 300), (31, 40), (257, 1000), (224, 224), (225, 300)]
+)
+def test_resize_and_center_crop_as_torchvision(size: tuple[int, int]) -> None:
+    image = picture(*size)
+    oracle = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])(image)
+    assert np.array_equal(np.asarray(Geometry(resize=256, crop=224).apply(image)), np.asarray(oracle))
+
+
+@pytest.mark.parametrize("size", [(300, 100), (20, 20), (64, 65)])
+def test_crop_pads_small_images_as_torchvision(size: tuple[int, int]) -> None:
+    image = picture(*size)
+    assert np.array_equal(np.asarray(Geometry(crop=70).apply(image)), np.asarray(v2.CenterCrop(70)(image)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "LA"])
+def test_every_mode_becomes_rgb_as_convert_does(mode: str) -> None:
+    image = picture(40, 40).convert(mode)
+    assert np.array_equal(np.asarray(Geometry(crop=40).apply(image)), np.asarray(image.convert("RGB")))
+
+
+def test_exif_orientation_is_ignored() -> None:
+    image = picture(40, 32)
+    image.getexif()[0x0112] = 6
+    assert Geometry(resize=(32, 40)).apply(image).size == (40, 32)
+
+
+def test_fraction_cuts_the_centre_first() -> None:
+    image = picture(400, 320)
+    oracle = v2.Resize((299, 299))(v2.CenterCrop(280)(image))
+    assert np.array_equal(np.asarray(Geometry(fraction=0.875, resize=(299, 299)).apply(image)), np.asarray(oracle))
+
+
+def test_names_and_side() -> None:
+    assert str(Geometry(resize=256, crop=224)) == "resize256-bilinear-crop224"
+    assert Geometry(resize=(32, 32)).side == 32
+    with pytest.raises(OptionError, match="did you mean 'bicubic'"):
+        Geometry(resize=1, interpolation="bicubik")
+    with pytest.raises(OptionError, match="give a crop"):
+        _ = Geometry(resize=256).side

@@ -1,0 +1,80 @@
+"""Tables: what is written is what is read, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+import pytest
+
+from robench import tables
+from robench.errors import TableError
+from robench.tables import RECORDS, RESULTS, SAMPLES
+
+
+def result(**cells: object) -> dict[str, object]:
+    row: dict[str, object] = {
+        "schema": 1, "model": "m", "dataset": "d", "data_sha": "x", "suite": "s", "source": "computed", "protocol": "p",
+        "metric": "error_rate", "value": 0.1, "unit": "fraction", "n": 5, "seed": 0, "robench_version": "0",
+    }  # fmt: skip
+    return row | cells
+
+
+def test_results_survive_csv_to_the_last_bit(tmp_path: Path) -> None:
+    values = [0.1 + 0.2, 1 / 3, 1e-300, 2.0**-1074, 100.0]
+    frame = tables.rows_to_frame(RESULTS, [result(value=v, severity=3, corruption="fog") for v in values] + [result()])
+    tables.write_csv(RESULTS, frame, tmp_path / "r.csv")
+    assert tables.read_csv(RESULTS, tmp_path / "r.csv").equals(frame)
+    assert ",3," in (tmp_path / "r.csv").read_text(), "an integer column with empty cells stays integer"
+
+
+def test_a_required_cell_may_not_be_empty() -> None:
+    with pytest.raises(TableError, match="'value' of the results table may not be empty"):
+        tables.rows_to_frame(RESULTS, [result(value=None)])
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\x00\x01"])
+def test_other_csv_files_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.csv").write_text(text)
+    with pytest.raises(TableError):
+        tables.read_csv(RESULTS, tmp_path / "r.csv")
+
+
+def test_text_in_a_number_column_is_refused(tmp_path: Path) -> None:
+    frame = tables.rows_to_frame(RESULTS, [result()])
+    tables.write_csv(RESULTS, frame, tmp_path / "r.csv")
+    (tmp_path / "r.csv").write_text((tmp_path / "r.csv").read_text().replace("0.1", "ten"))
+    with pytest.raises(TableError, match=r"r\.csv"):
+        tables.read_csv(RESULTS, tmp_path / "r.csv")
+
+
+def test_parquet_of_another_table_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"index": [1], "path": ["a"], "label": [0], "sha": ["x"]})
+    tables.write_parquet(SAMPLES, frame, tmp_path / "s.parquet")
+    assert tables.read_parquet(SAMPLES, tmp_path / "s.parquet")["path"].tolist() == ["a"]
+    with pytest.raises(TableError, match="is not a records table"):
+        tables.read_parquet(RECORDS, tmp_path / "s.parquet")
+    (tmp_path / "s.parquet").write_bytes((tmp_path / "s.parquet").read_bytes()[:-9])
+    with pytest.raises(TableError, match="cannot read"):
+        tables.read_parquet(SAMPLES, tmp_path / "s.parquet")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "f.txt"
+    tables.atomic_write(file, lambda handle: handle.write(b"old"))
+
+    def broken(handle: IO[bytes]) -> None:
+        handle.write(b"new")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        tables.atomic_write(file, broken)
+    assert file.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f.txt"]
+
+
+def test_every_column_says_what_it_means() -> None:
+    for table in (RECORDS, RESULTS, SAMPLES, tables.TIMINGS):
+        assert all(column.meaning for column in table.columns)
+        assert len(set(table.names)) == len(table.names)
