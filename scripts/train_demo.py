@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from robench.data.demo import digits
-from robench.models import ZOO
+from robench.models.zoo import ZOO
 from robench.suites import SUITES
 
 TARGET = Path(__file__).parents[1] / "src/robench/demo/digits.safetensors"
@@ -35,7 +35,7 @@ def main() -> None:
     targets = torch.from_numpy(labels[0::2])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = entry.build(10)
+        model = entry.constructor(10)
         optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
         steps = EPOCHS * -(-len(images) // BATCH)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.1, total_steps=steps)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
+
+from robench.models import Classifier, Preprocessing
 
 ROOT = Path(__file__).parents[1]
+
+# Tests run one process a core; threads within each would only wait for one another.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +52,31 @@ def _isolated_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     """Tests never touch the user's decode cache, nor each other's."""
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset: 3 classes of 10 smooth random pictures at about 40 px."""
+    root = tmp_path_factory.mktemp("pictures") / "pictures"
+    rng = np.random.default_rng(0)
+    for label in ("ant", "bee", "cow"):
+        (root / label).mkdir(parents=True)
+        for number in range(10):
+            small = Image.fromarray(rng.integers(0, 256, (6, 7, 3), dtype=np.uint8))
+            small.resize((42, 40), Image.Resampling.BICUBIC).save(root / label / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    """A small untrained network with three classes, on the CPU, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 3)
+    )
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    preprocessing = Preprocessing(36, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    module = module.eval().requires_grad_(False)
+    return Classifier("tiny", "test:tiny", module, preprocessing, 3, "0" * 64, torch.device("cpu"))

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("estimate", "export"),
     ("cli",),
+    ("__main__",),
 )
 TORCH_FREE = ("types", "errors", "geometry", "tables", "rundir", "suites", "metrics", "baselines", "scoring", "summary")
 

@@ -125,6 +125,7 @@ def evaluate(
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(unreadable.items())
     ]
+    score_notes(RunDirectory(path, manifest))  # A baseline that cannot be used is an error now, not after the work.
     for note in manifest["notes"]:
         observer.note(note)
     if unreadable:

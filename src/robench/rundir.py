@@ -186,5 +186,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             lines += differences(was, now, f"{prefix}{key}.")
         elif was != now:
-            lines.append(f"{prefix}{key} was {was!r}, is {now!r}")
+            change = f"was {was!r}, is {now!r}"
+            lines.append(
+                f"{prefix}{key} " + ("is left out now" if key not in new else "is new" if key not in old else change)
+            )
     return lines

@@ -18,10 +18,10 @@ __all__ = ["FORMATS", "summary"]
 _AGGREGATES = (
     "error_rate",
     "accuracy",
-    "top5_error",
     "mean_error",
     "mce",
     "relative_mce",
+    "top5_error",
     "worst_class_error",
     "ece",
     "rms_calibration_error",

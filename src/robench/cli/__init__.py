@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from robench.cli.app import app, main
+from robench.cli.entry import app, main
 
 __all__ = ["app", "main"]

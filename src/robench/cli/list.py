@@ -80,6 +80,6 @@ def metrics() -> None:
 
 def _table(*columns: str) -> Table:
     table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     return table

@@ -36,8 +36,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != 3 or not all(map(math.isfinite, values)):
-                raise OptionError(f"{name} must be three numbers (red, green, blue), not {_listed(values)}")
+            _colour(name, values)
         if min(self.std) <= 0:
             raise OptionError(f"std must be above zero, not {_listed(self.std)}")
         if self.crop < 1:
@@ -68,8 +67,8 @@ class Preprocessing:
             resize=resize,
             crop=self.crop if crop is None else crop,
             interpolation=self.interpolation if interpolation is None else interpolation,
-            mean=self.mean if mean is None else tuple(mean),
-            std=self.std if std is None else tuple(std),
+            mean=self.mean if mean is None else _colour("mean", mean),
+            std=self.std if std is None else _colour("std", std),
         )
 
 
@@ -110,6 +109,13 @@ class Classifier:
         mean = values.new_tensor(self.preprocessing.mean).view(3, 1, 1)
         std = values.new_tensor(self.preprocessing.std).view(3, 1, 1)
         return values.sub_(mean).div_(std)
+
+
+def _colour(name: str, values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) != 3 or not all(map(math.isfinite, values)):
+        raise OptionError(f"{name} must be three numbers (red, green, blue), not {_listed(values)}")
+    red, green, blue = values
+    return red, green, blue
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 
 from robench.errors import CheckpointError
 from robench.models.classifier import Preprocessing
+from robench.models.download import unreachable
 from robench.models.family import one_line, unknown_architecture
 
 __all__ = ["build", "names", "pretrained"]
@@ -31,6 +32,7 @@ def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
     timm = _timm()
     _check_name(timm, name)
     try:
+        _check_available(timm, name)
         module: nn.Module = timm.create_model(name, pretrained=True)
     except Exception as error:
         # The errors of a failed download come from whichever client timm uses and share no base class.
@@ -60,6 +62,20 @@ def _check_name(timm: ModuleType, name: str) -> None:
     arch = name.partition(".")[0]
     if ":" in name or "/" in name or not timm.is_model(arch):
         raise CheckpointError(unknown_architecture("timm", name, timm.list_models()))
+
+
+def _check_available(timm: ModuleType, name: str) -> None:
+    """Raise an OSError if the weights are on the hub, not in its cache, and the hub cannot be reached."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is None or not config.hf_hub_id:
+        return
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    files = (config.hf_hub_filename, "model.safetensors", "pytorch_model.bin")
+    if any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files if file):
+        return
+    if reason := unreachable(constants.ENDPOINT):
+        raise OSError(reason)
 
 
 def _preprocessing(timm: ModuleType, name: str, module: nn.Module) -> Preprocessing:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from robench.errors import CheckpointError, unknown_name
 from robench.models.classifier import Preprocessing
+from robench.models.download import unreachable
 from robench.models.family import IMAGENET_MEAN, IMAGENET_STD, one_line, unknown_architecture
 
 __all__ = ["build", "names", "pretrained"]
@@ -49,7 +52,10 @@ def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
     weights = published.get(wanted) if "@" in name else models.get_model_weights(arch).DEFAULT
     if weights is None:
         raise CheckpointError(unknown_name(f"weights of torchvision:{arch}", wanted, published))
+    cached = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
     try:
+        if not cached.exists() and (reason := unreachable(weights.url)):
+            raise OSError(reason)
         module: nn.Module = models.get_model(arch, weights=weights, progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:  # RuntimeError: the hash of the download does not match
         raise CheckpointError(
@@ -77,7 +83,7 @@ def _models() -> ModuleType:
 
 
 def _published(name: str) -> dict[str, Any]:
-    return dict(_models().get_model_weights(name).__members__)
+    return {weights.name: weights for weights in _models().get_model_weights(name)}
 
 
 def _first_weights(name: str) -> Any:

@@ -35,7 +35,8 @@ class Condition:
     @property
     def name(self) -> str:
         """Short unique name within a run; also the stem of its records file."""
-        return f"{self.suite}-{self.corruption}-{self.severity}-{self.resolution}px"
+        parts = [CLEAN] if self.is_clean else [self.suite, self.corruption, str(self.severity)]
+        return "-".join([*parts, f"{self.resolution}px"])
 
     @property
     def is_clean(self) -> bool:

@@ -7,7 +7,6 @@ import tempfile
 import traceback
 from typing import Annotated
 
-import click
 import typer
 
 from robench.cli.corrupt import corrupt
@@ -17,7 +16,10 @@ from robench.cli.score import score
 from robench.cli.show import show
 from robench.errors import RobenchError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "command", "main"]
+
+_UsageProblem = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+"""The root of the parser's errors. Some versions of typer use click, others bring a copy of it: this finds either."""
 
 app = typer.Typer(
     name="robench",
@@ -57,19 +59,21 @@ app.add_typer(list_app, name="list")
 
 def main() -> None:
     """Run the command line; the process ends with one of the documented exit codes."""
-    sys.exit(_run(sys.argv[1:]))
+    sys.exit(command(sys.argv[1:]))
 
 
-def _run(arguments: list[str]) -> int:
+def command(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; errors are printed as one line."""
     try:
         code = app(args=arguments, prog_name="robench", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)  # noqa: T201
-        return 2
-    except (click.ClickException, RobenchError) as error:
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        return _fail(" ".join(text.split()), 2)
-    except (click.Abort, KeyboardInterrupt):
+    except RobenchError as error:
+        return _fail(str(error), 2)
+    except _UsageProblem as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error, file=sys.stderr)  # noqa: T201
+            return 2
+        return _fail(f"{' '.join(error.format_message().split())} (see `robench --help`)", 2)
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted: give the same command again to go on where it stopped", 130)
     except BrokenPipeError:
         # The reader of a pipe (`head`) has enough; nothing is wrong, and nothing may be flushed to it at exit.
@@ -83,5 +87,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"robench: {text}", file=sys.stderr)  # noqa: T201
+    print(f"robench: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
     return code

@@ -1,0 +1,67 @@
+"""Intervals: keyed bootstrap counts, percentile and Wilson intervals, all at 95 %."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robench.types import Floats
+
+__all__ = ["LEVEL", "RESAMPLES", "percentile_interval", "resample_counts", "wilson_interval"]
+
+LEVEL = 0.95
+RESAMPLES = 1000
+
+_BLOCK = 2_000_000
+"""Counts in one block: 8 MB, and some ten times that while it is made and used."""
+
+
+def resample_counts(n: int, seed: int, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int32]]:
+    """Yield blocks (r, n) of bootstrap counts, `resamples` rows in all: how often each of n samples is drawn, n draws a row.
+
+    Draw i of all is number i of the raw 64-bit stream of Philox4x64-10, counter from 0, keyed by the first 128 bits
+    (little-endian) of BLAKE2b("<seed>:bootstrap"); it takes sample floor(h * n / 2**32), where h is the number's upper 32
+    bits. Generator's methods may change between numpy versions; a bit generator's raw stream does not. n < 2**32.
+    """
+    key = int.from_bytes(hashlib.blake2b(f"{seed}:bootstrap".encode(), digest_size=16).digest(), "little")
+    stream = np.random.Philox(key=key)
+    step = max(1, _BLOCK // n)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        raw = stream.random_raw(rows * n)
+        sample = (((raw >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32)).astype(np.int64).reshape(rows, n)
+        sample += n * np.arange(rows)[:, None]
+        yield np.bincount(sample.ravel(), minlength=rows * n).astype(np.int32).reshape(rows, n)
+
+
+def percentile_interval(distribution: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the 2.5 % and 97.5 % points of `distribution` (..., resamples), linear between its values.
+
+    Resamples in which the figure does not exist (NaN) are left out.
+    """
+    values = np.sort(np.asarray(distribution, np.float64), axis=-1)  # NaN come last
+    last = np.maximum(np.count_nonzero(~np.isnan(values), axis=-1) - 1, 0)
+
+    def point(q: float) -> Floats:
+        place = q * last
+        low = np.floor(place).astype(np.int64)
+        high = np.minimum(low + 1, last)
+        below, above = (np.take_along_axis(values, at[..., None], axis=-1)[..., 0] for at in (low, high))
+        return np.asarray(below + (place - low) * (above - below))
+
+    return point((1 - LEVEL) / 2), point((1 + LEVEL) / 2)
+
+
+def wilson_interval(k: int, n: int) -> tuple[float, float]:
+    """Return the Wilson score interval of the rate k/n: it has a width where k is 0 or n."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    rate, share = k / n, z * z / n
+    centre = (rate + share / 2) / (1 + share)
+    half = z / (1 + share) * math.sqrt(rate * (1 - rate) / n + share / (4 * n))
+    # At the ends the bound is the rate itself; the sum above only comes within rounding of it.
+    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)

@@ -1,0 +1,3 @@
+from robench.score import notes, score  # temporary
+
+__all__ = ["notes", "score"]

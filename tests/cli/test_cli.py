@@ -1,0 +1,226 @@
+"""The command line as a user meets it: exit codes, streams, one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import robench
+from robench.cli import entry
+from robench.cli.entry import command
+from robench.tables import RESULTS
+
+SMALL = [
+    "--limit",
+    "40",
+    "--corruption",
+    "contrast,gaussian_noise",
+    "--severity",
+    "1",
+    "--severity",
+    "5",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.fixture
+def demo_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert command(["evaluate", "demo", *SMALL, "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    return tmp_path / "run"
+
+
+def test_demo_in_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(["evaluate", "demo", *SMALL]) == 0
+    printed = capsys.readouterr()
+    assert "cifar-c: top-1 error" in printed.out
+    assert "mean_error" in printed.out
+    assert "4 of 75 cells" in printed.out
+    assert "results in runs/demo-demo-cifar-c" in printed.err
+    assert "images/s" in printed.err
+    assert (tmp_path / "runs" / "demo-demo-cifar-c" / "results.csv").exists()
+
+
+def test_score_and_show(demo_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (demo_run / "results.csv").read_bytes()
+    (demo_run / "results.csv").unlink()
+    assert command(["show", str(demo_run)]) == 2
+    assert "robench score" in capsys.readouterr().err
+    assert command(["score", str(demo_run)]) == 0
+    assert (demo_run / "results.csv").read_bytes() == before
+    table = capsys.readouterr().out
+    assert command(["show", str(demo_run)]) == 0
+    assert capsys.readouterr().out == table
+    assert command(["show", str(demo_run), "--format", "csv"]) == 0
+    assert capsys.readouterr().out.encode() == before
+    assert command(["show", str(demo_run), "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert list(rows[0]) == RESULTS.names
+    assert len(rows) == len(pd.read_csv(StringIO(before.decode())))
+
+
+def test_normalised_by_itself_every_ce_is_100(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = ["evaluate", "demo", "--limit", "40", "--corruption", "contrast", "--device", "cpu"]
+    assert command([*whole, "--out", str(tmp_path / "base")]) == 0
+    assert command([*whole, "--out", str(tmp_path / "run"), "--normalize-by", str(tmp_path / "base")]) == 0
+    results = pd.read_csv(tmp_path / "run" / "results.csv")
+    ce = results[results["metric"] == "ce"]
+    assert ce["value"].tolist() == [100.0]
+    assert ce["baseline"].tolist() == ["demo"]
+    capsys.readouterr()
+
+
+def test_dry_run_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path / "cache"))
+    assert command(["evaluate", "demo", *SMALL, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "5 conditions x 40 images" in printed
+    assert "200 forward passes" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_corrupt_writes_the_pixels_of_an_evaluation(
+    picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "corrupt",
+        str(picture_folder),
+        "--suite",
+        "cifar-c",
+        "--corruption",
+        "gaussian_noise",
+        "--severity",
+        "3",
+    ]
+    assert command([*arguments, "--seed", "5", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert "30 images" in capsys.readouterr().out
+    picture = Image.open(picture_folder / "bee" / "2.png").convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+    clean = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    oracle = robench.corrupt(clean, "gaussian_noise", 3, "cifar-c", seed=5, index=[12])[0].permute(1, 2, 0).numpy()
+    written = np.asarray(Image.open(tmp_path / "gaussian_noise" / "3" / "bee" / "2.png"))
+    assert np.array_equal(written, oracle)
+
+
+def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = str(picture_folder / "ant" / "0.png")
+    assert command(["corrupt", image, "--suite", "cifar-c", "--severity", "1", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "pixelate" / "1" / "0.png").exists()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["evaluat"], "No such command"),
+        (["evaluate"], "Missing argument"),
+        (["evaluate", "demo", "--suit", "cifar-c"], "No such option"),
+        (["evaluate", "demo", "--suite", "cifar-d"], "did you mean 'cifar-c'"),
+        (["evaluate", "demo", "--corruption", "contrst"], "did you mean 'contrast'"),
+        (["evaluate", "demo", "--corruption", "fog"], "not implemented yet"),
+        (["evaluate", "demo", "--severity", "7"], "severity 7 does not exist"),
+        (["evaluate", "demo", "--severity", "high"], "takes numbers"),
+        (["evaluate", "demo", "--limit", "0"], "at least 1"),
+        (["evaluate", "demo", "--batch-size", "0"], "at least 1"),
+        (["evaluate", "demo", "--mean", "1,2"], "three numbers"),
+        (["evaluate", "demo", "--std", "0,1,1"], "above zero"),
+        (["evaluate", "demo", "--resize", "40"], "--geometry model"),
+        (["evaluate", "demo", "--device", "cudo"], "unknown device"),
+        (["evaluate", "demo", "--data", "nowhere"], "no dataset nowhere"),
+        (["evaluate", "demo", "--normalize-by", "alexnet"], "belong to imagenet-c"),
+        (["evaluate", "demo", "--normalize-by", "nowhere"], "unknown baseline"),
+        (["evaluate", "nothing.pth", "--arch", "zoo:cifar_resnet20"], "--data"),
+        (["evaluate", "nothing.pth", "--arch", "zoo:cifar_resnet20", "--data", "demo"], "nothing.pth"),
+        (["evaluate", "timm:resnet_nothing", "--data", "demo"], "unknown timm architecture"),
+        (["score", "nowhere"], "not a run directory"),
+        (["show", "nowhere"], "not a run directory"),
+        (["list", "models", "keras"], "unknown family"),
+        (["list", "corruptions", "--suite", "x"], "unknown suite"),
+        (["corrupt", "nowhere"], "no dataset nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(
+    arguments: list[str],
+    match: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        command(
+            [*arguments, *(["--limit", "5"] if arguments[:1] == ["evaluate"] and "--limit" not in arguments else [])]
+        )
+        == 2
+    )
+    printed = capsys.readouterr()
+    assert match in printed.err
+    shown = [line for line in printed.err.splitlines() if not line.startswith(("note:", "reading", "decoding"))]
+    assert shown == [printed.err.splitlines()[-1]]
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == [], "nothing half-written"
+
+
+def test_an_internal_error_is_exit_3_with_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(entry, "app", broken)
+    assert command(["show", "x"]) == 3
+    line = capsys.readouterr().err
+    log = Path(line.split("the traceback is in ")[1].split(":")[0])
+    assert "ZeroDivisionError: oops" in log.read_text()
+    log.unlink()
+
+
+def test_an_interruption_is_exit_130_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "app", interrupted)
+    assert command(["evaluate", "demo"]) == 130
+    assert "give the same command again" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command([]) == 2
+    assert "evaluate" in "".join(capsys.readouterr())
+    assert command(["evaluate", "--help"]) == 0
+    text = capsys.readouterr().out
+    for group in ("What to run", "Which samples", "The image", "The machine", "The run"):
+        assert group in text
+    assert command(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("robench ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["suites"], "tiny-imagenet-c"),
+        (["corruptions"], "jpeg_compression"),
+        (["corruptions", "--suite", "cifar-c"], "sigma 0.04"),
+        (["models"], "zoo:cifar_resnet56"),
+        (["models", "torchvision"], "torchvision:resnet50"),
+        (["metrics"], "relative_mce"),
+    ],
+)
+def test_lists(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["list", *arguments]) == 0
+    assert expected in capsys.readouterr().out

@@ -1,0 +1,82 @@
+"""Oracles: the documented draw in Python's integers, numpy's own percentile, and published Wilson intervals."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from robench.metrics.statistics import RESAMPLES, percentile_interval, resample_counts, wilson_interval
+
+FROZEN = [[3, 0, 1, 1, 0, 0, 2, 3, 0, 0], [0, 3, 1, 0, 1, 1, 2, 0, 1, 1], [2, 1, 2, 0, 3, 1, 0, 1, 0, 0]]
+
+
+def counts(n: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    return np.concatenate(list(resample_counts(n, seed, resamples)))
+
+
+def test_counts_follow_the_documented_draw() -> None:
+    n, rows = 37, 5
+    key = int.from_bytes(hashlib.blake2b(b"11:bootstrap", digest_size=16).digest(), "little")
+    raw = [int(value) for value in np.random.Philox(key=key).random_raw(n * rows)]
+    expected = [[0] * n for _ in range(rows)]
+    for i, value in enumerate(raw):
+        expected[i // n][(value >> 32) * n // 2**32] += 1
+    assert counts(n, 11, rows).tolist() == expected
+
+
+def test_counts_are_frozen() -> None:
+    """These were drawn once and written down: no version of numpy may change them, or intervals move."""
+    assert counts(10, 0, 3).tolist() == FROZEN
+
+
+def test_every_resample_has_n_draws() -> None:
+    drawn = counts(50, 0)
+    assert drawn.shape == (1000, 50)
+    assert (drawn.sum(axis=1) == 50).all()
+    assert drawn.mean(axis=0) == pytest.approx(1, abs=0.2)
+    assert not (drawn == counts(50, 1)).all()
+
+
+def test_blocks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = counts(50, 0, 100)
+    monkeypatch.setattr("robench.metrics.statistics._BLOCK", 170)
+    blocks = list(resample_counts(50, 0, 100))
+    assert {len(block) for block in blocks} == {3, 1}
+    assert (np.concatenate(blocks) == whole).all()
+
+
+def test_percentiles_against_numpy() -> None:
+    values = np.random.default_rng(0).random((3, 4, 1000))
+    low, high = percentile_interval(values)
+    np.testing.assert_allclose([low, high], np.percentile(values, [2.5, 97.5], axis=-1), rtol=1e-14)
+
+
+def test_percentiles_leave_out_what_does_not_exist() -> None:
+    values = np.array([[np.nan, 3.0, np.nan, 1.0, 2.0], [5.0, np.nan, np.nan, np.nan, np.nan], [np.nan] * 5])
+    low, high = percentile_interval(values)
+    np.testing.assert_allclose(low, [1.05, 5.0, np.nan])
+    np.testing.assert_allclose(high, [2.95, 5.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3 (score without correction).
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_as_published(k: int, n: int, low: float, high: float) -> None:
+    assert list(wilson_interval(k, n)) == pytest.approx([low, high], abs=5e-5)
+    assert list(wilson_interval(n - k, n)) == pytest.approx([1 - high, 1 - low], abs=5e-5)
+
+
+def test_wilson_at_the_ends() -> None:
+    for n in (1, 7, 2000, 50000):
+        assert wilson_interval(0, n)[0] == 0.0
+        assert wilson_interval(n, n)[1] == 1.0
+        assert 0 < wilson_interval(0, n)[1] < 1

@@ -1,0 +1,188 @@
+"""What is read, what is refused, and that nothing in a file is ever run."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from robench.errors import CheckpointError
+from robench.models.checkpoint import EXTENSIONS, file_sha256, read_state_dict
+
+STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "conv.bias": torch.ones(2)}
+
+
+class _Evil:
+    """A pickle of it makes a folder at `path` when something runs it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def _refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        read_state_dict(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert path.name in text
+    return text
+
+
+def _saved(path: Path, content: object, **options: Any) -> Path:
+    torch.save(content, path, **options)
+    return path
+
+
+def _same(state: dict[str, Tensor]) -> bool:
+    return list(state) == list(STATE) and all(torch.equal(state[key], STATE[key]) for key in STATE)
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_every_extension_is_read(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"w{extension}"
+    if extension == ".safetensors":
+        save_file(STATE, path)
+    else:
+        torch.save(STATE, path)
+    assert read_state_dict(path).keys() == STATE.keys()
+    assert all(torch.equal(read_state_dict(path)[key], STATE[key]) for key in STATE)
+
+
+@pytest.mark.parametrize("nesting", ["state_dict", "model", "model_state_dict", "state_dict_ema"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_every_nesting_is_opened(tmp_path: Path, nesting: str, zipped: bool) -> None:
+    content = {"epoch": 3, nesting: STATE, "optimizer": {"lr": torch.tensor(0.1)}}
+    path = _saved(tmp_path / "w.pth", content, _use_new_zipfile_serialization=zipped)
+    assert _same(read_state_dict(path))
+
+
+def test_the_trained_weights_win_over_their_average(tmp_path: Path) -> None:
+    average = {key: value + 1 for key, value in STATE.items()}
+    assert _same(read_state_dict(_saved(tmp_path / "w.pth", {"state_dict_ema": average, "model": STATE})))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "model.module."])
+def test_prefixes_on_every_key_are_stripped(tmp_path: Path, prefix: str) -> None:
+    assert _same(read_state_dict(_saved(tmp_path / "w.pth", {prefix + key: value for key, value in STATE.items()})))
+
+
+def test_a_prefix_on_some_keys_stays(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "w.pth", {"module.a": torch.ones(1), "b": torch.ones(1)})
+    assert list(read_state_dict(path)) == ["module.a", "b"]
+
+
+def test_numpy_values_beside_the_weights_are_dropped(tmp_path: Path) -> None:
+    beside = {"best_acc": np.float64(0.9), "curve": np.arange(3), "args": argparse.Namespace(lr=0.1)}
+    assert _same(read_state_dict(_saved(tmp_path / "w.pth", {"state_dict": STATE, **beside})))
+
+
+def test_numpy_objects_run_nothing(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    path = _saved(tmp_path / "w.pth", {"state_dict": STATE, "x": np.array([_Evil(touched)], dtype=object)})
+    assert "nothing in it was run" in _refusal(path)
+    assert not touched.exists()
+
+
+def test_the_ignored_names_are_not_left_allowed(tmp_path: Path) -> None:
+    before = torch.serialization.get_safe_globals()
+    read_state_dict(_saved(tmp_path / "w.pth", STATE))
+    assert set(torch.serialization.get_safe_globals()) == set(before)
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle2", "pickle4", "nested"])
+def test_nothing_in_a_file_is_run(tmp_path: Path, extension: str, kind: str) -> None:
+    touched, path = tmp_path / "touched", tmp_path / f"evil{extension}"
+    evil = {"conv.weight": torch.ones(2), "x": _Evil(touched)}
+    match kind:
+        case "zip":
+            torch.save(evil, path)
+        case "legacy":
+            torch.save(evil, path, _use_new_zipfile_serialization=False)
+        case "nested":
+            torch.save({"state_dict": STATE, "args": [argparse.Namespace(x=_Evil(touched))]}, path)
+        case _:
+            path.write_bytes(pickle.dumps(_Evil(touched), protocol=int(kind[-1])))
+    text = _refusal(path)
+    assert not touched.exists()
+    if extension != ".safetensors":
+        assert "nothing in it was run" in text
+        assert "torch.save(model.state_dict()" in text
+    with warnings.catch_warnings():  # the file is dangerous indeed: run by a trusting reader, it acts
+        warnings.simplefilter("ignore")
+        if kind.startswith("pickle"):
+            pickle.loads(path.read_bytes())
+        else:
+            with path.open("rb") as file:
+                torch.load(file, weights_only=False)
+    assert touched.exists()
+
+
+def test_a_whole_module_is_refused_by_name(tmp_path: Path) -> None:
+    assert "torch.nn.modules.linear.Linear" in _refusal(_saved(tmp_path / "w.pt", nn.Linear(2, 2)))
+
+
+def test_torchscript_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    with warnings.catch_warnings():  # TorchScript itself is deprecated
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), str(path))
+    assert "TorchScript" in _refusal(path)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.3, 0.6, 0.98])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_truncated_files_are_damaged(tmp_path: Path, kind: str, kept: float) -> None:
+    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pth")
+    state = {"weight": torch.ones(200, 20)}
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    assert "damaged or incomplete" in _refusal(path)
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_an_empty_file_is_named_so(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"w{extension}"
+    path.touch()
+    assert "is empty" in _refusal(path)
+
+
+def test_other_refusals(tmp_path: Path) -> None:
+    page = tmp_path / "page.pth"
+    page.write_text("<html>404: not found</html>")
+    assert "not a PyTorch file" in _refusal(page)
+    assert "no weights file" in _refusal(tmp_path / "absent.pth")
+    assert "is a folder" in _refusal(tmp_path)
+    other = tmp_path / "w.onnx"
+    other.write_bytes(b"x")
+    assert ".safetensors" in _refusal(other)
+
+
+def test_a_file_without_tensors_shows_its_keys(tmp_path: Path) -> None:
+    assert "keys: epoch, lr" in _refusal(_saved(tmp_path / "w.pth", {"epoch": 3, "lr": 0.1}))
+    assert "a list" in _refusal(_saved(tmp_path / "l.pth", [1, 2]))
+    assert "an empty dict" in _refusal(_saved(tmp_path / "e.pth", {}))
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "w.pth", STATE)
+    assert file_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        file_sha256(tmp_path / "absent.pth")

@@ -1,0 +1,82 @@
+"""Errors of real checkpoints on robench's corruptions against the reference's errors on the same images (slow)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robench.corruptions import CORRUPTIONS
+from robench.data import decode, hash_images, open_dataset, select
+from robench.loop import Samples, evaluate_condition
+from robench.models import Classifier, load_classifier
+from robench.suites import Condition, find_suite
+from robench.types import Ints
+
+DETERMINISTIC = {"brightness", "contrast", "saturate", "pixelate", "jpeg_compression"}
+"""No draws: both implementations must agree but for ties."""
+
+
+def errors(
+    classifier: Classifier, data: Path, positions: Ints, suite: str, severities: Sequence[int], seeds: int
+) -> pd.DataFrame:
+    """Mean top-1 error over seeds of every available cell; columns corruption, severity, error."""
+    images, chosen = open_dataset(data), find_suite(suite)
+    assert chosen.geometry is not None
+    decoded = decode(images, hash_images(images, positions), chosen.geometry, skip=False)
+    samples = Samples(decoded.images, np.arange(len(positions)), positions, images.labels[positions])
+    rows = []
+    for corruption, severity in [("clean", 0), *chosen.select(CORRUPTIONS, severities=severities, extra=True)]:
+        condition = Condition(suite, corruption, severity, chosen.geometry, chosen.constants)
+        wrong = []
+        for seed in range(1 if corruption in {*DETERMINISTIC, "clean"} else seeds):
+            records = evaluate_condition(classifier, samples, condition, seed=seed, batch_size=50)
+            wrong.append(float((records["pred"] != records["label"]).mean()))
+        rows.append((corruption, severity, float(np.mean(wrong))))
+    return pd.DataFrame(rows, columns=["corruption", "severity", "error"])
+
+
+def compare(ours: pd.DataFrame, reference: Path) -> pd.Series:
+    """Ours minus the reference's mean over its seeds, in points, by (corruption, severity)."""
+    theirs = pd.read_csv(reference).groupby(["corruption", "severity"])["top1_error"].mean()
+    mine = ours.set_index(["corruption", "severity"])["error"]
+    return 100 * (mine - theirs.loc[mine.index])
+
+
+def report(difference: pd.Series) -> str:
+    table = difference.unstack("severity").round(2).to_string()
+    return f"{table}\nmean absolute {difference.abs().mean():.2f}, signed {difference.mean():.2f}, worst {difference.abs().max():.2f} points"
+
+
+@pytest.mark.slow
+def test_cifar_resnet20(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classifier = load_classifier(shared / "data/checkpoints/cifar10_resnet20.th", "zoo:cifar_resnet20", device="cpu")
+    data = shared / "data/cifar10"
+    positions = select(open_dataset(data), per_class=50)
+    ours = errors(classifier, data, positions, "cifar-c", (1, 2, 3, 4, 5), seeds=5)
+    difference = compare(ours, shared / "reference/ref_cifar10c_resnet20.csv")
+    with capsys.disabled():
+        print(f"\nResNet-20 on cifar-c, ours minus reference:\n{report(difference)}")
+    assert difference.loc[("clean", 0)] == 0
+    assert difference.abs().max() <= 4
+    assert difference.abs().mean() < 1.0
+    assert difference[[name in DETERMINISTIC for name, _ in difference.index]].abs().max() <= 0.6
+
+
+@pytest.mark.slow
+def test_squeezenet_on_imagenet_c(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classifier = load_classifier(
+        shared / "data/checkpoints/squeezenet1_0_imagenet.pth", "torchvision:squeezenet1_0", device="cpu"
+    )
+    data = shared / "data/imagenet"
+    images = open_dataset(data)
+    positions = np.array([k for k in range(len(images)) if images.labels[k] % 10 in (0, 3, 6)])
+    ours = errors(classifier, data, positions, "imagenet-c", (1, 3, 5), seeds=1)
+    difference = compare(ours, shared / "reference/ref_imagenetc_squeezenet1_0.csv")
+    with capsys.disabled():
+        print(f"\nSqueezeNet on imagenet-c without the JPEG pass, ours minus reference:\n{report(difference)}")
+    assert difference.abs().max() <= 5
+    assert difference.abs().mean() < 1.0

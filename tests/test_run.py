@@ -1,0 +1,297 @@
+"""Runs: what is on disk, resuming, refusing. The oracle is always a run that was never interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import robench
+from robench import loop, run, rundir, tables
+from robench.errors import DatasetError, OptionError, RobenchError, RunError
+from robench.models import Classifier
+from robench.plan import Options, make_plan
+from robench.rundir import RunDirectory
+
+SOME = Options(
+    corruptions=["gaussian_noise", "shot_noise", "contrast", "jpeg_compression"], severities=[1, 5], batch_size=7
+)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Everything that must be equal byte for byte."""
+    files = [path / "results.csv", path / "samples.parquet", *(path / "records").iterdir()]
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.fixture
+def whole(classifier: Classifier, picture_folder: Path, tmp_path: Path) -> Path:
+    return robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "whole", SOME).path
+
+
+def test_what_a_run_leaves(whole: Path) -> None:
+    directory = RunDirectory.open(whole)
+    assert len(directory.conditions) == 9
+    assert directory.finished() == directory.conditions
+    assert directory.conditions[0].suite == "clean"
+    for condition in directory.conditions:
+        records = directory.read_records(condition.name)
+        tables.RECORDS.check(records)
+        assert records["sample"].tolist() == list(range(30))
+        assert set(records["corruption"]) == {condition.corruption}
+        assert (records["pred"] == [top[0] for top in records["top5"]]).all()
+        assert all(len(top) == 3 for top in records["top5"])
+    results = directory.read_results()
+    noisy = directory.read_records("cifar-c-shot_noise-5-32px")
+    row = results[
+        (results["metric"] == "error_rate") & (results["corruption"] == "shot_noise") & (results["severity"] == 5)
+    ]
+    assert row["value"].item() == np.mean(noisy["pred"] != noisy["label"])
+    assert not set(results["metric"]) & {"mce", "relative_mce"}, "a part of a suite has no mCE"
+    assert len(tables.read_csv(tables.TIMINGS, whole / "timings.csv")) == 9
+    assert not list(whole.rglob(".tmp-*"))
+
+
+def test_the_same_command_again_changes_nothing(
+    classifier: Classifier, picture_folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(whole)
+    monkeypatch.setattr(run, "evaluate_condition", lambda *_, **__: pytest.fail("evaluated again"))
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, SOME)
+    assert contents(whole) == before
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 8])
+def test_interrupted_and_resumed_is_equal(
+    classifier: Classifier,
+    picture_folder: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+) -> None:
+    finished = []
+    real = loop.evaluate_condition
+
+    def stops(*arguments: object, **options: object) -> object:
+        if len(finished) == after:
+            raise KeyboardInterrupt
+        finished.append(1)
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "evaluate_condition", stops)
+    with pytest.raises(KeyboardInterrupt):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", SOME)
+    assert len(RunDirectory.open(tmp_path / "again").finished()) == after
+    monkeypatch.setattr(run, "evaluate_condition", real)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", SOME)
+    assert contents(tmp_path / "again") == contents(whole)
+
+
+def test_leftovers_of_a_kill_are_swept(
+    classifier: Classifier, picture_folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "left"
+    (place / "records").mkdir(parents=True)
+    (place / ".tmp-x.json").write_text("{")
+    (place / "records" / ".tmp-y.parquet").write_bytes(b"PAR1")
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], place, SOME)
+    assert contents(place) == contents(whole)
+    assert not list(place.rglob(".tmp-*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (replace(SOME, seed=1), "options.seed was 0, is 1"),
+        (replace(SOME, batch_size=8), "options.batch_size was 7, is 8"),
+        (replace(SOME, severities=[1]), "conditions.cifar-c-gaussian_noise-5-32px is left out"),
+        (replace(SOME, limit=9), "data.sha256 was"),
+        (replace(SOME, precision="bf16"), "options.precision was 'fp32', is 'bf16'"),
+    ],
+)
+def test_other_options_are_refused(
+    classifier: Classifier, picture_folder: Path, whole: Path, options: Options, match: str
+) -> None:
+    before = contents(whole)
+    with pytest.raises(RunError, match=match) as error:
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options)
+    assert "--fresh" in str(error.value)
+    assert contents(whole) == before
+
+
+def test_another_model_is_refused(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
+    with pytest.raises(RunError, match=r"model\.sha256 was"):
+        robench.evaluate(replace(classifier, sha256="1" * 64), picture_folder, ["cifar-c"], whole, SOME)
+
+
+def test_fresh_moves_the_old_run_aside(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
+    before = contents(whole)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, replace(SOME, fresh=True, seed=3))
+    assert contents(whole.with_name("whole.1")) == before
+    assert RunDirectory.open(whole).manifest["seed"] == 3
+
+
+def test_places_that_are_no_runs(classifier: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("x")
+    for name, match in (("file", "is a file"), ("folder", "other files"), ("file/below", "no permission")):
+        with pytest.raises(RunError, match=match):
+            robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / name, SOME)
+    assert (tmp_path / "folder" / "thesis.tex").read_text() == "x"
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "manifest.json").write_text('{"schema": 99}')
+    with pytest.raises(RunError, match="has schema 99"):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "old", SOME)
+
+
+def test_a_run_is_written_by_one_process(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
+    with RunDirectory.open(whole).locked(), pytest.raises(RunError, match="another robench"):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, SOME)
+
+
+@pytest.mark.parametrize(("code", "match"), [(28, "no space left"), (13, "no permission"), (30, "no permission")])
+def test_disk_trouble_is_one_line_and_loses_nothing(
+    classifier: Classifier,
+    picture_folder: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    match: str,
+) -> None:
+    real = tables.write_parquet
+    written: list[Path] = []
+
+    def fails(table: tables.Table, frame: object, path: Path) -> None:
+        written.append(path)
+        if len(written) == 5:
+            raise OSError(code, os.strerror(code))
+        real(table, frame, path)
+
+    monkeypatch.setattr(rundir.tables, "write_parquet", fails)
+    with pytest.raises(RunError, match=match):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
+    monkeypatch.setattr(rundir.tables, "write_parquet", real)
+    assert len(RunDirectory.open(tmp_path / "full").finished()) == 3
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
+    assert contents(tmp_path / "full") == contents(whole)
+
+
+def test_pixels_and_draws_do_not_depend_on_the_batch(
+    classifier: Classifier, picture_folder: Path, tmp_path: Path
+) -> None:
+    runs = [
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / str(size), replace(SOME, batch_size=size))
+        for size in (1, 7, 64)
+    ]
+    for condition in runs[0].directory.conditions:
+        one, seven, many = (r.directory.read_records(condition.name) for r in runs)
+        for other in (seven, many):
+            # The network is small enough that only the last bits of its logits may differ with the batch's shape.
+            assert np.abs(one["prob_label"] - other["prob_label"]).max() < 1e-5
+            assert (one["pred"] == other["pred"]).all()
+
+
+def test_limit_takes_the_whole_sets_own_rows(
+    classifier: Classifier, picture_folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    few = robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "few", replace(SOME, limit=7))
+    for condition in few.directory.conditions:
+        part = few.directory.read_records(condition.name)
+        full = RunDirectory.open(whole).read_records(condition.name).set_index("sample").loc[part["sample"]]
+        assert part["sample"].tolist() == [k * 30 // 7 for k in range(7)]
+        assert np.abs(part["prob_label"].to_numpy() - full["prob_label"].to_numpy()).max() < 1e-5
+
+
+def test_seeds_move_random_corruptions_only(
+    classifier: Classifier, picture_folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    other = robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "seed", replace(SOME, seed=1)).path
+    for condition in RunDirectory.open(whole).conditions:
+        name = f"records/{condition.name}.parquet"
+        same = (whole / name).read_bytes() == (other / name).read_bytes()
+        assert same == (condition.corruption not in ("gaussian_noise", "shot_noise")), condition.name
+
+
+def test_skipped_images_are_listed(classifier: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    broken = tmp_path / "set"
+    shutil.copytree(picture_folder, broken)
+    (broken / "bee" / "4.png").write_bytes(b"damaged")
+    with pytest.raises(DatasetError, match=r"bee/4\.png"):
+        robench.evaluate(classifier, broken, ["cifar-c"], tmp_path / "out", SOME)
+    assert not (tmp_path / "out").exists()
+    done = robench.evaluate(classifier, broken, ["cifar-c"], tmp_path / "out", replace(SOME, skip_unreadable=True))
+    assert [entry["path"] for entry in done.directory.manifest["skipped"]] == ["bee/4.png"]
+    records = done.directory.read_records(done.directory.conditions[0].name)
+    assert records["sample"].tolist() == [i for i in range(30) if i != 14]
+
+
+def test_classes_must_match(classifier: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="pictures has 3 class folders, tiny has 7 classes: give --class-map"):
+        robench.evaluate(replace(classifier, classes=7), picture_folder, ["cifar-c"], tmp_path / "out", SOME)
+
+
+def test_plans(classifier: Classifier) -> None:
+    preprocessing = classifier.preprocessing
+    plan = make_plan(["imagenet-c", "cifar-c"], Options(extra_corruptions=True), preprocessing)
+    assert [c.resolution for c in plan.conditions if c.is_clean] == [224, 32]
+    assert len({c.name for c in plan.conditions}) == len(plan.conditions)
+    assert any("imagenet-c" in note for note in plan.notes) == any("cifar-c" in note for note in plan.notes)
+    assert {c.geometry for c in make_plan(["clean"], Options(), preprocessing).conditions} == {preprocessing.geometry()}
+    own = make_plan(["imagenet-c"], Options(geometry="model"), preprocessing)
+    assert {c.resolution for c in own.conditions} == {32}
+    protocols = {one.protocol for one in plan.listed} | {one.protocol for one in own.listed}
+    assert len(protocols) == 6, "two geometries, clean and corrupted each, and the model's own"
+    assert make_plan(["imagenet-c"], Options(release_jpeg=False), preprocessing).listed[-1].protocol not in protocols
+    part = make_plan(["cifar-c"], Options(severities=[2], corruptions=["contrast"]), preprocessing)
+    assert part.listed[-1].protocol in protocols, "a part of a suite is the same protocol"
+    for options, match in (
+        (Options(corruptions=["contrasst"]), "did you mean 'contrast'"),
+        (Options(severities=[6]), "severity 6"),
+    ):
+        with pytest.raises(OptionError, match=match):
+            make_plan(["cifar-c"], options, preprocessing)
+    with pytest.raises(OptionError, match="did you mean 'imagenet-c'"):
+        make_plan(["imagenet_c"], Options(), preprocessing)
+    for bad in ({"batch_size": 0}, {"geometry": "x"}, {"precision": "fp8"}):
+        with pytest.raises(RobenchError):
+            Options(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_is_equal(tmp_path: Path) -> None:
+    """SIGKILL to the real command at five moments; the oracle is one undisturbed run."""
+    command = [sys.executable, "-m", "robench", "evaluate", "demo", "--limit", "300", "--device", "cpu", "--out"]
+    start = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    took = time.monotonic() - start
+    moments = np.random.default_rng(int(os.environ.get("ROBENCH_KILL_SEED", "0"))).uniform(0.2, 0.9, 5) * took
+    for moment in moments:
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    timings = tables.read_csv(tables.TIMINGS, tmp_path / "killed" / "timings.csv")
+    manifest = json.loads((tmp_path / "killed" / "manifest.json").read_text())
+    assert len(timings) <= len(manifest["conditions"])
