@@ -114,7 +114,9 @@ def test_the_head_follows_the_file_in_libraries(tmp_path: Path) -> None:
 def test_a_leading_dimension_that_is_no_head_is_an_error(tmp_path: Path) -> None:
     state = _state()
     state["layer1.0.conv1.weight"] = torch.ones(17, 16, 3, 3)
-    assert "layer1.0.conv1.weight 17x16x3x3 instead of 16x16x3x3" in _refusal(_saved(tmp_path, state))
+    assert "1 of another shape: layer1.0.conv1.weight 17x16x3x3 instead of 16x16x3x3" in _refusal(
+        _saved(tmp_path, state)
+    )
 
 
 def test_missing_unexpected_and_misshaped_tensors_are_one_error(tmp_path: Path) -> None:

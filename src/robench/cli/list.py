@@ -20,7 +20,7 @@ def suites() -> None:
     """The suites: what is computed, on which images."""
     from robench.suites import SUITES
 
-    table = _table("suite", "what it computes", "image", "JPEG", "baseline", "source")
+    table = _table("suite", "what it computes", "image", "JPEG", "baseline")
     for suite in SUITES.values():
         jpeg = str(suite.release_jpeg or "")
         table.add_row(
@@ -51,8 +51,9 @@ def corruptions(
             levels = CORRUPTIONS[name].levels[chosen.constants]
             table.add_row(label, *(", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels))
         else:
-            table.add_row(label, "not implemented yet")
+            table.add_row(label, *("-" for _ in chosen.severities))
     stdout().print(table)
+    stdout().print("- : not implemented yet")
 
 
 @list_app.command()

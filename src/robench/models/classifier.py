@@ -101,7 +101,9 @@ class Classifier:
         if tuple(images.shape[2:]) != (side, side):
             images = pixels.resize(images, (side, side), self.preprocessing.interpolation)
         with torch.inference_mode():
-            logits: Tensor = self.module(self._normalised(images))
+            # Channels last: the layout in which convolutions run fastest, on CPUs about twice as fast.
+            values = self._normalised(images).contiguous(memory_format=torch.channels_last)
+            logits: Tensor = self.module(values)
             return logits.float()
 
     def _normalised(self, images: Images) -> Tensor:

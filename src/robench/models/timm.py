@@ -60,7 +60,7 @@ def _timm() -> ModuleType:
 def _check_name(timm: ModuleType, name: str) -> None:
     """Refuse unknown names first: timm takes `hf-hub:` and `local-dir:` names for something to fetch."""
     arch = name.partition(".")[0]
-    if ":" in name or "/" in name or not timm.is_model(arch):
+    if not timm.is_model(arch):
         raise CheckpointError(unknown_architecture("timm", name, timm.list_models()))
 
 
