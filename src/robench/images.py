@@ -35,13 +35,21 @@ def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear
 
     Source: Pillow, src/libImaging/Resample.c: 22-bit weights, columns first, each pass rounded to 8 bits.
     """
+    if interpolation == "nearest":
+        rows, columns = (_nearest(n, m, images.device) for n, m in zip(images.shape[2:], size, strict=True))
+        return images.index_select(2, rows).index_select(3, columns)
     if interpolation not in _FILTERS:
-        raise OptionError(unknown_name("interpolation", interpolation, _FILTERS))
+        raise OptionError(unknown_name("interpolation", interpolation, ("nearest", *_FILTERS)))
     if images.shape[3] != size[1]:
         images = _resample_columns(images, size[1], interpolation)
     if images.shape[2] != size[0]:
         images = _resample_columns(images.transpose(2, 3), size[0], interpolation).transpose(2, 3)
     return images.contiguous()
+
+
+def _nearest(before: int, after: int, device: torch.device) -> Tensor:
+    """Source place of every target place: the one that its centre lies in."""
+    return torch.tensor([int((target + 0.5) * (before / after)) for target in range(after)], device=device)
 
 
 _PRECISION = 22

@@ -55,8 +55,10 @@ def shot_noise(images: FloatImages, draws: Draws, *, photons: float) -> FloatIma
 )
 def impulse_noise(images: FloatImages, draws: Draws, *, amount: float) -> FloatImages:
     """Set a share `amount` of all values to 0 or 1, half each."""
+    # From both ends of one draw, so that what a mild severity sets, a stronger one sets to the same.
     drawn = draws.uniform("noise", tuple(images.shape[1:]))
-    return torch.where(drawn >= amount, images, (drawn < amount / 2).float())
+    salted = torch.where(drawn < amount / 2, 1.0, images)
+    return torch.where(drawn >= 1 - amount / 2, 0.0, salted)
 
 
 @corruption(

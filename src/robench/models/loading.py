@@ -220,7 +220,7 @@ def _size(value: Tensor) -> str:
 
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:
     try:
-        return module.to(device, memory_format=torch.channels_last)
+        return module.to(device).to(memory_format=torch.channels_last)
     except torch.OutOfMemoryError as error:
         raise DeviceError(f"the model does not fit on {device}: free its memory or use another --device") from error
 
