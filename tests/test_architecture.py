@@ -17,8 +17,9 @@ SOURCE = Path(robench.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("geometry", "tables", "draws"),
-    ("images", "rundir", "suites", "metrics", "baselines"),
-    ("corruption", "scoring"),
+    ("rundir", "suites", "metrics", "baselines"),
+    ("images", "scoring"),
+    ("corruption",),
     ("corruptions", "models", "data", "summary"),
     ("conditions", "reference"),
     ("loop",),

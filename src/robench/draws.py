@@ -16,9 +16,8 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-
-from robench.types import Ints
 
 __all__ = ["DRAWS_VERSION", "Draws", "KeyedDraws", "compiled_philox", "philox"]
 
@@ -29,26 +28,28 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-_CHUNK = 16_384
+_CHUNK = 40_960
 """Counters computed at once on a CPU, so that the ten rounds stay in a core's own cache."""
 
-Philox: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+Philox: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
-def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, k0: Tensor, k1: Tensor) -> Tensor:
-    """Philox4x32-10 of counters (c0, c1, c2, c3) under the key (k0, k1).
+def philox(
+    c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, k0: Tensor, k1: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Philox4x32-10 of counters (c0, c1, c2, c3) under the key (k0, k1): four output words.
 
-    All arguments are int64 tensors that hold 32-bit words and broadcast against each other; the result has their common
-    shape with a leading axis of four output words. int64 because torch multiplies unsigned 32-bit words nowhere: the
-    64-bit product wraps, and its two halves are what Philox needs. The odd words are masked once, at the end: until
-    then they only take part in exclusive-or, whose upper bits are masked with the even words'.
+    All are int64 tensors that hold 32-bit words and broadcast against each other. int64 because torch multiplies unsigned
+    32-bit words nowhere: the 64-bit product wraps, and its two halves are what Philox needs. The odd words are masked
+    once, at the end: until then they only take part in exclusive-or, whose upper bits are masked with the even words'.
     """
     for _ in range(_ROUNDS):
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c2 = ((p1 >> 32) ^ c1 ^ k0) & _MASK, ((p0 >> 32) ^ c3 ^ k1) & _MASK
+        c0 = ((p1 >> 32) ^ c1).bitwise_xor_(k0).bitwise_and_(_MASK)
+        c2 = ((p0 >> 32) ^ c3).bitwise_xor_(k1).bitwise_and_(_MASK)
         c1, c3 = p1, p0
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return torch.stack(torch.broadcast_tensors(c0, c1 & _MASK, c2, c3 & _MASK))
+    return c0, c1 & _MASK, c2, c3 & _MASK
 
 
 @lru_cache(maxsize=1)
@@ -69,6 +70,9 @@ class Draws(Protocol):
 
     def integers(self, name: str, low: int, high: int, shape: tuple[int, ...]) -> Tensor:
         """(b, *shape) int64, uniform in low..high-1."""
+
+    def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) int16, uniform over all 65,536 values: half the cost of `uniform`, for decisions."""
 
     def poisson(self, name: str, rates: tuple[float, ...], row: Tensor) -> Tensor:
         """Poisson counts, float32 of the shape of `row`: (b, ...) int64, which of the `rates` applies to each value."""
@@ -103,68 +107,85 @@ class KeyedDraws:
         """
         digest = hashlib.blake2b(f"{DRAWS_VERSION}/{self.seed}/{self.scope}/{name}".encode(), digest_size=8).digest()
         index = self.index[:, None]
-        keys = torch.full((2, 1, 1), 0, dtype=torch.int64, device=index.device)
-        keys[0].fill_(int.from_bytes(digest[:4], "little"))
-        keys[1].fill_(int.from_bytes(digest[4:], "little"))
+        k0 = torch.full((1, 1), int.from_bytes(digest[:4], "little"), device=index.device)
+        k1 = torch.full((1, 1), int.from_bytes(digest[4:], "little"), device=index.device)
         blocks = torch.arange(-(-count // 4), device=index.device)[None]
-        low, high, zero = index & _MASK, (index >> 32) & _MASK, torch.zeros_like(blocks[:, :1])
+        low, high, zero = index & _MASK, (index >> 32) & _MASK, torch.zeros_like(k0)
+        words = torch.empty((len(index), 4, blocks.shape[1]), dtype=torch.int64, device=index.device)
         rows, columns = _chunk(len(index), blocks.shape[1], index.device)
-        parts = [
-            torch.cat([self.generator(b, zero, lo, hi, keys[0], keys[1]) for b in blocks.split(columns, dim=1)], dim=2)
-            for lo, hi in zip(low.split(rows), high.split(rows), strict=True)
-        ]
-        words = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return words.transpose(0, 1).reshape(len(index), -1)[:, :count]
+        for top in range(0, len(index), rows):
+            for left in range(0, blocks.shape[1], columns):
+                part = slice(top, top + rows), slice(left, left + columns)
+                outputs = self.generator(blocks[:, part[1]], zero, low[part[0]], high[part[0]], k0, k1)
+                for lane, output in enumerate(outputs):
+                    words[part[0], lane, part[1]] = output
+        return words.flatten(1)[:, :count]
 
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """(b, *shape) float32, uniform over the multiples of 2^-24 in [0, 1)."""
         return ((self.words(name, math.prod(shape)) >> 8).float() * 2.0**-24).reshape(-1, *shape)
 
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) float32, standard normal by Box and Muller's transform; at most 6.8 in size."""
+        """(b, *shape) float32, standard normal by Box and Muller's transform; at most 6.8 in size.
+
+        A pair of values takes one word for its radius and half a word for its angle, one of 65,536 directions: the words
+        are the larger part of the cost, and so many directions cannot be told from all of them.
+        """
         count = math.prod(shape)
         pairs = -(-count // 2)
-        radius, angle = self.words(name, 2 * pairs).float().split(pairs, dim=1)
-        radius = radius.add(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
-        angle = angle.mul(2 * math.pi * 2.0**-32)
-        return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count].reshape(-1, *shape)
+        words = self.words(name, pairs + -(-pairs // 2))
+        radius = words[:, :pairs].float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+        angle = _halves(words[:, pairs:])[:, :pairs].float().add_(0.5).mul_(2 * math.pi * 2.0**-16)
+        return torch.cat([angle.cos().mul_(radius), angle.sin().mul_(radius)], dim=1)[:, :count].reshape(-1, *shape)
 
     def integers(self, name: str, low: int, high: int, shape: tuple[int, ...]) -> Tensor:
         """(b, *shape) int64, uniform in low..high-1, for high - low below 2^31 (bias below (high - low) / 2^32)."""
         return (low + ((self.words(name, math.prod(shape)) * (high - low)) >> 32)).reshape(-1, *shape)
+
+    def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) int16, uniform over all 65,536 values; two to a word, the lower half first."""
+        count = math.prod(shape)
+        return _halves(self.words(name, -(-count // 2)))[:, :count].reshape(-1, *shape)
 
     def poisson(self, name: str, rates: tuple[float, ...], row: Tensor) -> Tensor:
         """Poisson counts, float32 of the shape of `row`, by inverting the distribution function with one word a value.
 
         rates: the rates that occur.  row: (b, ...) int64, which of them applies to each value.
         """
-        words = self.words(name, math.prod(row.shape[1:])).reshape(row.shape)
+        words = (self.words(name, math.prod(row.shape[1:])) - 2**31).to(torch.int32).flatten()
         table = _poisson_thresholds(rates)
         width = table.shape[1]
         thresholds = torch.tensor(table, device=row.device).flatten()
-        first = row * width - 1
-        count = torch.zeros_like(row)
-        step = (width + 1) // 2
+        before = row.to(torch.int32).flatten() * width - 1
+        place, step = before, (width + 1) // 2
         while step:
-            count += (thresholds.take(first + count + step) <= words) * step
+            reached = thresholds.index_select(0, place + step) < words
+            place = reached.to(torch.int32).mul_(step).add_(place)
             step //= 2
-        return count.float()
+        return torch.sub(place, before).float().reshape(row.shape)
+
+
+def _halves(words: Tensor) -> Tensor:
+    """(b, n) int64 words -> (b, 2n) int16, the lower half of each word first."""
+    halves: Tensor = words.to(torch.int32).contiguous().view(torch.int16)
+    return halves
 
 
 def _chunk(samples: int, blocks: int, device: torch.device) -> tuple[int, int]:
     """Rows and columns of counters that are computed at once."""
     if device.type != "cpu":
-        return samples, blocks
-    columns = min(blocks, _CHUNK)
+        return max(1, samples), max(1, blocks)
+    columns = max(1, min(blocks, _CHUNK))
     return max(1, _CHUNK // columns), columns
 
 
 @lru_cache(maxsize=64)
-def _poisson_thresholds(rates: tuple[float, ...]) -> Ints:
-    """(rates, 2^m - 1) int64: how many of a row's thresholds a word reaches is the Poisson count of that word.
+def _poisson_thresholds(rates: tuple[float, ...]) -> NDArray[np.int32]:
+    """(rates, 2^m - 1) int32: how many of a row's thresholds lie below a word, both moved down by 2^31, is its count.
 
-    Threshold k is the distribution function at k, in units of 2^-32 and half a unit down, because word w stands for the
-    middle of [w, w + 1); the rows end where the function passes 1 - 2^-33, and are filled with what no word reaches.
+    Word w stands for the middle of [w, w + 1) in units of 2^-32, and counts k if the distribution function at k is at most
+    that. The rows end where the function passes 1 - 2^-33, and are filled with what no word reaches. (Word 0 counts as word
+    1 does: a threshold below every word does not fit.)
     """
     rate = np.asarray(rates, dtype=np.float64)[:, None]
     most = int(max(rates) + 10 * math.sqrt(max(rates)) + 30)
@@ -172,10 +193,10 @@ def _poisson_thresholds(rates: tuple[float, ...]) -> Ints:
     log_factorial = np.array([math.lgamma(k + 1.0) for k in counts])
     log_rate = np.log(np.where(rate > 0, rate, 1))
     mass = np.where(rate > 0, np.exp(counts * log_rate - rate - log_factorial), counts == 0)
-    thresholds = np.ceil(np.cumsum(mass, axis=1) * 2.0**32 - 0.5).astype(np.int64)
-    used = int((thresholds <= _MASK).sum(axis=1).max())
+    reached = np.ceil(np.cumsum(mass, axis=1) * 2.0**32 - 0.5).astype(np.int64) - 1
+    used = int((reached < _MASK).sum(axis=1).max())
     width = 2 ** max(1, used).bit_length() - 1
-    table = np.full((len(rates), width), 1 << 33, dtype=np.int64)
-    table[:, :used] = np.where(thresholds[:, :used] <= _MASK, thresholds[:, :used], 1 << 33)
+    table = np.full((len(rates), width), 2**31 - 1, dtype=np.int32)
+    table[:, :used] = (reached[:, :used].clip(0, _MASK) - 2**31).astype(np.int32)
     table.setflags(write=False)
     return table

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from robench.errors import OptionError, unknown_name
+from robench.geometry import INTERPOLATIONS
 from robench.types import FloatImages, Images, Ints
 
-__all__ = ["resize", "to_float", "to_uint8"]
+__all__ = ["from_pictures", "pictures", "resize", "resize_library", "resize_tensors", "to_float", "to_uint8"]
 
 
 def to_float(images: Images) -> FloatImages:
@@ -30,16 +32,64 @@ def to_uint8(images: FloatImages) -> Images:
     return images.clamp(0, 1).mul_(255).to(torch.uint8)
 
 
-def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear") -> Images:
-    """(b, c, h, w) uint8 -> (b, c, *size) uint8, equal to the last bit to Pillow's `Image.resize` with that filter.
+_SMALL = 64 * 64
+"""Pixels up to which a call of Pillow's costs more than moving the memory: such images take one call, by rows."""
 
-    Source: Pillow, src/libImaging/Resample.c: 22-bit weights, columns first, each pass rounded to 8 bits.
+
+def pictures(images: Images) -> Iterator[Image.Image]:
+    """(b, 3, h, w) uint8 on a CPU -> Pillow images, one by one."""
+    height, width = images.shape[2:]
+    if height * width <= _SMALL:
+        for rows in images.transpose(1, 2).contiguous().numpy():
+            yield Image.frombytes("RGB", (width, height), rows.data, "raw", "RGB;L", 0, 1)
+    else:
+        for planes in images.contiguous().numpy():
+            yield Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
+
+
+def from_pictures(found: Iterable[Image.Image], shape: torch.Size) -> Images:
+    """RGB Pillow images -> (b, 3, h, w) uint8, of the given shape."""
+    batch, channels, height, width = shape
+    if height * width <= _SMALL:
+        by_row = torch.empty((batch, height, channels, width), dtype=torch.uint8)
+        for target, picture in zip(by_row.numpy(), found, strict=True):
+            target[...] = np.frombuffer(picture.tobytes("raw", "RGB;L"), dtype=np.uint8).reshape(target.shape)
+        return by_row.transpose(1, 2).contiguous()
+    images = torch.empty(shape, dtype=torch.uint8)
+    for planes, picture in zip(images.numpy(), found, strict=True):
+        for plane, band in zip(planes, "RGB", strict=True):
+            plane[...] = np.frombuffer(picture.tobytes("raw", band), dtype=np.uint8).reshape(plane.shape)
+    return images
+
+
+def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear") -> Images:
+    """(b, 3, h, w) uint8 -> (b, 3, *size) uint8, as Pillow's `Image.resize` does: columns first, then rows.
+
+    Pillow itself on a CPU, tensors elsewhere; both give the same bits.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise OptionError(unknown_name("interpolation", interpolation, INTERPOLATIONS))
+    if images.device.type == "cpu":
+        return resize_library(images, size, interpolation)
+    return resize_tensors(images, size, interpolation)
+
+
+def resize_library(images: Images, size: tuple[int, int], interpolation: str) -> Images:
+    """`resize` through Pillow; CPU tensors only."""
+    (height, width), filtered = size, INTERPOLATIONS[interpolation]
+    # One axis at a time: left to itself, Pillow 13 starts with the cheaper one, older versions with the columns.
+    resized = (one.resize((width, one.height), filtered).resize((width, height), filtered) for one in pictures(images))
+    return from_pictures(resized, torch.Size((*images.shape[:2], *size)))
+
+
+def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) -> Images:
+    """`resize` in integer arithmetic on any device.
+
+    Source: Pillow, src/libImaging/Resample.c: 22-bit weights, each axis rounded to 8 bits.
     """
     if interpolation == "nearest":
         rows, columns = (_nearest(n, m, images.device) for n, m in zip(images.shape[2:], size, strict=True))
         return images.index_select(2, rows).index_select(3, columns)
-    if interpolation not in _FILTERS:
-        raise OptionError(unknown_name("interpolation", interpolation, ("nearest", *_FILTERS)))
     if images.shape[3] != size[1]:
         images = _resample_columns(images, size[1], interpolation)
     if images.shape[2] != size[0]:
@@ -63,13 +113,13 @@ def _resample_columns(images: Images, width: int, interpolation: str) -> Images:
     """
     first, weights = _taps(images.shape[3], width, interpolation)
     columns = torch.tensor(first, device=images.device)
-    total: Tensor | None = None
-    source = images.to(torch.int32)
-    for tap in range(weights.shape[0]):
-        weight = torch.tensor(weights[tap], device=images.device, dtype=torch.int32)
-        values = source.index_select(3, (columns + tap).clamp_(max=images.shape[3] - 1)).mul_(weight)
-        total = values.add_(1 << (_PRECISION - 1)) if total is None else total.add_(values)
-    assert total is not None
+    if len(weights) == 1:
+        return images.index_select(3, columns)
+    total = torch.full((), 1 << (_PRECISION - 1), dtype=torch.int32, device=images.device)
+    for tap, row in enumerate(weights):
+        weight = torch.tensor(row, device=images.device, dtype=torch.int32)
+        values = images.index_select(3, (columns + tap).clamp_(max=images.shape[3] - 1))
+        total = values.to(torch.int32).mul_(weight).add_(total)
     return (total >> _PRECISION).clamp_(0, 255).to(torch.uint8)
 
 

@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from robench.corruption import corruption, severities
 from robench.draws import Draws
+from robench.images import from_pictures, pictures
 from robench.types import Floats, Images
 
 __all__ = ["jpeg_compression", "jpeg_round_trip", "jpeg_round_trip_library", "jpeg_round_trip_tensors"]
@@ -46,13 +47,13 @@ def jpeg_round_trip(images: Images, quality: int) -> Images:
 
 def jpeg_round_trip_library(images: Images, quality: int) -> Images:
     """The round trip through Pillow's libjpeg, image by image; CPU tensors only."""
-    decoded = np.empty((len(images), *images.shape[2:], 3), dtype=np.uint8)
-    for target, picture in zip(decoded, images.permute(0, 2, 3, 1).contiguous().numpy(), strict=True):
-        buffer = BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
-        with Image.open(buffer) as image:
-            target[...] = image
-    return torch.from_numpy(decoded).permute(0, 3, 1, 2).contiguous()
+    return from_pictures((_recode(picture, quality) for picture in pictures(images)), images.shape)
+
+
+def _recode(picture: Image.Image, quality: int) -> Image.Image:
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer, formats=("JPEG",))
 
 
 def jpeg_round_trip_tensors(images: Images, quality: int) -> Images:

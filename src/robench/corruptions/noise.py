@@ -6,7 +6,7 @@ import torch
 
 from robench.corruption import corruption, severities
 from robench.draws import Draws
-from robench.types import FloatImages
+from robench.types import FloatImages, Images
 
 __all__ = ["gaussian_noise", "impulse_noise", "shot_noise", "speckle_noise"]
 
@@ -52,13 +52,14 @@ def shot_noise(images: FloatImages, draws: Draws, *, photons: float) -> FloatIma
         "32": severities(amount=(0.01, 0.02, 0.03, 0.05, 0.07)),
     },
     source=_SOURCE,
+    values="uint8",
 )
-def impulse_noise(images: FloatImages, draws: Draws, *, amount: float) -> FloatImages:
-    """Set a share `amount` of all values to 0 or 1, half each."""
+def impulse_noise(images: Images, draws: Draws, *, amount: float) -> Images:
+    """Set a share `amount` of all values to 0 or 255, half each."""
     # From both ends of one draw, so that what a mild severity sets, a stronger one sets to the same.
-    drawn = draws.uniform("noise", tuple(images.shape[1:]))
-    salted = torch.where(drawn < amount / 2, 1.0, images)
-    return torch.where(drawn >= 1 - amount / 2, 0.0, salted)
+    drawn = draws.int16("noise", tuple(images.shape[1:]))
+    half = round(amount / 2 * 2**16)
+    return images.masked_fill(drawn < half - 2**15, 255).masked_fill_(drawn >= 2**15 - half, 0)
 
 
 @corruption(
