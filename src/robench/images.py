@@ -65,11 +65,11 @@ def from_pictures(found: Iterable[Image.Image], shape: torch.Size) -> Images:
 def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear") -> Images:
     """(b, 3, h, w) uint8 -> (b, 3, *size) uint8, as Pillow's `Image.resize` does: columns first, then rows.
 
-    Pillow itself on a CPU, tensors elsewhere; both give the same bits.
+    Pillow itself for large images on a CPU, tensors elsewhere; both give the same bits.
     """
     if interpolation not in INTERPOLATIONS:
         raise OptionError(unknown_name("interpolation", interpolation, INTERPOLATIONS))
-    if images.device.type == "cpu":
+    if images.device.type == "cpu" and images.shape[2] * images.shape[3] > _SMALL:
         return resize_library(images, size, interpolation)
     return resize_tensors(images, size, interpolation)
 
@@ -77,8 +77,10 @@ def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear
 def resize_library(images: Images, size: tuple[int, int], interpolation: str) -> Images:
     """`resize` through Pillow; CPU tensors only."""
     (height, width), filtered = size, INTERPOLATIONS[interpolation]
-    # One axis at a time: left to itself, Pillow 13 starts with the cheaper one, older versions with the columns.
-    resized = (one.resize((width, one.height), filtered).resize((width, height), filtered) for one in pictures(images))
+    # Pillow 13 starts with the cheaper axis, older versions with the columns: where the axes shrink differently, one by one.
+    alike = images.shape[2] * width == images.shape[3] * height
+    columns = (one if alike else one.resize((width, one.height), filtered) for one in pictures(images))
+    resized = (one.resize((width, height), filtered) for one in columns)
     return from_pictures(resized, torch.Size((*images.shape[:2], *size)))
 
 

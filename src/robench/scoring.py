@@ -1,3 +1,455 @@
-from robench.score import notes, score  # temporary
+"""Scoring: the records of a run's finished conditions -> Results. Pure and torch-free: writes nothing, prints nothing.
+
+Every figure and its bootstrap distribution come from the same code: resample 0 takes each sample once, and is the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robench.baselines import BASELINES, Baseline, load_baseline
+from robench.errors import OptionError, RunError, unknown_name
+from robench.metrics import METRICS
+from robench.metrics.calibration import Reliability
+from robench.metrics.errors import ByClass, class_rates, error_rate, mean_error, top5_wrong, worst_class_error
+from robench.metrics.mce import ce, mce, relative_mce
+from robench.metrics.statistics import RESAMPLES, percentile_interval, resample_counts, wilson_interval
+from robench.rundir import PlannedCondition, RunDirectory
+from robench.suites import CLEAN, SUITES, Suite, find_suite
+from robench.tables import RECORDS, RESULTS, SCHEMA_VERSION, read_parquet, rows_to_frame
+from robench.types import Floats, Ints, Results
 
 __all__ = ["notes", "score"]
+
+_CELL_METRICS = ("error_rate", "top5_error", "ece", "rms_calibration_error", "worst_class_error")
+_RATES = ("error_rate", "top5_error", "accuracy")
+_MEANS = ("ece", "rms_calibration_error", "top5_error")
+"""Metrics of cells whose aggregate is the mean over the cells."""
+
+
+def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
+    """Compute the results of a run's finished conditions; the same records give the same bytes.
+
+    normalize_by: what CE and mCE divide by: a published baseline, the directory of another run, or "none"; None takes the
+    manifest's choice, and where that is None too, each suite's own published baseline. A baseline is a constant: the
+    intervals are those of this run's errors.
+
+    Intervals are 95 % percentile bootstraps over images, 1,000 keyed resamples, the same one in every cell. Where a single
+    rate (error_rate, top5_error, accuracy, class_error of the clean images) is exactly 0 or 1 it is Wilson's, because there
+    all resamples agree and the bootstrap has no width. A class of which a resample has no image is left out of that resample.
+    worst_class_error is a maximum, so its resamples lie above it on average, and its interval with them.
+
+    Rows: suites in the order of the manifest; in each first the cells, then ce, then the aggregates, then class_error.
+    Raises RunError if nothing is finished or records do not fit together, OptionError if the baseline cannot be used.
+    """
+    groups = _groups(run)
+    baselines = {group: _baseline(run, group, normalize_by) for group in groups}
+    finished = run.finished()
+    if not finished:
+        raise RunError(f"{run.path} has no finished condition to score: give its `robench evaluate` again")
+    measured = _measure(_read(run, finished), groups, run.manifest["seed"])
+    common = {
+        "schema": SCHEMA_VERSION,
+        "model": run.manifest["model"]["label"],
+        "treatment": run.manifest.get("treatment"),
+        "dataset": run.manifest["data"]["name"],
+        "data_sha": run.manifest["data"]["sha256"],
+        "seed": run.manifest["seed"],
+        "robench_version": version("robench"),
+    }
+    rows = (common | row for group in groups for row in _group_rows(group, measured, baselines[group]))
+    return rows_to_frame(RESULTS, rows)
+
+
+def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
+    """Say in one line each what a reader of the run's results must know. Raises as `score` does for its baseline."""
+    lines = []
+    planned, finished = run.conditions, run.finished()
+    if len(finished) < len(planned):
+        lines.append(f"{len(finished)} of {len(planned)} conditions are finished: the figures are of these alone")
+    names = {condition.name for condition in finished}
+    for group in _groups(run):
+        if group.suite.name != CLEAN:
+            lines += _group_notes(run, group, names, _baseline(run, group, normalize_by), normalize_by)
+    return lines
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Conditions whose figures may be averaged: one suite, side, protocol and source; each clean condition is its own."""
+
+    suite: Suite
+    resolution: int
+    protocol: str
+    source: str
+    conditions: tuple[PlannedCondition, ...]
+
+    def averaged(self, done: Iterable[str]) -> list[PlannedCondition]:
+        """Those of the conditions named in `done` that aggregates are over: the suite's own, or else the extra ones."""
+        names = set(done)
+        present = [condition for condition in self.conditions if condition.name in names]
+        return [condition for condition in present if condition.corruption in self.suite.corruptions] or present
+
+    def series(self, corruption: str, done: Iterable[str]) -> list[PlannedCondition]:
+        """Conditions of a corruption in order of severity; none unless all severities are named in `done`."""
+        names = set(done)
+        by_severity = {c.severity: c for c in self.conditions if c.corruption == corruption and c.name in names}
+        if not all(severity in by_severity for severity in self.suite.severities):
+            return []
+        return [by_severity[severity] for severity in self.suite.severities]
+
+    @property
+    def whole(self) -> int:
+        """Number of cells that mCE is over."""
+        return len(self.suite.corruptions) * len(self.suite.severities)
+
+
+def _groups(run: RunDirectory) -> list[_Group]:
+    found: dict[tuple[object, ...], list[PlannedCondition]] = {}
+    for condition in run.conditions:
+        own = condition.name if condition.suite == CLEAN else None
+        key = (condition.suite, condition.resolution, condition.protocol, condition.source, own)
+        found.setdefault(key, []).append(condition)
+    return [
+        _Group(find_suite(c[0].suite), c[0].resolution, c[0].protocol, c[0].source, tuple(c)) for c in found.values()
+    ]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Outcomes of one condition, by sample in the order of the records.
+
+    wrong, top5_wrong: (n,).
+    """
+
+    name: str
+    wrong: NDArray[np.bool_]
+    top5_wrong: NDArray[np.bool_]
+    reliability: Reliability
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    label: Ints
+    cells: list[_Cell]
+
+
+def _read(run: RunDirectory, finished: Sequence[PlannedCondition]) -> _Outcomes:
+    """Read the records of the finished conditions; RunError unless all are of the same samples in the same order."""
+    sample = label = None
+    cells = []
+    for condition in finished:
+        columns = ("sample", "label", "pred", "top5", "confidence")
+        records = _records(run, condition, columns)
+        if sample is None or label is None:
+            sample, label = records["sample"].to_numpy(), records["label"].to_numpy().astype(np.int64)
+        elif not np.array_equal(sample, records["sample"]) or not np.array_equal(label, records["label"]):
+            raise RunError(
+                f"{run.path}: {condition.name} has other samples than {finished[0].name}: delete its records file and "
+                "evaluate again"
+            )
+        try:
+            top5 = np.concatenate(records["top5"].to_numpy()).reshape(len(records), -1)
+        except ValueError as error:
+            raise RunError(f"{run.path}: {condition.name} has rows of top5 of different lengths") from error
+        wrong = np.asarray(records["pred"].to_numpy() != label)
+        reliability = Reliability.of(records["confidence"].to_numpy(), ~wrong)
+        cells.append(_Cell(condition.name, wrong, top5_wrong(top5, label), reliability))
+    assert label is not None
+    return _Outcomes(label, cells)
+
+
+def _records(run: RunDirectory, condition: PlannedCondition, columns: Sequence[str]) -> Any:
+    """Read columns of a condition's records; RunError if it has none, or they are another condition's."""
+    records = read_parquet(RECORDS, run.records_path(condition.name), ["suite", "corruption", "severity", *columns])
+    if not len(records):
+        raise RunError(f"{run.path}: the records of {condition.name} are empty: delete the file and evaluate again")
+    for column in ("suite", "corruption", "severity"):
+        expected = getattr(condition, column)
+        if (records[column] != expected).any():
+            other = records.loc[records[column] != expected, column].iloc[0]
+            raise RunError(
+                f"{run.path}: the records of {condition.name} are of {column} {other}, not {expected}: delete the file and "
+                "evaluate again"
+            )
+    return records
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Figures with their distributions: the last axis is 1 + resamples, its first element the figure.
+
+    cells: by condition and metric, (1 + resamples,).  class_error: by group, (classes, 1 + resamples).
+    images: (classes,) how many samples each class has.
+    """
+
+    classes: Ints
+    images: Ints
+    cells: dict[str, dict[str, Floats]]
+    class_error: dict[_Group, Floats] = field(default_factory=dict)
+
+    def over(self, metric: str, conditions: Iterable[PlannedCondition]) -> Floats:
+        """Return a metric of several conditions, (1 + resamples, conditions)."""
+        return np.stack([self.cells[condition.name][metric] for condition in conditions], axis=-1)
+
+
+def _takes(n: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int32]]]:
+    """Yield which resamples, and how often each takes each of n samples (r, n); the first takes every sample once."""
+    yield slice(0, 1), np.ones((1, n), np.int32)
+    start = 1
+    for counts in resample_counts(n, seed):
+        yield slice(start, start + len(counts)), counts
+        start += len(counts)
+
+
+def _measure(outcomes: _Outcomes, groups: Sequence[_Group], seed: int) -> _Measured:
+    n, by_class = len(outcomes.label), ByClass.of(outcomes.label)
+    done = [cell.name for cell in outcomes.cells]
+    averaged = {group: group.averaged(done) for group in groups}
+    groups_of: dict[str, list[_Group]] = {name: [] for name in done}
+    for group, conditions in averaged.items():
+        for condition in conditions:
+            groups_of[condition.name].append(group)
+
+    width = 1 + RESAMPLES
+    cells = {name: {metric: np.empty(width) for metric in _CELL_METRICS} for name in done}
+    wrong_by_class = {
+        group: np.zeros((len(by_class.classes), width), np.int64)
+        for group, conditions in averaged.items()
+        if conditions
+    }
+    totals = np.zeros((len(by_class.classes), width), np.int64)
+    wrong_in_order = [cell.wrong[by_class.order] for cell in outcomes.cells]
+    top5 = np.stack([cell.top5_wrong for cell in outcomes.cells], axis=1).astype(np.float64)
+    for part, counts in _takes(n, seed):
+        # Sums of whole numbers below 2**53 are exact, in whatever order the matrix product adds them.
+        top5_errors = counts.astype(np.float64) @ top5 / n
+        in_order = np.ascontiguousarray(counts.T[by_class.order])
+        totals[:, part] = by_class.sums(in_order)
+        for number, cell in enumerate(outcomes.cells):
+            figures = cells[cell.name]
+            wrong = by_class.sums(in_order, wrong_in_order[number])
+            figures["error_rate"][part] = wrong.sum(axis=0) / n
+            figures["top5_error"][part] = top5_errors[:, number]
+            figures["worst_class_error"][part] = worst_class_error(class_rates(wrong, totals[:, part]).T)
+            figures["ece"][part], figures["rms_calibration_error"][part] = cell.reliability.errors(counts)
+            for group in groups_of[cell.name]:
+                wrong_by_class[group][:, part] += wrong
+    class_error = {group: class_rates(wrong, totals * len(averaged[group])) for group, wrong in wrong_by_class.items()}
+    return _Measured(by_class.classes, totals[:, 0], cells, class_error)
+
+
+Row = dict[str, Any]
+
+
+def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -> Iterator[Row]:
+    done = measured.cells
+    averaged = group.averaged(done)
+    if not averaged:
+        return
+    common: Row = {
+        "suite": group.suite.name,
+        "resolution": group.resolution,
+        "protocol": group.protocol,
+        "source": group.source,
+    }
+    images = int(measured.images.sum())
+    for condition in group.conditions:
+        if condition.name in done:
+            cell = {"corruption": condition.corruption, "severity": condition.severity, "n": images}
+            for metric in _CELL_METRICS:
+                yield common | cell | _figure(metric, done[condition.name][metric], images)
+            if group.suite.name == CLEAN:
+                yield common | cell | _figure("accuracy", 1 - done[condition.name]["error_rate"], images)
+    if group.suite.name != CLEAN:
+        if baseline is not None:
+            for row in _normalised(group, measured, baseline):
+                yield common | row | {"baseline": baseline.name}
+        cells = {"n": len(averaged)}
+        yield common | cells | _figure("mean_error", mean_error(measured.over("error_rate", averaged)))
+        for metric in _MEANS:
+            yield common | cells | _figure(metric, measured.over(metric, averaged).mean(axis=-1))
+        yield common | cells | _figure("worst_class_error", worst_class_error(measured.class_error[group].T))
+    yield from (common | row for row in _class_rows(group, measured, len(averaged)))
+
+
+def _class_rows(group: _Group, measured: _Measured, cells: int) -> Iterator[Row]:
+    """One class_error each: of the clean images with n = images, of a suite's average with n = cells."""
+    rates = measured.class_error[group]
+    low, high = percentile_interval(rates[:, 1:])
+    clean = group.suite.name == CLEAN
+    for at, index in enumerate(measured.classes.tolist()):
+        images, value = int(measured.images[at]), float(rates[at, 0])
+        ends = float(low[at]), float(high[at])
+        if clean and value in (0.0, 1.0):
+            ends = wilson_interval(round(value * images), images)
+        yield {
+            **_row("class_error", value, ends),
+            "corruption": CLEAN if clean else None,
+            "severity": 0 if clean else None,
+            "axis": "class",
+            "axis_value": float(index),
+            "n": images if clean else cells,
+        }
+
+
+def _normalised(group: _Group, measured: _Measured, baseline: Baseline) -> Iterator[Row]:
+    """Rows of ce, mce and relative_mce, as far as the cells are complete and the baseline's errors can divide."""
+    done = measured.cells
+    for corruption in (*group.suite.corruptions, *group.suite.extra):
+        series, divisor = group.series(corruption, done), baseline.severities(corruption)
+        if series and divisor is not None and divisor.mean() > 0:
+            figure = _figure("ce", ce(measured.over("error_rate", series), divisor))
+            yield {**figure, "corruption": corruption, "n": len(series)}
+    whole = [group.series(corruption, done) for corruption in group.suite.corruptions]
+    divisors = _divisors(group.suite, baseline)
+    if not all(whole) or divisors is None:
+        return
+    errors = np.stack([measured.over("error_rate", series) for series in whole], axis=1)
+    if (divisors.mean(axis=-1) > 0).all():
+        yield {**_figure("mce", mce(errors, divisors)), "n": group.whole}
+    clean = done.get(whole[0][0].clean)
+    if clean is not None and baseline.clean is not None and (divisors.mean(axis=-1) > baseline.clean).all():
+        figure = _figure("relative_mce", relative_mce(errors, clean["error_rate"], divisors, baseline.clean))
+        yield {**figure, "n": group.whole}
+
+
+def _divisors(suite: Suite, baseline: Baseline) -> Floats | None:
+    """The baseline's errors (corruptions, severities) of all that mCE is over, or None."""
+    found = [baseline.severities(corruption) for corruption in suite.corruptions]
+    whole = [errors for errors in found if errors is not None and len(errors) == len(suite.severities)]
+    return np.stack(whole) if len(whole) == len(suite.corruptions) else None
+
+
+def _figure(metric: str, distribution: Floats, images: int | None = None) -> Row:
+    """A row's figure from (1 + resamples,); images: of a single rate, for the interval where it is 0 or 1."""
+    value = float(distribution[0])
+    if images is not None and metric in _RATES and value in (0.0, 1.0):
+        return _row(metric, value, wilson_interval(round(value * images), images))
+    low, high = percentile_interval(distribution[1:])
+    return _row(metric, value, (float(low), float(high)))
+
+
+def _row(metric: str, value: float, ends: tuple[float, float]) -> Row:
+    return {"metric": metric, "value": value, "unit": METRICS[metric].unit, "ci_low": ends[0], "ci_high": ends[1]}
+
+
+def _baseline(run: RunDirectory, group: _Group, normalize_by: str | None) -> Baseline | None:
+    """What the group's errors are divided by, None for nothing; OptionError if what was asked for cannot divide them."""
+    choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
+    if choice == "none" or group.suite.name == CLEAN:
+        return None
+    suite, side = group.suite, group.suite.geometry.side if group.suite.geometry else None
+    if choice is None:
+        fits = suite.baseline is not None and group.resolution == side
+        return load_baseline(suite.baseline) if fits and suite.baseline is not None else None
+    if choice in BASELINES:
+        if choice != suite.baseline or group.resolution != side:
+            home = next(known for known in SUITES.values() if known.baseline == choice)
+            assert home.geometry is not None
+            raise OptionError(
+                f"{choice}'s errors belong to {home.name} at {home.geometry.side} px and cannot normalise {suite.name} at "
+                f"{group.resolution} px: give --normalize-by RUN, a run of the baseline model on {suite.name}, or none"
+            )
+        return load_baseline(choice)
+    if not Path(choice).is_dir():
+        raise OptionError(f"{unknown_name('baseline', choice, (*BASELINES, 'none'))}, nor is it the directory of a run")
+    return _run_baseline(RunDirectory.open(choice), group)
+
+
+def _run_baseline(other: RunDirectory, group: _Group) -> Baseline:
+    """Errors of another run in the cells that `group` needs, all of which it must have, made in the same way."""
+    planned = [condition.name for condition in group.conditions]
+    corruptions = dict.fromkeys(condition.corruption for condition in group.conditions)
+    series = {corruption: group.series(corruption, planned) for corruption in corruptions}
+    needed = [(c.corruption, c.severity) for conditions in series.values() for c in conditions]
+    theirs = {
+        (c.corruption, c.severity): c
+        for c in other.conditions
+        if c.suite == group.suite.name and c.resolution == group.resolution
+    }
+    for condition in theirs.values():
+        if (condition.protocol, condition.source) != (group.protocol, group.source):
+            raise OptionError(
+                f"{other.path} cannot normalise {group.suite.name}: it is {condition.source} with {condition.protocol}, this "
+                f"run {group.source} with {group.protocol}; evaluate the baseline model with the same options"
+            )
+    finished = {condition.name: condition for condition in other.finished()}
+    missing = [cell for cell in needed if cell not in theirs or theirs[cell].name not in finished]
+    if missing:
+        corruption, severity = missing[0]
+        raise OptionError(
+            f"{other.path} cannot normalise {group.suite.name}: it lacks {len(missing)} of the {len(needed)} cells needed, "
+            f"for example {corruption} at severity {severity}; evaluate the baseline model on them"
+        )
+    errors = {cell: _error(other, theirs[cell]) for cell in needed}
+    means = {
+        corruption: float(np.mean([errors[c.corruption, c.severity] for c in conditions]))
+        for corruption, conditions in series.items()
+        if conditions
+    }
+    clean = finished.get(theirs[needed[0]].clean) if needed else None
+    label = other.manifest["model"]["label"]
+    return Baseline(label, errors, means, _error(other, clean) if clean else None)
+
+
+def _error(run: RunDirectory, condition: PlannedCondition) -> float:
+    records = _records(run, condition, ("label", "pred"))
+    return float(error_rate(records["pred"].to_numpy(), records["label"].to_numpy()))
+
+
+def _group_notes(
+    run: RunDirectory, group: _Group, done: Iterable[str], baseline: Baseline | None, normalize_by: str | None
+) -> Iterator[str]:
+    suite, done = group.suite, set(done)
+    averaged = group.averaged(done)
+    own = [condition for condition in averaged if condition.corruption in suite.corruptions]
+    if averaged and not own:
+        yield f"{suite.name}: none of the {group.whole} cells evaluated: mean_error is over {len(averaged)} extra ones"
+    elif averaged and len(own) < group.whole:
+        needs = ", mce needs all" if baseline is not None else ""
+        yield f"{suite.name}: {len(own)} of {group.whole} cells evaluated: mean_error is over these{needs}"
+    choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
+    if baseline is None:
+        if choice is None:
+            published = f"{suite.baseline}'s errors are of another size" if suite.baseline else "no published baseline"
+            yield f"{suite.name}: {published}, so no mce; --normalize-by RUN takes a run of a baseline model"
+        return
+    if baseline.name == suite.baseline and choice in (None, *BASELINES):
+        yield from _published_notes(run, group, baseline)
+    elif choice is not None:
+        other = RunDirectory.open(choice)
+        if other.manifest["data"]["sha256"] != run.manifest["data"]["sha256"]:
+            yield f"{suite.name}: the baseline {baseline.name} was evaluated on other images than this run"
+    yield from _undefined(group, baseline)
+
+
+def _published_notes(run: RunDirectory, group: _Group, baseline: Baseline) -> Iterator[str]:
+    if group.source != "released":
+        yield (
+            f"{group.suite.name}: {baseline.name}'s errors were measured on the released files of 50,000 images; the images "
+            f"here are {group.source}, from {run.manifest['data']['name']}"
+        )
+
+
+def _undefined(group: _Group, baseline: Baseline) -> Iterator[str]:
+    """What the baseline cannot divide: where it makes no error, or where a corruption costs it nothing."""
+    known = {
+        name: errors.mean() for name in group.suite.corruptions if (errors := baseline.severities(name)) is not None
+    }
+    zero = [name for name, mean in known.items() if mean <= 0]
+    if zero:
+        yield f"{group.suite.name}: no ce and no mce where {baseline.name} makes no error: {', '.join(zero)}"
+    if baseline.clean is None:
+        yield f"{group.suite.name}: no relative_mce, the clean error of {baseline.name} is not known"
+        return
+    free = [name for name, mean in known.items() if mean <= baseline.clean]
+    if free and len(known) == len(group.suite.corruptions):
+        yield f"{group.suite.name}: no relative_mce where a corruption costs {baseline.name} nothing: {', '.join(free)}"

@@ -17,7 +17,7 @@ from robench.baselines import load_baseline
 from robench.errors import OptionError, RunError
 from robench.metrics.statistics import RESAMPLES, resample_counts, wilson_interval
 from robench.rundir import PlannedCondition, RunDirectory
-from robench.score import notes, score
+from robench.scoring import notes, score
 from robench.suites import CLEAN, SUITES
 from robench.tables import RESULTS, SCHEMA_VERSION, write_csv
 
