@@ -37,6 +37,7 @@ class Corruption:
         returns uint8, for what is defined on bytes.
     levels: the constants of severities 1 to 5, by name of the constant set ("224", "299", "64", "32").
     source: paper, and the place in the published code.
+    random: whether it draws; the others give the same pixels for every seed.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Corruption:
     levels: Mapping[str, tuple[Level, ...]]
     source: str
     values: Literal["float", "uint8"]
+    random: bool
     summary: str
 
     def level(self, constants: str, severity: int) -> Level:
@@ -64,6 +66,8 @@ class Corruption:
         if min(images.shape[2:]) < MINIMUM_SIDE:
             height, width = images.shape[2:]
             raise OptionError(f"{self.name} needs images of at least 32x32 pixels, these have {height}x{width}")
+        if self.values == "uint8" and not self.random:
+            return self._apply(images, draws, level)  # Little memory, so nothing is gained by small pieces.
         parts = [self._apply(images[rows], draws.rows(rows), level) for rows in _chunks(images)]
         return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else images.clone()
 
@@ -74,13 +78,17 @@ class Corruption:
 
 
 def corruption(
-    *, levels: Mapping[str, tuple[Level, ...]], source: str, values: Literal["float", "uint8"] = "float"
+    *,
+    levels: Mapping[str, tuple[Level, ...]],
+    source: str,
+    values: Literal["float", "uint8"] = "float",
+    random: bool = False,
 ) -> Callable[[Kernel], Corruption]:
     """Turn a kernel into a Corruption that is named and summed up by the function; registers nothing."""
 
     def wrap(kernel: Kernel) -> Corruption:
         summary = (kernel.__doc__ or "").strip().split("\n")[0]
-        return Corruption(kernel.__name__, kernel, MappingProxyType(dict(levels)), source, values, summary)
+        return Corruption(kernel.__name__, kernel, MappingProxyType(dict(levels)), source, values, random, summary)
 
     return wrap
 

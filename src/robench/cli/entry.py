@@ -18,7 +18,9 @@ from robench.errors import RobenchError
 
 __all__ = ["app", "command", "main"]
 
-_UsageProblem = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+_UsageProblem: type[typer.BadParameter] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
 """The root of the parser's errors. Some versions of typer use click, others bring a copy of it: this finds either."""
 
 app = typer.Typer(

@@ -21,6 +21,7 @@ _SOURCE = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyi
         "32": severities(sigma=(0.04, 0.06, 0.08, 0.09, 0.10)),
     },
     source=_SOURCE,
+    random=True,
 )
 def gaussian_noise(images: FloatImages, draws: Draws, *, sigma: float) -> FloatImages:
     """Add independent Gaussian noise to every value; sigma is a fraction of full scale."""
@@ -35,6 +36,7 @@ def gaussian_noise(images: FloatImages, draws: Draws, *, sigma: float) -> FloatI
         "32": severities(photons=(500, 250, 100, 75, 50)),
     },
     source=_SOURCE,
+    random=True,
 )
 def shot_noise(images: FloatImages, draws: Draws, *, photons: float) -> FloatImages:
     """Replace every value by a Poisson count; photons is the expected count at full scale."""
@@ -52,6 +54,7 @@ def shot_noise(images: FloatImages, draws: Draws, *, photons: float) -> FloatIma
         "32": severities(amount=(0.01, 0.02, 0.03, 0.05, 0.07)),
     },
     source=_SOURCE,
+    random=True,
     values="uint8",
 )
 def impulse_noise(images: Images, draws: Draws, *, amount: float) -> Images:
@@ -70,6 +73,7 @@ def impulse_noise(images: Images, draws: Draws, *, amount: float) -> Images:
         "32": severities(sigma=(0.06, 0.1, 0.12, 0.16, 0.2)),
     },
     source=_SOURCE,
+    random=True,
 )
 def speckle_noise(images: FloatImages, draws: Draws, *, sigma: float) -> FloatImages:
     """Multiply every value by one plus Gaussian noise of standard deviation sigma."""

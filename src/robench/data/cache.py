@@ -154,7 +154,7 @@ def _fill(entry: Path, images: ImageSet, hashes: Hashes, geometry: Geometry, ski
                         pool.shutdown(cancel_futures=True)
                         _refuse(images, int(position), reason)
                 advance(1)
-        pixels.flush()  # type: ignore[attr-defined]
+        pixels.flush()
         (folder / "unreadable.json").write_text(json.dumps(unreadable))
         folder.chmod(0o755)
         try:
@@ -168,17 +168,16 @@ def _fill(entry: Path, images: ImageSet, hashes: Hashes, geometry: Geometry, ski
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _allocate(file: Path, shape: tuple[int, ...]) -> np.memmap:
+def _allocate(file: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
     """Make the array on disk, with its blocks: writing to a memory map on a full disk would kill the process."""
-    pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
+    pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     with file.open("r+b") as handle:
         try:
             os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-    result: NDArray[np.uint8] = pixels
-    return result
+    return pixels
 
 
 def _refuse(images: ImageSet, position: int, reason: str) -> None:

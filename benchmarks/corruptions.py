@@ -1,0 +1,148 @@
+"""Time every corruption against the published implementation, on the same images in the same run.
+
+    python benchmarks/corruptions.py [--images FOLDER] [--sizes 224,32] [--severity 3] [--threads 1] [--compile]
+
+Prints hardware and versions, then ms per image and ratios (reference / ours: above 1 is faster). Both sides take turns, and
+the best of the repeats counts, because machines are shared and noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from robench.corruption import Corruption
+from robench.corruptions import CORRUPTIONS
+from robench.data import decode_one, open_dataset, select
+from robench.draws import KeyedDraws, Philox, compiled_philox, philox
+from robench.geometry import Geometry
+from robench.reference import package
+from robench.types import Images
+
+NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
+BATCH = {32: 64, 64: 64, 224: 16}
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="a folder of class folders; default: smooth synthetic images")
+    parser.add_argument("--sizes", default="224,32", help="sides in pixels, separated by commas")
+    parser.add_argument("--severity", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--compile", action="store_true", help="also with draws through torch.compile")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    try:
+        import cv2
+
+        cv2.setNumThreads(options.threads)
+    except ImportError:
+        pass
+    console = Console(width=110)
+    console.print(hardware(options.threads))
+    for size in map(int, options.sizes.split(",")):
+        images = load(options.images, size, BATCH.get(size, 8))
+        console.print(measure(images, options.severity, options.repeats, options.compile))
+
+
+def hardware(threads: int) -> str:
+    """One line of hardware and one of versions."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        cpu = next(
+            (line.split(": ")[1] for line in info.read_text().splitlines() if line.startswith("model name")), cpu
+        )
+    packages = ("torch", "numpy", "pillow", "imagecorruptions", "scikit-image", "opencv-python")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"{cpu}, {os.cpu_count()} cores, {threads} thread(s)\npython {platform.python_version()}, {versions}"
+
+
+def load(folder: Path | None, size: int, count: int) -> Images:
+    """(count, 3, size, size) uint8: pictures from a folder, or smooth synthetic ones."""
+    if folder is None:
+        rng = np.random.default_rng(0)
+        small = rng.integers(0, 256, (count, 9, 9, 3), dtype=np.uint8)
+        pictures = [np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC)) for one in small]
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    images = open_dataset(folder)
+    geometry = Geometry(resize=max(size, round(size / 0.875)), crop=size)
+    positions = select(images, limit=count).tolist()
+    return torch.from_numpy(np.stack([decode_one(images.read(position), geometry) for position in positions]))
+
+
+def measure(images: Images, severity: int, repeats: int, compiled: bool) -> Table:
+    """Time all corruptions at ImageNet's constants, which are the only ones that the package has."""
+    index = torch.arange(len(images))
+    table = Table(
+        title=f"{images.shape[2]} px, batch of {len(images)}, severity {severity}: ms per image", title_justify="left"
+    )
+    for column in ("corruption", "reference", "ours", "ratio", *(("compiled", "ratio") if compiled else ())):
+        table.add_column(column, justify="left" if column == "corruption" else "right")
+    ratios: dict[str, list[float]] = {}
+    arrays = list(images.permute(0, 2, 3, 1).contiguous().numpy())
+    generators = [philox, *([compiled_philox()] if compiled else [])]
+    for name, corruption in CORRUPTIONS.items():
+        with package("benchmark") as published:
+            theirs = partial(reference, published, arrays, name, severity)
+            ours = [partial(robench, corruption, images, index, severity, generator) for generator in generators]
+            best = interleaved([theirs, *ours], repeats, len(images))
+        ratios[name] = [best[0] / time for time in best[1:]]
+        cells = [f"{best[0]:.3f}"]
+        for took, ratio in zip(best[1:], ratios[name], strict=True):
+            cells += [f"{took:.3f}", f"{ratio:.2f}"]
+        table.add_row(name, *cells)
+    table.add_section()
+    for label, names in (("geometric mean of the noises", NOISES), ("geometric mean", tuple(ratios))):
+        means = [geometric([ratios[name][column] for name in names]) for column in range(2 if compiled else 1)]
+        cells = ["", *(cell for mean in means for cell in ("", f"{mean:.2f}"))]
+        table.add_row(label, *cells)
+    return table
+
+
+def reference(published: Any, arrays: Sequence[np.ndarray], name: str, severity: int) -> None:
+    """The package's own function, image by image, on the arrays that it takes."""
+    for array in arrays:
+        published.corrupt(array, severity, name)
+
+
+def robench(corruption: Corruption, images: Images, index: torch.Tensor, severity: int, generator: Philox) -> None:
+    """Ours, on the batch, with ImageNet's constants."""
+    corruption(images, KeyedDraws(0, index, corruption.name, generator), corruption.level("224", severity))
+
+
+def interleaved(sides: list[Callable[[], object]], repeats: int, images: int) -> list[float]:
+    """Best time of each side in ms per image, the sides taking turns."""
+    best = [math.inf] * len(sides)
+    for repeat in range(repeats + 1):
+        for number, side in enumerate(sides):
+            start = time.perf_counter()
+            side()
+            if repeat:  # The first turn warms up.
+                best[number] = min(best[number], (time.perf_counter() - start) / images * 1000)
+    return best
+
+
+def geometric(values: list[float]) -> float:
+    """Geometric mean."""
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+if __name__ == "__main__":
+    main()
