@@ -84,7 +84,7 @@ def load(folder: Path | None, size: int, count: int) -> Images:
     images = open_dataset(folder)
     geometry = Geometry(resize=max(size, round(size / 0.875)), crop=size)
     positions = select(images, limit=count).tolist()
-    return torch.from_numpy(np.stack([decode_one(images.read(position), geometry) for position in positions]))
+    return torch.from_numpy(np.ascontiguousarray([decode_one(images.read(p), geometry) for p in positions]))
 
 
 def measure(images: Images, severity: int, repeats: int, compiled: bool) -> Table:

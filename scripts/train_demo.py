@@ -41,12 +41,12 @@ def main() -> None:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.1, total_steps=steps)
         model.train()
         for _ in range(EPOCHS):
-            for rows in torch.randperm(len(images)).split(BATCH):
+            for rows in torch.split(torch.randperm(len(images)), BATCH):
                 dy, dx = torch.randint(-3, 4, (2,)).tolist()
                 batch = (images[rows].roll((dy, dx), dims=(2, 3)) - mean) / std
                 loss = nn.functional.cross_entropy(model(batch), targets[rows], label_smoothing=0.05)
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
     model.eval()
@@ -55,7 +55,9 @@ def main() -> None:
     print(f"accuracy on the training half: {accuracy:.4f}")
     TARGET.parent.mkdir(exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.state_dict().items() if "num_batches" not in name}
-    save_file(tensors, TARGET, metadata={"source": "scripts/train_demo.py", "data": "scikit-learn digits, even-numbered"})
+    save_file(
+        tensors, TARGET, metadata={"source": "scripts/train_demo.py", "data": "scikit-learn digits, even-numbered"}
+    )
 
 
 if __name__ == "__main__":

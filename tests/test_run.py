@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import robench
-from robench import loop, run, rundir, tables
+from robench import loop, run, tables
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
 from robench.models import Classifier
 from robench.plan import Options, make_plan
@@ -78,7 +78,7 @@ def test_interrupted_and_resumed_is_equal(
     monkeypatch: pytest.MonkeyPatch,
     after: int,
 ) -> None:
-    finished = []
+    finished: list[int] = []
     real = loop.evaluate_condition
 
     def stops(*arguments: object, **options: object) -> object:
@@ -178,10 +178,10 @@ def test_disk_trouble_is_one_line_and_loses_nothing(
             raise OSError(code, os.strerror(code))
         real(table, frame, path)
 
-    monkeypatch.setattr(rundir.tables, "write_parquet", fails)
+    monkeypatch.setattr(tables, "write_parquet", fails)
     with pytest.raises(RunError, match=match):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
-    monkeypatch.setattr(rundir.tables, "write_parquet", real)
+    monkeypatch.setattr(tables, "write_parquet", real)
     assert len(RunDirectory.open(tmp_path / "full").finished()) == 3
     robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
     assert contents(tmp_path / "full") == contents(whole)
@@ -267,7 +267,7 @@ def test_plans(classifier: Classifier) -> None:
         make_plan(["imagenet_c"], Options(), preprocessing)
     for bad in ({"batch_size": 0}, {"geometry": "x"}, {"precision": "fp8"}):
         with pytest.raises(RobenchError):
-            Options(**bad)  # type: ignore[arg-type]
+            Options(**bad)
 
 
 @pytest.mark.slow

@@ -98,9 +98,9 @@ def test_selection(folder: Path, tmp_path: Path) -> None:
     subset.write_text("nowhere.png\n")
     with pytest.raises(OptionError, match=r"for example 'nowhere\.png'"):
         select(images, subset=subset)
-    for bad in ({"limit": 0}, {"per_class": -1}):
+    for limit, per_class in ((0, None), (None, -1)):
         with pytest.raises(OptionError, match="must be at least 1"):
-            select(images, **bad)
+            select(images, limit=limit, per_class=per_class)
 
 
 def test_demo_is_the_odd_half_of_the_digits() -> None:
