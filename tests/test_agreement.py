@@ -48,7 +48,8 @@ def compare(ours: pd.DataFrame, reference: Path) -> pd.Series:
 
 def report(difference: pd.Series) -> str:
     table = difference.unstack("severity").round(2).to_string()
-    return f"{table}\nmean absolute {difference.abs().mean():.2f}, signed {difference.mean():.2f}, worst {difference.abs().max():.2f} points"
+    absolute = difference.abs()
+    return f"{table}\nmean absolute {absolute.mean():.2f}, signed {difference.mean():.2f}, worst {absolute.max():.2f} points"
 
 
 @pytest.mark.slow

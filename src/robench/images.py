@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -65,11 +66,13 @@ def from_pictures(found: Iterable[Image.Image], shape: torch.Size) -> Images:
 def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear") -> Images:
     """(b, 3, h, w) uint8 -> (b, 3, *size) uint8, as Pillow's `Image.resize` does: columns first, then rows.
 
-    Pillow itself for large images on a CPU, tensors elsewhere; both give the same bits.
+    Pillow itself for large images on a CPU, tensors elsewhere and where pixels are only copied; both give the same bits.
     """
     if interpolation not in INTERPOLATIONS:
         raise OptionError(unknown_name("interpolation", interpolation, INTERPOLATIONS))
-    if images.device.type == "cpu" and images.shape[2] * images.shape[3] > _SMALL:
+    enlarges = size[0] >= images.shape[2] and size[1] >= images.shape[3]
+    copies = interpolation == "nearest" or (interpolation == "box" and enlarges)
+    if images.device.type == "cpu" and images.shape[2] * images.shape[3] > _SMALL and not copies:
         return resize_library(images, size, interpolation)
     return resize_tensors(images, size, interpolation)
 
@@ -91,7 +94,7 @@ def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) ->
     """
     if interpolation == "nearest":
         rows, columns = (_nearest(n, m, images.device) for n, m in zip(images.shape[2:], size, strict=True))
-        return images.index_select(2, rows).index_select(3, columns)
+        return images.index_select(3, columns).index_select(2, rows)
     if images.shape[3] != size[1]:
         images = _resample_columns(images, size[1], interpolation)
     if images.shape[2] != size[0]:
@@ -100,8 +103,10 @@ def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) ->
 
 
 def _nearest(before: int, after: int, device: torch.device) -> Tensor:
-    """Source place of every target place: the one that its centre lies in."""
-    return torch.tensor([int((target + 0.5) * (before / after)) for target in range(after)], device=device)
+    """Source place of every target place, added up step by step as Pillow does: where places tie, the rounding decides."""
+    step = before / after
+    places = accumulate([step] * (after - 1), initial=step * 0.5)
+    return torch.tensor([min(int(place), before - 1) for place in places], device=device)
 
 
 _PRECISION = 22

@@ -98,5 +98,4 @@ def pixelate(images: Images, draws: Draws, *, scale: float) -> Images:
     """Shrink to `scale` of the size with a box filter and enlarge back with the same filter."""
     height, width = images.shape[2:]
     small = resize(images, (int(height * scale), int(width * scale)), "box")
-    # Where a box filter enlarges, it covers one pixel: the nearest.
-    return resize(small, (height, width), "nearest")
+    return resize(small, (height, width), "box")
