@@ -95,10 +95,9 @@ def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) ->
     if interpolation == "nearest":
         rows, columns = (_nearest(n, m, images.device) for n, m in zip(images.shape[2:], size, strict=True))
         return images.index_select(3, columns).index_select(2, rows)
-    if images.shape[3] != size[1]:
-        images = _resample_columns(images, size[1], interpolation)
-    if images.shape[2] != size[0]:
-        images = _resample_columns(images.transpose(2, 3), size[0], interpolation).transpose(2, 3)
+    for axis, length in ((3, size[1]), (2, size[0])):
+        if images.shape[axis] != length:
+            images = _resample(images, axis, length, interpolation)
     return images.contiguous()
 
 
@@ -112,20 +111,21 @@ def _nearest(before: int, after: int, device: torch.device) -> Tensor:
 _PRECISION = 22
 
 
-def _resample_columns(images: Images, width: int, interpolation: str) -> Images:
-    """One pass of Pillow's resampling along the last axis, as one gather and multiplication a tap.
+def _resample(images: Images, axis: int, length: int, interpolation: str) -> Images:
+    """One pass of Pillow's resampling along an axis, as one gather and multiplication a tap.
 
     int32 is enough: the weights of a pixel sum to 2^22, and 255 * 2^22 + 2^21 < 2^31 (filters with negative lobes stay
     below that too: their absolute weights sum to less than 1.5).
     """
-    first, weights = _taps(images.shape[3], width, interpolation)
-    columns = torch.tensor(first, device=images.device)
+    before = images.shape[axis]
+    first, weights = _taps(before, length, interpolation)
+    places = torch.tensor(first, device=images.device)
     if len(weights) == 1:
-        return images.index_select(3, columns)
+        return images.index_select(axis, places)
     total = torch.full((), 1 << (_PRECISION - 1), dtype=torch.int32, device=images.device)
     for tap, row in enumerate(weights):
-        weight = torch.tensor(row, device=images.device, dtype=torch.int32)
-        values = images.index_select(3, (columns + tap).clamp_(max=images.shape[3] - 1))
+        weight = torch.tensor(row, device=images.device, dtype=torch.int32).view(-1, *[1] * (3 - axis))
+        values = images.index_select(axis, (places + tap).clamp_(max=before - 1))
         total = values.to(torch.int32).mul_(weight).add_(total)
     return (total >> _PRECISION).clamp_(0, 255).to(torch.uint8)
 

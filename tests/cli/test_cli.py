@@ -221,6 +221,9 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         (["metrics"], "relative_mce"),
     ],
 )
-def test_lists(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     assert command(["list", *arguments]) == 0
     assert expected in capsys.readouterr().out

@@ -40,7 +40,11 @@ class ReferenceDraws:
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
         raise AssertionError("the nine corruptions draw no uniform values in the reference's order")
 
-    integers = int16 = uniform  # type: ignore[assignment]
+    def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        return self.uniform(name, shape)
+
+    def integers(self, name: str, low: int, high: int, shape: tuple[int, ...]) -> Tensor:
+        return self.uniform(name, shape)
 
     def rows(self, chosen: slice) -> ReferenceDraws:
         return self
