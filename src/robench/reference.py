@@ -56,7 +56,7 @@ def _module() -> Any:
     resources = ModuleType("pkg_resources")
     resources.resource_filename = lambda _, path: str(folder / path)  # type: ignore[attr-defined]
     interpolation = ModuleType("scipy.ndimage.interpolation")
-    from scipy import ndimage  # type: ignore[import-untyped]
+    from scipy import ndimage
 
     interpolation.map_coordinates = ndimage.map_coordinates  # type: ignore[attr-defined]
     with _modules({resources.__name__: resources, interpolation.__name__: interpolation}), warnings.catch_warnings():
