@@ -30,7 +30,7 @@ from robench.corruptions import CORRUPTIONS
 from robench.data import decode_one, open_dataset, select
 from robench.draws import KeyedDraws, Philox, compiled_philox, philox
 from robench.geometry import Geometry
-from robench.reference import package
+from robench.reference import keyed_state, package
 from robench.types import Images
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
@@ -55,7 +55,7 @@ def main() -> None:
     except ImportError:
         pass
     console = Console(width=110)
-    console.print(hardware(options.threads))
+    console.print(hardware(options.threads), soft_wrap=True)
     for size in map(int, options.sizes.split(",")):
         images = load(options.images, size, BATCH.get(size, 8))
         console.print(measure(images, options.severity, options.repeats, options.compile))
@@ -99,7 +99,7 @@ def measure(images: Images, severity: int, repeats: int, compiled: bool) -> Tabl
     arrays = list(images.permute(0, 2, 3, 1).contiguous().numpy())
     generators = [philox, *([compiled_philox()] if compiled else [])]
     for name, corruption in CORRUPTIONS.items():
-        with package("benchmark") as published:
+        with package(keyed_state("benchmark")) as published:
             theirs = partial(reference, published, arrays, name, severity)
             ours = [partial(robench, corruption, images, index, severity, generator) for generator in generators]
             best = interleaved([theirs, *ours], repeats, len(images))

@@ -46,7 +46,7 @@ def main() -> None:
                 batch = (images[rows].roll((dy, dx), dims=(2, 3)) - mean) / std
                 loss = nn.functional.cross_entropy(model(batch), targets[rows], label_smoothing=0.05)
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
                 schedule.step()
     model.eval()

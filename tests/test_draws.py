@@ -1,22 +1,23 @@
-"""Keyed draws: Random123's known answers, independence of the batch, and the distributions."""
+"""Oracles: the known answers of Random123, Philox in plain Python integers, SciPy's distributions."""
 
 from __future__ import annotations
 
-import math
+import hashlib
+import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses import FakeTensorMode
 
-from robench.draws import KeyedDraws, compiled_philox, philox
+from robench.draws import DRAWS_VERSION, KeyedDraws, compiled_philox, philox
 
-MASK = 0xFFFFFFFF
-KNOWN = [
+KNOWN = [  # Random123, tests/kat_vectors: counter, key, output of philox4x32-10
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-    ((MASK,) * 4, (MASK,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
     (
         (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
         (0xA4093822, 0x299F31D0),
@@ -26,153 +27,219 @@ KNOWN = [
 
 
 def plain_philox(counter: tuple[int, ...], key: tuple[int, ...]) -> tuple[int, ...]:
-    """Philox4x32-10 as its paper writes it, in whole numbers of any size."""
+    """Philox4x32-10 in Python integers, from the paper (Salmon et al. 2011, section 3.3)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
-        p0, p1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
-        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & MASK, (p0 >> 32) ^ c3 ^ k1, p0 & MASK
-        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
+        high0, low0 = divmod(0xD2511F53 * c0, 2**32)
+        high1, low1 = divmod(0xCD9E8D57 * c2, 2**32)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
     return c0, c1, c2, c3
 
 
-def words(*values: int) -> list[Tensor]:
-    return [torch.tensor([[value]]) for value in values]
+def batch_philox(counters: list[tuple[int, ...]], keys: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    columns = [torch.tensor(column) for column in (*zip(*counters, strict=True), *zip(*keys, strict=True))]
+    outputs = philox(*columns)
+    return [tuple(row) for row in torch.stack(outputs, dim=1).tolist()]
 
 
-@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
-def test_known_answers_of_random123(counter: tuple[int, ...], key: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    assert plain_philox(counter, key) == expected
-    assert tuple(int(word) for word in philox(*words(*counter, *key))) == expected
+def keyed(index: list[int], seed: int = 3, scope: str = "test") -> KeyedDraws:
+    return KeyedDraws(seed, torch.tensor(index, dtype=torch.int64), scope)
 
 
-def test_random_counters_against_plain_integers() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        values = tuple(int(v) for v in rng.integers(0, 2**32, 6))
-        assert tuple(int(w) for w in philox(*words(*values))) == plain_philox(values[:4], values[4:])
+DRAWN: dict[str, Callable[[KeyedDraws, tuple[int, ...]], Tensor]] = {
+    "uniform": lambda draws, shape: draws.uniform("x", shape),
+    "normal": lambda draws, shape: draws.normal("x", shape),
+    "integers": lambda draws, shape: draws.integers("x", -3, 9, shape),
+    "int16": lambda draws, shape: draws.int16("x", shape),
+    "poisson": lambda draws, shape: draws.poisson("x", (0.0, 2.5, 40.0), levels(draws.index, shape)),
+}
+CHANCE = 1e-4
+"""The keys are fixed, so a check passes or fails for good: a true generator fails one of these twenty in 500."""
+
+DTYPES = {"integers": torch.int64, "int16": torch.int16}
 
 
-def draws(index: list[int] | None = None, seed: int = 0, scope: str = "scope") -> KeyedDraws:
-    return KeyedDraws(seed, torch.tensor(index if index is not None else list(range(5))), scope)
+def levels(index: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A row of rates for every value, a function of the sample's index alone."""
+    places = torch.arange(int(np.prod(shape)), device=index.device).reshape(1, *shape)
+    return (places + index.reshape(-1, *[1] * len(shape))) % 3
 
 
-def all_kinds(source: KeyedDraws, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    row = (torch.arange(math.prod(shape)).reshape(shape) % 256).expand(len(source.index), *shape)
-    return {
-        "uniform": source.uniform("a", shape),
-        "normal": source.normal("a", shape),
-        "integers": source.integers("a", -3, 9, shape),
-        "int16": source.int16("a", shape),
-        "poisson": source.poisson("a", tuple(level / 255 * 60 for level in range(256)), row),
-    }
+@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN)
+def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, ...], answer: tuple[int, ...]) -> None:
+    assert plain_philox(counter, key) == answer
+    assert batch_philox([counter], [key]) == [answer]
 
 
-@pytest.mark.parametrize("shape", [(1,), (7,), (3, 32, 32), (3, 33, 31), (3, 224, 224)])
-def test_a_sample_does_not_depend_on_its_batch(shape: tuple[int, ...]) -> None:
-    index = [7, 3, 2**40 + 5, 0, 11]
-    whole = all_kinds(draws(index), shape)
-    for place, one in enumerate(index):
-        alone = all_kinds(draws([one]), shape)
-        for kind, values in whole.items():
-            assert values.shape == (5, *shape)
-            assert torch.equal(values[place], alone[kind][0]), kind
-    some = all_kinds(draws(index).rows(slice(1, 3)), shape)
-    for kind, values in whole.items():
-        assert torch.equal(values[1:3], some[kind]), kind
-
-
-def test_large_batches_are_cut_without_a_seam() -> None:
-    index = list(range(150))
-    whole = draws(index).uniform("a", (3, 32, 32))
-    assert torch.equal(whole[149], draws([149]).uniform("a", (3, 32, 32))[0])
-    assert len(torch.unique(whole[:, 0, 0, 0])) == 150
-
-
-def test_everything_in_the_key_counts() -> None:
-    base = draws().uniform("a", (50,))
-    for other in (
-        draws(seed=1).uniform("a", (50,)),
-        draws(scope="other").uniform("a", (50,)),
-        draws().uniform("b", (50,)),
-        draws([i + 2**32 for i in range(5)]).uniform("a", (50,)),
-        draws([i + 5 for i in range(5)]).uniform("a", (50,)),
-    ):
-        assert (base == other).sum() <= 1
-    assert torch.equal(base, draws().uniform("a", (50,)))
-
-
-def test_the_process_generator_is_untouched() -> None:
-    before = torch.get_rng_state()
-    all_kinds(draws(), (100,))
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_uniform_and_normal() -> None:
-    uniform = draws().uniform("a", (40_000,)).flatten().double().numpy()
-    assert 0 <= uniform.min() < uniform.max() < 1
-    assert stats.kstest(uniform, "uniform").pvalue > 1e-3
-    normal = draws().normal("a", (40_001,)).double().numpy()
-    assert stats.kstest(normal.ravel(), "norm").pvalue > 1e-3
-    assert abs(normal.mean()) < 4 / math.sqrt(normal.size)
-    assert abs(normal.std() - 1) < 4 / math.sqrt(2 * normal.size)
-    first, second = normal[:, :20_000], normal[:, 20_001:40_001]
-    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 4 / math.sqrt(first.size), "the two of a pair"
-    assert abs(np.corrcoef(np.abs(first).ravel(), np.abs(second).ravel())[0, 1]) < 4 / math.sqrt(first.size)
-
-
-def test_integers() -> None:
-    values = draws().integers("a", -4, 3, (30_000,))
-    counts = torch.bincount(values.flatten() + 4, minlength=7).numpy()
-    assert len(counts) == 7
-    assert stats.chisquare(counts).pvalue > 1e-3
-    halves = draws().int16("a", (30_001,)).long()
-    assert halves.min() < -32_000
-    assert halves.max() > 32_000
-    assert stats.kstest((halves.flatten().double().numpy() + 32768.5) / 65536, "uniform").pvalue > 1e-3
-
-
-@pytest.mark.parametrize("photons", [3.0, 60.0, 500.0])
-def test_poisson_inverts_the_distribution_function(photons: float) -> None:
-    """scipy's percent-point function at the very words is the oracle."""
-    rates = tuple(level / 255 * photons for level in range(256))
-    row = torch.arange(256).repeat(40)[None]
-    source = draws([9])
-    counts = source.poisson("a", rates, row)[0].numpy()
-    u = (source.words("a", row.numel())[0].numpy() + 0.5) / 2.0**32
-    expected = stats.poisson.ppf(u, np.array(rates)[row[0].numpy()])
-    expected = np.where(row[0].numpy() == 0, 0, expected)
-    assert (counts == expected).mean() > 0.9999, "but for words within rounding of a step"
-    assert np.abs(counts - expected).max() <= 1
-
-
-def test_no_host_synchronisation_on_a_gpu() -> None:
-    with FakeTensorMode():
-        source = KeyedDraws(0, torch.arange(3, device="cuda"), "scope")
-        for kind, values in all_kinds_on_device(source).items():
-            assert values.device.type == "cuda", kind
-
-
-def all_kinds_on_device(source: KeyedDraws) -> dict[str, Tensor]:
-    row = torch.zeros((3, 3, 8, 8), dtype=torch.int64, device="cuda")
-    shape = (3, 8, 8)
-    return {
-        "uniform": source.uniform("a", shape),
-        "normal": source.normal("a", shape),
-        "integers": source.integers("a", 0, 9, shape),
-        "int16": source.int16("a", shape),
-        "poisson": source.poisson("a", (0.0, 1.5), row),
-    }
+def test_philox_equals_plain_integers() -> None:
+    source = random.Random(0)
+    counters = [tuple(source.getrandbits(32) for _ in range(4)) for _ in range(500)]
+    keys = [tuple(source.getrandbits(32) for _ in range(2)) for _ in range(500)]
+    expected = [plain_philox(counter, key) for counter, key in zip(counters, keys, strict=True)]
+    assert batch_philox(counters, keys) == expected
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_compiled_draws_are_the_same() -> None:
+def test_compiled_philox_gives_the_same_draws() -> None:
     try:
-        compiled = compiled_philox()
-        compiled(*words(*KNOWN[2][0], *KNOWN[2][1]))
-    except Exception as error:  # noqa: BLE001 - whatever a missing compiler raises
-        pytest.skip(f"torch.compile does not work here: {type(error).__name__}")
-    for shape in ((3, 32, 32), (3, 64, 64)):
-        eager, fast = draws(), KeyedDraws(0, torch.arange(5), "scope", compiled)
-        assert torch.equal(eager.words("a", math.prod(shape)), fast.words("a", math.prod(shape)))
+        compiled_philox()(*[torch.zeros((1, 1), dtype=torch.int64)] * 6)
+    except (torch._dynamo.exc.BackendCompilerFailed, torch._inductor.exc.InductorError) as error:
+        if "Cxx" not in str(error):
+            raise
+        pytest.skip("torch.compile finds no C++ compiler")
+    index = torch.tensor([0, 7, 2**40 + 5])
+    for shape in ((3, 32, 32), (3, 224, 224), (5,)):
+        eager, compiled = KeyedDraws(1, index, "test"), KeyedDraws(1, index, "test", compiled_philox())
+        for draw in DRAWN.values():
+            assert torch.equal(draw(eager, shape), draw(compiled, shape))
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 4096, 200_003])
+def test_words_follow_the_documented_layout(count: int) -> None:
+    """The counter and key of `KeyedDraws.words`, in plain integers: a change would change every published number."""
+    index = [0, 5, 2**32 + 5, 2**62 + 1]
+    words = keyed(index).words("x", count)
+    digest = hashlib.blake2b(f"{DRAWS_VERSION}/3/test/x".encode(), digest_size=8).digest()
+    key = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+    blocks = -(-count // 4)
+    assert words.shape == (4, count)
+    for row, sample in enumerate(index):
+        for place in {0, 1, count // 2, count - 1} & set(range(count)):
+            lane, block = divmod(place, blocks)
+            assert words[row, place] == plain_philox((block, 0, sample % 2**32, sample // 2**32), key)[lane]
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize(
+    ("samples", "shape"), [(100, (3, 32, 32)), (4, (3, 224, 224)), (3, (3, 256, 257)), (5, (7,)), (3, ())]
+)
+def test_rows_do_not_depend_on_the_batch(kind: str, samples: int, shape: tuple[int, ...]) -> None:
+    draw = DRAWN[kind]
+    index = [(position * 7919) % 2**33 for position in range(samples)]
+    whole = draw(keyed(index), shape)
+    assert whole.shape == (samples, *shape)
+    assert whole.dtype == DTYPES.get(kind, torch.float32)
+    assert torch.equal(whole.flip(0), draw(keyed(index[::-1]), shape))
+    assert torch.equal(whole, torch.cat([draw(keyed(index[:1]), shape), draw(keyed(index[1:]), shape)]))
+    assert torch.equal(whole[1:], draw(keyed(index).rows(slice(1, None)), shape))
+    for row in (0, samples // 2, samples - 1):
+        assert torch.equal(whole[row], draw(keyed([index[row]]), shape)[0])
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_an_empty_batch_has_no_draws(kind: str) -> None:
+    assert DRAWN[kind](keyed([]), (3, 4, 4)).shape == (0, 3, 4, 4)
+
+
+def test_every_part_of_the_key_counts() -> None:
+    """Independent streams: 64 words of two different keys share none, nor are shifted copies."""
+    streams = [
+        keyed([5]).words("x", 64),
+        keyed([5], seed=4).words("x", 64),
+        keyed([5], scope="other").words("x", 64),
+        keyed([5]).words("y", 64),
+        keyed([6]).words("x", 64),
+        keyed([5 + 2**32]).words("x", 64),
+        keyed([5 + 2**33]).words("x", 64),
+    ]
+    assert len(set(torch.cat(streams).flatten().tolist())) == 64 * len(streams)
+
+
+def test_draws_leave_their_index_alone() -> None:
+    draws = keyed([3, 1, 2**40])
+    for draw in DRAWN.values():
+        draw(draws, (3, 5))
+    assert draws.index.tolist() == [3, 1, 2**40]
+
+
+def test_uniform_is_uniform() -> None:
+    values = keyed(list(range(20))).uniform("x", (5000,))
+    assert values.min() >= 0
+    assert values.max() < 1
+    assert torch.equal(values * 2**24, (values * 2**24).floor())
+    assert stats.kstest(values.flatten().numpy(), "uniform").pvalue > CHANCE
+
+
+def test_normal_is_normal() -> None:
+    values = keyed(list(range(20))).normal("x", (5000,)).double()
+    assert stats.kstest(values.flatten().numpy(), "norm").pvalue > CHANCE
+    assert stats.kurtosistest(values.flatten().numpy()).pvalue > CHANCE
+    assert values.abs().max() < 6.8
+    # Both values of a pair come from one radius: uncorrelated, and so are their squares.
+    first, second = values[:, :2500].flatten(), values[:, 2500:].flatten()
+    for one, other in ((first, second), (first**2, second**2)):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / len(one) ** 0.5
+
+
+def test_samples_are_independent() -> None:
+    values = keyed(list(range(50))).normal("x", (2000,)).numpy()
+    correlations = np.corrcoef(values)[np.triu_indices(50, 1)]
+    assert stats.kstest(correlations * 2000**0.5, "norm").pvalue > CHANCE
+
+
+def test_integers_cover_their_range_evenly() -> None:
+    values = keyed(list(range(10))).integers("x", -3, 9, (6000,)).numpy()
+    found, counts = np.unique(values, return_counts=True)
+    assert found.tolist() == list(range(-3, 9))
+    assert stats.chisquare(counts).pvalue > CHANCE
+    wide = keyed([0]).integers("x", 0, 2**31 - 1, (50_000,))
+    assert wide.min() >= 0
+    assert stats.kstest(wide.flatten().numpy() / (2**31 - 1), "uniform").pvalue > CHANCE
+    assert (keyed([0]).integers("x", 4, 5, (100,)) == 4).all()
+
+
+def test_int16_covers_all_values_evenly() -> None:
+    values = keyed(list(range(10))).int16("x", (60_001,)).numpy().astype(np.int64) + 2**15
+    assert (values.min() // 256, values.max() // 256) == (0, 255)
+    for byte in (values // 256, values % 256):
+        assert stats.chisquare(np.bincount(byte.ravel(), minlength=256)).pvalue > CHANCE
+
+
+@pytest.mark.parametrize("most", [3.0, 60.0, 500.0])
+def test_poisson_inverts_scipys_distribution(most: float) -> None:
+    rates = tuple(level / 255 * most for level in range(256))
+    row = torch.arange(256).repeat(4, 100)
+    draws = keyed([0, 1, 2, 2**35])
+    quantiles = (draws.words("x", row.shape[1]).double().numpy() + 0.5) / 2**32
+    expected = stats.poisson.ppf(quantiles, np.array(rates)[row.numpy()])
+    assert np.array_equal(draws.poisson("x", rates, row).numpy(), expected)
+
+
+def test_poisson_at_the_ends_of_its_words() -> None:
+    """Words that a random test never meets: the tails of scipy.stats.poisson."""
+    rates = (0.0, 0.02, 3.0, 60.0)
+    words = torch.tensor([1, 2, 100, 2**31, 2**32 - 100, 2**32 - 2, 2**32 - 1])
+
+    def chosen(*_: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return words[:2], words[2:4], words[4:6], words[6:].repeat(2)
+
+    for row, rate in enumerate(rates):
+        draws = KeyedDraws(0, torch.tensor([0]), "test", chosen)
+        counts = draws.poisson("x", rates, torch.full((1, 7), row))
+        expected = stats.poisson.ppf((words.double().numpy() + 0.5) / 2**32, rate)
+        assert counts[0].tolist() == expected.tolist()
+
+
+def test_poisson_counts_have_their_rates() -> None:
+    rates = (0.5, 4.0, 30.0)
+    row = torch.arange(3).repeat_interleave(20_000)[None].repeat(2, 1)
+    counts = keyed([0, 1]).poisson("x", rates, row).numpy().reshape(2, 3, 20_000)
+    for level, rate in enumerate(rates):
+        found = counts[:, level].ravel()
+        most = int(stats.poisson.isf(1e-3, rate))
+        observed = np.bincount(found.astype(int).clip(0, most), minlength=most + 1)
+        expected = stats.poisson.pmf(np.arange(most + 1), rate)
+        expected[-1] = stats.poisson.sf(most - 1, rate)
+        assert stats.chisquare(observed, expected * len(found)).pvalue > CHANCE
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_runs_on_a_cuda_device_without_asking_the_host(kind: str) -> None:
+    """FakeTensorMode stands in for the GPU: it refuses mixed devices and whatever waits for a value."""
+    with FakeTensorMode():
+        index = torch.arange(3, device="cuda")
+        drawn = DRAWN[kind](KeyedDraws(0, index, "test"), (3, 33, 35))
+    assert drawn.device.type == "cuda"
+    assert drawn.shape == (3, 3, 33, 35)

@@ -1,6 +1,9 @@
-"""Batches of images against Pillow and NumPy."""
+"""Oracles: Pillow, NumPy and exact fractions."""
 
 from __future__ import annotations
+
+from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
@@ -10,58 +13,103 @@ from PIL import Image
 from robench.errors import OptionError
 from robench.geometry import INTERPOLATIONS
 from robench.images import from_pictures, pictures, resize, resize_library, resize_tensors, to_float, to_uint8
+from robench.types import Images
 
-LEVELS = torch.arange(256, dtype=torch.uint8)[None, None, None]
+SIZES = [  # before, after: rows, columns; one factor for both axes
+    ((32, 32), (17, 17)),
+    ((64, 64), (40, 40)),
+    ((75, 75), (224, 224)),
+    ((224, 224), (134, 134)),
+    ((100, 100), (25, 25)),
+    ((65, 65), (65, 65)),
+    ((60, 90), (40, 60)),
+    ((90, 60), (150, 100)),
+]
 
 
-def noise(height: int, width: int, batch: int = 2) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(height * 1000 + width)
-    return torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, generator=generator)
+def noise(height: int, width: int, count: int = 2) -> Images:
+    return torch.from_numpy(np.random.default_rng(height * width).integers(0, 256, (count, 3, height, width), np.uint8))
 
 
-def test_to_float_is_one_division_and_comes_back() -> None:
-    assert np.array_equal(to_float(LEVELS).numpy().ravel(), (np.arange(256, dtype=np.float32) / np.float32(255)))
-    assert torch.equal(to_uint8(to_float(LEVELS)), LEVELS)
+def as_pillow(images: Images) -> list[Image.Image]:
+    return [Image.fromarray(one) for one in images.permute(0, 2, 3, 1).contiguous().numpy()]
+
+
+def as_tensor(found: list[Image.Image]) -> Images:
+    return torch.from_numpy(np.stack([np.asarray(one) for one in found])).permute(0, 3, 1, 2)
+
+
+def test_to_float_is_the_nearest_float() -> None:
+    """Oracle: fractions; the quotient is rounded once."""
+    every = torch.arange(256, dtype=torch.uint8)
+    assert to_float(every).tolist() == [float(np.float32(value / 255)) for value in range(256)]
+    for value, found in enumerate(to_float(every).tolist()):
+        step = float(np.spacing(np.float32(found)))
+        assert abs(Fraction(found) - Fraction(value, 255)) <= Fraction(step) / 2
+
+
+def test_all_values_survive_the_round_trip() -> None:
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(to_float(every)), every)
 
 
 def test_to_uint8_clips_and_truncates() -> None:
-    values = torch.tensor([-0.5, 0.0, 0.9999, 0.5, 1.0, 7.0, 1.9 / 255])
-    assert to_uint8(values).tolist() == [0, 0, 254, 127, 255, 255, 1]
+    values = [-3.0, -0.001, 0.0, 0.5 / 255, 0.999 / 255, 1.001 / 255, 0.5, 254.999 / 255, 1.0, 1.7]
+    expected = [min(255, max(0, floor(Fraction(value) * 255))) for value in values]
+    given = torch.tensor(values)
+    assert to_uint8(given).tolist() == expected
+    assert given.tolist() == torch.tensor(values).tolist()
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (64, 64), (101, 77), (224, 224)])
-def test_pictures_there_and_back(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("shape", [(33, 47), (120, 75)])
+def test_pictures_are_what_pillow_makes(shape: tuple[int, int]) -> None:
     images = noise(*shape)
-    found = list(pictures(images))
-    for picture, image in zip(found, images, strict=True):
-        assert np.array_equal(np.asarray(picture), image.permute(1, 2, 0).numpy())
-    assert torch.equal(from_pictures(found, images.shape), images)
+    made, expected = list(pictures(images)), as_pillow(images)
+    for one, other in zip(made, expected, strict=True):
+        assert (one.mode, one.size, one.tobytes()) == ("RGB", other.size, other.tobytes())
+    back = from_pictures(expected, images.shape)
+    assert torch.equal(back, images)
+    assert back.is_contiguous()
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@pytest.mark.parametrize(("before", "after"), [(32, 48), (48, 32), (224, 89), (89, 224), (64, 65), (299, 74)])
-def test_resize_is_pillows(before: int, after: int, interpolation: str) -> None:
-    images = noise(before, before)
-    filtered = INTERPOLATIONS[interpolation]
-    for resized in (resize, resize_library, resize_tensors):
-        result = resized(images, (after, after), interpolation)
-        for image, one in zip(images, result, strict=True):
-            oracle = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((after, after), filtered)
-            assert np.array_equal(one.permute(1, 2, 0).numpy(), np.asarray(oracle)), resized.__name__
-
-
-@pytest.mark.parametrize(("before", "after"), [((101, 77), (60, 50)), ((90, 120), (100, 30)), ((70, 64), (33, 99))])
-def test_columns_come_first(before: tuple[int, int], after: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("before", "after"), SIZES)
+def test_resize_equals_pillow(before: tuple[int, int], after: tuple[int, int], interpolation: str) -> None:
     images = noise(*before)
-    for resized in (resize, resize_library, resize_tensors):
-        result = resized(images, after, "bilinear")
-        for image, one in zip(images, result, strict=True):
-            picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-            oracle = picture.resize((after[1], before[0]), Image.Resampling.BILINEAR)
-            oracle = oracle.resize((after[1], after[0]), Image.Resampling.BILINEAR)
-            assert np.array_equal(one.permute(1, 2, 0).numpy(), np.asarray(oracle)), resized.__name__
+    images[0, :, :5] = 255  # A sharp edge: negative lobes leave 0..255 and are clipped.
+    images[0, :, 5:9] = 0
+    copy = images.clone()
+    way = INTERPOLATIONS[interpolation]
+    expected = as_tensor([one.resize(after[::-1], way) for one in as_pillow(images)])
+    for resized in (resize(images, after, interpolation), resize_tensors(images, after, interpolation)):
+        assert torch.equal(resized, expected)
+        assert resized.dtype == torch.uint8
+        assert resized.is_contiguous()
+    assert torch.equal(resize_library(images, after, interpolation), expected)
+    assert torch.equal(images, copy)
 
 
-def test_unknown_filters_are_refused() -> None:
-    with pytest.raises(OptionError, match="did you mean 'bicubic'"):
-        resize(noise(32, 32), (40, 40), "bicubc")
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(("before", "after"), [((40, 90), (90, 31)), ((150, 61), (60, 64)), ((70, 100), (70, 33))])
+def test_axes_that_shrink_differently_go_columns_first(
+    before: tuple[int, int], after: tuple[int, int], interpolation: str
+) -> None:
+    """Oracle: two calls of Pillow's, one an axis."""
+    images, way = noise(*before), INTERPOLATIONS[interpolation]
+    columns = [one.resize((after[1], before[0]), way) for one in as_pillow(images)]
+    expected = as_tensor([one.resize(after[::-1], way) for one in columns])
+    assert torch.equal(resize_library(images, after, interpolation), expected)
+    assert torch.equal(resize_tensors(images, after, interpolation), expected)
+
+
+def test_resize_of_an_empty_batch_and_of_other_layouts() -> None:
+    for size in (40, 100):
+        images = noise(size, size, 3)
+        assert resize(images[:0], (20, 20)).shape == (0, 3, 20, 20)
+        swapped = images.to(memory_format=torch.channels_last)
+        assert torch.equal(resize(swapped, (20, 20)), resize(images, (20, 20)))
+
+
+def test_an_unknown_interpolation_is_named() -> None:
+    with pytest.raises(OptionError, match=r"bilinaer.*did you mean 'bilinear'"):
+        resize(noise(40, 40), (20, 20), "bilinaer")

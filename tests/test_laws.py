@@ -1,122 +1,216 @@
-"""The laws that every corruption obeys, whatever it does. A new one gets them by being in the table."""
+"""What holds for every corruption; a new one is tested by being in the table.
+
+Oracles: the corruption itself on another batch, order, layout or device; the suites' lists of names.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from robench.corruptions import CORRUPTIONS, find_corruption
+from robench.corruption import Corruption
+from robench.corruptions import CORRUPTIONS
 from robench.draws import KeyedDraws
 from robench.errors import OptionError
+from robench.suites import SUITES
+from robench.suites.imagenet_c import CORRUPTIONS as PUBLISHED
+from robench.suites.imagenet_c import EXTRA
+from robench.types import Images
 
 CONSTANTS = ("224", "299", "64", "32")
 CASES = [
-    pytest.param(name, constants, severity, id=f"{name}-{constants}-{severity}")
-    for name in CORRUPTIONS
+    pytest.param(corruption, constants, severity, id=f"{corruption.name}-{constants}-{severity}")
+    for corruption in CORRUPTIONS.values()
     for constants in CONSTANTS
     for severity in (1, 3, 5)
 ]
+every_case = pytest.mark.parametrize(("corruption", "constants", "severity"), CASES)
+every_corruption = pytest.mark.parametrize("corruption", CORRUPTIONS.values(), ids=CORRUPTIONS)
+INDEX = (4, 0, 2**33 + 1, 17, 5)
 
 
-def smooth(batch: int, height: int, width: int) -> Tensor:
-    """Smooth pictures with some black, white and grey in them."""
-    generator = torch.Generator().manual_seed(height + width)
-    small = torch.rand((batch, 3, 6, 5), generator=generator) * 1.4 - 0.2
-    images = (
-        torch.nn.functional.interpolate(small, (height, width), mode="bilinear").clamp(0, 1).mul(255).to(torch.uint8)
-    )
-    images[:, :, :4] = images[:, :1, :4]
-    return images
+def pictures(height: int, width: int, count: int = 5) -> Images:
+    """Smooth, noisy, black, white and saturated pictures in turn: where divisions by zero and clipping happen."""
+    rng = np.random.default_rng(height * 1000 + width)
+    rows, columns = np.mgrid[:height, :width]
+    smooth = np.stack([127 + 120 * np.sin(rows / 9 + phase) * np.cos(columns / 7) for phase in range(3)])
+    primary = np.zeros((3, height, width))
+    primary[0, : height // 2], primary[2, height // 3 :], primary[1, :, width // 2 :] = 255, 200, 1
+    kinds = [smooth, rng.integers(0, 256, (3, height, width)), 0 * smooth, 0 * smooth + 255, primary]
+    return torch.from_numpy(np.stack([kinds[place % 5] for place in range(count)]).astype(np.uint8))
 
 
-def apply(
-    name: str, images: Tensor, constants: str, severity: int, seed: int = 0, index: Tensor | None = None
-) -> Tensor:
-    corruption = CORRUPTIONS[name]
-    index = torch.arange(len(images), device=images.device) if index is None else index
-    return corruption(images, KeyedDraws(seed, index, name), corruption.level(constants, severity))
+def draws(corruption: Corruption, index: tuple[int, ...] = INDEX, seed: int = 0) -> KeyedDraws:
+    return KeyedDraws(seed, torch.tensor(index, dtype=torch.int64), corruption.name)
 
 
-@pytest.mark.parametrize(("name", "constants", "severity"), CASES)
-def test_laws(name: str, constants: str, severity: int) -> None:
-    images = smooth(7, 40, 37)
-    before = images.clone()
-    whole = apply(name, images, constants, severity)
-    assert torch.equal(images, before), "the input is left alone"
-    assert (whole.shape, whole.dtype, whole.device) == (images.shape, images.dtype, images.device)
-    assert whole.data_ptr() != images.data_ptr()
-    assert torch.equal(apply(name, images, constants, severity), whole), "same seed, same bytes"
-    for place in range(7):
-        one = apply(name, images[place : place + 1], constants, severity, index=torch.tensor([place]))
-        assert torch.equal(one[0], whole[place]), "one by one as in the batch"
-    order = torch.tensor([3, 0, 6, 5, 1, 2, 4])
-    assert torch.equal(apply(name, images[order], constants, severity, index=order), whole[order]), (
-        "a permutation permutes"
-    )
-    other = apply(name, images, constants, severity, seed=1)
-    assert torch.equal(other, whole) != CORRUPTIONS[name].random, "only what draws depends on the seed"
-    assert not torch.equal(whole, images), "it does something"
+def corrupt(
+    corruption: Corruption, images: Images, constants: str, severity: int, index: tuple[int, ...] = INDEX, seed: int = 0
+) -> Images:
+    return corruption(images, draws(corruption, index, seed), corruption.level(constants, severity))
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_laws_at_full_size(name: str) -> None:
-    images = smooth(3, 224, 224)
-    whole = apply(name, images, "224", 3)
-    for place in range(3):
-        assert torch.equal(
-            apply(name, images[place : place + 1], "224", 3, index=torch.tensor([place]))[0], whole[place]
-        )
+@every_case
+def test_shape_type_device_and_input_are_kept(corruption: Corruption, constants: str, severity: int) -> None:
+    images = pictures(64, 64)
+    copy = images.clone()
+    result = corrupt(corruption, images, constants, severity)
+    assert (result.shape, result.dtype, result.device) == (images.shape, torch.uint8, images.device)
+    assert torch.equal(images, copy)
+    assert result.data_ptr() != images.data_ptr()
+    assert not torch.equal(result, images)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
-@pytest.mark.parametrize("size", [(32, 32), (101, 77), (33, 200)])
-def test_any_size_layout_and_number(name: str, size: tuple[int, int]) -> None:
-    images = smooth(2, *size)
-    whole = apply(name, images, "224", 2)
-    assert whole.shape == images.shape
-    assert torch.equal(apply(name, images.contiguous(memory_format=torch.channels_last), "224", 2), whole)
-    assert apply(name, images[:0], "224", 2).shape == (0, 3, *size)
+@every_case
+def test_batch_equals_one_by_one_and_only_permutes(corruption: Corruption, constants: str, severity: int) -> None:
+    images = pictures(64, 64)
+    whole = corrupt(corruption, images, constants, severity)
+    for row, sample in enumerate(INDEX):
+        alone = corrupt(corruption, images[row : row + 1], constants, severity, (sample,))
+        assert torch.equal(alone[0], whole[row])
+    order = [3, 1, 4, 0, 2]
+    permuted = corrupt(corruption, images[order], constants, severity, tuple(INDEX[place] for place in order))
+    assert torch.equal(permuted, whole[order])
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_refusals_carry_the_name(name: str) -> None:
-    for images in (smooth(1, 31, 40), smooth(1, 40, 40).float(), smooth(1, 40, 40)[0], smooth(1, 40, 40)[:, :2]):
-        with pytest.raises(OptionError, match=name):
-            apply(name, images, "224", 1)
-    for severity in (0, 6):
-        with pytest.raises(OptionError, match="use 1 to 5"):
-            apply(name, smooth(1, 40, 40), "224", severity)
+@every_corruption
+@pytest.mark.parametrize(("side", "count"), [(32, 90), (224, 5)])
+def test_pieces_of_a_batch_do_not_show(corruption: Corruption, side: int, count: int) -> None:
+    """A CPU takes a batch in pieces: 85 images at 32 pixels, one at 224."""
+    images, index = pictures(side, side, count), tuple(range(count))
+    whole = corrupt(corruption, images, "224", 3, index)
+    for row in {0, 1, 84, 85, count - 1} & set(index):
+        assert torch.equal(corrupt(corruption, images[row : row + 1], "224", 3, (row,))[0], whole[row])
 
 
-@pytest.mark.parametrize(("name", "constants", "severity"), CASES)
-def test_runs_on_a_device_without_looking_at_values(name: str, constants: str, severity: int) -> None:
-    """On a fake CUDA device a stray CPU tensor or a host synchronisation raises, on any machine."""
-    with FakeTensorMode():
-        images = torch.zeros((2, 3, 64, 64), dtype=torch.uint8, device="cuda")
-        corrupted = apply(name, images, constants, severity)
-        assert (corrupted.device.type, corrupted.dtype, corrupted.shape) == ("cuda", torch.uint8, images.shape)
+@every_case
+def test_a_seed_decides_what_is_random(corruption: Corruption, constants: str, severity: int) -> None:
+    images = pictures(64, 64)
+    result = corrupt(corruption, images, constants, severity)
+    assert torch.equal(corrupt(corruption, images, constants, severity), result)
+    other_seed = corrupt(corruption, images, constants, severity, seed=1)
+    other_index = corrupt(corruption, images, constants, severity, (1, 2, 3, 6, 7))
+    assert torch.equal(other_seed, result) is not corruption.random
+    assert torch.equal(other_index, result) is not corruption.random
+
+
+@every_corruption
+def test_global_random_state_is_neither_read_nor_moved(corruption: Corruption) -> None:
+    images = pictures(64, 64)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    first = corrupt(corruption, images, "224", 3)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]  # noqa: NPY002
+    torch.rand(7)
+    assert torch.equal(corrupt(corruption, images, "224", 3), first)
+
+
+@every_corruption
+@pytest.mark.parametrize("shape", [(101, 77), (32, 33), (45, 128)])
+def test_any_size_and_an_empty_batch(corruption: Corruption, shape: tuple[int, int]) -> None:
+    images = pictures(*shape)
+    for constants in CONSTANTS:
+        assert corrupt(corruption, images, constants, 3).shape == images.shape
+        assert corrupt(corruption, images[:0], constants, 3, ()).shape == (0, 3, *shape)
+
+
+@every_corruption
+@pytest.mark.parametrize("side", [40, 100])
+def test_layouts_in_memory_do_not_show(corruption: Corruption, side: int) -> None:
+    images = pictures(side, side)
+    expected = corrupt(corruption, images, "224", 3)
+    layouts: list[Callable[[Images], Images]] = [
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: torch.cat([x, x], dim=3)[..., :side],
+        lambda x: x.flip(0).clone().flip(0),
+    ]
+    for layout in layouts:
+        assert torch.equal(corrupt(corruption, layout(images), "224", 3), expected)
+
+
+@every_corruption
+def test_what_is_refused_is_named(corruption: Corruption) -> None:
+    level = corruption.level("224", 1)
+    with pytest.raises(OptionError, match=f"{corruption.name} needs images of at least 32x32 pixels, these have 31x40"):
+        corruption(torch.zeros((5, 3, 31, 40), dtype=torch.uint8), draws(corruption), level)
+    for wrong in (pictures(40, 40).float(), pictures(40, 40)[0], pictures(40, 40)[:, :1]):
+        with pytest.raises(OptionError, match=f"{corruption.name} takes .* uint8 images, not .*{wrong.dtype}"):
+            corruption(wrong, draws(corruption), level)
+    with pytest.raises(OptionError, match="severity 0 does not exist"):
+        corruption.level("224", 0)
+    with pytest.raises(OptionError, match=f"{corruption.name} has no constants '225'"):
+        corruption.level("225", 1)
+
+
+class OnDevice(TorchDispatchMode):
+    """Fails where an operation brings a value from the device to the host, which makes the host wait."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if any(leaf.device.type == "cuda" for leaf in given) and any(leaf.device.type == "cpu" for leaf in made):
+            raise AssertionError(f"{func} copies from the device to the host")
+        return result
+
+
+def test_the_fake_device_notices_the_host() -> None:
+    """The oracle of the next test: a copy, a value and a mixture of devices are each refused."""
+    with FakeTensorMode(), OnDevice():  # type: ignore[no-untyped-call]
+        values = torch.ones(3, device="cuda")
+        with pytest.raises(AssertionError, match="copies from the device"):
+            values.cpu()
+        with pytest.raises(torch._subclasses.fake_tensor.DataDependentOutputException):
+            values.sum().item()
+        with pytest.raises(torch._subclasses.fake_tensor.FakeTensorDeviceMismatchError):
+            values + torch.ones(3)
+
+
+@every_case
+def test_runs_on_a_cuda_device_without_asking_the_host(corruption: Corruption, constants: str, severity: int) -> None:
+    with FakeTensorMode(), OnDevice():  # type: ignore[no-untyped-call]
+        images = torch.zeros((2, 3, 101, 77), dtype=torch.uint8, device="cuda")
+        keyed = KeyedDraws(0, torch.arange(2, device="cuda"), corruption.name)
+        result = corruption(images, keyed, corruption.level(constants, severity))
+    assert (result.shape, result.dtype, result.device.type) == (images.shape, torch.uint8, "cuda")
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("name", "constants", "severity"), CASES)
-def test_cuda_is_the_cpu(name: str, constants: str, severity: int, cuda: torch.device) -> None:
-    images = smooth(4, 64, 64)
-    cpu, gpu = apply(name, images, constants, severity), apply(name, images.to(cuda), constants, severity).cpu()
-    difference = (cpu.int() - gpu.int()).abs()
+@every_case
+def test_cuda_equals_cpu(corruption: Corruption, constants: str, severity: int, cuda: torch.device) -> None:
+    images = pictures(101, 77)
+    expected = corrupt(corruption, images, constants, severity).int()
+    keyed = KeyedDraws(0, torch.tensor(INDEX, device=cuda), corruption.name)
+    result = corruption(images.to(cuda), keyed, corruption.level(constants, severity))
+    assert result.device.type == "cuda"
+    difference = (result.cpu().int() - expected).abs()
     assert difference.max() <= 1
-    assert (difference > 0).float().mean() <= 1e-3
+    assert (difference > 0).double().mean() <= 0.001
 
 
-def test_the_table() -> None:
-    for name, corruption in CORRUPTIONS.items():
-        assert corruption.name == name
-        assert corruption.source.startswith("arXiv:")
-        assert corruption.summary.endswith(".")
-        assert set(corruption.levels) == set(CONSTANTS)
-        assert {len(levels) for levels in corruption.levels.values()} == {5}
-    with pytest.raises(OptionError, match="did you mean 'contrast'"):
-        find_corruption("contrats")
-    with pytest.raises(OptionError, match="has no constants '128'"):
-        CORRUPTIONS["contrast"].level("128", 1)
+@every_corruption
+def test_the_table_says_what_a_reader_needs(corruption: Corruption) -> None:
+    assert CORRUPTIONS[corruption.name] is corruption
+    assert corruption.source.strip()
+    assert corruption.summary.endswith(".")
+    assert set(corruption.levels) == set(CONSTANTS)
+    names = {tuple(level) for levels in corruption.levels.values() for level in levels}
+    assert len(names) == 1
+    assert all(len(levels) == 5 for levels in corruption.levels.values())
+
+
+def test_suites_and_corruptions_name_each_other() -> None:
+    published = (*PUBLISHED, *EXTRA)
+    assert list(CORRUPTIONS) == [name for name in published if name in CORRUPTIONS]
+    for suite in SUITES.values():
+        assert {*suite.corruptions, *suite.extra} in ({*published}, set())
+        assert not suite.corruptions or suite.constants in CONSTANTS

@@ -78,7 +78,10 @@ def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear
 
 
 def resize_library(images: Images, size: tuple[int, int], interpolation: str) -> Images:
-    """`resize` through Pillow; CPU tensors only."""
+    """`resize` through Pillow (nearest: through NumPy, which copies whole rows); CPU tensors only."""
+    if interpolation == "nearest":
+        down, across = (_nearest(n, m, images.device).numpy() for n, m in zip(images.shape[2:], size, strict=True))
+        return torch.from_numpy(images.numpy().take(across, axis=3).take(down, axis=2))
     (height, width), filtered = size, INTERPOLATIONS[interpolation]
     # Pillow 13 starts with the cheaper axis, older versions with the columns: where the axes shrink differently, one by one.
     alike = images.shape[2] * width == images.shape[3] * height
@@ -164,6 +167,10 @@ def _bilinear(x: float) -> float:
     return max(0.0, 1.0 - abs(x))
 
 
+# Single precision in Pillow's source, and so in its weights.
+_HAMMING = float(np.float32(0.54)), float(np.float32(0.46))
+
+
 def _hamming(x: float) -> float:
     x = abs(x)
     if x == 0:
@@ -171,7 +178,7 @@ def _hamming(x: float) -> float:
     if x >= 1:
         return 0.0
     x *= math.pi
-    return math.sin(x) / x * (0.54 + 0.46 * math.cos(x))
+    return math.sin(x) / x * (_HAMMING[0] + _HAMMING[1] * math.cos(x))
 
 
 def _bicubic(x: float) -> float:

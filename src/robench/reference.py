@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from robench.errors import OptionError
+from robench.corruption import MINIMUM_SIDE
+from robench.errors import OptionError, unknown_name
 from robench.types import Images
 
-__all__ = ["package", "reference_corrupt"]
+__all__ = ["keyed_state", "package", "reference_corrupt"]
 
 _PACKAGE = "imagecorruptions"
 
@@ -33,13 +34,19 @@ def reference_corrupt(images: Images, corruption: str, severity: int, *, index: 
     """Corrupt (b, 3, h, w) uint8 on a CPU with the package's own function, one image at a time.
 
     The package knows one set of constants, ImageNet's at 224. Each image has a generator keyed by (seed, index, corruption,
-    severity), so a result does not depend on the batch. Raises OptionError where the package is not installed.
+    severity), so a result does not depend on the batch. Raises OptionError where the package is not installed, and for
+    what it does not take.
     """
     if corruption not in _module().corruption_dict:
-        raise OptionError(f"the {_PACKAGE} package has no corruption {corruption!r}")
+        raise OptionError(unknown_name(f"corruption of the {_PACKAGE} package", corruption, _module().corruption_dict))
+    if severity not in range(1, 6):
+        raise OptionError(f"severity {severity} does not exist: use 1 to 5")
+    if images.dtype != torch.uint8 or images.device.type != "cpu" or min(images.shape[2:]) < MINIMUM_SIDE:
+        given = f"{tuple(images.shape)} {images.dtype} on {images.device.type}"
+        raise OptionError(f"the {_PACKAGE} package takes (b, 3, h, w) uint8 on a CPU, sides of 32 or more, not {given}")
     result = torch.empty_like(images)
     for target, position, image in zip(result, index, images.permute(0, 2, 3, 1).contiguous().numpy(), strict=True):
-        with package(seed, int(position), corruption, severity) as published, warnings.catch_warnings():
+        with package(keyed_state(seed, int(position), corruption, severity)) as published, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             corrupted = np.array(published.corrupt(image, severity, corruption))
         target.copy_(torch.from_numpy(corrupted).permute(2, 0, 1))
@@ -90,14 +97,18 @@ def _gaussian(current: Callable[..., Any]) -> Callable[..., Any]:
     return gaussian
 
 
+def keyed_state(*key: object) -> np.random.RandomState:
+    """Return a generator of the kind that the package draws from, seeded by a hash of `key`."""
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=4).digest()
+    return np.random.RandomState(int.from_bytes(digest, "little"))
+
+
 @contextmanager
-def package(*key: object) -> Iterator[Any]:
-    """Yield the package; until then its functions draw from a generator of `key`, not from the global ones."""
+def package(state: np.random.RandomState) -> Iterator[Any]:
+    """Yield the package; within, its functions draw from `state`, not from the global generators."""
     module = _module()
     functions = sys.modules[f"{module.__name__}.corruptions"]
     numpy, skimage = functions.np, functions.sk
-    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=4).digest()
-    state = np.random.RandomState(int.from_bytes(digest, "little"))
     util = SimpleNamespace(
         random_noise=lambda image, mode, amount: skimage.util.random_noise(
             image, mode=mode, amount=amount, rng=np.random.default_rng(state.randint(2**31))
