@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -49,6 +50,7 @@ def export(
         raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
     cells = chosen.select(CORRUPTIONS, corruptions=corruptions, severities=severities, extra=True)
     dataset = _single(images) if images.is_file() else open_dataset(images)
+    files = _file_names(dataset.paths)
     positions = select(dataset, limit=limit)
     target = choose_device(device)
     observer.phase("corrupting", len(positions) * len(cells))
@@ -60,13 +62,20 @@ def export(
             index = torch.from_numpy(batch)
             corrupted = corrupt(pixels, corruption, severity, suite, seed=seed, index=index, release=release)
             for position, picture in zip(batch.tolist(), corrupted.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
-                file = out / corruption / str(severity) / PurePosixPath(dataset.paths[position]).with_suffix(".png")
+                file = out / corruption / str(severity) / files[position]
                 with writing(out):
                     file.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(picture).save(file)
                 written += 1
             observer.advance(len(batch))
     return written
+
+
+def _file_names(paths: Sequence[str]) -> list[str]:
+    """Every path as a PNG's; where two differ in their suffix alone, as `a.bmp` and `a.jpg`, the suffix stays."""
+    stems = [str(PurePosixPath(path).with_suffix("")) for path in paths]
+    counts = Counter(stems)
+    return [f"{stem if counts[stem] == 1 else path}.png" for stem, path in zip(stems, paths, strict=True)]
 
 
 def _single(file: Path) -> ImageSet:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from robench.baselines import BASELINES
 from robench.data import Decoded, ImageSet, decode, hash_images, open_dataset, select
 from robench.draws import DRAWS_VERSION, compiled_philox, philox
 from robench.errors import DatasetError, RunError
@@ -255,7 +256,7 @@ def _manifest(
         "data": data,
         "treatment": None,
         "seed": options.seed,
-        "normalize_by": options.normalize_by,
+        "normalize_by": _lasting(options.normalize_by),
         "options": _plain(asdict(options)),
         "suites": list(dict.fromkeys(suites)),
         "conditions": [asdict(condition) for condition in plan.listed],
@@ -286,6 +287,13 @@ def _manifest(
             "device": _device_name(classifier.device),
         },
     }
+
+
+def _lasting(normalize_by: str | None) -> str | None:
+    """Name a run by its absolute path, so that it is found from wherever the results are computed again."""
+    if normalize_by is None or normalize_by in (*BASELINES, "none") or not Path(normalize_by).is_dir():
+        return normalize_by
+    return str(Path(normalize_by).absolute())
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,10 +70,15 @@ def test_score_and_show(demo_run: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert len(rows) == len(pd.read_csv(StringIO(before.decode())))
 
 
-def test_normalised_by_itself_every_ce_is_100(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_normalised_by_itself_every_ce_is_100(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     whole = ["evaluate", "demo", "--limit", "40", "--corruption", "contrast", "--device", "cpu"]
-    assert command([*whole, "--out", str(tmp_path / "base")]) == 0
-    assert command([*whole, "--out", str(tmp_path / "run"), "--normalize-by", str(tmp_path / "base")]) == 0
+    assert command([*whole, "--out", "base"]) == 0
+    assert command([*whole, "--out", "run", "--normalize-by", "base"]) == 0
+    monkeypatch.chdir(tmp_path / "run")  # The baseline is found from any folder.
+    assert command(["score", "."]) == 0
     results = pd.read_csv(tmp_path / "run" / "results.csv")
     ce = results[results["metric"] == "ce"]
     assert ce["value"].tolist() == [100.0]
@@ -113,6 +118,18 @@ def test_corrupt_writes_the_pixels_of_an_evaluation(
     oracle = robench.corrupt(clean, "gaussian_noise", 3, "cifar-c", seed=5, index=[12])[0].permute(1, 2, 0).numpy()
     written = np.asarray(Image.open(tmp_path / "gaussian_noise" / "3" / "bee" / "2.png"))
     assert np.array_equal(written, oracle)
+
+
+def test_corrupt_gives_every_image_its_own_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "set" / "a"
+    folder.mkdir(parents=True)
+    for number, name in enumerate(("one.png", "one.bmp", "two.bmp")):
+        Image.new("RGB", (32, 32), (50 * number, 0, 0)).save(folder / name)
+    whole = ["corrupt", str(tmp_path / "set"), "--suite", "cifar-c", "--corruption", "contrast", "--severity", "1"]
+    assert command([*whole, "--out", str(tmp_path / "out")]) == 0
+    assert "3 images" in capsys.readouterr().out
+    written = sorted(file.name for file in (tmp_path / "out" / "contrast" / "1" / "a").iterdir())
+    assert written == ["one.bmp.png", "one.png.png", "two.png"]
 
 
 def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
