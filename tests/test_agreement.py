@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robench.corruptions import CORRUPTIONS
 from robench.data import decode, hash_images, open_dataset, select
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier, load_classifier
@@ -29,7 +28,7 @@ def errors(
     decoded = decode(images, hash_images(images, positions), chosen.geometry, skip=False)
     samples = Samples(decoded.images, np.arange(len(positions)), positions, images.labels[positions])
     rows = []
-    for corruption, severity in [("clean", 0), *chosen.select(CORRUPTIONS, severities=severities, extra=True)]:
+    for corruption, severity in [("clean", 0), *chosen.select(severities=severities, extra=True)]:
         condition = Condition(suite, corruption, severity, chosen.geometry, chosen.constants)
         wrong = []
         for seed in range(1 if corruption in {*DETERMINISTIC, "clean"} else seeds):

@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("geometry", "tables", "draws"),
     ("rundir", "suites", "metrics", "baselines"),
-    ("images", "scoring"),
+    ("images", "filters", "scoring"),
     ("corruption",),
     ("corruptions", "models", "data", "summary"),
     ("conditions", "reference"),

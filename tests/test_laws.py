@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from robench.corruption import Corruption
-from robench.corruptions import CORRUPTIONS
+from robench.corruptions import CORRUPTIONS, PACKAGE, SETS
 from robench.draws import KeyedDraws
 from robench.errors import OptionError
 from robench.suites import SUITES
@@ -25,15 +25,13 @@ from robench.suites.imagenet_c import CORRUPTIONS as PUBLISHED
 from robench.suites.imagenet_c import EXTRA
 from robench.types import Images
 
-CONSTANTS = ("224", "299", "64", "32")
-CASES = [
-    pytest.param(corruption, constants, severity, id=f"{corruption.name}-{constants}-{severity}")
-    for corruption in CORRUPTIONS.values()
-    for constants in CONSTANTS
-    for severity in (1, 3, 5)
-]
+EVERY = {f"{name}-{constants}": (found, constants) for constants in SETS for name, found in SETS[constants].items()}
+"""Every corruption of every set of constants; of the package's, those that are its own."""
+EVERY = {key: one for key, one in EVERY.items() if one[1] != "package" or one[0].kernel.__module__.endswith("package")}
+CASES = [pytest.param(*one, severity, id=f"{key}-{severity}") for key, one in EVERY.items() for severity in (1, 3, 5)]
 every_case = pytest.mark.parametrize(("corruption", "constants", "severity"), CASES)
-every_corruption = pytest.mark.parametrize("corruption", CORRUPTIONS.values(), ids=CORRUPTIONS)
+FEW = {key: one for key, one in EVERY.items() if one[1] in ("224", "package")}
+every_corruption = pytest.mark.parametrize(("corruption", "constants"), FEW.values(), ids=FEW)
 INDEX = (4, 0, 2**33 + 1, 17, 5)
 
 
@@ -83,12 +81,12 @@ def test_batch_equals_one_by_one_and_only_permutes(corruption: Corruption, const
 
 @every_corruption
 @pytest.mark.parametrize(("side", "count"), [(32, 90), (224, 5)])
-def test_pieces_of_a_batch_do_not_show(corruption: Corruption, side: int, count: int) -> None:
+def test_pieces_of_a_batch_do_not_show(corruption: Corruption, constants: str, side: int, count: int) -> None:
     """A CPU takes a batch in pieces: 85 images at 32 pixels, one at 224."""
     images, index = pictures(side, side, count), tuple(range(count))
-    whole = corrupt(corruption, images, "224", 3, index)
+    whole = corrupt(corruption, images, constants, 3, index)
     for row in {0, 1, 84, 85, count - 1} & set(index):
-        assert torch.equal(corrupt(corruption, images[row : row + 1], "224", 3, (row,))[0], whole[row])
+        assert torch.equal(corrupt(corruption, images[row : row + 1], constants, 3, (row,))[0], whole[row])
 
 
 @every_case
@@ -103,30 +101,29 @@ def test_a_seed_decides_what_is_random(corruption: Corruption, constants: str, s
 
 
 @every_corruption
-def test_global_random_state_is_neither_read_nor_moved(corruption: Corruption) -> None:
+def test_global_random_state_is_neither_read_nor_moved(corruption: Corruption, constants: str) -> None:
     images = pictures(64, 64)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
-    first = corrupt(corruption, images, "224", 3)
+    first = corrupt(corruption, images, constants, 3)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]  # noqa: NPY002
     torch.rand(7)
-    assert torch.equal(corrupt(corruption, images, "224", 3), first)
+    assert torch.equal(corrupt(corruption, images, constants, 3), first)
 
 
 @every_corruption
 @pytest.mark.parametrize("shape", [(101, 77), (32, 33), (45, 128)])
-def test_any_size_and_an_empty_batch(corruption: Corruption, shape: tuple[int, int]) -> None:
+def test_any_size_and_an_empty_batch(corruption: Corruption, constants: str, shape: tuple[int, int]) -> None:
     images = pictures(*shape)
-    for constants in CONSTANTS:
-        assert corrupt(corruption, images, constants, 3).shape == images.shape
-        assert corrupt(corruption, images[:0], constants, 3, ()).shape == (0, 3, *shape)
+    assert corrupt(corruption, images, constants, 3).shape == images.shape
+    assert corrupt(corruption, images[:0], constants, 3, ()).shape == (0, 3, *shape)
 
 
 @every_corruption
 @pytest.mark.parametrize("side", [40, 100])
-def test_layouts_in_memory_do_not_show(corruption: Corruption, side: int) -> None:
+def test_layouts_in_memory_do_not_show(corruption: Corruption, constants: str, side: int) -> None:
     images = pictures(side, side)
-    expected = corrupt(corruption, images, "224", 3)
+    expected = corrupt(corruption, images, constants, 3)
     layouts: list[Callable[[Images], Images]] = [
         lambda x: x.contiguous(memory_format=torch.channels_last),
         lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
@@ -134,19 +131,19 @@ def test_layouts_in_memory_do_not_show(corruption: Corruption, side: int) -> Non
         lambda x: x.flip(0).clone().flip(0),
     ]
     for layout in layouts:
-        assert torch.equal(corrupt(corruption, layout(images), "224", 3), expected)
+        assert torch.equal(corrupt(corruption, layout(images), constants, 3), expected)
 
 
 @every_corruption
-def test_what_is_refused_is_named(corruption: Corruption) -> None:
-    level = corruption.level("224", 1)
+def test_what_is_refused_is_named(corruption: Corruption, constants: str) -> None:
+    level = corruption.level(constants, 1)
     with pytest.raises(OptionError, match=f"{corruption.name} needs images of at least 32x32 pixels, these have 31x40"):
         corruption(torch.zeros((5, 3, 31, 40), dtype=torch.uint8), draws(corruption), level)
     for wrong in (pictures(40, 40).float(), pictures(40, 40)[0], pictures(40, 40)[:, :1]):
         with pytest.raises(OptionError, match=f"{corruption.name} takes .* uint8 images, not .*{wrong.dtype}"):
             corruption(wrong, draws(corruption), level)
     with pytest.raises(OptionError, match="severity 0 does not exist"):
-        corruption.level("224", 0)
+        corruption.level(constants, 0)
     with pytest.raises(OptionError, match=f"{corruption.name} has no constants '225'"):
         corruption.level("225", 1)
 
@@ -198,11 +195,11 @@ def test_cuda_equals_cpu(corruption: Corruption, constants: str, severity: int, 
 
 
 @every_corruption
-def test_the_table_says_what_a_reader_needs(corruption: Corruption) -> None:
-    assert CORRUPTIONS[corruption.name] is corruption
+def test_the_table_says_what_a_reader_needs(corruption: Corruption, constants: str) -> None:
+    assert SETS[constants][corruption.name] is corruption
     assert corruption.source.strip()
     assert corruption.summary.endswith(".")
-    assert set(corruption.levels) == set(CONSTANTS)
+    assert {key for key in SETS if SETS[key][corruption.name] is corruption} == set(corruption.levels)
     names = {tuple(level) for levels in corruption.levels.values() for level in levels}
     assert len(names) == 1
     assert all(len(levels) == 5 for levels in corruption.levels.values())
@@ -210,7 +207,8 @@ def test_the_table_says_what_a_reader_needs(corruption: Corruption) -> None:
 
 def test_suites_and_corruptions_name_each_other() -> None:
     published = (*PUBLISHED, *EXTRA)
-    assert list(CORRUPTIONS) == [name for name in published if name in CORRUPTIONS]
+    assert tuple(CORRUPTIONS) == published
+    assert set(PACKAGE) == set(published)
     for suite in SUITES.values():
         assert {*suite.corruptions, *suite.extra} in ({*published}, set())
-        assert not suite.corruptions or suite.constants in CONSTANTS
+        assert not suite.corruptions or suite.constants in SETS

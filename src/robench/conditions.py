@@ -37,11 +37,12 @@ def corrupt(
     generator: `draws.philox`, or `draws.compiled_philox()` for speed.
     Raises OptionError for unknown names, and for images of another kind or below 32 pixels.
     """
-    chosen, found = find_suite(suite), find_corruption(corruption)
+    chosen = find_suite(suite)
     if corruption not in (*chosen.corruptions, *chosen.extra):
         raise OptionError(
             unknown_name(f"corruption of suite {suite!r}", corruption, (*chosen.corruptions, *chosen.extra))
         )
+    found = find_corruption(corruption, chosen.constants)
     rows = torch.arange(len(images)) if index is None else torch.as_tensor(index, dtype=torch.int64)
     if rows.shape != images.shape[:1]:
         raise OptionError(

@@ -68,8 +68,8 @@ class Draws(Protocol):
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """(b, *shape) float32, standard normal."""
 
-    def integers(self, name: str, low: int, high: int, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) int64, uniform in low..high-1."""
+    def integers(self, name: str, low: int, high: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) int64, uniform in low..high-1; high: one for all, or (b,) int64."""
 
     def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """(b, *shape) int16, uniform over all 65,536 values: half the cost of `uniform`, for decisions."""
@@ -138,9 +138,13 @@ class KeyedDraws:
         angle = _halves(words[:, pairs:])[:, :pairs].float().add_(0.5).mul_(2 * math.pi * 2.0**-16)
         return torch.cat([angle.cos().mul_(radius), angle.sin().mul_(radius)], dim=1)[:, :count].reshape(-1, *shape)
 
-    def integers(self, name: str, low: int, high: int, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) int64, uniform in low..high-1, for high - low below 2^31 (bias below (high - low) / 2^32)."""
-        return (low + ((self.words(name, math.prod(shape)) * (high - low)) >> 32)).reshape(-1, *shape)
+    def integers(self, name: str, low: int, high: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) int64, uniform in low..high-1; high: one for all, or (b,) int64.
+
+        For high - low below 2^31, with a bias below (high - low) / 2^32.
+        """
+        span = high[:, None] - low if isinstance(high, Tensor) else high - low
+        return (((self.words(name, math.prod(shape)) * span) >> 32) + low).reshape(-1, *shape)
 
     def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """(b, *shape) int16, uniform over all 65,536 values; two to a word, the lower half first."""

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from robench.conditions import corrupt
-from robench.corruptions import CORRUPTIONS
 from robench.data import ImageSet, decode_one, open_dataset, select
 from robench.errors import DatasetError, OptionError
 from robench.geometry import Geometry
@@ -46,18 +45,19 @@ def export(
     """
     observer = observer or Silent()
     chosen = find_suite(suite)
-    if chosen.geometry is None:
+    if not chosen.corruptions:
         raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
-    cells = chosen.select(CORRUPTIONS, corruptions=corruptions, severities=severities, extra=True)
+    geometry, size = (Geometry(), 1) if chosen.geometry is None else (chosen.geometry, _BATCH)
+    cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
     dataset = _single(images) if images.is_file() else open_dataset(images)
     files = _file_names(dataset.paths)
     positions = select(dataset, limit=limit)
     target = choose_device(device)
     observer.phase("corrupting", len(positions) * len(cells))
     written = 0
-    for start in range(0, len(positions), _BATCH):
-        batch = positions[start : start + _BATCH]
-        pixels = torch.from_numpy(_decode(dataset, batch, chosen.geometry)).to(target)
+    for start in range(0, len(positions), size):
+        batch = positions[start : start + size]
+        pixels = torch.from_numpy(_decode(dataset, batch, geometry)).to(target)
         for corruption, severity in cells:
             index = torch.from_numpy(batch)
             corrupted = corrupt(pixels, corruption, severity, suite, seed=seed, index=index, release=release)

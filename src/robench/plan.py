@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robench.corruptions import CORRUPTIONS
+from robench.corruptions import SETS
 from robench.draws import DRAWS_VERSION
 from robench.errors import OptionError, unknown_name
 from robench.geometry import Geometry
@@ -65,14 +65,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """The conditions of a run in their order, as the loop takes them and as the manifest lists them.
-
-    notes: what a reader of the figures should know, for example corruptions that are left out.
-    """
+    """The conditions of a run in their order, as the loop takes them and as the manifest lists them."""
 
     conditions: tuple[Condition, ...]
     listed: tuple[PlannedCondition, ...]
-    notes: tuple[str, ...]
 
     @property
     def geometries(self) -> list[Geometry]:
@@ -89,20 +85,15 @@ def make_plan(suites: Sequence[str], options: Options, preprocessing: Preprocess
     _check_selection(perturbed, options)
     geometry = {suite.name: _geometry(suite, options, preprocessing) for suite in perturbed or chosen}
     conditions = [Condition(CLEAN, CLEAN, 0, one) for one in dict.fromkeys(geometry.values())]
-    notes = []
     for suite in perturbed:
         known = set(suite.corruptions) | set(suite.extra)
         cells = suite.select(
-            CORRUPTIONS,
             corruptions=None if options.corruptions is None else [c for c in options.corruptions if c in known],
             severities=options.severities,
             extra=options.extra_corruptions,
         )
         jpeg = suite.release_jpeg if options.release_jpeg else None
         conditions += [Condition(suite.name, c, s, geometry[suite.name], suite.constants, jpeg) for c, s in cells]
-        missing = [name for name in suite.corruptions if name not in CORRUPTIONS]
-        if missing and options.corruptions is None:
-            notes.append(f"{suite.name}: not implemented yet and left out: {', '.join(missing)}")
     clean = {condition.geometry: condition.name for condition in conditions if condition.is_clean}
     listed = tuple(
         PlannedCondition(
@@ -117,7 +108,7 @@ def make_plan(suites: Sequence[str], options: Options, preprocessing: Preprocess
         )
         for condition in conditions
     )
-    return Plan(tuple(conditions), listed, tuple(notes))
+    return Plan(tuple(conditions), listed)
 
 
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:
@@ -148,9 +139,8 @@ def protocol(condition: Condition, precision: str) -> str:
     facts: dict[str, object] = {"geometry": repr(condition.geometry), "precision": precision}
     if not condition.is_clean:
         levels = {
-            name: [dict(level) for level in CORRUPTIONS[name].levels[suite.constants]]
+            name: [dict(level) for level in SETS[suite.constants][name].levels[suite.constants]]
             for name in (*suite.corruptions, *suite.extra)
-            if name in CORRUPTIONS
         }
         facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "levels": levels}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]

@@ -147,7 +147,6 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--suit", "cifar-c"], "No such option"),
         (["evaluate", "demo", "--suite", "cifar-d"], "did you mean 'cifar-c'"),
         (["evaluate", "demo", "--corruption", "contrst"], "did you mean 'contrast'"),
-        (["evaluate", "demo", "--corruption", "fog"], "not implemented yet"),
         (["evaluate", "demo", "--severity", "7"], "severity 7 does not exist"),
         (["evaluate", "demo", "--severity", "high"], "takes numbers"),
         (["evaluate", "demo", "--limit", "0"], "at least 1"),

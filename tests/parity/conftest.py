@@ -30,8 +30,10 @@ class PublishedDraws:
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
         return _stack([_channels_first(state.normal(size=_channels_last(shape))) for state in self.states])
 
-    def integers(self, name: str, low: int, high: int, shape: tuple[int, ...]) -> Tensor:
-        return torch.from_numpy(np.stack([state.randint(low, high, shape, dtype=np.int64) for state in self.states]))
+    def integers(self, name: str, low: int, high: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+        highs = high.tolist() if isinstance(high, Tensor) else [high] * len(self.states)
+        drawn = [state.randint(low, one, shape, dtype=np.int64) for state, one in zip(self.states, highs, strict=True)]
+        return torch.from_numpy(np.stack(drawn))
 
     def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
         drawn = [state.randint(-(2**15), 2**15, math.prod(shape)).reshape(shape) for state in self.states]

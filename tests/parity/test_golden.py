@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from robench.corruptions import CORRUPTIONS
+from robench.corruptions import CORRUPTIONS, PACKAGE, find_corruption
 from robench.corruptions.jpeg import jpeg_round_trip_library, jpeg_round_trip_tensors
 from robench.draws import Draws, KeyedDraws
 from robench.images import to_float
@@ -23,11 +24,14 @@ FILES = {  # golden file: its constants, and the severities it has
     "imagenet-c-299": ("299", (1, 3, 5)),
     "tiny-imagenet-c": ("64", (1, 2, 3, 4, 5)),
     "cifar10-c": ("32", (1, 2, 3, 4, 5)),
-    "imagecorruptions": ("224", (1, 3, 5)),
+    "imagecorruptions": ("package", (1, 3, 5)),
 }
 CELLS = [(file, severity) for file, (_, severities) in FILES.items() for severity in severities]
-EXACT = [name for name, corruption in CORRUPTIONS.items() if corruption.values == "uint8" and not corruption.random]
-FLOAT = [name for name, corruption in CORRUPTIONS.items() if corruption.values == "float"]
+EQUAL = ("motion_blur", "frost", "pixelate", "jpeg_compression")
+LOOSE = ("snow", "elastic_transform", "spatter")
+CLOSE = tuple(name for name in NAMES if name not in (*EQUAL, *LOOSE, "impulse_noise"))
+PACKAGED = ("motion_blur", "frost")
+"""Equal in the published variants; the package's own are sums of floats, and OpenCV's, whose order ours is not."""
 
 
 def pixels(golden: Path, file: str, key: str) -> Images:
@@ -44,33 +48,58 @@ def test_no_golden_cell_is_left_out(golden: Path) -> None:
         with np.load(golden / f"{file}.npz") as arrays:
             found = set(arrays.files) - {"inputs"}
         assert found == {f"{name}/{severity}" for name in NAMES for severity in severities}
-    assert {*EXACT, *FLOAT, "impulse_noise"} == set(CORRUPTIONS)
+    assert {*EQUAL, *LOOSE, *CLOSE, "impulse_noise"} == set(CORRUPTIONS) == set(PACKAGE)
 
 
-@pytest.mark.parametrize(("file", "severity"), CELLS)
-@pytest.mark.parametrize("name", EXACT)
-def test_bytes_are_equal(name: str, file: str, severity: int, golden: Path) -> None:
+Make = Callable[[Sequence[int]], Draws]
+
+
+def golden_cell(name: str, file: str, severity: int, golden: Path, make: Make) -> tuple[Images, Images, Tensor]:
+    """Golden bytes, ours, and ours before truncation (as bytes where the corruption returns bytes)."""
     images, expected = pixels(golden, file, "inputs"), pixels(golden, file, f"{name}/{severity}")
-    corruption = CORRUPTIONS[name]
-    draws = KeyedDraws(0, torch.arange(len(images)), name)
-    assert torch.equal(corruption(images, draws, corruption.level(FILES[file][0], severity)), expected)
+    constants = FILES[file][0]
+    corruption = find_corruption(name, constants)
+    level, seeded = corruption.level(constants, severity), seeds(name, severity, len(images))
+    ours = values = corruption(images, make(seeded), level)
+    if corruption.values == "float":
+        values = corruption.kernel(to_float(images), make(seeded), **level).clamp(0, 1) * 255
+    return expected, ours, values
 
 
 @pytest.mark.parametrize(("file", "severity"), CELLS)
-@pytest.mark.parametrize("name", FLOAT)
+@pytest.mark.parametrize("name", EQUAL)
+def test_bytes_are_equal(name: str, file: str, severity: int, golden: Path, published_draws: Make) -> None:
+    expected, ours, _ = golden_cell(name, file, severity, golden, published_draws)
+    if file == "imagecorruptions" and name in PACKAGED:
+        difference = (ours.int() - expected.int()).abs()
+        assert difference.max() <= 1
+        assert (difference > 0).double().mean() <= 0.001
+    else:
+        assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize(("file", "severity"), CELLS)
+@pytest.mark.parametrize("name", CLOSE)
 def test_values_truncate_to_the_same_bytes(
-    name: str, file: str, severity: int, golden: Path, published_draws: Callable[[Sequence[int]], Draws]
+    name: str, file: str, severity: int, golden: Path, published_draws: Make
 ) -> None:
     """Before truncation a value lies in [g, g + 1) of the golden byte g; after it, at most 1 beside it."""
-    images, expected = pixels(golden, file, "inputs"), pixels(golden, file, f"{name}/{severity}")
-    corruption = CORRUPTIONS[name]
-    level = corruption.level(FILES[file][0], severity)
-    seeded = seeds(name, severity, len(images))
-    values = corruption.kernel(to_float(images), published_draws(seeded), **level).clamp(0, 1) * 255
+    expected, ours, values = golden_cell(name, file, severity, golden, published_draws)
     inside = (values >= expected - 0.002) & (values < expected + 1.002)
     assert inside.double().mean() >= 0.999
-    difference = (corruption(images, published_draws(seeded), level).int() - expected.int()).abs()
-    assert difference.max() <= 1
+    assert (ours.int() - expected.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("file", "severity"), CELLS)
+@pytest.mark.parametrize("name", LOOSE)
+def test_thresholds_leave_a_few_values_apart(
+    name: str, file: str, severity: int, golden: Path, published_draws: Make
+) -> None:
+    """float32 beside the published float64: where a layer lies on a threshold, a flake or a drop gains or loses a pixel."""
+    expected, ours, _ = golden_cell(name, file, severity, golden, published_draws)
+    difference = (ours.int() - expected.int()).abs().double()
+    assert difference.mean() <= 0.1
+    assert (difference <= 1).double().mean() >= 0.995
 
 
 @pytest.mark.parametrize(("file", "severity"), CELLS)
@@ -78,8 +107,9 @@ def test_values_truncate_to_the_same_bytes(
 def test_impulse_noise_sets_the_published_share(side: str, file: str, severity: int, golden: Path) -> None:
     """The published code's generator is out of reach of its seed: binomial shares in place of pixels, on both sides."""
     images = pixels(golden, file, "inputs")
-    corruption = CORRUPTIONS["impulse_noise"]
-    level = corruption.level(FILES[file][0], severity)
+    constants = FILES[file][0]
+    corruption = find_corruption("impulse_noise", constants)
+    level = corruption.level(constants, severity)
     draws = KeyedDraws(0, torch.arange(len(images)), corruption.name)
     result = corruption(images, draws, level) if side == "ours" else pixels(golden, file, f"impulse_noise/{severity}")
     open_values = (images > 0) & (images < 255)

@@ -241,7 +241,7 @@ def _costs(costs: Estimate) -> Group:
         f"{duration(costs.decode_seconds)} to decode if nothing is cached; on disk {costs.cache_bytes / 1e6:,.1f} MB of decoded "
         f"images and {costs.run_bytes / 1e6:,.1f} MB of records"
     )
-    return Group(table, Text(total), *(Text(f"note: {note}") for note in costs.plan.notes))
+    return Group(table, Text(total))
 
 
 def _rgb(text: str | None, option: str) -> tuple[float, float, float] | None:

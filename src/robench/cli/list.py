@@ -34,7 +34,7 @@ def corruptions(
     suite: Annotated[str | None, typer.Option(help="Only those of one suite, with its constants.")] = None,
 ) -> None:
     """The corruptions, and with --suite their constants at every severity."""
-    from robench.corruptions import CORRUPTIONS
+    from robench.corruptions import CORRUPTIONS, find_corruption
     from robench.suites import find_suite
 
     if suite is None:
@@ -47,13 +47,9 @@ def corruptions(
     table = _table("corruption", *map(str, chosen.severities))
     for name in (*chosen.corruptions, *chosen.extra):
         label = f"{name} (extra)" if name in chosen.extra else name
-        if name in CORRUPTIONS:
-            levels = CORRUPTIONS[name].levels[chosen.constants]
-            table.add_row(label, *(", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels))
-        else:
-            table.add_row(label, *("-" for _ in chosen.severities))
+        levels = find_corruption(name, chosen.constants).levels[chosen.constants]
+        table.add_row(label, *(", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels))
     stdout().print(table)
-    stdout().print("- : not implemented yet")
 
 
 @list_app.command()

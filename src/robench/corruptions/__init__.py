@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from robench.corruption import Corruption
+from robench.corruptions import package
+from robench.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
 from robench.corruptions.digital import brightness, contrast, pixelate, saturate
+from robench.corruptions.geometry import elastic_transform
 from robench.corruptions.jpeg import jpeg_compression
 from robench.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from robench.corruptions.spatter import spatter
+from robench.corruptions.weather import fog, frost, snow
 from robench.errors import OptionError, unknown_name
 
-__all__ = ["CORRUPTIONS", "find_corruption"]
+__all__ = ["CORRUPTIONS", "PACKAGE", "SETS", "find_corruption"]
 
 CORRUPTIONS: dict[str, Corruption] = {
     corruption.name: corruption
@@ -16,19 +23,55 @@ CORRUPTIONS: dict[str, Corruption] = {
         gaussian_noise,
         shot_noise,
         impulse_noise,
+        defocus_blur,
+        glass_blur,
+        motion_blur,
+        zoom_blur,
+        snow,
+        frost,
+        fog,
         brightness,
         contrast,
+        elastic_transform,
         pixelate,
         jpeg_compression,
         speckle_noise,
+        gaussian_blur,
+        spatter,
         saturate,
     )
 }
 
 
-def find_corruption(name: str) -> Corruption:
-    """Return the corruption called `name`; OptionError with a suggestion if there is none."""
+PACKAGE: dict[str, Corruption] = {
+    name: replace(corruption, levels={package.CONSTANTS: corruption.levels["224"]})
+    for name, corruption in CORRUPTIONS.items()
+} | {
+    corruption.name: corruption
+    for corruption in (
+        package.motion_blur,
+        package.zoom_blur,
+        package.snow,
+        package.frost,
+        package.elastic_transform,
+        package.pixelate,
+    )
+}
+"""What the imagecorruptions package computes under the same names."""
+
+SETS: dict[str, dict[str, Corruption]] = {
+    "224": CORRUPTIONS,
+    "299": CORRUPTIONS,
+    "64": CORRUPTIONS,
+    "32": CORRUPTIONS,
+    package.CONSTANTS: PACKAGE,
+}
+"""The corruptions by set of constants, which a suite names."""
+
+
+def find_corruption(name: str, constants: str) -> Corruption:
+    """Return the corruption called `name` of a set of constants; OptionError with a suggestion if there is none."""
     try:
-        return CORRUPTIONS[name]
+        return SETS[constants][name]
     except KeyError:
         raise OptionError(unknown_name("corruption", name, CORRUPTIONS)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robench.errors import OptionError, unknown_name
 from robench.suites.cifar_c import CIFAR_C
+from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
 from robench.suites.suite import CLEAN, SEVERITIES, Condition, Suite
 
@@ -16,7 +17,16 @@ CLEAN_SUITE = Suite(
 )
 
 SUITES: dict[str, Suite] = {
-    suite.name: suite for suite in (CLEAN_SUITE, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C, IMAGENET_64_C, CIFAR_C)
+    suite.name: suite
+    for suite in (
+        CLEAN_SUITE,
+        IMAGENET_C,
+        IMAGENET_C_299,
+        TINY_IMAGENET_C,
+        IMAGENET_64_C,
+        CIFAR_C,
+        IMAGECORRUPTIONS,
+    )
 }
 
 

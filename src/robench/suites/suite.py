@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robench.errors import OptionError, unknown_name
@@ -68,7 +68,6 @@ class Suite:
 
     def select(
         self,
-        available: Container[str],
         *,
         corruptions: Sequence[str] | None = None,
         severities: Sequence[int] | None = None,
@@ -76,18 +75,15 @@ class Suite:
     ) -> list[tuple[str, int]]:
         """Return the (corruption, severity) cells to evaluate, in the published order.
 
-        available: corruptions that exist; the others are left out unless they are asked for by name, which is an
-        OptionError. Asking for an extra corruption by name needs no `extra`.
+        Asking for an extra corruption by name needs no `extra`. Raises OptionError for names and severities it does not have.
         """
         known = (*self.corruptions, *self.extra)
         if corruptions is None:
-            chosen = {name for name in (known if extra else self.corruptions) if name in available}
+            chosen = {*(known if extra else self.corruptions)}
         else:
             for name in corruptions:
                 if name not in known:
                     raise OptionError(unknown_name(f"corruption of suite {self.name!r}", name, known))
-                if name not in available:
-                    raise OptionError(f"corruption {name!r} is not implemented yet; leave it out of --corruption")
             chosen = set(corruptions)
         for severity in severities or ():
             if severity not in self.severities:
