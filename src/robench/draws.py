@@ -55,7 +55,7 @@ def philox(
 @lru_cache(maxsize=1)
 def compiled_philox() -> Philox:
     """Return `philox` through torch.compile: the same integers, many times faster; needs a compiler for the device."""
-    compiled: Philox = torch.compile(philox, dynamic=False)
+    compiled: Philox = torch.compile(philox, dynamic=True)
     return compiled
 
 

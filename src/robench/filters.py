@@ -65,7 +65,7 @@ def _correlate_padded(padded: Tensor, taps: Sequence[float] | Floats, axis: int)
 
 
 def pad(values: Tensor, sides: tuple[int, int, int, int], border: str = "replicate") -> Tensor:
-    """Pad (b, c, h, w) by (left, right, top, bottom) pixels; border: "replicate" (a a | a b) or "reflect" (c b | a b)."""
+    """Pad (b, c, h, w) by (left, right, top, bottom) pixels; border: "replicate" (a a | a b), "reflect" (c b | a b) or "circular"."""
     return functional.pad(values, sides, mode=border)
 
 

@@ -42,11 +42,14 @@ def defocus_blur(images: FloatImages, draws: Draws, *, radius: float, alias: flo
     rows = [sums.narrow(2, reach, height)]
     rows += [sums.narrow(2, reach - y, height) + sums.narrow(2, reach + y, height) for y in range(1, reach + 1)]
     result = torch.full_like(images, 128 * _total(disk))
+    runs, term = torch.empty_like(rows[0]), torch.empty_like(rows[0])
     for x, weights in enumerate(_steps(disk).T.tolist()):
-        runs = [row * weight for row, weight in zip(rows, weights, strict=True) if weight]
-        if runs:
-            total = sum(runs[1:], start=runs[0])
-            result.add_(total.narrow(3, reach + x + 1, width)).sub_(total.narrow(3, reach - x, width))
+        runs.zero_()
+        for row, weight in zip(rows, weights, strict=True):
+            if weight:
+                runs.add_(torch.mul(row, weight, out=term))
+        if any(weights):
+            result.add_(runs.narrow(3, reach + x + 1, width)).sub_(runs.narrow(3, reach - x, width))
     return result.div_(torch.full((), 255.0, device=images.device))
 
 

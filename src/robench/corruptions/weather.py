@@ -8,7 +8,7 @@ from torch import Tensor
 from robench.corruption import Level, corruption, severities
 from robench.corruptions.photographs import Photographs, frost_photographs
 from robench.draws import Draws
-from robench.filters import clipped_zoom, magick_bytes, motion_blur, motion_taps
+from robench.filters import clipped_zoom, magick_bytes, motion_blur, motion_taps, pad
 from robench.images import to_float, to_uint8
 from robench.types import FloatImages, Images
 
@@ -147,18 +147,19 @@ def plasma(draws: Draws, side: int, decay: float) -> Tensor:
     wibble = 100.0
     while cloud.shape[1] < side:
         size = cloud.shape[1]
-        rough = []
-        for _ in range(3):
-            rough.append(noise[:, taken : taken + size * size].reshape(-1, size, size) * (wibble * wibble))
-            taken += size * size
-        below = cloud + cloud.roll(-1, 1)
-        middle = (below + below.roll(-1, 2)) / 4 + rough[0]
-        down, right = middle + middle.roll(1, 1), middle + middle.roll(1, 2)
-        top = (down + (cloud + cloud.roll(-1, 2))) / 4 + rough[1]
-        left = (right + (cloud + cloud.roll(-1, 1))) / 4 + rough[2]
-        cloud = torch.stack(
-            [torch.stack([cloud, top], dim=3).flatten(2), torch.stack([left, middle], dim=3).flatten(2)], dim=2
-        ).flatten(1, 2)
+        rough = noise[:, taken : taken + 3 * size * size].reshape(-1, 3, size, size) * (wibble * wibble)
+        taken += 3 * size * size
+        after = pad(cloud[:, None], (0, 1, 0, 1), "circular")[:, 0]
+        below = after[:, :-1] + after[:, 1:]
+        middle = (below[:, :, :-1] + below[:, :, 1:]) / 4 + rough[:, 0]
+        before = pad(middle[:, None], (1, 0, 1, 0), "circular")[:, 0]
+        down, right = before[:, 1:, 1:] + before[:, :-1, 1:], before[:, 1:, 1:] + before[:, 1:, :-1]
+        finer = cloud.new_empty((len(cloud), 2 * size, 2 * size))
+        finer[:, ::2, ::2] = cloud
+        finer[:, 1::2, 1::2] = middle
+        finer[:, ::2, 1::2] = (down + (cloud + after[:, :-1, 1:])) / 4 + rough[:, 1]
+        finer[:, 1::2, ::2] = (right + below[:, :, :-1]) / 4 + rough[:, 2]
+        cloud = finer
         wibble /= decay
     lowest = cloud.amin(dim=(1, 2), keepdim=True)
     return (cloud - lowest) / (cloud.amax(dim=(1, 2), keepdim=True) - lowest)
