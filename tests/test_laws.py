@@ -195,6 +195,27 @@ def test_cuda_equals_cpu(corruption: Corruption, constants: str, severity: int, 
 
 
 @every_corruption
+def test_severities_between_the_published_ones(corruption: Corruption, constants: str) -> None:
+    """Oracle: the two neighbours, between which every constant and the mean change lie."""
+    if not corruption.interpolates:
+        with pytest.raises(OptionError, match=f"{corruption.name} has no severity 2.5"):
+            corruption.level(constants, 2.5)
+        return
+    images = pictures(96, 96)
+    milder, between, stronger = (corruption.level(constants, severity) for severity in (2, 2.5, 3))
+    assert all(between[name] == pytest.approx((milder[name] + stronger[name]) / 2) for name in milder)
+    assert corruption.level(constants, 2.0) == milder
+    if corruption.name == "saturate":
+        return  # Between 2 and 3 its factor passes 1, which changes nothing.
+    changes = [
+        (corruption(images, draws(corruption), level).float() - images.float()).abs().mean().item()
+        for level in (milder, between, stronger)
+    ]
+    low, high = sorted((changes[0], changes[2]))
+    assert low * 0.97 <= changes[1] <= high * 1.03
+
+
+@every_corruption
 def test_the_table_says_what_a_reader_needs(corruption: Corruption, constants: str) -> None:
     assert SETS[constants][corruption.name] is corruption
     assert corruption.source.strip()

@@ -20,7 +20,7 @@ __all__ = ["condition_images", "corrupt"]
 def corrupt(
     images: Images,
     corruption: str,
-    severity: int = 1,
+    severity: float = 1,
     suite: str = "imagenet-c",
     *,
     seed: int = 0,
@@ -30,7 +30,8 @@ def corrupt(
 ) -> Images:
     """Corrupt (b, 3, h, w) uint8 RGB images, 0..255, to the same shape and dtype, on their device.
 
-    corruption, severity (1 to 5), suite: `robench list corruptions` and `robench list suites` name them.
+    corruption, suite: `robench list corruptions` and `robench list suites` name them.
+    severity: 1 to 5; also between them, as 2.5, where the corruption's constants interpolate.
     seed, index: draws are keyed by them; index is the position of each image in its dataset, 0..b-1 by default. The same
         image with the same key gets the same pixels in any batch.
     release: whether to add the JPEG pass that the suite's released files went through.

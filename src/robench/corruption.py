@@ -38,6 +38,7 @@ class Corruption:
     levels: the constants of severities 1 to 5, by name of the constant set ("224", "299", "64", "32").
     source: paper, and the place in the published code.
     random: whether it draws; the others give the same pixels for every seed.
+    interpolates: whether constants between those of two severities make sense: none counts anything or picks a regime.
     """
 
     name: str
@@ -46,15 +47,28 @@ class Corruption:
     source: str
     values: Literal["float", "uint8"]
     random: bool
+    interpolates: bool
     summary: str
 
-    def level(self, constants: str, severity: int) -> Level:
-        """Return the constants of `severity` (1 to 5) in the set `constants`."""
+    def level(self, constants: str, severity: float) -> Level:
+        """Return the constants of `severity` (1 to 5) in the set `constants`.
+
+        Between two severities the constants lie on the line between theirs, where the corruption interpolates; OptionError
+        where it does not.
+        """
         if constants not in self.levels:
             raise OptionError(f"{self.name} has no constants {constants!r} (known: {', '.join(self.levels)})")
-        if severity not in range(1, len(self.levels[constants]) + 1):
-            raise OptionError(f"severity {severity} does not exist: use 1 to {len(self.levels[constants])}")
-        return self.levels[constants][severity - 1]
+        levels = self.levels[constants]
+        if not 1 <= severity <= len(levels):
+            raise OptionError(f"severity {severity} does not exist: use 1 to {len(levels)}")
+        if severity == int(severity):
+            return levels[int(severity) - 1]
+        if not self.interpolates:
+            raise OptionError(
+                f"{self.name} has no severity {severity}: its constants do not interpolate, use 1, 2, 3, 4 or 5"
+            )
+        milder, stronger, share = levels[int(severity) - 1], levels[int(severity)], severity % 1
+        return {name: milder[name] + share * (stronger[name] - milder[name]) for name in milder}
 
     def __call__(self, images: Images, draws: Draws, level: Level) -> Images:
         """Corrupt (b, 3, h, w) uint8 to the same shape, dtype and device.
@@ -84,12 +98,15 @@ def corruption(
     source: str,
     values: Literal["float", "uint8"] = "float",
     random: bool = False,
+    interpolates: bool = True,
 ) -> Callable[[Kernel], Corruption]:
     """Turn a kernel into a Corruption that is named and summed up by the function; registers nothing."""
 
     def wrap(kernel: Kernel) -> Corruption:
         summary = (kernel.__doc__ or "").strip().split("\n")[0]
-        return Corruption(kernel.__name__, kernel, MappingProxyType(dict(levels)), source, values, random, summary)
+        return Corruption(
+            kernel.__name__, kernel, MappingProxyType(dict(levels)), source, values, random, interpolates, summary
+        )
 
     return wrap
 

@@ -113,12 +113,12 @@ def make_plan(suites: Sequence[str], options: Options, preprocessing: Preprocess
 
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     """Every named corruption must belong to one of the suites, so that a misspelt one is never just left out."""
+    if not suites and (options.corruptions or options.severities):
+        raise OptionError("the clean suite has no corruptions: give --suite as well, for example --suite cifar-c")
     known = [name for suite in suites for name in (*suite.corruptions, *suite.extra)]
     for name in options.corruptions or ():
         if name not in known:
             raise OptionError(unknown_name("corruption", name, set(known)))
-    if not suites and (options.corruptions or options.severities):
-        raise OptionError("the clean suite has no corruptions: give --suite as well, for example --suite cifar-c")
 
 
 def _geometry(suite: Suite, options: Options, preprocessing: Preprocessing) -> Geometry:

@@ -29,6 +29,7 @@ _SOURCE = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyi
         "32": severities(radius=(0.3, 0.4, 0.5, 1, 1.5), alias=(0.4, 0.5, 0.6, 0.2, 0.1)),
     },
     source=_SOURCE,
+    interpolates=False,
 )
 def defocus_blur(images: FloatImages, draws: Draws, *, radius: float, alias: float) -> FloatImages:
     """Average over a disk of `radius` pixels whose edge is softened by a Gaussian of `alias` pixels."""
@@ -95,6 +96,7 @@ def _total(disk: Floats) -> float:
     },
     source=_SOURCE,
     random=True,
+    interpolates=False,
 )
 def glass_blur(images: FloatImages, draws: Draws, *, sigma: float, reach: int, iterations: int) -> FloatImages:
     """Blur, let every pixel take the place of one at most `reach` away, `iterations` times over, and blur again."""
@@ -151,6 +153,7 @@ def shuffled_places(size: tuple[int, int], draws: Draws, reach: int, iterations:
     source=_SOURCE,
     random=True,
     values="uint8",
+    interpolates=False,
 )
 def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> Images:
     """Smear along one direction, within 45 degrees of the horizontal."""
@@ -162,7 +165,9 @@ _ZOOM = severities(stop=(1.11, 1.16, 1.21, 1.26, 1.31), step=(0.01, 0.01, 0.02, 
 _ZOOM_SMALL = severities(stop=(1.06, 1.11, 1.16, 1.21, 1.26), step=(0.01, 0.01, 0.01, 0.01, 0.01))
 
 
-@corruption(levels={"224": _ZOOM, "299": _ZOOM, "64": _ZOOM_SMALL, "32": _ZOOM_SMALL}, source=_SOURCE)
+@corruption(
+    levels={"224": _ZOOM, "299": _ZOOM, "64": _ZOOM_SMALL, "32": _ZOOM_SMALL}, source=_SOURCE, interpolates=False
+)
 def zoom_blur(images: FloatImages, draws: Draws, *, stop: float, step: float) -> FloatImages:
     """Average over the image and its middle enlarged by the factors from 1 up to `stop` in steps of `step`."""
     return zoomed_mean(images, np.arange(1, stop, step).tolist(), clipped_zoom)

@@ -36,6 +36,7 @@ _LARGE = ((2, 2, 0.05, 0.07, 0.12), (0.7, 0.08, 0.01, 0.01, 0.01), (0.1, 0.2, 0.
     },
     source="arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py",
     random=True,
+    interpolates=False,
 )
 def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float, sigma: float, affine: float) -> FloatImages:
     """Move three points by up to `affine` pixels and the image with them, then every pixel by a smooth random field.

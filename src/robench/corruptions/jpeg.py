@@ -32,6 +32,7 @@ __all__ = ["jpeg_compression", "jpeg_round_trip", "jpeg_round_trip_library", "jp
     },
     source="arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py",
     values="uint8",
+    interpolates=False,
 )
 def jpeg_compression(images: Images, draws: Draws, *, quality: float) -> Images:
     """Compress with JPEG at `quality` (1 to 95) and decode again."""

@@ -27,7 +27,7 @@ def _published(corruption: Corruption) -> dict[str, tuple[Level, ...]]:
     return {CONSTANTS: corruption.levels["224"]}
 
 
-@corruption(levels=_published(blur.motion_blur), source=_SOURCE, random=True, values="uint8")
+@corruption(levels=_published(blur.motion_blur), source=_SOURCE, random=True, values="uint8", interpolates=False)
 def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> Images:
     """Smear along one direction, within 45 degrees of the horizontal; the sum is truncated, without ImageMagick's 16 bits."""
     angle = draws.uniform("angle", ()) * 90 - 45
@@ -35,7 +35,7 @@ def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> I
     return blurred.clamp_(0, 255).to(torch.uint8)
 
 
-@corruption(levels=_published(blur.zoom_blur), source=_SOURCE)
+@corruption(levels=_published(blur.zoom_blur), source=_SOURCE, interpolates=False)
 def zoom_blur(images: FloatImages, draws: Draws, *, stop: float, step: float) -> FloatImages:
     """Average over the image and its middle enlarged by the factors up to `stop`, cut at the top left."""
     return blur.zoomed_mean(images, np.arange(1, stop, step).tolist(), _top_left_zoom)
@@ -45,7 +45,7 @@ def _top_left_zoom(images: FloatImages, factor: float) -> FloatImages:
     return filters.zoom(images, factor)[:, :, : images.shape[2], : images.shape[3]]
 
 
-@corruption(levels=_published(weather.snow), source=_SOURCE, random=True)
+@corruption(levels=_published(weather.snow), source=_SOURCE, random=True, interpolates=False)
 def snow(
     images: FloatImages,
     draws: Draws,

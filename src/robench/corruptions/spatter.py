@@ -57,6 +57,7 @@ _MUD = (63 / 255, 42 / 255, 20 / 255)
     },
     source="arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py",
     random=True,
+    interpolates=False,
 )
 def spatter(
     images: FloatImages,

@@ -88,6 +88,7 @@ def _small_snow(mix: tuple[float, ...]) -> tuple[Level, ...]:
     },
     source=_SOURCE,
     random=True,
+    interpolates=False,
 )
 def snow(
     images: FloatImages,
