@@ -66,7 +66,9 @@ def test_cifar_resnet20(shared: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert difference.abs().max() <= 4
     assert difference.abs().mean() <= 0.7
     assert abs(difference.mean()) <= 0.4
-    assert difference[[name in DETERMINISTIC for name, _ in difference.index]].abs().max() <= 0.6
+    assert (
+        difference[[name in DETERMINISTIC for name, _ in difference.index]].abs().max() < 0.6001
+    )  # three images in 500
 
 
 @pytest.mark.slow
@@ -77,7 +79,7 @@ def test_squeezenet(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = shared / "data/imagenet"
     images = open_dataset(data)
     positions = np.array([k for k in range(len(images)) if images.labels[k] % 10 in (0, 3, 6)])
-    ours = errors(classifier, data, positions, "imagecorruptions", (1, 3, 5), seeds=1)
+    ours = errors(classifier, data, positions, "imagecorruptions", (1, 3, 5), seeds=3)
     difference = compare(ours, shared / "reference/ref_imagenetc_squeezenet1_0.csv")
     with capsys.disabled():
         print(f"\nSqueezeNet on imagecorruptions, ours minus reference:\n{report(difference)}")

@@ -12,7 +12,7 @@ from robench.corruptions.jpeg import jpeg_round_trip
 from robench.draws import KeyedDraws, Philox, philox
 from robench.errors import OptionError, unknown_name
 from robench.suites import Condition, find_suite
-from robench.types import Images
+from robench.types import Images, Ints
 
 __all__ = ["condition_images", "corrupt"]
 
@@ -24,7 +24,7 @@ def corrupt(
     suite: str = "imagenet-c",
     *,
     seed: int = 0,
-    index: Tensor | Sequence[int] | None = None,
+    index: Tensor | Ints | Sequence[int] | None = None,
     release: bool = False,
     generator: Philox = philox,
 ) -> Images:

@@ -68,3 +68,13 @@ def published_draws() -> Callable[[Sequence[int]], Draws]:
         return PublishedDraws(tuple(np.random.RandomState(seed) for seed in seeds))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def published_stream() -> Callable[[int], Draws]:
+    """Draws for one image at a time, all from one generator of the given seed."""
+
+    def make(seed: int) -> Draws:
+        return PublishedDraws((np.random.RandomState(seed),))
+
+    return make
