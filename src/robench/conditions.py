@@ -11,6 +11,7 @@ from robench.corruptions import find_corruption
 from robench.corruptions.jpeg import jpeg_round_trip
 from robench.draws import KeyedDraws, Philox, philox
 from robench.errors import OptionError, unknown_name
+from robench.reference import reference_corrupt
 from robench.suites import Condition, find_suite
 from robench.types import Images, Ints
 
@@ -62,6 +63,11 @@ def condition_images(
     """Return a batch of the condition's images: as they are for a clean one, else corrupted as its suite says."""
     if condition.is_clean:
         return images
+    if condition.backend == "reference":
+        corrupted = reference_corrupt(
+            images.cpu(), condition.corruption, condition.severity, index=index.tolist(), seed=seed
+        ).to(images.device)
+        return corrupted if condition.release_jpeg is None else jpeg_round_trip(corrupted, condition.release_jpeg)
     return corrupt(
         images,
         condition.corruption,

@@ -11,14 +11,13 @@ import torch
 from PIL import Image
 
 from robench.conditions import corrupt
-from robench.data import ImageSet, decode_one, open_dataset, select
-from robench.errors import DatasetError, OptionError
+from robench.data import ImageSet, decode_few, open_dataset, select
+from robench.errors import OptionError
 from robench.geometry import Geometry
 from robench.models import choose_device
 from robench.run import Observer, Silent
 from robench.rundir import writing
 from robench.suites import find_suite
-from robench.types import Ints
 
 __all__ = ["export"]
 
@@ -57,7 +56,7 @@ def export(
     written = 0
     for start in range(0, len(positions), size):
         batch = positions[start : start + size]
-        pixels = torch.from_numpy(_decode(dataset, batch, geometry)).to(target)
+        pixels = torch.from_numpy(decode_few(dataset, batch, geometry)).to(target)
         for corruption, severity in cells:
             index = torch.from_numpy(batch)
             corrupted = corrupt(pixels, corruption, severity, suite, seed=seed, index=index, release=release)
@@ -80,13 +79,3 @@ def _file_names(paths: Sequence[str]) -> list[str]:
 
 def _single(file: Path) -> ImageSet:
     return ImageSet(file.stem, (file.name,), np.zeros(1, dtype=np.int64), ("",), lambda _: file.read_bytes())
-
-
-def _decode(dataset: ImageSet, positions: Ints, geometry: Geometry) -> np.ndarray:
-    pixels = []
-    for position in positions.tolist():
-        try:
-            pixels.append(decode_one(dataset.read(position), geometry))
-        except (DatasetError, OSError) as error:
-            raise DatasetError(f"cannot read the image {dataset.paths[position]}: {error}") from error
-    return np.stack(pixels)

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robench.corruptions import SETS
+from robench.corruptions import PACKAGE, SETS
 from robench.draws import DRAWS_VERSION
 from robench.errors import OptionError, unknown_name
 from robench.geometry import Geometry
 from robench.loop import PRECISIONS
 from robench.models import Preprocessing
+from robench.reference import check_reference, reference_version
 from robench.rundir import PlannedCondition
-from robench.suites import CLEAN, Condition, Suite, find_suite
+from robench.suites import BACKENDS, CLEAN, Condition, Suite, find_suite
 
 __all__ = ["DEFAULT_BATCH_SIZE", "GEOMETRIES", "Options", "Plan", "make_plan"]
 
@@ -33,6 +34,7 @@ class Options:
     limit, per_class, subset: which samples (see data.select).  skip_unreadable: list damaged images instead of stopping.
     geometry: "suite", or "model" for the model's own resize, crop and interpolation.
     release_jpeg: whether suites whose released files went through JPEG do so here.
+    backend: "torch", or "reference" for the published package's own functions, slowly, on a CPU.
     normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
     fresh: move an existing run aside instead of resuming it.
     compiled: make the draws through torch.compile: the same pixels, sooner, after a minute's compilation.
@@ -47,6 +49,7 @@ class Options:
     skip_unreadable: bool = False
     geometry: str = "suite"
     release_jpeg: bool = True
+    backend: str = BACKENDS[0]
     batch_size: int = DEFAULT_BATCH_SIZE
     precision: str = "fp32"
     seed: int = 0
@@ -61,14 +64,20 @@ class Options:
             raise OptionError(unknown_name("geometry", self.geometry, GEOMETRIES))
         if self.precision not in PRECISIONS:
             raise OptionError(unknown_name("precision", self.precision, PRECISIONS))
+        if self.backend not in BACKENDS:
+            raise OptionError(unknown_name("backend", self.backend, BACKENDS))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The conditions of a run in their order, as the loop takes them and as the manifest lists them."""
+    """The conditions of a run in their order, as the loop takes them and as the manifest lists them.
+
+    notes: what a reader of the results should know.
+    """
 
     conditions: tuple[Condition, ...]
     listed: tuple[PlannedCondition, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def geometries(self) -> list[Geometry]:
@@ -93,7 +102,11 @@ def make_plan(suites: Sequence[str], options: Options, preprocessing: Preprocess
             extra=options.extra_corruptions,
         )
         jpeg = suite.release_jpeg if options.release_jpeg else None
-        conditions += [Condition(suite.name, c, s, geometry[suite.name], suite.constants, jpeg) for c, s in cells]
+        if options.backend == "reference":
+            check_reference(suite.name, suite.constants)
+        conditions += [
+            Condition(suite.name, c, s, geometry[suite.name], suite.constants, jpeg, options.backend) for c, s in cells
+        ]
     clean = {condition.geometry: condition.name for condition in conditions if condition.is_clean}
     listed = tuple(
         PlannedCondition(
@@ -108,7 +121,19 @@ def make_plan(suites: Sequence[str], options: Options, preprocessing: Preprocess
         )
         for condition in conditions
     )
-    return Plan(tuple(conditions), listed)
+    return Plan(tuple(conditions), listed, tuple(_notes(conditions)))
+
+
+def _notes(conditions: Sequence[Condition]) -> list[str]:
+    """Say which conditions the reference backend computes in its own way."""
+    other = [
+        condition.corruption
+        for condition in conditions
+        if condition.backend == "reference"
+        and PACKAGE[condition.corruption].kernel is not SETS[condition.constants][condition.corruption].kernel
+    ]
+    named = ", ".join(dict.fromkeys(other))
+    return [f"the package has its own {named}: suite imagecorruptions is its exact counterpart"] if other else []
 
 
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:
@@ -143,5 +168,8 @@ def protocol(condition: Condition, precision: str) -> str:
             for name in (*suite.corruptions, *suite.extra)
         }
         facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "levels": levels}
+        if condition.backend == "reference":
+            parts.append(condition.backend)
+            facts |= {"backend": reference_version()}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     return f"{'+'.join(parts)}#{digest}"

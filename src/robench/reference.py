@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,12 +23,31 @@ import numpy as np
 import torch
 
 from robench.corruption import MINIMUM_SIDE
+from robench.corruptions.package import CONSTANTS as PACKAGE_CONSTANTS
 from robench.errors import OptionError, unknown_name
 from robench.types import Images
 
-__all__ = ["keyed_state", "package", "reference_corrupt"]
+__all__ = ["CONSTANTS", "check_reference", "keyed_state", "package", "reference_corrupt", "reference_version"]
 
 _PACKAGE = "imagecorruptions"
+
+CONSTANTS = (PACKAGE_CONSTANTS, "224")
+"""Sets of constants that the package's functions use; with the second, some of them compute it in their own way."""
+
+
+def check_reference(suite: str, constants: str) -> None:
+    """Raise OptionError where the package is not installed, or does not have the constants of a suite."""
+    _module()
+    if constants not in CONSTANTS:
+        raise OptionError(
+            f"the {_PACKAGE} package has ImageNet's constants at 224 pixels alone, not those of {suite}: "
+            f"give --suite {_PACKAGE} or --suite imagenet-c with --backend reference"
+        )
+
+
+def reference_version() -> str:
+    """Name and version of the package, for a protocol."""
+    return f"{_PACKAGE} {version(_PACKAGE)}"
 
 
 def reference_corrupt(images: Images, corruption: str, severity: int, *, index: Sequence[int], seed: int = 0) -> Images:

@@ -260,7 +260,7 @@ def _manifest(
         "options": _plain(asdict(options)),
         "suites": list(dict.fromkeys(suites)),
         "conditions": [asdict(condition) for condition in plan.listed],
-        "notes": [*images.notes],
+        "notes": [*images.notes, *plan.notes],
         "environment": {
             "commit": _commit(),
             "python": platform.python_version(),

@@ -14,6 +14,7 @@ from robench.cli.evaluate import evaluate
 from robench.cli.list import list_app
 from robench.cli.score import score
 from robench.cli.show import show
+from robench.cli.verify import verify
 from robench.errors import RobenchError
 
 __all__ = ["app", "command", "main"]
@@ -56,6 +57,7 @@ app.command()(evaluate)
 app.command()(score)
 app.command()(show)
 app.command()(corrupt)
+app.command()(verify)
 app.add_typer(list_app, name="list")
 
 

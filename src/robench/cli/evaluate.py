@@ -132,6 +132,14 @@ def evaluate(
             rich_help_panel=_MACHINE,
         ),
     ] = "fp32",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="Who corrupts: robench, or the imagecorruptions package's own functions (slow, on the CPU).",
+            metavar="torch|reference",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "torch",
     compiled: Annotated[
         bool,
         typer.Option(
@@ -201,6 +209,7 @@ def evaluate(
         skip_unreadable=skip_unreadable,
         geometry=geometry,
         release_jpeg=not no_release_jpeg,
+        backend=backend,
         batch_size=batch_size,
         precision=precision,
         seed=seed,

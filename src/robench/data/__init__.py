@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from robench.data.cache import Decoded, Hashes, cache_folder, decode, decode_one, hash_images
+from robench.data.cache import Decoded, Hashes, cache_folder, decode, decode_few, decode_one, hash_images
 from robench.data.demo import read_demo
 from robench.data.folder import read_folder
 from robench.data.image_set import ImageSet, map_classes, select
@@ -17,6 +17,7 @@ __all__ = [
     "ImageSet",
     "cache_folder",
     "decode",
+    "decode_few",
     "decode_one",
     "hash_images",
     "open_dataset",

@@ -30,7 +30,7 @@ from robench.errors import DatasetError
 from robench.geometry import Geometry
 from robench.types import Ints
 
-__all__ = ["Decoded", "Hashes", "cache_folder", "decode", "decode_one", "hash_images"]
+__all__ = ["Decoded", "Hashes", "cache_folder", "decode", "decode_few", "decode_one", "hash_images"]
 
 _VERSION = 1
 
@@ -93,6 +93,17 @@ def decode_one(encoded: bytes, geometry: Geometry) -> NDArray[np.uint8]:
             AttributeError, RuntimeError, NotImplementedError, Image.DecompressionBombError, ImportError) as error:  # fmt: skip
         raise DatasetError(" ".join(str(error).split()) or type(error).__name__) from error
     return pixels.transpose(2, 0, 1)
+
+
+def decode_few(images: ImageSet, positions: Ints, geometry: Geometry) -> NDArray[np.uint8]:
+    """Decode some images to (n, 3, height, width) uint8, past the cache; DatasetError names the first that fails."""
+    pixels = []
+    for position in positions.tolist():
+        try:
+            pixels.append(decode_one(images.read(position), geometry))
+        except (DatasetError, OSError) as error:
+            raise DatasetError(f"cannot read the image {images.paths[position]}: {error}") from error
+    return np.stack(pixels)
 
 
 def decode(

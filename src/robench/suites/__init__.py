@@ -6,9 +6,9 @@ from robench.errors import OptionError, unknown_name
 from robench.suites.cifar_c import CIFAR_C
 from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
-from robench.suites.suite import CLEAN, SEVERITIES, Condition, Suite
+from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Suite
 
-__all__ = ["CLEAN", "SEVERITIES", "SUITES", "Condition", "Suite", "find_suite"]
+__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "SUITES", "Condition", "Suite", "find_suite"]
 
 CLEAN_SUITE = Suite(
     name=CLEAN,

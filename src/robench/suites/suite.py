@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from robench.errors import OptionError, unknown_name
 from robench.geometry import Geometry
 
-__all__ = ["CLEAN", "SEVERITIES", "Condition", "Suite"]
+__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "Suite"]
 
 CLEAN = "clean"
 """Name of the suite, and of the corruption, of the unperturbed images (severity 0)."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
+BACKENDS = ("torch", "reference")
+"""Who computes the pixels of a condition: robench, or the published package's own functions, on a CPU."""
+
 
 @dataclass(frozen=True)
 class Condition:
-    """The unit of work and of resuming: one corruption at one severity on the images of one geometry."""
+    """The unit of work and of resuming: one corruption at one severity on the images of one geometry.
+
+    constants: which of the corruption's.  release_jpeg: quality of a JPEG pass after it.  backend: one of BACKENDS.
+    """
 
     suite: str
     corruption: str
@@ -26,6 +32,7 @@ class Condition:
     geometry: Geometry
     constants: str = ""
     release_jpeg: int | None = None
+    backend: str = BACKENDS[0]
 
     @property
     def resolution(self) -> int:
