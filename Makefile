@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= auto
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow check parity format clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ test: $(STAMP)  ## everything quick
 
 test-slow: $(STAMP)  ## the heavy ones
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+parity: $(STAMP)  ## every corruption against the published pixels (ROBENCH_GOLDEN), as one table
+	PYTHONPATH=tests $(BIN)/python -m parity.table
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

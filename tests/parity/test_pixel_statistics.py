@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 import robench
+from parity.published import published_draws
 from robench.corruptions import CORRUPTIONS, find_corruption
 from robench.data import decode, hash_images, open_dataset, select
-from robench.draws import Draws
 from robench.geometry import Geometry
 from robench.suites import find_suite
 from robench.types import Images, Ints
@@ -91,9 +90,7 @@ def test_cifar(suite: str, file: str, shared: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("suite", "file"), CIFAR)
-def test_cifar_with_the_references_own_stream(
-    suite: str, file: str, shared: Path, published_stream: Callable[[int], Draws]
-) -> None:
+def test_cifar_with_the_references_own_stream(suite: str, file: str, shared: Path) -> None:
     """Its seed, its generator, one image after another: the statistics are those of the file, within a tenth of a grey level.
 
     Most agree in every digit. Saturation times 2 keeps integers integers, which truncation moves by one either way.
@@ -107,7 +104,7 @@ def test_cifar_with_the_references_own_stream(
         if row.seed or row.corruption == "impulse_noise" or cell == BLACK or cell in OTHER_STREAM:
             continue
         corruption = find_corruption(row.corruption, constants)
-        draws = published_stream(100 * order.index(row.corruption) + row.severity)
+        draws = published_draws([100 * order.index(row.corruption) + row.severity])
         level = corruption.level(constants, row.severity)
         ours = statistics(images, torch.cat([corruption(image[None], draws, level) for image in images]))
         for name, value in zip(STATISTICS, ours, strict=True):

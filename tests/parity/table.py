@@ -1,0 +1,67 @@
+"""Every corruption in every variant against the golden files, as one table: `make parity`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from parity.published import CLOSE, EQUAL, FILES, NAMES, golden_cell, impulse_deviation, pixels
+from robench.corruptions import find_corruption
+from robench.draws import KeyedDraws
+
+BARS = dict.fromkeys(EQUAL, "equal") | dict.fromkeys(CLOSE, "truncates alike, at most 1 apart")
+CAPTION = (
+    "Worst severity of each variant: share of bytes that differ, by how much at most; 'out': values before truncation\n"
+    "outside [g - .002, g + 1.002) of the golden byte g; 'over 1': bytes more than 1 apart. impulse_noise: deviation of the\n"
+    "shares of salt and pepper in binomial standard deviations, everything else untouched."
+)
+
+
+def describe(name: str, file: str, golden: Path) -> str:
+    """The worst figures over the severities of a golden file."""
+    severities = FILES[file][1]
+    if name == "impulse_noise":
+        return f"{max(impulse(file, severity, golden) for severity in severities):.1f} sd"
+    cells = [golden_cell(name, file, severity, golden) for severity in severities]
+    apart = max((cell.difference > 0).double().mean().item() for cell in cells)
+    if apart == 0:
+        return "equal"
+    found = f"{100 * apart:.3f} % by {max(int(cell.difference.max()) for cell in cells)}"
+    if name in CLOSE:
+        return f"{found}, out {100 * max(cell.outside for cell in cells):.3f} %"
+    over = max((cell.difference > 1).double().mean().item() for cell in cells)
+    return f"{found}, over 1: {100 * over:.3f} %, mean {max(cell.difference.mean().item() for cell in cells):.3f}"
+
+
+def impulse(file: str, severity: int, golden: Path) -> float:
+    """Deviation of impulse noise's shares, infinite if it touches anything else."""
+    images, constants = pixels(golden, file, "inputs"), FILES[file][0]
+    corruption = find_corruption("impulse_noise", constants)
+    level = corruption.level(constants, severity)
+    result = corruption(images, KeyedDraws(0, torch.arange(len(images)), corruption.name), level)
+    deviation, untouched = impulse_deviation(images, result, level["amount"])
+    return deviation if untouched else float("inf")
+
+
+def main() -> None:
+    """Read the golden files of ROBENCH_GOLDEN and print the table."""
+    shared = Path(os.environ.get("ROBENCH_SHARED", "../shared"))
+    golden = Path(os.environ.get("ROBENCH_GOLDEN", shared / "golden"))
+    if not golden.is_dir():
+        sys.exit(f"no golden files in {golden}: set ROBENCH_GOLDEN to their folder")
+    table = Table(title="parity with the published code, from its own draws", title_justify="left", caption=CAPTION)
+    for column in ("corruption", *FILES, "bar"):
+        table.add_column(column)
+    for name in NAMES:
+        bar = BARS.get(name, "4 sd" if name == "impulse_noise" else "mean 0.1, over 1: 0.5 %")
+        table.add_row(name, *(describe(name, file, golden) for file in FILES), bar)
+    Console(width=max(150, Console().width)).print(table)
+
+
+if __name__ == "__main__":
+    main()
