@@ -20,6 +20,7 @@ from robench.types import Floats, Images, Ints
 __all__ = [
     "clipped_zoom",
     "correlate",
+    "correlate_padded",
     "gaussian_blur",
     "gaussian_taps",
     "magick_bytes",
@@ -51,10 +52,11 @@ def gaussian_taps(sigma: float, truncate: float = 4.0) -> Floats:
 def correlate(values: Tensor, taps: Sequence[float] | Floats, axis: int) -> Tensor:
     """Correlate (b, c, h, w) along `axis` (2 or 3) with `taps`, 2 r + 1 that are alike on both sides; edge pixels repeat."""
     radius = len(taps) // 2
-    return _correlate_padded(pad(values, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)), taps, axis)
+    return correlate_padded(pad(values, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)), taps, axis)
 
 
-def _correlate_padded(padded: Tensor, taps: Sequence[float] | Floats, axis: int) -> Tensor:
+def correlate_padded(padded: Tensor, taps: Sequence[float] | Floats, axis: int) -> Tensor:
+    """Correlate along `axis` what reaches r pixels farther there on both sides: the result is so much shorter."""
     radius = len(taps) // 2
     length = padded.shape[axis] - 2 * radius
     result = padded.narrow(axis, radius, length) * float(taps[radius])
@@ -156,7 +158,7 @@ def smooth(values: Tensor, sigma: tuple[float, float], truncate: float) -> Tenso
     if max(map(len, taps)) <= _NARROW:
         for axis, weights in zip((2, 3), taps, strict=True):
             places = torch.from_numpy(_mirrored(values.shape[axis], len(weights) // 2)).to(values.device)
-            values = _correlate_padded(values.index_select(axis, places), weights, axis)
+            values = correlate_padded(values.index_select(axis, places), weights, axis)
         return values
     matrices = zip(values.shape[2:], taps, strict=True)
     rows, columns = (torch.from_numpy(_matrix(length, weights)).to(values.device) for length, weights in matrices)

@@ -76,13 +76,14 @@ def statistics(corrupted: Tensor, images: Images) -> list[float]:
 @pytest.mark.parametrize("severity", [1, 3, 5])
 @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name in FIXED or name.endswith("noise")])
 def test_ours_has_the_statistics_of_the_package(name: str, severity: int) -> None:
+    """Within 3 %, or a twentieth of a grey level: means that are whole numbers are truncated either way."""
     images, index = smooth(128, 4), torch.arange(4)
     corruption = CORRUPTIONS[name]
     ours = corruption(images, KeyedDraws(0, index, name), corruption.level("224", severity)).double()
     theirs = reference_corrupt(images, name, severity, index=index.tolist()).double()
     if not corruption.random:
         assert (ours - theirs).abs().max() <= 1
-    assert statistics(ours, images) == pytest.approx(statistics(theirs, images), rel=0.03)
+    assert statistics(ours, images) == pytest.approx(statistics(theirs, images), rel=0.03, abs=0.05)
 
 
 def test_nothing_of_the_repair_is_left_behind() -> None:

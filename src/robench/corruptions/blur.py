@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,58 +35,95 @@ _SOURCE = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyi
 )
 def defocus_blur(images: FloatImages, draws: Draws, *, radius: float, alias: float) -> FloatImages:
     """Average over a disk of `radius` pixels whose edge is softened by a Gaussian of `alias` pixels."""
-    # A row of a disk is made of runs, and a run is the difference of two running sums: few terms in place of hundreds of
-    # taps. The sums are of whole grey levels, so they are exact; less the middle grey they stay small.
-    disk = _disk(radius, alias)
-    reach, (height, width) = len(disk) - 1, images.shape[2:]
-    levels = images.mul(255).round_().sub_(128)
-    sums = pad(levels, (reach, reach, reach, reach), "reflect").cumsum(3)
-    sums = torch.nn.functional.pad(sums, (1, 0))
-    rows = [sums.narrow(2, reach, height)]
-    rows += [sums.narrow(2, reach - y, height) + sums.narrow(2, reach + y, height) for y in range(1, reach + 1)]
-    result = torch.full_like(images, 128 * _total(disk))
-    runs, term = torch.empty_like(rows[0]), torch.empty_like(rows[0])
-    for x, weights in enumerate(_steps(disk).T.tolist()):
-        runs.zero_()
-        for row, weight in zip(rows, weights, strict=True):
-            if weight:
-                runs.add_(torch.mul(row, weight, out=term))
-        if any(weights):
-            result.add_(runs.narrow(3, reach + x + 1, width)).sub_(runs.narrow(3, reach - x, width))
-    return result.div_(torch.full((), 255.0, device=images.device))
+    # The disk's own sum is of whole numbers: a row of it is a run of pixels, and that the difference of two running sums.
+    # Its soft edge is a small Gaussian of the result, and `rest` what the published kernel is beside that.
+    kernel = _defocus_kernel(radius, alias)
+    reach, soft, margin = kernel.reach, kernel.soft, kernel.reach + kernel.soft
+    height, width = images.shape[2] + 2 * soft, images.shape[3] + 2 * soft
+    # Less the middle grey, up to 255 levels fit into 16 bits.
+    whole = torch.int16 if kernel.pixels <= 255 else torch.int32
+    levels = pad(images.mul(255).round_().sub_(128), (margin, margin, margin, margin), "reflect").to(whole)
+    sums = torch.nn.functional.pad(levels.cumsum(3, dtype=whole), (1, 0))
+    total = torch.zeros((), dtype=whole, device=images.device)
+    for y, half in enumerate(kernel.halves):
+        runs = sums.narrow(3, reach + half + 1, width) - sums.narrow(3, reach - half, width)
+        total = runs.narrow(2, reach - y, height) + total
+        if y:
+            total += runs.narrow(2, reach + y, height)
+    result = total.float().div_(torch.full((), float(kernel.pixels), device=images.device))
+    if soft:
+        result = filters.correlate_padded(filters.correlate_padded(result, kernel.edge, 2), kernel.edge, 3)
+    for y, x, weight in kernel.rest:
+        rows = {margin - y, margin + y}
+        columns = {margin - x, margin + x}
+        height, width = images.shape[2:]
+        corners = [levels.narrow(2, row, height).narrow(3, column, width) for row in rows for column in columns]
+        result.add_(sum(corners[1:], corners[0]).float().mul_(weight))
+    return result.add_(128 * kernel.total).div_(torch.full((), 255.0, device=images.device))
+
+
+@dataclass(frozen=True)
+class _Defocus:
+    """The kernel of a lens out of focus: a disk of equal weights, its edge softened, and the rest.
+
+    halves: by row from the middle, how far the disk reaches to either side.  pixels: of the disk.
+    edge: weights of the Gaussian along either axis.  rest: (rows, columns from the middle, weight) in a quadrant.
+    total: sum of the whole kernel.
+    """
+
+    halves: tuple[int, ...]
+    pixels: int
+    edge: Floats
+    rest: tuple[tuple[int, int, float], ...]
+    total: float
+
+    @property
+    def reach(self) -> int:
+        """Rows of the disk on either side of the middle one."""
+        return len(self.halves) - 1
+
+    @property
+    def soft(self) -> int:
+        """By how many pixels the edge is softened."""
+        return len(self.edge) // 2
 
 
 @lru_cache(maxsize=32)
-def _disk(radius: float, alias: float) -> Floats:
-    """One quadrant (reach + 1, reach + 1) of the kernel, its centre first.
+def _defocus_kernel(radius: float, alias: float) -> _Defocus:
+    """The published code softens the disk within its own square, mirrored at the border.
 
-    The published code softens the disk within its own square, mirrored at the border: a disk that touches the border
-    does not sum to one.
+    A disk that touches the border is therefore not quite a softened disk there, and does not sum to one.
     """
     side, soft = (8, 1) if radius <= 8 else (int(radius), 2)
     grid = np.arange(-side, side + 1)
     disk = (grid[:, None] ** 2 + grid**2 <= radius**2).astype(np.float64)
-    disk /= disk.sum()
     edge = np.exp(-(np.arange(-soft, soft + 1) ** 2) / (2 * alias * alias))
     edge /= edge.sum()
+    published = _softened(disk / disk.sum(), edge, "reflect")
+    if edge[0] < _NOTHING:
+        edge, soft = edge[soft : soft + 1], 0
+    softened = _softened(np.pad(disk / disk.sum(), soft), edge, "constant")
+    rest = (np.pad(published, soft) - softened)[side + soft :, side + soft :]
+    return _Defocus(
+        halves=tuple(int(row[side:].sum()) - 1 for row in disk[side:] if row.any()),
+        pixels=int(disk.sum()),
+        edge=edge,
+        rest=tuple((int(y), int(x), float(rest[y, x])) for y, x in np.argwhere(np.abs(rest) > _NOTHING)),
+        total=float(published.sum()),
+    )
+
+
+_NOTHING = 1e-6
+"""Weights that move no value by a thousandth of a grey level."""
+
+
+def _softened(disk: Floats, edge: Floats, border: Literal["reflect", "constant"]) -> Floats:
+    """Correlate both axes of a square with `edge`."""
+    soft = len(edge) // 2
     for _ in range(2):
-        mirrored = np.pad(disk, ((soft, soft), (0, 0)), mode="reflect")
-        disk = sum(weight * mirrored[k : k + len(disk)] for k, weight in enumerate(edge)).T
-    quadrant = disk[side:, side:]
-    quadrant = np.where(quadrant > 1e-9, quadrant, 0)
-    reach = int(np.flatnonzero(quadrant[0])[-1])
-    return quadrant[: reach + 1, : reach + 1]
-
-
-def _steps(disk: Floats) -> Floats:
-    """By how much a row of the quadrant falls from each column to the next; rounding errors count as no step."""
-    steps = disk - np.pad(disk[:, 1:], ((0, 0), (0, 1)))
-    return np.where(np.abs(steps) > 1e-12, steps, 0)
-
-
-def _total(disk: Floats) -> float:
-    """Sum of the whole kernel, of which `disk` is a quadrant with its axes."""
-    return float(4 * disk[1:, 1:].sum() + 2 * (disk[0, 1:].sum() + disk[1:, 0].sum()) + disk[0, 0])
+        padded = np.pad(disk, ((soft, soft), (0, 0)), mode=border)
+        disk = sum(weight * padded[k : k + len(disk)] for k, weight in enumerate(edge)).T
+    return disk
 
 
 @corruption(
