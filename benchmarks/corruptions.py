@@ -9,27 +9,20 @@ the best of the repeats counts, because machines are shared and noisy.
 from __future__ import annotations
 
 import argparse
-import math
-import os
-import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from common import geometric, hardware, interleaved, load, threads
 from rich.console import Console
 from rich.table import Table
 
 from robench.corruption import Corruption
 from robench.corruptions import CORRUPTIONS
-from robench.data import decode_one, open_dataset, select
 from robench.draws import KeyedDraws, Philox, compiled_philox, philox
-from robench.geometry import Geometry
 from robench.reference import keyed_state, package
 from robench.types import Images
 
@@ -47,44 +40,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="also with draws through torch.compile")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
-        import cv2
-
-        cv2.setNumThreads(options.threads)
-    except ImportError:
-        pass
+    threads(options.threads)
     console = Console(width=110)
     console.print(hardware(options.threads), soft_wrap=True)
     for size in map(int, options.sizes.split(",")):
         images = load(options.images, size, BATCH.get(size, 8))
         console.print(measure(images, options.severity, options.repeats, options.compile))
-
-
-def hardware(threads: int) -> str:
-    """One line of hardware and one of versions."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next(
-            (line.split(": ")[1] for line in info.read_text().splitlines() if line.startswith("model name")), cpu
-        )
-    packages = ("torch", "numpy", "pillow", "imagecorruptions", "scikit-image", "opencv-python")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return f"{cpu}, {os.cpu_count()} cores, {threads} thread(s)\npython {platform.python_version()}, {versions}"
-
-
-def load(folder: Path | None, size: int, count: int) -> Images:
-    """(count, 3, size, size) uint8: pictures from a folder, or smooth synthetic ones."""
-    if folder is None:
-        rng = np.random.default_rng(0)
-        small = rng.integers(0, 256, (count, 9, 9, 3), dtype=np.uint8)
-        pictures = [np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC)) for one in small]
-        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-    images = open_dataset(folder)
-    geometry = Geometry(resize=max(size, round(size / 0.875)), crop=size)
-    positions = select(images, limit=count).tolist()
-    return torch.from_numpy(np.ascontiguousarray([decode_one(images.read(p), geometry) for p in positions]))
 
 
 def measure(images: Images, severity: int, repeats: int, compiled: bool) -> Table:
@@ -125,23 +86,6 @@ def reference(published: Any, arrays: Sequence[np.ndarray], name: str, severity:
 def robench(corruption: Corruption, images: Images, index: torch.Tensor, severity: int, generator: Philox) -> None:
     """Ours, on the batch, with ImageNet's constants."""
     corruption(images, KeyedDraws(0, index, corruption.name, generator), corruption.level("224", severity))
-
-
-def interleaved(sides: list[Callable[[], object]], repeats: int, images: int) -> list[float]:
-    """Best time of each side in ms per image, the sides taking turns."""
-    best = [math.inf] * len(sides)
-    for repeat in range(repeats + 1):
-        for number, side in enumerate(sides):
-            start = time.perf_counter()
-            side()
-            if repeat:  # The first turn warms up.
-                best[number] = min(best[number], (time.perf_counter() - start) / images * 1000)
-    return best
-
-
-def geometric(values: list[float]) -> float:
-    """Geometric mean."""
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 if __name__ == "__main__":

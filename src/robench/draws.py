@@ -30,6 +30,8 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _CHUNK = 40_960
 """Counters computed at once on a CPU, so that the ten rounds stay in a core's own cache."""
+_SEARCHED = 1 << 17
+"""Poisson counts searched for at once on a CPU, for the same reason."""
 
 Philox: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 
@@ -157,16 +159,22 @@ class KeyedDraws:
         rates: the rates that occur.  row: (b, ...) int64, which of them applies to each value.
         """
         words = (self.words(name, math.prod(row.shape[1:])) - 2**31).to(torch.int32).flatten()
-        table = _poisson_thresholds(rates)
-        width = table.shape[1]
-        thresholds = torch.tensor(table, device=row.device).flatten()
-        before = row.to(torch.int32).flatten() * width - 1
-        place, step = before, (width + 1) // 2
-        while step:
-            reached = thresholds.index_select(0, place + step) < words
-            place = reached.to(torch.int32).mul_(step).add_(place)
-            step //= 2
-        return torch.sub(place, before).float().reshape(row.shape)
+        thresholds = torch.tensor(_poisson_thresholds(rates), device=row.device)
+        piece = _SEARCHED if row.device.type == "cpu" else max(1, row.numel())
+        pieces = zip(words.split(piece), row.flatten().split(piece), strict=True)
+        return torch.cat([_inverted(words, row, thresholds) for words, row in pieces]).reshape(row.shape)
+
+
+def _inverted(words: Tensor, row: Tensor, thresholds: Tensor) -> Tensor:
+    """(n,) float32: how many of the thresholds of its row lie below each word, by bisection."""
+    width = thresholds.shape[1]
+    before = row.to(torch.int32) * width - 1
+    place, step = before, (width + 1) // 2
+    while step:
+        reached = thresholds.flatten().index_select(0, place + step) < words
+        place = reached.to(torch.int32).mul_(step).add_(place)
+        step //= 2
+    return torch.sub(place, before).float()
 
 
 def _halves(words: Tensor) -> Tensor:

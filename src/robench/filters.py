@@ -7,7 +7,7 @@ multiplication and one addition a tap, never a matrix product or a fused kernel,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.nn import functional
 from robench.types import Floats, Images, Ints
 
 __all__ = [
+    "by_planes",
     "clipped_zoom",
     "correlate",
     "correlate_padded",
@@ -36,7 +37,24 @@ def gaussian_blur(values: Tensor, sigma: float, truncate: float = 4.0) -> Tensor
     Source: scipy.ndimage.gaussian_filter with mode "nearest"; in float64 the same sums to the last bit.
     """
     taps = gaussian_taps(sigma, truncate)
-    return correlate(correlate(values, taps, 2), taps, 3)
+    return by_planes(lambda planes: correlate(correlate(planes, taps, 2), taps, 3), values)
+
+
+def by_planes(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Apply to (b, c, h, w) what takes every plane by itself: on a CPU few at once, so that large images stay in its cache."""
+    planes = values.flatten(0, 1)[:, None]
+    results = [function(part) for part in planes.split(_at_once(values))]
+    return (results[0] if len(results) == 1 else torch.cat(results)).reshape(*values.shape[:2], *results[0].shape[2:])
+
+
+def _at_once(values: Tensor) -> int:
+    """How many planes of (b, c, h, w) to filter at once."""
+    count, plane = values.shape[0] * values.shape[1], values.shape[2] * values.shape[3]
+    return max(1, min(count, _CACHED // plane)) if values.device.type == "cpu" else max(1, count)
+
+
+_CACHED = 3 << 17
+"""Values that a CPU filters at once: those of two images of 224x224, as corruptions get them."""
 
 
 @lru_cache(maxsize=64)
@@ -60,8 +78,9 @@ def correlate_padded(padded: Tensor, taps: Sequence[float] | Floats, axis: int) 
     radius = len(taps) // 2
     length = padded.shape[axis] - 2 * radius
     result = padded.narrow(axis, radius, length) * float(taps[radius])
+    both = torch.empty_like(result)
     for tap in range(radius):
-        both = padded.narrow(axis, tap, length) + padded.narrow(axis, 2 * radius - tap, length)
+        torch.add(padded.narrow(axis, tap, length), padded.narrow(axis, 2 * radius - tap, length), out=both)
         result.add_(both.mul_(float(taps[tap])))
     return result
 
@@ -101,13 +120,16 @@ def motion_blur(values: Tensor, taps: Floats, angle: Tensor, beyond: bool = True
 def _motion_by_slices(values: Tensor, weights: Tensor, down: Tensor, across: Tensor) -> Tensor:
     result = torch.zeros_like(values)
     height, width = values.shape[2:]
+    at_once = _at_once(values)
     lists = (weights.tolist(), down.tolist(), across.tolist())
     for image, target, taps, rows, columns in zip(values, result, *lists, strict=True):
         top, left = -min(rows), -min(columns)
-        padded = pad(image[None], (left, max(columns), top, max(rows)))[0]
-        for weight, row, column in zip(taps, rows, columns, strict=True):
-            part = padded[:, top + row : top + row + height, left + column : left + column + width]
-            target.add_(part * weight)
+        for planes, sums in zip(image.split(at_once), target.split(at_once), strict=True):
+            term = torch.empty_like(planes)
+            padded = pad(planes[None], (left, max(columns), top, max(rows)))[0]
+            for weight, row, column in zip(taps, rows, columns, strict=True):
+                part = padded[:, top + row : top + row + height, left + column : left + column + width]
+                sums.add_(torch.mul(part, weight, out=term))
     return result
 
 

@@ -44,12 +44,12 @@ def defocus_blur(images: FloatImages, draws: Draws, *, radius: float, alias: flo
     whole = torch.int16 if kernel.pixels <= 255 else torch.int32
     levels = pad(images.mul(255).round_().sub_(128), (margin, margin, margin, margin), "reflect").to(whole)
     sums = torch.nn.functional.pad(levels.cumsum(3, dtype=whole), (1, 0))
-    total = torch.zeros((), dtype=whole, device=images.device)
+    runs = torch.empty_like(sums[..., :width])
+    total = runs.new_zeros((*images.shape[:2], height, width))
     for y, half in enumerate(kernel.halves):
-        runs = sums.narrow(3, reach + half + 1, width) - sums.narrow(3, reach - half, width)
-        total = runs.narrow(2, reach - y, height) + total
-        if y:
-            total += runs.narrow(2, reach + y, height)
+        torch.sub(sums.narrow(3, reach + half + 1, width), sums.narrow(3, reach - half, width), out=runs)
+        for row in {reach - y, reach + y}:
+            total += runs.narrow(2, row, height)
     result = total.float().div_(torch.full((), float(kernel.pixels), device=images.device))
     if soft:
         result = filters.correlate_padded(filters.correlate_padded(result, kernel.edge, 2), kernel.edge, 3)
@@ -216,10 +216,14 @@ def zoomed_mean(
     images: FloatImages, factors: Sequence[float], zoom: Callable[[FloatImages, float], FloatImages]
 ) -> FloatImages:
     """Average over the image and its zooms."""
-    result = images.clone()
-    for factor in factors:
-        result.add_(zoom(images, factor))
-    return result.div_(torch.full((), len(factors) + 1.0, device=images.device))
+
+    def mean(planes: FloatImages) -> FloatImages:
+        result = planes.clone()
+        for factor in factors:
+            result.add_(zoom(planes, factor))
+        return result.div_(torch.full((), len(factors) + 1.0, device=planes.device))
+
+    return filters.by_planes(mean, images)
 
 
 @corruption(
