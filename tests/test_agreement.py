@@ -54,14 +54,16 @@ def report(difference: pd.Series) -> str:
 
 
 @pytest.mark.slow
-def test_cifar_resnet20(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    classifier = load_classifier(shared / "data/checkpoints/cifar10_resnet20.th", "zoo:cifar_resnet20", device="cpu")
+@pytest.mark.parametrize("depth", [20, 56])
+def test_cifar_resnet(depth: int, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = shared / f"data/checkpoints/cifar10_resnet{depth}.th"
+    classifier = load_classifier(checkpoint, f"zoo:cifar_resnet{depth}", device="cpu")
     data = shared / "data/cifar10"
     positions = select(open_dataset(data), per_class=50)
     ours = errors(classifier, data, positions, "cifar-c", (1, 2, 3, 4, 5), seeds=5)
-    difference = compare(ours, shared / "reference/ref_cifar10c_resnet20.csv")
+    difference = compare(ours, shared / f"reference/ref_cifar10c_resnet{depth}.csv")
     with capsys.disabled():
-        print(f"\nResNet-20 on cifar-c, ours minus reference:\n{report(difference)}")
+        print(f"\nResNet-{depth} on cifar-c, ours minus reference:\n{report(difference)}")
     assert difference.loc[("clean", 0)] == 0
     assert difference.abs().max() <= 4
     assert difference.abs().mean() <= 0.7

@@ -120,6 +120,15 @@ def test_any_size_and_an_empty_batch(corruption: Corruption, constants: str, sha
 
 
 @every_corruption
+def test_a_large_photograph(corruption: Corruption, constants: str) -> None:
+    """1024x768 keeps its shape, and every corruption changes something."""
+    images = torch.nn.functional.interpolate(pictures(48, 64)[:1], scale_factor=16, mode="bilinear")
+    corrupted = corrupt(corruption, images, constants, 5, (4,))
+    assert corrupted.shape == images.shape
+    assert (corrupted != images).float().mean() > 0.01
+
+
+@every_corruption
 @pytest.mark.parametrize("side", [40, 100])
 def test_layouts_in_memory_do_not_show(corruption: Corruption, constants: str, side: int) -> None:
     images = pictures(side, side)
