@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -294,3 +295,40 @@ def test_killed_at_random_moments_and_resumed_is_equal(tmp_path: Path) -> None:
     timings = tables.read_csv(tables.TIMINGS, tmp_path / "killed" / "timings.csv")
     manifest = json.loads((tmp_path / "killed" / "manifest.json").read_text())
     assert len(timings) <= len(manifest["conditions"])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "samples", "records"])
+def test_what_is_damaged_or_gone_is_made_again(
+    damage: str, classifier: Classifier, picture_folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(whole, broken)
+    some = next((broken / "records").glob("*-5-*"))
+    if damage == "truncated":
+        some.write_bytes(some.read_bytes()[:-100])
+    elif damage == "samples":
+        (broken / "samples.parquet").unlink()
+    else:
+        shutil.rmtree(broken / "records")
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, SOME)
+    assert contents(broken) == contents(whole)
+
+
+def test_fresh_mends_a_damaged_manifest(
+    classifier: Classifier, picture_folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(whole, broken)
+    (broken / "manifest.json").write_text('{"schema": 1}')
+    with pytest.raises(RunError, match="damaged, it lacks model"):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, SOME)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, replace(SOME, fresh=True))
+    assert contents(broken) == contents(whole)
+
+
+def test_the_current_folder_is_not_moved_aside(
+    classifier: Classifier, picture_folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(whole / "records")
+    with pytest.raises(RunError, match="is where you are"):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], "..", replace(SOME, fresh=True))

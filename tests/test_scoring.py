@@ -80,7 +80,9 @@ def make_run(
     facts = {
         "schema": SCHEMA_VERSION,
         "model": {"label": f"net-{seed}", "classes": CLASSES},
-        "data": {"name": "pictures", "sha256": "abc"},
+        "data": {"name": "pictures", "sha256": "abc", "samples": len(frame)},
+        "identity": {},
+        "options": {},
         "treatment": None,
         "seed": SEED,
         "normalize_by": None,
@@ -424,10 +426,11 @@ def test_records_of_another_condition_are_refused(tmp_path: Path) -> None:
         score(run)
 
 
-def test_empty_records_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [0, 5])
+def test_records_of_some_of_the_samples_are_refused(rows: int, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [])
-    run.write_records(run.conditions[0].name, records(run.conditions[0], 0).iloc[:0])
-    with pytest.raises(RunError, match="are empty"):
+    run.write_records(run.conditions[0].name, records(run.conditions[0], 0).iloc[:rows])
+    with pytest.raises(RunError, match=f"have {rows} rows for {IMAGES} samples"):
         score(run)
 
 

@@ -82,6 +82,9 @@ class Draws(Protocol):
     def rows(self, chosen: slice) -> Draws:
         """Return the draws of some of the batch's rows."""
 
+    def within(self, scope: str) -> Draws:
+        """Return other draws for the same samples: those of a part, for example of one frame."""
+
 
 @dataclass(frozen=True)
 class KeyedDraws:
@@ -100,6 +103,10 @@ class KeyedDraws:
     def rows(self, chosen: slice) -> KeyedDraws:
         """Return the draws of some of the batch's rows."""
         return replace(self, index=self.index[chosen])
+
+    def within(self, scope: str) -> KeyedDraws:
+        """Return other draws for the same samples: those of a part, for example of one frame."""
+        return replace(self, scope=f"{self.scope}/{scope}")
 
     def words(self, name: str, count: int) -> Tensor:
         """(b, count) int64 of independent 32-bit words, 0..2^32-1.

@@ -60,6 +60,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise OptionError(f"--batch-size must be at least 1, not {self.batch_size}")
+        if not 0 <= self.seed < 2**63:
+            raise OptionError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
         if self.geometry not in GEOMETRIES:
             raise OptionError(unknown_name("geometry", self.geometry, GEOMETRIES))
         if self.precision not in PRECISIONS:

@@ -139,7 +139,12 @@ def evaluate(
             geometry: Samples(decoded[number].images, rows, index, images.labels[index])
             for number, geometry in enumerate(plan.geometries)
         }
-        todo = [condition for condition in plan.conditions if not directory.records_path(condition.name).exists()]
+        directory.restore_samples(samples)
+        finished = {condition.name for condition in directory.finished()}
+        damaged = {name for name in finished if directory.damaged(name)}
+        for name in sorted(damaged):
+            observer.note(f"the records of {name} are damaged: it is evaluated again")
+        todo = [condition for condition in plan.conditions if condition.name not in finished - damaged]
         done = len(plan.conditions) - len(todo)
         if done:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
@@ -198,6 +203,8 @@ def _check_place(path: Path, fresh: bool) -> None:
     """Refuse a place that cannot become a run before any long work: another kind of folder, or no permission."""
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file: choose another --out")
+    if fresh and Path.cwd().is_relative_to(path.resolve()):
+        raise RunError(f"{path} is where you are, and cannot be moved aside: go elsewhere, or choose another --out")
     if path.is_dir() and not (path / "manifest.json").exists() and not fresh and _foreign(path):
         raise RunError(f"{path} holds other files than a run's: choose another --out, or give --fresh to move it aside")
     ancestor = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
@@ -213,10 +220,7 @@ def _foreign(path: Path) -> list[str]:
 
 def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame, fresh: bool) -> RunDirectory:
     if fresh and path.exists() and any(path.iterdir()):
-        if (path / "manifest.json").exists():
-            with RunDirectory.open(path).locked():
-                _move_aside(path)
-        else:
+        with RunDirectory(path, {}).locked():
             _move_aside(path)
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)

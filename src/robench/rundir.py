@@ -24,11 +24,22 @@ from typing import Any
 import pandas as pd
 
 from robench import tables
-from robench.errors import RunError
+from robench.errors import RunError, TableError
 from robench.tables import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS
 from robench.types import Records, Results
 
 __all__ = ["PlannedCondition", "RunDirectory", "differences", "writing"]
+
+
+_KEYS: dict[str, type] = {
+    "model": dict,
+    "data": dict,
+    "identity": dict,
+    "options": dict,
+    "conditions": list,
+    "seed": int,
+}
+"""What a manifest must have, and of which type."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,9 @@ class RunDirectory:
             raise RunError(
                 f"{path} has schema {schema}, this robench reads {SCHEMA_VERSION}: evaluate again into another --out"
             )
+        missing = [key for key in _KEYS if not isinstance(manifest.get(key), _KEYS[key])]
+        if missing:
+            raise RunError(f"{file} is damaged, it lacks {', '.join(missing)}: evaluate again with --fresh")
         return cls(path, manifest)
 
     @classmethod
@@ -112,7 +126,24 @@ class RunDirectory:
     def write_records(self, name: str, records: Records) -> None:
         """Write the records of one condition, which is finished by that."""
         with writing(self.path):
+            self.records_path(name).parent.mkdir(exist_ok=True)
             tables.write_parquet(RECORDS, records, self.records_path(name))
+
+    def damaged(self, name: str) -> bool:
+        """Whether the condition has records that cannot be read, or not one row a sample and frame."""
+        try:
+            tables.read_parquet(RECORDS, self.records_path(name))
+        except TableError:
+            return True
+        return False
+
+    def restore_samples(self, samples: pd.DataFrame) -> None:
+        """Write the list of samples again if it is gone or damaged."""
+        try:
+            self.read_samples()
+        except TableError:
+            with writing(self.path):
+                tables.write_parquet(SAMPLES, samples, self.path / "samples.parquet")
 
     def read_samples(self) -> pd.DataFrame:
         """The evaluated samples (tables.SAMPLES)."""
@@ -130,7 +161,10 @@ class RunDirectory:
             raise RunError(
                 f"{self.path} has no results.csv yet: give its `robench evaluate` again, or `robench score {self.path}`"
             )
-        return tables.read_csv(RESULTS, file)
+        results = tables.read_csv(RESULTS, file)
+        if not len(results):
+            raise RunError(f"{file} has no rows: `robench score {self.path}` writes it again")
+        return results
 
     def add_timing(self, row: Mapping[str, Any]) -> None:
         """Append one row to timings.csv."""

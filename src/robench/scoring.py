@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.baselines import BASELINES, Baseline, load_baseline
-from robench.errors import OptionError, RunError, unknown_name
+from robench.errors import OptionError, RunError, TableError, unknown_name
 from robench.metrics import METRICS
 from robench.metrics.calibration import Reliability
 from robench.metrics.errors import ByClass, class_rates, error_rate, mean_error, top5_wrong, worst_class_error
@@ -168,9 +168,15 @@ def _read(run: RunDirectory, finished: Sequence[PlannedCondition]) -> _Outcomes:
 
 def _records(run: RunDirectory, condition: PlannedCondition, columns: Sequence[str]) -> Any:
     """Read columns of a condition's records; RunError if it has none, or they are another condition's."""
-    records = read_parquet(RECORDS, run.records_path(condition.name), ["suite", "corruption", "severity", *columns])
-    if not len(records):
-        raise RunError(f"{run.path}: the records of {condition.name} are empty: delete the file and evaluate again")
+    try:
+        records = read_parquet(RECORDS, run.records_path(condition.name), ["suite", "corruption", "severity", *columns])
+    except TableError as error:
+        raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
+    if len(records) != run.manifest["data"]["samples"]:
+        raise RunError(
+            f"{run.path}: the records of {condition.name} have {len(records)} rows for "
+            f"{run.manifest['data']['samples']} samples: delete the file and evaluate again"
+        )
     for column in ("suite", "corruption", "severity"):
         expected = getattr(condition, column)
         if (records[column] != expected).any():

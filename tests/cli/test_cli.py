@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -243,3 +246,58 @@ def test_lists(
     monkeypatch.setenv("COLUMNS", "160")
     assert command(["list", *arguments]) == 0
     assert expected in capsys.readouterr().out
+
+
+def run_robench(arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """In a shell, as users do."""
+    program = f"{sys.executable} -m robench {arguments}"
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_a_reader_that_has_enough_is_no_error_of_robench() -> None:
+    done = run_robench("list corruptions | true")
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_full_disk_is_one_line() -> None:
+    done = run_robench("list corruptions > /dev/full")
+    assert done.returncode == 2
+    assert done.stderr == "robench: cannot write the output: No space left on device\n"
+
+
+def test_closed_output_is_one_line() -> None:
+    done = run_robench("list corruptions >&-")
+    assert done.returncode == 2
+    assert done.stderr.startswith("robench: standard output is closed")
+
+
+def test_a_terminal_without_the_characters(demo_run: Path) -> None:
+    done = run_robench(f"show {demo_run}", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "mean_error" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "demo", "--out", "a" * 300],
+        ["evaluate", "demo", "--data", "a" * 300],
+        ["evaluate", "a" * 300 + ".pth", "--arch", "zoo:cifar_resnet20", "--data", "demo"],
+        ["corrupt", "a" * 300, "--suite", "cifar-c", "--corruption", "fog", "--severity", "1", "--out", "x"],
+        ["evaluate", "demo", "--seed", str(2**63)],
+        ["evaluate", "demo", "--seed", "-1"],
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -186,3 +186,17 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert file_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(CheckpointError, match="cannot be read"):
         file_sha256(tmp_path / "absent.pth")
+
+
+def test_a_dict_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    content: dict[str, object] = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "recursive.pth")
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        read_state_dict(tmp_path / "recursive.pth")
+
+
+def test_text_is_no_weights_file(tmp_path: Path) -> None:
+    (tmp_path / "text.pth").write_text("hello world")
+    with pytest.raises(CheckpointError, match="not a PyTorch file"):
+        read_state_dict(tmp_path / "text.pth")

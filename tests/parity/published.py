@@ -69,6 +69,9 @@ class PublishedDraws:
     def rows(self, chosen: slice) -> PublishedDraws:
         return PublishedDraws(self.states[chosen])
 
+    def within(self, scope: str) -> PublishedDraws:
+        return self
+
 
 def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[1:], shape[0]) if len(shape) == 3 else shape

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 import tempfile
 import traceback
@@ -63,13 +66,26 @@ app.add_typer(list_app, name="list")
 
 def main() -> None:
     """Run the command line; the process ends with one of the documented exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="replace"
+            )  # A terminal that lacks a character gets a question mark, not an error.
     sys.exit(command(sys.argv[1:]))
+
+
+_NAMES = "ENAMETOOLONG ELOOP ENOTDIR EISDIR EACCES EPERM EROFS ENOSPC EDQUOT EBUSY EIO ENXIO EMFILE ENFILE"
+_THE_SYSTEMS = {getattr(errno, name) for name in _NAMES.split()}
+"""Errors of the operating system that its user can mend; the others are ours."""
 
 
 def command(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are printed as one line."""
     try:
+        if sys.stdout is None:
+            return _fail("standard output is closed: send it to a file or to /dev/null", 2)
         code = app(args=arguments, prog_name="robench", standalone_mode=False)
+        sys.stdout.flush()
     except RobenchError as error:
         return _fail(str(error), 2)
     except _UsageProblem as error:
@@ -80,14 +96,30 @@ def command(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted: give the same command again to go on where it stopped", 130)
     except BrokenPipeError:
-        # The reader of a pipe (`head`) has enough; nothing is wrong, and nothing may be flushed to it at exit.
-        sys.stdout = None
-        return 0
+        # The reader of a pipe (`head`) has enough: end as every program does then, and flush nothing to it at exit.
+        _silence()
+        return 141
+    except OSError as error:
+        if error.errno not in _THE_SYSTEMS:
+            return _internal()
+        if error.filename is not None:
+            return _fail(f"{error.filename}: {error.strerror}", 2)
+        _silence()
+        return _fail(f"cannot write the output: {error.strerror}", 2)
     except Exception:  # noqa: BLE001 - the one place where whatever is left becomes exit code 3
-        with tempfile.NamedTemporaryFile("w", prefix="robench-", suffix=".log", delete=False) as log:
-            traceback.print_exc(file=log)
-        return _fail(f"internal error; the traceback is in {log.name}: please report it with your command", 3)
+        return _internal()
     return code if isinstance(code, int) else 0
+
+
+def _internal() -> int:
+    with tempfile.NamedTemporaryFile("w", prefix="robench-", suffix=".log", delete=False) as log:
+        traceback.print_exc(file=log)
+    return _fail(f"internal error; the traceback is in {log.name}: please report it with your command", 3)
+
+
+def _silence() -> None:
+    """Send what is still unwritten nowhere."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - open as long as the process
 
 
 def _fail(text: str, code: int) -> int:

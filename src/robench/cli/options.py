@@ -18,19 +18,25 @@ _WIDTH = 100
 """Columns of a table that does not go to a terminal."""
 
 
+class _Console(Console):
+    """A console that leaves it to the command what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would exit with 1 here."""
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """The console for tables and JSON."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    return (
-        console
-        if console.is_terminal or "COLUMNS" in os.environ
-        else Console(highlight=False, markup=False, width=_WIDTH)
-    )
+    console = _Console(highlight=False, emoji=False, markup=False)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return _Console(highlight=False, emoji=False, markup=False, width=_WIDTH)
 
 
 def stderr() -> Console:
     """The console for progress and notes."""
-    return Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+    return _Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
 
 
 def names(values: Sequence[str] | None) -> list[str] | None:

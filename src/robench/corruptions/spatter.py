@@ -14,7 +14,7 @@ from robench.draws import Draws
 from robench.filters import gaussian_blur, pad
 from robench.types import FloatImages
 
-__all__ = ["spatter"]
+__all__ = ["spatter", "water"]
 
 _WATER = (175 / 255, 238 / 255, 238 / 255)
 _MUD = (63 / 255, 42 / 255, 20 / 255)
@@ -80,12 +80,17 @@ def spatter(
         cover = gaussian_blur((liquid > threshold).float(), strength)
         cover = torch.where(cover < 0.8, 0, cover)
         return images * (1 - cover) + cover * _colour(_MUD, images.device)
-    levels = (torch.where(liquid < threshold, 0, liquid) * 255).to(torch.int32) & 255
+    return images + water(torch.where(liquid < threshold, 0, liquid), strength)
+
+
+def water(liquid: Tensor, strength: float) -> Tensor:
+    """(b, 1, h, w) how thick the water lies, 0..1 -> (b, 3, h, w) the light that its edges add, 0..strength."""
+    levels = (liquid * 255).to(torch.int32) & 255
     light = (levels * _relief(levels)).float()
     brightest = light.amax(dim=(2, 3), keepdim=True)
     # Where nothing is lit the published code divides by zero, and the image turns black; here it stays as it is.
     light = torch.where(brightest > 0, light / brightest, 0) * strength
-    return images + light * _colour(_WATER, images.device)
+    return light * _colour(_WATER, liquid.device)
 
 
 def _colour(rgb: tuple[float, float, float], device: torch.device) -> Tensor:

@@ -21,6 +21,8 @@ __all__ = ["EXTENSIONS", "file_sha256", "read_state_dict"]
 EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".safetensors")
 
 _NESTINGS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
+_DEPTH = 8
+"""How deep weights may be nested; a file may say that a dict holds itself."""
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 
 
@@ -119,6 +121,8 @@ def _read_torch(path: Path) -> object:
         ) from error
     except Exception as error:
         # torch has no error of its own for a damaged file: whatever its readers trip over arrives here.
+        if not _is_pickle(path):
+            raise CheckpointError(f"{path} is not a PyTorch file: download it again or check what it is") from error
         raise _broken(path, error) from error
 
 
@@ -151,7 +155,9 @@ def _broken(path: Path, error: Exception) -> CheckpointError:
 
 
 def _innermost(content: object) -> object:
-    while isinstance(content, Mapping):
+    for _ in range(_DEPTH):
+        if not isinstance(content, Mapping):
+            break
         inner = [content[key] for key in _NESTINGS if isinstance(content.get(key), Mapping)]
         if not inner:
             return content
