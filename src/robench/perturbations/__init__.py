@@ -1,0 +1,43 @@
+"""All perturbations, in one explicit table. To add one, write its kernel in the file of its kind and name it here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from robench.errors import OptionError, unknown_name
+from robench.perturbation import Perturbation
+from robench.perturbations.blur import gaussian_blur, motion_blur, stored_motion_blur
+from robench.perturbations.geometry import rotate, scale, shear, tilt, translate, zoom_blur
+from robench.perturbations.noise import gaussian_noise, shot_noise, speckle_noise
+from robench.perturbations.weather import brightness, snow, spatter
+
+__all__ = ["PERTURBATIONS", "find_perturbation"]
+
+PERTURBATIONS: dict[str, Perturbation] = {
+    perturbation.name: perturbation
+    for perturbation in (
+        gaussian_noise,
+        shot_noise,
+        motion_blur,
+        zoom_blur,
+        snow,
+        brightness,
+        translate,
+        rotate,
+        tilt,
+        scale,
+        speckle_noise,
+        gaussian_blur,
+        spatter,
+        shear,
+    )
+}
+
+_STORED = {"motion_blur": replace(stored_motion_blur, name="motion_blur")}
+
+
+def find_perturbation(name: str, constants: str) -> Perturbation:
+    """Return the perturbation called `name` of a set of constants; OptionError with a suggestion if there is none."""
+    if name not in PERTURBATIONS:
+        raise OptionError(unknown_name("perturbation", name, PERTURBATIONS))
+    return _STORED[name] if constants == "64" and name in _STORED else PERTURBATIONS[name]
