@@ -16,7 +16,7 @@ IMAGES = torch.randint(0, 256, (5, 3, 40, 36), dtype=torch.uint8, generator=torc
 
 
 def test_every_name_in_the_suites_is_a_corruption() -> None:
-    for suite in SUITES.values():
+    for suite in (suite for suite in SUITES.values() if suite.family == "corruptions"):
         assert len(suite.corruptions) in (0, 15)
         for name in (*suite.corruptions, *suite.extra):
             levels = find_corruption(name, suite.constants).levels[suite.constants]
@@ -56,7 +56,7 @@ def test_release_is_a_jpeg_pass_where_the_released_files_had_one() -> None:
         (("contrst",), "did you mean 'contrast'"),
         (("contrast", 0), "use 1 to 5"),
         (("contrast", 6), "use 1 to 5"),
-        (("contrast", 1, "cifar"), "did you mean 'cifar-c'"),
+        (("contrast", 1, "cifar"), "did you mean 'cifar-"),
         (("contrast", 1, "clean"), "unknown corruption"),
     ],
 )

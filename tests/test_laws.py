@@ -239,6 +239,6 @@ def test_suites_and_corruptions_name_each_other() -> None:
     published = (*PUBLISHED, *EXTRA)
     assert tuple(CORRUPTIONS) == published
     assert set(PACKAGE) == set(published)
-    for suite in SUITES.values():
+    for suite in (suite for suite in SUITES.values() if suite.family == "corruptions"):
         assert {*suite.corruptions, *suite.extra} in ({*published}, set())
         assert not suite.corruptions or suite.constants in SETS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,11 +13,13 @@ from robench.corruptions import find_corruption
 from robench.corruptions.jpeg import jpeg_round_trip
 from robench.draws import KeyedDraws, Philox, philox
 from robench.errors import OptionError, unknown_name
+from robench.perturbations import find_perturbation
+from robench.rectangles import Rectangles
 from robench.reference import reference_corrupt
 from robench.suites import Condition, find_suite
 from robench.types import Images, Ints
 
-__all__ = ["condition_images", "corrupt"]
+__all__ = ["Frame", "condition_frames", "condition_images", "corrupt", "frames_of"]
 
 
 def corrupt(
@@ -40,6 +44,8 @@ def corrupt(
     Raises OptionError for unknown names, and for images of another kind or below 32 pixels.
     """
     chosen = find_suite(suite)
+    if chosen.family != "corruptions":
+        raise OptionError(f"the suite {suite} has no corruptions, but frames: name one such as imagenet-c")
     if corruption not in (*chosen.corruptions, *chosen.extra):
         raise OptionError(
             unknown_name(f"corruption of suite {suite!r}", corruption, (*chosen.corruptions, *chosen.extra))
@@ -55,6 +61,42 @@ def corrupt(
     if release and chosen.release_jpeg is not None:
         return jpeg_round_trip(corrupted, chosen.release_jpeg)
     return corrupted
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a model is shown of a batch.
+
+    number: 0 where there is only one.  value: its place on the condition's axis, NaN where it has none.
+    images: (b, 3, side, side) uint8.
+    """
+
+    number: int
+    value: float
+    images: Images
+
+
+def condition_frames(condition: Condition) -> int:
+    """How many frames a condition makes of every sample."""
+    if find_suite(condition.suite).family == "corruptions":
+        return 1
+    level = find_perturbation(condition.corruption, condition.constants).level(condition.constants, condition.severity)
+    return len(level["frames"])
+
+
+def frames_of(
+    pictures: Rectangles, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
+) -> Iterator[Frame]:
+    """Yield what a condition makes of a batch: one image of each sample, or the frames of a perturbation in turn."""
+    if find_suite(condition.suite).family == "corruptions":
+        yield Frame(0, math.nan, condition_images(pictures.pixels, condition, index, seed, generator))
+        return
+    perturbation = find_perturbation(condition.corruption, condition.constants)
+    level = perturbation.level(condition.constants, condition.severity)
+    draws = KeyedDraws(seed, index, f"frames/{perturbation.name}", generator)
+    frames = perturbation(pictures, condition.resolution, draws, level)
+    for number, (value, images) in enumerate(zip(level["frames"], frames, strict=True)):
+        yield Frame(number, float(value), images)
 
 
 def condition_images(

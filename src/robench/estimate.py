@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robench.data import ImageSet, decode_one
+from robench.conditions import condition_frames
+from robench.data import ImageSet, Stack, decode_one
 from robench.errors import DatasetError
 from robench.geometry import Geometry
 from robench.loop import Samples, evaluate_condition
@@ -42,12 +43,12 @@ class Estimate:
     @property
     def forwards(self) -> int:
         """Images through the model."""
-        return self.samples * len(self.plan.conditions)
+        return self.samples * sum(map(condition_frames, self.plan.conditions))
 
 
 def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], options: Options) -> Estimate:
     """Time one batch under every corruption on some of the images at hand, and scale it up; writes nothing."""
-    plan = make_plan(suites, options, classifier.preprocessing)
+    plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)
     positions = choose_samples(classifier, images, options)
     few = positions[np.arange(min(_BATCH, len(positions))) * len(positions) // min(_BATCH, len(positions))]
     decode_seconds, samples = 0.0, {}
@@ -75,16 +76,21 @@ def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], op
         samples=len(positions),
         seconds=tuple(measured[c.suite, c.corruption, c.geometry] for c in plan.conditions),
         decode_seconds=decode_seconds,
-        cache_bytes=sum(3 * geometry.side**2 for geometry in plan.geometries) * len(positions),
-        run_bytes=_RECORD_BYTES * len(positions) * len(plan.conditions),
+        cache_bytes=sum(one.images.pixels.size for one in samples.values()) * len(positions) // len(few),
+        run_bytes=_RECORD_BYTES * len(positions) * sum(map(condition_frames, plan.conditions)),
     )
 
 
 def _decode(images: ImageSet, positions: Ints, geometry: Geometry) -> Samples:
-    pixels = np.zeros((len(positions), 3, geometry.side, geometry.side), dtype=np.uint8)
-    for row, position in enumerate(positions.tolist()):
+    flat, sizes = [], []
+    for position in positions.tolist():
         try:
-            pixels[row] = decode_one(images.read(position), geometry)
+            pixels = decode_one(images.read(position), geometry)
         except (DatasetError, OSError):
-            continue  # The run itself says which images are unreadable.
-    return Samples(pixels, np.arange(len(positions)), positions, images.labels[positions])
+            pixels = np.zeros((3, 64, 64), dtype=np.uint8)  # The run itself says which images are unreadable.
+            if geometry.square:
+                pixels = np.zeros((3, geometry.side, geometry.side), dtype=np.uint8)
+        flat.append(pixels.reshape(-1))
+        sizes.append(pixels.shape[1:])
+    stack = Stack(np.concatenate(flat), np.array(sizes, np.int64))
+    return Samples(stack, np.arange(len(positions)), positions, images.labels[positions])

@@ -24,7 +24,7 @@ INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class Geometry:
-    """Resize, then centre crop, as torchvision does on PIL images; every step may be absent.
+    """Resize, then centre crop, as torchvision does on PIL images; every step may be absent, and then images keep their shape.
 
     fraction: first cut the centred square whose side is this fraction of the short side.
     resize: an int is the new short side (aspect kept), a pair is (height, width).
@@ -49,6 +49,19 @@ class Geometry:
             return self.resize[0]
         raise OptionError("an image geometry must end in a square image: give a crop")
 
+    @property
+    def square(self) -> bool:
+        """Whether every picture ends in a square image of one side."""
+        return self.crop is not None or (isinstance(self.resize, tuple) and self.resize[0] == self.resize[1])
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that `apply` gives a picture of the given ones."""
+        if self.fraction is not None:
+            height = width = math.floor(self.fraction * min(height, width))
+        if self.resize is not None:
+            height, width = _resized(height, width, self.resize)
+        return (height, width) if self.crop is None else (self.crop, self.crop)
+
     def __str__(self) -> str:
         parts = []
         if self.fraction is not None:
@@ -58,7 +71,7 @@ class Geometry:
             parts.append(f"resize{size}-{self.interpolation}")
         if self.crop is not None:
             parts.append(f"crop{self.crop}")
-        return "-".join(parts)
+        return "-".join(parts) or "as-stored"
 
     def apply(self, image: Image.Image) -> Image.Image:
         """Return `image` (any mode) as an RGB image of side x side pixels. EXIF orientation is ignored."""
@@ -73,16 +86,14 @@ class Geometry:
 
 
 def _resize(image: Image.Image, size: int | tuple[int, int], resample: Image.Resampling) -> Image.Image:
-    width, height = image.size
+    height, width = _resized(image.height, image.width, size)
+    return image if (width, height) == image.size else image.resize((width, height), resample)
+
+
+def _resized(height: int, width: int, size: int | tuple[int, int]) -> tuple[int, int]:
     if isinstance(size, tuple):
-        new_height, new_width = size
-    elif width <= height:
-        new_width, new_height = size, int(size * height / width)
-    else:
-        new_width, new_height = int(size * width / height), size
-    if (new_width, new_height) == (width, height):
-        return image
-    return image.resize((new_width, new_height), resample)
+        return size
+    return (int(size * height / width), size) if width <= height else (size, int(size * width / height))
 
 
 def _center_crop(image: Image.Image, side: int) -> Image.Image:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from robench.conditions import condition_images
+from robench.conditions import frames_of
+from robench.data import Stack
 from robench.draws import Philox, philox
 from robench.errors import DeviceError, OptionError, unknown_name
 from robench.models import Classifier
+from robench.rectangles import Rectangles
 from robench.suites import Condition
 from robench.types import Ints, Logits, Records
 
@@ -29,11 +30,11 @@ PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "tf32": None, "bf16":
 class Samples:
     """The images of one geometry and who they are.
 
-    images: (n, 3, side, side) uint8, possibly memory-mapped.  rows: (m,) rows of it to evaluate, in order.
+    images: decoded ones.  rows: (m,) which of them to evaluate, in order.
     index, label: (m,) position in the whole dataset, and class.
     """
 
-    images: NDArray[np.uint8]
+    images: Stack
     rows: Ints
     index: Ints
     label: Ints
@@ -70,28 +71,30 @@ def evaluate_condition(
     generator: Philox = philox,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Records:
-    """Classify all samples under one condition; one row a sample, in order.
+    """Classify all samples under one condition: one row a frame and sample, frame by frame, samples in order.
 
     The draws depend on a sample's index alone; the logits also on the shape of its batch, so the batches are the samples in
-    order, cut every `batch_size`. advance: called with the number of images after each batch.
+    order, cut every `batch_size`. advance: called with the number of images after each frame of a batch.
     """
-    columns: list[dict[str, Tensor]] = []
+    frames: dict[tuple[int, float], list[dict[str, Tensor]]] = {}
     try:
         for start in range(0, len(samples.rows), batch_size):
             part = slice(start, start + batch_size)
-            images = torch.from_numpy(np.ascontiguousarray(samples.images[samples.rows[part]])).to(classifier.device)
+            pixels, sizes = samples.images.take(samples.rows[part])
+            pictures = Rectangles(torch.from_numpy(pixels).to(classifier.device), tuple(sizes))
             index = torch.from_numpy(samples.index[part]).to(classifier.device)
             label = torch.from_numpy(samples.label[part]).to(classifier.device)
-            images = condition_images(images, condition, index, seed, generator)
-            with precision_scope(precision, classifier.device):
-                logits = classifier.logits(images)
-            columns.append(_columns(logits, label))
-            advance(len(images))
+            for frame in frames_of(pictures, condition, index, seed, generator):
+                with precision_scope(precision, classifier.device):
+                    logits = classifier.logits(frame.images, native=condition.native)
+                frames.setdefault((frame.number, frame.value), []).append(_columns(logits, label))
+                advance(len(frame.images))
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{classifier.device} ran out of memory at {batch_size} images a batch: give a smaller --batch-size"
         ) from error
-    return _records(columns, samples, condition)
+    parts = [_records(columns, samples, condition, *frame) for frame, columns in frames.items()]
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
 def _columns(logits: Logits, label: Tensor) -> dict[str, Tensor]:
@@ -106,15 +109,17 @@ def _columns(logits: Logits, label: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _records(columns: list[dict[str, Tensor]], samples: Samples, condition: Condition) -> Records:
+def _records(
+    columns: list[dict[str, Tensor]], samples: Samples, condition: Condition, frame: int, value: float
+) -> Records:
     top5, confidence, prob_label = (torch.cat([c[name] for c in columns]).cpu().numpy() for name in columns[0])
     return pd.DataFrame(
         {
             "suite": condition.suite,
             "corruption": condition.corruption,
             "severity": np.int16(condition.severity),
-            "axis_value": np.nan,
-            "frame": np.int32(0),
+            "axis_value": value,
+            "frame": np.int32(frame),
             "resolution": np.int32(condition.resolution),
             "sample": samples.index,
             "label": samples.label.astype(np.int32),

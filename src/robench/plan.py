@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
+from robench.conditions import condition_frames
 from robench.corruptions import PACKAGE, SETS
 from robench.draws import DRAWS_VERSION
 from robench.errors import OptionError, unknown_name
 from robench.geometry import Geometry
 from robench.loop import PRECISIONS
 from robench.models import Preprocessing
+from robench.perturbation import Perturbation
+from robench.perturbations import PERTURBATIONS, find_perturbation
 from robench.reference import check_reference, reference_version
 from robench.rundir import PlannedCondition
-from robench.suites import BACKENDS, CLEAN, Condition, Suite, find_suite
+from robench.suites import (
+    BACKENDS,
+    CLEAN,
+    RESOLUTIONS,
+    SMALL,
+    SMALL_RESOLUTIONS,
+    Condition,
+    Suite,
+    find_suite,
+    suites_for,
+)
 
 __all__ = ["DEFAULT_BATCH_SIZE", "GEOMETRIES", "Options", "Plan", "make_plan"]
 
@@ -25,12 +39,15 @@ DEFAULT_BATCH_SIZE = 64
 
 GEOMETRIES = ("suite", "model")
 
+Gflops: TypeAlias = Callable[[int], float | None]
+
 
 @dataclass(frozen=True)
 class Options:
     """Everything about a run but the model, the images and the place; the defaults are the published protocols.
 
     corruptions, severities: parts of the suites; None for all.  extra_corruptions: also those outside the aggregates.
+    difficulties: of perturbation sequences, 1 to 3.  resolutions: input sizes of the resolution suite, px; None for its own.
     limit, per_class, subset: which samples (see data.select).  skip_unreadable: list damaged images instead of stopping.
     geometry: "suite", or "model" for the model's own resize, crop and interpolation.
     release_jpeg: whether suites whose released files went through JPEG do so here.
@@ -43,6 +60,8 @@ class Options:
     corruptions: Sequence[str] | None = None
     severities: Sequence[int] | None = None
     extra_corruptions: bool = False
+    difficulties: Sequence[int] = (1,)
+    resolutions: Sequence[int] | None = None
     limit: int | None = None
     per_class: int | None = None
     subset: Path | None = None
@@ -60,6 +79,11 @@ class Options:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise OptionError(f"--batch-size must be at least 1, not {self.batch_size}")
+        for side in self.resolutions or ():
+            if side < 1:
+                raise OptionError(f"--resolution takes sides of at least 1 pixel, not {side}")
+        if not self.difficulties or not set(self.difficulties) <= {1, 2, 3}:
+            raise OptionError(f"--difficulty takes 1, 2 and 3, not {', '.join(map(str, self.difficulties)) or 'none'}")
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
         if self.geometry not in GEOMETRIES:
@@ -87,43 +111,125 @@ class Plan:
         return list(dict.fromkeys(condition.geometry for condition in self.conditions))
 
 
-def make_plan(suites: Sequence[str], options: Options, preprocessing: Preprocessing) -> Plan:
-    """Lay out the conditions of `suites`: first the clean images of every geometry, then the suites in the given order."""
-    chosen = [find_suite(name) for name in dict.fromkeys(suites)]
+def make_plan(
+    suites: Sequence[str], options: Options, preprocessing: Preprocessing, gflops: Gflops = lambda _: None
+) -> Plan:
+    """Lay out the conditions of `suites`: first the clean images of every geometry, then the suites in the given order.
+
+    gflops: counts the operations of the model at an input size; None where it is not counted. OptionError where the model
+    cannot run at that size: that size is left out, with a note.
+    """
+    chosen = suites_for(suites, preprocessing.crop)
     if not chosen:
         raise OptionError("no suite was named: give --suite, for example --suite imagenet-c")
     perturbed = [suite for suite in chosen if suite.name != CLEAN]
     _check_selection(perturbed, options)
-    geometry = {suite.name: _geometry(suite, options, preprocessing) for suite in perturbed or chosen}
-    conditions = [Condition(CLEAN, CLEAN, 0, one) for one in dict.fromkeys(geometry.values())]
-    for suite in perturbed:
-        known = set(suite.corruptions) | set(suite.extra)
-        cells = suite.select(
-            corruptions=None if options.corruptions is None else [c for c in options.corruptions if c in known],
-            severities=options.severities,
-            extra=options.extra_corruptions,
+    notes: list[str] = []
+    conditions: list[Condition] = []
+    clean: dict[Suite, Geometry] = {}
+    counted: dict[int, float | None] = {}
+    for suite in perturbed or chosen:
+        clean[suite] = _geometry(suite, options, preprocessing)
+        if suite.name == CLEAN:
+            continue
+        for name, severity in _cells(suite, options):
+            if suite.family == "corruptions":
+                jpeg = suite.release_jpeg if options.release_jpeg else None
+                if options.backend == "reference":
+                    check_reference(suite.name, suite.constants)
+                conditions.append(
+                    Condition(suite.name, name, severity, clean[suite], suite.constants, jpeg, options.backend)
+                )
+            elif name == "network":
+                for side in options.resolutions or _resolutions(preprocessing.crop):
+                    try:
+                        counted[side] = gflops(side)
+                    except OptionError as error:
+                        notes.append(f"{error}; this size is left out")
+                        continue
+                    conditions.append(_network(suite, side, preprocessing))
+            else:
+                conditions.append(_sequence(suite, name, severity, preprocessing.crop))
+    if options.backend == "reference" and any(suite.family != "corruptions" for suite in perturbed):
+        raise OptionError("the package has no perturbations: --backend reference goes with the suites of corruptions")
+    first = [Condition(CLEAN, CLEAN, 0, one) for one in dict.fromkeys(clean.values())]
+    names = {condition.geometry: condition.name for condition in first}
+    listed = []
+    for condition in (*first, *conditions):
+        suite = find_suite(condition.suite)
+        perturbation = _perturbation(condition)
+        listed.append(
+            PlannedCondition(
+                name=condition.name,
+                suite=condition.suite,
+                corruption=condition.corruption,
+                severity=condition.severity,
+                resolution=condition.resolution,
+                protocol=protocol(condition, options.precision),
+                source="computed",
+                clean=names[condition.geometry if condition.is_clean else clean[suite]],
+                frames=condition_frames(condition),
+                axis=perturbation.axis if perturbation else "",
+                independent=perturbation.independent if perturbation else False,
+                gflops=counted.get(condition.resolution) if condition.native else None,
+            )
         )
-        jpeg = suite.release_jpeg if options.release_jpeg else None
-        if options.backend == "reference":
-            check_reference(suite.name, suite.constants)
-        conditions += [
-            Condition(suite.name, c, s, geometry[suite.name], suite.constants, jpeg, options.backend) for c, s in cells
-        ]
-    clean = {condition.geometry: condition.name for condition in conditions if condition.is_clean}
-    listed = tuple(
-        PlannedCondition(
-            name=condition.name,
-            suite=condition.suite,
-            corruption=condition.corruption,
-            severity=condition.severity,
-            resolution=condition.resolution,
-            protocol=protocol(condition, options.precision),
-            source="computed",
-            clean=clean[condition.geometry],
-        )
-        for condition in conditions
-    )
-    return Plan(tuple(conditions), listed, tuple(_notes(conditions)))
+    return Plan((*first, *conditions), tuple(listed), (*notes, *_notes(conditions)))
+
+
+def _cells(suite: Suite, options: Options) -> list[tuple[str, int]]:
+    """The (corruption, severity) or (perturbation, difficulty) pairs of a suite that the options choose."""
+    known = set(suite.corruptions) | set(suite.extra)
+    named = None if options.corruptions is None else [c for c in options.corruptions if c in known]
+    if suite.family == "corruptions":
+        return suite.select(corruptions=named, severities=options.severities, extra=options.extra_corruptions)
+    wanted = tuple(options.difficulties) if suite.family == "sequences" else (1,)
+    cells = suite.select(corruptions=named, severities=wanted, extra=options.extra_corruptions)
+    # Difficulty is another strength of the noises; for the others it is how far apart the frames are that are compared.
+    return list(dict.fromkeys((name, wanted if PERTURBATIONS[name].independent else 1) for name, wanted in cells))
+
+
+def _sequence(suite: Suite, name: str, severity: int, crop: int) -> Condition:
+    side = suite.side or crop
+    constants = suite.constants or _constants(side)
+    found = find_perturbation(name, constants)
+    geometry = Geometry() if found.stored else _pictures(suite, side)
+    return Condition(suite.name, name, severity, geometry, constants, side=side)
+
+
+def _network(suite: Suite, side: int, preprocessing: Preprocessing) -> Condition:
+    small = preprocessing.crop <= SMALL
+    geometry = Geometry(resize=(side, side)) if small else Geometry(resize=round(side / _CROP), crop=side)
+    return Condition(suite.name, "network", 1, geometry, _constants(preprocessing.crop), side=side, native=True)
+
+
+def _perturbation(condition: Condition) -> Perturbation | None:
+    if find_suite(condition.suite).family == "corruptions":
+        return None
+    return find_perturbation(condition.corruption, condition.constants)
+
+
+def _resolutions(crop: int) -> tuple[int, ...]:
+    return SMALL_RESOLUTIONS if crop <= SMALL else RESOLUTIONS
+
+
+_CROP = 0.875
+"""Side of the crop by the side of what it is cut out of."""
+
+
+def _pictures(suite: Suite, side: int) -> Geometry:
+    """What the perturbations of a suite take, where frames of `side` pixels come out."""
+    whole = int(side / _CROP)
+    if suite.pictures == "rectangle":
+        return Geometry(resize=side if side <= SMALL else whole)
+    if suite.pictures == "margin":
+        return Geometry(resize=(whole, whole)) if side <= SMALL else Geometry(resize=whole, crop=whole)
+    return Geometry(resize=(side, side)) if side <= SMALL else Geometry(resize=whole, crop=side)
+
+
+def _constants(side: int) -> str:
+    """The set of constants nearest to a side."""
+    return "32" if side < 48 else "64" if side < 128 else "224" if side < 262 else "299"
 
 
 def _notes(conditions: Sequence[Condition]) -> list[str]:
@@ -149,9 +255,13 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
 
 
 def _geometry(suite: Suite, options: Options, preprocessing: Preprocessing) -> Geometry:
-    if suite.geometry is None or options.geometry == "model":
+    """Of the suite's clean images."""
+    if options.geometry == "model" or (suite.geometry is None and suite.family == "corruptions"):
         return preprocessing.geometry()
-    return suite.geometry
+    if suite.geometry is not None:
+        return suite.geometry
+    side = suite.side or preprocessing.crop
+    return _pictures(replace(suite, pictures="crop"), side)
 
 
 def protocol(condition: Condition, precision: str) -> str:
@@ -164,7 +274,17 @@ def protocol(condition: Condition, precision: str) -> str:
     if condition.release_jpeg is not None:
         parts.insert(1, f"jpeg{condition.release_jpeg}")
     facts: dict[str, object] = {"geometry": repr(condition.geometry), "precision": precision}
-    if not condition.is_clean:
+    if condition.native:
+        # The sizes are an axis of the figures, and belong together.
+        parts, facts = [f"resize1/{_CROP:g}-crop", precision], {"crop": _CROP, "precision": precision}
+    elif suite.family != "corruptions":
+        parts.insert(1, f"frames{condition.resolution}")
+        levels = {
+            name: [dict(level) for level in find_perturbation(name, condition.constants).levels[condition.constants]]
+            for name in (*suite.corruptions, *suite.extra)
+        }
+        facts |= {"side": condition.resolution, "draws": DRAWS_VERSION, "levels": levels}
+    elif not condition.is_clean:
         levels = {
             name: [dict(level) for level in SETS[suite.constants][name].levels[suite.constants]]
             for name in (*suite.corruptions, *suite.extra)

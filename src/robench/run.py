@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 from robench.baselines import BASELINES
+from robench.conditions import condition_frames
 from robench.data import Decoded, ImageSet, decode, hash_images, open_dataset, select
 from robench.draws import DRAWS_VERSION, compiled_philox, philox
 from robench.errors import DatasetError, RunError
@@ -96,7 +97,7 @@ def evaluate(
     """
     options, observer = options or Options(), observer or Silent()
     images = dataset if isinstance(dataset, ImageSet) else open_dataset(dataset)
-    plan = make_plan(suites, options, classifier.preprocessing)
+    plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)
     positions = choose_samples(classifier, images, options)
     path = Path(out) if out is not None else default_out(classifier.label, images.name, suites)
     _check_place(path, options.fresh)
@@ -105,7 +106,7 @@ def evaluate(
     hashes = hash_images(images, positions, observer.advance)
     decoded: dict[int, Decoded] = {}
     for number, geometry in enumerate(plan.geometries):
-        observer.phase(f"decoding at {geometry.side} px", len(positions))
+        observer.phase(f"decoding at {geometry}", len(positions))
         decoded[number] = decode(images, hashes, geometry, skip=options.skip_unreadable, advance=observer.advance)
     unreadable = {position: reason for one in decoded.values() for position, reason in one.unreadable.items()}
     rows = np.flatnonzero(~np.isin(positions, list(unreadable)))
@@ -148,7 +149,7 @@ def evaluate(
         done = len(plan.conditions) - len(todo)
         if done:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
-        observer.phase("evaluating", len(todo) * len(index))
+        observer.phase("evaluating", sum(map(condition_frames, todo)) * len(index))
         for condition in todo:
             start = time.perf_counter()
             records = evaluate_condition(
@@ -163,18 +164,19 @@ def evaluate(
             )
             seconds = time.perf_counter() - start
             directory.write_records(condition.name, records)
+            images_done = len(records)
             directory.add_timing(
                 {
                     "suite": condition.suite,
                     "corruption": condition.corruption,
                     "severity": condition.severity,
                     "resolution": condition.resolution,
-                    "images": len(index),
+                    "images": images_done,
                     "seconds": round(seconds, 4),
-                    "images_per_second": round(len(index) / seconds, 2),
+                    "images_per_second": round(images_done / seconds, 2),
                 }
             )
-            observer.condition(condition.name, seconds, len(index))
+            observer.condition(condition.name, seconds, images_done)
         observer.phase("scoring", 0)
         results = score(directory)
         directory.write_results(results)

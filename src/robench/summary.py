@@ -45,14 +45,66 @@ def summary(results: Results) -> Group:
     )
     for suite in dict.fromkeys(results["suite"]):
         rows = results[results["suite"] == suite]
-        if suite != CLEAN:
+        if suite in SUITES and not _of_images(suite):
+            parts += [*_curves(suite, rows), _figures(suite, rows)]
+        elif suite != CLEAN:
             parts.append(_cells(suite, rows))
     parts.append(_aggregates(results))
     return Group(*parts)
 
 
 def _images(results: Results) -> int:
-    return int(results.loc[results["metric"] == "error_rate", "n"].max())
+    return int(results.loc[results["corruption"].notna() & results["axis"].isna(), "n"].max())
+
+
+_MOST = 11
+"""Places of a curve that are shown; results.csv has all."""
+
+
+def _curves(suite: str, rows: Results) -> list[Table | Text]:
+    """A table for every axis: accuracy by perturbation and place."""
+    tables: list[Table | Text] = []
+    curves = rows[(rows["metric"] == "accuracy") & rows["axis"].notna()]
+    if SUITES[suite].family == "resolution":
+        network = rows[(rows["metric"] == "accuracy") & (rows["corruption"] == "network")]
+        curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
+    for axis, of_axis in curves.groupby("axis", sort=False):
+        for places, group in _alike(of_axis):
+            shown = (
+                [places[k * (len(places) - 1) // (_MOST - 1)] for k in range(_MOST)] if len(places) > _MOST else places
+            )
+            table = Table(title=f"{suite}: accuracy by {axis}, %", title_justify="left", title_style="bold")
+            table.add_column("")
+            for place in shown:
+                table.add_column(f"{place:.3g}", justify="right")
+            for name, one in group.groupby("corruption", sort=False):
+                by_place = one.set_index("axis_value")["value"]
+                table.add_row(str(name), *(f"{100 * by_place[place]:.1f}" for place in shown))
+            tables.append(table)
+    return tables
+
+
+def _alike(rows: Results) -> list[tuple[list[float], Results]]:
+    """Perturbations with the same places together, with those places."""
+    found: dict[tuple[float, ...], list[Results]] = {}
+    for _, one in rows.groupby("corruption", sort=False):
+        found.setdefault(tuple(one["axis_value"].tolist()), []).append(one)
+    return [(list(places), pd.concat(group)) for places, group in found.items()]
+
+
+def _figures(suite: str, rows: Results) -> Table:
+    """What is measured over all frames of a perturbation, and over the suite."""
+    table = Table(title=suite, title_justify="left", title_style="bold")
+    for name in ("perturbation", "metric", "at", "value", "95 % interval"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction"])
+    for row in rows[single].to_dict("records"):
+        at = "" if pd.isna(row["axis"]) else f"{row['axis']} {row['axis_value']:g}"
+        if SUITES[suite].family == "resolution":
+            at = f"{row['resolution']} px"
+        name = "all" if pd.isna(row["corruption"]) else str(row["corruption"])
+        table.add_row(name, _label(row), at, _figure(row["value"], row), _interval(row))
+    return table
 
 
 def _cells(suite: str, rows: Results) -> Table:
@@ -92,12 +144,17 @@ def _aggregates(results: Results) -> Table:
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     overall = results[results["axis"].isna() & (results["corruption"].isna() | (results["corruption"] == CLEAN))]
-    for suite in dict.fromkeys(overall["suite"]):
+    of_images = [name for name in dict.fromkeys(overall["suite"]) if name not in SUITES or _of_images(name)]
+    for suite in of_images:
         rows = overall[overall["suite"] == suite]
         for metric in _AGGREGATES:
             for row in rows[rows["metric"] == metric].to_dict("records"):
                 table.add_row(suite, _label(row), _figure(row["value"], row), _interval(row), _over(row))
     return table
+
+
+def _of_images(suite: str) -> bool:
+    return SUITES[suite].family == "corruptions"
 
 
 def _label(row: dict[str, object]) -> str:
@@ -106,15 +163,17 @@ def _label(row: dict[str, object]) -> str:
 
 
 def _figure(value: object, row: dict[str, object]) -> str:
-    """A fraction is shown in percent; what a paper defines in percent is one already."""
+    """A fraction is shown in percent; what a paper defines in percent is one already; others are as they are."""
     assert isinstance(value, float)
-    return f"{value * (1 if METRICS[str(row['metric'])].unit == 'percent' else 100):.2f} %"
+    unit = METRICS[str(row["metric"])].unit
+    if unit in ("fraction", "percent"):
+        return f"{value * (100 if unit == 'fraction' else 1):.2f} %"
+    return f"{value:.3g}" + (f" {unit}" if unit != "strength" else "")
 
 
 def _interval(row: dict[str, object]) -> str:
-    if pd.isna(row["ci_low"]):
-        return ""
-    return f"{_figure(row['ci_low'], row)} … {_figure(row['ci_high'], row)}"
+    ends = ["" if pd.isna(row[end]) else _figure(row[end], row) for end in ("ci_low", "ci_high")]
+    return f"{ends[0]} … {ends[1]}" if any(ends) else ""
 
 
 def _over(row: dict[str, object]) -> str:

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from robench.errors import TableError
 
@@ -31,6 +32,7 @@ __all__ = [
     "Table",
     "atomic_write",
     "empty",
+    "read_arrays",
     "read_csv",
     "read_parquet",
     "rows_to_frame",
@@ -213,6 +215,30 @@ def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None)
             return file.read(columns=list(columns) if columns else None).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"cannot read {path} as Parquet: {error}") from error
+
+
+def read_arrays(table: Table, path: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read columns of a Parquet file of the table as arrays; a list column, whose rows are of one length, as (rows, length)."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow.names != table.names:
+                raise TableError(
+                    f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}"
+                )
+            found = file.read(columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"cannot read {path} as Parquet: {error}") from error
+    arrays: dict[str, NDArray[Any]] = {}
+    for name in columns:
+        column = found.column(name).combine_chunks()
+        if pa.types.is_list(column.type):
+            values = column.flatten().to_numpy(zero_copy_only=False)
+            if len(column) and len(values) % len(column):
+                raise TableError(f"{path}: the rows of {name} are of different lengths")
+            arrays[name] = values.reshape(len(column), -1)
+        else:
+            arrays[name] = column.to_numpy(zero_copy_only=False)
+    return arrays
 
 
 def write_csv(table: Table, frame: pd.DataFrame, path: Path) -> None:

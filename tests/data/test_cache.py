@@ -41,25 +41,25 @@ def test_pixels_are_pillows_and_are_decoded_once(
     images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = load(images)
-    assert decoded.images.shape == (10, 3, 32, 32)
+    assert decoded.images.pixels.shape == (10, 3, 32, 32)
     for row, path in enumerate(images.paths):
         with Image.open(tmp_path / "set" / path) as image:
             oracle = np.asarray(GEOMETRY.apply(image)).transpose(2, 0, 1)
-        assert np.array_equal(decoded.images[row], oracle)
+        assert np.array_equal(decoded.images.pixels[row], oracle)
     monkeypatch.setattr(cache, "decode_one", lambda *_: pytest.fail("decoded twice"))
-    assert np.array_equal(load(images).images, decoded.images)
+    assert np.array_equal(load(images).images.pixels, decoded.images.pixels)
     assert len(entries()) == 1
 
 
 def test_changed_content_is_another_entry(images: ImageSet, tmp_path: Path) -> None:
-    before = np.array(load(images).images)
+    before = np.array(load(images).images.pixels)
     file = tmp_path / "set" / images.paths[3]
     stat = file.stat()
     Image.new("RGB", (40, 40), (1, 2, 3)).save(file)
     import os
 
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    after = load(images).images
+    after = load(images).images.pixels
     assert tuple(after[3, :, 0, 0]) == (1, 2, 3)
     assert np.array_equal(np.delete(after, 3, 0), np.delete(before, 3, 0))
     assert len(entries()) == 2
@@ -93,14 +93,14 @@ def test_two_at_once(images: ImageSet) -> None:
     for thread in threads:
         thread.join()
     assert len(found) == 6
-    assert all(np.array_equal(one.images, found[0].images) for one in found)
+    assert all(np.array_equal(one.images.pixels, found[0].images.pixels) for one in found)
     assert len(entries()) == 1
 
 
 def test_a_damaged_entry_is_made_again(images: ImageSet) -> None:
-    before = np.array(load(images).images)
+    before = np.array(load(images).images.pixels)
     (entries()[0] / "images.npy").write_bytes(b"damaged")
-    assert np.array_equal(load(images).images, before)
+    assert np.array_equal(load(images).images.pixels, before)
 
 
 def test_no_place_for_the_cache_is_one_line(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

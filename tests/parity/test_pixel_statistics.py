@@ -78,7 +78,7 @@ def check(images: Images, index: Ints, suite: str, reference: Path, seeds: int) 
 def load(folder: Path, positions: Ints, geometry: Geometry) -> Images:
     images = open_dataset(folder)
     decoded = decode(images, hash_images(images, positions), geometry, skip=False)
-    return torch.from_numpy(np.array(decoded.images))
+    return torch.from_numpy(np.array(decoded.images.pixels))
 
 
 @pytest.mark.parametrize(("suite", "file"), CIFAR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np
@@ -23,13 +23,14 @@ class Baseline:
     """Errors of one model on one suite, as fractions.
 
     errors: by corruption and severity.  means: by corruption, over its severities; some have nothing else.
-    clean: error on the unperturbed images.
+    clean: error on the unperturbed images.  flip_rates: by perturbation, at difficulty 1.
     """
 
     name: str
     errors: Mapping[tuple[str, int], float]
     means: Mapping[str, float]
     clean: float | None
+    flip_rates: Mapping[str, float] = field(default_factory=dict)
 
     def severities(self, corruption: str) -> Floats | None:
         """Errors of a corruption by ascending severity, its mean alone (1,) where only that is known, or None."""
@@ -52,4 +53,5 @@ def load_baseline(name: str) -> Baseline:
         severities.setdefault(corruption, []).append(error)
     means = {corruption: float(np.mean(values)) for corruption, values in severities.items()}
     means |= {r["corruption"]: float(r["value"]) for r in rows if r["metric"] == "mean_error"}
-    return Baseline(name, errors, means, clean)
+    flip_rates = {r["corruption"]: float(r["value"]) for r in rows if r["metric"] == "flip_rate"}
+    return Baseline(name, errors, means, clean, flip_rates)

@@ -45,7 +45,7 @@ def evaluate(
     suite: Annotated[
         list[str] | None,
         typer.Option(
-            help="One or more of `robench list suites`, separated by commas. Default: clean (cifar-c for demo).",
+            help="One or more of `robench list suites`, separated by commas, or all. Default: clean (cifar-c for demo).",
             metavar="SUITE",
             rich_help_panel=_WHAT,
         ),
@@ -59,6 +59,18 @@ def evaluate(
     extra_corruptions: Annotated[
         bool, typer.Option("--extra-corruptions", help="Also those that no aggregate is over.", rich_help_panel=_WHAT)
     ] = False,
+    difficulty: Annotated[
+        list[str] | None,
+        typer.Option(help="Of perturbation sequences: 1, 2, 3. Default: 1.", metavar="N", rich_help_panel=_WHAT),
+    ] = None,
+    resolution: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Input sizes of the resolution suite, px. Default: 64 to 320, or 16 to 48 for small models.",
+            metavar="N",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Only N samples, evenly spread.", metavar="N", rich_help_panel=_WHICH)
     ] = None,
@@ -203,6 +215,8 @@ def evaluate(
         corruptions=names(corruption),
         severities=numbers(severity, "--severity", int),
         extra_corruptions=extra_corruptions,
+        difficulties=tuple(sorted(set(numbers(difficulty, "--difficulty", int) or [1]))),
+        resolutions=numbers(resolution, "--resolution", int),
         limit=limit,
         per_class=per_class,
         subset=subset,

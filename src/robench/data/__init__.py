@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from robench.data.cache import Decoded, Hashes, cache_folder, decode, decode_few, decode_one, hash_images
+from robench.data.cache import Decoded, Hashes, Stack, cache_folder, decode, decode_few, decode_one, hash_images
 from robench.data.demo import read_demo
 from robench.data.folder import read_folder
 from robench.data.image_set import ImageSet, map_classes, select
@@ -15,6 +15,7 @@ __all__ = [
     "Decoded",
     "Hashes",
     "ImageSet",
+    "Stack",
     "cache_folder",
     "decode",
     "decode_few",

@@ -1,7 +1,8 @@
 """Decode once: the uint8 images of a dataset under one geometry, memory-mapped and keyed by content.
 
 An entry is a folder named by the SHA-256 of (decoder, geometry, hashes of all encoded images), with `images.npy`, (n, 3,
-side, side) uint8, and `unreadable.json`. It is written under a temporary name and renamed, so processes that start at once
+side, side) uint8, and `unreadable.json`; where the geometry keeps the pictures' shapes, `images.npy` is flat, and
+`sizes.npy` has the height and width of each. It is written under a temporary name and renamed, so processes that start at once
 never see half of it; and because the key is the content, a changed image is another entry, wherever it lies.
 """
 
@@ -30,9 +31,13 @@ from robench.errors import DatasetError
 from robench.geometry import Geometry
 from robench.types import Ints
 
-__all__ = ["Decoded", "Hashes", "cache_folder", "decode", "decode_few", "decode_one", "hash_images"]
+__all__ = ["Decoded", "Hashes", "Stack", "cache_folder", "decode", "decode_few", "decode_one", "hash_images"]
 
 _VERSION = 1
+
+# Pillow's plugins raise many kinds of errors on damaged files; its documentation promises no base class.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError,
+           AttributeError, RuntimeError, NotImplementedError, Image.DecompressionBombError, ImportError)  # fmt: skip
 
 Advance = Callable[[int], None]
 
@@ -47,13 +52,39 @@ class Hashes:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """Decoded images of one size, or each of its own, possibly memory-mapped.
+
+    pixels: (n, 3, height, width) uint8; where `sizes` are given, all of them one after the other, (values,).
+    sizes: (n, 2) height and width of each.
+    """
+
+    pixels: NDArray[np.uint8]
+    sizes: Ints | None = None
+
+    def take(self, rows: Ints) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
+        """Return some images, (k, 3, H, W) uint8, each in the top left of its row, and the height and width of each."""
+        if self.sizes is None:
+            height, width = self.pixels.shape[2:]
+            return np.ascontiguousarray(self.pixels[rows]), [(height, width)] * len(rows)
+        ends = 3 * self.sizes.prod(axis=1).cumsum()
+        taken = np.zeros((len(rows), 3, *self.sizes[rows].max(axis=0)), np.uint8)
+        for target, row in zip(taken, rows.tolist(), strict=True):
+            height, width = self.sizes[row].tolist()
+            target[:, :height, :width] = self.pixels[ends[row] - 3 * height * width : ends[row]].reshape(
+                3, height, width
+            )
+        return taken, [(height, width) for height, width in self.sizes[rows].tolist()]
+
+
+@dataclass(frozen=True)
 class Decoded:
-    """Decoded images: `images[k]`, (3, side, side) uint8, is the sample at position `positions[k]`.
+    """Decoded images: number k of `images` is the sample at position `positions[k]`.
 
     unreadable: reason by position in `positions`; such rows are black.
     """
 
-    images: NDArray[np.uint8]
+    images: Stack
     unreadable: dict[int, str]
 
 
@@ -88,9 +119,7 @@ def decode_one(encoded: bytes, geometry: Geometry) -> NDArray[np.uint8]:
     try:
         with Image.open(BytesIO(encoded)) as image:
             pixels = np.asarray(geometry.apply(image))
-    # Pillow's plugins raise many kinds of errors on damaged files; its documentation promises no base class.
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError,
-            AttributeError, RuntimeError, NotImplementedError, Image.DecompressionBombError, ImportError) as error:  # fmt: skip
+    except _DAMAGE as error:
         raise DatasetError(" ".join(str(error).split()) or type(error).__name__) from error
     return pixels.transpose(2, 0, 1)
 
@@ -136,7 +165,8 @@ def _open(entry: Path) -> Decoded | None:
         pixels = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         return None
-    return Decoded(pixels, {int(position): reason for position, reason in unreadable.items()})
+    sizes = np.load(entry / "sizes.npy", allow_pickle=False) if (entry / "sizes.npy").exists() else None
+    return Decoded(Stack(pixels, sizes), {int(position): reason for position, reason in unreadable.items()})
 
 
 def _fill(entry: Path, images: ImageSet, hashes: Hashes, geometry: Geometry, skip: bool, advance: Advance) -> None:
@@ -144,21 +174,30 @@ def _fill(entry: Path, images: ImageSet, hashes: Hashes, geometry: Geometry, ski
     folder = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".tmp-"))
     try:
         unreadable = dict(hashes.unreadable)
-        shape = (len(hashes.positions), 3, geometry.side, geometry.side)
-        pixels = _allocate(folder / "images.npy", shape)
+        count = len(hashes.positions)
+        if geometry.square:
+            pixels = _allocate(folder / "images.npy", (count, 3, geometry.side, geometry.side))
+            targets = list(pixels)
+        else:
+            sizes = np.array([_size(images, int(position), geometry) for position in hashes.positions], np.int64)
+            np.save(folder / "sizes.npy", sizes)
+            ends = 3 * sizes.prod(axis=1).cumsum()
+            pixels = _allocate(folder / "images.npy", (int(ends[-1]),))
+            parts = np.split(pixels, ends[:-1])
+            targets = [part.reshape(3, *size) for part, size in zip(parts, sizes.tolist(), strict=True)]
 
         def one(row: int) -> str:
             position = int(hashes.positions[row])
             if position in unreadable:
                 return unreadable[position]
             try:
-                pixels[row] = decode_one(images.read(position), geometry)
-            except (DatasetError, OSError) as error:
+                targets[row][...] = decode_one(images.read(position), geometry)
+            except (DatasetError, OSError, ValueError) as error:
                 return str(error)
             return ""
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for position, reason in zip(hashes.positions, pool.map(one, range(shape[0])), strict=True):
+            for position, reason in zip(hashes.positions, pool.map(one, range(count)), strict=True):
                 if reason:
                     unreadable[int(position)] = reason
                     if not skip:
@@ -177,6 +216,15 @@ def _fill(entry: Path, images: ImageSet, hashes: Hashes, geometry: Geometry, ski
                 folder.rename(entry)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _size(images: ImageSet, position: int, geometry: Geometry) -> tuple[int, int]:
+    """Height and width of a picture under a geometry, from its header; one pixel where that cannot be read."""
+    try:
+        with Image.open(BytesIO(images.read(position))) as image:
+            return geometry.size(image.height, image.width)
+    except _DAMAGE:
+        return 1, 1
 
 
 def _allocate(file: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:

@@ -3,6 +3,8 @@
 errors.py       error_rate top5_error accuracy mean_error class_error worst_class_error
 mce.py          ce mce relative_mce
 calibration.py  ece rms_calibration_error
+flips.py        flip_rate fr mfr t5d
+curves.py       consistency accuracy_area half_strength oracle (accuracy and gflops)
 statistics.py   bootstrap counts and intervals
 """
 
@@ -15,7 +17,7 @@ __all__ = ["METRICS", "Metric"]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a figure of that name means. unit: "fraction" or "percent"."""
+    """What a figure of that name means. unit: "fraction", "percent", or what it counts."""
 
     name: str
     unit: str
@@ -25,6 +27,10 @@ class Metric:
 
 
 _IMAGENET_C = "Hendrycks & Dietterich 2019, arXiv:1903.12261"
+
+_ZHANG = "Zhang 2019, arXiv:1904.11486"
+_LOCALNORM = "Yin et al. 2020, arXiv:1902.06550"
+_MSDNET = "Huang et al. 2018, arXiv:1703.09844"
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -75,6 +81,46 @@ METRICS: dict[str, Metric] = {
             False,
             "root mean square gap of confidence and accuracy, adaptive bins of 100, the last one included",
             "Hendrycks et al. 2019, arXiv:1812.04606",
+        ),
+        Metric(
+            "flip_rate",
+            "fraction",
+            False,
+            "pairs of frames with different predictions (consecutive ones; of noises each with frame 0)",
+            _IMAGENET_C,
+        ),
+        Metric("mean_flip_rate", "fraction", False, "mean of flip_rate over perturbations; not mFR", _IMAGENET_C),
+        Metric("fr", "percent", False, "flip rate by the baseline's, times 100", _IMAGENET_C),
+        Metric("mfr", "percent", False, "mean of fr over the suite's 10 perturbations", _IMAGENET_C),
+        Metric("t5d", "places", False, "top-5 distance of pairs of frames, 0 to 15", _IMAGENET_C),
+        Metric("mean_t5d", "places", False, "mean of t5d over perturbations; not mT5D", _IMAGENET_C),
+        Metric("mt5d", "percent", False, "mean over the 10 perturbations of t5d by the baseline's", _IMAGENET_C),
+        Metric("consistency", "fraction", True, "pairs of crops or scales with the same prediction", _ZHANG),
+        Metric("mean_prob_label", "fraction", True, "mean probability of the true class", _ZHANG),
+        Metric(
+            "accuracy_area",
+            "fraction",
+            True,
+            "area under accuracy by strength, the clean images included, by the span of the strengths",
+            _LOCALNORM,
+        ),
+        Metric(
+            "half_strength", "strength", True, "strength at which accuracy falls to half of the clean one", _LOCALNORM
+        ),
+        Metric("gflops", "GFLOPs", False, "operations of one image, an addition and a multiplication are two", _MSDNET),
+        Metric(
+            "oracle_accuracy",
+            "fraction",
+            True,
+            "images that the network gets right at this size or a smaller one",
+            _MSDNET,
+        ),
+        Metric(
+            "oracle_gflops",
+            "GFLOPs",
+            False,
+            "mean operations of an image at the smallest size that is right, or the smallest of all",
+            _MSDNET,
         ),
     )
 }

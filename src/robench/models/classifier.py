@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from robench import images as pixels
 from robench.errors import OptionError, unknown_name
@@ -89,22 +90,38 @@ class Classifier:
     sha256: str
     device: torch.device
 
-    def logits(self, images: Images) -> Logits:
+    def logits(self, images: Images, native: bool = False) -> Logits:
         """(b, 3, h, w) uint8 on any device -> (b, classes) float32 on `device`.
 
         Images of another side than the model's are resized, never cropped: the condition chose what is to be seen.
+        native: run the network at the images' own side instead.
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
         images = images.to(self.device)
         side = self.preprocessing.crop
-        if tuple(images.shape[2:]) != (side, side):
+        if not native and tuple(images.shape[2:]) != (side, side):
             images = pixels.resize(images, (side, side), self.preprocessing.interpolation)
         with torch.inference_mode():
             # Channels last: the layout in which convolutions run fastest, on CPUs about twice as fast.
             values = self._normalised(images).contiguous(memory_format=torch.channels_last)
             logits: Tensor = self.module(values)
             return logits.float()
+
+    def gflops(self, side: int) -> float:
+        """Floating-point operations of one image of `side` pixels, in 10^9, an addition and a multiplication counted as two.
+
+        Raises OptionError where the network cannot run at that size.
+        """
+        image = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=self.device)
+        try:
+            with FlopCounterMode(display=False) as counter:
+                self.logits(image, native=True)
+        except Exception as error:
+            # A network has no error of its own for a size it cannot take: convolutions, views and assertions fail.
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise OptionError(f"{self.label} cannot run at {side} px ({reason})") from error
+        return float(counter.get_total_flops()) / 1e9
 
     def _normalised(self, images: Images) -> Tensor:
         values = pixels.to_float(images)

@@ -9,6 +9,9 @@ from robench.perturbation import Perturbation
 from robench.perturbations.blur import gaussian_blur, motion_blur, stored_motion_blur
 from robench.perturbations.geometry import rotate, scale, shear, tilt, translate, zoom_blur
 from robench.perturbations.noise import gaussian_noise, shot_noise, speckle_noise
+from robench.perturbations.resolution import information, network
+from robench.perturbations.shift import circular, crop, diagonal, offset_map
+from robench.perturbations.strength import DEGRADATIONS
 from robench.perturbations.weather import brightness, snow, spatter
 
 __all__ = ["PERTURBATIONS", "find_perturbation"]
@@ -30,6 +33,13 @@ PERTURBATIONS: dict[str, Perturbation] = {
         gaussian_blur,
         spatter,
         shear,
+        crop,
+        circular,
+        diagonal,
+        replace(offset_map, name="map"),
+        *DEGRADATIONS,
+        information,
+        network,
     )
 }
 

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from robench.errors import OptionError, unknown_name
 from robench.suites.cifar_c import CIFAR_C
 from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
-from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Suite
+from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
+from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, Suite
+from robench.suites.sweeps import NOISE, RESOLUTION, RESOLUTIONS, SCALE, SHIFT, SMALL, SMALL_RESOLUTIONS
 
-__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "SUITES", "Condition", "Suite", "find_suite"]
+__all__ = [
+    "ALL",
+    "BACKENDS",
+    "CLEAN",
+    "RESOLUTIONS",
+    "SEVERITIES",
+    "SMALL",
+    "SMALL_RESOLUTIONS",
+    "SUITES",
+    "Condition",
+    "Family",
+    "Suite",
+    "find_suite",
+    "suites_for",
+]
+
+ALL = "all"
+"""In place of a suite: all that fit the model's input."""
 
 CLEAN_SUITE = Suite(
     name=CLEAN,
@@ -26,8 +47,32 @@ SUITES: dict[str, Suite] = {
         IMAGENET_64_C,
         CIFAR_C,
         IMAGECORRUPTIONS,
+        IMAGENET_P,
+        IMAGENET_P_299,
+        TINY_IMAGENET_P,
+        CIFAR_P,
+        SHIFT,
+        SCALE,
+        NOISE,
+        RESOLUTION,
     )
 }
+
+_FITTING = {
+    224: (IMAGENET_C, IMAGENET_P),
+    299: (IMAGENET_C_299, IMAGENET_P_299),
+    64: (TINY_IMAGENET_C, TINY_IMAGENET_P),
+    32: (CIFAR_C, CIFAR_P),
+}
+"""Published suites by the side of their images, one where several have the same pixels."""
+
+
+def suites_for(names: Sequence[str], side: int) -> list[Suite]:
+    """Return the suites called `names`, each once; `all` stands for those that fit a model's input of `side` pixels."""
+    chosen: list[Suite] = []
+    for name in names:
+        chosen += [*_FITTING.get(side, ()), SHIFT, SCALE, NOISE, RESOLUTION] if name == ALL else [find_suite(name)]
+    return list(dict.fromkeys(chosen))
 
 
 def find_suite(name: str) -> Suite:
@@ -35,4 +80,4 @@ def find_suite(name: str) -> Suite:
     try:
         return SUITES[name]
     except KeyError:
-        raise OptionError(unknown_name("suite", name, SUITES)) from None
+        raise OptionError(unknown_name("suite", name, (*SUITES, ALL))) from None

@@ -1,9 +1,10 @@
-"""What a suite is: corruptions, severities, image protocol and baseline, as data. Torch-free."""
+"""What a suite is: corruptions or perturbations, image protocol and baseline, as data. Torch-free."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from robench.errors import OptionError, unknown_name
 from robench.geometry import Geometry
@@ -19,10 +20,16 @@ BACKENDS = ("torch", "reference")
 """Who computes the pixels of a condition: robench, or the published package's own functions, on a CPU."""
 
 
+Family: TypeAlias = Literal["corruptions", "sequences", "shift", "scale", "noise", "resolution"]
+
+
 @dataclass(frozen=True)
 class Condition:
     """The unit of work and of resuming: one corruption at one severity on the images of one geometry.
 
+    severity: of a corruption, or the difficulty of a perturbation.
+    geometry: of the images that are corrupted, or of the pictures that a perturbation makes frames of.
+    side: of the frames, px; None for the images' own.  native: whether the model runs at that side, instead of its own.
     constants: which of the corruption's.  release_jpeg: quality of a JPEG pass after it.  backend: one of BACKENDS.
     """
 
@@ -33,11 +40,13 @@ class Condition:
     constants: str = ""
     release_jpeg: int | None = None
     backend: str = BACKENDS[0]
+    side: int | None = None
+    native: bool = False
 
     @property
     def resolution(self) -> int:
-        """Side of the corrupted image, in pixels."""
-        return self.geometry.side
+        """Side of the images that are classified, in pixels."""
+        return self.geometry.side if self.side is None else self.side
 
     @property
     def name(self) -> str:
@@ -56,8 +65,13 @@ class Suite:
     """A named set of conditions.
 
     geometry: how a picture becomes the suite's image; None takes the model's own.
-    constants: the corruption constants to use, a key of `Corruption.levels`.
+    constants: the corruption constants to use, a key of `Corruption.levels`; empty for those of the model's input size.
     corruptions: the ones that aggregates are over, in the published order; `extra` are evaluated on request.
+    family: what its corruptions are, and so what it measures: "corruptions" (errors by severity) or frames of perturbations:
+        "sequences" (flips), "shift", "scale", "noise" (curves), "resolution".
+    side: of the images that are classified, px; None for the model's input.
+    pictures: what a perturbation takes: the "rectangle" of the whole picture, the "margin", a square somewhat larger than
+        the crop, or the "crop" itself.
     release_jpeg: quality of the JPEG pass that the released files went through, None for none.
     baseline: name of the published baseline errors (`robench/baselines`), None where none were published.
     """
@@ -72,6 +86,9 @@ class Suite:
     severities: tuple[int, ...] = SEVERITIES
     release_jpeg: int | None = None
     baseline: str | None = None
+    family: Family = "corruptions"
+    side: int | None = None
+    pictures: Literal["rectangle", "margin", "crop"] = "crop"
 
     def select(
         self,

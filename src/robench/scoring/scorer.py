@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 
 from robench.baselines import BASELINES, Baseline, load_baseline
 from robench.errors import OptionError, RunError, TableError, unknown_name
-from robench.metrics import METRICS
 from robench.metrics.calibration import Reliability
 from robench.metrics.errors import ByClass, class_rates, error_rate, mean_error, top5_wrong, worst_class_error
 from robench.metrics.mce import ce, mce, relative_mce
-from robench.metrics.statistics import RESAMPLES, percentile_interval, resample_counts, wilson_interval
+from robench.metrics.statistics import percentile_interval, wilson_interval
 from robench.rundir import PlannedCondition, RunDirectory
+from robench.scoring.frames import Curve, FrameRecords, Sequences, curves_of, family_rows, oracle_curves, resampled
+from robench.scoring.rows import WIDTH, Row, figure, row, takes
 from robench.suites import CLEAN, SUITES, Suite, find_suite
-from robench.tables import RECORDS, RESULTS, SCHEMA_VERSION, read_parquet, rows_to_frame
+from robench.tables import RECORDS, RESULTS, SCHEMA_VERSION, read_arrays, read_parquet, rows_to_frame
 from robench.types import Floats, Ints, Results
 
 __all__ = ["notes", "score"]
 
 _CELL_METRICS = ("error_rate", "top5_error", "ece", "rms_calibration_error", "worst_class_error")
-_RATES = ("error_rate", "top5_error", "accuracy")
 _MEANS = ("ece", "rms_calibration_error", "top5_error")
 """Metrics of cells whose aggregate is the mean over the cells."""
 
@@ -54,7 +54,8 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
     finished = run.finished()
     if not finished:
         raise RunError(f"{run.path} has no finished condition to score: give its `robench evaluate` again")
-    measured = _measure(_read(run, finished), groups, run.manifest["seed"])
+    images = [condition for condition in finished if _of_images(condition)]
+    measured = _measure(_read(run, images), groups, run.manifest["seed"]) if images else None
     common = {
         "schema": SCHEMA_VERSION,
         "model": run.manifest["model"]["label"],
@@ -64,8 +65,14 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
         "seed": run.manifest["seed"],
         "robench_version": version("robench"),
     }
-    rows = (common | row for group in groups for row in _group_rows(group, measured, baselines[group]))
-    return rows_to_frame(RESULTS, rows)
+    rows: list[Row] = []
+    for suite in dict.fromkeys(find_suite(condition.suite) for condition in run.conditions):
+        if suite.family != "corruptions":
+            rows += _frame_rows(run, suite, [c for c in finished if c.suite == suite.name], measured, normalize_by)
+        for group in groups:
+            if group.suite == suite and measured is not None:
+                rows += _group_rows(group, measured, baselines[group])
+    return rows_to_frame(RESULTS, (common | one for one in rows))
 
 
 def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
@@ -75,6 +82,10 @@ def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
     if len(finished) < len(planned):
         lines.append(f"{len(finished)} of {len(planned)} conditions are finished: the figures are of these alone")
     names = {condition.name for condition in finished}
+    for suite in dict.fromkeys(find_suite(condition.suite) for condition in finished):
+        if suite.family == "sequences":
+            sequences = [condition for condition in finished if condition.suite == suite.name]
+            lines += _sequence_notes(run, suite, sequences, normalize_by)
     for group in _groups(run):
         if group.suite.name != CLEAN:
             lines += _group_notes(run, group, names, _baseline(run, group, normalize_by), normalize_by)
@@ -113,13 +124,18 @@ class _Group:
 
 def _groups(run: RunDirectory) -> list[_Group]:
     found: dict[tuple[object, ...], list[PlannedCondition]] = {}
-    for condition in run.conditions:
+    for condition in filter(_of_images, run.conditions):
         own = condition.name if condition.suite == CLEAN else None
         key = (condition.suite, condition.resolution, condition.protocol, condition.source, own)
         found.setdefault(key, []).append(condition)
     return [
         _Group(find_suite(c[0].suite), c[0].resolution, c[0].protocol, c[0].source, tuple(c)) for c in found.values()
     ]
+
+
+def _of_images(condition: PlannedCondition) -> bool:
+    """Whether a condition has one image a sample, and not the frames of a perturbation."""
+    return find_suite(condition.suite).family == "corruptions"
 
 
 @dataclass(frozen=True)
@@ -172,11 +188,7 @@ def _records(run: RunDirectory, condition: PlannedCondition, columns: Sequence[s
         records = read_parquet(RECORDS, run.records_path(condition.name), ["suite", "corruption", "severity", *columns])
     except TableError as error:
         raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
-    if len(records) != run.manifest["data"]["samples"]:
-        raise RunError(
-            f"{run.path}: the records of {condition.name} have {len(records)} rows for "
-            f"{run.manifest['data']['samples']} samples: delete the file and evaluate again"
-        )
+    _check_rows(run, condition, len(records))
     for column in ("suite", "corruption", "severity"):
         expected = getattr(condition, column)
         if (records[column] != expected).any():
@@ -186,6 +198,15 @@ def _records(run: RunDirectory, condition: PlannedCondition, columns: Sequence[s
                 "evaluate again"
             )
     return records
+
+
+def _check_rows(run: RunDirectory, condition: PlannedCondition, rows: int) -> None:
+    expected = run.manifest["data"]["samples"] * condition.frames
+    if rows != expected:
+        raise RunError(
+            f"{run.path}: the records of {condition.name} have {rows} rows for {expected // condition.frames} samples"
+            f"{f' and {condition.frames} frames' if condition.frames > 1 else ''}: delete the file and evaluate again"
+        )
 
 
 @dataclass(frozen=True)
@@ -206,15 +227,6 @@ class _Measured:
         return np.stack([self.cells[condition.name][metric] for condition in conditions], axis=-1)
 
 
-def _takes(n: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int32]]]:
-    """Yield which resamples, and how often each takes each of n samples (r, n); the first takes every sample once."""
-    yield slice(0, 1), np.ones((1, n), np.int32)
-    start = 1
-    for counts in resample_counts(n, seed):
-        yield slice(start, start + len(counts)), counts
-        start += len(counts)
-
-
 def _measure(outcomes: _Outcomes, groups: Sequence[_Group], seed: int) -> _Measured:
     n, by_class = len(outcomes.label), ByClass.of(outcomes.label)
     done = [cell.name for cell in outcomes.cells]
@@ -224,7 +236,7 @@ def _measure(outcomes: _Outcomes, groups: Sequence[_Group], seed: int) -> _Measu
         for condition in conditions:
             groups_of[condition.name].append(group)
 
-    width = 1 + RESAMPLES
+    width = WIDTH
     cells = {name: {metric: np.empty(width) for metric in _CELL_METRICS} for name in done}
     wrong_by_class = {
         group: np.zeros((len(by_class.classes), width), np.int64)
@@ -234,7 +246,7 @@ def _measure(outcomes: _Outcomes, groups: Sequence[_Group], seed: int) -> _Measu
     totals = np.zeros((len(by_class.classes), width), np.int64)
     wrong_in_order = [cell.wrong[by_class.order] for cell in outcomes.cells]
     top5 = np.stack([cell.top5_wrong for cell in outcomes.cells], axis=1).astype(np.float64)
-    for part, counts in _takes(n, seed):
+    for part, counts in takes(n, seed):
         # Sums of whole numbers below 2**53 are exact, in whatever order the matrix product adds them.
         top5_errors = counts.astype(np.float64) @ top5 / n
         in_order = np.ascontiguousarray(counts.T[by_class.order])
@@ -250,9 +262,6 @@ def _measure(outcomes: _Outcomes, groups: Sequence[_Group], seed: int) -> _Measu
                 wrong_by_class[group][:, part] += wrong
     class_error = {group: class_rates(wrong, totals * len(averaged[group])) for group, wrong in wrong_by_class.items()}
     return _Measured(by_class.classes, totals[:, 0], cells, class_error)
-
-
-Row = dict[str, Any]
 
 
 def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -> Iterator[Row]:
@@ -271,19 +280,100 @@ def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -
         if condition.name in done:
             cell = {"corruption": condition.corruption, "severity": condition.severity, "n": images}
             for metric in _CELL_METRICS:
-                yield common | cell | _figure(metric, done[condition.name][metric], images)
+                yield common | cell | figure(metric, done[condition.name][metric], images)
             if group.suite.name == CLEAN:
-                yield common | cell | _figure("accuracy", 1 - done[condition.name]["error_rate"], images)
+                yield common | cell | figure("accuracy", 1 - done[condition.name]["error_rate"], images)
     if group.suite.name != CLEAN:
         if baseline is not None:
             for row in _normalised(group, measured, baseline):
                 yield common | row | {"baseline": baseline.name}
         cells = {"n": len(averaged)}
-        yield common | cells | _figure("mean_error", mean_error(measured.over("error_rate", averaged)))
+        yield common | cells | figure("mean_error", mean_error(measured.over("error_rate", averaged)))
         for metric in _MEANS:
-            yield common | cells | _figure(metric, measured.over(metric, averaged).mean(axis=-1))
-        yield common | cells | _figure("worst_class_error", worst_class_error(measured.class_error[group].T))
+            yield common | cells | figure(metric, measured.over(metric, averaged).mean(axis=-1))
+        yield common | cells | figure("worst_class_error", worst_class_error(measured.class_error[group].T))
     yield from (common | row for row in _class_rows(group, measured, len(averaged)))
+
+
+def _frame_rows(
+    run: RunDirectory,
+    suite: Suite,
+    finished: Sequence[PlannedCondition],
+    measured: _Measured | None,
+    normalize_by: str | None,
+) -> Iterator[Row]:
+    if not finished:
+        return
+    curves = _curves(run, suite, finished)
+    n = run.manifest["data"]["samples"]
+    found = resampled(curves, n, run.manifest["seed"])
+    clean = measured.cells.get(finished[0].clean) if measured else None
+    baseline = _sequence_baseline(run, suite, finished, normalize_by)
+    for one in family_rows(suite, curves, found, 1 - clean["error_rate"] if clean else None, baseline, n):
+        yield {"suite": suite.name, **one}
+
+
+def _curves(run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition]) -> list[Curve]:
+    difficulties = run.manifest["options"].get("difficulties", [1])
+    curves = [
+        curve for condition in finished for curve in curves_of(suite.family, _frames(run, condition), difficulties)
+    ]
+    return [*curves, *oracle_curves(curves)] if suite.family == "resolution" else curves
+
+
+def _frames(run: RunDirectory, condition: PlannedCondition) -> FrameRecords:
+    names = ("suite", "corruption", "sample", "frame", "axis_value", "label", "pred", "top5", "prob_label")
+    try:
+        columns = read_arrays(RECORDS, run.records_path(condition.name), names)
+    except TableError as error:
+        raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
+    _check_rows(run, condition, len(columns["pred"]))
+    shape = (condition.frames, -1)
+    sample, frame = columns["sample"].reshape(shape), columns["frame"].reshape(shape)
+    fits = set(columns["suite"]) == {condition.suite} and set(columns["corruption"]) == {condition.corruption}
+    if not fits or (sample != sample[0]).any() or (frame != np.arange(condition.frames)[:, None]).any():
+        raise RunError(f"{run.path}: the records of {condition.name} are another's: delete the file and evaluate again")
+    top5 = columns["top5"]
+    return FrameRecords(
+        condition=condition,
+        axis=columns["axis_value"].reshape(shape)[:, 0],
+        pred=columns["pred"].reshape(shape),
+        top5=top5.reshape(*frame.shape, top5.shape[1]),
+        prob_label=columns["prob_label"].reshape(shape).astype(np.float64),
+        label=columns["label"].reshape(shape)[0],
+    )
+
+
+def _sequence_baseline(
+    run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition], normalize_by: str | None
+) -> Sequences | None:
+    """What a suite of sequences is normalised by, None for nothing; OptionError if what was asked for cannot."""
+    choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
+    if suite.family != "sequences" or choice == "none" or (choice is None and suite.baseline is None):
+        return None
+    if choice is None or choice in BASELINES:
+        if suite.baseline is None or choice not in (None, suite.baseline):
+            raise OptionError(f"{choice} has no flip rates for {suite.name}: give --normalize-by RUN, or none")
+        published = load_baseline(suite.baseline)
+        return Sequences(published.name, {(name, 1): rate for name, rate in published.flip_rates.items()}, {})
+    other = RunDirectory.open(choice)
+    theirs = {condition.name: condition for condition in other.finished() if condition.suite == suite.name}
+    for condition in finished:
+        found = theirs.get(condition.name)
+        if found is None or found.protocol != condition.protocol:
+            reason = "was made in another way" if found else f"lacks {condition.corruption}"
+            raise OptionError(
+                f"{other.path} cannot normalise {suite.name}: it {reason}; evaluate the baseline model with the same options"
+            )
+    cells: dict[str, dict[tuple[str, int], float]] = {"flip_rate": {}, "t5d": {}}
+    difficulties = run.manifest["options"].get("difficulties", [1])
+    for condition in finished:
+        for curve in curves_of("sequences", _frames(other, theirs[condition.name]), difficulties):
+            if curve.axis == "difficulty":
+                means = curve.values.mean(axis=1).tolist()
+                for place, mean in zip(curve.places.tolist(), means, strict=True):
+                    cells[curve.metric][condition.corruption, int(place)] = mean
+    return Sequences(other.manifest["model"]["label"], cells["flip_rate"], cells["t5d"])
 
 
 def _class_rows(group: _Group, measured: _Measured, cells: int) -> Iterator[Row]:
@@ -297,7 +387,7 @@ def _class_rows(group: _Group, measured: _Measured, cells: int) -> Iterator[Row]
         if clean and value in (0.0, 1.0):
             ends = wilson_interval(round(value * images), images)
         yield {
-            **_row("class_error", value, ends),
+            **row("class_error", value, ends),
             "corruption": CLEAN if clean else None,
             "severity": 0 if clean else None,
             "axis": "class",
@@ -312,19 +402,19 @@ def _normalised(group: _Group, measured: _Measured, baseline: Baseline) -> Itera
     for corruption in (*group.suite.corruptions, *group.suite.extra):
         series, divisor = group.series(corruption, done), baseline.severities(corruption)
         if series and divisor is not None and divisor.mean() > 0:
-            figure = _figure("ce", ce(measured.over("error_rate", series), divisor))
-            yield {**figure, "corruption": corruption, "n": len(series)}
+            scaled = figure("ce", ce(measured.over("error_rate", series), divisor))
+            yield {**scaled, "corruption": corruption, "n": len(series)}
     whole = [group.series(corruption, done) for corruption in group.suite.corruptions]
     divisors = _divisors(group.suite, baseline)
     if not all(whole) or divisors is None:
         return
     errors = np.stack([measured.over("error_rate", series) for series in whole], axis=1)
     if (divisors.mean(axis=-1) > 0).all():
-        yield {**_figure("mce", mce(errors, divisors)), "n": group.whole}
+        yield {**figure("mce", mce(errors, divisors)), "n": group.whole}
     clean = done.get(whole[0][0].clean)
     if clean is not None and baseline.clean is not None and (divisors.mean(axis=-1) > baseline.clean).all():
-        figure = _figure("relative_mce", relative_mce(errors, clean["error_rate"], divisors, baseline.clean))
-        yield {**figure, "n": group.whole}
+        scaled = figure("relative_mce", relative_mce(errors, clean["error_rate"], divisors, baseline.clean))
+        yield {**scaled, "n": group.whole}
 
 
 def _divisors(suite: Suite, baseline: Baseline) -> Floats | None:
@@ -332,19 +422,6 @@ def _divisors(suite: Suite, baseline: Baseline) -> Floats | None:
     found = [baseline.severities(corruption) for corruption in suite.corruptions]
     whole = [errors for errors in found if errors is not None and len(errors) == len(suite.severities)]
     return np.stack(whole) if len(whole) == len(suite.corruptions) else None
-
-
-def _figure(metric: str, distribution: Floats, images: int | None = None) -> Row:
-    """A row's figure from (1 + resamples,); images: of a single rate, for the interval where it is 0 or 1."""
-    value = float(distribution[0])
-    if images is not None and metric in _RATES and value in (0.0, 1.0):
-        return _row(metric, value, wilson_interval(round(value * images), images))
-    low, high = percentile_interval(distribution[1:])
-    return _row(metric, value, (float(low), float(high)))
-
-
-def _row(metric: str, value: float, ends: tuple[float, float]) -> Row:
-    return {"metric": metric, "value": value, "unit": METRICS[metric].unit, "ci_low": ends[0], "ci_high": ends[1]}
 
 
 def _baseline(run: RunDirectory, group: _Group, normalize_by: str | None) -> Baseline | None:
@@ -435,6 +512,22 @@ def _group_notes(
         if other.manifest["data"]["sha256"] != run.manifest["data"]["sha256"]:
             yield f"{suite.name}: the baseline {baseline.name} was evaluated on other images than this run"
     yield from _undefined(group, baseline)
+
+
+def _sequence_notes(
+    run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition], normalize_by: str | None
+) -> Iterator[str]:
+    baseline = _sequence_baseline(run, suite, finished, normalize_by)
+    present = {condition.corruption for condition in finished} & set(suite.corruptions)
+    if len(present) < len(suite.corruptions):
+        yield f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated: the means are over these"
+    if baseline is None:
+        yield f"{suite.name}: not normalised, so no mfr; --normalize-by RUN takes a run of a baseline model"
+    elif baseline.name == suite.baseline:
+        yield (
+            f"{suite.name}: {baseline.name}'s flip rates were measured on the released videos of 50,000 images; the frames "
+            f"here are computed, without loss, from {run.manifest['data']['name']}; its T5D are not published, so no mt5d"
+        )
 
 
 def _published_notes(run: RunDirectory, group: _Group, baseline: Baseline) -> Iterator[str]:

@@ -1,0 +1,52 @@
+"""Accuracy along an axis: consistency of neighbours, the area under a curve, where it falls to half, an oracle's choice."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from robench.types import Floats
+
+__all__ = ["accuracy_area", "consistency", "half_strength", "oracle"]
+
+
+def consistency(first: ArrayLike, second: ArrayLike) -> Floats:
+    """Return for each sample the share of pairs with the same prediction: (pairs, n) twice -> (n,). Source: arXiv:1904.11486."""
+    return np.asarray(np.equal(first, second).mean(axis=0, dtype=np.float64))
+
+
+def accuracy_area(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
+    """Return the area under accuracy (..., k) over ascending strengths (k,), by trapezoids, divided by their span."""
+    axis, curve = np.asarray(strengths, np.float64), np.asarray(accuracy, np.float64)
+    area = ((curve[..., 1:] + curve[..., :-1]) * np.diff(axis)).sum(axis=-1) / 2
+    return np.asarray(area / (axis[-1] - axis[0]))
+
+
+def half_strength(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
+    """Return where accuracy (..., k) first falls to half of its first value, linear between points; NaN if it does not.
+
+    strengths: (k,) from the clean images on, ascending or descending.
+    """
+    axis, curve = np.asarray(strengths, np.float64), np.asarray(accuracy, np.float64)
+    half = curve[..., :1] / 2
+    below = curve <= half
+    at = np.maximum(below.argmax(axis=-1), 1)[..., None]
+    after, before = np.take_along_axis(curve, at, -1), np.take_along_axis(curve, at - 1, -1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (before - half) / (before - after)
+    crossing = axis[at - 1] + share * (axis[at] - axis[at - 1])
+    return np.asarray(np.where(below.any(axis=-1) & (curve[..., 0] > 0), crossing[..., 0], np.nan))
+
+
+def oracle(right: ArrayLike, cost: ArrayLike) -> tuple[Floats, Floats]:
+    """Return accuracy and mean cost per sample, (k, n) each, of choosing for every sample the cheapest of the first 1..k.
+
+    right: (k, n) whether each of k ascending sizes is right.  cost: (k,) of one sample at each.
+    A sample that none of them gets right is taken at the cheapest. Source: arXiv:1703.09844, anytime prediction.
+    """
+    found = np.asarray(right, bool)
+    costs = np.asarray(cost, np.float64)
+    reached = np.logical_or.accumulate(found, axis=0)
+    first = found.argmax(axis=0)
+    paid = np.where(reached, costs[first][None], costs[0])
+    return reached.astype(np.float64), paid

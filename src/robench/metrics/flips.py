@@ -1,0 +1,53 @@
+"""How predictions change along a sequence of frames: flip rate and top-5 distance (arXiv:1903.12261, section 4).
+
+Frames that are independent draws are compared with frame 0; others with the frame `step` before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robench.types import Floats
+
+__all__ = ["flip_rate", "fr", "mfr", "t5d"]
+
+_TOP = 5
+
+
+def flip_rate(pred: ArrayLike, *, independent: bool = False, step: int = 1) -> Floats:
+    """Return for each sample the share of pairs of frames with different predictions: (frames, n) -> (n,)."""
+    first, second = _pairs(np.asarray(pred), independent, step)
+    return np.asarray((first != second).mean(axis=0, dtype=np.float64))
+
+
+def t5d(top5: ArrayLike, *, independent: bool = False, step: int = 1) -> Floats:
+    """Return for each sample the mean T5D of its pairs of frames, 0..15: (frames, n, k) -> (n,).
+
+    top5: the k most probable classes, best first; k is 5, or fewer where there are fewer classes.
+    Over a first frame's classes k = 1..5, the sum of |(k - 1) - min(rank in the second frame - 1, 5)|.
+    """
+    first, second = _pairs(np.asarray(top5), independent, step)
+    places = np.arange(first.shape[-1])
+    total = np.zeros(first.shape[:2], np.int64)
+    for place in places:
+        same = second == first[..., place, None]
+        rank = np.where(same.any(axis=-1), same.argmax(axis=-1), _TOP)
+        total += np.abs(place - rank)
+    return np.asarray(total.mean(axis=0, dtype=np.float64))
+
+
+def fr(flip_rates: ArrayLike, baseline: float) -> Floats:
+    """Return flip rates (...) by the baseline's, which is not 0, in percent."""
+    return np.asarray(100 * (np.asarray(flip_rates, np.float64) / baseline))
+
+
+def mfr(flip_rates: ArrayLike, baseline: ArrayLike) -> Floats:
+    """Return the mean over the perturbations of fr; flip_rates (..., perturbations), baseline (perturbations,)."""
+    return np.asarray((100 * (np.asarray(flip_rates, np.float64) / np.asarray(baseline))).mean(axis=-1))
+
+
+def _pairs(frames: NDArray[np.int64], independent: bool, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if independent:
+        return np.broadcast_to(frames[:1], frames[1:].shape), frames[1:]
+    return frames[:-step], frames[step:]

@@ -1,0 +1,12 @@
+"""Records -> results. Torch-free.
+
+scorer.py   the run: reading, baselines, the figures of images (errors, mCE, calibration)
+frames.py   the figures of frames (flips, consistency, curves over scale, strength and resolution)
+rows.py     a figure with its interval as a row
+"""
+
+from __future__ import annotations
+
+from robench.scoring.scorer import notes, score
+
+__all__ = ["notes", "score"]

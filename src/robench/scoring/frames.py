@@ -1,0 +1,317 @@
+"""Figures of frames: each is a mean over samples of what one sample does along its frames, or a function of such means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from robench.metrics.curves import accuracy_area, consistency, half_strength, oracle
+from robench.metrics.flips import flip_rate, fr, mfr, t5d
+from robench.rundir import PlannedCondition
+from robench.scoring.rows import WIDTH, Row, figure, row, takes
+from robench.suites import Family, Suite
+from robench.types import Floats, Ints
+
+__all__ = ["Curve", "FrameRecords", "Sequences", "curves_of", "family_rows", "resampled"]
+
+
+@dataclass(frozen=True)
+class FrameRecords:
+    """The records of one condition, frame by frame.
+
+    axis: (frames,) its values.  pred: (frames, n).  top5: (frames, n, k).  prob_label: (frames, n).  label: (n,).
+    """
+
+    condition: PlannedCondition
+    axis: Floats
+    pred: Ints
+    top5: Ints
+    prob_label: Floats
+    label: Ints
+
+    @property
+    def right(self) -> Floats:
+        """(frames, n) 1 where the prediction is the label, else 0."""
+        return np.asarray(self.pred == self.label, np.float64)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric of one condition at places of an axis.
+
+    axis: what the places are, empty where there is one figure alone.  places: (k,).
+    values: (k, n) of each sample, whose mean is the figure.  resolution: px, where the places are sizes of the input.
+    """
+
+    condition: PlannedCondition
+    metric: str
+    axis: str
+    places: Floats
+    values: Floats
+
+
+Distributions = Mapping[tuple[str, str, str], Floats]
+"""(1 + resamples, k) of a curve by the name of its condition, metric and axis."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What sequences are normalised by: flip rates and T5D by (perturbation, difficulty)."""
+
+    name: str
+    flip_rates: Mapping[tuple[str, int], float]
+    t5d: Mapping[tuple[str, int], float]
+
+
+def curves_of(family: Family, records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
+    """What a condition of a family is measured by, sample by sample."""
+    return _CURVES[family](records, difficulties)
+
+
+def resampled(curves: Sequence[Curve], n: int, seed: int) -> Distributions:
+    """Return the distribution of every curve; the same resamples for all."""
+    stacked = np.concatenate([curve.values for curve in curves]).T
+    found = np.empty((WIDTH, stacked.shape[1]))
+    for part, counts in takes(n, seed):
+        found[part] = counts.astype(np.float64) @ stacked / n
+    ends = np.cumsum([len(curve.values) for curve in curves])
+    return {
+        (curve.condition.name, curve.metric, curve.axis): found[:, end - len(curve.values) : end]
+        for curve, end in zip(curves, ends.tolist(), strict=True)
+    }
+
+
+def family_rows(
+    suite: Suite,
+    curves: Sequence[Curve],
+    found: Distributions,
+    clean: Floats | None,
+    baseline: Sequences | None,
+    n: int,
+) -> Iterator[Row]:
+    """Yield the rows of a suite: the curves' figures, then what is computed from them.
+
+    clean: (1 + resamples,) accuracy on the unperturbed images.
+    """
+    for curve in curves:
+        distribution = found[curve.condition.name, curve.metric, curve.axis]
+        for at, place in enumerate(curve.places.tolist()):
+            yield {
+                **_of(curve.condition),
+                **figure(curve.metric, distribution[:, at], n),
+                "axis": curve.axis or None,
+                "axis_value": place if curve.axis else None,
+                "n": n,
+            }
+    conditions = list({curve.condition.name: curve.condition for curve in curves}.values())
+    yield from _AGGREGATES[suite.family](suite, conditions, curves, found, clean, baseline)
+
+
+def _of(condition: PlannedCondition) -> Row:
+    return {
+        "corruption": condition.corruption,
+        "severity": condition.severity,
+        "resolution": condition.resolution,
+        "protocol": condition.protocol,
+        "source": condition.source,
+    }
+
+
+# Sequences of frames: flips.
+
+
+def _sequence_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
+    condition, independent = records.condition, records.condition.independent
+    at = [condition.severity] if independent else [d for d in difficulties if d < len(records.axis)]
+    steps = [1 if independent else difficulty for difficulty in at]
+    flips = np.stack([flip_rate(records.pred, independent=independent, step=step) for step in steps])
+    moved = np.stack([t5d(records.top5, independent=independent, step=step) for step in steps])
+    places = np.array(at, np.float64)
+    return [
+        Curve(condition, "flip_rate", "difficulty", places, flips),
+        Curve(condition, "t5d", "difficulty", places, moved),
+        Curve(condition, "error_rate", "frame", np.arange(len(records.axis), dtype=np.float64), 1 - records.right),
+    ]
+
+
+def _sequence_aggregates(
+    suite: Suite,
+    conditions: Sequence[PlannedCondition],
+    curves: Sequence[Curve],
+    found: Distributions,
+    clean: Floats | None,
+    baseline: Sequences | None,
+) -> Iterator[Row]:
+    by_cell: dict[tuple[str, str, int], Floats] = {}
+    for curve in curves:
+        if curve.axis == "difficulty":
+            distribution = found[curve.condition.name, curve.metric, curve.axis]
+            for at, place in enumerate(curve.places.tolist()):
+                by_cell[curve.metric, curve.condition.corruption, int(place)] = distribution[:, at]
+    common = {key: value for key, value in _of(conditions[0]).items() if key not in ("corruption", "severity")}
+    names = list(dict.fromkeys(condition.corruption for condition in conditions))
+    main = [name for name in names if name in suite.corruptions] or names
+    for difficulty in sorted({difficulty for _, _, difficulty in by_cell}):
+        here: Row = {**common, "axis": "difficulty", "axis_value": float(difficulty)}
+        for metric, mean, whole, published in (
+            ("flip_rate", "mean_flip_rate", "mfr", baseline.flip_rates if baseline else {}),
+            ("t5d", "mean_t5d", "mt5d", baseline.t5d if baseline else {}),
+        ):
+            present = [name for name in main if (metric, name, difficulty) in by_cell]
+            over = np.stack([by_cell[metric, name, difficulty] for name in present], axis=1)
+            yield {**here, **figure(mean, over.mean(axis=1)), "n": len(present)}
+            if baseline is None:
+                continue
+            divisors = {name: published.get((name, difficulty), 0.0) for name in names}
+            for name in names:
+                if metric == "flip_rate" and divisors[name] > 0 and (metric, name, difficulty) in by_cell:
+                    scaled = figure("fr", fr(by_cell[metric, name, difficulty], divisors[name]))
+                    yield {**here, **scaled, "corruption": name, "baseline": baseline.name, "n": 1}
+            if present == list(suite.corruptions) and all(divisors[name] > 0 for name in present):
+                scaled = figure(whole, mfr(over, [divisors[name] for name in present]))
+                yield {**here, **scaled, "baseline": baseline.name, "n": len(present)}
+
+
+# Shift and scale: consistency.
+
+
+def _shift_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
+    condition, kind = records.condition, records.condition.corruption
+    if kind in ("crop", "circular"):
+        same = consistency(records.pred[::2], records.pred[1::2])
+        alone = np.zeros(1)
+        return [
+            Curve(condition, "consistency", "", alone, same[None]),
+            Curve(condition, "accuracy", "", alone, records.right.mean(axis=0)[None]),
+        ]
+    if kind == "diagonal":
+        return [
+            Curve(condition, "accuracy", "offset", records.axis, records.right),
+            Curve(condition, "mean_prob_label", "offset", records.axis, records.prob_label),
+        ]
+    down, right = np.divmod(records.axis, 1000)
+    return [
+        Curve(condition, "accuracy", f"right at down={int(row)}", right[down == row], records.right[down == row])
+        for row in np.unique(down)
+    ]
+
+
+def _scale_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
+    condition, pred = records.condition, records.pred
+    same = (pred[:-1] == pred[1:]).astype(np.float64)
+    alone = np.zeros(1)
+    return [
+        Curve(condition, "accuracy", "scale", records.axis, records.right),
+        Curve(condition, "consistency", "scale", records.axis[1:], same),
+        Curve(condition, "accuracy", "", alone, records.right.mean(axis=0)[None]),
+        Curve(condition, "consistency", "", alone, same.mean(axis=0)[None]),
+    ]
+
+
+def _none(*_: Any) -> Iterator[Row]:
+    yield from ()
+
+
+# Noise: strength.
+
+
+_NEUTRAL = {"gain": 1.0}
+"""Strength of the clean images, where it is not 0."""
+
+
+def _strength_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
+    return [Curve(records.condition, "accuracy", "strength", records.axis, records.right)]
+
+
+def _strength_aggregates(
+    suite: Suite,
+    conditions: Sequence[PlannedCondition],
+    curves: Sequence[Curve],
+    found: Distributions,
+    clean: Floats | None,
+    baseline: Sequences | None,
+) -> Iterator[Row]:
+    if clean is None:
+        return
+    areas = []
+    for curve in curves:
+        condition = curve.condition
+        neutral = _NEUTRAL.get(condition.corruption, 0.0)
+        strengths = np.append(curve.places, neutral)
+        order = np.argsort(strengths)
+        strengths = strengths[order]
+        accuracy = np.column_stack([found[condition.name, curve.metric, curve.axis], clean])[:, order]
+        areas.append(accuracy_area(strengths, accuracy))
+        one = {**_of(condition), "n": len(strengths)}
+        yield {**one, **figure("accuracy_area", areas[-1])}
+        start = int(np.searchsorted(strengths, neutral))
+        for direction, part in ((-1, np.arange(start, -1, -1)), (1, np.arange(start, len(strengths)))):
+            if len(part) > 1:
+                halves = half_strength(strengths[part], accuracy[:, part])
+                if np.isfinite(halves[0]):
+                    # A resample that never falls to half lies beyond the last strength.
+                    ends = np.sort(np.where(np.isfinite(halves[1:]), halves[1:], direction * np.inf))
+                    low, high = ends[round(0.025 * (len(ends) - 1))], ends[round(0.975 * (len(ends) - 1))]
+                    scored = row("half_strength", float(halves[0]), (float(low), float(high)))
+                    yield {**one, **scored, "axis": "direction", "axis_value": float(direction)}
+    common = {key: value for key, value in _of(conditions[0]).items() if key not in ("corruption", "severity")}
+    yield {**common, **figure("accuracy_area", np.mean(areas, axis=0)), "n": len(areas)}
+
+
+# Resolution.
+
+
+def _resolution_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
+    if records.condition.corruption == "network":
+        return [Curve(records.condition, "accuracy", "", np.zeros(1), records.right)]
+    return [Curve(records.condition, "accuracy", "information", records.axis, records.right)]
+
+
+def _resolution_aggregates(
+    suite: Suite,
+    conditions: Sequence[PlannedCondition],
+    curves: Sequence[Curve],
+    found: Distributions,
+    clean: Floats | None,
+    baseline: Sequences | None,
+) -> Iterator[Row]:
+    for curve in curves:
+        if curve.metric.startswith("oracle"):
+            continue
+        if curve.condition.gflops is not None:
+            yield {**_of(curve.condition), **row("gflops", curve.condition.gflops), "n": 1}
+
+
+def oracle_curves(curves: Sequence[Curve]) -> list[Curve]:
+    """Add what an oracle reaches that takes for every image the smallest size of those up to each that is right."""
+    sized = sorted((c for c in curves if c.condition.gflops is not None), key=lambda curve: curve.condition.resolution)
+    if not sized:
+        return []
+    right = np.concatenate([curve.values for curve in sized]) > 0
+    reached, paid = oracle(right, np.array([curve.condition.gflops for curve in sized], np.float64))
+    alone = np.zeros(1)
+    return [
+        Curve(curve.condition, metric, "", alone, values[at][None])
+        for at, curve in enumerate(sized)
+        for metric, values in (("oracle_accuracy", reached), ("oracle_gflops", paid))
+    ]
+
+
+_CURVES: dict[str, Callable[[FrameRecords, Sequence[int]], list[Curve]]] = {
+    "sequences": _sequence_curves,
+    "shift": _shift_curves,
+    "scale": _scale_curves,
+    "noise": _strength_curves,
+    "resolution": _resolution_curves,
+}
+
+_AGGREGATES: dict[str, Callable[..., Iterator[Row]]] = {
+    "sequences": _sequence_aggregates,
+    "shift": _none,
+    "scale": _none,
+    "noise": _strength_aggregates,
+    "resolution": _resolution_aggregates,
+}

@@ -1,0 +1,52 @@
+"""Shift, scale, noise strength and resolution: suites at the size of the model's input."""
+
+from __future__ import annotations
+
+from robench.suites.suite import Suite
+
+__all__ = ["NOISE", "RESOLUTION", "RESOLUTIONS", "SCALE", "SHIFT", "SMALL", "SMALL_RESOLUTIONS"]
+
+SMALL = 64
+"""Side up to which images are taken whole: no crop is cut out of a somewhat larger image."""
+
+RESOLUTIONS = (64, 96, 128, 160, 192, 224, 256, 288, 320)
+SMALL_RESOLUTIONS = (16, 20, 24, 28, 32, 40, 48)
+"""Test sizes of models with an input of at most 64 px."""
+
+SHIFT = Suite(
+    name="shift",
+    summary="crops at other offsets: how often the predicted class stays (consistency), and accuracy by offset",
+    source="Zhang 2019, arXiv:1904.11486",
+    corruptions=("crop", "circular", "diagonal", "map"),
+    severities=(1,),
+    family="shift",
+    pictures="margin",
+)
+
+SCALE = Suite(
+    name="scale",
+    summary="the object smaller or larger in the frame: accuracy by scale, consistency between neighbours",
+    source="arXiv:1903.12261; the scale sequence of ImageNet-P",
+    corruptions=("scale",),
+    severities=(1,),
+    family="scale",
+    pictures="rectangle",
+)
+
+NOISE = Suite(
+    name="noise",
+    summary="seven degradations at ten strengths: accuracy by strength, its area, the strength that halves it",
+    source="degradations of Yin et al. 2020, arXiv:1902.06550 (LocalNorm)",
+    corruptions=("gaussian", "uniform", "salt_and_pepper", "speckle", "poisson", "offset", "gain"),
+    severities=(1,),
+    family="noise",
+)
+
+RESOLUTION = Suite(
+    name="resolution",
+    summary="the network at other input sizes, and its usual input with the information of smaller ones",
+    source="Touvron et al. 2019, arXiv:1906.06423; Huang et al. 2018, arXiv:1703.09844",
+    corruptions=("network", "information"),
+    severities=(1,),
+    family="resolution",
+)
