@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -240,7 +241,7 @@ def test_skipped_images_are_listed(classifier: Classifier, picture_folder: Path,
 
 
 def test_classes_must_match(classifier: Classifier, picture_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="pictures has 3 class folders, tiny has 7 classes: give --class-map"):
+    with pytest.raises(DatasetError, match=r"pictures has 3 classes .*, tiny has 7: give --class-map"):
         robench.evaluate(replace(classifier, classes=7), picture_folder, ["cifar-c"], tmp_path / "out", SOME)
 
 
@@ -332,3 +333,48 @@ def test_the_current_folder_is_not_moved_aside(
     monkeypatch.chdir(whole / "records")
     with pytest.raises(RunError, match="is where you are"):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], "..", replace(SOME, fresh=True))
+
+
+def test_a_run_among_the_images_is_refused(classifier: Classifier, picture_folder: Path) -> None:
+    with pytest.raises(RunError, match="lies among the images"):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], picture_folder / "run", SOME)
+    assert not (picture_folder / "run").exists()
+
+
+def test_a_run_that_is_moved_aside_is_no_baseline(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
+    options = replace(SOME, fresh=True, normalize_by=str(whole))
+    before = contents(whole)
+    with pytest.raises(OptionError, match="cannot be the baseline"):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options)
+    assert contents(whole) == before
+
+
+def test_damaged_timings_do_not_stop_a_run(
+    classifier: Classifier, picture_folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(whole, broken)
+    (broken / "timings.csv").write_text("garbage\n")
+    next((broken / "records").glob("*-5-*")).unlink()
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, SOME)
+    assert (broken / "timings.csv.damaged").read_text() == "garbage\n"
+
+
+def test_another_process_changes_nothing_in_a_running_run(
+    classifier: Classifier, picture_folder: Path, whole: Path
+) -> None:
+    before = (whole / "manifest.json").read_bytes()
+    with RunDirectory.open(whole).locked(), pytest.raises(RunError, match="another robench"):
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, replace(SOME, normalize_by="none"))
+    assert (whole / "manifest.json").read_bytes() == before
+
+
+def test_numbers_and_paths_of_any_type(tmp_path: Path) -> None:
+    numbers: dict[str, Any] = {"limit": np.int64(3), "seed": np.int64(1), "severities": [np.int64(2)]}
+    options = Options(**numbers, subset=str(tmp_path))  # type: ignore[arg-type]
+    assert (type(options.limit), type(options.seed), options.severities) == (int, int, [2])
+    assert options.subset == tmp_path
+    refused: list[dict[str, Any]] = [{"limit": 2.5}, {"batch_size": "8"}, {"severities": 3}, {"corruptions": "fog"}]
+    for wrong in [*refused, {"corruptions": []}]:
+        with pytest.raises(OptionError):
+            Options(**wrong)

@@ -51,6 +51,8 @@ def corrupt(
             unknown_name(f"corruption of suite {suite!r}", corruption, (*chosen.corruptions, *chosen.extra))
         )
     found = find_corruption(corruption, chosen.constants)
+    if not isinstance(images, Tensor):
+        raise OptionError(f"{corruption} takes a (b, 3, h, w) uint8 tensor, not {type(images).__name__}")
     rows = torch.arange(len(images)) if index is None else torch.as_tensor(index, dtype=torch.int64)
     if rows.shape != images.shape[:1]:
         raise OptionError(

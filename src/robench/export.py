@@ -51,6 +51,10 @@ def export(
     dataset = _single(images) if images.is_file() else open_dataset(images)
     files = _file_names(dataset.paths)
     positions = select(dataset, limit=limit)
+    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
+        raise OptionError(
+            f"{out} lies among the images of {images}, and would be a class of them: choose another --out"
+        )
     target = choose_device(device)
     observer.phase("corrupting", len(positions) * len(cells))
     written = 0
@@ -71,10 +75,11 @@ def export(
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:
-    """Every path as a PNG's; where two differ in their suffix alone, as `a.bmp` and `a.jpg`, the suffix stays."""
-    stems = [str(PurePosixPath(path).with_suffix("")) for path in paths]
-    counts = Counter(stems)
-    return [f"{stem if counts[stem] == 1 else path}.png" for stem, path in zip(stems, paths, strict=True)]
+    """Every path as a PNG's; where that leaves some alike, as of `a.bmp` and `a.jpg`, these keep their suffix."""
+    names = [str(PurePosixPath(path).with_suffix("")) for path in paths]
+    while twice := {name for name, count in Counter(names).items() if count > 1}:
+        names = [path if name in twice else name for name, path in zip(names, paths, strict=True)]
+    return [f"{name}.png" for name in names]
 
 
 def _single(file: Path) -> ImageSet:

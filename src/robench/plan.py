@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from robench.conditions import condition_frames
+from robench.corruption import MINIMUM_SIDE
 from robench.corruptions import PACKAGE, SETS
 from robench.draws import DRAWS_VERSION
 from robench.errors import OptionError, unknown_name
@@ -77,6 +80,13 @@ class Options:
     compiled: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("limit", "per_class", "batch_size", "seed"):
+            self._plain(name, _whole)
+        for name in ("severities", "difficulties", "resolutions", "corruptions"):
+            self._plain(name, partial(_listed, name))
+        for name in ("severities", "difficulties", "resolutions"):
+            self._plain(name, lambda values: list(map(_whole, values)))
+        self._plain("subset", Path)
         if self.batch_size < 1:
             raise OptionError(f"--batch-size must be at least 1, not {self.batch_size}")
         for side in self.resolutions or ():
@@ -92,6 +102,27 @@ class Options:
             raise OptionError(unknown_name("precision", self.precision, PRECISIONS))
         if self.backend not in BACKENDS:
             raise OptionError(unknown_name("backend", self.backend, BACKENDS))
+
+    def _plain(self, name: str, kind: Callable[[Any], object]) -> None:
+        """Bring an option into the type that the manifest writes, whatever number or path type the caller has."""
+        value = getattr(self, name)
+        if value is not None:
+            try:
+                object.__setattr__(self, name, kind(value))
+            except TypeError:
+                raise OptionError(f"the option {name} cannot be {value!r}") from None
+
+
+def _whole(value: Any) -> int:
+    return operator.index(value)
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    if isinstance(values, str):
+        raise OptionError(f"{name} takes a list, not {values!r}: give [{values!r}]")
+    if not list(values):
+        raise OptionError(f"{name} is an empty list: leave it out for all of them")
+    return list(values)
 
 
 @dataclass(frozen=True)
@@ -119,7 +150,7 @@ def make_plan(
     gflops: counts the operations of the model at an input size; None where it is not counted. OptionError where the model
     cannot run at that size: that size is left out, with a note.
     """
-    chosen = suites_for(suites, preprocessing.crop)
+    chosen = suites_for([suites] if isinstance(suites, str) else suites, preprocessing.crop)
     if not chosen:
         raise OptionError("no suite was named: give --suite, for example --suite imagenet-c")
     perturbed = [suite for suite in chosen if suite.name != CLEAN]
@@ -137,6 +168,7 @@ def make_plan(
                 jpeg = suite.release_jpeg if options.release_jpeg else None
                 if options.backend == "reference":
                     check_reference(suite.name, suite.constants)
+                _check_side(suite, clean[suite].side)
                 conditions.append(
                     Condition(suite.name, name, severity, clean[suite], suite.constants, jpeg, options.backend)
                 )
@@ -175,6 +207,13 @@ def make_plan(
             )
         )
     return Plan((*first, *conditions), tuple(listed), (*notes, *_notes(conditions)))
+
+
+def _check_side(suite: Suite, side: int) -> None:
+    if side < MINIMUM_SIDE:
+        raise OptionError(
+            f"{suite.name} needs images of at least {MINIMUM_SIDE} px, these would have {side}: give a larger --crop"
+        )
 
 
 def _cells(suite: Suite, options: Options) -> list[tuple[str, int]]:

@@ -22,7 +22,7 @@ from robench.baselines import BASELINES
 from robench.conditions import condition_frames
 from robench.data import Decoded, ImageSet, decode, hash_images, open_dataset, select
 from robench.draws import DRAWS_VERSION, compiled_philox, philox
-from robench.errors import DatasetError, RunError
+from robench.errors import DatasetError, OptionError, RunError, unknown_name
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, Plan, make_plan
@@ -100,7 +100,7 @@ def evaluate(
     plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)
     positions = choose_samples(classifier, images, options)
     path = Path(out) if out is not None else default_out(classifier.label, images.name, suites)
-    _check_place(path, options.fresh)
+    _check_place(path, options, None if isinstance(dataset, ImageSet) else Path(dataset))
 
     observer.phase("reading", len(positions))
     hashes = hash_images(images, positions, observer.advance)
@@ -133,8 +133,12 @@ def evaluate(
     if unreadable:
         observer.note(f"skipped {len(unreadable)} unreadable images; they are listed in the manifest")
 
-    directory = _open_or_create(path, manifest, samples, options.fresh)
-    with directory.locked():
+    if options.fresh and path.exists() and any(path.iterdir()):
+        observer.note(f"what was in {path} is now in {_move_aside(path)}")
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with RunDirectory(path, manifest).locked():
+        directory = _open_or_create(path, manifest, samples)
         directory.sweep()
         by_geometry = {
             geometry: Samples(decoded[number].images, rows, index, images.labels[index])
@@ -142,7 +146,7 @@ def evaluate(
         }
         directory.restore_samples(samples)
         finished = {condition.name for condition in directory.finished()}
-        damaged = {name for name in finished if directory.damaged(name)}
+        damaged = {one.name for one in directory.finished() if directory.damaged(one.name, one.frames * len(index))}
         for name in sorted(damaged):
             observer.note(f"the records of {name} are damaged: it is evaluated again")
         todo = [condition for condition in plan.conditions if condition.name not in finished - damaged]
@@ -189,8 +193,8 @@ def choose_samples(classifier: Classifier, images: ImageSet, options: Options) -
     """Return the positions to evaluate, after checking that the dataset's classes are the model's."""
     if len(images.classes) != classifier.classes:
         raise DatasetError(
-            f"{images.name} has {len(images.classes)} class folders, {classifier.label} has {classifier.classes} classes: "
-            "give --class-map FILE with the model's class names, one a line in the model's order"
+            f"{images.name} has {len(images.classes)} classes (class folders, or lines of --class-map), {classifier.label} has "
+            f"{classifier.classes}: give --class-map FILE with the model's class names, one a line in the model's order"
         )
     return select(images, limit=options.limit, per_class=options.per_class, subset=options.subset)
 
@@ -201,13 +205,23 @@ def default_out(model: str, data: str, suites: Sequence[str]) -> Path:
     return Path("runs") / "".join(c if c.isalnum() or c in "-_.+@=" else "_" for c in name)
 
 
-def _check_place(path: Path, fresh: bool) -> None:
-    """Refuse a place that cannot become a run before any long work: another kind of folder, or no permission."""
+def _check_place(path: Path, options: Options, data: Path | None) -> None:
+    """Refuse what cannot become a run, or be normalised, before any long work: other folders, no permission."""
+    whole, chosen = path.resolve(), options.normalize_by
+    if chosen is not None and chosen not in (*BASELINES, "none"):
+        if not Path(chosen).is_dir():
+            raise OptionError(
+                f"{unknown_name('baseline', chosen, (*BASELINES, 'none'))}, nor is it the directory of a run"
+            )
+        if options.fresh and Path(chosen).resolve() == whole:
+            raise OptionError(f"--fresh moves {path} aside, so that it cannot be the baseline: choose another --out")
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file: choose another --out")
-    if fresh and Path.cwd().is_relative_to(path.resolve()):
+    if data is not None and data.is_dir() and whole.is_relative_to(data.resolve()):
+        raise RunError(f"{path} lies among the images of {data}, and would be a class of them: choose another --out")
+    if options.fresh and Path.cwd().is_relative_to(whole):
         raise RunError(f"{path} is where you are, and cannot be moved aside: go elsewhere, or choose another --out")
-    if path.is_dir() and not (path / "manifest.json").exists() and not fresh and _foreign(path):
+    if path.is_dir() and not (path / "manifest.json").exists() and not options.fresh and _foreign(path):
         raise RunError(f"{path} holds other files than a run's: choose another --out, or give --fresh to move it aside")
     ancestor = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
     if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
@@ -220,10 +234,8 @@ def _foreign(path: Path) -> list[str]:
     return [entry.name for entry in path.iterdir() if entry.name not in own and not entry.name.startswith(".tmp-")]
 
 
-def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame, fresh: bool) -> RunDirectory:
-    if fresh and path.exists() and any(path.iterdir()):
-        with RunDirectory(path, {}).locked():
-            _move_aside(path)
+def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame) -> RunDirectory:
+    """The run in a directory that this process has locked; RunError if it is another one."""
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)
     directory = RunDirectory.open(path)
@@ -238,10 +250,10 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame,
     return directory
 
 
-def _move_aside(path: Path) -> None:
+def _move_aside(path: Path) -> Path:
     number = next(n for n in range(1, sys.maxsize) if not path.with_name(f"{path.name}.{n}").exists())
-    with writing(path.parent):
-        path.rename(path.with_name(f"{path.name}.{number}"))
+    with RunDirectory(path, {}).locked(), writing(path.parent):
+        return path.rename(path.with_name(f"{path.name}.{number}"))
 
 
 def _manifest(

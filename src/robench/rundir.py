@@ -136,13 +136,12 @@ class RunDirectory:
             self.records_path(name).parent.mkdir(exist_ok=True)
             tables.write_parquet(RECORDS, records, self.records_path(name))
 
-    def damaged(self, name: str) -> bool:
-        """Whether the condition has records that cannot be read, or not one row a sample and frame."""
+    def damaged(self, name: str, rows: int) -> bool:
+        """Whether the records of a finished condition cannot be read, or are not so many."""
         try:
-            tables.read_parquet(RECORDS, self.records_path(name))
+            return len(tables.read_parquet(RECORDS, self.records_path(name))) != rows
         except TableError:
             return True
-        return False
 
     def restore_samples(self, samples: pd.DataFrame) -> None:
         """Write the list of samples again if it is gone or damaged."""
@@ -176,7 +175,12 @@ class RunDirectory:
     def add_timing(self, row: Mapping[str, Any]) -> None:
         """Append one row to timings.csv."""
         file = self.path / "timings.csv"
-        rows = tables.read_csv(TIMINGS, file).to_dict("records") if file.exists() else []
+        try:
+            rows = tables.read_csv(TIMINGS, file).to_dict("records") if file.exists() else []
+        except TableError:
+            rows = []
+            with writing(self.path):
+                file.replace(file.with_suffix(".csv.damaged"))
         with writing(self.path):
             tables.write_csv(TIMINGS, tables.rows_to_frame(TIMINGS, [*rows, row]), file)
 

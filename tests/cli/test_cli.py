@@ -155,7 +155,13 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--limit", "0"], "at least 1"),
         (["evaluate", "demo", "--batch-size", "0"], "at least 1"),
         (["evaluate", "demo", "--mean", "1,2"], "three numbers"),
-        (["evaluate", "demo", "--std", "0,1,1"], "above zero"),
+        (["evaluate", "demo", "--std", "0,1,1"], "above 0 to 1"),
+        (["evaluate", "demo", "--mean", "123,116,103"], "divide by 255"),
+        (["evaluate", "demo", "--data", ""], "empty name"),
+        (["evaluate", "demo", "--suite", "imagenet-p,shift", "--backend", "reference"], "has no perturbations"),
+        (["evaluate", "demo", "--difficulty", "4"], "takes 1, 2 and 3"),
+        (["evaluate", "demo", "--resolution", "0"], "at least 1 pixel"),
+        (["evaluate", "demo", "--suite", "imagecorruptions", "--crop", "16"], "at least 32 px"),
         (["evaluate", "demo", "--resize", "40"], "--geometry model"),
         (["evaluate", "demo", "--device", "cudo"], "unknown device"),
         (["evaluate", "demo", "--data", "nowhere"], "no dataset nowhere"),
@@ -301,3 +307,12 @@ def test_what_the_system_refuses_is_one_line(
     assert command(arguments) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("robench.data.open_dataset", interrupt)
+    assert command(["evaluate", "demo"]) == 130
+    assert "interrupted: give the same command again" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_bad_folders(tmp_path: Path, make: object, match: str) -> None:
 
 def test_class_map(folder: Path, tmp_path: Path) -> None:
     mapping = tmp_path / "map.txt"
-    mapping.write_text("other\nb cat\nZebra\n\na dog\n")
+    mapping.write_text("\ufeffother\r\nb cat\r\nZebra\r\na dog\r\n\r\n")
     images = open_dataset(folder, mapping)
     assert images.classes == ("other", "b cat", "Zebra", "a dog")
     for path, label in zip(images.paths, images.labels, strict=True):
@@ -80,6 +80,12 @@ def test_class_map(folder: Path, tmp_path: Path) -> None:
         open_dataset(folder, mapping)
     mapping.write_text("b cat\nZebra\na dog\nb cat\n")
     with pytest.raises(OptionError, match="'b cat' is there more than once"):
+        open_dataset(folder, mapping)
+    mapping.write_text("b cat\n\nZebra\na dog\n")
+    with pytest.raises(OptionError, match="line 2 is blank"):
+        open_dataset(folder, mapping)
+    mapping.write_text("b cat", encoding="utf-16")
+    with pytest.raises(DatasetError, match="is not UTF-8 text"):
         open_dataset(folder, mapping)
     with pytest.raises(DatasetError, match="cannot read --class-map"):
         open_dataset(folder, tmp_path / "none.txt")

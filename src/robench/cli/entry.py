@@ -86,6 +86,8 @@ def command(arguments: list[str]) -> int:
             return _fail("standard output is closed: send it to a file or to /dev/null", 2)
         code = app(args=arguments, prog_name="robench", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:
+            raise KeyboardInterrupt  # The parser turns it into an exit code without a word.
     except RobenchError as error:
         return _fail(str(error), 2)
     except _UsageProblem as error:
@@ -94,9 +96,10 @@ def command(arguments: list[str]) -> int:
             return 2
         return _fail(f"{' '.join(error.format_message().split())} (see `robench --help`)", 2)
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted: give the same command again to go on where it stopped", 130)
-    except BrokenPipeError:
+        return _fail("interrupted: give the same command again; an evaluation goes on where it stopped", 130)
+    except (BrokenPipeError, SystemExit):
         # The reader of a pipe (`head`) has enough: end as every program does then, and flush nothing to it at exit.
+        # The parser, where it prints itself, exits on its own.
         _silence()
         return 141
     except OSError as error:

@@ -231,7 +231,11 @@ def evaluate(
         fresh=fresh,
         compiled=compiled,
     )
-    images = open_dataset(data or _DEMO, class_map)
+    labels = [Path(one).stem for one in model]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if out is not None and twice is not None:
+        raise OptionError(f"two models are called {twice}: give each an --out of its own")
+    images = open_dataset(_DEMO if data is None else data, class_map)
     for one in model:
         classifier = load_classifier(
             one,

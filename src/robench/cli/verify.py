@@ -73,7 +73,7 @@ def verify(
         raise OptionError("no images were named: give --data, a folder of class folders")
     if arch is not None and model is None:
         raise OptionError("--arch belongs to a MODEL: name the weights file as well")
-    images = open_dataset(data or "demo", class_map)
+    images = open_dataset("demo" if data is None else data, class_map)
     classifier = load_classifier(model, arch, device) if model is not None else None
     with observer(stderr()) as progress:
         found = list(
@@ -95,8 +95,11 @@ def verify(
 
         sys.stdout.write(FORMATS[format](pd.DataFrame([asdict(one) for one in found])))
     apart = [f"{one.corruption} {one.severity}" for one in found if one.agrees is False]
+    agree, unknown = ([one.agrees for one in found].count(state) for state in (True, None))
     stderr().print(
-        f"{len(found) - len(apart)} of {len(found)} cells agree" + (f"; not: {', '.join(apart)}" if apart else "")
+        f"{agree} of {len(found)} cells agree"
+        + (f"; {unknown} cannot be told from so few images" if unknown else "")
+        + (f"; not: {', '.join(apart)}" if apart else "")
     )
     if apart:
         raise typer.Exit(1)

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from robench.data.image_set import ImageSet
 from robench.errors import DatasetError
@@ -119,6 +119,8 @@ def decode_one(encoded: bytes, geometry: Geometry) -> NDArray[np.uint8]:
     try:
         with Image.open(BytesIO(encoded)) as image:
             pixels = np.asarray(geometry.apply(image))
+    except UnidentifiedImageError as error:
+        raise DatasetError("it is no image that Pillow knows") from error
     except _DAMAGE as error:
         raise DatasetError(" ".join(str(error).split()) or type(error).__name__) from error
     return pixels.transpose(2, 0, 1)

@@ -23,7 +23,7 @@ def read_folder(root: Path) -> ImageSet:
     files of other types, with a note.
     """
     if not root.exists():
-        raise DatasetError(f"there is no dataset {root}: give a folder of class folders, or `demo`")
+        raise DatasetError(f"there is no dataset {root}: give a folder of class folders")
     if not root.is_dir():
         raise DatasetError(f"{root} is a file: give a folder of class folders")
     try:
@@ -40,6 +40,11 @@ def read_folder(root: Path) -> ImageSet:
                     other.append(file.relative_to(root).as_posix())
     except OSError as error:
         raise DatasetError(f"cannot list {root}: {error}") from error
+    odd = next((name for name in (*folders, *paths, *other) if not _is_text(name)), None)
+    if odd is not None:
+        raise DatasetError(
+            f"{root} holds a name that is not UTF-8, {odd.encode(errors='replace').decode()!r}: rename it"
+        )
     if not paths:
         raise DatasetError(f"{root} has {len(folders)} class folders but no image in them (by file extension)")
     return ImageSet(
@@ -50,6 +55,14 @@ def read_folder(root: Path) -> ImageSet:
         read=lambda position: (root / paths[position]).read_bytes(),
         notes=(*_other_note(other), *_empty_note(folders, labels)),
     )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files(folder: Path) -> list[Path]:

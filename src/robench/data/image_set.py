@@ -39,7 +39,13 @@ def map_classes(images: ImageSet, class_map: Path) -> ImageSet:
 
     For models with another class order, and for sets that hold only some of a model's classes.
     """
-    names = [name for line in _lines(class_map, "--class-map") if (name := line.strip())]
+    names = [line.strip() for line in _lines(class_map, "--class-map")]
+    while names and not names[-1]:
+        names.pop()
+    if "" in names:
+        raise OptionError(
+            f"--class-map {class_map}: line {names.index('') + 1} is blank, and a line is a class: name it"
+        )
     index = {name: position for position, name in enumerate(names)}
     if len(index) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -62,7 +68,7 @@ def select(
     subset: a file of paths, one a line, relative to the dataset; then per_class: the first so many of every class; then
     limit: so many, evenly spread (positions floor(k * n / limit) of what is left).
     """
-    chosen = np.arange(len(images)) if subset is None else _subset(images, subset)
+    chosen = np.arange(len(images)) if subset is None else _subset(images, Path(subset))
     if per_class is not None:
         if per_class < 1:
             raise OptionError(f"--per-class must be at least 1, not {per_class}")
@@ -92,6 +98,8 @@ def _subset(images: ImageSet, subset: Path) -> Ints:
 
 def _lines(file: Path, option: str) -> Sequence[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{option} {file} is not UTF-8 text: save it as that") from error
+    except OSError as error:
         raise DatasetError(f"cannot read {option} {file}: {error}") from error

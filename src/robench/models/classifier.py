@@ -38,8 +38,12 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
             _colour(name, values)
-        if min(self.std) <= 0:
-            raise OptionError(f"std must be above zero, not {_listed(self.std)}")
+        if min(self.mean) < 0 or max(self.mean) > 1:
+            raise OptionError(f"mean must be fractions of full scale, 0 to 1, not {_listed(self.mean)}: divide by 255")
+        if min(self.std) <= 0 or max(self.std) > 1:
+            raise OptionError(
+                f"std must be fractions of full scale, above 0 to 1, not {_listed(self.std)}: divide by 255"
+            )
         if self.crop < 1:
             raise OptionError(f"crop must be at least one pixel, not {self.crop}")
         if self.resize < self.crop:

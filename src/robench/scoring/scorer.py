@@ -478,7 +478,8 @@ def _run_baseline(other: RunDirectory, group: _Group) -> Baseline:
         for corruption, conditions in series.items()
         if conditions
     }
-    clean = finished.get(theirs[needed[0]].clean) if needed else None
+    unperturbed = [c for c in finished.values() if c.suite == CLEAN and c.resolution == group.resolution]
+    clean = finished.get(theirs[needed[0]].clean) if needed else next(iter(unperturbed), None)
     label = other.manifest["model"]["label"]
     return Baseline(label, errors, means, _error(other, clean) if clean else None)
 
