@@ -1,0 +1,221 @@
+"""Frames of perturbations: laws, and what the metrics of a small run are by definition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import robench
+from robench.draws import KeyedDraws
+from robench.models import Classifier
+from robench.perturbations import PERTURBATIONS, find_perturbation
+from robench.plan import Options
+from robench.rectangles import Rectangles
+from robench.types import Images
+
+CASES = [
+    pytest.param(name, constants, id=f"{name}-{constants}")
+    for name in PERTURBATIONS
+    for constants in ("224", "64", "32")
+    if constants in find_perturbation(name, constants).levels
+]
+SIDES = {"224": 56, "64": 64, "32": 32}
+MARGIN = {"224": 88, "64": 73, "32": 36}
+"""Side of the pictures, larger than the frames by as much as the offsets of the constants reach."""
+SHIFTS = ("crop", "circular", "diagonal", "map")
+
+
+def pictures(constants: str, shapes: list[tuple[int, int]]) -> Rectangles:
+    rng = np.random.default_rng(1)
+    height, width = max(h for h, _ in shapes), max(w for _, w in shapes)
+    pixels = torch.zeros((len(shapes), 3, height, width), dtype=torch.uint8)
+    for row, (h, w) in enumerate(shapes):
+        small = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        picture = np.array(Image.fromarray(small).resize((w, h), Image.Resampling.BICUBIC))
+        pixels[row, :, :h, :w] = torch.from_numpy(picture).permute(2, 0, 1)
+    return Rectangles(pixels, tuple(shapes))
+
+
+def shapes(name: str, constants: str) -> list[tuple[int, int]]:
+    side = MARGIN[constants]
+    return [(side, side)] * 3 if name in SHIFTS else [(side, side), (side + 9, side), (side, 2 * side + 1)]
+
+
+def frames(name: str, constants: str, batch: Rectangles, index: tuple[int, ...], seed: int = 0) -> Images:
+    perturbation = find_perturbation(name, constants)
+    draws = KeyedDraws(seed, torch.tensor(index), name)
+    return torch.stack(list(perturbation(batch, SIDES[constants], draws, perturbation.level(constants))))
+
+
+@pytest.mark.parametrize(("name", "constants"), CASES)
+def test_a_batch_is_its_pictures_one_by_one(name: str, constants: str) -> None:
+    given = shapes(name, constants)
+    whole = pictures(constants, given)
+    before = whole.pixels.clone()
+    together = frames(name, constants, whole, (4, 0, 17))
+    level = find_perturbation(name, constants).level(constants)
+    side = SIDES[constants]
+    assert together.shape == (len(level["frames"]), 3, 3, side, side)
+    assert together.dtype == torch.uint8
+    assert torch.equal(whole.pixels, before)
+    for row, position in enumerate((4, 0, 17)):
+        height, width = given[row]
+        alone = Rectangles(whole.pixels[row : row + 1, :, :height, :width].contiguous(), (given[row],))
+        assert torch.equal(frames(name, constants, alone, (position,))[:, 0], together[:, row])
+
+
+@pytest.mark.parametrize(("name", "constants"), CASES)
+def test_a_seed_decides_what_is_random(name: str, constants: str) -> None:
+    batch = pictures(constants, shapes(name, constants))
+    one, other = (frames(name, constants, batch, (0, 1, 2), seed) for seed in (0, 1))
+    random = {"gaussian_noise", "shot_noise", "speckle_noise", "snow", "spatter", "crop", "circular"}
+    random |= {"gaussian", "uniform", "salt_and_pepper", "speckle", "poisson"}
+    assert torch.equal(one, other) == (name not in random)
+
+
+@pytest.mark.parametrize(("name", "constants"), [case for case in CASES if case.values[1] != "64"])
+def test_runs_on_a_cuda_device_without_asking_the_host(name: str, constants: str) -> None:
+    with FakeTensorMode():
+        given = shapes(name, constants)
+        height, width = max(h for h, _ in given), max(w for _, w in given)
+        batch = Rectangles(torch.zeros((3, 3, height, width), dtype=torch.uint8, device="cuda"), tuple(given))
+        perturbation = find_perturbation(name, constants)
+        draws = KeyedDraws(0, torch.arange(3, device="cuda"), name)
+        for frame in perturbation(batch, SIDES[constants], draws, perturbation.level(constants)):
+            assert frame.device.type == "cuda"
+
+
+def test_noise_frames_start_with_the_picture() -> None:
+    batch = pictures("32", [(36, 36)] * 2)
+    made = frames("gaussian_noise", "32", batch, (0, 1))
+    assert torch.equal(made[0], batch.pixels[:, :, 2:34, 2:34])
+    assert len({frame.numpy().tobytes() for frame in made}) == 31
+
+
+def test_shift_offsets_are_uniform_and_each_images_own() -> None:
+    """Of pictures whose pixels say where they are."""
+    places = torch.arange(36, dtype=torch.uint8)
+    pixels = torch.stack([places[:, None].expand(36, 36), places.expand(36, 36), 0 * places.expand(36, 36)])[None]
+    batch = Rectangles.of(pixels.repeat(400, 1, 1, 1))
+    made = frames("crop", "32", batch, tuple(range(400)))[:, :, :2, 0, 0].flatten(0, 1)
+    counts = torch.bincount((made[:, 0] * 4 + made[:, 1]).long(), minlength=16).double()
+    assert made.max() == 3
+    assert ((counts - 250).abs() < 4 * (250 * 15 / 16) ** 0.5).all()
+
+
+SOME = Options(limit=40, batch_size=7, difficulties=(1, 2), resolutions=[16, 32])
+
+
+@pytest.fixture(scope="module")
+def demo() -> Classifier:
+    return robench.load_classifier("demo", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(demo: Classifier, tmp_path_factory: pytest.TempPathFactory) -> robench.Run:
+    place = tmp_path_factory.mktemp("frames") / "run"
+    return robench.evaluate(demo, "demo", ["cifar-p", "shift", "scale", "noise", "resolution"], place, SOME)
+
+
+def records(run: robench.Run, name: str) -> pd.DataFrame:
+    return run.directory.read_records(name)
+
+
+def figure(run: robench.Run, metric: str, corruption: str | None = None, value: float | None = None) -> float:
+    found = run.results[run.results["metric"] == metric]
+    found = found[found["corruption"].isna()] if corruption is None else found[found["corruption"] == corruption]
+    found = found[found["axis"].isna()] if value is None else found[found["axis_value"] == value]
+    assert len(found) == 1, found
+    return float(found["value"].iloc[0])
+
+
+@pytest.mark.parametrize(("name", "step"), [("rotate", 1), ("rotate", 2), ("translate", 1), ("gaussian_noise", 1)])
+def test_flips_by_brute_force(run: robench.Run, name: str, step: int) -> None:
+    """Pair by pair, sample by sample, from the definition."""
+    flips, distances = [], []
+    for _, sequence in records(run, f"cifar-p-{name}-1-32px").groupby("sample"):
+        rows = sequence.sort_values("frame").to_dict("records")
+        noise = name.endswith("noise")
+        pairs = [(0, k) for k in range(1, len(rows))] if noise else [(k, k + step) for k in range(len(rows) - step)]
+        flips.append(np.mean([rows[a]["pred"] != rows[b]["pred"] for a, b in pairs]))
+        apart = []
+        for a, b in pairs:
+            later = list(rows[b]["top5"])
+            ranks = [later.index(c) + 1 if c in later else 99 for c in rows[a]["top5"]]
+            apart.append(sum(abs((k - 1) - min(rank - 1, 5)) for k, rank in enumerate(ranks, start=1)))
+        distances.append(np.mean(apart))
+    assert figure(run, "flip_rate", name, step) == pytest.approx(np.mean(flips), abs=1e-12)
+    assert figure(run, "t5d", name, step) == pytest.approx(np.mean(distances), abs=1e-12)
+
+
+def test_means_over_the_ten(run: robench.Run) -> None:
+    rates = run.results[(run.results["metric"] == "flip_rate") & (run.results["axis_value"] == 1)]
+    assert len(rates) == 10
+    mean = run.results[(run.results["metric"] == "mean_flip_rate") & (run.results["axis_value"] == 1)]
+    assert mean["value"].item() == pytest.approx(rates["value"].mean())
+    assert mean["ci_low"].item() < mean["value"].item() < mean["ci_high"].item()
+
+
+def test_curves(run: robench.Run) -> None:
+    clean = records(run, "clean-32px")
+    accuracy = (clean["pred"] == clean["label"]).mean()
+    shifted = records(run, "shift-crop-1-32px").pivot(index="sample", columns="frame", values="pred").to_numpy()
+    assert figure(run, "consistency", "crop") == pytest.approx((shifted[:, ::2] == shifted[:, 1::2]).mean())
+    noisy = records(run, "noise-gaussian-1-32px")
+    curve = (noisy["pred"] == noisy["label"]).groupby(noisy["axis_value"]).mean()
+    strengths = [0.0, *curve.index]
+    assert figure(run, "accuracy_area", "gaussian") == pytest.approx(
+        np.trapezoid([accuracy, *curve], strengths) / strengths[-1]
+    )
+    assert figure(run, "accuracy", "scale", 1.0) == pytest.approx(accuracy)
+    sizes = {size: records(run, f"resolution-network-1-{size}px") for size in (16, 32)}
+    right = {size: (one["pred"] == one["label"]).to_numpy() for size, one in sizes.items()}
+    reached = run.results[(run.results["metric"] == "oracle_accuracy") & (run.results["resolution"] == 32)]
+    assert reached["value"].item() == pytest.approx((right[16] | right[32]).mean())
+    costs = run.results[run.results["metric"] == "gflops"].set_index("resolution")["value"]
+    paid = run.results[(run.results["metric"] == "oracle_gflops") & (run.results["resolution"] == 32)]
+    expected = np.where(~right[16] & right[32], costs[32], costs[16]).mean()
+    assert paid["value"].item() == pytest.approx(expected)
+
+
+def test_a_resumed_run_is_the_same(demo: Classifier, run: robench.Run, tmp_path: Path) -> None:
+    suites = ["cifar-p", "shift", "scale", "noise", "resolution"]
+    robench.evaluate(demo, "demo", suites, tmp_path / "again", SOME)
+    assert (tmp_path / "again" / "results.csv").read_bytes() == (run.path / "results.csv").read_bytes()
+    for name in ("cifar-p-rotate-1-32px", "shift-crop-1-32px", "noise-gain-1-32px"):
+        (tmp_path / "again" / "records" / f"{name}.parquet").unlink()
+    (tmp_path / "again" / "results.csv").unlink()
+    robench.evaluate(demo, "demo", suites, tmp_path / "again", SOME)
+    assert (tmp_path / "again" / "results.csv").read_bytes() == (run.path / "results.csv").read_bytes()
+
+
+def test_normalised_by_itself_every_fr_is_100(run: robench.Run) -> None:
+    """Where the baseline never flips there is none, and no mean over all."""
+    results = robench.score(run.directory, str(run.path))
+    rates = results[results["metric"] == "flip_rate"]
+    found = results[results["metric"] == "fr"]
+    assert found["value"].tolist() == pytest.approx([100] * (rates["value"] > 0).sum())
+    assert set(found["baseline"]) == {"demo"}
+    assert len(results[results["metric"] == "mfr"]) == 2 * (rates["value"] > 0).all()
+    assert results[results["metric"] == "mt5d"]["value"].tolist() == pytest.approx([100, 100])
+
+
+def test_a_size_that_the_model_cannot_run_at_is_left_out(demo: Classifier, tmp_path: Path) -> None:
+    class Picky(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if images.shape[2] == 16:
+                raise RuntimeError("needs 32 px")
+            return images.mean(dim=(2, 3)).repeat(1, 4)[:, :10]
+
+    picky = Classifier("picky", "x:y", Picky().eval(), demo.preprocessing, 10, "0" * 64, torch.device("cpu"))
+    options = Options(limit=4, resolutions=[16, 24])
+    done = robench.evaluate(picky, "demo", ["resolution"], tmp_path / "run", options)
+    assert any("picky cannot run at 16 px (needs 32 px)" in note for note in done.directory.manifest["notes"])
+    rows = done.results[(done.results["corruption"] == "network") & (done.results["metric"] == "accuracy")]
+    assert rows["resolution"].tolist() == [24]
