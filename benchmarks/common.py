@@ -16,12 +16,14 @@ from PIL import Image
 
 from robench.data import decode_one, open_dataset, select
 from robench.geometry import Geometry
+from robench.memory import keep_freed_memory
 from robench.types import Images
 
 
 def threads(count: int) -> None:
     """Let torch and OpenCV use so many threads."""
     torch.set_num_threads(count)
+    keep_freed_memory()  # As in a run.
     try:
         import cv2
     except ImportError:

@@ -54,18 +54,18 @@ def report(difference: pd.Series) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [20, 56])
-def test_cifar_resnet(depth: int, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("depth", "seeds", "worst"), [(20, 5, 4), (56, 2, 5)])
+def test_cifar_resnet(depth: int, seeds: int, worst: float, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = shared / f"data/checkpoints/cifar10_resnet{depth}.th"
     classifier = load_classifier(checkpoint, f"zoo:cifar_resnet{depth}", device="cpu")
     data = shared / "data/cifar10"
     positions = select(open_dataset(data), per_class=50)
-    ours = errors(classifier, data, positions, "cifar-c", (1, 2, 3, 4, 5), seeds=5)
+    ours = errors(classifier, data, positions, "cifar-c", (1, 2, 3, 4, 5), seeds=seeds)
     difference = compare(ours, shared / f"reference/ref_cifar10c_resnet{depth}.csv")
     with capsys.disabled():
         print(f"\nResNet-{depth} on cifar-c, ours minus reference:\n{report(difference)}")
     assert difference.loc[("clean", 0)] == 0
-    assert difference.abs().max() <= 4
+    assert difference.abs().max() <= worst
     assert difference.abs().mean() <= 0.7
     assert abs(difference.mean()) <= 0.4
     assert (

@@ -15,7 +15,7 @@ SOURCE = Path(robench.__file__).parent
 
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors"),
+    ("types", "errors", "memory"),
     ("geometry", "tables", "draws"),
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles"),

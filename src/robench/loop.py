@@ -15,6 +15,7 @@ from robench.conditions import frames_of
 from robench.data import Stack
 from robench.draws import Philox, philox
 from robench.errors import DeviceError, OptionError, unknown_name
+from robench.memory import keep_freed_memory
 from robench.models import Classifier
 from robench.rectangles import Rectangles
 from robench.suites import Condition
@@ -76,6 +77,8 @@ def evaluate_condition(
     The draws depend on a sample's index alone; the logits also on the shape of its batch, so the batches are the samples in
     order, cut every `batch_size`. advance: called with the number of images after each frame of a batch.
     """
+    if classifier.device.type == "cpu":
+        keep_freed_memory()
     frames: dict[tuple[int, float], list[dict[str, Tensor]]] = {}
     try:
         for start in range(0, len(samples.rows), batch_size):
