@@ -2,7 +2,7 @@
 
 Every function returns the centred crop of the warped pictures, and computes no pixel beside it. Sampling is Pillow's
 (`Image.transform`): a pixel whose source lies outside is black, neighbours beyond the edge are clamped to it, values are
-truncated; tilting is OpenCV's, which blends the black in and rounds.
+truncated; tilting is OpenCV's, which blends the black in.
 """
 
 from __future__ import annotations
@@ -126,10 +126,10 @@ def inverse_tilt(size: tuple[int, int], degrees: float) -> Matrix:
     return tuple(float(value) for value in np.linalg.inv(matrix).flat)
 
 
-def perspective(pictures: Rectangles, side: int, matrices: Sequence[Matrix]) -> Images:
-    """Sample each picture, bilinear, where its inverse matrix takes the places of the result; black beyond the edges.
+def perspective(pictures: Rectangles, side: int, matrices: Sequence[Matrix]) -> Tensor:
+    """(b, 3, side, side) float64 grey levels of each picture, bilinear, where its matrix takes the places of the result.
 
-    Source: OpenCV, warpPerspective: the black beyond an edge is blended in, and values are rounded.
+    Source: OpenCV, warpPerspective: the black beyond an edge is blended in.
     """
     y, x, height, width = pictures.grid(side)
     m = pictures.numbers(matrices)[:, :, None, None].unbind(1)
@@ -143,7 +143,7 @@ def perspective(pictures: Rectangles, side: int, matrices: Sequence[Matrix]) -> 
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             weight = torch.where(inside, weight_y * weight_x, 0)[:, None]
             total = total + pictures.picked(_clamped(row, height), _clamped(column, width)) * weight
-    return total.round_().to(torch.uint8)
+    return total
 
 
 def _clamped(place: Tensor, size: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from parity import frames
 from parity.published import CLOSE, EQUAL, FILES, NAMES, golden_cell, impulse_deviation, pixels
 from robench.corruptions import find_corruption
 from robench.draws import KeyedDraws
@@ -19,6 +20,12 @@ CAPTION = (
     "Worst severity of each variant: share of bytes that differ, by how much at most; 'out': values before truncation\n"
     "outside [g - .002, g + 1.002) of the golden byte g; 'over 1': bytes more than 1 apart. impulse_noise: deviation of the\n"
     "shares of salt and pepper in binomial standard deviations, everything else untouched."
+)
+
+
+OF_FRAMES = (
+    "Worst sequence: share of bytes that differ, by how much at most; 'out': values before they are made bytes that would\n"
+    "not become the golden one, within .002."
 )
 
 
@@ -48,6 +55,16 @@ def impulse(file: str, severity: int, golden: Path) -> float:
     return deviation if untouched else float("inf")
 
 
+def describe_frames(name: str, file: str, golden: Path) -> str:
+    """The worst figures over the sequences of a golden file."""
+    sequences = list(frames.golden_sequences(golden, file, name))
+    apart = max((one.difference > 0).double().mean().item() for one in sequences)
+    if apart == 0:
+        return "equal"
+    outside = max(one.outside(rounded=name == "tilt") for one in sequences)
+    return f"{100 * apart:.3f} % by {max(int(one.difference.max()) for one in sequences)}, out {100 * outside:.3f} %"
+
+
 def main() -> None:
     """Read the golden files of ROBENCH_GOLDEN and print the table."""
     shared = Path(os.environ.get("ROBENCH_SHARED", "../shared"))
@@ -60,7 +77,15 @@ def main() -> None:
     for name in NAMES:
         bar = BARS.get(name, "4 sd" if name == "impulse_noise" else "mean 0.1, over 1: 0.5 %")
         table.add_row(name, *(describe(name, file, golden) for file in FILES), bar)
-    Console(width=max(150, Console().width)).print(table)
+    sequences = Table(title="parity of the perturbation sequences", title_justify="left", caption=OF_FRAMES)
+    for column in ("perturbation", *frames.FILES, "bar"):
+        sequences.add_column(column)
+    for name in (*frames.EQUAL, *frames.CLOSE):
+        bar = (
+            "equal" if name in frames.EQUAL else f"{'rounds' if name == 'tilt' else 'truncates'} alike, at most 1 apart"
+        )
+        sequences.add_row(name, *(describe_frames(name, file, golden) for file in frames.FILES), bar)
+    Console(width=max(150, Console().width)).print(table, sequences)
 
 
 if __name__ == "__main__":

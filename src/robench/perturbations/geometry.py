@@ -83,7 +83,8 @@ def scale(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[flo
 def tilt(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Turn the picture out of its plane about both of its axes."""
     for angle in frames:
-        yield perspective(pictures, side, [inverse_tilt(size, angle) for size in pictures.sizes])
+        levels = perspective(pictures, side, [inverse_tilt(size, angle) for size in pictures.sizes])
+        yield levels.round_().to(torch.uint8)
 
 
 @perturbation(
