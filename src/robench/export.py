@@ -44,6 +44,8 @@ def export(
     """
     observer = observer or Silent()
     chosen = find_suite(suite)
+    if chosen.family != "corruptions":
+        raise OptionError(f"the suite {suite} makes frames, not single images: name one such as imagenet-c")
     if not chosen.corruptions:
         raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
     geometry, size = (Geometry(), 1) if chosen.geometry is None else (chosen.geometry, _BATCH)

@@ -54,7 +54,8 @@ def summary(results: Results) -> Group:
 
 
 def _images(results: Results) -> int:
-    return int(results.loc[results["corruption"].notna() & results["axis"].isna(), "n"].max())
+    rates = results[results["metric"].isin(["error_rate", "flip_rate", "accuracy", "consistency"])]
+    return int(rates["n"].max())
 
 
 _MOST = 11
@@ -65,6 +66,10 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
     """A table for every axis: accuracy by perturbation and place."""
     tables: list[Table | Text] = []
     curves = rows[(rows["metric"] == "accuracy") & rows["axis"].notna()]
+    grid = curves["corruption"] == "map"
+    if grid.any():
+        tables.append(_grid(suite, curves[grid]))
+        curves = curves[~grid]
     if SUITES[suite].family == "resolution":
         network = rows[(rows["metric"] == "accuracy") & (rows["corruption"] == "network")]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
@@ -82,6 +87,17 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
                 table.add_row(str(name), *(f"{100 * by_place[place]:.1f}" for place in shown))
             tables.append(table)
     return tables
+
+
+def _grid(suite: str, rows: Results) -> Table:
+    """The map of accuracy by offset, a row by offset down."""
+    table = Table(title=f"{suite}: accuracy, % (px down, px right)", title_justify="left", title_style="bold")
+    table.add_column("px", justify="right")
+    for place in dict.fromkeys(rows["axis_value"].tolist()):
+        table.add_column(f"{place:g}", justify="right")
+    for axis, one in rows.groupby("axis", sort=False):
+        table.add_row(str(axis).rpartition("=")[2], *(f"{100 * value:.1f}" for value in one["value"]))
+    return table
 
 
 def _alike(rows: Results) -> list[tuple[list[float], Results]]:

@@ -316,3 +316,43 @@ def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr("robench.data.open_dataset", interrupt)
     assert command(["evaluate", "demo"]) == 130
     assert "interrupted: give the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["list", "perturbations"], "zoom_blur"),
+        (["list", "perturbations", "--suite", "imagenet-p"], "sigma 0.03; sigma 0.05; sigma 0.08"),
+        (["list", "perturbations", "--suite", "noise"], "salt_and_pepper"),
+        (["list", "suites"], "frames of 224 px"),
+    ],
+)
+def test_perturbations_are_listed(
+    arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    assert command(arguments) == 0
+    assert text in capsys.readouterr().out
+
+
+def test_lists_name_the_other_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["list", "perturbations", "--suite", "imagenet-c"]) == 2
+    assert "list corruptions --suite imagenet-c" in capsys.readouterr().err
+    assert command(["list", "corruptions", "--suite", "imagenet-p"]) == 2
+    assert "list perturbations --suite imagenet-p" in capsys.readouterr().err
+
+
+def test_frames_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--suite",
+        "cifar-p,shift,scale,noise,resolution",
+        "--corruption",
+        "rotate,crop,map,scale,gain,network",
+    ]
+    place = ["--limit", "6", "--out", str(tmp_path / "run"), "--resolution", "16,32", "--device", "cpu"]
+    assert command(["evaluate", "demo", *arguments, *place]) == 0
+    printed = capsys.readouterr()
+    for text in ("flip_rate", "consistency", "px down, px right", "accuracy by scale", "accuracy_area", "gflops"):
+        assert text in printed.out
+    assert "2 of 10 perturbations evaluated" in printed.err
+    assert "demo on demo, 6 images" in printed.out

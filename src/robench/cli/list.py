@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -10,9 +10,12 @@ from rich.table import Table
 from robench.cli.options import stdout
 from robench.errors import OptionError, unknown_name
 
+if TYPE_CHECKING:
+    from robench.suites import Suite
+
 __all__ = ["list_app"]
 
-list_app = typer.Typer(help="List suites, corruptions, models or metrics.", no_args_is_help=True)
+list_app = typer.Typer(help="List suites, corruptions, perturbations, models or metrics.", no_args_is_help=True)
 
 
 @list_app.command()
@@ -20,12 +23,46 @@ def suites() -> None:
     """The suites: what is computed, on which images."""
     from robench.suites import SUITES
 
-    table = _table("suite", "what it computes", "image", "JPEG", "baseline")
+    table = _table("suite", "what it computes", "image", "JPEG", "baseline", "source")
     for suite in SUITES.values():
         jpeg = str(suite.release_jpeg or "")
-        table.add_row(
-            suite.name, suite.summary, str(suite.geometry or "the model's"), jpeg, suite.baseline or "", suite.source
-        )
+        table.add_row(suite.name, suite.summary, _image(suite), jpeg, suite.baseline or "", suite.source)
+    stdout().print(table)
+
+
+def _image(suite: Suite) -> str:
+    if suite.geometry is not None:
+        return str(suite.geometry)
+    return f"frames of {suite.side} px" if suite.side is not None else "the model's"
+
+
+@list_app.command()
+def perturbations(
+    suite: Annotated[str | None, typer.Option(help="Only those of one suite, with its frames.")] = None,
+) -> None:
+    """The perturbations, which make several frames of each image, and with --suite their frames and constants."""
+    from robench.perturbations import PERTURBATIONS, find_perturbation
+    from robench.suites import find_suite
+
+    if suite is None:
+        table = _table("perturbation", "what it does", "frames by", "source")
+        for one in PERTURBATIONS.values():
+            table.add_row(one.name, one.summary, one.axis, one.source)
+        stdout().print(table)
+        return
+    chosen = find_suite(suite)
+    if chosen.family == "corruptions":
+        raise OptionError(f"the suite {suite} has corruptions: `robench list corruptions --suite {suite}` shows them")
+    table = _table("perturbation", "frames", "first", "last", "constants, by difficulty where there are three")
+    constants = chosen.constants or "224"
+    for name in (*chosen.corruptions, *chosen.extra):
+        found = find_perturbation(name, constants)
+        frames = found.level(constants)["frames"]
+        others = [{key: value for key, value in level.items() if key != "frames"} for level in found.levels[constants]]
+        text = "; ".join(", ".join(f"{key} {value}" for key, value in one.items()) for one in others if one)
+        label = f"{name} (extra)" if name in chosen.extra else name
+        ends = (f"{frames[end]:g} {found.axis}" for end in (0, -1))
+        table.add_row(label, str(len(frames)), *ends, text)
     stdout().print(table)
 
 
@@ -44,6 +81,10 @@ def corruptions(
         stdout().print(table)
         return
     chosen = find_suite(suite)
+    if chosen.family != "corruptions":
+        raise OptionError(
+            f"the suite {suite} has perturbations: `robench list perturbations --suite {suite}` shows them"
+        )
     table = _table("corruption", *map(str, chosen.severities))
     for name in (*chosen.corruptions, *chosen.extra):
         label = f"{name} (extra)" if name in chosen.extra else name
