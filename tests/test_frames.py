@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import robench
 from robench.draws import KeyedDraws
-from robench.models import Classifier
+from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
-from robench.plan import Options
+from robench.plan import Options, make_plan
 from robench.rectangles import Rectangles
 from robench.types import Images
 
@@ -89,6 +89,29 @@ def test_runs_on_a_cuda_device_without_asking_the_host(name: str, constants: str
         draws = KeyedDraws(0, torch.arange(3, device="cuda"), name)
         for frame in perturbation(batch, SIDES[constants], draws, perturbation.level(constants)):
             assert frame.device.type == "cuda"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "constants"), CASES)
+def test_cuda_equals_cpu(name: str, constants: str, cuda: torch.device) -> None:
+    batch = pictures(constants, shapes(name, constants))
+    perturbation = find_perturbation(name, constants)
+    level = perturbation.level(constants)
+    there = Rectangles(batch.pixels.to(cuda), batch.sizes)
+    draws = KeyedDraws(0, torch.arange(3, device=cuda), name)
+    ours = torch.stack([frame.cpu() for frame in perturbation(there, SIDES[constants], draws, level)])
+    difference = (ours.int() - frames(name, constants, batch, (0, 1, 2)).int()).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).double().mean() <= 0.001
+
+
+@pytest.mark.parametrize(("crop", "whole"), [(32, 36), (64, 73), (96, 105), (200, 232), (224, 256), (299, 341)])
+def test_crops_of_every_side_stay_within_the_picture(crop: int, whole: int) -> None:
+    preprocessing = Preprocessing(crop, crop, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    shifts = [one for one in make_plan(["shift"], Options(), preprocessing).conditions if one.suite == "shift"]
+    assert {one.geometry.side for one in shifts} == {whole}
+    offsets = [PERTURBATIONS["map"].level(one.constants)["frames"][-1] for one in shifts]
+    assert all(max(divmod(offset, 1000)) <= whole - crop for offset in offsets)
 
 
 def test_noise_frames_start_with_the_picture() -> None:

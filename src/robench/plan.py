@@ -262,6 +262,7 @@ def _pictures(suite: Suite, side: int) -> Geometry:
     if suite.pictures == "rectangle":
         return Geometry(resize=side if side <= SMALL else whole)
     if suite.pictures == "margin":
+        whole = side + find_perturbation("diagonal", _constants(side)).level(_constants(side))["frames"][-1]
         return Geometry(resize=(whole, whole)) if side <= SMALL else Geometry(resize=whole, crop=whole)
     return Geometry(resize=(side, side)) if side <= SMALL else Geometry(resize=whole, crop=side)
 
