@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import robench
 from robench.draws import KeyedDraws
+from robench.errors import OptionError
 from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
 from robench.plan import Options, make_plan
@@ -242,3 +243,19 @@ def test_a_size_that_the_model_cannot_run_at_is_left_out(demo: Classifier, tmp_p
     assert any("picky cannot run at 16 px (needs 32 px)" in note for note in done.directory.manifest["notes"])
     rows = done.results[(done.results["corruption"] == "network") & (done.results["metric"] == "accuracy")]
     assert rows["resolution"].tolist() == [24]
+
+
+def test_a_baseline_that_cannot_divide_is_refused_before_the_work(demo: Classifier, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="alexnet has no flip rates for cifar-p"):
+        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "run", Options(limit=3, normalize_by="alexnet"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_alexnet_normalises_imagenet_p(demo: Classifier, tmp_path: Path) -> None:
+    options = Options(limit=3, corruptions=["translate", "brightness"])
+    done = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "run", options)
+    rates = done.results[done.results["metric"] == "flip_rate"].set_index("corruption")["value"]
+    found = done.results[done.results["metric"] == "fr"].set_index("corruption")["value"]
+    assert found["translate"] == pytest.approx(100 * rates["translate"] / 0.11007)
+    assert found["brightness"] == pytest.approx(100 * rates["brightness"] / 0.04889)
+    assert not (done.results["metric"] == "mfr").any()

@@ -82,10 +82,9 @@ def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
     if len(finished) < len(planned):
         lines.append(f"{len(finished)} of {len(planned)} conditions are finished: the figures are of these alone")
     names = {condition.name for condition in finished}
-    for suite in dict.fromkeys(find_suite(condition.suite) for condition in finished):
+    for suite in dict.fromkeys(find_suite(condition.suite) for condition in planned):
         if suite.family == "sequences":
-            sequences = [condition for condition in finished if condition.suite == suite.name]
-            lines += _sequence_notes(run, suite, sequences, normalize_by)
+            lines += _sequence_notes(run, suite, [c for c in planned if c.suite == suite.name], normalize_by)
     for group in _groups(run):
         if group.suite.name != CLEAN:
             lines += _group_notes(run, group, names, _baseline(run, group, normalize_by), normalize_by)
@@ -516,10 +515,10 @@ def _group_notes(
 
 
 def _sequence_notes(
-    run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition], normalize_by: str | None
+    run: RunDirectory, suite: Suite, planned: Sequence[PlannedCondition], normalize_by: str | None
 ) -> Iterator[str]:
-    baseline = _sequence_baseline(run, suite, finished, normalize_by)
-    present = {condition.corruption for condition in finished} & set(suite.corruptions)
+    baseline = _sequence_baseline(run, suite, planned, normalize_by)
+    present = {condition.corruption for condition in planned} & set(suite.corruptions)
     if len(present) < len(suite.corruptions):
         yield f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated: the means are over these"
     if baseline is None:
