@@ -1,6 +1,7 @@
 """Records -> results. Torch-free.
 
-scorer.py   the run: reading, baselines, the figures of images (errors, mCE, calibration)
+scorer.py   the run: baselines, the figures of images (errors, mCE, calibration)
+reading.py  records as arrays, checked
 frames.py   the figures of frames (flips, consistency, curves over scale, strength and resolution)
 rows.py     a figure with its interval as a row
 """

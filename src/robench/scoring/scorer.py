@@ -9,22 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robench.baselines import BASELINES, Baseline, load_baseline
-from robench.errors import OptionError, RunError, TableError, unknown_name
-from robench.metrics.calibration import Reliability
-from robench.metrics.errors import ByClass, class_rates, error_rate, mean_error, top5_wrong, worst_class_error
+from robench.errors import OptionError, RunError, unknown_name
+from robench.metrics.errors import ByClass, class_rates, error_rate, mean_error, worst_class_error
 from robench.metrics.mce import ce, mce, relative_mce
 from robench.metrics.statistics import percentile_interval, wilson_interval
 from robench.rundir import PlannedCondition, RunDirectory
-from robench.scoring.frames import Curve, FrameRecords, Sequences, curves_of, family_rows, oracle_curves, resampled
+from robench.scoring.frames import Curve, Sequences, curves_of, family_rows, oracle_curves, resampled
+from robench.scoring.reading import Outcomes, read_cells, read_columns, read_frames
 from robench.scoring.rows import WIDTH, Row, figure, row, takes
 from robench.suites import CLEAN, SUITES, Suite, find_suite
-from robench.tables import RECORDS, RESULTS, SCHEMA_VERSION, read_arrays, read_parquet, rows_to_frame
+from robench.tables import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.types import Floats, Ints, Results
 
 __all__ = ["notes", "score"]
@@ -55,7 +53,7 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
     if not finished:
         raise RunError(f"{run.path} has no finished condition to score: give its `robench evaluate` again")
     images = [condition for condition in finished if _of_images(condition)]
-    measured = _measure(_read(run, images), groups, run.manifest["seed"]) if images else None
+    measured = _measure(read_cells(run, images), groups, run.manifest["seed"]) if images else None
     common = {
         "schema": SCHEMA_VERSION,
         "model": run.manifest["model"]["label"],
@@ -138,77 +136,6 @@ def _of_images(condition: PlannedCondition) -> bool:
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """Outcomes of one condition, by sample in the order of the records.
-
-    wrong, top5_wrong: (n,).
-    """
-
-    name: str
-    wrong: NDArray[np.bool_]
-    top5_wrong: NDArray[np.bool_]
-    reliability: Reliability
-
-
-@dataclass(frozen=True)
-class _Outcomes:
-    label: Ints
-    cells: list[_Cell]
-
-
-def _read(run: RunDirectory, finished: Sequence[PlannedCondition]) -> _Outcomes:
-    """Read the records of the finished conditions; RunError unless all are of the same samples in the same order."""
-    sample = label = None
-    cells = []
-    for condition in finished:
-        columns = ("sample", "label", "pred", "top5", "confidence")
-        records = _records(run, condition, columns)
-        if sample is None or label is None:
-            sample, label = records["sample"].to_numpy(), records["label"].to_numpy().astype(np.int64)
-        elif not np.array_equal(sample, records["sample"]) or not np.array_equal(label, records["label"]):
-            raise RunError(
-                f"{run.path}: {condition.name} has other samples than {finished[0].name}: delete its records file and "
-                "evaluate again"
-            )
-        try:
-            top5 = np.concatenate(records["top5"].to_numpy()).reshape(len(records), -1)
-        except ValueError as error:
-            raise RunError(f"{run.path}: {condition.name} has rows of top5 of different lengths") from error
-        wrong = np.asarray(records["pred"].to_numpy() != label)
-        reliability = Reliability.of(records["confidence"].to_numpy(), ~wrong)
-        cells.append(_Cell(condition.name, wrong, top5_wrong(top5, label), reliability))
-    assert label is not None
-    return _Outcomes(label, cells)
-
-
-def _records(run: RunDirectory, condition: PlannedCondition, columns: Sequence[str]) -> Any:
-    """Read columns of a condition's records; RunError if it has none, or they are another condition's."""
-    try:
-        records = read_parquet(RECORDS, run.records_path(condition.name), ["suite", "corruption", "severity", *columns])
-    except TableError as error:
-        raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
-    _check_rows(run, condition, len(records))
-    for column in ("suite", "corruption", "severity"):
-        expected = getattr(condition, column)
-        if (records[column] != expected).any():
-            other = records.loc[records[column] != expected, column].iloc[0]
-            raise RunError(
-                f"{run.path}: the records of {condition.name} are of {column} {other}, not {expected}: delete the file and "
-                "evaluate again"
-            )
-    return records
-
-
-def _check_rows(run: RunDirectory, condition: PlannedCondition, rows: int) -> None:
-    expected = run.manifest["data"]["samples"] * condition.frames
-    if rows != expected:
-        raise RunError(
-            f"{run.path}: the records of {condition.name} have {rows} rows for {expected // condition.frames} samples"
-            f"{f' and {condition.frames} frames' if condition.frames > 1 else ''}: delete the file and evaluate again"
-        )
-
-
-@dataclass(frozen=True)
 class _Measured:
     """Figures with their distributions: the last axis is 1 + resamples, its first element the figure.
 
@@ -226,7 +153,7 @@ class _Measured:
         return np.stack([self.cells[condition.name][metric] for condition in conditions], axis=-1)
 
 
-def _measure(outcomes: _Outcomes, groups: Sequence[_Group], seed: int) -> _Measured:
+def _measure(outcomes: Outcomes, groups: Sequence[_Group], seed: int) -> _Measured:
     n, by_class = len(outcomes.label), ByClass.of(outcomes.label)
     done = [cell.name for cell in outcomes.cells]
     averaged = {group: group.averaged(done) for group in groups}
@@ -315,32 +242,9 @@ def _frame_rows(
 def _curves(run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition]) -> list[Curve]:
     difficulties = run.manifest["options"].get("difficulties", [1])
     curves = [
-        curve for condition in finished for curve in curves_of(suite.family, _frames(run, condition), difficulties)
+        curve for condition in finished for curve in curves_of(suite.family, read_frames(run, condition), difficulties)
     ]
     return [*curves, *oracle_curves(curves)] if suite.family == "resolution" else curves
-
-
-def _frames(run: RunDirectory, condition: PlannedCondition) -> FrameRecords:
-    names = ("suite", "corruption", "sample", "frame", "axis_value", "label", "pred", "top5", "prob_label")
-    try:
-        columns = read_arrays(RECORDS, run.records_path(condition.name), names)
-    except TableError as error:
-        raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
-    _check_rows(run, condition, len(columns["pred"]))
-    shape = (condition.frames, -1)
-    sample, frame = columns["sample"].reshape(shape), columns["frame"].reshape(shape)
-    fits = set(columns["suite"]) == {condition.suite} and set(columns["corruption"]) == {condition.corruption}
-    if not fits or (sample != sample[0]).any() or (frame != np.arange(condition.frames)[:, None]).any():
-        raise RunError(f"{run.path}: the records of {condition.name} are another's: delete the file and evaluate again")
-    top5 = columns["top5"]
-    return FrameRecords(
-        condition=condition,
-        axis=columns["axis_value"].reshape(shape)[:, 0],
-        pred=columns["pred"].reshape(shape),
-        top5=top5.reshape(*frame.shape, top5.shape[1]),
-        prob_label=columns["prob_label"].reshape(shape).astype(np.float64),
-        label=columns["label"].reshape(shape)[0],
-    )
 
 
 def _sequence_baseline(
@@ -367,7 +271,7 @@ def _sequence_baseline(
     cells: dict[str, dict[tuple[str, int], float]] = {"flip_rate": {}, "t5d": {}}
     difficulties = run.manifest["options"].get("difficulties", [1])
     for condition in finished:
-        for curve in curves_of("sequences", _frames(other, theirs[condition.name]), difficulties):
+        for curve in curves_of("sequences", read_frames(other, theirs[condition.name]), difficulties):
             if curve.axis == "difficulty":
                 means = curve.values.mean(axis=1).tolist()
                 for place, mean in zip(curve.places.tolist(), means, strict=True):
@@ -484,7 +388,7 @@ def _run_baseline(other: RunDirectory, group: _Group) -> Baseline:
 
 
 def _error(run: RunDirectory, condition: PlannedCondition) -> float:
-    records = _records(run, condition, ("label", "pred"))
+    records = read_columns(run, condition, ("label", "pred"))
     return float(error_rate(records["pred"].to_numpy(), records["label"].to_numpy()))
 
 
