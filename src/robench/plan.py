@@ -52,7 +52,7 @@ class Options:
     corruptions, severities: parts of the suites; None for all.  extra_corruptions: also those outside the aggregates.
     difficulties: of perturbation sequences, 1 to 3.  resolutions: input sizes of the resolution suite, px; None for its own.
     limit, per_class, subset: which samples (see data.select).  skip_unreadable: list damaged images instead of stopping.
-    geometry: "suite", or "model" for the model's own resize, crop and interpolation.
+    geometry: "suite", or "model" for the model's own resize, crop and interpolation; frames have the suite's in any case.
     release_jpeg: whether suites whose released files went through JPEG do so here.
     backend: "torch", or "reference" for the published package's own functions, slowly, on a CPU.
     normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
@@ -296,7 +296,7 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
 
 def _geometry(suite: Suite, options: Options, preprocessing: Preprocessing) -> Geometry:
     """Of the suite's clean images."""
-    if options.geometry == "model" or (suite.geometry is None and suite.family == "corruptions"):
+    if suite.family == "corruptions" and (options.geometry == "model" or suite.geometry is None):
         return preprocessing.geometry()
     if suite.geometry is not None:
         return suite.geometry
