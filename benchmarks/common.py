@@ -39,7 +39,7 @@ def hardware(threads: int) -> str:
         cpu = next(
             (line.split(": ")[1] for line in info.read_text().splitlines() if line.startswith("model name")), cpu
         )
-    packages = ("torch", "numpy", "pillow", "imagecorruptions", "scikit-image", "opencv-python")
+    packages = ("torch", "torchvision", "numpy", "pillow", "imagecorruptions", "scikit-image", "opencv-python")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{cpu}, {os.cpu_count()} cores, {threads} thread(s)\npython {platform.python_version()}, {versions}"
 

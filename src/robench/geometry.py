@@ -9,7 +9,7 @@ from PIL import Image
 
 from robench.errors import OptionError, unknown_name
 
-__all__ = ["INTERPOLATIONS", "Geometry"]
+__all__ = ["INTERPOLATIONS", "Geometry", "without_border"]
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -83,6 +83,15 @@ class Geometry:
         if self.crop is not None:
             image = _center_crop(image, self.crop)
         return image
+
+
+def without_border(image: Image.Image, border: int) -> Image.Image:
+    """Cut so many pixels off every side of an image; one that has nothing else is an error, ValueError."""
+    if not border:
+        return image
+    if min(image.size) <= 2 * border:
+        raise ValueError(f"it is all border, {image.width}x{image.height} pixels with {border} on every side")
+    return image.crop((border, border, image.width - border, image.height - border))
 
 
 def _resize(image: Image.Image, size: int | tuple[int, int], resample: Image.Resampling) -> Image.Image:

@@ -1,9 +1,7 @@
 """Decode once: the uint8 images of a dataset under one geometry, memory-mapped and keyed by content.
 
-An entry is a folder named by the SHA-256 of (decoder, geometry, hashes of all encoded images), with `images.npy`, (n, 3,
-side, side) uint8, and `unreadable.json`; where the geometry keeps the pictures' shapes, `images.npy` is flat, and
-`sizes.npy` has the height and width of each. It is written under a temporary name and renamed, so processes that start at once
-never see half of it; and because the key is the content, a changed image is another entry, wherever it lies.
+An entry's key is the SHA-256 of (decoder, geometry, hashes of all encoded images): a changed image is another entry, and the
+same images are one, wherever they lie. `entries.py` says how entries lie on disk and how processes share them.
 """
 
 from __future__ import annotations
@@ -11,35 +9,59 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+import warnings
+import zlib
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
+from robench.data.entries import (
+    VERSION,
+    Note,
+    Parts,
+    discard,
+    entry_path,
+    finish_entry,
+    make_room,
+    making,
+    new_entry,
+    open_entry,
+    parts_of,
+)
 from robench.data.image_set import ImageSet
+from robench.data.stack import Decoded
 from robench.errors import DatasetError
-from robench.geometry import Geometry
+from robench.geometry import Geometry, without_border
 from robench.types import Ints
 
-__all__ = ["Decoded", "Hashes", "Stack", "cache_folder", "decode", "decode_few", "decode_one", "hash_images"]
-
-_VERSION = 1
+__all__ = ["Hashes", "decode", "decode_few", "decode_one", "hash_images"]
 
 # Pillow's plugins raise many kinds of errors on damaged files; its documentation promises no base class.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError,
-           AttributeError, RuntimeError, NotImplementedError, Image.DecompressionBombError, ImportError)  # fmt: skip
+DAMAGE = (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError,
+           AttributeError, RuntimeError, NotImplementedError, Image.DecompressionBombError, ImportError, Warning)  # fmt: skip
+
+# Pillow warns of damaged metadata, and of a picture with more than 89 million pixels; it refuses one with twice as many, and
+# refusals are enough. Images are decoded on threads, so the filter can only be the process's; where warnings are errors in
+# spite of it, such a picture is unreadable.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Advance = Callable[[int], None]
+T = TypeVar("T")
+
+_PART = 32
+"""Most images of a thread's task: a task costs 30 us, a quarter of what a 32-pixel image does."""
 
 
 @dataclass(frozen=True)
@@ -51,77 +73,42 @@ class Hashes:
     unreadable: dict[int, str]
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Decoded images of one size, or each of its own, possibly memory-mapped.
-
-    pixels: (n, 3, height, width) uint8; where `sizes` are given, all of them one after the other, (values,).
-    sizes: (n, 2) height and width of each.
-    """
-
-    pixels: NDArray[np.uint8]
-    sizes: Ints | None = None
-
-    def take(self, rows: Ints) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
-        """Return some images, (k, 3, H, W) uint8, each in the top left of its row, and the height and width of each."""
-        if self.sizes is None:
-            height, width = self.pixels.shape[2:]
-            return np.ascontiguousarray(self.pixels[rows]), [(height, width)] * len(rows)
-        ends = 3 * self.sizes.prod(axis=1).cumsum()
-        taken = np.zeros((len(rows), 3, *self.sizes[rows].max(axis=0)), np.uint8)
-        for target, row in zip(taken, rows.tolist(), strict=True):
-            height, width = self.sizes[row].tolist()
-            target[:, :height, :width] = self.pixels[ends[row] - 3 * height * width : ends[row]].reshape(
-                3, height, width
-            )
-        return taken, [(height, width) for height, width in self.sizes[rows].tolist()]
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Decoded images: number k of `images` is the sample at position `positions[k]`.
-
-    unreadable: reason by position in `positions`; such rows are black.
-    """
-
-    images: Stack
-    unreadable: dict[int, str]
-
-
-def cache_folder() -> Path:
-    """Where decoded images are kept: $ROBENCH_CACHE, else robench in $XDG_CACHE_HOME or ~/.cache."""
-    if chosen := os.environ.get("ROBENCH_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robench"
-
-
 def hash_images(images: ImageSet, positions: Ints, advance: Advance = lambda _: None) -> Hashes:
     """Read the images at `positions` once and hash them."""
+    chosen = positions.tolist()
 
-    def digest(position: int) -> tuple[str, str]:
-        try:
-            return hashlib.sha256(images.read(position)).hexdigest(), ""
-        except OSError as error:
-            return "", str(error)
+    def digests(rows: range) -> list[tuple[str, str]]:
+        return [_digest(images, chosen[row]) for row in rows]
 
     hashes, unreadable = [], {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for position, (sha, reason) in zip(positions, pool.map(digest, positions.tolist()), strict=True):
-            hashes.append(sha)
-            if reason:
-                unreadable[int(position)] = reason
-            advance(1)
+    with closing(_in_parts(digests, len(chosen))) as parts:
+        for rows, part in parts:
+            for row, (sha, reason) in zip(rows, part, strict=True):
+                hashes.append(sha)
+                if reason:
+                    unreadable[chosen[row]] = reason
+            advance(len(rows))
     return Hashes(positions, tuple(hashes), unreadable)
 
 
-def decode_one(encoded: bytes, geometry: Geometry) -> NDArray[np.uint8]:
-    """Decode one image to (3, side, side) uint8 RGB; DatasetError with the decoder's reason where that fails."""
+def _digest(images: ImageSet, position: int) -> tuple[str, str]:
+    try:
+        return hashlib.sha256(images.read(position)).hexdigest(), ""
+    except OSError as error:
+        return "", str(error)
+
+
+def decode_one(encoded: bytes, geometry: Geometry, border: int = 0) -> NDArray[np.uint8]:
+    """Decode one image to (3, side, side) uint8 RGB; DatasetError with the decoder's reason where that fails.
+
+    border: pixels to cut off every side first.
+    """
     try:
         with Image.open(BytesIO(encoded)) as image:
-            pixels = np.asarray(geometry.apply(image))
+            pixels = np.asarray(geometry.apply(without_border(image, border)))
     except UnidentifiedImageError as error:
         raise DatasetError("it is no image that Pillow knows") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DatasetError(" ".join(str(error).split()) or type(error).__name__) from error
     return pixels.transpose(2, 0, 1)
 
@@ -131,118 +118,179 @@ def decode_few(images: ImageSet, positions: Ints, geometry: Geometry) -> NDArray
     pixels = []
     for position in positions.tolist():
         try:
-            pixels.append(decode_one(images.read(position), geometry))
+            pixels.append(decode_one(images.read(position), geometry, images.border))
         except (DatasetError, OSError) as error:
             raise DatasetError(f"cannot read the image {images.paths[position]}: {error}") from error
     return np.stack(pixels)
 
 
 def decode(
-    images: ImageSet, hashes: Hashes, geometry: Geometry, *, skip: bool, advance: Advance = lambda _: None
+    images: ImageSet,
+    hashes: Hashes,
+    geometry: Geometry,
+    *,
+    skip: bool,
+    advance: Advance = lambda _: None,
+    note: Note = lambda _: None,
 ) -> Decoded:
     """Return the images at `hashes.positions` under `geometry`, from the cache or into it.
 
     skip: whether unreadable images become black rows that are listed; else the first one is a DatasetError.
+    note: told when another process decodes the same images and is waited for, when the cache holds a damaged copy of them,
+    and when others are removed to make room.
     """
-    identity = [_VERSION, PIL.__version__, str(geometry), *hashes.sha]
-    entry = cache_folder() / "decoded" / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
-    decoded = _open(entry)
+    decoders = [PIL.__version__, features.version("jpg"), features.version("libjpeg_turbo")]
+    identity = json.dumps([VERSION, *decoders, images.border, str(geometry), *hashes.sha])
+    entry = entry_path(hashlib.sha256(identity.encode()).hexdigest()[:32])
+    what = f"{images.name} at {geometry}"
+    decoded = open_entry(entry)
     if decoded is None:
-        with _cache_errors(entry.parent):
-            _fill(entry, images, hashes, geometry, skip, advance)
-        decoded = _open(entry)
-        if decoded is None:
-            raise DatasetError(f"the decode cache {entry} cannot be read back: check the disk, or set ROBENCH_CACHE")
-    else:
-        advance(len(hashes.positions))
+        with (
+            _cache_errors(entry.parent),
+            making(entry, lambda: note(f"another process is decoding {what}: waiting for it")),
+        ):
+            decoded = open_entry(entry)  # Another process may have made it meanwhile.
+            if decoded is None:
+                if entry.exists():
+                    note(f"the decode cache holds a damaged copy of {what}: decoding again")
+                    discard(entry)
+                _fill(entry, images, hashes, geometry, skip, advance, note)
+                decoded = open_entry(entry, check=False)
+                if decoded is None:
+                    raise DatasetError(
+                        f"the decode cache {entry} cannot be read back: check the disk, or set ROBENCH_CACHE"
+                    )
+                return decoded
+    advance(len(hashes.positions))
     if decoded.unreadable and not skip:
         position = min(decoded.unreadable)
         _refuse(images, position, decoded.unreadable[position])
     return decoded
 
 
-def _open(entry: Path) -> Decoded | None:
-    try:
-        unreadable = json.loads((entry / "unreadable.json").read_text())
-        pixels = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
-        return None
-    sizes = np.load(entry / "sizes.npy", allow_pickle=False) if (entry / "sizes.npy").exists() else None
-    return Decoded(Stack(pixels, sizes), {int(position): reason for position, reason in unreadable.items()})
-
-
-def _fill(entry: Path, images: ImageSet, hashes: Hashes, geometry: Geometry, skip: bool, advance: Advance) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".tmp-"))
-    try:
-        unreadable = dict(hashes.unreadable)
-        count = len(hashes.positions)
+def _fill(
+    entry: Path, images: ImageSet, hashes: Hashes, geometry: Geometry, skip: bool, advance: Advance, note: Note
+) -> None:
+    positions = hashes.positions.tolist()
+    unreadable: dict[int, str] = {}
+    files: dict[str, Parts] = {}
+    with new_entry(entry) as folder:
         if geometry.square:
-            pixels = _allocate(folder / "images.npy", (count, 3, geometry.side, geometry.side))
-            targets = list(pixels)
+            shapes = [(3, geometry.side, geometry.side)] * len(positions)
+            whole: tuple[int, ...] = (len(positions), *shapes[0])
         else:
-            sizes = np.array([_size(images, int(position), geometry) for position in hashes.positions], np.int64)
-            np.save(folder / "sizes.npy", sizes)
-            ends = 3 * sizes.prod(axis=1).cumsum()
-            pixels = _allocate(folder / "images.npy", (int(ends[-1]),))
-            parts = np.split(pixels, ends[:-1])
-            targets = [part.reshape(3, *size) for part, size in zip(parts, sizes.tolist(), strict=True)]
+            shapes = _shapes(images, positions, geometry)
+            whole = (sum(map(math.prod, shapes)),)
+            np.save(folder / "sizes.npy", np.array([shape[1:] for shape in shapes], np.int64))
+            files["sizes.npy"] = parts_of(folder / "sizes.npy")
+        make_room(entry, math.prod(whole), note)
+        with (folder / "images.npy").open("wb", buffering=0) as file:
+            header = _header(whole)
+            starts = list(accumulate(map(math.prod, shapes), initial=len(header)))
+            _reserve(file.fileno(), starts[-1])
+            _write(file.fileno(), header, 0)
+            files["images.npy"] = [(len(header), zlib.crc32(header))]
 
-        def one(row: int) -> str:
-            position = int(hashes.positions[row])
-            if position in unreadable:
-                return unreadable[position]
-            try:
-                targets[row][...] = decode_one(images.read(position), geometry)
-            except (DatasetError, OSError, ValueError) as error:
-                return str(error)
-            return ""
+            def part(rows: range) -> tuple[list[str], int]:
+                reasons, crc = [], 0
+                for row in rows:
+                    pixels = np.zeros(shapes[row], np.uint8)
+                    reasons.append(
+                        hashes.unreadable.get(positions[row]) or _read(images, positions[row], geometry, pixels)
+                    )
+                    crc = zlib.crc32(pixels.data, crc)
+                    _write(file.fileno(), pixels.data.cast("B"), starts[row])
+                return reasons, crc
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for position, reason in zip(hashes.positions, pool.map(one, range(count)), strict=True):
-                if reason:
-                    unreadable[int(position)] = reason
-                    if not skip:
-                        pool.shutdown(cancel_futures=True)
-                        _refuse(images, int(position), reason)
-                advance(1)
-        pixels.flush()
-        (folder / "unreadable.json").write_text(json.dumps(unreadable))
-        folder.chmod(0o755)
-        try:
-            folder.rename(entry)
-        except OSError:
-            # Another process has finished the same entry first; anything else that is in the way cannot be opened.
-            if _open(entry) is None:
-                shutil.rmtree(entry, ignore_errors=True)
-                folder.rename(entry)
+            with closing(_in_parts(part, len(positions))) as parts:
+                for rows, (reasons, crc) in parts:
+                    for row, reason in zip(rows, reasons, strict=True):
+                        if reason:
+                            unreadable[positions[row]] = reason
+                            if not skip:
+                                _refuse(images, positions[row], reason)
+                    files["images.npy"].append((starts[rows.stop] - starts[rows.start], crc))
+                    advance(len(rows))
+        finish_entry(
+            folder,
+            name=images.name,
+            geometry=str(geometry),
+            images=len(positions),
+            unreadable=unreadable,
+            files=files,
+        )
+
+
+def _read(images: ImageSet, position: int, geometry: Geometry, pixels: NDArray[np.uint8]) -> str:
+    """Decode an image into `pixels`; the reason where that fails."""
+    try:
+        pixels[...] = decode_one(images.read(position), geometry, images.border)
+    except (DatasetError, OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _in_parts(work: Callable[[range], T], count: int) -> Generator[tuple[range, T], None, None]:
+    """Do `work` on the numbers below `count`, in parts, in all threads; results in order."""
+    threads = os.cpu_count() or 1
+    step = max(1, min(_PART, count // (4 * threads)))
+    parts = [range(start, min(start + step, count)) for start in range(0, count, step)]
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield from zip(parts, pool.map(work, parts), strict=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        pool.shutdown(cancel_futures=True)
+
+
+def _shapes(images: ImageSet, positions: list[int], geometry: Geometry) -> list[tuple[int, int, int]]:
+    """Shape of each decoded picture, from the headers."""
+
+    def sizes(rows: range) -> list[tuple[int, int]]:
+        return [_size(images, positions[row], geometry) for row in rows]
+
+    with closing(_in_parts(sizes, len(positions))) as parts:
+        return [(3, *size) for _, part in parts for size in part]
 
 
 def _size(images: ImageSet, position: int, geometry: Geometry) -> tuple[int, int]:
     """Height and width of a picture under a geometry, from its header; one pixel where that cannot be read."""
     try:
         with Image.open(BytesIO(images.read(position))) as image:
-            return geometry.size(image.height, image.width)
-    except _DAMAGE:
+            return geometry.size(image.height - 2 * images.border, image.width - 2 * images.border)
+    except DAMAGE:
         return 1, 1
 
 
-def _allocate(file: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
-    """Make the array on disk, with its blocks: writing to a memory map on a full disk would kill the process."""
-    pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    with file.open("r+b") as handle:
-        try:
-            os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                raise
-    return pixels
+def _header(shape: tuple[int, ...]) -> bytes:
+    """What a .npy file of uint8 begins with."""
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _reserve(file: int, size: int) -> None:
+    """Take the room on the disk now, so that a full one is found before the work."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+
+
+def _write(file: int, content: bytes | memoryview, at: int) -> None:
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(file, rest, at)
+        rest, at = rest[written:], at + written
 
 
 def _refuse(images: ImageSet, position: int, reason: str) -> None:
     raise DatasetError(f"cannot read the image {images.paths[position]}: {reason}; mend it or give --skip-unreadable")
+
+
+_NAMES = "ENOSPC EDQUOT EACCES EPERM EROFS ENOENT ENOTDIR EEXIST ELOOP ENAMETOOLONG EIO ENOLCK EOPNOTSUPP"
+_THE_FOLDERS = {getattr(errno, name) for name in _NAMES.split()}
+"""Errors of the system that another folder for the cache avoids."""
 
 
 @contextmanager
@@ -250,17 +298,11 @@ def _cache_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOTDIR,
-            errno.EEXIST,
-        ):
+        if error.errno is not None and error.errno in _THE_FOLDERS:
             reason = os.strerror(error.errno).lower()
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            clear = ", or free some with `robench cache clear`" if full else ""
             raise DatasetError(
-                f"cannot keep decoded images in {folder} ({reason}): set ROBENCH_CACHE to another folder"
+                f"cannot keep decoded images in {folder} ({reason}): set ROBENCH_CACHE to another folder{clear}"
             ) from error
         raise

@@ -2,86 +2,99 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from robench.data.bounded import read_image
 from robench.data.image_set import ImageSet
+from robench.data.label_table import tables_in
+from robench.data.listing import files_below, image_suffixes, visible_folders
+from robench.data.reader import Reader
 from robench.errors import DatasetError
+from robench.suites import SUITES
 
-__all__ = ["read_folder"]
+__all__ = ["FOLDER"]
+
+_RELEASED = 3
+"""So many class folders with names of corruptions are no coincidence."""
+_GROUPS = 10
+"""A released tree has its corruptions in few folders (noise, blur, …): only then is it worth looking into them."""
 
 
-def read_folder(root: Path) -> ImageSet:
+def _matches(path: Path) -> bool:
+    return path.is_dir() and bool(visible_folders(path))
+
+
+def _read(root: Path) -> ImageSet:
     """List the images below `root`: every folder in it is a class, labelled by its place in the sorted names.
 
-    Images may lie deeper inside a class folder, in any format that Pillow reads. Hidden files are passed over, and so are
-    files of other types, with a note.
+    Names that all are whole numbers are sorted as numbers. Images may lie deeper inside a class folder, in any format that
+    Pillow reads. Hidden files are passed over, and so are files of other types, with a note.
     """
-    if not root.exists():
-        raise DatasetError(f"there is no dataset {root}: give a folder of class folders")
-    if not root.is_dir():
-        raise DatasetError(f"{root} is a file: give a folder of class folders")
     try:
-        folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-        if not folders:
-            raise DatasetError(f"{root} has no class folders: put the images of each class into a folder of its own")
+        folders = _class_folders(root)
+        _refuse_released(root, folders)
         paths, labels, other = [], [], []
         for label, folder in enumerate(folders):
-            for file in _files(root / folder):
-                if file.suffix.lower() in _image_suffixes():
+            for file in files_below(root / folder):
+                if file.suffix.lower() in image_suffixes():
                     paths.append(file.relative_to(root).as_posix())
                     labels.append(label)
                 else:
                     other.append(file.relative_to(root).as_posix())
     except OSError as error:
         raise DatasetError(f"cannot list {root}: {error}") from error
-    odd = next((name for name in (*folders, *paths, *other) if not _is_text(name)), None)
-    if odd is not None:
-        raise DatasetError(
-            f"{root} holds a name that is not UTF-8, {odd.encode(errors='replace').decode()!r}: rename it"
-        )
     if not paths:
-        raise DatasetError(f"{root} has {len(folders)} class folders but no image in them (by file extension)")
+        raise DatasetError(
+            f"{root} has {len(folders)} class folders but no image in them (by file extension): if they hold shards, name one of them"
+        )
     return ImageSet(
         name=root.resolve().name,
         paths=tuple(paths),
         labels=np.array(labels, dtype=np.int64),
         classes=tuple(folders),
-        read=lambda position: (root / paths[position]).read_bytes(),
-        notes=(*_other_note(other), *_empty_note(folders, labels)),
+        read=lambda position: read_image(root / paths[position]),
+        notes=(*_order_note(folders), *_table_note(root), *_other_note(other), *_empty_note(folders, labels)),
     )
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _class_folders(root: Path) -> list[str]:
+    """Names of the visible folders in `root`, sorted; as numbers if all of them are."""
+    names = visible_folders(root)
+    # ImageNet V2 calls its folders 0 to 999: as texts, 10 would come before 2.
+    return sorted(names, key=int) if _are_numbers(names) else names
 
 
-def _files(folder: Path) -> list[Path]:
-    """All visible files below `folder`, sorted by folder, then by name; links are followed, loops are not."""
-    found, seen = [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent) / name for name in files if not name.startswith(".")]
-    return sorted(found, key=lambda file: file.parts)
+def _are_numbers(names: list[str]) -> bool:
+    return all(name.isascii() and name.isdigit() and len(name) <= 9 for name in names)
 
 
-@lru_cache(maxsize=1)
-def _image_suffixes() -> frozenset[str]:
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+def _refuse_released(root: Path, folders: list[str]) -> None:
+    """DatasetError for a tree of corrupted images: its corruptions would be taken for classes."""
+    known = {name for suite in SUITES.values() for name in (*suite.corruptions, *suite.extra)}
+    found = {*folders} & known
+    if len(folders) < _GROUPS:
+        found |= {name for folder in folders for name in visible_folders(root / folder)} & known
+    if len(found) >= _RELEASED:
+        raise DatasetError(
+            f"{root} looks like a released set of corrupted images ({', '.join(sorted(found)[:3])}, …): "
+            "give it with --released DIR, and the clean images with --data"
+        )
+
+
+def _order_note(folders: list[str]) -> list[str]:
+    if not _are_numbers(folders) or folders == sorted(folders):
+        return []
+    return ["class folders are whole numbers and sorted as such (torchvision's ImageFolder sorts them as text)"]
+
+
+def _table_note(root: Path) -> list[str]:
+    return [
+        f"classes from folders; {table.name} was passed over: name that file to take its labels"
+        for table in tables_in(root)
+    ]
 
 
 def _other_note(other: list[str]) -> list[str]:
@@ -94,3 +107,6 @@ def _empty_note(folders: list[str], labels: list[int]) -> list[str]:
     counts = Counter(labels)
     empty = [folder for label, folder in enumerate(folders) if not counts[label]]
     return [f"{len(empty)} class folders hold no image, for example {empty[0]}"] if empty else []
+
+
+FOLDER = Reader("folder", "a folder of class folders, as torchvision's ImageFolder reads it", _matches, _read)

@@ -20,6 +20,8 @@ class ImageSet:
 
     name: for tables.  paths: unique and sorted.  labels: (n,) class of each.  classes: their names, position = class.
     read: encoded bytes of the image at a position; OSError where that fails.
+    groups: which of a model's outputs each class stands for; None where the classes are the outputs.
+    border: width in pixels of a frame around every picture that is not part of it.
     notes: what a user should know about the set, for example files that were passed over.
     """
 
@@ -28,6 +30,8 @@ class ImageSet:
     labels: Ints
     classes: tuple[str, ...]
     read: Callable[[int], bytes]
+    groups: tuple[tuple[int, ...], ...] | None = None
+    border: int = 0
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -57,7 +61,7 @@ def map_classes(images: ImageSet, class_map: Path) -> ImageSet:
             "it needs one class name a line, spelled as the folders are"
         )
     labels = np.array([index[name] for name in images.classes], dtype=np.int64)[images.labels]
-    return replace(images, labels=labels, classes=tuple(names))
+    return replace(images, labels=labels, classes=tuple(names), groups=None)
 
 
 def select(

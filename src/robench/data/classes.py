@@ -1,0 +1,62 @@
+"""How the classes of a dataset and the outputs of a model belong together: all of them, or some that the names tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from robench.data.image_set import ImageSet
+from robench.errors import DatasetError
+
+__all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids"]
+
+IMAGENET_CLASSES = 1000
+
+
+def fit_classes(images: ImageSet, outputs: int, model: str) -> ImageSet:
+    """Return the dataset with what its classes are among the `outputs` of a model; DatasetError if they are not its.
+
+    As many classes as outputs are the outputs, in order. Fewer that are all WordNet ids of ImageNet's classes, as ImageNet-A
+    and -R have, are these classes, and predictions are among these alone. Classes named by numbers are the outputs of those
+    numbers.
+    """
+    count = len(images.classes)
+    if images.groups is not None:
+        if outputs != IMAGENET_CLASSES:
+            raise _misfit(images, outputs, model)
+        return images
+    if count == outputs:
+        return images
+    if count < outputs == IMAGENET_CLASSES:
+        place = {wnid: number for number, wnid in enumerate(imagenet_wnids())}
+        if all(name in place for name in images.classes):
+            groups = tuple((place[name],) for name in images.classes)
+            note = (
+                f"{images.name} has {count} of ImageNet's {IMAGENET_CLASSES:,} classes, by their WordNet ids: predictions are "
+                "among these alone"
+            )
+            return replace(images, groups=groups, notes=(*images.notes, note))
+    if count < outputs and images.classes == tuple(map(str, range(count))):
+        note = f"{images.name} has labels up to {count - 1}, {model} has {outputs} classes: the labels are taken as its numbers"
+        classes = tuple(map(str, range(outputs)))
+        return replace(images, classes=classes, notes=(*images.notes, note))
+    raise _misfit(images, outputs, model)
+
+
+@cache
+def imagenet_wnids() -> tuple[str, ...]:
+    """WordNet ids of ImageNet's 1,000 classes in the order of the outputs of its models; from timm's files, not its code."""
+    spec = find_spec("timm")
+    folders = spec.submodule_search_locations if spec is not None else None
+    if not folders:
+        raise DatasetError("timm, which lists ImageNet's classes, is not installed: pip install timm")
+    return tuple(Path(folders[0], "data", "_info", "imagenet_synsets.txt").read_text().split())
+
+
+def _misfit(images: ImageSet, outputs: int, model: str) -> DatasetError:
+    return DatasetError(
+        f"{images.name} has {len(images.classes)} classes (class folders, or lines of --class-map), {model} has "
+        f"{outputs}: give --class-map FILE with the model's class names, one a line in the model's order"
+    )

@@ -1,0 +1,14 @@
+"""Pixels as an encoded image: a portable pixmap, which every decoder reads and which is the same on every machine."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["pixmap"]
+
+
+def pixmap(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode (h, w, 3) uint8 without loss and without compression."""
+    height, width = pixels.shape[:2]
+    return b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()

@@ -1,0 +1,49 @@
+"""Decoded images in memory or mapped from the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robench.types import Ints
+
+__all__ = ["Decoded", "Stack"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Decoded images of one size, or each of its own, possibly memory-mapped.
+
+    pixels: (n, 3, height, width) uint8; where `sizes` are given, all of them one after the other, (values,).
+    sizes: (n, 2) height and width of each.
+    """
+
+    pixels: NDArray[np.uint8]
+    sizes: Ints | None = None
+
+    def take(self, rows: Ints) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
+        """Return some images, (k, 3, H, W) uint8, each in the top left of its row, and the height and width of each."""
+        if self.sizes is None:
+            height, width = self.pixels.shape[2:]
+            return np.ascontiguousarray(self.pixels[rows]), [(height, width)] * len(rows)
+        ends = 3 * self.sizes.prod(axis=1).cumsum()
+        taken = np.zeros((len(rows), 3, *self.sizes[rows].max(axis=0)), np.uint8)
+        for target, row in zip(taken, rows.tolist(), strict=True):
+            height, width = self.sizes[row].tolist()
+            target[:, :height, :width] = self.pixels[ends[row] - 3 * height * width : ends[row]].reshape(
+                3, height, width
+            )
+        return taken, [(height, width) for height, width in self.sizes[rows].tolist()]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Decoded images: number k of `images` is the sample at position `positions[k]`.
+
+    unreadable: reason by position in `positions`; such rows are black.
+    """
+
+    images: Stack
+    unreadable: dict[int, str]
