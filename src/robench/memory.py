@@ -1,11 +1,12 @@
-"""How the process keeps its memory on a CPU."""
+"""Memory of the process and of the machine."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import lru_cache
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "physical_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h."""
@@ -26,3 +27,8 @@ def keep_freed_memory() -> None:
         return
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_MMAP_THRESHOLD, _MOST)
+
+
+def physical_memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

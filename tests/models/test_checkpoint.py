@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
-from robench.models.checkpoint import EXTENSIONS, file_sha256, read_state_dict
+from robench.models.checkpoint import EXTENSIONS, read_weights
+from robench.models.reading import file_sha256
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "conv.bias": torch.ones(2)}
 
@@ -34,7 +35,7 @@ class _Evil:
 
 def _refusal(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        read_state_dict(path)
+        read_weights(path)
     text = str(caught.value)
     assert "\n" not in text
     assert path.name in text
@@ -50,15 +51,15 @@ def _same(state: dict[str, Tensor]) -> bool:
     return list(state) == list(STATE) and all(torch.equal(state[key], STATE[key]) for key in STATE)
 
 
-@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("extension", [one for one in EXTENSIONS if not one.endswith(".json")])
 def test_every_extension_is_read(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"w{extension}"
     if extension == ".safetensors":
         save_file(STATE, path)
     else:
         torch.save(STATE, path)
-    assert read_state_dict(path).keys() == STATE.keys()
-    assert all(torch.equal(read_state_dict(path)[key], STATE[key]) for key in STATE)
+    assert read_weights(path).state.keys() == STATE.keys()
+    assert all(torch.equal(read_weights(path).state[key], STATE[key]) for key in STATE)
 
 
 @pytest.mark.parametrize("nesting", ["state_dict", "model", "model_state_dict", "state_dict_ema"])
@@ -66,27 +67,28 @@ def test_every_extension_is_read(tmp_path: Path, extension: str) -> None:
 def test_every_nesting_is_opened(tmp_path: Path, nesting: str, zipped: bool) -> None:
     content = {"epoch": 3, nesting: STATE, "optimizer": {"lr": torch.tensor(0.1)}}
     path = _saved(tmp_path / "w.pth", content, _use_new_zipfile_serialization=zipped)
-    assert _same(read_state_dict(path))
+    assert _same(read_weights(path).state)
 
 
 def test_the_trained_weights_win_over_their_average(tmp_path: Path) -> None:
     average = {key: value + 1 for key, value in STATE.items()}
-    assert _same(read_state_dict(_saved(tmp_path / "w.pth", {"state_dict_ema": average, "model": STATE})))
+    assert _same(read_weights(_saved(tmp_path / "w.pth", {"state_dict_ema": average, "model": STATE})).state)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "model.module."])
 def test_prefixes_on_every_key_are_stripped(tmp_path: Path, prefix: str) -> None:
-    assert _same(read_state_dict(_saved(tmp_path / "w.pth", {prefix + key: value for key, value in STATE.items()})))
+    path = _saved(tmp_path / "w.pth", {prefix + key: value for key, value in STATE.items()})
+    assert _same(read_weights(path).state)
 
 
 def test_a_prefix_on_some_keys_stays(tmp_path: Path) -> None:
     path = _saved(tmp_path / "w.pth", {"module.a": torch.ones(1), "b": torch.ones(1)})
-    assert list(read_state_dict(path)) == ["module.a", "b"]
+    assert list(read_weights(path).state) == ["module.a", "b"]
 
 
 def test_numpy_values_beside_the_weights_are_dropped(tmp_path: Path) -> None:
     beside = {"best_acc": np.float64(0.9), "curve": np.arange(3), "args": argparse.Namespace(lr=0.1)}
-    assert _same(read_state_dict(_saved(tmp_path / "w.pth", {"state_dict": STATE, **beside})))
+    assert _same(read_weights(_saved(tmp_path / "w.pth", {"state_dict": STATE, **beside})).state)
 
 
 def test_numpy_objects_run_nothing(tmp_path: Path) -> None:
@@ -98,11 +100,11 @@ def test_numpy_objects_run_nothing(tmp_path: Path) -> None:
 
 def test_the_ignored_names_are_not_left_allowed(tmp_path: Path) -> None:
     before = torch.serialization.get_safe_globals()
-    read_state_dict(_saved(tmp_path / "w.pth", STATE))
+    read_weights(_saved(tmp_path / "w.pth", STATE))
     assert set(torch.serialization.get_safe_globals()) == set(before)
 
 
-@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("extension", [one for one in EXTENSIONS if not one.endswith(".json")])
 @pytest.mark.parametrize("kind", ["zip", "legacy", "pickle2", "pickle4", "nested"])
 def test_nothing_in_a_file_is_run(tmp_path: Path, extension: str, kind: str) -> None:
     touched, path = tmp_path / "touched", tmp_path / f"evil{extension}"
@@ -157,7 +159,7 @@ def test_truncated_files_are_damaged(tmp_path: Path, kind: str, kept: float) -> 
     assert "damaged or incomplete" in _refusal(path)
 
 
-@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("extension", [one for one in EXTENSIONS if not one.endswith(".json")])
 def test_an_empty_file_is_named_so(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"w{extension}"
     path.touch()
@@ -193,10 +195,10 @@ def test_a_dict_that_holds_itself_is_refused(tmp_path: Path) -> None:
     content["model"] = content
     torch.save(content, tmp_path / "recursive.pth")
     with pytest.raises(CheckpointError, match="holds no weights"):
-        read_state_dict(tmp_path / "recursive.pth")
+        read_weights(tmp_path / "recursive.pth")
 
 
 def test_text_is_no_weights_file(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("hello world")
     with pytest.raises(CheckpointError, match="not a PyTorch file"):
-        read_state_dict(tmp_path / "text.pth")
+        read_weights(tmp_path / "text.pth")

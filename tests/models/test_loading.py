@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError, DeviceError, OptionError
-from robench.models import ARCHITECTURES, choose_device, load_classifier, loading
+from robench.models import ARCHITECTURES, choose_device, load_classifier
 from robench.models.family import Family
 from robench.models.zoo import CifarResNet
 
@@ -155,14 +155,20 @@ def test_integer_weights_are_refused(tmp_path: Path) -> None:
     assert "conv1.weight torch.int8 instead of torch.float32" in _refusal(_saved(tmp_path, state))
 
 
-def test_broken_weights_are_refused(tmp_path: Path) -> None:
+def test_broken_weights_are_said(tmp_path: Path) -> None:
     state = _state()
     state["conv1.weight"][0] = float("nan")
-    assert "not finite" in _refusal(_saved(tmp_path, state))
+    assert any("not finite" in note for note in load_classifier(_saved(tmp_path, state), ARCH, "cpu").notes)
 
 
-def test_one_class_is_no_classifier(tmp_path: Path) -> None:
-    assert "at least two classes" in _refusal(_saved(tmp_path, _state(1)))
+def test_one_output_is_the_logit_of_the_second_of_two_classes(tmp_path: Path) -> None:
+    classifier = load_classifier(_saved(tmp_path, _state(1)), ARCH, "cpu")
+    assert (classifier.classes, classifier.head) == (2, "logit")
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    logits = classifier.logits(images)
+    with torch.inference_mode():
+        single = classifier.module(classifier._normalised(images))[:, 0]
+    assert torch.allclose(logits.softmax(1)[:, 1], single.sigmoid())
 
 
 def test_a_module_that_gives_no_logits_is_no_classifier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -172,8 +178,8 @@ def test_a_module_that_gives_no_logits_is_no_classifier(monkeypatch: pytest.Monk
 
     _, preprocessing = ARCHITECTURES["zoo"].build("cifar_resnet8", None)
     family = Family(lambda *_: (Pair(), preprocessing), lambda _: (Pair(), preprocessing), list)
-    monkeypatch.setitem(loading.ARCHITECTURES, "pairs", family)
-    assert "gives a tuple" in _refusal("pairs:x", None)
+    monkeypatch.setitem(ARCHITECTURES, "pairs", family)
+    assert "gives a 2x3x32x32 tensor" in _refusal("pairs:x", None)
 
 
 def test_an_input_size_that_cannot_run_is_said(tmp_path: Path) -> None:
@@ -198,7 +204,7 @@ def test_overrides_reach_the_preprocessing(tmp_path: Path) -> None:
 
 
 def test_a_file_needs_an_architecture(tmp_path: Path) -> None:
-    path = _saved(tmp_path, _state())
+    path = _saved(tmp_path, {"fc.weight": torch.ones(3, 4)})
     assert "--arch torchvision:resnet50" in _refusal(path, None)
     assert "zoo:NAME, torchvision:NAME, timm:NAME" in _refusal(path, "cifar_resnet8")
     assert "zoo:NAME" in _refusal(path, "zo:cifar_resnet8")
@@ -206,7 +212,8 @@ def test_a_file_needs_an_architecture(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_nothing_known(tmp_path: Path) -> None:
-    assert "neither a weights file, nor zoo:NAME" in _refusal("resnet50", None)
+    assert "did you mean torchvision:resnet50 or timm:resnet50?" in _refusal("resnet50", None)
+    assert "neither a file of a known format" in _refusal("nothing", None)
     assert "no weights file" in _refusal(tmp_path / "absent.pth")
     assert "is a folder" in _refusal(tmp_path)
     assert "already names its architecture" in _refusal("demo", ARCH)
@@ -221,7 +228,7 @@ def test_published_weights_are_known_by_their_values(monkeypatch: pytest.MonkeyP
         return Family(ARCHITECTURES["zoo"].build, lambda _: (module, preprocessing), list)
 
     def loaded(scale: float) -> str:
-        monkeypatch.setitem(loading.ARCHITECTURES, "press", published(scale))
+        monkeypatch.setitem(ARCHITECTURES, "press", published(scale))
         classifier = load_classifier("press:net@V1", device="cpu")
         assert (classifier.label, classifier.arch) == ("net@V1", "press:net")
         return classifier.sha256

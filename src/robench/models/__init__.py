@@ -1,12 +1,14 @@
-"""Classifiers from weights files and from libraries, and the table of their architectures."""
+"""Classifiers from files of any format and from libraries, and the table of their architectures."""
 
 from __future__ import annotations
 
+from robench.models.architectures import ARCHITECTURES, architecture_names
 from robench.models.classifier import Classifier, Preprocessing
-from robench.models.loading import ARCHITECTURES, architecture_names, choose_device, load_classifier
+from robench.models.loading import FORMATS, choose_device, load_classifier
 
 __all__ = [
     "ARCHITECTURES",
+    "FORMATS",
     "Classifier",
     "Preprocessing",
     "architecture_names",

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robench import images as pixels
 from robench.errors import OptionError, unknown_name
 from robench.geometry import INTERPOLATIONS, Geometry
+from robench.models.outputs import Head, as_logits
 from robench.types import Images, Logits
 
 __all__ = ["Classifier", "Preprocessing"]
@@ -83,7 +84,11 @@ class Classifier:
 
     label: its name in tables. arch: where its code comes from, as `family:name`.
     module: in eval mode, on `device`, without gradients.
+    classes: outputs of its head, two where it has one output alone.
     sha256: of the weights file's bytes; of the state dict where the weights come by name.
+    head: what its outputs are.  batch: the only batch size it takes, None for any.  dtype: of its input.
+    groups: which outputs each class of the dataset stands for, None where they are the classes themselves.
+    notes: what a user should know about how it was loaded, one line each.
     """
 
     label: str
@@ -93,9 +98,14 @@ class Classifier:
     classes: int
     sha256: str
     device: torch.device
+    head: Head = "logits"
+    batch: int | None = None
+    dtype: torch.dtype = torch.float32
+    groups: tuple[tuple[int, ...], ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def logits(self, images: Images, native: bool = False) -> Logits:
-        """(b, 3, h, w) uint8 on any device -> (b, classes) float32 on `device`.
+        """(b, 3, h, w) uint8 on any device -> (b, classes) float32 on `device`; (b, groups) where there are groups.
 
         Images of another side than the model's are resized, never cropped: the condition chose what is to be seen.
         native: run the network at the images' own side instead.
@@ -108,14 +118,19 @@ class Classifier:
             images = pixels.resize(images, (side, side), self.preprocessing.interpolation)
         with torch.inference_mode():
             # Channels last: the layout in which convolutions run fastest, on CPUs about twice as fast.
-            values = self._normalised(images).contiguous(memory_format=torch.channels_last)
-            logits: Tensor = self.module(values)
-            return logits.float()
+            values = self._normalised(images).to(self.dtype).contiguous(memory_format=torch.channels_last)
+            logits = self._run(values)
+            return logits if self.groups is None else _grouped(logits, self.groups)
 
-    def gflops(self, side: int) -> float:
+    def over(self, groups: tuple[tuple[int, ...], ...]) -> Classifier:
+        """Return the same model with a class for each group of outputs: its logit is the largest of theirs."""
+        return replace(self, groups=groups)
+
+    def gflops(self, side: int) -> float | None:
         """Floating-point operations of one image of `side` pixels, in 10^9, an addition and a multiplication counted as two.
 
-        Raises OptionError where the network cannot run at that size.
+        None where torch sees none, because another library runs the network. Raises OptionError where the network cannot run
+        at that size.
         """
         image = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=self.device)
         try:
@@ -125,13 +140,32 @@ class Classifier:
             # A network has no error of its own for a size it cannot take: convolutions, views and assertions fail.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise OptionError(f"{self.label} cannot run at {side} px ({reason})") from error
-        return float(counter.get_total_flops()) / 1e9
+        return float(counter.get_total_flops()) / (1e9 * (self.batch or 1)) or None
+
+    def _run(self, values: Tensor) -> Logits:
+        if self.batch is None:
+            return as_logits(self.module(values), self.head, len(values))
+        parts = []
+        for part in values.split(self.batch):
+            # The last one is filled up with its own images.
+            whole = part if len(part) == self.batch else part[torch.arange(self.batch) % len(part)]
+            whole = whole.contiguous(memory_format=torch.channels_last)
+            parts.append(as_logits(self.module(whole), self.head, self.batch)[: len(part)])
+        return torch.cat(parts)
 
     def _normalised(self, images: Images) -> Tensor:
         values = pixels.to_float(images)
         mean = values.new_tensor(self.preprocessing.mean).view(3, 1, 1)
         std = values.new_tensor(self.preprocessing.std).view(3, 1, 1)
         return values.sub_(mean).div_(std)
+
+
+def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
+    """(b, classes) -> (b, groups): the largest logit of each; NaN where any logit, of a group or not, is not finite."""
+    longest = max(map(len, groups))
+    filled = [[*group, *group[:1] * (longest - len(group))] for group in groups]
+    best = logits[:, torch.tensor(filled, device=logits.device)].amax(dim=2)
+    return torch.where(logits.isfinite().all(dim=1, keepdim=True), best, torch.nan)
 
 
 def _colour(name: str, values: Sequence[float]) -> tuple[float, float, float]:

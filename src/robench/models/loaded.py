@@ -74,4 +74,7 @@ def assumed(side: int | None = None) -> tuple[Preprocessing, str]:
     preprocessing = Preprocessing(round(crop / 0.875), crop, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
     what = "mean and std" if side else "mean, std and input size (224 px)"
     options = "--mean and --std" if side else "--mean, --std and --crop"
-    return preprocessing, f"the file does not say how its input is made: ImageNet's {what} are assumed; else give {options}"
+    return (
+        preprocessing,
+        f"the file does not say how its input is made: ImageNet's {what} are assumed; else give {options}",
+    )

@@ -1,10 +1,11 @@
-"""From what the user names to a Classifier: a weights file with its architecture, published weights, or the demo."""
+"""From what the user names to a Classifier: a file or folder of any format, published weights, a factory, or the demo."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
@@ -12,21 +13,27 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError, DeviceError, unknown_name
-from robench.models import checkpoint, timm, torchvision, zoo
+from robench.models import exported, huggingface, onnx, torchscript, weights
+from robench.models.architectures import ARCHITECTURES, architecture_names, build_architecture, names_factory
+from robench.models.checkpoint import EXTENSIONS
 from robench.models.classifier import Classifier, Preprocessing
-from robench.models.family import Family, one_line
+from robench.models.factory import call_factory, preprocessing_of
+from robench.models.family import one_line
+from robench.models.loaded import Format, Loaded, Request, assumed
+from robench.models.outputs import Head, as_logits, ends_in_sigmoid, head_of, output_tensor
 
-__all__ = ["ARCHITECTURES", "architecture_names", "choose_device", "load_classifier"]
+__all__ = ["FORMATS", "choose_device", "load_classifier"]
 
-ARCHITECTURES: dict[str, Family] = {
-    "zoo": Family(zoo.build, zoo.pretrained, zoo.names),
-    "torchvision": Family(torchvision.build, torchvision.pretrained, torchvision.names),
-    "timm": Family(timm.build, timm.pretrained, timm.names),
-}
+FORMATS: tuple[Format, ...] = (
+    Format("huggingface", "a folder with config.json, as the Hugging Face hub has them; timm's too", huggingface.matches, huggingface.load),
+    Format("torchscript", "a TorchScript archive, torch.jit.save", torchscript.matches, torchscript.load),
+    Format("exported", "a program of torch.export.save (.pt2)", exported.matches, exported.load),
+    Format("onnx", "an ONNX file (.onnx), run by onnxruntime", onnx.matches, onnx.load),
+    Format("weights", f"tensors by name ({' '.join(EXTENSIONS)}), with --arch or one that fits", weights.matches, weights.load),
+)  # fmt: skip
+"""What a model can be stored as, in the order in which a path is tried."""
 
 _DEMO_ARCH = "zoo:cifar_resnet8"
-_EXAMPLES = "--arch torchvision:resnet50, timm:vit_base_patch16_224 or zoo:cifar_resnet20"
-_LISTED = 8
 
 
 def load_classifier(
@@ -39,36 +46,40 @@ def load_classifier(
     resize: int | None = None,
     crop: int | None = None,
     interpolation: str | None = None,
+    trust_pickle: bool = False,
+    weights_key: str | None = None,
 ) -> Classifier:
     """Return a classifier ready to be measured.
 
-    model: a weights file (with arch, `family:name`); `torchvision:NAME[@WEIGHTS]` or `timm:NAME`; `demo`.
-    The number of classes follows the weights. The keyword arguments replace parts of the model's preprocessing.
+    model: a file or folder of one of `FORMATS`; `torchvision:NAME[@WEIGHTS]` or `timm:NAME`; a factory,
+        `package.module:function` or `file.py:function`, perhaps with `?name=value&...`; `demo`.
+    arch: `family:name` or a factory, for files that hold weights alone; where it is missing, the one known architecture that
+        they fit. For other files: whose preprocessing they were made with.
+    trust_pickle: whether a file that would run code when it is read may do so.
+    weights_key: which of several sets of weights in a file, for example `state_dict_ema`.
+    The number of classes follows the weights. The other arguments replace parts of the model's preprocessing.
     Raises CheckpointError, DeviceError or OptionError; the caller's random generators are left as they were.
     """
     place = choose_device(device)
-    with torch.random.fork_rng(devices=[]):  # building a module draws weights that are overwritten at once
-        loaded = _load(model, arch)
+    loaded = _load(model, Request(Path(model), arch, place, trust_pickle, weights_key))
     preprocessing = loaded.preprocessing.replaced(
         mean=mean, std=std, resize=resize, crop=crop, interpolation=interpolation
     )
-    module = _placed(loaded.module.eval().requires_grad_(False), place)
+    module = _placed(loaded.module, place)
+    probe = _probed(loaded, module, preprocessing.crop, place)
     return Classifier(
         label=loaded.label,
         arch=loaded.arch,
         module=module,
         preprocessing=preprocessing,
-        classes=_classes(module, loaded.label, preprocessing.crop, place),
+        classes=probe.classes,
         sha256=loaded.sha256,
         device=place,
+        head=probe.head,
+        batch=loaded.batch,
+        dtype=probe.dtype,
+        notes=(*_still_true(loaded, mean, std, crop), *_contradictions(loaded, preprocessing), *probe.notes),
     )
-
-
-def architecture_names(family: str) -> list[str]:
-    """Names of all architectures of a family of `ARCHITECTURES`."""
-    if family not in ARCHITECTURES:
-        raise CheckpointError(unknown_name("architecture family", family, ARCHITECTURES))
-    return ARCHITECTURES[family].names()
 
 
 def choose_device(name: str) -> torch.device:
@@ -101,51 +112,80 @@ def _cuda(number: int | None) -> torch.device:
     return torch.device("cuda", number)
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    label: str
-    arch: str
-    module: nn.Module
-    preprocessing: Preprocessing
-    sha256: str
+def _load(model: str | Path, request: Request) -> Loaded:
+    text = str(model)
+    if not isinstance(model, Path) and not request.path.exists():
+        family, colon, name = text.partition(":")
+        named = bool(colon) and family in ARCHITECTURES
+        if (text == "demo" or named or names_factory(text)) and request.arch is not None:
+            raise CheckpointError(f"--arch goes with a weights file; {text} already names its architecture")
+        if text == "demo":
+            return _load_demo(request.device)
+        if named:
+            return _load_published(family, name)
+        if names_factory(text):
+            return _load_factory(text)
+    elif text == "demo" and not isinstance(model, Path):
+        return _load_demo(request.device)
+    return _load_path(request)
 
 
-def _load(model: str | Path, arch: str | None) -> _Loaded:
-    family, colon, name = str(model).partition(":")
-    is_name = isinstance(model, str) and (model == "demo" or (bool(colon) and family in ARCHITECTURES))
-    if not is_name:
-        return _load_file(Path(model), arch)
-    if arch is not None:
-        raise CheckpointError(f"--arch goes with a weights file; {model} already names its architecture")
-    return _load_demo() if model == "demo" else _load_published(family, name)
-
-
-def _load_file(path: Path, arch: str | None) -> _Loaded:
-    if not path.exists() and path.suffix.lower() not in checkpoint.EXTENSIONS:
+def _load_path(request: Request) -> Loaded:
+    path = request.path
+    try:
+        # What is not there has a format by its name alone.
+        found = next(
+            (one for one in FORMATS if (path.exists() or one.load is weights.load) and one.matches(path)), None
+        )
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if found is None and path.is_dir():
+        raise CheckpointError(
+            f"{path} is a folder without config.json: give one weights file, such as weights.safetensors"
+        )
+    if found is None:
         known = ", ".join(f"{family}:NAME" for family in ARCHITECTURES)
-        raise CheckpointError(f"model {str(path)!r} is neither a weights file, nor {known}, nor demo")
-    state = checkpoint.read_state_dict(path)
-    if arch is None:
-        raise CheckpointError(f"{path} holds weights only: name the architecture, such as {_EXAMPLES}")
-    module, preprocessing = _built(path, arch, state)
-    return _Loaded(path.stem, arch, module, preprocessing, checkpoint.file_sha256(path))
+        misspelt, _, rest = str(path).partition(":")
+        named = [f"{family}:{rest}" for family in get_close_matches(misspelt, ARCHITECTURES, n=1) if rest]
+        named += [f"{family}:{path}" for family in ARCHITECTURES if str(path) in architecture_names(family)]
+        meant = f"; did you mean {' or '.join(named)}?" if named else ""
+        raise CheckpointError(
+            f"model {str(path)!r} is neither a file of a known format ({', '.join(one.name for one in FORMATS)}), "
+            f"nor {known}, file.py:function, nor demo{meant}"
+        )
+    loaded = found.load(request)
+    if request.arch is None or found.load is weights.load:
+        return loaded
+    _, preprocessing, notes = build_architecture(request.arch)
+    kept = [note for note in loaded.notes if note not in _ASSUMPTIONS]
+    note = f"{path} is prepared for as {request.arch} is"
+    return replace(loaded, preprocessing=preprocessing, notes=(*kept, note, *notes))
 
 
-def _load_demo() -> _Loaded:
+def _load_demo(device: torch.device) -> Loaded:
     resource = resources.files("robench").joinpath("demo", "digits.safetensors")
     if not resource.is_file():
         raise CheckpointError("the demo's weights, demo/digits.safetensors, are missing: install robench again")
     with resources.as_file(resource) as path:
-        state = checkpoint.read_state_dict(path)
-        sha256 = checkpoint.file_sha256(path)
-        module, preprocessing = _built(path, _DEMO_ARCH, state)
-    return _Loaded("demo", _DEMO_ARCH, module, preprocessing, sha256)
+        return replace(weights.load(Request(path, _DEMO_ARCH, device)), label="demo")
 
 
-def _load_published(family: str, name: str) -> _Loaded:
-    module, preprocessing = ARCHITECTURES[family].pretrained(name)
+def _load_published(family: str, name: str) -> Loaded:
+    with torch.random.fork_rng(devices=[]):
+        module, preprocessing = ARCHITECTURES[family].pretrained(name)
     arch = f"{family}:{name.partition('@')[0]}"
-    return _Loaded(name, arch, module, preprocessing, _state_sha256(module.state_dict()))
+    return Loaded(name, arch, module, preprocessing, _state_sha256(module.state_dict()))
+
+
+def _load_factory(text: str) -> Loaded:
+    with torch.random.fork_rng(devices=[]):
+        module = call_factory(text)
+    stated = preprocessing_of(module)
+    preprocessing, note = (stated, None) if stated is not None else assumed()
+    name, _, arguments = text.rpartition(":")[2].partition("?")
+    label = "-".join([name, *(argument.rpartition("/")[2] for argument in arguments.split("&") if argument)])
+    notes = (note,) if note is not None else ()
+    return Loaded(label, text, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
 
 
 def _state_sha256(state: Mapping[str, Tensor]) -> str:
@@ -157,87 +197,104 @@ def _state_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _built(path: Path, arch: str, state: dict[str, Tensor]) -> tuple[nn.Module, Preprocessing]:
-    family, colon, name = arch.partition(":")
-    if not colon or family not in ARCHITECTURES:
-        raise CheckpointError(f"architecture {arch!r} is none of {', '.join(f'{f}:NAME' for f in ARCHITECTURES)}")
-    build = ARCHITECTURES[family].build
-    module, preprocessing = build(name, None)
-    expected = module.state_dict()
-    classes = _other_classes(state, expected)
-    if classes is not None:
-        other, preprocessing_of_other = build(name, classes)
-        # Tensors that are no head can differ in the leading dimension too; then the default is the better report.
-        if not _wrong_shapes(state, other.state_dict()):
-            module, preprocessing, expected = other, preprocessing_of_other, other.state_dict()
-    counters = {key: value for key, value in expected.items() if key.rpartition(".")[2] == "num_batches_tracked"}
-    state = counters | state  # old files have none, and they play no role in evaluation
-    _check_fit(path, arch, state, expected)
-    try:
-        module.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not load into {arch}: {one_line(error)}") from error
-    return module, preprocessing
-
-
-def _other_classes(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int | None:
-    """Number of classes of the file where the head is all that differs from the default architecture."""
-    wrong = _wrong_shapes(state, expected)
-    sizes = {state[key].shape[0] if state[key].ndim else 0 for key in wrong}
-    only_leading = all(state[key].ndim and state[key].shape[1:] == expected[key].shape[1:] for key in wrong)
-    return sizes.pop() if only_leading and len(sizes) == 1 else None
-
-
-def _wrong_shapes(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    return [key for key, value in expected.items() if key in state and state[key].shape != value.shape]
-
-
-def _check_fit(path: Path, arch: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    missing = [key for key in expected if key not in state]
-    unexpected = [key for key in state if key not in expected]
-    shapes = [f"{key} {_size(state[key])} instead of {_size(expected[key])}" for key in _wrong_shapes(state, expected)]
-    kinds = [
-        f"{key} {state[key].dtype} instead of {value.dtype}"
-        for key, value in expected.items()
-        if key in state and state[key].is_floating_point() != value.is_floating_point()
-    ]
-    groups = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "of another kind": kinds}
-    found = [f"{len(keys)} {what}: {_first(keys)}" for what, keys in groups.items() if keys]
-    if found:
-        raise CheckpointError(
-            f"{path} does not fit {arch} ({'; '.join(found)}): is it another architecture? See `robench list models`"
-        )
-
-
-def _first(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more
-
-
-def _size(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "scalar"
-
-
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:
     try:
+        # An exported program has no training mode to leave.
+        module = module if isinstance(module, torch.fx.GraphModule) else module.eval()
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
         return module.to(device).to(memory_format=torch.channels_last)
     except torch.OutOfMemoryError as error:
         raise DeviceError(f"the model does not fit on {device}: free its memory or use another --device") from error
 
 
-def _classes(module: nn.Module, label: str, side: int, device: torch.device) -> int:
-    """Columns of the module's output for one image; also shows that the module runs at this size at all."""
+@dataclass(frozen=True)
+class _Probe:
+    """What a module shows of itself on a blank image and on noise."""
+
+    classes: int
+    head: Head
+    dtype: torch.dtype
+    notes: tuple[str, ...]
+
+
+def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) -> _Probe:
+    """Run the module once; CheckpointError unless it runs at this size and gives at least two classes."""
+    label, count = loaded.label, loaded.batch or 2
+    dtype = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
+    noise = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
+    images = torch.cat([torch.zeros_like(noise), noise]).repeat((count + 1) // 2, 1, 1, 1)[:count]
+    images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
     try:
         with torch.inference_mode():
-            out: object = module(torch.zeros(1, 3, side, side, device=device))
+            values = output_tensor(module(images))
+            softmax = loaded.softmax
+            if softmax is None and values.numel() == count:
+                softmax = ends_in_sigmoid(lambda: module(images))
     except torch.OutOfMemoryError as error:
-        raise DeviceError(f"one image of {label} does not fit on {device}: use another --device") from error
+        raise DeviceError(f"{count} images of {label} do not fit on {device}: use another --device") from error
+    except TypeError as error:
+        if not str(error).startswith("a "):
+            raise _not_run(label, side, error) from error
+        raise CheckpointError(f"{label} gives {error}: a classifier gives logits, (images, classes)") from error
     except Exception as error:
         # A module may assert its input size or trip over it with any error.
-        raise CheckpointError(f"{label} does not run on {side}x{side} images: {one_line(error)}") from error
-    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[1] < 2:
-        found = f"a {_size(out)} tensor" if isinstance(out, Tensor) else f"a {type(out).__name__}"
-        raise CheckpointError(f"{label} gives {found}: a classifier gives (images, classes) with at least two classes")
-    if not bool(torch.isfinite(out).all()):
-        raise CheckpointError(f"{label} gives logits that are not finite: its weights are damaged")
-    return out.shape[1]
+        raise _not_run(label, side, error) from error
+    if not values.is_floating_point() or any(size != 1 for size in values.shape[2:]) or values.numel() % count:
+        raise CheckpointError(
+            f"{label} gives a {_size(values)} tensor of {values.dtype} for {count} images: a classifier gives (images, classes)"
+        )
+    values = values.reshape(count, -1)
+    if not values.shape[1]:
+        raise CheckpointError(f"{label} gives no classes")
+    head = head_of(values, softmax)
+    notes = []
+    if head in ("probabilities", "probability"):
+        ending = "softmax" if head == "probabilities" else "sigmoid"
+        notes.append(f"{label} ends in a {ending}: its outputs are taken as probabilities")
+    elif head == "logit":
+        notes.append(f"{label} has one output: it is taken as the logit of the second of two classes")
+    if dtype not in (torch.float32, torch.float64):
+        notes.append(f"{label} computes in {str(dtype).removeprefix('torch.')}, as it was stored")
+    if not bool(torch.isfinite(values).all()):
+        notes.append(f"{label} gives logits that are not finite, even of a blank image: its weights may be damaged")
+    classes = as_logits(values, head, count).shape[1]
+    return _Probe(classes, head, dtype, tuple(notes))
+
+
+def _not_run(label: str, side: int, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{label} does not run on {side}x{side} images: {one_line(error)}; give its input size by --crop if it is another"
+    )
+
+
+_ASSUMPTIONS = (assumed()[1], assumed(1)[1])
+
+
+def _still_true(
+    loaded: Loaded, mean: Sequence[float] | None, std: Sequence[float] | None, crop: int | None
+) -> list[str]:
+    """The notes but for what was assumed and is given now."""
+    given = mean is not None and std is not None
+    settled = {_ASSUMPTIONS[0]} if given and crop is not None else set()
+    return [note for note in loaded.notes if note not in settled and not (given and note == _ASSUMPTIONS[1])]
+
+
+def _contradictions(loaded: Loaded, used: Preprocessing) -> list[str]:
+    """Say where options feed the model something else than what it says it was made for."""
+    if any(note in _ASSUMPTIONS for note in loaded.notes):
+        return []
+    stated = loaded.preprocessing
+    return [
+        f"--{name} {_listed(given)} is not the {_listed(own)} that {loaded.arch} states: leave --{name} out unless you know better"
+        for name, given, own in (("mean", used.mean, stated.mean), ("std", used.std, stated.std))
+        if given != own
+    ]
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def _size(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "scalar"

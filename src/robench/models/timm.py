@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -12,19 +14,37 @@ from robench.models.classifier import Preprocessing
 from robench.models.download import unreachable
 from robench.models.family import one_line, unknown_architecture
 
-__all__ = ["build", "names", "pretrained"]
+__all__ = ["build", "build_with", "names", "pretrained"]
+
+_CLASSES = 1000
+"""Where the published weights have no head and so are no classifier; whoever trained one has as many as the file says."""
 
 
 def build(name: str, classes: int | None = None) -> tuple[nn.Module, Preprocessing]:
     """Return the untrained network `name` (a tag such as `.a1_in1k` chooses the preprocessing) and its preprocessing."""
     timm = _timm()
     _check_name(timm, name)
-    arguments = {} if classes is None else {"num_classes": classes}
     try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+        if classes is None and config is not None and config.num_classes == 0:
+            classes = _CLASSES
+        arguments = {} if classes is None else {"num_classes": classes}
         module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     except RuntimeError as error:
         raise CheckpointError(f"timm cannot build {name!r}: {one_line(error)}") from error
     return module, _preprocessing(timm, name, module)
+
+
+def build_with(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return the untrained network `name` made with the arguments that a configuration gives."""
+    timm = _timm()
+    _check_name(timm, name)
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    except Exception as error:
+        # Every architecture checks its arguments with errors of its own.
+        raise CheckpointError(f"timm cannot build {name!r} with {dict(arguments)} ({one_line(error)})") from error
+    return module
 
 
 def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
@@ -40,6 +60,10 @@ def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
             f"cannot load the published weights of timm:{name} ({one_line(error)}): "
             f"download the file elsewhere and give it with --arch timm:{name}"
         ) from error
+    if getattr(module, "num_classes", None) == 0:
+        raise CheckpointError(
+            f"the published weights of timm:{name} have no head, so it is no classifier: give trained weights"
+        )
     return module, _preprocessing(timm, name, module)
 
 

@@ -1,0 +1,194 @@
+"""Folders as the Hugging Face hub has them: config.json and weights, of transformers (extra robench[huggingface]) or of timm.
+
+Nothing is fetched: configurations and weights are read from the folder by robench's own readers, and the libraries get them as
+values. A configuration that needs code of its own is refused.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from robench.errors import CheckpointError
+from robench.models import timm as timm_family
+from robench.models.configured import of_pretrained_cfg, of_processor
+from robench.models.family import one_line
+from robench.models.loaded import Loaded, Request, assumed
+from robench.models.sharded import files_sha256, is_index, read_json, read_sharded, read_tensors, shards
+
+__all__ = ["load", "matches"]
+
+_CONFIG = "config.json"
+_PROCESSOR = "preprocessor_config.json"
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""In the order of preference."""
+_REMOTE = ("auto_map", "trust_remote_code", "use_pretrained_backbone")
+"""Settings for which a library would import the folder's code or fetch weights."""
+_TIMM_ARGUMENTS = (
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "cache_dir",
+    "features_only",
+)
+"""Arguments of timm.create_model that read files or make something else than a classifier."""
+_LISTED = 3
+
+
+class _BlueFirst(nn.Module):
+    """A model that was trained on blue, green, red."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        """(b, 3, h, w), red first."""
+        return self.model(x.flip(1))
+
+
+def matches(path: Path) -> bool:
+    """Whether a path is a folder with a config.json."""
+    return path.is_dir() and (path / _CONFIG).is_file()
+
+
+def load(request: Request) -> Loaded:
+    """Return the folder's classifier with its weights, and its processor's preprocessing."""
+    folder = request.path
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is no folder: give the one that holds config.json and the weights")
+    config = read_json(folder / _CONFIG)
+    if remote := next((key for key in _REMOTE if _truthy(config, key)), None):
+        raise CheckpointError(
+            f"{folder} was refused, and nothing in it was run: its config.json has {remote}, which needs other code or a download"
+        )
+    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if weights is None:
+        raise CheckpointError(f"{folder} holds no weights: it needs one of {', '.join(_WEIGHTS)}")
+    files = [weights, *shards(weights)] if is_index(weights) else [weights]
+    state = read_sharded(weights) if is_index(weights) else read_tensors(weights)
+    is_timm = isinstance(config.get("architecture"), str) and "model_type" not in config
+    made = _timm(folder, config, state) if is_timm else _transformers(folder, config, state)
+    arch, module, preprocessing, notes = made
+    return Loaded(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=notes)
+
+
+def _truthy(value: Any, key: str) -> bool:
+    """Whether a configuration or one within it sets a key."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case dict(found):
+                if found.get(key):
+                    return True
+                waiting += found.values()
+            case list(found):
+                waiting += found
+    return False
+
+
+def _timm(
+    folder: Path, config: Mapping[str, Any], state: dict[str, Tensor]
+) -> tuple[str, nn.Module, Any, tuple[str, ...]]:
+    name = str(config["architecture"])
+    stated = config.get("pretrained_cfg") or {}
+    arguments = config.get("model_args") or {}
+    if not isinstance(stated, Mapping) or not isinstance(arguments, Mapping):
+        raise CheckpointError(f"{folder} has a config.json that timm did not write: pretrained_cfg is no object")
+    if refused := next((key for key in _TIMM_ARGUMENTS if key in arguments), None):
+        raise CheckpointError(f"{folder} was refused, and nothing in it was run: its model_args have {refused}")
+    classes = config.get("num_classes", stated.get("num_classes"))
+    arguments = ({} if classes is None else {"num_classes": classes}) | dict(arguments)
+    module = timm_family.build_with(name, arguments)
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights of {folder} do not fit timm:{name} ({one_line(error)})") from error
+    return f"timm:{name}", module, of_pretrained_cfg(stated, f"{folder}/{_CONFIG}"), ()
+
+
+def _transformers(
+    folder: Path, config: Mapping[str, Any], state: dict[str, Tensor]
+) -> tuple[str, nn.Module, Any, tuple[str, ...]]:
+    with _quiet() as transformers:
+        name = _architecture(transformers, folder, config)
+        try:
+            # The folder's config.json again, by the library; it reads no other file.
+            settings = transformers.AutoConfig.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
+            module, info = getattr(transformers, name).from_pretrained(
+                None, config=settings, state_dict=state, output_loading_info=True, local_files_only=True
+            )
+        except Exception as error:
+            # Every model class checks its configuration and weights with errors of its own.
+            raise CheckpointError(
+                f"{folder} cannot be loaded as {name} by transformers {transformers.__version__} ({one_line(error)})"
+            ) from error
+    groups = {what: sorted(map(str, info.get(f"{what}_keys", ()))) for what in ("missing", "unexpected", "mismatched")}
+    found = [f"{len(keys)} {what}: {', '.join(keys[:_LISTED])}" for what, keys in groups.items() if keys]
+    if found:
+        raise CheckpointError(f"the weights of {folder} do not fit {name} ({'; '.join(found)})")
+    preprocessing, notes, is_reversed = _processor(folder, config)
+    return f"transformers:{name}", _BlueFirst(module) if is_reversed else module, preprocessing, notes
+
+
+def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, Any]) -> str:
+    """Return the class of the model, where it is one of transformers' own for classifying images."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
+
+    known = {name for names in NAMES.values() for name in ((names,) if isinstance(names, str) else names)}
+    named = config.get("architectures")
+    name = named[0] if isinstance(named, list) and named else None
+    if name not in known or not hasattr(transformers, name):
+        raise CheckpointError(
+            f"{folder} holds {str(name)[:80]}, which transformers {transformers.__version__} does not know as an image classifier"
+        )
+    return str(name)
+
+
+def _processor(folder: Path, config: Mapping[str, Any]) -> tuple[Any, tuple[str, ...], bool]:
+    file = folder / _PROCESSOR
+    if file.is_file():
+        return of_processor(read_json(file), str(file))
+    side = config.get("image_size")
+    preprocessing, note = assumed(side if isinstance(side, int) and side > 0 else None)
+    return preprocessing, (note,), False
+
+
+@contextmanager
+def _quiet() -> Iterator[ModuleType]:
+    """Import transformers; keep it from the network and from writing to the terminal meanwhile."""
+    try:
+        import transformers
+        from huggingface_hub import constants
+    except ImportError as error:
+        raise CheckpointError(
+            f"folders with config.json need transformers ({one_line(error)}): pip install 'robench[huggingface]'"
+        ) from error
+    logging = transformers.utils.logging
+    offline, verbosity, shows_bar = constants.HF_HUB_OFFLINE, logging.get_verbosity(), logging.is_progress_bar_enabled()
+    constants.HF_HUB_OFFLINE = True
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield transformers
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        logging.set_verbosity(verbosity)
+        if shows_bar:
+            logging.enable_progress_bar()

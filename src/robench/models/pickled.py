@@ -1,0 +1,59 @@
+"""Whole pickled modules, which run code when they are read: only where the user says that the file may."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from robench.errors import CheckpointError
+from robench.models import archive
+from robench.models.factory import importable, preprocessing_of
+from robench.models.family import one_line
+from robench.models.loaded import Loaded, assumed
+
+__all__ = ["NOTE", "matches", "module_in", "unpickle"]
+
+NOTE = (
+    "the file was read with --trust-pickle: code in it ran with your rights, and could read, change and send your files"
+)
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def matches(path: Path) -> bool:
+    """Whether a file is a pickle, bare or in torch's archive; state dicts are, too."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(2)
+    return start in _PICKLES or (start == b"PK" and {"data.pkl"} <= archive.names(path) - {"constants.pkl"})
+
+
+def unpickle(path: Path) -> object:
+    """Return what is in the file; code in it runs. Its classes may come from beside it or from here."""
+    try:
+        with importable(path.parent), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about versions of classes; what matters comes as an error
+            content: object = torch.load(path, map_location="cpu", weights_only=False)
+    except (Exception, SystemExit) as error:
+        # Code in the file can raise anything, and so do torch's readers for a damaged one.
+        raise CheckpointError(
+            f"{path} cannot be unpickled ({type(error).__name__}: {one_line(Exception(str(error)))}): "
+            "run where its classes can be imported"
+        ) from error
+    return content
+
+
+def module_in(path: Path, content: object, sha256: str) -> Loaded | None:
+    """Return the module that was in a file, or under `model` in its dict; None where there is none."""
+    module = content.get("model") if isinstance(content, Mapping) else content
+    if not isinstance(module, nn.Module):
+        return None
+    preprocessing = preprocessing_of(module)
+    assumption, note = assumed()
+    notes = (NOTE,) if preprocessing else (NOTE, note)
+    arch = f"pickle:{type(module).__name__}"
+    return Loaded(path.stem, arch, module, preprocessing or assumption, sha256, notes=notes)

@@ -1,0 +1,145 @@
+"""The content of one weights file, read without running anything that it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robench.errors import CheckpointError
+from robench.memory import physical_memory
+from robench.models import archive
+from robench.models.family import one_line
+
+__all__ = ["check_file", "file_sha256", "read_content"]
+
+_EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".safetensors")
+
+
+class _Ignored:
+    """Stands in for a value beside the weights; whatever the file says about it is dropped."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+# Training scripts save these beside the weights (best_acc, args). The real ones are never called: a numpy dtype
+# takes its flags from the file, so its state could make numpy follow a pointer that the file wrote.
+_IGNORED_GLOBALS = (
+    "argparse.Namespace",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+)
+
+
+def read_content(path: Path) -> object:
+    """Return what a weights file holds, tensors on the CPU; CheckpointError for what is no weights file, or would run code."""
+    check_file(path)
+    return _read_safetensors(path) if path.name.lower().endswith(".safetensors") else _read_torch(path)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def check_file(path: Path) -> None:
+    """Raise CheckpointError unless `path` is a file that could hold weights, by its name and size."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: give one weights file ({', '.join(_EXTENSIONS)})")
+    if not path.exists():
+        raise CheckpointError(f"no weights file {path}: check the path")
+    if not path.name.lower().endswith(_EXTENSIONS):
+        raise CheckpointError(f"{path} has none of the extensions of weights files: {', '.join(_EXTENSIONS)}")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise CheckpointError(f"{path} is empty: copy or download it again")
+        size, memory = path.stat().st_size, physical_memory()
+        if size > memory:
+            raise CheckpointError(
+                f"{path} is of {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of memory here: is it damaged?"
+            )
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        content: object = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _broken(path, error) from error
+    return content
+
+
+def _read_torch(path: Path) -> object:
+    if _is_torchscript(path):
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which carries code: save only its weights where it was made, "
+            "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+        )
+    if zipfile.is_zipfile(path):
+        archive.check_sums(path)
+    ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_GLOBALS]
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(ignored):
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters comes as an error
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not _is_pickle(path):
+            raise CheckpointError(f"{path} is not a PyTorch file: download it again or check what it is") from error
+        raise CheckpointError(
+            f"{path} was refused, and nothing in it was run: it holds more than weights and would need to run code. "
+            "Save only the state dict where it was made, torch.save(model.state_dict(), 'weights.pth'), or convert it to "
+            f".safetensors; --trust-pickle runs it, if you trust whoever made it ({_reason(error)})"
+        ) from error
+    except Exception as error:
+        # torch has no error of its own for a damaged file: whatever its readers trip over arrives here.
+        if not _is_pickle(path):
+            raise CheckpointError(f"{path} is not a PyTorch file: download it again or check what it is") from error
+        raise _broken(path, error) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False  # torch's own reader says what is wrong with it
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether the file is a torch archive (a zip) or a bare pickle (protocol 2 and above)."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def _reason(error: Exception) -> str:
+    """The global that torch names somewhere in its long text."""
+    for line in str(error).splitlines():
+        if "GLOBAL" in line:
+            return line.partition("GLOBAL ")[2].split()[0] if "GLOBAL " in line else line.strip()
+    return "unsupported pickle"
+
+
+def _broken(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged or incomplete: copy or download it again ({one_line(error)})")

@@ -1,0 +1,149 @@
+"""Weights files: tensors by name, and the architecture that they fit to the last key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from robench.errors import CheckpointError
+from robench.models import pickled
+from robench.models.architectures import EXAMPLES, build_architecture, names_factory
+from robench.models.checkpoint import EXTENSIONS, Weights, read_weights, weights_in
+from robench.models.classifier import Preprocessing
+from robench.models.differences import differences, is_counter, other_classes
+from robench.models.family import one_line
+from robench.models.guess import guess_architecture
+from robench.models.loaded import Loaded, Request
+from robench.models.reading import file_sha256
+from robench.models.sharded import files_sha256, is_index, shards
+
+__all__ = ["fit_weights", "load", "matches"]
+
+_LISTED = 8
+
+
+def matches(path: Path) -> bool:
+    """Whether a path has the name of a weights file."""
+    return path.name.lower().endswith(EXTENSIONS)
+
+
+def load(request: Request) -> Loaded:
+    """Return the network that a weights file belongs to, with its weights."""
+    path, notes = request.path, []
+    try:
+        weights = read_weights(path, request.weights_key)
+    except CheckpointError:
+        if not (request.trust_pickle and path.is_file() and pickled.matches(path)):
+            raise
+        sha256 = file_sha256(path)  # of what is about to run
+        content = pickled.unpickle(path)
+        whole = pickled.module_in(path, content, sha256)
+        if whole is not None:
+            return whole
+        weights = weights_in(path, content, request.weights_key)
+        notes.append(pickled.NOTE)
+    if weights.others and request.weights_key is None:
+        notes.append(f"{path} also holds weights under {', '.join(weights.others)}: --weights-key takes them instead")
+    arch = request.arch
+    if arch is None:
+        arch = _guessed(path, weights)
+        notes.append(f"{path} fits {arch} and nothing else that is known: taken for that, as --arch {arch} would")
+    module, preprocessing, more = fit_weights(path, arch, weights.state)
+    sha256 = files_sha256(shards(path)) if is_index(path) else file_sha256(path)
+    return Loaded(_label(path), arch, module, preprocessing, sha256, notes=(*notes, *more))
+
+
+def _label(path: Path) -> str:
+    """A file's name without what it ends in; `model.safetensors` says nothing, and then it is its folder's."""
+    extension = max((one for one in EXTENSIONS if path.name.lower().endswith(one)), key=len, default=path.suffix)
+    return path.name[: len(path.name) - len(extension)].removesuffix(".pth")
+
+
+def _guessed(path: Path, weights: Weights) -> str:
+    errors = []
+    for state in _parts(weights.state):
+        try:
+            return guess_architecture(state, weights.stated)
+        except CheckpointError as error:
+            errors.append(error)
+    # Where a part fits several architectures, that it does is what helps.
+    several = next((error for error in errors if "--arch" in str(error)), None)
+    told = str(several) if several is not None else f"{errors[0]}; name it, such as {EXAMPLES}"
+    raise CheckpointError(f"{path} does not say its architecture: {told}")
+
+
+def _parts(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+    """All the weights, then those under each prefix that more than half of them share, as a network in a training module."""
+    yield state
+    firsts = Counter(key.partition(".")[0] for key in state)
+    first, count = firsts.most_common(1)[0]
+    if len(state) > 1 and 2 * count > len(state):
+        inside = {key.removeprefix(f"{first}."): value for key, value in state.items() if key.startswith(f"{first}.")}
+        if inside.keys() != state.keys():
+            yield from _parts(inside)
+
+
+def fit_weights(path: Path, arch: str, state: Mapping[str, Tensor]) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    """Return the network `arch` with the weights of `path`, its preprocessing, and notes; CheckpointError unless all fit.
+
+    The number of classes follows the weights. Where they all lie under one prefix, as the network in a training module does,
+    what lies beside it is left out and named in a note.
+    """
+    module, preprocessing, notes = build_architecture(arch)
+    state, beside = _under_prefix(path, state, module.state_dict())
+    classes = None if names_factory(arch) else other_classes(state, module.state_dict())
+    if classes is not None:
+        other, other_preprocessing, _ = build_architecture(arch, classes)
+        # Tensors that are no head can differ in the leading dimension too; then the default is the better report.
+        if "of another shape" not in differences(state, other.state_dict()):
+            module, preprocessing = other, other_preprocessing
+    expected = module.state_dict()
+    state = _counters(expected) | state
+    _check_fit(path, arch, state, expected)
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not load into {arch}: {one_line(error)}") from error
+    if beside:
+        notes = (*notes, f"{path}: left out {len(beside)} tensors beside the network: {_first(beside)}")
+    return module, preprocessing, notes
+
+
+def _counters(expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Old files have none, and they play no role in evaluation."""
+    return {key: value for key, value in expected.items() if is_counter(key)}
+
+
+def _under_prefix(
+    path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The network's own tensors without the prefix that all of them share, and the names of the tensors beside them."""
+    needed = expected.keys() - _counters(expected).keys()
+    if not needed or needed <= state.keys():
+        return dict(state), []
+    first = max(needed, key=len)
+    prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
+    whole = [prefix for prefix in prefixes if all(f"{prefix}{key}" in state for key in needed)]
+    if len(whole) > 1:
+        names = " and ".join(prefix.removesuffix(".") for prefix in whole)
+        raise CheckpointError(f"{path} holds several sets of these weights, under {names}: choose one by --weights-key")
+    if not whole:
+        return dict(state), []
+    inside = {key.removeprefix(whole[0]): value for key, value in state.items() if key.startswith(whole[0])}
+    return inside, [key for key in state if not key.startswith(whole[0])]
+
+
+def _check_fit(path: Path, arch: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    found = [f"{len(keys)} {what}: {_first(keys)}" for what, keys in differences(state, expected).items()]
+    if found:
+        raise CheckpointError(
+            f"{path} does not fit {arch} ({'; '.join(found)}): is it another architecture? See `robench list models`"
+        )
+
+
+def _first(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more

@@ -1,0 +1,311 @@
+"""Folders of the Hugging Face hub: logits and preprocessing against transformers' and timm's own loading of the same folder."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from models.damage import flips, images, outcome, refusal, request, truncations
+from robench.models import huggingface
+from robench.models.loaded import Loaded
+
+transformers = pytest.importorskip("transformers")
+
+
+class _Evil:
+    """A pickle of it makes a folder at `path` when something runs it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def resnet() -> Any:
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=5)
+    return transformers.ResNetForImageClassification(config)
+
+
+def vit() -> Any:
+    config = transformers.ViTConfig(
+        image_size=32,
+        patch_size=8,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_labels=5,
+    )
+    return transformers.ViTForImageClassification(config)
+
+
+def convnext() -> Any:
+    config = transformers.ConvNextConfig(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], num_labels=5, image_size=32)
+    return transformers.ConvNextForImageClassification(config)
+
+
+MODELS = {"resnet": resnet, "vit": vit, "convnext": convnext}
+
+
+def made(name: str) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return MODELS[name]().eval()
+
+
+def saved(model: Any, folder: Path, **options: Any) -> Path:
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        model.save_pretrained(folder, **options)
+    return folder
+
+
+def changed(folder: Path, **values: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def difference(loaded: Loaded, original: nn.Module) -> float:
+    x = images()
+    with torch.inference_mode():
+        return float((loaded.module.eval()(x).logits - original(x).logits).abs().max())
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_those_of_the_model(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    model = made(name)
+    folder = saved(model, tmp_path / name)
+    capfd.readouterr()
+    assert huggingface.matches(folder)
+    verbosity = transformers.utils.logging.get_verbosity()
+    loaded = huggingface.load(request(folder))
+    assert difference(loaded, model) == 0
+    assert (loaded.label, loaded.arch) == (name, f"transformers:{type(model).__name__}")
+    assert loaded.notes[0].startswith("the file does not say how its input is made")
+    assert capfd.readouterr() == ("", "")
+    assert transformers.utils.logging.get_verbosity() == verbosity
+
+
+def test_pickled_and_sharded_weights_are_the_same_model(tmp_path: Path) -> None:
+    model = made("convnext")
+    folder = saved(model, tmp_path / "sharded", max_shard_size="4KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    assert difference(huggingface.load(request(folder)), model) == 0
+    folder = saved(model, tmp_path / "pickled")
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    assert difference(huggingface.load(request(folder)), model) == 0
+
+
+def test_pickles_run_nothing(tmp_path: Path) -> None:
+    folder, touched = saved(made("convnext"), tmp_path / "evil"), tmp_path / "touched"
+    (folder / "model.safetensors").unlink()
+    torch.save({"x": _Evil(touched)}, folder / "pytorch_model.bin")
+    assert "nothing in it was run" in refusal(huggingface.load, folder)
+    assert not touched.exists()
+    torch.load(folder / "pytorch_model.bin", weights_only=False)
+    assert touched.exists()
+
+
+def test_code_of_the_folder_is_not_run(tmp_path: Path) -> None:
+    folder, touched = saved(made("convnext"), tmp_path / "evil"), tmp_path / "touched"
+    (folder / "modeling.py").write_text(f"import os\nos.mkdir({str(touched)!r})\nclass Net: pass\n")
+    changed(folder, auto_map={"AutoModelForImageClassification": "modeling.Net"}, model_type="new")
+    assert "auto_map" in refusal(huggingface.load, folder)
+    changed(folder, auto_map=None, backbone_config={"use_pretrained_backbone": True})
+    assert "use_pretrained_backbone" in refusal(huggingface.load, folder)
+    assert not touched.exists()
+
+
+def test_weights_must_be_those_of_the_model(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = saved(made("convnext"), tmp_path / "w")
+    state = load_file(folder / "model.safetensors")
+    rest = {key: value for key, value in state.items() if key != "classifier.bias"}
+    save_file(rest, folder / "model.safetensors", {"format": "pt"})
+    assert "1 missing: classifier.bias" in refusal(huggingface.load, folder)
+    save_file(state | {"other": torch.ones(2)}, folder / "model.safetensors", {"format": "pt"})
+    assert "1 unexpected: other" in refusal(huggingface.load, folder)
+    save_file(state | {"classifier.bias": torch.ones(7)}, folder / "model.safetensors", {"format": "pt"})
+    assert "classifier.bias" in refusal(huggingface.load, folder) or "cannot be loaded" in refusal(
+        huggingface.load, folder
+    )
+
+
+def test_other_models_and_broken_configurations_are_told(tmp_path: Path) -> None:
+    folder = saved(made("convnext"), tmp_path / "w")
+    for values in (
+        {"architectures": ["BertModel"]},
+        {"architectures": None},
+        {"architectures": [3]},
+        {"architectures": ["os"]},
+    ):
+        changed(folder, **values)
+        assert "image classifier" in refusal(huggingface.load, folder)
+    for text in ("", "[]", "{", '{"a": ' * 10_000, "\xff"):
+        (folder / "config.json").write_text(text, encoding="latin-1")
+        assert "config.json" in refusal(huggingface.load, folder)
+    (folder / "config.json").write_text(
+        '{"architectures": ["ViTForImageClassification"], "model_type": "vit", "hidden_size": "x"}'
+    )
+    refusal(huggingface.load, folder)
+    assert "holds no weights" in refusal(huggingface.load, _only_a_configuration(tmp_path))
+    assert "is no folder" in refusal(huggingface.load, tmp_path / "absent")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert not huggingface.matches(tmp_path / "loop")
+    refusal(huggingface.load, tmp_path / "loop")
+
+
+def _only_a_configuration(tmp_path: Path) -> Path:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_damaged_weights_are_told(tmp_path: Path) -> None:
+    folder = saved(made("convnext"), tmp_path / "w")
+    for _ in truncations(folder / "model.safetensors"):
+        assert "damaged or incomplete" in refusal(huggingface.load, folder)
+    # safetensors has no checksum: a bit of a weight changes the model, and that loads.
+    for _ in flips(folder / "model.safetensors", 10):
+        outcome(huggingface.load, folder)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(100 * 2**30)
+    assert "damaged" in refusal(huggingface.load, folder)
+
+
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "ConvNextImageProcessor": {"size": {"shortest_edge": 32}, "crop_pct": 0.875},
+    "BitImageProcessor": {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "resample": 2},
+    "LevitImageProcessor": {"size": {"shortest_edge": 56}, "crop_size": {"height": 32, "width": 32}},
+    "PoolFormerImageProcessor": {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "crop_pct": 0.8},
+    "MobileViTImageProcessor": {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}},
+    "ViTImageProcessor": {"size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]},
+    "EfficientNetImageProcessor": {
+        "size": {"height": 32, "width": 32}, "rescale_factor": 1 / 127.5, "rescale_offset": True, "include_top": True, "resample": 2
+    },
+}  # fmt: skip
+# On a square image processors that squash and those that crop do the same; of an odd margin, transformers cuts the larger half
+# below and Pillow's way above, so the margins here are even.
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_preprocessing_is_the_processors_own(tmp_path: Path, name: str) -> None:
+    processor = getattr(transformers, name)(**PROCESSORS[name])
+    folder = saved(made("convnext"), tmp_path / "w")
+    with contextlib.redirect_stderr(io.StringIO()):
+        processor.save_pretrained(folder)
+    loaded = huggingface.load(request(folder))
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).resize(
+        (80, 80), Image.Resampling.BICUBIC
+    )
+    expected = torch.as_tensor(np.asarray(processor(picture, return_tensors="np")["pixel_values"])).float()
+    found = _ours(loaded, picture)
+    assert found.shape == expected.shape
+    # Resizing works in 8 bits here and there with other rounding: two grey levels of 255, in units of std.
+    bar = 2.5 / 255 / min(loaded.preprocessing.std)
+    assert float((found - expected).abs().max()) <= bar, name
+
+
+def _ours(loaded: Loaded, picture: Image.Image) -> Tensor:
+    """Return what the model inside gets."""
+    seen: list[Tensor] = []
+    inner = loaded.module.model if isinstance(loaded.module, huggingface._BlueFirst) else loaded.module
+    hook = inner.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    pixels = torch.from_numpy(np.array(loaded.preprocessing.geometry().apply(picture))).permute(2, 0, 1)[None] / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (loaded.preprocessing.mean, loaded.preprocessing.std))
+    loaded.module.eval()((pixels - mean) / std)
+    hook.remove()
+    return seen[0]
+
+
+def test_squashing_is_said(tmp_path: Path) -> None:
+    folder = saved(made("vit"), tmp_path / "w")
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": 32, "resample": 2}))
+    assert "whatever an image's shape" in huggingface.load(request(folder)).notes[0]
+    for bad in (
+        {},
+        {"size": {"height": 3, "width": 4}},
+        {"size": 32, "resample": 9},
+        {"size": 32, "image_std": [0, 0, 0]},
+    ):
+        (folder / "preprocessor_config.json").write_text(json.dumps(bad))
+        assert "preprocessor_config.json" in refusal(huggingface.load, folder)
+
+
+def timm_folder(folder: Path, **values: Any) -> tuple[Path, nn.Module]:
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: nn.Module = timm.create_model("resnet10t", num_classes=5).eval()
+    folder.mkdir(exist_ok=True)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    stated = {
+        "input_size": [3, 96, 96],
+        "crop_pct": 0.95,
+        "interpolation": "bicubic",
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+    }
+    config = {"architecture": "resnet10t", "num_classes": 5, "pretrained_cfg": stated} | values
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder, model
+
+
+def test_timms_folders_are_read(tmp_path: Path) -> None:
+    import timm
+
+    folder, model = timm_folder(tmp_path / "timm")
+    loaded = huggingface.load(request(folder))
+    with torch.inference_mode():
+        assert torch.equal(loaded.module.eval()(images()), model(images()))
+    own = timm.data.resolve_model_data_config(timm.create_model(f"local-dir:{folder}"))
+    stated = loaded.preprocessing
+    assert (stated.mean, stated.std, stated.interpolation) == (
+        tuple(own["mean"]),
+        tuple(own["std"]),
+        own["interpolation"],
+    )
+    assert (stated.crop, stated.resize) == (own["input_size"][1], int(own["input_size"][1] / own["crop_pct"]))
+    assert loaded.arch == "timm:resnet10t"
+
+
+def test_timms_configurations_reach_nothing(tmp_path: Path) -> None:
+    for key in ("checkpoint_path", "pretrained", "pretrained_cfg"):
+        folder, _ = timm_folder(tmp_path / "timm", model_args={key: "x"})
+        assert key in refusal(huggingface.load, folder)
+    for name in ("hf-hub:timm/resnet18", "local-dir:/tmp", "nothing", "../x"):
+        folder, _ = timm_folder(tmp_path / "timm", architecture=name)
+        assert "unknown timm architecture" in refusal(huggingface.load, folder)
+    folder, _ = timm_folder(tmp_path / "timm", model_args={"no_such": 1})
+    assert "timm cannot build" in refusal(huggingface.load, folder)
+    folder, _ = timm_folder(tmp_path / "timm", num_classes=7)
+    assert "do not fit" in refusal(huggingface.load, folder)
+    folder, _ = timm_folder(tmp_path / "timm", pretrained_cfg={"input_size": [1, 28, 28]})
+    assert "takes 1x28x28" in refusal(huggingface.load, folder)

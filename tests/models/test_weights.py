@@ -1,0 +1,92 @@
+"""What training scripts keep beside and around the weights. Oracle: the very tensors that were stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robench.errors import CheckpointError
+from robench.models import Classifier, load_classifier
+from robench.models.reading import check_file
+from robench.models.zoo import CifarResNet
+
+ARCH = "zoo:cifar_resnet8"
+
+
+def _state(seed: int = 0) -> dict[str, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CifarResNet(10, depth=8).state_dict()
+
+
+def _prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def _loaded(folder: Path, content: object, **options: Any) -> Classifier:
+    torch.save(content, folder / "w.ckpt")
+    return load_classifier(folder / "w.ckpt", ARCH, "cpu", **options)
+
+
+def _same(classifier: Classifier, state: dict[str, Tensor]) -> bool:
+    own = classifier.module.state_dict()
+    return all(torch.equal(own[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize("prefix", ["net.", "model.backbone.", "_forward_module.module.", "model._orig_mod.module."])
+def test_the_network_in_a_training_module_is_found(tmp_path: Path, prefix: str) -> None:
+    content = {
+        "state_dict": {**_prefixed(prefix, _state()), "criterion.weight": torch.ones(10), "steps": torch.tensor(3)}
+    }
+    classifier = _loaded(tmp_path, content)
+    assert _same(classifier, _state())
+    assert any("left out 2 tensors beside the network: criterion.weight, steps" in note for note in classifier.notes)
+
+
+def test_what_is_amid_the_network_is_never_left_out(tmp_path: Path) -> None:
+    content = {**_prefixed("net.", _state()), "net.extra.weight": torch.ones(3), "net.layer1.0.scale": torch.ones(1)}
+    with pytest.raises(CheckpointError, match=r"2 unexpected: extra\.weight, layer1\.0\.scale"):
+        _loaded(tmp_path, content)
+    with pytest.raises(CheckpointError, match="1 unexpected: extra"):
+        _loaded(tmp_path, {**_state(), "extra": torch.ones(3)})
+
+
+def test_the_trained_weights_are_taken_and_their_average_on_request(tmp_path: Path) -> None:
+    content = {"state_dict": _state(0), "state_dict_ema": _state(1)}
+    trained = _loaded(tmp_path, content)
+    assert _same(trained, _state(0))
+    assert any("state_dict_ema: --weights-key takes them" in note for note in trained.notes)
+    averaged = _loaded(tmp_path, content, weights_key="state_dict_ema")
+    assert _same(averaged, _state(1))
+    assert not averaged.notes
+
+
+def test_two_sets_under_prefixes_are_told_apart_by_the_key(tmp_path: Path) -> None:
+    content = {**_prefixed("model.", _state(0)), **_prefixed("ema.module.", _state(1))}
+    with pytest.raises(CheckpointError, match=r"under model and ema\.module: choose one by --weights-key"):
+        _loaded(tmp_path, content)
+    assert _same(_loaded(tmp_path, content, weights_key="model"), _state(0))
+    assert _same(_loaded(tmp_path, content, weights_key="ema.module"), _state(1))
+
+
+def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no weights under 'ema': --weights-key takes one of state_dict, conv1"):
+        _loaded(tmp_path, {"state_dict": _state()}, weights_key="ema")
+
+
+def test_a_file_larger_than_memory_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "w.pth").open("wb") as file:
+        file.write(b"\x80\x02")
+        file.truncate(4 * 2**40)
+    with pytest.raises(CheckpointError, match=r"more than the .* GiB of memory"):
+        check_file(tmp_path / "w.pth")
+
+
+def test_another_mean_than_the_models_own_is_said(tmp_path: Path) -> None:
+    classifier = _loaded(tmp_path, _state(), mean=[0.5, 0.5, 0.5])
+    assert any("--mean 0.5,0.5,0.5 is not the 0.485,0.456,0.406" in note for note in classifier.notes)
+    assert not _loaded(tmp_path, _state()).notes
