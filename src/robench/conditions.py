@@ -19,7 +19,7 @@ from robench.reference import reference_corrupt
 from robench.suites import Condition, find_suite
 from robench.types import Images, Ints
 
-__all__ = ["Frame", "condition_frames", "condition_images", "corrupt", "frames_of"]
+__all__ = ["Frame", "condition_frames", "condition_images", "corrupt", "frame_values", "frames_of"]
 
 
 def corrupt(
@@ -80,10 +80,15 @@ class Frame:
 
 def condition_frames(condition: Condition) -> int:
     """How many frames a condition makes of every sample."""
+    return len(frame_values(condition))
+
+
+def frame_values(condition: Condition) -> list[float]:
+    """Return the place of each frame of a condition on its axis, NaN where it has none."""
     if find_suite(condition.suite).family == "corruptions":
-        return 1
+        return [math.nan]
     level = find_perturbation(condition.corruption, condition.constants).level(condition.constants, condition.severity)
-    return len(level["frames"])
+    return [float(value) for value in level["frames"]]
 
 
 def frames_of(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robench.conditions import frames_of
-from robench.data import Stack
+from robench.conditions import Frame, frame_values, frames_of
+from robench.data import Name, Stack, read_released
 from robench.draws import Philox, philox
 from robench.errors import DeviceError, OptionError, unknown_name
 from robench.memory import keep_freed_memory
@@ -33,12 +33,14 @@ class Samples:
 
     images: decoded ones.  rows: (m,) which of them to evaluate, in order.
     index, label: (m,) position in the whole dataset, and class.
+    names: (m,) by which their released files are found; empty where no condition has such files.
     """
 
     images: Stack
     rows: Ints
     index: Ints
     label: Ints
+    names: tuple[Name, ...] = ()
 
 
 @contextmanager
@@ -81,23 +83,43 @@ def evaluate_condition(
         keep_freed_memory()
     frames: dict[tuple[int, float], list[dict[str, Tensor]]] = {}
     try:
-        for start in range(0, len(samples.rows), batch_size):
-            part = slice(start, start + batch_size)
-            pixels, sizes = samples.images.take(samples.rows[part])
-            pictures = Rectangles(torch.from_numpy(pixels).to(classifier.device), tuple(sizes))
-            index = torch.from_numpy(samples.index[part]).to(classifier.device)
-            label = torch.from_numpy(samples.label[part]).to(classifier.device)
-            for frame in frames_of(pictures, condition, index, seed, generator):
+        label = torch.from_numpy(samples.label).to(classifier.device)
+        shown = _released if condition.files is not None else _computed
+        with closing(shown(samples, condition, seed, batch_size, classifier.device, generator)) as parts:
+            for part, frame in parts:
                 with precision_scope(precision, classifier.device):
                     logits = classifier.logits(frame.images, native=condition.native)
-                frames.setdefault((frame.number, frame.value), []).append(_columns(logits, label))
+                frames.setdefault((frame.number, frame.value), []).append(_columns(logits, label[part]))
                 advance(len(frame.images))
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{classifier.device} ran out of memory at {batch_size} images a batch: give a smaller --batch-size"
         ) from error
-    parts = [_records(columns, samples, condition, *frame) for frame, columns in frames.items()]
-    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    tables = [_records(columns, samples, condition, *frame) for frame, columns in frames.items()]
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+
+
+def _computed(
+    samples: Samples, condition: Condition, seed: int, batch_size: int, device: torch.device, generator: Philox
+) -> Generator[tuple[slice, Frame]]:
+    """Yield what the model is shown, batch by batch and of each the frames in turn, with the samples that it is of."""
+    for start in range(0, len(samples.rows), batch_size):
+        part = slice(start, start + batch_size)
+        pixels, sizes = samples.images.take(samples.rows[part])
+        pictures = Rectangles(torch.from_numpy(pixels).to(device), tuple(sizes))
+        index = torch.from_numpy(samples.index[part]).to(device)
+        for frame in frames_of(pictures, condition, index, seed, generator):
+            yield part, frame
+
+
+def _released(
+    samples: Samples, condition: Condition, seed: int, batch_size: int, device: torch.device, generator: Philox
+) -> Generator[tuple[slice, Frame]]:
+    """The same from released files, of which nothing is drawn."""
+    values = frame_values(condition)
+    with closing(read_released(condition, samples.names, samples.index, batch_size)) as parts:
+        for part, number, pixels in parts:
+            yield part, Frame(number, values[number], torch.from_numpy(pixels).to(device))
 
 
 def _columns(logits: Logits, label: Tensor) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 from robench.conditions import condition_frames
 from robench.corruption import MINIMUM_SIDE
 from robench.corruptions import PACKAGE, SETS
+from robench.data import find_released
 from robench.draws import DRAWS_VERSION
-from robench.errors import OptionError, unknown_name
+from robench.errors import DatasetError, OptionError, unknown_name
 from robench.geometry import Geometry
 from robench.loop import PRECISIONS
 from robench.models import Preprocessing
@@ -30,6 +31,7 @@ from robench.suites import (
     SMALL,
     SMALL_RESOLUTIONS,
     Condition,
+    ReleasedFiles,
     Suite,
     find_suite,
     suites_for,
@@ -55,6 +57,7 @@ class Options:
     geometry: "suite", or "model" for the model's own resize, crop and interpolation; frames have the suite's in any case.
     release_jpeg: whether suites whose released files went through JPEG do so here.
     backend: "torch", or "reference" for the published package's own functions, slowly, on a CPU.
+    released: folder of published files that take the place of computed images, in the suites of which any were published.
     normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
     fresh: move an existing run aside instead of resuming it.
     compiled: make the draws through torch.compile: the same pixels, sooner, after a minute's compilation.
@@ -72,6 +75,7 @@ class Options:
     geometry: str = "suite"
     release_jpeg: bool = True
     backend: str = BACKENDS[0]
+    released: Path | None = None
     batch_size: int = DEFAULT_BATCH_SIZE
     precision: str = "fp32"
     seed: int = 0
@@ -87,6 +91,7 @@ class Options:
         for name in ("severities", "difficulties", "resolutions"):
             self._plain(name, lambda values: list(map(_whole, values)))
         self._plain("subset", Path)
+        self._plain("released", Path)
         if self.batch_size < 1:
             raise OptionError(f"--batch-size must be at least 1, not {self.batch_size}")
         for side in self.resolutions or ():
@@ -102,6 +107,13 @@ class Options:
             raise OptionError(unknown_name("precision", self.precision, PRECISIONS))
         if self.backend not in BACKENDS:
             raise OptionError(unknown_name("backend", self.backend, BACKENDS))
+        for option, given in (
+            ("--backend reference", self.backend == "reference"),
+            ("--geometry model", self.geometry == "model"),
+            ("--no-release-jpeg", not self.release_jpeg),
+        ):
+            if self.released is not None and given:
+                raise OptionError(f"released files are taken as they are, so {option} has no meaning: leave it out")
 
     def _plain(self, name: str, kind: Callable[[Any], object]) -> None:
         """Bring an option into the type that the manifest writes, whatever number or path type the caller has."""
@@ -155,6 +167,8 @@ def make_plan(
         raise OptionError("no suite was named: give --suite, for example --suite imagenet-c")
     perturbed = [suite for suite in chosen if suite.name != CLEAN]
     _check_selection(perturbed, options)
+    if options.released is not None and not any(suite.released_side for suite in perturbed):
+        raise OptionError("--released goes with the suites of published files: give one, such as --suite imagenet-c")
     notes: list[str] = []
     conditions: list[Condition] = []
     clean: dict[Suite, Geometry] = {}
@@ -162,6 +176,9 @@ def make_plan(
     for suite in perturbed or chosen:
         clean[suite] = _geometry(suite, options, preprocessing)
         if suite.name == CLEAN:
+            continue
+        if options.released is not None and suite.released_side:
+            conditions += _released(suite, clean[suite], options, options.released, notes)
             continue
         for name, severity in _cells(suite, options):
             if suite.family == "corruptions":
@@ -198,7 +215,7 @@ def make_plan(
                 severity=condition.severity,
                 resolution=condition.resolution,
                 protocol=protocol(condition, options.precision),
-                source="computed",
+                source=condition.source,
                 clean=names[condition.geometry if condition.is_clean else clean[suite]],
                 frames=condition_frames(condition),
                 axis=perturbation.axis if perturbation else "",
@@ -226,6 +243,28 @@ def _cells(suite: Suite, options: Options) -> list[tuple[str, int]]:
     cells = suite.select(corruptions=named, severities=wanted, extra=options.extra_corruptions)
     # Difficulty is another strength of the noises; for the others it is how far apart the frames are that are compared.
     return list(dict.fromkeys((name, wanted if PERTURBATIONS[name].independent else 1) for name, wanted in cells))
+
+
+def _released(suite: Suite, geometry: Geometry, options: Options, root: Path, notes: list[str]) -> list[Condition]:
+    """The conditions whose files are below `root`; what is not there is noted, or refused where it was asked for by name."""
+    cells = _cells(suite, options)
+    found = find_released(root, suite, cells)
+    present = {name for name, _ in found}
+    lacking = [cell for cell in cells if cell not in found]
+    absent = list(dict.fromkeys(f"{name} {level}" if name in present else name for name, level in lacking))
+    if absent and options.corruptions is not None:
+        raise DatasetError(f"--released {root} lacks {', '.join(absent)} of {suite.name}: get them, or leave them out")
+    if absent:
+        notes.append(f"{suite.name}: left out what {root} lacks: {', '.join(absent)}")
+    conditions = [
+        Condition(suite.name, name, severity, geometry, suite.constants)
+        for name, severity in cells
+        if (name, severity) in found
+    ]
+    return [
+        replace(one, files=ReleasedFiles(found[one.corruption, one.severity], condition_frames(one)))
+        for one in conditions
+    ]
 
 
 def _sequence(suite: Suite, name: str, severity: int, crop: int) -> Condition:
@@ -314,7 +353,10 @@ def protocol(condition: Condition, precision: str) -> str:
     if condition.release_jpeg is not None:
         parts.insert(1, f"jpeg{condition.release_jpeg}")
     facts: dict[str, object] = {"geometry": repr(condition.geometry), "precision": precision}
-    if condition.native:
+    if condition.files is not None:
+        parts = ["as-released", precision]
+        facts = {"released": condition.resolution, "frames": condition.files.frames, "precision": precision}
+    elif condition.native:
         # The sizes are an axis of the figures, and belong together.
         parts, facts = [f"resize1/{_CROP:g}-crop", precision], {"crop": _CROP, "precision": precision}
     elif suite.family != "corruptions":

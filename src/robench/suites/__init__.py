@@ -9,7 +9,7 @@ from robench.suites.cifar_c import CIFAR_C
 from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
-from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, Suite
+from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, ReleasedFiles, Suite
 from robench.suites.sweeps import NOISE, RESOLUTION, RESOLUTIONS, SCALE, SHIFT, SMALL, SMALL_RESOLUTIONS
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "SUITES",
     "Condition",
     "Family",
+    "ReleasedFiles",
     "Suite",
     "find_suite",
     "suites_for",

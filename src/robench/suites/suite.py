@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from robench.errors import OptionError, unknown_name
 from robench.geometry import Geometry
 
-__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "Suite"]
+__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "ReleasedFiles", "Suite"]
 
 CLEAN = "clean"
 """Name of the suite, and of the corruption, of the unperturbed images (severity 0)."""
@@ -24,6 +25,17 @@ Family: TypeAlias = Literal["corruptions", "sequences", "shift", "scale", "noise
 
 
 @dataclass(frozen=True)
+class ReleasedFiles:
+    """The published files of a condition.
+
+    path: the folder of class folders, or the .npy file.  frames: images of each sample.
+    """
+
+    path: Path
+    frames: int
+
+
+@dataclass(frozen=True)
 class Condition:
     """The unit of work and of resuming: one corruption at one severity on the images of one geometry.
 
@@ -31,6 +43,7 @@ class Condition:
     geometry: of the images that are corrupted, or of the pictures that a perturbation makes frames of.
     side: of the frames, px; None for the images' own.  native: whether the model runs at that side, instead of its own.
     constants: which of the corruption's.  release_jpeg: quality of a JPEG pass after it.  backend: one of BACKENDS.
+    files: the published ones that take the place of computed images; geometry is then that of their clean images.
     """
 
     suite: str
@@ -42,6 +55,12 @@ class Condition:
     backend: str = BACKENDS[0]
     side: int | None = None
     native: bool = False
+    files: ReleasedFiles | None = None
+
+    @property
+    def source(self) -> str:
+        """Where its images come from: `computed` or `released`."""
+        return "computed" if self.files is None else "released"
 
     @property
     def resolution(self) -> int:
@@ -89,6 +108,13 @@ class Suite:
     family: Family = "corruptions"
     side: int | None = None
     pictures: Literal["rectangle", "margin", "crop"] = "crop"
+
+    @property
+    def released_side(self) -> int | None:
+        """Side of the files that were published of it, px; None where none were."""
+        if self.family == "sequences":
+            return self.side
+        return self.geometry.side if self.family == "corruptions" and self.geometry is not None else None
 
     def select(
         self,
