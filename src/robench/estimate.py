@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from robench.conditions import condition_frames
-from robench.data import ImageSet, Stack, decode_one
+from robench.data import ImageSet, Stack, check_released, decode_one, released_names
 from robench.errors import DatasetError
 from robench.geometry import Geometry
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, Plan, make_plan
-from robench.run import choose_samples
+from robench.run import choose_samples, fit
 from robench.types import Ints
 
 __all__ = ["Estimate", "estimate"]
@@ -48,9 +48,14 @@ class Estimate:
 
 def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], options: Options) -> Estimate:
     """Time one batch under every corruption on some of the images at hand, and scale it up; writes nothing."""
+    classifier, images = fit(classifier, images)
     plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)
-    positions = choose_samples(classifier, images, options)
+    positions = choose_samples(images, options)
     few = positions[np.arange(min(_BATCH, len(positions))) * len(positions) // min(_BATCH, len(positions))]
+    missing = check_released(images, few, plan.conditions, skip=options.skip_unreadable).missing
+    few = few[~np.isin(few, list(missing))]
+    if not len(few):
+        raise DatasetError(f"none of the samples tried has a released file: {next(iter(missing.values()))}")
     decode_seconds, samples = 0.0, {}
     for geometry in plan.geometries:
         start = time.perf_counter()
@@ -85,7 +90,7 @@ def _decode(images: ImageSet, positions: Ints, geometry: Geometry) -> Samples:
     flat, sizes = [], []
     for position in positions.tolist():
         try:
-            pixels = decode_one(images.read(position), geometry)
+            pixels = decode_one(images.read(position), geometry, images.border)
         except (DatasetError, OSError):
             pixels = np.zeros((3, 64, 64), dtype=np.uint8)  # The run itself says which images are unreadable.
             if geometry.square:
@@ -93,4 +98,5 @@ def _decode(images: ImageSet, positions: Ints, geometry: Geometry) -> Samples:
         flat.append(pixels.reshape(-1))
         sizes.append(pixels.shape[1:])
     stack = Stack(np.concatenate(flat), np.array(sizes, np.int64))
-    return Samples(stack, np.arange(len(positions)), positions, images.labels[positions])
+    names = released_names(images, positions)
+    return Samples(stack, np.arange(len(positions)), positions, images.labels[positions], names)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from robench.conditions import corrupt
-from robench.data import ImageSet, decode_few, open_dataset, select
+from robench.data import READERS, ImageSet, decode_few, open_dataset, select
 from robench.errors import OptionError
 from robench.geometry import Geometry
 from robench.models import choose_device
@@ -39,7 +39,7 @@ def export(
 ) -> int:
     """Write `out`/CORRUPTION/SEVERITY/CLASS/NAME.png for every image and cell, and return how many files that were.
 
-    images: a folder of class folders, or one image file (index 0, no CLASS).  The pixels are those of an evaluation of the
+    images: a dataset, or one image file (index 0, no CLASS).  The pixels are those of an evaluation of the
     same images with the same seed; existing files are replaced. Raises DatasetError, OptionError, RunError.
     """
     observer = observer or Silent()
@@ -50,7 +50,7 @@ def export(
         raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
     geometry, size = (Geometry(), 1) if chosen.geometry is None else (chosen.geometry, _BATCH)
     cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
-    dataset = _single(images) if images.is_file() else open_dataset(images)
+    dataset = _single(images) if _is_picture(images) else open_dataset(images)
     files = _file_names(dataset.paths)
     positions = select(dataset, limit=limit)
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
@@ -82,6 +82,10 @@ def _file_names(paths: Sequence[str]) -> list[str]:
     while twice := {name for name, count in Counter(names).items() if count > 1}:
         names = [path if name in twice else name for name, path in zip(names, paths, strict=True)]
     return [f"{name}.png" for name in names]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.is_file() and not any(reader.matches(path) for reader in READERS)
 
 
 def _single(file: Path) -> ImageSet:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,19 +20,30 @@ import torch
 
 from robench.baselines import BASELINES
 from robench.conditions import condition_frames
-from robench.data import Decoded, ImageSet, decode, hash_images, open_dataset, select
+from robench.data import (
+    Decoded,
+    ImageSet,
+    check_released,
+    decode,
+    fit_classes,
+    hash_images,
+    open_dataset,
+    released_names,
+    resized_again,
+    select,
+)
 from robench.draws import DRAWS_VERSION, compiled_philox, philox
 from robench.errors import DatasetError, OptionError, RunError, unknown_name
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, Plan, make_plan
 from robench.rundir import RunDirectory, differences, writing
+from robench.scoring import clean_doubts, nonfinite_notes, score
 from robench.scoring import notes as score_notes
-from robench.scoring import score
-from robench.tables import SCHEMA_VERSION
+from robench.tables import SCHEMA_VERSION, check_cell
 from robench.types import Ints, Results
 
-__all__ = ["Observer", "Run", "Silent", "choose_samples", "default_out", "evaluate"]
+__all__ = ["Observer", "Run", "Silent", "choose_samples", "default_out", "evaluate", "fit"]
 
 
 class Observer(Protocol):
@@ -97,18 +108,29 @@ def evaluate(
     """
     options, observer = options or Options(), observer or Silent()
     images = dataset if isinstance(dataset, ImageSet) else open_dataset(dataset)
+    classifier, images = fit(classifier, images)
+    for kind, label in (("model", classifier.label), ("dataset", images.name)):
+        check_cell(kind, label)
     plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)
-    positions = choose_samples(classifier, images, options)
+    positions = choose_samples(images, options)
     path = Path(out) if out is not None else default_out(classifier.label, images.name, suites)
     _check_place(path, options, None if isinstance(dataset, ImageSet) else Path(dataset))
 
+    from_files = [condition for condition in plan.conditions if condition.files is not None]
+    if from_files:
+        observer.phase("finding released files", len(from_files) * len(positions))
+    released = check_released(images, positions, from_files, skip=options.skip_unreadable, advance=observer.advance)
     observer.phase("reading", len(positions))
     hashes = hash_images(images, positions, observer.advance)
     decoded: dict[int, Decoded] = {}
     for number, geometry in enumerate(plan.geometries):
         observer.phase(f"decoding at {geometry}", len(positions))
-        decoded[number] = decode(images, hashes, geometry, skip=options.skip_unreadable, advance=observer.advance)
-    unreadable = {position: reason for one in decoded.values() for position, reason in one.unreadable.items()}
+        decoded[number] = decode(
+            images, hashes, geometry, skip=options.skip_unreadable, advance=observer.advance, note=observer.note
+        )
+    unreadable = released.missing | {
+        position: reason for one in decoded.values() for position, reason in one.unreadable.items()
+    }
     rows = np.flatnonzero(~np.isin(positions, list(unreadable)))
     if not len(rows):
         raise DatasetError(
@@ -123,10 +145,14 @@ def evaluate(
             "sha": [hashes.sha[row] for row in rows.tolist()],
         }
     )
+    plan = replace(plan, notes=(*plan.notes, *_size_notes(classifier, images, positions, plan)))
     manifest = _manifest(classifier, images, samples, suites, options, plan)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(unreadable.items())
     ]
+    manifest["notes"] += released.notes
+    if from_files:
+        manifest["identity"]["released"] = released.fingerprints
     score_notes(RunDirectory(path, manifest))  # A baseline that cannot be used is an error now, not after the work.
     for note in manifest["notes"]:
         observer.note(note)
@@ -140,8 +166,9 @@ def evaluate(
     with RunDirectory(path, manifest).locked():
         directory = _open_or_create(path, manifest, samples)
         directory.sweep()
+        names = released_names(images, index) if from_files else ()
         by_geometry = {
-            geometry: Samples(decoded[number].images, rows, index, images.labels[index])
+            geometry: Samples(decoded[number].images, rows, index, images.labels[index], names)
             for number, geometry in enumerate(plan.geometries)
         }
         directory.restore_samples(samples)
@@ -154,7 +181,12 @@ def evaluate(
         if done:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
         observer.phase("evaluating", sum(map(condition_frames, todo)) * len(index))
+        doubted = False
         for condition in todo:
+            if not doubted and not condition.is_clean:
+                doubted = True  # The clean images come first: what they show to be wrong is said before the long work.
+                for doubt in _clean_doubts(directory):
+                    observer.note(doubt)
             start = time.perf_counter()
             records = evaluate_condition(
                 classifier,
@@ -184,18 +216,31 @@ def evaluate(
         observer.phase("scoring", 0)
         results = score(directory)
         directory.write_results(results)
-    for note in score_notes(directory):
+    for note in (*score_notes(directory), *nonfinite_notes(results), *_clean_doubts(directory)):
         observer.note(note)
     return Run(directory, results)
 
 
-def choose_samples(classifier: Classifier, images: ImageSet, options: Options) -> Ints:
-    """Return the positions to evaluate, after checking that the dataset's classes are the model's."""
-    if len(images.classes) != classifier.classes:
-        raise DatasetError(
-            f"{images.name} has {len(images.classes)} classes (class folders, or lines of --class-map), {classifier.label} has "
-            f"{classifier.classes}: give --class-map FILE with the model's class names, one a line in the model's order"
-        )
+def _clean_doubts(directory: RunDirectory) -> list[str]:
+    """What the clean images show to be wrong; where the labels look permuted, their order is written beside the results."""
+    doubts, permutation = clean_doubts(directory)
+    names = directory.manifest["data"]["classes"]
+    if permutation is None or len(names) != len(permutation.label_of):
+        return doubts
+    file = directory.path / "class_map.suggested.txt"
+    with writing(directory.path):
+        file.write_text("".join(f"{names[label]}\n" for label in permutation.label_of.tolist()))
+    return [*doubts, f"that order is in {file}: try --class-map {file}"]
+
+
+def fit(classifier: Classifier, images: ImageSet) -> tuple[Classifier, ImageSet]:
+    """Return both as they belong together: the model over the dataset's classes, or a DatasetError that says what to do."""
+    images = fit_classes(images, classifier.classes, classifier.label)
+    return (classifier if images.groups is None else classifier.over(images.groups)), images
+
+
+def choose_samples(images: ImageSet, options: Options) -> Ints:
+    """Return the positions to evaluate."""
     return select(images, limit=options.limit, per_class=options.per_class, subset=options.subset)
 
 
@@ -203,6 +248,23 @@ def default_out(model: str, data: str, suites: Sequence[str]) -> Path:
     """runs/<model>-<data>-<suite>, with nothing in it that a shell or a file system would trip over."""
     name = "-".join([model, data, "+".join(dict.fromkeys(suites))])
     return Path("runs") / "".join(c if c.isalnum() or c in "-_.+@=" else "_" for c in name)
+
+
+def _size_notes(classifier: Classifier, images: ImageSet, positions: Ints, plan: Plan) -> list[str]:
+    """Say where images are resized that perhaps should not be."""
+    notes = []
+    for condition in plan.conditions:
+        if condition.is_clean:
+            twice = resized_again(images, positions, condition.geometry)
+            side = classifier.preprocessing.crop
+            if twice is not None:
+                notes.append(twice)
+            if condition.resolution != side:
+                notes.append(
+                    f"images of {condition.resolution} px are resized to the {side} px that {classifier.label} takes: if its "
+                    f"input is another, give --crop"
+                )
+    return list(dict.fromkeys(notes))
 
 
 def _check_place(path: Path, options: Options, data: Path | None) -> None:
@@ -239,6 +301,7 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)
     directory = RunDirectory.open(path)
+    directory = _with_mended_files(directory, manifest["identity"])
     changed = differences(directory.manifest["identity"], manifest["identity"])
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
@@ -246,8 +309,21 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     if directory.manifest["normalize_by"] != manifest["normalize_by"]:
         # Only the scoring depends on it, so a finished run is scored again instead of refused.
         directory = RunDirectory(path, {**directory.manifest, "normalize_by": manifest["normalize_by"]})
+    if directory.manifest != RunDirectory.open(path).manifest:
         directory.write_manifest()
     return directory
+
+
+def _with_mended_files(directory: RunDirectory, identity: dict[str, Any]) -> RunDirectory:
+    """The run with the released files that there are now for unfinished conditions: a damaged one may have stopped it."""
+    known, now = directory.manifest["identity"].get("released"), identity.get("released")
+    if not known or not now:
+        return directory
+    finished = {condition.name for condition in directory.finished()}
+    files = {name: known[name] if name in finished or name not in now else now[name] for name in known}
+    return RunDirectory(
+        directory.path, {**directory.manifest, "identity": {**directory.manifest["identity"], "released": files}}
+    )
 
 
 def _move_aside(path: Path) -> Path:
@@ -266,7 +342,13 @@ def _manifest(
         "classes": classifier.classes,
         "preprocessing": _plain(asdict(classifier.preprocessing)),
     }
-    data = {"name": images.name, "sha256": _fingerprint(samples), "samples": len(samples), "whole": len(images)}
+    data = {
+        "name": images.name,
+        "sha256": _fingerprint(samples),
+        "samples": len(samples),
+        "whole": len(images),
+        "classes": list(images.classes),
+    }
     return {
         "schema": SCHEMA_VERSION,
         "robench_version": version("robench"),
@@ -278,7 +360,7 @@ def _manifest(
         "options": _plain(asdict(options)),
         "suites": list(dict.fromkeys(suites)),
         "conditions": [asdict(condition) for condition in plan.listed],
-        "notes": [*images.notes, *plan.notes],
+        "notes": [*classifier.notes, *images.notes, *plan.notes],
         "environment": {
             "commit": _commit(),
             "python": platform.python_version(),

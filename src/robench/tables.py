@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from robench.errors import TableError
+from robench.errors import OptionError, TableError
 
 if TYPE_CHECKING:
     from robench.types import Records, Results
@@ -31,6 +31,7 @@ __all__ = [
     "Column",
     "Table",
     "atomic_write",
+    "check_cell",
     "empty",
     "read_arrays",
     "read_csv",
@@ -156,6 +157,15 @@ TIMINGS = Table(
         Column("images_per_second", _F64, "images divided by seconds", "1/s"),
     ),
 )
+
+
+def check_cell(kind: str, text: str) -> None:
+    """Raise OptionError for a name that a spreadsheet would take for a formula, or a page for markup, in a cell of a table."""
+    formula = text[:1] in ("=", "+", "-", "@", "\t", "\r") and not text[1:].replace(".", "", 1).isdecimal()
+    if formula or any(character in text for character in "<>\0\n\r\t"):
+        raise OptionError(
+            f"the {kind} is called {text!r}, which would run as a formula or a script where the results are opened: rename it"
+        )
 
 
 def empty(table: Table) -> pd.DataFrame:

@@ -15,9 +15,8 @@ from robench.data import ImageSet, decode_few, select
 from robench.errors import OptionError
 from robench.geometry import Geometry
 from robench.models import Classifier
-from robench.plan import Options
 from robench.reference import check_reference
-from robench.run import Observer, Silent, choose_samples
+from robench.run import Observer, Silent, fit
 from robench.suites import BACKENDS, Condition, find_suite
 from robench.types import Floats, Images
 
@@ -80,7 +79,9 @@ def verify(
     check_reference(chosen.name, chosen.constants)
     cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
     geometry = chosen.geometry or (classifier.preprocessing.geometry() if classifier else Geometry())
-    positions = choose_samples(classifier, images, Options(limit=limit)) if classifier else select(images, limit=limit)
+    if classifier is not None:
+        classifier, images = fit(classifier, images)
+    positions = select(images, limit=limit)
     size = _BATCH if chosen.geometry or classifier else 1
     batches = []
     observer.phase("reading", len(positions))

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import resnet18
 
 import robench
 from robench.cli import entry
@@ -252,6 +253,15 @@ def test_lists(
     monkeypatch.setenv("COLUMNS", "160")
     assert command(["list", *arguments]) == 0
     assert expected in capsys.readouterr().out
+
+
+def test_models_that_fit_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "w.pth")
+    assert command(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
+    assert {"torchvision:resnet18", "timm:resnet18"} < set(capsys.readouterr().out.split())
+    torch.save({"mine": torch.ones(3)}, tmp_path / "w.pth")
+    assert command(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 2
+    assert "fit no known architecture" in capsys.readouterr().err
 
 
 def run_robench(arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

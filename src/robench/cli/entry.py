@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from robench.cli.cache import cache_app
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
 from robench.cli.list import list_app
@@ -62,6 +63,7 @@ app.command()(show)
 app.command()(corrupt)
 app.command()(verify)
 app.add_typer(list_app, name="list")
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:

@@ -27,20 +27,40 @@ def evaluate(
     model: Annotated[
         list[str],
         typer.Argument(
-            help="A weights file (.pth .pt .th .ckpt .safetensors) with --arch; or torchvision:NAME@WEIGHTS, timm:NAME; or demo.",
+            help="A weights file (.pth .pt .th .ckpt .bin .safetensors), a TorchScript, .pt2 or .onnx file, a Hugging Face folder; "
+            "or torchvision:NAME@WEIGHTS, timm:NAME; file.py:function or package.module:function; or demo.",
             metavar="MODEL…",
         ),
     ],
     arch: Annotated[
         str | None,
         typer.Option(
-            help="Architecture of a weights file: torchvision:NAME, timm:NAME or zoo:NAME (`robench list models`).",
+            help="Architecture of a weights file: torchvision:NAME, timm:NAME, zoo:NAME (`robench list models`), "
+            "package.module:function or file.py:function, with ?name=value&… for its arguments. Left out: the one that fits, if one does. "
+            "For an exported model: whose preprocessing it was made with.",
             metavar="ARCH",
         ),
     ] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of several sets of weights in a file, for example state_dict_ema. Default: the trained ones, not their average.",
+            metavar="KEY",
+        ),
+    ] = None,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle",
+            help="Let a weights file run the code that it holds, with your rights: only for files whose maker you trust.",
+        ),
+    ] = False,
     data: Annotated[
         str | None,
-        typer.Option(help="A folder of class folders, or demo (the default for the model demo).", metavar="DATA"),
+        typer.Option(
+            help="A folder of class folders, or another layout of `robench list datasets`; or demo (the default for the model demo).",
+            metavar="DATA",
+        ),
     ] = None,
     suite: Annotated[
         list[str] | None,
@@ -68,6 +88,14 @@ def evaluate(
         typer.Option(
             help="Input sizes of the resolution suite, px. Default: 64 to 320, or 16 to 48 for small models.",
             metavar="N",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    released: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the published files in DIR (ImageNet-C or -P, CIFAR-10-C, …) in place of computed images.",
+            metavar="DIR",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -224,6 +252,7 @@ def evaluate(
         geometry=geometry,
         release_jpeg=not no_release_jpeg,
         backend=backend,
+        released=released,
         batch_size=batch_size,
         precision=precision,
         seed=seed,
@@ -246,6 +275,8 @@ def evaluate(
             resize=resize,
             crop=crop,
             interpolation=interpolation,
+            trust_pickle=trust_pickle,
+            weights_key=weights_key,
         )
         if dry_run:
             stdout().print(_costs(estimate(classifier, images, suites, options)))

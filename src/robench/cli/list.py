@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["list_app"]
 
-list_app = typer.Typer(help="List suites, corruptions, perturbations, models or metrics.", no_args_is_help=True)
+list_app = typer.Typer(
+    help="List suites, corruptions, perturbations, models, datasets or metrics.", no_args_is_help=True
+)
 
 
 @list_app.command()
@@ -94,14 +97,33 @@ def corruptions(
 
 
 @list_app.command()
-def models(family: Annotated[str, typer.Argument(help="zoo, torchvision or timm.")] = "zoo") -> None:
+def models(
+    family: Annotated[str, typer.Argument(help="zoo, torchvision or timm.")] = "zoo",
+    fits: Annotated[Path | None, typer.Option(help="Only those, of all families, that a weights file fits.")] = None,
+) -> None:
     """The architectures of a family, to be named as --arch FAMILY:NAME."""
     from robench.models import ARCHITECTURES, architecture_names
+    from robench.models.checkpoint import read_weights
+    from robench.models.guess import fitting_architectures
 
     if family not in ARCHITECTURES:
         raise OptionError(unknown_name("family of models", family, ARCHITECTURES))
-    for name in architecture_names(family):
-        typer.echo(f"{family}:{name}")
+    known = [f"{family}:{name}" for name in architecture_names(family)]
+    for arch in known if fits is None else fitting_architectures(read_weights(fits).state):
+        typer.echo(arch)
+
+
+@list_app.command()
+def datasets() -> None:
+    """The layouts of images that --data takes, in the order in which they are recognised."""
+    from robench.data import EMBEDDED, READERS
+
+    table = _table("dataset", "what it is")
+    for name in EMBEDDED:
+        table.add_row(name, "embedded: needs no files and no network")
+    for reader in READERS:
+        table.add_row(reader.name, reader.summary)
+    stdout().print(table)
 
 
 @list_app.command()

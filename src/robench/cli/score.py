@@ -27,7 +27,7 @@ def score(
     Needs neither the images nor the weights nor torch. Writes results.csv into the run and prints the summary.
     """
     from robench.rundir import RunDirectory
-    from robench.scoring import notes
+    from robench.scoring import clean_doubts, nonfinite_notes, notes
     from robench.scoring import score as compute
     from robench.summary import summary
 
@@ -35,6 +35,6 @@ def score(
     with directory.locked():
         results = compute(directory, normalize_by)
         directory.write_results(results)
-    for note in notes(directory, normalize_by):
+    for note in (*notes(directory, normalize_by), *nonfinite_notes(results), *clean_doubts(directory)[0]):
         stderr().print(f"note: {note}")
     stdout().print(summary(results))

@@ -1,6 +1,6 @@
 """The metrics, in one explicit table; the function of a metric has its name, in the module of its family. Torch-free.
 
-errors.py       error_rate top5_error accuracy mean_error class_error worst_class_error
+errors.py       error_rate top5_error accuracy nonfinite_rate mean_error class_error worst_class_error
 mce.py          ce mce relative_mce
 calibration.py  ece rms_calibration_error
 flips.py        flip_rate fr mfr t5d
@@ -44,6 +44,13 @@ METRICS: dict[str, Metric] = {
             "Russakovsky et al. 2015, arXiv:1409.0575",
         ),
         Metric("accuracy", "fraction", True, "images whose most probable class is the label", _IMAGENET_C),
+        Metric(
+            "nonfinite_rate",
+            "fraction",
+            False,
+            "images with a NaN or infinite logit, which count as errors; has a row only where there are some",
+            "robench",
+        ),
         Metric("mean_error", "fraction", False, "unnormalised mean of error_rate over cells; not mCE", _IMAGENET_C),
         Metric(
             "ce",

@@ -21,6 +21,7 @@ __all__ = [
     "class_rates",
     "error_rate",
     "mean_error",
+    "nonfinite_rate",
     "top5_error",
     "top5_wrong",
     "worst_class_error",
@@ -46,6 +47,11 @@ def top5_wrong(top5: ArrayLike, label: ArrayLike) -> NDArray[np.bool_]:
     """Return for each sample whether its `label` (n,) is missing from its `top5` (..., n, k)."""
     missing: NDArray[np.bool_] = np.not_equal(top5, np.asarray(label)[:, None]).all(axis=-1)
     return missing
+
+
+def nonfinite_rate(pred: ArrayLike, counts: ArrayLike | None = None) -> Floats:
+    """Return the fraction of samples without a prediction, `pred` (..., n) of -1, because a logit is NaN or infinite."""
+    return _rate(np.less(pred, 0), counts)
 
 
 def mean_error(errors: ArrayLike) -> Floats:

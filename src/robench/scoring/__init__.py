@@ -2,12 +2,14 @@
 
 scorer.py   the run: baselines, the figures of images (errors, mCE, calibration)
 reading.py  records as arrays, checked
+doubts.py   what the records themselves say against a run
 frames.py   the figures of frames (flips, consistency, curves over scale, strength and resolution)
 rows.py     a figure with its interval as a row
 """
 
 from __future__ import annotations
 
+from robench.scoring.doubts import Permutation, clean_doubts, nonfinite_notes
 from robench.scoring.scorer import notes, score
 
-__all__ = ["notes", "score"]
+__all__ = ["Permutation", "clean_doubts", "nonfinite_notes", "notes", "score"]

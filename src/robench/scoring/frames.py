@@ -68,7 +68,11 @@ class Sequences:
 
 def curves_of(family: Family, records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
     """What a condition of a family is measured by, sample by sample."""
-    return _CURVES[family](records, difficulties)
+    curves = _CURVES[family](records, difficulties)
+    none = records.pred < 0
+    if none.any():
+        curves.append(Curve(records.condition, "nonfinite_rate", "", np.zeros(1), none.mean(axis=0)[None]))
+    return curves
 
 
 def resampled(curves: Sequence[Curve], n: int, seed: int) -> Distributions:

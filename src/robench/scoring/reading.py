@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robench.errors import RunError, TableError
 from robench.metrics.calibration import Reliability
-from robench.metrics.errors import top5_wrong
+from robench.metrics.errors import nonfinite_rate, top5_wrong
 from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.frames import FrameRecords
 from robench.tables import RECORDS, read_arrays, read_parquet
@@ -24,12 +24,13 @@ __all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames"]
 class Cell:
     """Outcomes of one condition, by sample in the order of the records.
 
-    wrong, top5_wrong: (n,).
+    wrong, top5_wrong: (n,).  nonfinite_rate: of samples without a prediction.
     """
 
     name: str
     wrong: NDArray[np.bool_]
     top5_wrong: NDArray[np.bool_]
+    nonfinite_rate: float
     reliability: Reliability
 
 
@@ -61,7 +62,8 @@ def read_cells(run: RunDirectory, finished: Sequence[PlannedCondition]) -> Outco
             raise RunError(f"{run.path}: {condition.name} has rows of top5 of different lengths") from error
         wrong = np.asarray(records["pred"].to_numpy() != label)
         reliability = Reliability.of(records["confidence"].to_numpy(), ~wrong)
-        cells.append(Cell(condition.name, wrong, top5_wrong(top5, label), reliability))
+        nonfinite = float(nonfinite_rate(records["pred"].to_numpy()))
+        cells.append(Cell(condition.name, wrong, top5_wrong(top5, label), nonfinite, reliability))
     assert label is not None
     return Outcomes(label, cells)
 

@@ -140,12 +140,13 @@ class _Measured:
     """Figures with their distributions: the last axis is 1 + resamples, its first element the figure.
 
     cells: by condition and metric, (1 + resamples,).  class_error: by group, (classes, 1 + resamples).
-    images: (classes,) how many samples each class has.
+    images: (classes,) how many samples each class has.  nonfinite_rate: by condition.
     """
 
     classes: Ints
     images: Ints
     cells: dict[str, dict[str, Floats]]
+    nonfinite_rate: dict[str, float]
     class_error: dict[_Group, Floats] = field(default_factory=dict)
 
     def over(self, metric: str, conditions: Iterable[PlannedCondition]) -> Floats:
@@ -187,7 +188,8 @@ def _measure(outcomes: Outcomes, groups: Sequence[_Group], seed: int) -> _Measur
             for group in groups_of[cell.name]:
                 wrong_by_class[group][:, part] += wrong
     class_error = {group: class_rates(wrong, totals * len(averaged[group])) for group, wrong in wrong_by_class.items()}
-    return _Measured(by_class.classes, totals[:, 0], cells, class_error)
+    nonfinite = {cell.name: cell.nonfinite_rate for cell in outcomes.cells}
+    return _Measured(by_class.classes, totals[:, 0], cells, nonfinite, class_error)
 
 
 def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -> Iterator[Row]:
@@ -209,16 +211,18 @@ def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -
                 yield common | cell | figure(metric, done[condition.name][metric], images)
             if group.suite.name == CLEAN:
                 yield common | cell | figure("accuracy", 1 - done[condition.name]["error_rate"], images)
+            if rate := measured.nonfinite_rate[condition.name]:
+                yield common | cell | row("nonfinite_rate", rate, wilson_interval(round(rate * images), images))
     if group.suite.name != CLEAN:
         if baseline is not None:
-            for row in _normalised(group, measured, baseline):
-                yield common | row | {"baseline": baseline.name}
+            for scaled in _normalised(group, measured, baseline):
+                yield common | scaled | {"baseline": baseline.name}
         cells = {"n": len(averaged)}
         yield common | cells | figure("mean_error", mean_error(measured.over("error_rate", averaged)))
         for metric in _MEANS:
             yield common | cells | figure(metric, measured.over(metric, averaged).mean(axis=-1))
         yield common | cells | figure("worst_class_error", worst_class_error(measured.class_error[group].T))
-    yield from (common | row for row in _class_rows(group, measured, len(averaged)))
+    yield from (common | one for one in _class_rows(group, measured, len(averaged)))
 
 
 def _frame_rows(
@@ -427,6 +431,8 @@ def _sequence_notes(
         yield f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated: the means are over these"
     if baseline is None:
         yield f"{suite.name}: not normalised, so no mfr; --normalize-by RUN takes a run of a baseline model"
+    elif baseline.name == suite.baseline and planned[0].source == "released":
+        yield f"{suite.name}: {baseline.name}'s T5D are not published, so no mt5d"
     elif baseline.name == suite.baseline:
         yield (
             f"{suite.name}: {baseline.name}'s flip rates were measured on the released videos of 50,000 images; the frames "

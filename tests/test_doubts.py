@@ -1,0 +1,146 @@
+"""Guards: what a run says when labels are permuted, accuracy is by chance, or logits are no numbers.
+
+Oracle: predictions made here, of known accuracy under a known order of the classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from robench.geometry import Geometry
+from robench.models import Classifier, load_classifier
+from robench.plan import Options
+from robench.run import evaluate
+from robench.scoring.doubts import find_permutation
+from robench.types import Ints
+
+
+def _predictions(rng: np.random.Generator, classes: int, each: int, accuracy: float) -> tuple[Ints, Ints]:
+    label = np.repeat(np.arange(classes), each)
+    guess = rng.integers(0, classes, len(label))
+    return label, np.where(rng.random(len(label)) < accuracy, label, guess)
+
+
+def test_a_permutation_is_found() -> None:
+    rng = np.random.default_rng(0)
+    label, pred = _predictions(rng, 10, 40, 0.8)
+    order = rng.permutation(10)
+    found = find_permutation(label, order[pred], 10)
+    assert found is not None
+    assert (found.label_of[order] == np.arange(10)).all()
+    assert found.permuted == pytest.approx((pred == label).mean(), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "accuracy"), [(10, 40, 0.8), (10, 40, 0.0), (1000, 1, 0.0), (1000, 2, 0.0), (100, 1, 0.6)]
+)
+def test_chance_is_no_permutation(classes: int, each: int, accuracy: float) -> None:
+    label, pred = _predictions(np.random.default_rng(1), classes, each, accuracy)
+    assert find_permutation(label, pred, classes) is None
+
+
+class _Notes:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def phase(self, name: str, total: int) -> None: ...
+
+    def advance(self, count: int) -> None: ...
+
+    def condition(self, name: str, seconds: float, images: int) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def _shuffled_digits(folder: Path) -> Path:
+    """The demo's digits as files whose folders are named in another order."""
+    from robench.data.demo import read_demo
+
+    demo = read_demo()
+    for position in range(0, len(demo), 3):
+        label = int(demo.labels[position])
+        place = folder / f"class{(label * 3 + 1) % 10}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{position:04d}.pgm").write_bytes(demo.read(position))
+    return folder
+
+
+def test_permuted_labels_are_said_before_the_work_and_mended_by_the_suggested_map(tmp_path: Path) -> None:
+    images, observer = _shuffled_digits(tmp_path / "digits"), _Notes()
+    options = Options(severities=[1], corruptions=["contrast"])
+    run = evaluate(load_classifier("demo", device="cpu"), images, ["cifar-c"], tmp_path / "run", options, observer)
+    doubt = next(note for note in observer.notes if "permuted" in note)
+    assert "--class-map" in doubt
+    from robench.data import open_dataset
+
+    suggested = tmp_path / "run/class_map.suggested.txt"
+    mended = open_dataset(images, suggested)
+    again = evaluate(load_classifier("demo", device="cpu"), mended, ["clean"], tmp_path / "again")
+    before, after = (float(one.results.query("metric == 'accuracy'")["value"].iloc[0]) for one in (run, again))
+    assert before < 0.2 < 0.9 < after
+
+
+def test_accuracy_by_chance_is_said(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
+    observer = _Notes()
+    evaluate(classifier, picture_folder, ["clean"], tmp_path / "run", observer=observer)
+    assert any("as by guessing among 3 classes" in note for note in observer.notes)
+
+
+class _Overflowing(nn.Module):
+    """NaN for dark images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((1, 2, 3))
+        return torch.stack([mean, -mean, torch.where(mean < 0, torch.nan, mean)], 1)
+
+
+def test_logits_that_are_no_numbers_are_counted(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
+    from dataclasses import replace
+
+    observer = _Notes()
+    broken = replace(classifier, module=_Overflowing())
+    results = evaluate(broken, picture_folder, ["clean", "shift"], tmp_path / "run", observer=observer).results
+    row = results.query("metric == 'nonfinite_rate' and suite == 'clean'").iloc[0]
+    files = sorted(picture_folder.glob("*/*.png"))
+    geometry = Geometry(resize=(32, 32))  # of the shift suite's clean images
+    dark = sum(np.asarray(geometry.apply(Image.open(file)), np.float64).mean() / 255 < 0.5 for file in files)
+    assert 0 < dark < len(files)
+    assert row["value"] == pytest.approx(dark / len(files))
+    error = results.query("metric == 'error_rate' and suite == 'clean'").iloc[0]["value"]
+    assert error >= row["value"]
+    assert results.query("metric == 'nonfinite_rate' and suite == 'shift'")["value"].max() > 0
+    assert any("not finite" in note for note in observer.notes)
+
+
+def test_no_row_where_all_are_finite(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
+    results = evaluate(classifier, picture_folder, ["clean"], tmp_path / "run").results
+    assert results.query("metric == 'nonfinite_rate'").empty
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@sum", "-x", "<script>"])
+def test_a_name_that_would_be_a_formula_is_refused(
+    tmp_path: Path, classifier: Classifier, picture_folder: Path, name: str
+) -> None:
+    from dataclasses import replace
+
+    from robench.errors import OptionError
+
+    with pytest.raises(OptionError, match="rename it"):
+        evaluate(replace(classifier, label=name), picture_folder, ["clean"], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_cut_images_that_would_be_resized_again_are_said(tmp_path: Path, classifier: Classifier) -> None:
+    for label in ("ant", "bee", "cow"):
+        (tmp_path / "cut" / label).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "cut" / label / "a.png")
+    observer = _Notes()
+    evaluate(classifier, tmp_path / "cut", ["clean"], tmp_path / "run", observer=observer)
+    assert any("32x32 px already" in note and "--resize 32" in note for note in observer.notes)
