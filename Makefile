@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= auto
 
-.PHONY: demo test test-slow check parity format clean
+.PHONY: demo test test-slow check parity formats fuzz index format clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,15 @@ test-slow: $(STAMP)  ## the heavy ones
 
 parity: $(STAMP)  ## every corruption against the published pixels (ROBENCH_GOLDEN), as one table
 	PYTHONPATH=tests $(BIN)/python -m parity.table
+
+formats: $(STAMP)  ## a model in every format: loaded, equal, broken on purpose, as one table (ROBENCH_SHARED)
+	PYTHONPATH=tests $(BIN)/python -m formats.table
+
+fuzz: $(STAMP)  ## damaged and hostile datasets by the thousand: crashes, hangs, payloads that ran
+	PYTHONPATH=tests $(BIN)/python -m data.fuzz
+
+index: $(STAMP)  ## the fingerprints of all architectures of the installed libraries, for guessing them
+	$(BIN)/python scripts/index_architectures.py
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
