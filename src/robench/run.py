@@ -224,7 +224,7 @@ def evaluate(
 def _clean_doubts(directory: RunDirectory) -> list[str]:
     """What the clean images show to be wrong; where the labels look permuted, their order is written beside the results."""
     doubts, permutation = clean_doubts(directory)
-    names = directory.manifest["data"]["classes"]
+    names = directory.manifest["data"].get("classes", [])
     if permutation is None or len(names) != len(permutation.label_of):
         return doubts
     file = directory.path / "class_map.suggested.txt"

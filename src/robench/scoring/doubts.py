@@ -17,6 +17,8 @@ __all__ = ["Permutation", "clean_doubts", "find_permutation", "nonfinite_notes"]
 _MORE = 0.2
 """How much more accurate the predictions must be under another order of the classes before that is said."""
 _NAMED = 3
+_CLASSES = 4000
+"""Most classes of which an order is looked for: its cost grows with their square."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
     """
     from scipy.optimize import linear_sum_assignment
 
+    if classes > _CLASSES:
+        return None
     known = pred >= 0
     half = np.zeros(len(label), np.int64)
     for one in np.unique(label):
