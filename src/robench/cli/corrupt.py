@@ -14,7 +14,7 @@ __all__ = ["corrupt"]
 
 
 def corrupt(
-    images: Annotated[Path, typer.Argument(help="An image, or a folder of class folders.", metavar="IMAGES")],
+    images: Annotated[Path, typer.Argument(help="An image, or what `robench list datasets` lists.", metavar="IMAGES")],
     suite: Annotated[
         str, typer.Option(help="Whose image geometry and constants; see `robench list suites`.")
     ] = "imagenet-c",

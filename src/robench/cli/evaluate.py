@@ -228,7 +228,9 @@ def evaluate(
     [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c[/b]
     """
     if data is None and model != [_DEMO]:
-        raise OptionError("no images were named: give --data, a folder of class folders")
+        raise OptionError(
+            "no images were named: give --data, a folder of class folders or another of `robench list datasets`"
+        )
     if resize is not None and geometry != "model":
         raise OptionError("--resize belongs to the model's own geometry: give --geometry model with it")
     suites = names(suite) or (["cifar-c"] if model == [_DEMO] else ["clean"])

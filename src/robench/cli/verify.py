@@ -29,7 +29,9 @@ def verify(
     arch: Annotated[str | None, typer.Option(help="Architecture of a weights file.", metavar="ARCH")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="A folder of class folders, or demo (the default for the model demo).", metavar="DATA"),
+        typer.Option(
+            help="What `robench list datasets` lists; demo is the default for the model demo.", metavar="DATA"
+        ),
     ] = None,
     class_map: Annotated[
         Path | None, typer.Option(help="Class names in the model's order, one a line.", metavar="FILE")
@@ -70,7 +72,9 @@ def verify(
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
     if data is None and model != "demo":
-        raise OptionError("no images were named: give --data, a folder of class folders")
+        raise OptionError(
+            "no images were named: give --data, a folder of class folders or another of `robench list datasets`"
+        )
     if arch is not None and model is None:
         raise OptionError("--arch belongs to a MODEL: name the weights file as well")
     images = open_dataset("demo" if data is None else data, class_map)
