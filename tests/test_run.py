@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import robench
-from robench import loop, run, tables
+from robench import loop, plan, run, tables
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
 from robench.models import Classifier
 from robench.plan import Options, make_plan
@@ -243,6 +243,29 @@ def test_skipped_images_are_listed(classifier: Classifier, picture_folder: Path,
 def test_classes_must_match(classifier: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"pictures has 3 classes .*, tiny has 7: give --class-map"):
         robench.evaluate(replace(classifier, classes=7), picture_folder, ["cifar-c"], tmp_path / "out", SOME)
+
+
+def test_clean_images_of_every_geometry_have_records_of_their_own(
+    classifier: Classifier, picture_folder: Path, tmp_path: Path
+) -> None:
+    """The oracle is a run of one of the suites alone."""
+    options = Options(corruptions=["contrast", "gain"], severities=[1], geometry="model")
+    preprocessing = replace(classifier.preprocessing, resize=40)
+    model = replace(classifier, preprocessing=preprocessing)
+    alone = robench.evaluate(model, picture_folder, ["cifar-c"], tmp_path / "alone", replace(options, corruptions=None))
+    both = robench.evaluate(model, picture_folder, ["cifar-c", "noise"], tmp_path / "both", options)
+    clean = [one for one in both.directory.conditions if one.suite == "clean"]
+    assert [one.name for one in clean] == ["clean-32px-resize40-bilinear-crop32", "clean-32px-resize32x32-bilinear"]
+    assert [one.clean for one in both.directory.conditions if one.suite != "clean"] == [one.name for one in clean]
+    records = [both.directory.read_records(one.name) for one in clean]
+    assert records[0].equals(alone.directory.read_records("clean-32px"))
+    assert not records[0]["prob_label"].equals(records[1]["prob_label"])
+    before = contents(both.path)
+    robench.evaluate(model, picture_folder, ["cifar-c", "noise"], both.path, options)
+    assert contents(both.path) == before
+    planned = make_plan(["cifar-c", "noise"], options, preprocessing).conditions
+    with pytest.raises(ValueError, match="several conditions are called clean-32px"):
+        plan._check_names([replace(one, named_geometry=False) for one in planned])
 
 
 def test_plans(classifier: Classifier) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -201,7 +202,8 @@ def make_plan(
                 conditions.append(_sequence(suite, name, severity, preprocessing.crop))
     if options.backend == "reference" and any(suite.family != "corruptions" for suite in perturbed):
         raise OptionError("the package has no perturbations: --backend reference goes with the suites of corruptions")
-    first = [Condition(CLEAN, CLEAN, 0, one) for one in dict.fromkeys(clean.values())]
+    first = _clean(dict.fromkeys(clean.values()))
+    _check_names([*first, *conditions])
     names = {condition.geometry: condition.name for condition in first}
     listed = []
     for condition in (*first, *conditions):
@@ -224,6 +226,20 @@ def make_plan(
             )
         )
     return Plan((*first, *conditions), tuple(listed), (*notes, *_notes(conditions)))
+
+
+def _clean(geometries: Iterable[Geometry]) -> list[Condition]:
+    """The unperturbed images of every geometry; the names of those of one side tell which is which."""
+    found = [Condition(CLEAN, CLEAN, 0, one) for one in geometries]
+    count = Counter(one.name for one in found)
+    return [replace(one, named_geometry=count[one.name] > 1) for one in found]
+
+
+def _check_names(conditions: Sequence[Condition]) -> None:
+    """Two conditions of one name would write the same file: never a user's mistake, and never let through."""
+    twice = [name for name, count in Counter(one.name for one in conditions).items() if count > 1]
+    if twice:
+        raise ValueError(f"several conditions are called {', '.join(twice)}")
 
 
 def _check_side(suite: Suite, side: int) -> None:

@@ -44,6 +44,7 @@ class Condition:
     side: of the frames, px; None for the images' own.  native: whether the model runs at that side, instead of its own.
     constants: which of the corruption's.  release_jpeg: quality of a JPEG pass after it.  backend: one of BACKENDS.
     files: the published ones that take the place of computed images; geometry is then that of their clean images.
+    named_geometry: whether the name says the geometry, because another condition of the run would have the same name.
     """
 
     suite: str
@@ -56,6 +57,7 @@ class Condition:
     side: int | None = None
     native: bool = False
     files: ReleasedFiles | None = None
+    named_geometry: bool = False
 
     @property
     def source(self) -> str:
@@ -71,7 +73,7 @@ class Condition:
     def name(self) -> str:
         """Short unique name within a run; also the stem of its records file."""
         parts = [CLEAN] if self.is_clean else [self.suite, self.corruption, str(self.severity)]
-        return "-".join([*parts, f"{self.resolution}px"])
+        return "-".join([*parts, f"{self.resolution}px", *([str(self.geometry)] if self.named_geometry else [])])
 
     @property
     def is_clean(self) -> bool:
