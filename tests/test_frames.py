@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import robench
 from robench.draws import KeyedDraws
-from robench.errors import OptionError
+from robench.errors import OptionError, RunError
 from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
 from robench.plan import Options, make_plan
@@ -217,6 +218,22 @@ def test_a_resumed_run_is_the_same(demo: Classifier, run: robench.Run, tmp_path:
     (tmp_path / "again" / "results.csv").unlink()
     robench.evaluate(demo, "demo", suites, tmp_path / "again", SOME)
     assert (tmp_path / "again" / "results.csv").read_bytes() == (run.path / "results.csv").read_bytes()
+
+
+def test_other_difficulties_are_scored_again_where_the_records_serve_them(demo: Classifier, tmp_path: Path) -> None:
+    """The oracle is a run that had them from the start."""
+    options = Options(limit=9, corruptions=["rotate"])
+    place = tmp_path / "run"
+    robench.evaluate(demo, "demo", ["cifar-p"], place, options)
+    again = robench.evaluate(demo, "demo", ["cifar-p"], place, replace(options, difficulties=[2, 3]))
+    robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "fresh", replace(options, difficulties=[3, 2, 3]))
+    assert again.directory.manifest["options"]["difficulties"] == [2, 3]
+    assert (place / "results.csv").read_bytes() == (tmp_path / "fresh" / "results.csv").read_bytes()
+    assert robench.score(robench.RunDirectory.open(place)).equals(again.results)
+    noise = replace(options, corruptions=["gaussian_noise"])
+    robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", noise)
+    with pytest.raises(RunError, match="gaussian_noise-1-32px is left out now"):
+        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", replace(noise, difficulties=[2]))
 
 
 def test_normalised_by_itself_every_fr_is_100(run: robench.Run) -> None:

@@ -397,6 +397,8 @@ def test_numbers_and_paths_of_any_type(tmp_path: Path) -> None:
     options = Options(**numbers, subset=str(tmp_path))  # type: ignore[arg-type]
     assert (type(options.limit), type(options.seed), options.severities) == (int, int, [2])
     assert options.subset == tmp_path
+    repeated = Options(severities=[5, 1, 5], difficulties=(3, 1, 3), resolutions=[32, 32, 16])
+    assert (repeated.severities, repeated.difficulties, repeated.resolutions) == ([1, 5], [1, 3], [16, 32])
     refused: list[dict[str, Any]] = [{"limit": 2.5}, {"batch_size": "8"}, {"severities": 3}, {"corruptions": "fog"}]
     for wrong in [*refused, {"corruptions": []}]:
         with pytest.raises(OptionError):

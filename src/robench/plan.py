@@ -90,7 +90,7 @@ class Options:
         for name in ("severities", "difficulties", "resolutions", "corruptions"):
             self._plain(name, partial(_listed, name))
         for name in ("severities", "difficulties", "resolutions"):
-            self._plain(name, lambda values: list(map(_whole, values)))
+            self._plain(name, lambda values: sorted(set(map(_whole, values))))
         self._plain("subset", Path)
         self._plain("released", Path)
         if self.batch_size < 1:

@@ -306,9 +306,10 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
         raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}; choose another --out, or give --fresh")
-    if directory.manifest["normalize_by"] != manifest["normalize_by"]:
-        # Only the scoring depends on it, so a finished run is scored again instead of refused.
-        directory = RunDirectory(path, {**directory.manifest, "normalize_by": manifest["normalize_by"]})
+    # Only the scoring depends on these, so a finished run is scored again instead of refused.
+    scoring = {name: manifest["options"][name] for name in ("normalize_by", "difficulties")}
+    options = {**directory.manifest["options"], **scoring}
+    directory = RunDirectory(path, {**directory.manifest, "normalize_by": manifest["normalize_by"], "options": options})
     if directory.manifest != RunDirectory.open(path).manifest:
         directory.write_manifest()
     return directory

@@ -359,7 +359,7 @@ def test_frames_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         "--corruption",
         "rotate,crop,map,scale,gain,network",
     ]
-    place = ["--limit", "6", "--out", str(tmp_path / "run"), "--resolution", "16,32", "--device", "cpu"]
+    place = ["--limit", "6", "--out", str(tmp_path / "run"), "--resolution", "32,32,16", "--device", "cpu"]
     assert command(["evaluate", "demo", *arguments, *place]) == 0
     printed = capsys.readouterr()
     for text in ("flip_rate", "consistency", "px down, px right", "accuracy by scale", "accuracy_area", "gflops"):

@@ -245,7 +245,7 @@ def evaluate(
         corruptions=names(corruption),
         severities=numbers(severity, "--severity", int),
         extra_corruptions=extra_corruptions,
-        difficulties=tuple(sorted(set(numbers(difficulty, "--difficulty", int) or [1]))),
+        difficulties=numbers(difficulty, "--difficulty", int) or (1,),
         resolutions=numbers(resolution, "--resolution", int),
         limit=limit,
         per_class=per_class,
