@@ -13,6 +13,7 @@ from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import robench
+from robench.conditions import frame_values
 from robench.draws import KeyedDraws
 from robench.errors import OptionError, RunError
 from robench.models import Classifier, Preprocessing
@@ -114,6 +115,34 @@ def test_crops_of_every_side_stay_within_the_picture(crop: int, whole: int) -> N
     assert {one.geometry.side for one in shifts} == {whole}
     offsets = [PERTURBATIONS["map"].level(one.constants)["frames"][-1] for one in shifts]
     assert all(max(divmod(offset, 1000)) <= whole - crop for offset in offsets)
+
+
+@pytest.mark.parametrize(
+    ("crop", "given", "network", "information"),
+    [
+        (32, None, [16, 20, 24, 28, 32, 40, 48], [16, 20, 24, 28, 32]),
+        (64, None, [16, 20, 24, 28, 32, 40, 48, 64], [16, 20, 24, 28, 32, 40, 48, 64]),
+        (128, None, [64, 96, 128, 160, 192, 224, 256, 288, 320], [64, 96, 128]),
+        (299, None, [64, 96, 128, 160, 192, 224, 256, 288, 299, 320], [64, 96, 128, 160, 192, 224, 256, 288, 299]),
+        (224, [320, 40, 224], [40, 224, 320], [40, 224]),
+        (32, [48], [48], []),
+    ],
+)
+def test_sizes(crop: int, given: list[int] | None, network: list[int], information: list[int]) -> None:
+    """Both protocols run over the sizes; information has none beyond the input (PROTOCOLS, section 4)."""
+    preprocessing = Preprocessing(crop, crop, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    plan = make_plan(["resolution"], Options(resolutions=given), preprocessing)
+    assert [one.resolution for one in plan.conditions if one.corruption == "network"] == network
+    assert [v for one in plan.conditions if one.corruption == "information" for v in frame_values(one)] == information
+    assert any("information needs a size of at most" in note for note in plan.notes) == (not information)
+
+
+def test_other_sizes_of_information_are_another_run(demo: Classifier, tmp_path: Path) -> None:
+    options = Options(limit=4, corruptions=["information"], resolutions=[16, 24])
+    done = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", options)
+    assert done.results[done.results["axis"] == "information"]["axis_value"].tolist() == [16, 24]
+    with pytest.raises(RunError, match=r"sizes\.resolution-information-1-32px was \[16, 24\], is \[16\]"):
+        robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", replace(options, resolutions=[16]))
 
 
 def test_noise_frames_start_with_the_picture() -> None:

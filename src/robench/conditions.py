@@ -13,6 +13,7 @@ from robench.corruptions import find_corruption
 from robench.corruptions.jpeg import jpeg_round_trip
 from robench.draws import KeyedDraws, Philox, philox
 from robench.errors import OptionError, unknown_name
+from robench.perturbation import Constants
 from robench.perturbations import find_perturbation
 from robench.rectangles import Rectangles
 from robench.reference import reference_corrupt
@@ -87,8 +88,13 @@ def frame_values(condition: Condition) -> list[float]:
     """Return the place of each frame of a condition on its axis, NaN where it has none."""
     if find_suite(condition.suite).family == "corruptions":
         return [math.nan]
+    return [float(value) for value in _level(condition)["frames"]]
+
+
+def _level(condition: Condition) -> Constants:
+    """The constants of a perturbation, with the frames that the run chooses."""
     level = find_perturbation(condition.corruption, condition.constants).level(condition.constants, condition.severity)
-    return [float(value) for value in level["frames"]]
+    return level if condition.places is None else {**level, "frames": condition.places}
 
 
 def frames_of(
@@ -99,7 +105,7 @@ def frames_of(
         yield Frame(0, math.nan, condition_images(pictures.pixels, condition, index, seed, generator))
         return
     perturbation = find_perturbation(condition.corruption, condition.constants)
-    level = perturbation.level(condition.constants, condition.severity)
+    level = _level(condition)
     draws = KeyedDraws(seed, index, f"frames/{perturbation.name}", generator)
     frames = perturbation(pictures, condition.resolution, draws, level)
     for number, (value, images) in enumerate(zip(level["frames"], frames, strict=True)):

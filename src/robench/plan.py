@@ -53,7 +53,8 @@ class Options:
     """Everything about a run but the model, the images and the place; the defaults are the published protocols.
 
     corruptions, severities: parts of the suites; None for all.  extra_corruptions: also those outside the aggregates.
-    difficulties: of perturbation sequences, 1 to 3.  resolutions: input sizes of the resolution suite, px; None for its own.
+    difficulties: of perturbation sequences, 1 to 3.  resolutions: sizes of the resolution suite, px, of `information` those up to the
+        model's input; None for its own.
     limit, per_class, subset: which samples (see data.select).  skip_unreadable: list damaged images instead of stopping.
     geometry: "suite", or "model" for the model's own resize, crop and interpolation; frames have the suite's in any case.
     release_jpeg: whether suites whose released files went through JPEG do so here.
@@ -174,6 +175,7 @@ def make_plan(
     conditions: list[Condition] = []
     clean: dict[Suite, Geometry] = {}
     counted: dict[int, float | None] = {}
+    sizes = options.resolutions or _resolutions(preprocessing.crop)
     for suite in perturbed or chosen:
         clean[suite] = _geometry(suite, options, preprocessing)
         if suite.name == CLEAN:
@@ -191,13 +193,20 @@ def make_plan(
                     Condition(suite.name, name, severity, clean[suite], suite.constants, jpeg, options.backend)
                 )
             elif name == "network":
-                for side in options.resolutions or _resolutions(preprocessing.crop):
+                for side in sizes:
                     try:
                         counted[side] = gflops(side)
                     except OptionError as error:
                         notes.append(f"{error}; this size is left out")
                         continue
                     conditions.append(_network(suite, side, preprocessing))
+            elif name == "information":
+                places = tuple(side for side in sizes if side <= preprocessing.crop)
+                if places:
+                    one = _sequence(suite, name, severity, preprocessing.crop)
+                    conditions.append(replace(one, places=places))
+                else:
+                    notes.append(f"information needs a size of at most {preprocessing.crop} px, and is left out")
             else:
                 conditions.append(_sequence(suite, name, severity, preprocessing.crop))
     if options.backend == "reference" and any(suite.family != "corruptions" for suite in perturbed):
@@ -303,8 +312,9 @@ def _perturbation(condition: Condition) -> Perturbation | None:
     return find_perturbation(condition.corruption, condition.constants)
 
 
-def _resolutions(crop: int) -> tuple[int, ...]:
-    return SMALL_RESOLUTIONS if crop <= SMALL else RESOLUTIONS
+def _resolutions(crop: int) -> list[int]:
+    """The sizes of the resolution suite; the model's own input is always one of them."""
+    return sorted({*(SMALL_RESOLUTIONS if crop <= SMALL else RESOLUTIONS), crop})
 
 
 _CROP = 0.875

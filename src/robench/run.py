@@ -382,6 +382,7 @@ def _manifest(
                 "precision": options.precision,
             },
             "conditions": {condition.name: condition.protocol for condition in plan.listed},
+            "sizes": {one.name: list(one.places) for one in plan.conditions if one.places is not None},
             "draws_version": DRAWS_VERSION,
             "robench_version": version("robench"),
             "torch": torch.__version__,

@@ -86,7 +86,7 @@ def evaluate(
     resolution: Annotated[
         list[str] | None,
         typer.Option(
-            help="Input sizes of the resolution suite, px. Default: 64 to 320, or 16 to 48 for small models.",
+            help="Sizes of the resolution suite, px. Default: 64 to 320, or 16 to 48 for small models, and the model's input.",
             metavar="N",
             rich_help_panel=_WHAT,
         ),

@@ -8,12 +8,13 @@ from robench.draws import Draws
 from robench.images import resize
 from robench.perturbation import perturbation
 from robench.rectangles import Rectangles, crop
+from robench.suites import RESOLUTIONS, SMALL_RESOLUTIONS
 from robench.types import Images
 
 __all__ = ["information", "network"]
 
-_LARGE = (64, 96, 128, 160, 192, 224)
-_SIZES = {"224": _LARGE, "299": (*_LARGE, 256, 288), "64": (16, 20, 24, 28, 32, 40, 48), "32": (16, 20, 24, 28, 32)}
+_SIZES = {"224": RESOLUTIONS, "299": RESOLUTIONS, "64": SMALL_RESOLUTIONS, "32": SMALL_RESOLUTIONS}
+"""A run takes those up to the side of its frames, or its own."""
 
 
 @perturbation(

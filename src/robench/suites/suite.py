@@ -44,6 +44,7 @@ class Condition:
     side: of the frames, px; None for the images' own.  native: whether the model runs at that side, instead of its own.
     constants: which of the corruption's.  release_jpeg: quality of a JPEG pass after it.  backend: one of BACKENDS.
     files: the published ones that take the place of computed images; geometry is then that of their clean images.
+    places: of the frames on their axis, where the run chooses them; None for the perturbation's own.
     named_geometry: whether the name says the geometry, because another condition of the run would have the same name.
     """
 
@@ -57,6 +58,7 @@ class Condition:
     side: int | None = None
     native: bool = False
     files: ReleasedFiles | None = None
+    places: tuple[int, ...] | None = None
     named_geometry: bool = False
 
     @property
