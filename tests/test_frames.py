@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
 from robench.plan import Options, make_plan
 from robench.rectangles import Rectangles
+from robench.suites import find_suite, suites_for
+from robench.suites.sweeps import NOISE
 from robench.types import Images
 
 CASES = [
@@ -115,6 +118,21 @@ def test_crops_of_every_side_stay_within_the_picture(crop: int, whole: int) -> N
     assert {one.geometry.side for one in shifts} == {whole}
     offsets = [PERTURBATIONS["map"].level(one.constants)["frames"][-1] for one in shifts]
     assert all(max(divmod(offset, 1000)) <= whole - crop for offset in offsets)
+
+
+@pytest.mark.parametrize("suite", ["shift", "scale", "noise", "resolution"])
+def test_sweeps_say_what_side_they_need(suite: str) -> None:
+    """The smallest that a plan takes runs; below it the kernels themselves refuse."""
+    chosen = find_suite(suite)
+    for name in chosen.corruptions:
+        perturbation = find_perturbation(name, "32")
+        for side in {chosen.smallest, chosen.smallest - 1} - {0}:
+            batch = Rectangles.of(torch.zeros((2, 3, side + 4, side + 4), dtype=torch.uint8))
+            draws = KeyedDraws(0, torch.arange(2), name)
+            with pytest.raises(OptionError, match="at least") if side < chosen.smallest else nullcontext():
+                list(perturbation(batch, side, draws, perturbation.level("32")))
+    assert NOISE not in suites_for(["all"], 28)
+    assert NOISE in suites_for(["all"], 32)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from robench.conditions import condition_frames
-from robench.corruption import MINIMUM_SIDE
 from robench.corruptions import PACKAGE, SETS
 from robench.data import find_released
 from robench.draws import DRAWS_VERSION
@@ -183,12 +182,14 @@ def make_plan(
         if options.released is not None and suite.released_side:
             conditions += _released(suite, clean[suite], options, options.released, notes)
             continue
-        for name, severity in _cells(suite, options):
+        cells = _cells(suite, options)
+        if cells:
+            _check_side(suite, suite.side or clean[suite].side)
+        for name, severity in cells:
             if suite.family == "corruptions":
                 jpeg = suite.release_jpeg if options.release_jpeg else None
                 if options.backend == "reference":
                     check_reference(suite.name, suite.constants)
-                _check_side(suite, clean[suite].side)
                 conditions.append(
                     Condition(suite.name, name, severity, clean[suite], suite.constants, jpeg, options.backend)
                 )
@@ -252,9 +253,9 @@ def _check_names(conditions: Sequence[Condition]) -> None:
 
 
 def _check_side(suite: Suite, side: int) -> None:
-    if side < MINIMUM_SIDE:
+    if side < suite.smallest:
         raise OptionError(
-            f"{suite.name} needs images of at least {MINIMUM_SIDE} px, these would have {side}: give a larger --crop"
+            f"{suite.name} needs images of at least {suite.smallest} px, these would have {side}: give a larger --crop"
         )
 
 

@@ -163,6 +163,10 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--difficulty", "4"], "takes 1, 2 and 3"),
         (["evaluate", "demo", "--resolution", "0"], "at least 1 pixel"),
         (["evaluate", "demo", "--suite", "imagecorruptions", "--crop", "16"], "at least 32 px"),
+        (
+            ["evaluate", "demo", "--suite", "shift,resolution,noise", "--crop", "28"],
+            "noise needs images of at least 32 px",
+        ),
         (["evaluate", "demo", "--resize", "40"], "--geometry model"),
         (["evaluate", "demo", "--device", "cudo"], "unknown device"),
         (["evaluate", "demo", "--data", "nowhere"], "no dataset nowhere"),

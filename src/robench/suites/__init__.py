@@ -71,8 +71,9 @@ _FITTING = {
 def suites_for(names: Sequence[str], side: int) -> list[Suite]:
     """Return the suites called `names`, each once; `all` stands for those that fit a model's input of `side` pixels."""
     chosen: list[Suite] = []
+    fitting = [suite for suite in (*_FITTING.get(side, ()), SHIFT, SCALE, NOISE, RESOLUTION) if suite.smallest <= side]
     for name in names:
-        chosen += [*_FITTING.get(side, ()), SHIFT, SCALE, NOISE, RESOLUTION] if name == ALL else [find_suite(name)]
+        chosen += fitting if name == ALL else [find_suite(name)]
     return list(dict.fromkeys(chosen))
 
 

@@ -92,7 +92,7 @@ class Suite:
     corruptions: the ones that aggregates are over, in the published order; `extra` are evaluated on request.
     family: what its corruptions are, and so what it measures: "corruptions" (errors by severity) or frames of perturbations:
         "sequences" (flips), "shift", "scale", "noise" (curves), "resolution".
-    side: of the images that are classified, px; None for the model's input.
+    side: of the images that are classified, px; None for the model's input.  smallest: the least it may be.
     pictures: what a perturbation takes: the "rectangle" of the whole picture, the "margin", a square somewhat larger than
         the crop, or the "crop" itself.
     release_jpeg: quality of the JPEG pass that the released files went through, None for none.
@@ -111,6 +111,7 @@ class Suite:
     baseline: str | None = None
     family: Family = "corruptions"
     side: int | None = None
+    smallest: int = 32
     pictures: Literal["rectangle", "margin", "crop"] = "crop"
 
     @property

@@ -20,6 +20,7 @@ SHIFT = Suite(
     corruptions=("crop", "circular", "diagonal", "map"),
     severities=(1,),
     family="shift",
+    smallest=1,
     pictures="margin",
 )
 
@@ -30,6 +31,7 @@ SCALE = Suite(
     corruptions=("scale",),
     severities=(1,),
     family="scale",
+    smallest=1,
     pictures="rectangle",
 )
 
@@ -49,4 +51,5 @@ RESOLUTION = Suite(
     corruptions=("network", "information"),
     severities=(1,),
     family="resolution",
+    smallest=1,
 )
