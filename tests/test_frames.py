@@ -21,6 +21,7 @@ from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
 from robench.plan import Options, make_plan
 from robench.rectangles import Rectangles
+from robench.scoring import notes
 from robench.suites import find_suite, suites_for
 from robench.suites.sweeps import NOISE
 from robench.types import Images
@@ -292,6 +293,62 @@ def test_normalised_by_itself_every_fr_is_100(run: robench.Run) -> None:
     assert set(found["baseline"]) == {"demo"}
     assert len(results[results["metric"] == "mfr"]) == 2 * (rates["value"] > 0).all()
     assert results[results["metric"] == "mt5d"]["value"].tolist() == pytest.approx([100, 100])
+
+
+def test_notes_of_a_baseline_run(run: robench.Run, demo: Classifier, tmp_path: Path) -> None:
+    """A run is no published baseline, whatever its model is called."""
+    rates = run.results[run.results["metric"] == "flip_rate"]
+    still = set(rates[rates["value"] == 0]["corruption"])
+    said = [
+        note for note in notes(run.directory, str(run.path)) if note.startswith("cifar-p: no fr and no mfr where demo")
+    ]
+    assert set(said[0].rpartition(": ")[2].split(", ") if said else []) == still
+    options = Options(limit=4, corruptions=["translate", "brightness"])
+    named = replace(demo, label="alexnet")
+    base = robench.evaluate(named, "demo", ["imagenet-p"], tmp_path / "base", options)
+    for limit in (4, 5):
+        other = replace(options, limit=limit, normalize_by=str(base.path))
+        done = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / str(limit), other)
+        found = notes(done.directory)
+        assert not any("released videos" in note for note in found)
+        assert any("evaluated on other images" in note for note in found) == (limit == 5)
+
+
+def test_a_baseline_that_never_flips_is_named(demo: Classifier, tmp_path: Path) -> None:
+    options = Options(limit=3, corruptions=["rotate", "shear"])
+    constant = replace(demo, module=_Constant().eval(), sha256="0" * 64)
+    base = robench.evaluate(constant, "demo", ["cifar-p"], tmp_path / "base", options).path
+    done = robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "run", replace(options, normalize_by=str(base)))
+    found = notes(done.directory)
+    assert "cifar-p: no fr and no mfr where demo never flips: rotate, shear" in found
+    assert "cifar-p: no mt5d where demo never moves its top five: rotate, shear" in found
+    assert not (done.results["metric"] == "fr").any()
+
+
+class _Constant(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.arange(10.0).expand(len(images), 10)
+
+
+def test_difficulties_that_a_baseline_lacks(demo: Classifier, tmp_path: Path) -> None:
+    options = Options(limit=3, corruptions=["translate"], difficulties=[1, 3])
+    done = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "both", options)
+    assert "imagenet-p: alexnet's flip rates are of difficulty 1, so no fr and no mfr at 3" in notes(done.directory)
+    assert done.results[done.results["metric"] == "fr"]["axis_value"].tolist() == [1]
+    wanted = replace(options, difficulties=[3], normalize_by="alexnet")
+    with pytest.raises(OptionError, match="alexnet's flip rates are of difficulty 1: give --difficulty 1 as well"):
+        robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "three", wanted)
+    base = robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "base", Options(limit=3, corruptions=["shot_noise"]))
+    two = Options(limit=3, corruptions=["shot_noise"], difficulties=[2], normalize_by=str(base.path))
+    with pytest.raises(OptionError, match="it lacks shot_noise at difficulty 2"):
+        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "two", two)
+
+
+def test_what_is_no_baseline_of_frames(run: robench.Run) -> None:
+    with pytest.raises(OptionError, match=r"did you mean 'alexnet'.*directory of a run"):
+        robench.score(run.directory, "alexnte")
+    assert any("--normalize-by RUN" in note for note in notes(run.directory))
+    assert not any("--normalize-by RUN" in note for note in notes(run.directory, "none"))
 
 
 def test_a_size_that_the_model_cannot_run_at_is_left_out(demo: Classifier, tmp_path: Path) -> None:

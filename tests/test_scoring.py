@@ -391,6 +391,13 @@ def test_a_baseline_on_other_images_is_noted(full: RunDirectory, other: RunDirec
     assert notes(run, str(other.path)) == ["imagenet-c: the baseline net-7 was evaluated on other images than this run"]
 
 
+def test_a_run_of_a_model_called_alexnet_is_no_published_baseline(tmp_path: Path) -> None:
+    model = {"label": "alexnet", "classes": CLASSES}
+    base = make_run(tmp_path / "base", ALL, seed=7, model=model)
+    run = make_run(tmp_path / "run", ALL, normalize_by=str(base.path))
+    assert notes(run) == []
+
+
 def test_unknown_baseline(full: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"did you mean 'alexnet'.*directory of a run"):
         score(full, "alexnett")

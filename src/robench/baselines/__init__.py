@@ -24,6 +24,7 @@ class Baseline:
 
     errors: by corruption and severity.  means: by corruption, over its severities; some have nothing else.
     clean: error on the unperturbed images.  flip_rates: by perturbation, at difficulty 1.
+    published: whether it is one of these files, not a run.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Baseline:
     means: Mapping[str, float]
     clean: float | None
     flip_rates: Mapping[str, float] = field(default_factory=dict)
+    published: bool = False
 
     def severities(self, corruption: str) -> Floats | None:
         """Errors of a corruption by ascending severity, its mean alone (1,) where only that is known, or None."""
@@ -54,4 +56,4 @@ def load_baseline(name: str) -> Baseline:
     means = {corruption: float(np.mean(values)) for corruption, values in severities.items()}
     means |= {r["corruption"]: float(r["value"]) for r in rows if r["metric"] == "mean_error"}
     flip_rates = {r["corruption"]: float(r["value"]) for r in rows if r["metric"] == "flip_rate"}
-    return Baseline(name, errors, means, clean, flip_rates)
+    return Baseline(name, errors, means, clean, flip_rates, published=True)

@@ -59,11 +59,15 @@ Distributions = Mapping[tuple[str, str, str], Floats]
 
 @dataclass(frozen=True)
 class Sequences:
-    """What sequences are normalised by: flip rates and T5D by (perturbation, difficulty)."""
+    """What sequences are normalised by: flip rates and T5D by (perturbation, difficulty).
+
+    published: whether a paper's, which has no T5D and nothing but difficulty 1; else a run's.
+    """
 
     name: str
     flip_rates: Mapping[tuple[str, int], float]
     t5d: Mapping[tuple[str, int], float]
+    published: bool = False
 
 
 def curves_of(family: Family, records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:

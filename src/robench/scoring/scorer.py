@@ -244,7 +244,7 @@ def _frame_rows(
 
 
 def _curves(run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition]) -> list[Curve]:
-    difficulties = run.manifest["options"].get("difficulties", [1])
+    difficulties = _difficulties(run)
     curves = [
         curve for condition in finished for curve in curves_of(suite.family, read_frames(run, condition), difficulties)
     ]
@@ -252,35 +252,52 @@ def _curves(run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition
 
 
 def _sequence_baseline(
-    run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition], normalize_by: str | None
+    run: RunDirectory, suite: Suite, conditions: Sequence[PlannedCondition], normalize_by: str | None
 ) -> Sequences | None:
     """What a suite of sequences is normalised by, None for nothing; OptionError if what was asked for cannot."""
     choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
     if suite.family != "sequences" or choice == "none" or (choice is None and suite.baseline is None):
         return None
+    difficulties = _difficulties(run)
     if choice is None or choice in BASELINES:
         if suite.baseline is None or choice not in (None, suite.baseline):
             raise OptionError(f"{choice} has no flip rates for {suite.name}: give --normalize-by RUN, or none")
+        if choice is not None and 1 not in difficulties:
+            raise OptionError(
+                f"{choice}'s flip rates are of difficulty 1: give --difficulty 1 as well, --normalize-by RUN, or none"
+            )
         published = load_baseline(suite.baseline)
-        return Sequences(published.name, {(name, 1): rate for name, rate in published.flip_rates.items()}, {})
-    other = RunDirectory.open(choice)
+        rates = {(name, 1): rate for name, rate in published.flip_rates.items()}
+        return Sequences(published.name, rates, {}, published.published)
+    other = _open_baseline(choice)
     theirs = {condition.name: condition for condition in other.finished() if condition.suite == suite.name}
-    for condition in finished:
+    for condition in conditions:
         found = theirs.get(condition.name)
         if found is None or found.protocol != condition.protocol:
-            reason = "was made in another way" if found else f"lacks {condition.corruption}"
+            lacking = condition.corruption + (f" at difficulty {condition.severity}" if condition.independent else "")
+            reason = "was made in another way" if found else f"lacks {lacking}"
             raise OptionError(
                 f"{other.path} cannot normalise {suite.name}: it {reason}; evaluate the baseline model with the same options"
             )
     cells: dict[str, dict[tuple[str, int], float]] = {"flip_rate": {}, "t5d": {}}
-    difficulties = run.manifest["options"].get("difficulties", [1])
-    for condition in finished:
+    for condition in conditions:
         for curve in curves_of("sequences", read_frames(other, theirs[condition.name]), difficulties):
             if curve.axis == "difficulty":
                 means = curve.values.mean(axis=1).tolist()
                 for place, mean in zip(curve.places.tolist(), means, strict=True):
                     cells[curve.metric][condition.corruption, int(place)] = mean
     return Sequences(other.manifest["model"]["label"], cells["flip_rate"], cells["t5d"])
+
+
+def _difficulties(run: RunDirectory) -> list[int]:
+    return list(run.manifest["options"].get("difficulties", [1]))
+
+
+def _open_baseline(choice: str) -> RunDirectory:
+    """The run that is to be the baseline; OptionError with a suggestion where it is none, nor a published one."""
+    if not Path(choice).is_dir():
+        raise OptionError(f"{unknown_name('baseline', choice, (*BASELINES, 'none'))}, nor is it the directory of a run")
+    return RunDirectory.open(choice)
 
 
 def _class_rows(group: _Group, measured: _Measured, cells: int) -> Iterator[Row]:
@@ -349,9 +366,7 @@ def _baseline(run: RunDirectory, group: _Group, normalize_by: str | None) -> Bas
                 f"{group.resolution} px: give --normalize-by RUN, a run of the baseline model on {suite.name}, or none"
             )
         return load_baseline(choice)
-    if not Path(choice).is_dir():
-        raise OptionError(f"{unknown_name('baseline', choice, (*BASELINES, 'none'))}, nor is it the directory of a run")
-    return _run_baseline(RunDirectory.open(choice), group)
+    return _run_baseline(_open_baseline(choice), group)
 
 
 def _run_baseline(other: RunDirectory, group: _Group) -> Baseline:
@@ -413,31 +428,57 @@ def _group_notes(
             published = f"{suite.baseline}'s errors are of another size" if suite.baseline else "no published baseline"
             yield f"{suite.name}: {published}, so no mce; --normalize-by RUN takes a run of a baseline model"
         return
-    if baseline.name == suite.baseline and choice in (None, *BASELINES):
+    if baseline.published:
         yield from _published_notes(run, group, baseline)
     elif choice is not None:
-        other = RunDirectory.open(choice)
-        if other.manifest["data"]["sha256"] != run.manifest["data"]["sha256"]:
-            yield f"{suite.name}: the baseline {baseline.name} was evaluated on other images than this run"
+        yield from _other_images(run, suite, baseline.name, choice)
     yield from _undefined(group, baseline)
+
+
+def _other_images(run: RunDirectory, suite: Suite, baseline: str, choice: str) -> Iterator[str]:
+    if RunDirectory.open(choice).manifest["data"]["sha256"] != run.manifest["data"]["sha256"]:
+        yield f"{suite.name}: the baseline {baseline} was evaluated on other images than this run"
 
 
 def _sequence_notes(
     run: RunDirectory, suite: Suite, planned: Sequence[PlannedCondition], normalize_by: str | None
 ) -> Iterator[str]:
+    choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
     baseline = _sequence_baseline(run, suite, planned, normalize_by)
     present = {condition.corruption for condition in planned} & set(suite.corruptions)
     if len(present) < len(suite.corruptions):
         yield f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated: the means are over these"
     if baseline is None:
-        yield f"{suite.name}: not normalised, so no mfr; --normalize-by RUN takes a run of a baseline model"
-    elif baseline.name == suite.baseline and planned[0].source == "released":
+        if choice is None:
+            yield f"{suite.name}: no published baseline, so no mfr; --normalize-by RUN takes a run of a baseline model"
+        return
+    if baseline.published:
+        yield from _published_sequence_notes(run, suite, planned[0], baseline)
+        return
+    if choice is not None:
+        yield from _other_images(run, suite, baseline.name, choice)
+    for figures, values, stays in (
+        ("fr and no mfr", baseline.flip_rates, "never flips"),
+        ("mt5d", baseline.t5d, "never moves its top five"),
+    ):
+        still = dict.fromkeys(name for (name, _), value in values.items() if value <= 0)
+        if still:
+            yield f"{suite.name}: no {figures} where {baseline.name} {stays}: {', '.join(still)}"
+
+
+def _published_sequence_notes(
+    run: RunDirectory, suite: Suite, first: PlannedCondition, baseline: Sequences
+) -> Iterator[str]:
+    if first.source == "released":
         yield f"{suite.name}: {baseline.name}'s T5D are not published, so no mt5d"
-    elif baseline.name == suite.baseline:
+    else:
         yield (
             f"{suite.name}: {baseline.name}'s flip rates were measured on the released videos of 50,000 images; the frames "
             f"here are computed, without loss, from {run.manifest['data']['name']}; its T5D are not published, so no mt5d"
         )
+    others = [str(difficulty) for difficulty in _difficulties(run) if difficulty != 1]
+    if others:
+        yield f"{suite.name}: {baseline.name}'s flip rates are of difficulty 1, so no fr and no mfr at {' and '.join(others)}"
 
 
 def _published_notes(run: RunDirectory, group: _Group, baseline: Baseline) -> Iterator[str]:
