@@ -156,6 +156,19 @@ def test_sizes(crop: int, given: list[int] | None, network: list[int], informati
     assert any("information needs a size of at most" in note for note in plan.notes) == (not information)
 
 
+def test_sizes_of_small_and_of_large_models_are_two_protocols() -> None:
+    """Small ones see the whole picture squeezed, large ones a crop; the sizes of one model belong together."""
+    protocols = []
+    for side in (32, 224):
+        preprocessing = Preprocessing(side, side, "bilinear", (0.5,) * 3, (0.5,) * 3)
+        listed = make_plan(["resolution"], Options(resolutions=[64, 96]), preprocessing).listed
+        protocols.append({one.protocol for one in listed if one.corruption == "network"})
+    assert [len(one) for one in protocols] == [1, 1]
+    small, large = (one.pop() for one in protocols)
+    assert small.split("#")[0] != large.split("#")[0]
+    assert small.split("#")[1] != large.split("#")[1]
+
+
 def test_other_sizes_of_information_are_another_run(demo: Classifier, tmp_path: Path) -> None:
     options = Options(limit=4, corruptions=["information"], resolutions=[16, 24])
     done = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", options)

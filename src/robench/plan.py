@@ -385,7 +385,9 @@ def protocol(condition: Condition, precision: str) -> str:
         facts = {"released": condition.resolution, "frames": condition.files.frames, "precision": precision}
     elif condition.native:
         # The sizes are an axis of the figures, and belong together.
-        parts, facts = [f"resize1/{_CROP:g}-crop", precision], {"crop": _CROP, "precision": precision}
+        squeezed = condition.geometry.crop is None
+        parts = ["resize1x1" if squeezed else f"resize1/{_CROP:g}-crop", precision]
+        facts = {"crop": None if squeezed else _CROP, "precision": precision}
     elif suite.family != "corruptions":
         parts.insert(1, f"frames{condition.resolution}")
         levels = {
