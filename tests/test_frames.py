@@ -17,6 +17,7 @@ import robench
 from robench.conditions import frame_values
 from robench.draws import KeyedDraws
 from robench.errors import OptionError, RunError
+from robench.metrics.statistics import wilson_interval
 from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
 from robench.plan import Options, make_plan
@@ -167,6 +168,24 @@ def test_sizes_of_small_and_of_large_models_are_two_protocols() -> None:
     small, large = (one.pop() for one in protocols)
     assert small.split("#")[0] != large.split("#")[0]
     assert small.split("#")[1] != large.split("#")[1]
+
+
+def test_single_rates_of_zero_and_one_have_a_width(demo: Classifier, tmp_path: Path) -> None:
+    """The oracle is Wilson's interval; a mean over several frames of an image is no single rate."""
+    constant = replace(demo, module=_Constant().eval(), sha256="0" * 64)
+    options = Options(limit=2, resolutions=[16])
+    done = robench.evaluate(
+        constant, "demo", ["scale", "shift", "noise", "resolution"], tmp_path / "run", options
+    ).results
+    neighbours = done[(done["metric"] == "consistency") & (done["axis"] == "scale")]
+    assert len(neighbours) == 30
+    assert set(neighbours["value"]) == {1}
+    assert set(zip(neighbours["ci_low"], neighbours["ci_high"], strict=True)) == {wilson_interval(2, 2)}
+    pairs = done[(done["metric"] == "consistency") & done["axis"].isna()]
+    assert set(pairs["ci_low"]) == {1}
+    reached = done[done["metric"] == "oracle_accuracy"].iloc[0]
+    assert reached["value"] == 0, "neither image is of the constant's class"
+    assert (reached["ci_low"], reached["ci_high"]) == wilson_interval(0, 2)
 
 
 def test_other_sizes_of_information_are_another_run(demo: Classifier, tmp_path: Path) -> None:
@@ -340,7 +359,7 @@ def test_a_baseline_that_never_flips_is_named(demo: Classifier, tmp_path: Path) 
 
 class _Constant(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.arange(10.0).expand(len(images), 10)
+        return images.mean(dim=(2, 3)) @ torch.zeros(3, 10) + torch.arange(10.0)
 
 
 def test_difficulties_that_a_baseline_lacks(demo: Classifier, tmp_path: Path) -> None:

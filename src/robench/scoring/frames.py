@@ -43,7 +43,8 @@ class Curve:
     """A metric of one condition at places of an axis.
 
     axis: what the places are, empty where there is one figure alone.  places: (k,).
-    values: (k, n) of each sample, whose mean is the figure.  resolution: px, where the places are sizes of the input.
+    values: (k, n) of each sample, whose mean is the figure.
+    rate: whether every value is 0 or 1, so that the figure is a single rate.
     """
 
     condition: PlannedCondition
@@ -51,6 +52,7 @@ class Curve:
     axis: str
     places: Floats
     values: Floats
+    rate: bool = False
 
 
 Distributions = Mapping[tuple[str, str, str], Floats]
@@ -75,7 +77,7 @@ def curves_of(family: Family, records: FrameRecords, difficulties: Sequence[int]
     curves = _CURVES[family](records, difficulties)
     none = records.pred < 0
     if none.any():
-        curves.append(Curve(records.condition, "nonfinite_rate", "", np.zeros(1), none.mean(axis=0)[None]))
+        curves.append(Curve(records.condition, "nonfinite_rate", "", np.zeros(1), none.mean(axis=0)[None], len(none) == 1))
     return curves
 
 
@@ -109,7 +111,7 @@ def family_rows(
         for at, place in enumerate(curve.places.tolist()):
             yield {
                 **_of(curve.condition),
-                **figure(curve.metric, distribution[:, at], n),
+                **figure(curve.metric, distribution[:, at], n if curve.rate else None),
                 "axis": curve.axis or None,
                 "axis_value": place if curve.axis else None,
                 "n": n,
@@ -141,7 +143,9 @@ def _sequence_curves(records: FrameRecords, difficulties: Sequence[int]) -> list
     return [
         Curve(condition, "flip_rate", "difficulty", places, flips),
         Curve(condition, "t5d", "difficulty", places, moved),
-        Curve(condition, "error_rate", "frame", np.arange(len(records.axis), dtype=np.float64), 1 - records.right),
+        Curve(
+            condition, "error_rate", "frame", np.arange(len(records.axis), dtype=np.float64), 1 - records.right, True
+        ),
     ]
 
 
@@ -197,12 +201,12 @@ def _shift_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Cu
         ]
     if kind == "diagonal":
         return [
-            Curve(condition, "accuracy", "offset", records.axis, records.right),
+            Curve(condition, "accuracy", "offset", records.axis, records.right, True),
             Curve(condition, "mean_prob_label", "offset", records.axis, records.prob_label),
         ]
     down, right = np.divmod(records.axis, 1000)
     return [
-        Curve(condition, "accuracy", f"right at down={int(row)}", right[down == row], records.right[down == row])
+        Curve(condition, "accuracy", f"right at down={int(row)}", right[down == row], records.right[down == row], True)
         for row in np.unique(down)
     ]
 
@@ -212,8 +216,8 @@ def _scale_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Cu
     same = (pred[:-1] == pred[1:]).astype(np.float64)
     alone = np.zeros(1)
     return [
-        Curve(condition, "accuracy", "scale", records.axis, records.right),
-        Curve(condition, "consistency", "scale", records.axis[1:], same),
+        Curve(condition, "accuracy", "scale", records.axis, records.right, True),
+        Curve(condition, "consistency", "scale", records.axis[1:], same, True),
         Curve(condition, "accuracy", "", alone, records.right.mean(axis=0)[None]),
         Curve(condition, "consistency", "", alone, same.mean(axis=0)[None]),
     ]
@@ -231,7 +235,7 @@ _NEUTRAL = {"gain": 1.0}
 
 
 def _strength_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    return [Curve(records.condition, "accuracy", "strength", records.axis, records.right)]
+    return [Curve(records.condition, "accuracy", "strength", records.axis, records.right, True)]
 
 
 def _strength_aggregates(
@@ -274,8 +278,8 @@ def _strength_aggregates(
 
 def _resolution_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
     if records.condition.corruption == "network":
-        return [Curve(records.condition, "accuracy", "", np.zeros(1), records.right)]
-    return [Curve(records.condition, "accuracy", "information", records.axis, records.right)]
+        return [Curve(records.condition, "accuracy", "", np.zeros(1), records.right, True)]
+    return [Curve(records.condition, "accuracy", "information", records.axis, records.right, True)]
 
 
 def _resolution_aggregates(
@@ -302,9 +306,9 @@ def oracle_curves(curves: Sequence[Curve]) -> list[Curve]:
     reached, paid = oracle(right, np.array([curve.condition.gflops for curve in sized], np.float64))
     alone = np.zeros(1)
     return [
-        Curve(curve.condition, metric, "", alone, values[at][None])
+        Curve(curve.condition, metric, "", alone, values[at][None], rate)
         for at, curve in enumerate(sized)
-        for metric, values in (("oracle_accuracy", reached), ("oracle_gflops", paid))
+        for metric, values, rate in (("oracle_accuracy", reached, True), ("oracle_gflops", paid, False))
     ]
 
 

@@ -20,8 +20,6 @@ Row = dict[str, Any]
 WIDTH = 1 + RESAMPLES
 """Length of a distribution: the figure itself, then its resamples."""
 
-_RATES = ("error_rate", "top5_error", "accuracy")
-
 
 def takes(n: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int32]]]:
     """Yield which resamples, and how often each takes each of n samples (r, n); the first takes every sample once."""
@@ -33,9 +31,9 @@ def takes(n: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int32]]]:
 
 
 def figure(metric: str, distribution: Floats, images: int | None = None) -> Row:
-    """A row's figure from (1 + resamples,); images: of a single rate, for the interval where it is 0 or 1."""
+    """A row's figure from (1 + resamples,); images: how many a single rate is over, for where it is 0 or 1."""
     value = float(distribution[0])
-    if images is not None and metric in _RATES and value in (0.0, 1.0):
+    if images is not None and value in (0.0, 1.0):
         return row(metric, value, wilson_interval(round(value * images), images))
     low, high = percentile_interval(distribution[1:])
     return row(metric, value, (float(low), float(high)))

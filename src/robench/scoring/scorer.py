@@ -28,6 +28,8 @@ from robench.types import Floats, Ints, Results
 __all__ = ["notes", "score"]
 
 _CELL_METRICS = ("error_rate", "top5_error", "ece", "rms_calibration_error", "worst_class_error")
+_RATES = ("error_rate", "top5_error")
+"""Metrics of cells that are a single rate."""
 _MEANS = ("ece", "rms_calibration_error", "top5_error")
 """Metrics of cells whose aggregate is the mean over the cells."""
 
@@ -40,8 +42,9 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
     intervals are those of this run's errors.
 
     Intervals are 95 % percentile bootstraps over images, 1,000 keyed resamples, the same one in every cell. Where a single
-    rate (error_rate, top5_error, accuracy, class_error of the clean images) is exactly 0 or 1 it is Wilson's, because there
-    all resamples agree and the bootstrap has no width. A class of which a resample has no image is left out of that resample.
+    rate (error_rate, top5_error, accuracy, class_error of the clean images, and of frames whatever is 0 or 1 for each image) is
+    exactly 0 or 1 it is Wilson's, because there all resamples agree and the bootstrap has no width. A class of which a resample
+    has no image is left out of that resample.
     worst_class_error is a maximum, so its resamples lie above it on average, and its interval with them.
 
     Rows: suites in the order of the manifest; in each first the cells, then ce, then the aggregates, then class_error.
@@ -208,7 +211,7 @@ def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -
         if condition.name in done:
             cell = {"corruption": condition.corruption, "severity": condition.severity, "n": images}
             for metric in _CELL_METRICS:
-                yield common | cell | figure(metric, done[condition.name][metric], images)
+                yield common | cell | figure(metric, done[condition.name][metric], images if metric in _RATES else None)
             if group.suite.name == CLEAN:
                 yield common | cell | figure("accuracy", 1 - done[condition.name]["error_rate"], images)
             if rate := measured.nonfinite_rate[condition.name]:
