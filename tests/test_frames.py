@@ -278,6 +278,17 @@ def test_curves(run: robench.Run) -> None:
     assert figure(run, "accuracy_area", "gaussian") == pytest.approx(
         np.trapezoid([accuracy, *curve], strengths) / strengths[-1]
     )
+    contrast = records(run, "noise-gain-1-32px")
+    curve = (contrast["pred"] == contrast["label"]).groupby(contrast["axis_value"]).mean()
+    gains = np.array([1, *curve.index[curve.index < 1][::-1]])
+    reached = np.array([accuracy, *curve[curve.index < 1][::-1]])
+    first = int(np.argmax(reached <= accuracy / 2))
+    crossing = np.interp(accuracy / 2, reached[[first, first - 1]], gains[[first, first - 1]])
+    half = run.results[(run.results["metric"] == "half_strength") & (run.results["axis_value"] == -1)]
+    half = half[half["corruption"] == "gain"].iloc[0]
+    assert half["value"] == pytest.approx(1 - crossing), "the more contrast must go, the better"
+    assert half["ci_low"] <= half["value"]
+    assert pd.isna(half["ci_high"]) or half["value"] <= half["ci_high"]
     assert figure(run, "accuracy", "scale", 1.0) == pytest.approx(accuracy)
     sizes = {size: records(run, f"resolution-network-1-{size}px") for size in (16, 32)}
     right = {size: (one["pred"] == one["label"]).to_numpy() for size, one in sizes.items()}

@@ -45,7 +45,8 @@ def test_area_and_half_strength() -> None:
     strengths = [0, 1, 3]
     assert accuracy_area(strengths, [1, 0.5, 0]) == pytest.approx((0.75 + 0.5) / 3)
     assert half_strength(strengths, [1, 0.75, 0.25]) == pytest.approx(2)
-    assert half_strength([0, -1, -3], [1, 0.75, 0.25]) == pytest.approx(-2)
+    assert half_strength([0, -1, -3], [1, 0.75, 0.25]) == pytest.approx(2)
+    assert half_strength([1, 0.5, 0.1], [1, 0.5, 0.25]) == pytest.approx(0.5), "a gain of 0.5 is 0.5 from none"
     assert np.isnan(half_strength(strengths, [1, 0.9, 0.6]))
     curves = np.array([[0.8, 0.4, 0.0], [0.0, 0.0, 0.0]])
     assert half_strength(strengths, curves)[0] == pytest.approx(1)

@@ -112,7 +112,11 @@ METRICS: dict[str, Metric] = {
             _LOCALNORM,
         ),
         Metric(
-            "half_strength", "strength", True, "strength at which accuracy falls to half of the clean one", _LOCALNORM
+            "half_strength",
+            "strength",
+            True,
+            "how far from the clean images' strength (gain 1, else 0) accuracy falls to half of theirs, in either direction",
+            _LOCALNORM,
         ),
         Metric("gflops", "GFLOPs", False, "operations of one image, an addition and a multiplication are two", _MSDNET),
         Metric(

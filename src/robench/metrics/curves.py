@@ -23,7 +23,7 @@ def accuracy_area(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
 
 
 def half_strength(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
-    """Return where accuracy (..., k) first falls to half of its first value, linear between points; NaN if it does not.
+    """Return how far from the clean images accuracy (..., k) first falls to half of theirs, linear between points; else NaN.
 
     strengths: (k,) from the clean images on, ascending or descending.
     """
@@ -35,7 +35,8 @@ def half_strength(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (before - half) / (before - after)
     crossing = axis[at - 1] + share * (axis[at] - axis[at - 1])
-    return np.asarray(np.where(below.any(axis=-1) & (curve[..., 0] > 0), crossing[..., 0], np.nan))
+    distance = np.abs(crossing[..., 0] - axis[0])
+    return np.asarray(np.where(below.any(axis=-1) & (curve[..., 0] > 0), distance, np.nan))
 
 
 def oracle(right: ArrayLike, cost: ArrayLike) -> tuple[Floats, Floats]:

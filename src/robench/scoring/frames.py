@@ -77,7 +77,9 @@ def curves_of(family: Family, records: FrameRecords, difficulties: Sequence[int]
     curves = _CURVES[family](records, difficulties)
     none = records.pred < 0
     if none.any():
-        curves.append(Curve(records.condition, "nonfinite_rate", "", np.zeros(1), none.mean(axis=0)[None], len(none) == 1))
+        curves.append(
+            Curve(records.condition, "nonfinite_rate", "", np.zeros(1), none.mean(axis=0)[None], len(none) == 1)
+        )
     return curves
 
 
@@ -265,7 +267,7 @@ def _strength_aggregates(
                 halves = half_strength(strengths[part], accuracy[:, part])
                 if np.isfinite(halves[0]):
                     # A resample that never falls to half lies beyond the last strength.
-                    ends = np.sort(np.where(np.isfinite(halves[1:]), halves[1:], direction * np.inf))
+                    ends = np.sort(np.where(np.isfinite(halves[1:]), halves[1:], np.inf))
                     low, high = ends[round(0.025 * (len(ends) - 1))], ends[round(0.975 * (len(ends) - 1))]
                     scored = row("half_strength", float(halves[0]), (float(low), float(high)))
                     yield {**one, **scored, "axis": "direction", "axis_value": float(direction)}
