@@ -14,6 +14,7 @@ from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import robench
+from robench.cli.entry import command
 from robench.conditions import frame_values
 from robench.draws import KeyedDraws
 from robench.errors import OptionError, RunError
@@ -394,7 +395,9 @@ def test_what_is_no_baseline_of_frames(run: robench.Run) -> None:
     assert not any("--normalize-by RUN" in note for note in notes(run.directory, "none"))
 
 
-def test_a_size_that_the_model_cannot_run_at_is_left_out(demo: Classifier, tmp_path: Path) -> None:
+def test_a_size_that_the_model_cannot_run_at_is_left_out(
+    demo: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Picky(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             if images.shape[2] == 16:
@@ -405,6 +408,8 @@ def test_a_size_that_the_model_cannot_run_at_is_left_out(demo: Classifier, tmp_p
     options = Options(limit=4, resolutions=[16, 24])
     done = robench.evaluate(picky, "demo", ["resolution"], tmp_path / "run", options)
     assert any("picky cannot run at 16 px (needs 32 px)" in note for note in done.directory.manifest["notes"])
+    assert command(["show", str(done.path)]) == 0
+    assert "picky cannot run at 16 px" in capsys.readouterr().out
     rows = done.results[(done.results["corruption"] == "network") & (done.results["metric"] == "accuracy")]
     assert rows["resolution"].tolist() == [24]
 

@@ -118,6 +118,11 @@ class RunDirectory:
         """All conditions of the run, finished or not, in the order of evaluation."""
         return [PlannedCondition(**condition) for condition in self.manifest["conditions"]]
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the results should know, as the run found it: sizes left out, images resized twice."""
+        return list(self.manifest.get("notes", []))
+
     def records_path(self, name: str) -> Path:
         """Where the records of the condition called `name` are, once it is finished."""
         return self.path / "records" / f"{name}.parquet"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from rich.console import Group
@@ -34,8 +34,8 @@ FORMATS: dict[str, Callable[[Results], str]] = {
 """Machine-readable forms of the results, by name; `table` is the human one."""
 
 
-def summary(results: Results) -> Group:
-    """Tables for a terminal: one per suite with the errors in percent, then the aggregates."""
+def summary(results: Results, notes: Sequence[str] = ()) -> Group:
+    """Tables for a terminal: one per suite with the errors in percent, then the aggregates, then the run's notes."""
     parts: list[Table | Text] = []
     first = results.iloc[0]
     parts.append(
@@ -50,6 +50,7 @@ def summary(results: Results) -> Group:
         elif suite != CLEAN:
             parts.append(_cells(suite, rows))
     parts.append(_aggregates(results))
+    parts += [Text(f"note: {note}") for note in notes]
     return Group(*parts)
 
 

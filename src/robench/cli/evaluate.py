@@ -286,7 +286,7 @@ def evaluate(
         place = out / classifier.label if out is not None and len(model) > 1 else out
         with observer(stderr()) as progress:
             run = run_evaluate(classifier, images, suites, place, options, progress)
-        stdout().print(summary(run.results))
+        stdout().print(summary(run.results, run.directory.notes))
         stderr().print(f"results in {run.path}")
 
 

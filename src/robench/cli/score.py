@@ -37,4 +37,4 @@ def score(
         directory.write_results(results)
     for note in (*notes(directory, normalize_by), *nonfinite_notes(results), *clean_doubts(directory)[0]):
         stderr().print(f"note: {note}")
-    stdout().print(summary(results))
+    stdout().print(summary(results, directory.notes))

@@ -24,8 +24,9 @@ def show(
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
-    results = RunDirectory.open(run).read_results()
+    directory = RunDirectory.open(run)
+    results = directory.read_results()
     if format == "table":
-        stdout().print(summary(results))
+        stdout().print(summary(results, directory.notes))
     else:
         sys.stdout.write(FORMATS[format](results))
