@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -326,6 +327,31 @@ def test_other_difficulties_are_scored_again_where_the_records_serve_them(demo: 
     robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", noise)
     with pytest.raises(RunError, match="gaussian_noise-1-32px is left out now"):
         robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", replace(noise, difficulties=[2]))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "match"),
+    [
+        ("cifar-p-gaussian_noise-1-32px", "cifar-p-gaussian_noise-2-32px", "are of severity 1, not 2"),
+        ("resolution-network-1-16px", "resolution-network-1-32px", "are of resolution 16, not 32"),
+        ("cifar-p-rotate-1-32px", "cifar-p-tilt-1-32px", "are of corruption rotate, not tilt"),
+        ("scale-scale-1-32px", "cifar-p-scale-1-32px", "are of suite scale, not cifar-p"),
+        (None, "cifar-p-rotate-1-32px", "has other samples than samples.parquet"),
+    ],
+)
+def test_records_of_another_condition_are_refused(
+    source: str | None, target: str, match: str, run: robench.Run, demo: Classifier, tmp_path: Path
+) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    copied = robench.RunDirectory.open(tmp_path / "run")
+    if source is None:
+        frame = copied.read_records(target)
+        frame["sample"] += 1
+        copied.write_records(target, frame)
+    else:
+        shutil.copy(copied.records_path(source), copied.records_path(target))
+    with pytest.raises(RunError, match=match):
+        robench.score(copied)
 
 
 def test_normalised_by_itself_every_fr_is_100(run: robench.Run) -> None:

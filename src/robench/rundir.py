@@ -102,8 +102,8 @@ class RunDirectory:
         """Make the directory with its manifest and list of samples; the manifest comes last, and makes it a run."""
         with writing(path):
             (path / "records").mkdir(parents=True, exist_ok=True)
-            tables.write_parquet(SAMPLES, samples, path / "samples.parquet")
             run = cls(path, manifest)
+            tables.write_parquet(SAMPLES, samples, run.samples_path)
             run.write_manifest()
         return run
 
@@ -126,6 +126,11 @@ class RunDirectory:
     def records_path(self, name: str) -> Path:
         """Where the records of the condition called `name` are, once it is finished."""
         return self.path / "records" / f"{name}.parquet"
+
+    @property
+    def samples_path(self) -> Path:
+        """Where the list of samples is."""
+        return self.path / "samples.parquet"
 
     def finished(self) -> list[PlannedCondition]:
         """The conditions whose records are on disk."""
@@ -154,11 +159,11 @@ class RunDirectory:
             self.read_samples()
         except TableError:
             with writing(self.path):
-                tables.write_parquet(SAMPLES, samples, self.path / "samples.parquet")
+                tables.write_parquet(SAMPLES, samples, self.samples_path)
 
     def read_samples(self) -> pd.DataFrame:
         """The evaluated samples (tables.SAMPLES)."""
-        return tables.read_parquet(SAMPLES, self.path / "samples.parquet")
+        return tables.read_parquet(SAMPLES, self.samples_path)
 
     def write_results(self, results: Results) -> None:
         """Write results.csv."""

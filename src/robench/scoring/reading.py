@@ -14,10 +14,14 @@ from robench.metrics.calibration import Reliability
 from robench.metrics.errors import nonfinite_rate, top5_wrong
 from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.frames import FrameRecords
-from robench.tables import RECORDS, read_arrays, read_parquet
+from robench.tables import RECORDS, SAMPLES, read_arrays, read_parquet
 from robench.types import Ints
 
 __all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames"]
+
+
+_OWN = ("suite", "corruption", "severity", "resolution")
+"""Columns in which all rows of a condition's records are equal, and equal to the condition's."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,22 @@ def read_cells(run: RunDirectory, finished: Sequence[PlannedCondition]) -> Outco
 def read_columns(run: RunDirectory, condition: PlannedCondition, columns: Sequence[str]) -> Any:
     """Read columns of a condition's records; RunError if it has none, or they are another condition's."""
     try:
-        records = read_parquet(RECORDS, run.records_path(condition.name), ["suite", "corruption", "severity", *columns])
+        records = read_parquet(RECORDS, run.records_path(condition.name), [*_OWN, *columns])
     except TableError as error:
         raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
     _check_rows(run, condition, len(records))
-    for column in ("suite", "corruption", "severity"):
+    for column in _OWN:
         expected = getattr(condition, column)
         if (records[column] != expected).any():
-            other = records.loc[records[column] != expected, column].iloc[0]
-            raise RunError(
-                f"{run.path}: the records of {condition.name} are of {column} {other}, not {expected}: delete the file and "
-                "evaluate again"
-            )
+            raise _anothers(run, condition, column, records.loc[records[column] != expected, column].iloc[0])
     return records
+
+
+def _anothers(run: RunDirectory, condition: PlannedCondition, column: str, found: object) -> RunError:
+    return RunError(
+        f"{run.path}: the records of {condition.name} are of {column} {found}, not {getattr(condition, column)}: delete the "
+        "file and evaluate again"
+    )
 
 
 def _check_rows(run: RunDirectory, condition: PlannedCondition, rows: int) -> None:
@@ -96,24 +103,36 @@ def _check_rows(run: RunDirectory, condition: PlannedCondition, rows: int) -> No
 
 
 def read_frames(run: RunDirectory, condition: PlannedCondition) -> FrameRecords:
-    """Read the records of a condition frame by frame; RunError unless every frame is of the same samples."""
-    names = ("suite", "corruption", "sample", "frame", "axis_value", "label", "pred", "top5", "prob_label")
+    """Read the records of a condition frame by frame; RunError unless every frame is of the run's samples."""
+    names = (*_OWN, "sample", "frame", "axis_value", "label", "pred", "top5", "prob_label")
     try:
         columns = read_arrays(RECORDS, run.records_path(condition.name), names)
+        samples = read_arrays(SAMPLES, run.samples_path, ("index", "label"))
     except TableError as error:
         raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
     _check_rows(run, condition, len(columns["pred"]))
+    for name in _OWN:
+        others = set(columns[name].tolist()) - {getattr(condition, name)}
+        if others:
+            raise _anothers(run, condition, name, min(others))
     shape = (condition.frames, -1)
-    sample, frame = columns["sample"].reshape(shape), columns["frame"].reshape(shape)
-    fits = set(columns["suite"]) == {condition.suite} and set(columns["corruption"]) == {condition.corruption}
-    if not fits or (sample != sample[0]).any() or (frame != np.arange(condition.frames)[:, None]).any():
-        raise RunError(f"{run.path}: the records of {condition.name} are another's: delete the file and evaluate again")
+    if (columns["frame"].reshape(shape) != np.arange(condition.frames)[:, None]).any():
+        raise RunError(
+            f"{run.path}: the records of {condition.name} have other frames: delete the file and evaluate again"
+        )
+    for name, expected in (("sample", samples["index"]), ("label", samples["label"])):
+        if not np.array_equal(
+            columns[name].reshape(shape), np.broadcast_to(expected, (condition.frames, len(expected)))
+        ):
+            raise RunError(
+                f"{run.path}: {condition.name} has other samples than samples.parquet: delete its records file and evaluate again"
+            )
     top5 = columns["top5"]
     return FrameRecords(
         condition=condition,
         axis=columns["axis_value"].reshape(shape)[:, 0],
         pred=columns["pred"].reshape(shape),
-        top5=top5.reshape(*frame.shape, top5.shape[1]),
+        top5=top5.reshape(condition.frames, len(samples["index"]), top5.shape[1]),
         prob_label=columns["prob_label"].reshape(shape).astype(np.float64),
         label=columns["label"].reshape(shape)[0],
     )
