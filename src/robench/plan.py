@@ -351,9 +351,29 @@ def _notes(conditions: Sequence[Condition]) -> list[str]:
 
 
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:
-    """Every named corruption must belong to one of the suites, so that a misspelt one is never just left out."""
+    """Every option must mean something to one of the suites, so that none, and no misspelt corruption, is just left out."""
     if not suites and (options.corruptions or options.severities):
         raise OptionError("the clean suite has no corruptions: give --suite as well, for example --suite cifar-c")
+    families = {suite.family for suite in suites}
+    for option, given, taken, what in (
+        ("--severity", options.severities, "corruptions" in families, "suites of corruptions, such as cifar-c"),
+        ("--difficulty", options.difficulties != [1], "sequences" in families, "suites of sequences, such as cifar-p"),
+        ("--resolution", options.resolutions, "resolution" in families, "the suite resolution"),
+        (
+            "--extra-corruptions",
+            options.extra_corruptions,
+            any(suite.extra for suite in suites),
+            "suites that have some",
+        ),
+        (
+            "--geometry model",
+            options.geometry == "model",
+            not suites or "corruptions" in families,
+            "suites of single images: frames have their suite's own",
+        ),
+    ):
+        if given and not taken:
+            raise OptionError(f"{option} goes with {what}: leave it out, or give such a --suite")
     known = [name for suite in suites for name in (*suite.corruptions, *suite.extra)]
     for name in options.corruptions or ():
         if name not in known:
