@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import robench
 from robench.cli.entry import command
-from robench.conditions import frame_values
+from robench.conditions import frame_values, frames_of
 from robench.draws import KeyedDraws
 from robench.errors import OptionError, RunError
 from robench.metrics.statistics import wilson_interval
@@ -137,6 +137,20 @@ def test_sweeps_say_what_side_they_need(suite: str) -> None:
                 list(perturbation(batch, side, draws, perturbation.level("32")))
     assert NOISE not in suites_for(["all"], 28)
     assert NOISE in suites_for(["all"], 32)
+
+
+@pytest.mark.parametrize(("suite", "frame"), [("cifar-p", "rotate"), ("tiny-imagenet-p", "rotate"), ("scale", "scale")])
+def test_clean_images_have_the_geometry_of_the_frames(suite: str, frame: str) -> None:
+    """Of a picture twice as wide as high: the frame that is not turned or scaled is the clean image."""
+    plan = make_plan([suite], Options(corruptions=[frame]), Preprocessing(32, 32, "bilinear", (0.5,) * 3, (0.5,) * 3))
+    clean, frames = plan.conditions
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 140, 3), dtype=np.uint8))
+    rectangle, image = (
+        torch.from_numpy(np.array(one.geometry.apply(picture))).permute(2, 0, 1) for one in (frames, clean)
+    )
+    made = frames_of(Rectangles.of(rectangle[None]), frames, torch.arange(1), 0)
+    same = next(one for one in made if one.value == (1 if frame == "scale" else 0))
+    assert torch.equal(same.images[0], image)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +284,7 @@ def test_means_over_the_ten(run: robench.Run) -> None:
 
 
 def test_curves(run: robench.Run) -> None:
-    clean = records(run, "clean-32px")
+    clean = records(run, next(one.clean for one in run.directory.conditions if one.suite == "noise"))
     accuracy = (clean["pred"] == clean["label"]).mean()
     shifted = records(run, "shift-crop-1-32px").pivot(index="sample", columns="frame", values="pred").to_numpy()
     assert figure(run, "consistency", "crop") == pytest.approx((shifted[:, ::2] == shifted[:, 1::2]).mean())

@@ -387,6 +387,8 @@ def _geometry(suite: Suite, options: Options, preprocessing: Preprocessing) -> G
     if suite.geometry is not None:
         return suite.geometry
     side = suite.side or preprocessing.crop
+    if suite.pictures == "rectangle":
+        return replace(_pictures(suite, side), crop=side)
     return _pictures(replace(suite, pictures="crop"), side)
 
 
