@@ -17,8 +17,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import robench
 from robench.cli.entry import command
 from robench.conditions import frame_values, frames_of
-from robench.draws import KeyedDraws
-from robench.errors import OptionError, RunError
+from robench.data import Stack
+from robench.draws import KeyedDraws, philox
+from robench.errors import DeviceError, OptionError, RunError
+from robench.loop import Samples, _computed, evaluate_condition
 from robench.metrics.statistics import wilson_interval
 from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
@@ -210,6 +212,49 @@ def test_other_sizes_of_information_are_another_run(demo: Classifier, tmp_path: 
     assert done.results[done.results["axis"] == "information"]["axis_value"].tolist() == [16, 24]
     with pytest.raises(RunError, match=r"sizes\.resolution-information-1-32px was \[16, 24\], is \[16\]"):
         robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", replace(options, resolutions=[16]))
+
+
+def stack(shapes: list[tuple[int, int]]) -> Stack:
+    rng = np.random.default_rng(3)
+    pixels = [rng.integers(0, 256, (3, *shape), dtype=np.uint8) for shape in shapes]
+    return Stack(np.concatenate([one.reshape(-1) for one in pixels]), np.array(shapes, np.int64))
+
+
+def test_one_long_picture_does_not_widen_its_batch() -> None:
+    images = stack([(32, 40), (32, 32), (32, 40_000), (48, 32), (9000, 32), (32, 36)])
+    groups = images.groups(np.array([1, 2, 3, 4, 5]))
+    assert sorted(np.concatenate(groups).tolist()) == [0, 1, 2, 3, 4]
+    assert [group.tolist() for group in groups] == [[0, 2, 4], [1], [3]]
+    taken = sum(images.take(np.array([1, 2, 3, 4, 5])[group])[0].size for group in groups)
+    assert taken < 1.1 * images.pixels.size
+    assert len(images.groups(np.array([2]))) == len(images.groups(np.array([2, 4]))) - 1 == 1
+
+
+@pytest.mark.parametrize("name", ["rotate", "gaussian_noise", "spatter"])
+def test_pictures_in_groups_are_the_pictures_together(
+    name: str, demo: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle is one batch, padded to the longest picture."""
+    images = stack([(32, 40), (32, 300), (40, 32), (600, 32), (32, 32)])
+    samples = Samples(images, np.arange(5), np.arange(5), np.arange(5))
+    plan = make_plan(["cifar-p"], Options(corruptions=[name]), demo.preprocessing)
+    seen: dict[str, list[torch.Tensor]] = {"groups": [], "together": []}
+    for how, record in seen.items():
+        if how == "together":
+            monkeypatch.setattr(Stack, "groups", lambda _, rows: [np.arange(len(rows))])
+        shown = _computed(samples, plan.conditions[1], 0, 4, torch.device("cpu"), philox)
+        record += [frame.images for _, frame in shown]
+    assert all(map(torch.equal, *seen.values()))
+    assert len(seen["groups"]) == len(seen["together"]) == 2 * plan.listed[1].frames
+
+
+def test_too_little_memory_is_one_line(demo: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    condition = make_plan(["cifar-p"], Options(corruptions=["rotate"]), demo.preprocessing).conditions[1]
+    samples = Samples(stack([(32, 32)]), np.arange(1), np.arange(1), np.arange(1))
+    for fails in (lambda *_: np.zeros(1 << 55), lambda *_: torch.zeros(1 << 55)):
+        monkeypatch.setattr(Stack, "take", fails)
+        with pytest.raises(DeviceError, match="give a smaller --batch-size"):
+            evaluate_condition(demo, samples, condition, seed=0, batch_size=4)
 
 
 def test_noise_frames_start_with_the_picture() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -91,12 +91,19 @@ def evaluate_condition(
                     logits = classifier.logits(frame.images, native=condition.native)
                 frames.setdefault((frame.number, frame.value), []).append(_columns(logits, label[part]))
                 advance(len(frame.images))
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not _of_memory(error):
+            raise
         raise DeviceError(
             f"{classifier.device} ran out of memory at {batch_size} images a batch: give a smaller --batch-size"
         ) from error
     tables = [_records(columns, samples, condition, *frame) for frame, columns in frames.items()]
     return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+
+
+def _of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether memory ran out: on a CPU torch says so in the text of an error alone."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _computed(
@@ -105,11 +112,29 @@ def _computed(
     """Yield what the model is shown, batch by batch and of each the frames in turn, with the samples that it is of."""
     for start in range(0, len(samples.rows), batch_size):
         part = slice(start, start + batch_size)
-        pixels, sizes = samples.images.take(samples.rows[part])
-        pictures = Rectangles(torch.from_numpy(pixels).to(device), tuple(sizes))
-        index = torch.from_numpy(samples.index[part]).to(device)
-        for frame in frames_of(pictures, condition, index, seed, generator):
-            yield part, frame
+        rows, index = samples.rows[part], samples.index[part]
+        groups = samples.images.groups(rows)
+        shown = [
+            frames_of(
+                _pictures(samples.images, rows[group], device),
+                condition,
+                torch.from_numpy(index[group]).to(device),
+                seed,
+                generator,
+            )
+            for group in groups
+        ]
+        if len(groups) == 1:
+            yield from ((part, frame) for frame in shown[0])
+            continue
+        order = torch.from_numpy(np.concatenate(groups).argsort()).to(device)
+        for frames in zip(*shown, strict=True):
+            yield part, replace(frames[0], images=torch.cat([frame.images for frame in frames])[order])
+
+
+def _pictures(images: Stack, rows: Ints, device: torch.device) -> Rectangles:
+    pixels, sizes = images.take(rows)
+    return Rectangles(torch.from_numpy(pixels).to(device), tuple(sizes))
 
 
 def _released(

@@ -12,6 +12,10 @@ from robench.types import Ints
 __all__ = ["Decoded", "Stack"]
 
 
+_LONG = 4
+"""How many times the others' usual short side a picture may be long, to be taken with them."""
+
+
 @dataclass(frozen=True)
 class Stack:
     """Decoded images of one size, or each of its own, possibly memory-mapped.
@@ -22,6 +26,19 @@ class Stack:
 
     pixels: NDArray[np.uint8]
     sizes: Ints | None = None
+
+    def groups(self, rows: Ints) -> list[Ints]:
+        """Return the numbers of `rows`, in groups that are taken together: pictures much longer than the rest are alone.
+
+        Every row of what `take` returns is as wide as the widest picture, so that one long one would multiply the memory.
+        """
+        if self.sizes is None:
+            return [np.arange(len(rows))]
+        sizes = self.sizes[rows]
+        longest = sizes.max(axis=1)
+        odd = longest > _LONG * np.median(sizes.min(axis=1))
+        together = np.flatnonzero(~odd)
+        return [*([together] if len(together) else []), *np.flatnonzero(odd)[:, None]]
 
     def take(self, rows: Ints) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
         """Return some images, (k, 3, H, W) uint8, each in the top left of its row, and the height and width of each."""
