@@ -320,6 +320,12 @@ def test_flips_by_brute_force(run: robench.Run, name: str, step: int) -> None:
     assert figure(run, "t5d", name, step) == pytest.approx(np.mean(distances), abs=1e-12)
 
 
+def test_the_severity_of_a_sequence_is_its_difficulty(run: robench.Run) -> None:
+    of_one = run.results[(run.results["axis"] == "difficulty") & run.results["metric"].isin(["flip_rate", "t5d"])]
+    assert (of_one["severity"] == of_one["axis_value"]).all()
+    assert set(of_one.loc[of_one["corruption"] == "motion_blur", "severity"]) == {1, 2}
+
+
 def test_means_over_the_ten(run: robench.Run) -> None:
     rates = run.results[(run.results["metric"] == "flip_rate") & (run.results["axis_value"] == 1)]
     assert len(rates) == 10

@@ -92,7 +92,7 @@ RECORDS = Table(
     (
         Column("suite", _TEXT, "suite the condition belongs to; `clean` for the unperturbed images"),
         Column("corruption", _TEXT, "corruption or perturbation; `clean` for the unperturbed images"),
-        Column("severity", pa.int16(), "severity 1-5, 0 for clean images"),
+        Column("severity", pa.int16(), "severity 1-5, or the difficulty whose frames these are; 0 for clean images"),
         Column(
             "axis_value", _F64, "strength, offset, difficulty or scale where the suite has such an axis", nullable=True
         ),
@@ -120,7 +120,9 @@ RESULTS = Table(
         Column("protocol", _TEXT, "what moves numbers, readable, with a hash; rows compare only where it is equal"),
         Column("metric", _TEXT, "name of the metric; see `robench list metrics`"),
         Column("corruption", _TEXT, "corruption of a cell or of its aggregate over severities", nullable=True),
-        Column("severity", pa.int64(), "severity of a cell, 0 for clean images", nullable=True),
+        Column(
+            "severity", pa.int64(), "severity of a cell, difficulty of a sequence, 0 for clean images", nullable=True
+        ),
         Column("axis", _TEXT, "what axis_value stands for, for example `class`", nullable=True),
         Column("axis_value", _F64, "position on that axis", nullable=True),
         Column("resolution", pa.int64(), "side of the image", "px", nullable=True),

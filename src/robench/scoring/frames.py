@@ -117,6 +117,8 @@ def family_rows(
                 "axis": curve.axis or None,
                 "axis_value": place if curve.axis else None,
                 "n": n,
+                # One set of frames may serve several difficulties: the figure is of its own, not of the frames' first.
+                **({"severity": int(place)} if curve.axis == "difficulty" else {}),
             }
     conditions = list({curve.condition.name: curve.condition for curve in curves}.values())
     yield from _AGGREGATES[suite.family](suite, conditions, curves, found, clean, baseline)
