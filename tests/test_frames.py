@@ -27,7 +27,7 @@ from robench.perturbations import PERTURBATIONS, find_perturbation
 from robench.plan import Options, make_plan
 from robench.rectangles import Rectangles
 from robench.scoring import notes
-from robench.suites import find_suite, suites_for
+from robench.suites import find_suite, map_offset, suites_for
 from robench.suites.sweeps import NOISE
 from robench.types import Images
 
@@ -123,7 +123,7 @@ def test_crops_of_every_side_stay_within_the_picture(crop: int, whole: int) -> N
     shifts = [one for one in make_plan(["shift"], Options(), preprocessing).conditions if one.suite == "shift"]
     assert {one.geometry.side for one in shifts} == {whole}
     offsets = [PERTURBATIONS["map"].level(one.constants)["frames"][-1] for one in shifts]
-    assert all(max(divmod(offset, 1000)) <= whole - crop for offset in offsets)
+    assert all(max(map_offset(offset)) <= whole - crop for offset in offsets)
 
 
 @pytest.mark.parametrize("suite", ["shift", "scale", "noise", "resolution"])
@@ -324,6 +324,20 @@ def test_the_severity_of_a_sequence_is_its_difficulty(run: robench.Run) -> None:
     of_one = run.results[(run.results["axis"] == "difficulty") & run.results["metric"].isin(["flip_rate", "t5d"])]
     assert (of_one["severity"] == of_one["axis_value"]).all()
     assert set(of_one.loc[of_one["corruption"] == "motion_blur", "severity"]) == {1, 2}
+
+
+def test_the_map_of_offsets(run: robench.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the records, by the definition of the columns: 1000 times the offset down plus that to the right."""
+    mapped = records(run, "shift-map-1-32px")
+    right = (mapped["pred"] == mapped["label"]).groupby(mapped["axis_value"]).mean()
+    rows = run.results[(run.results["corruption"] == "map") & (run.results["metric"] == "accuracy")]
+    assert set(rows["axis"]) == {"offsets"}
+    assert rows.set_index("axis_value")["value"].to_dict() == right.to_dict()
+    assert sorted(right.index) == [1000 * down + across for down in range(5) for across in range(5)]
+    assert command(["show", str(run.path)]) == 0
+    grid = capsys.readouterr().out.split("px down, px right")[1].splitlines()
+    line = next(one for one in grid if one.startswith("│  3 │"))
+    assert [float(cell) for cell in line.split("│")[2:-1]] == [round(100 * right[3000 + k], 1) for k in range(5)]
 
 
 def test_means_over_the_ten(run: robench.Run) -> None:

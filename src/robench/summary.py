@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.metrics import METRICS
-from robench.suites import CLEAN, SUITES
+from robench.suites import CLEAN, SUITES, map_offset
 from robench.types import Results
 
 __all__ = ["FORMATS", "summary"]
@@ -94,10 +94,12 @@ def _grid(suite: str, rows: Results) -> Table:
     """The map of accuracy by offset, a row by offset down."""
     table = Table(title=f"{suite}: accuracy, % (px down, px right)", title_justify="left", title_style="bold")
     table.add_column("px", justify="right")
-    for place in dict.fromkeys(rows["axis_value"].tolist()):
-        table.add_column(f"{place:g}", justify="right")
-    for axis, one in rows.groupby("axis", sort=False):
-        table.add_row(str(axis).rpartition("=")[2], *(f"{100 * value:.1f}" for value in one["value"]))
+    accuracy = {map_offset(place): value for place, value in zip(rows["axis_value"], rows["value"], strict=True)}
+    downs, rights = (dict.fromkeys(offset[axis] for offset in accuracy) for axis in (0, 1))
+    for right in rights:
+        table.add_column(str(right), justify="right")
+    for down in downs:
+        table.add_row(str(down), *(f"{100 * accuracy[down, right]:.1f}" for right in rights))
     return table
 
 

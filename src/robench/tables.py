@@ -94,7 +94,10 @@ RECORDS = Table(
         Column("corruption", _TEXT, "corruption or perturbation; `clean` for the unperturbed images"),
         Column("severity", pa.int16(), "severity 1-5, or the difficulty whose frames these are; 0 for clean images"),
         Column(
-            "axis_value", _F64, "strength, offset, difficulty or scale where the suite has such an axis", nullable=True
+            "axis_value",
+            _F64,
+            "place of the frame on its perturbation's axis; on the map of offsets 1000 times that down plus that to the right",
+            nullable=True,
         ),
         Column("frame", pa.int32(), "frame of a sequence, 0 where there is none"),
         Column("resolution", pa.int32(), "side of the image that is corrupted and classified", "px"),
@@ -124,7 +127,12 @@ RESULTS = Table(
             "severity", pa.int64(), "severity of a cell, difficulty of a sequence, 0 for clean images", nullable=True
         ),
         Column("axis", _TEXT, "what axis_value stands for, for example `class`", nullable=True),
-        Column("axis_value", _F64, "position on that axis", nullable=True),
+        Column(
+            "axis_value",
+            _F64,
+            "place on that axis; on `offsets` 1000 times that down plus that to the right, px",
+            nullable=True,
+        ),
         Column("resolution", pa.int64(), "side of the image", "px", nullable=True),
         Column("value", _F64, "the figure"),
         Column("unit", _TEXT, "unit of value, ci_low and ci_high"),

@@ -11,6 +11,7 @@ from robench.draws import Draws
 from robench.perturbation import Constants, perturbation
 from robench.rectangles import Rectangles
 from robench.rectangles import crop as middle
+from robench.suites import map_offset, map_place
 from robench.types import Images
 
 __all__ = ["circular", "crop", "diagonal", "offset_map"]
@@ -56,7 +57,7 @@ def _offsets(span: int) -> tuple[int, ...]:
 @perturbation(
     levels={
         name: {
-            "frames": tuple(1000 * down + right for down in _offsets(span) for right in _offsets(span)),
+            "frames": tuple(map_place(down, right) for down in _offsets(span) for right in _offsets(span)),
         }
         for name, span in _SPAN.items()
     },
@@ -64,9 +65,9 @@ def _offsets(span: int) -> tuple[int, ...]:
     source=_SOURCE,
 )
 def offset_map(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
-    """Crops at a grid of offsets: a frame's place is 1000 times the offset down, and the offset to the right."""
+    """Crops at a grid of offsets, row by row."""
     for frame in frames:
-        down, right = divmod(frame, 1000)
+        down, right = map_offset(frame)
         yield pictures.pixels[:, :, down : down + side, right : right + side].contiguous()
 
 

@@ -208,11 +208,7 @@ def _shift_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Cu
             Curve(condition, "accuracy", "offset", records.axis, records.right, True),
             Curve(condition, "mean_prob_label", "offset", records.axis, records.prob_label),
         ]
-    down, right = np.divmod(records.axis, 1000)
-    return [
-        Curve(condition, "accuracy", f"right at down={int(row)}", right[down == row], records.right[down == row], True)
-        for row in np.unique(down)
-    ]
+    return [Curve(condition, "accuracy", "offsets", records.axis, records.right, True)]
 
 
 def _scale_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:

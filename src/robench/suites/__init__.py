@@ -10,7 +10,17 @@ from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
 from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, ReleasedFiles, Suite
-from robench.suites.sweeps import NOISE, RESOLUTION, RESOLUTIONS, SCALE, SHIFT, SMALL, SMALL_RESOLUTIONS
+from robench.suites.sweeps import (
+    NOISE,
+    RESOLUTION,
+    RESOLUTIONS,
+    SCALE,
+    SHIFT,
+    SMALL,
+    SMALL_RESOLUTIONS,
+    map_offset,
+    map_place,
+)
 
 __all__ = [
     "ALL",
@@ -26,6 +36,8 @@ __all__ = [
     "ReleasedFiles",
     "Suite",
     "find_suite",
+    "map_offset",
+    "map_place",
     "suites_for",
 ]
 

@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from robench.suites.suite import Suite
 
-__all__ = ["NOISE", "RESOLUTION", "RESOLUTIONS", "SCALE", "SHIFT", "SMALL", "SMALL_RESOLUTIONS"]
+__all__ = [
+    "NOISE",
+    "RESOLUTION",
+    "RESOLUTIONS",
+    "SCALE",
+    "SHIFT",
+    "SMALL",
+    "SMALL_RESOLUTIONS",
+    "map_offset",
+    "map_place",
+]
 
 SMALL = 64
 """Side up to which images are taken whole: no crop is cut out of a somewhat larger image."""
+
+_DOWN = 1000
+
+
+def map_place(down: int, right: int) -> int:
+    """The place of a crop on the axis `offsets` of the map, from how far down and to the right it is, px."""
+    return _DOWN * down + right
+
+
+def map_offset(place: float) -> tuple[int, int]:
+    """How far down and to the right, px, a place on the axis `offsets` of the map is."""
+    return divmod(int(place), _DOWN)
+
 
 RESOLUTIONS = (64, 96, 128, 160, 192, 224, 256, 288, 320)
 SMALL_RESOLUTIONS = (16, 20, 24, 28, 32, 40, 48)
