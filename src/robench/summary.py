@@ -54,6 +54,11 @@ def summary(results: Results, notes: Sequence[str] = ()) -> Group:
     return Group(*parts)
 
 
+def _titled(title: str) -> Table:
+    """A table at least as wide as its title, which would be folded otherwise."""
+    return Table(title=title, title_justify="left", title_style="bold", min_width=len(title))
+
+
 def _images(results: Results) -> int:
     rates = results[results["metric"].isin(["error_rate", "flip_rate", "accuracy", "consistency"])]
     return int(rates["n"].max())
@@ -79,7 +84,7 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
             shown = (
                 [places[k * (len(places) - 1) // (_MOST - 1)] for k in range(_MOST)] if len(places) > _MOST else places
             )
-            table = Table(title=f"{suite}: accuracy by {axis}, %", title_justify="left", title_style="bold")
+            table = _titled(f"{suite}: accuracy by {axis}, %")
             table.add_column("")
             for place in shown:
                 table.add_column(f"{place:.3g}", justify="right")
@@ -92,7 +97,7 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
 
 def _grid(suite: str, rows: Results) -> Table:
     """The map of accuracy by offset, a row by offset down."""
-    table = Table(title=f"{suite}: accuracy, % (px down, px right)", title_justify="left", title_style="bold")
+    table = _titled(f"{suite}: accuracy, % (px down, px right)")
     table.add_column("px", justify="right")
     accuracy = {map_offset(place): value for place, value in zip(rows["axis_value"], rows["value"], strict=True)}
     downs, rights = (dict.fromkeys(offset[axis] for offset in accuracy) for axis in (0, 1))
@@ -113,7 +118,7 @@ def _alike(rows: Results) -> list[tuple[list[float], Results]]:
 
 def _figures(suite: str, rows: Results) -> Table:
     """What is measured over all frames of a perturbation, and over the suite."""
-    table = Table(title=suite, title_justify="left", title_style="bold")
+    table = _titled(suite)
     for name in ("perturbation", "metric", "at", "value", "95 % interval"):
         table.add_column(name, justify="right" if name == "value" else "left")
     single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction"])
@@ -130,7 +135,7 @@ def _cells(suite: str, rows: Results) -> Table:
     cells = rows[rows["metric"] == "error_rate"]
     ce = rows[rows["metric"] == "ce"].set_index("corruption")["value"]
     severities = sorted(int(severity) for severity in cells["severity"].dropna().unique())
-    table = Table(title=f"{suite}: top-1 error, %", title_justify="left", title_style="bold")
+    table = _titled(f"{suite}: top-1 error, %")
     table.add_column("corruption")
     for severity in severities:
         table.add_column(str(severity), justify="right")
@@ -153,7 +158,7 @@ def _cells(suite: str, rows: Results) -> Table:
 
 
 def _aggregates(results: Results) -> Table:
-    table = Table(title="aggregates", title_justify="left", title_style="bold")
+    table = _titled("aggregates")
     for name, justify in (
         ("suite", "left"),
         ("metric", "left"),

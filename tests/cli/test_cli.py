@@ -347,6 +347,7 @@ def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         (["list", "perturbations"], "zoom_blur"),
         (["list", "perturbations", "--suite", "imagenet-p"], "sigma 0.03; sigma 0.05; sigma 0.08"),
         (["list", "perturbations", "--suite", "noise"], "salt_and_pepper"),
+        (["list", "perturbations", "--suite", "shift"], "32 px down, 32 px right"),
         (["list", "suites"], "frames of 224 px"),
     ],
 )
@@ -356,6 +357,26 @@ def test_perturbations_are_listed(
     monkeypatch.setenv("COLUMNS", "250")
     assert command(arguments) == 0
     assert text in capsys.readouterr().out
+
+
+def test_what_has_no_axis_has_no_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    assert command(["list", "perturbations", "--suite", "resolution"]) == 0
+    network = next(line for line in capsys.readouterr().out.splitlines() if "network" in line)
+    assert [cell.strip() for cell in network.split("│")[2:5]] == ["1", "", ""]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "score"])
+def test_help_names_what_a_baseline_divides(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command([verb, "--help"]) == 0
+    text = "".join(capsys.readouterr().out.replace("│", "").split())
+    assert "WhatCE,mCE,FR,mFRandmT5Daredividedby" in text
+
+
+def test_titles_of_narrow_tables_stay_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--suite", "resolution", "--resolution", "16", "--limit", "3", "--device", "cpu"]
+    assert command(["evaluate", "demo", *arguments, "--out", str(tmp_path / "run")]) == 0
+    assert "resolution: accuracy by information, %" in capsys.readouterr().out
 
 
 def test_lists_name_the_other_list(capsys: pytest.CaptureFixture[str]) -> None:

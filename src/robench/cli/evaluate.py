@@ -210,7 +210,7 @@ def evaluate(
     normalize_by: Annotated[
         str | None,
         typer.Option(
-            help="What CE and mCE are divided by. Default: the suite's published baseline.",
+            help="What CE, mCE, FR, mFR and mT5D are divided by. Default: the suite's published baseline.",
             metavar="alexnet|RUN|none",
             rich_help_panel=_RUN,
         ),
@@ -291,7 +291,8 @@ def evaluate(
 
 
 def _costs(costs: Estimate) -> Group:
-    table = Table(title=f"{len(costs.plan.conditions)} conditions x {costs.samples:,} images", title_justify="left")
+    title = f"{len(costs.plan.conditions)} conditions x {costs.samples:,} images"
+    table = Table(title=title, title_justify="left", min_width=len(title))
     for name in ("suite", "corruption", "severity", "side, px", "about"):
         table.add_column(name, justify="left" if name in ("suite", "corruption") else "right")
     for one, seconds in zip(costs.plan.conditions, costs.seconds, strict=True):

@@ -64,9 +64,19 @@ def perturbations(
         others = [{key: value for key, value in level.items() if key != "frames"} for level in found.levels[constants]]
         text = "; ".join(", ".join(f"{key} {value}" for key, value in one.items()) for one in others if one)
         label = f"{name} (extra)" if name in chosen.extra else name
-        ends = (f"{frames[end]:g} {found.axis}" for end in (0, -1))
+        ends = (_place(frames[end], found.axis) for end in (0, -1))
         table.add_row(label, str(len(frames)), *ends, text)
     stdout().print(table)
+
+
+def _place(value: float, axis: str) -> str:
+    """Where a frame is on its perturbation's axis, if it has one."""
+    from robench.suites import map_offset
+
+    if axis == "offsets":
+        down, right = map_offset(value)
+        return f"{down} px down, {right} px right"
+    return f"{value:g} {axis}" if axis else ""
 
 
 @list_app.command()

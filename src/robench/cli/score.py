@@ -17,7 +17,7 @@ def score(
     normalize_by: Annotated[
         str | None,
         typer.Option(
-            help="What CE and mCE are divided by: [b]alexnet[/b], another RUN, or none. Default: as the run was made.",
+            help="What CE, mCE, FR, mFR and mT5D are divided by: [b]alexnet[/b], another RUN, or none. Default: as the run was made.",
             metavar="alexnet|RUN|none",
         ),
     ] = None,

@@ -113,6 +113,7 @@ def _table(found: Sequence[Agreement], title: str) -> Table:
     table = Table(
         title=title,
         title_justify="left",
+        min_width=len(title),
         caption="grey levels, 0..255; in brackets the package's; * draws of its own on each side",
         caption_justify="left",
     )

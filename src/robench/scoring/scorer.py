@@ -37,7 +37,7 @@ _MEANS = ("ece", "rms_calibration_error", "top5_error")
 def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
     """Compute the results of a run's finished conditions; the same records give the same bytes.
 
-    normalize_by: what CE and mCE divide by: a published baseline, the directory of another run, or "none"; None takes the
+    normalize_by: what CE, mCE, FR, mFR and mT5D divide by: a published baseline, the directory of another run, or "none"; None takes the
     manifest's choice, and where that is None too, each suite's own published baseline. A baseline is a constant: the
     intervals are those of this run's errors.
 
