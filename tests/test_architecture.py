@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -32,6 +34,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 TORCH_FREE = ("types", "errors", "geometry", "tables", "rundir", "suites", "metrics", "baselines", "scoring", "summary")
+
+
+LISTED = ("robench.suites", "robench.scoring")
+"""Packages whose modules list every name that another takes from them."""
 
 
 def top(name: str) -> str:
@@ -79,6 +85,16 @@ def test_tables_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-W", "error", "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_what_others_take_of_suites_and_scoring_is_listed(path: Path) -> None:
+    """`__all__` of their modules has every name that is imported from them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(LISTED):
+            module = importlib.import_module(node.module)
+            names = {alias.name for alias in node.names if not isinstance(getattr(module, alias.name), ModuleType)}
+            assert names <= set(module.__all__), node.module
 
 
 def test_public_names() -> None:

@@ -6,7 +6,7 @@ from robench.metrics import METRICS, calibration, curves, errors, flips, mce
 
 HIGHER = {"accuracy", "consistency", "mean_prob_label", "accuracy_area", "half_strength", "oracle_accuracy"}
 PERCENT = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
-PLAIN = {"mean_flip_rate", "mean_t5d", "mt5d", "mean_prob_label", "gflops", "oracle_accuracy", "oracle_gflops"}
+PLAIN = {"mean_flip_rate", "mean_t5d", "mean_prob_label", "gflops", "oracle_accuracy", "oracle_gflops"}
 """Means of others, and what is counted: no function of their own."""
 
 

@@ -1,9 +1,12 @@
-"""The metrics, in one explicit table; the function of a metric has its name, in the module of its family. Torch-free.
+"""The metrics, in one explicit table; what computes a metric has its name, in the module of its family. Torch-free.
+
+Means of figures (mean_flip_rate, mean_t5d, mean_prob_label), counts (gflops) and an oracle's two figures have no function of
+their own.
 
 errors.py       error_rate top5_error accuracy nonfinite_rate mean_error class_error worst_class_error
 mce.py          ce mce relative_mce
 calibration.py  ece rms_calibration_error
-flips.py        flip_rate fr mfr t5d
+flips.py        flip_rate fr mfr t5d mt5d
 curves.py       consistency accuracy_area half_strength oracle (accuracy and gflops)
 statistics.py   bootstrap counts and intervals
 """

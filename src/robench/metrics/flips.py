@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robench.types import Floats
 
-__all__ = ["flip_rate", "fr", "mfr", "t5d"]
+__all__ = ["flip_rate", "fr", "mfr", "mt5d", "t5d"]
 
 _TOP = 5
 
@@ -45,6 +45,11 @@ def fr(flip_rates: ArrayLike, baseline: float) -> Floats:
 def mfr(flip_rates: ArrayLike, baseline: ArrayLike) -> Floats:
     """Return the mean over the perturbations of fr; flip_rates (..., perturbations), baseline (perturbations,)."""
     return np.asarray((100 * (np.asarray(flip_rates, np.float64) / np.asarray(baseline))).mean(axis=-1))
+
+
+def mt5d(t5ds: ArrayLike, baseline: ArrayLike) -> Floats:
+    """Return the mean over the perturbations of T5D by the baseline's, in percent; shapes as in mfr."""
+    return mfr(t5ds, baseline)
 
 
 def _pairs(frames: NDArray[np.int64], independent: bool, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

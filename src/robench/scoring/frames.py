@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from robench.metrics.curves import accuracy_area, consistency, half_strength, oracle
-from robench.metrics.flips import flip_rate, fr, mfr, t5d
+from robench.metrics.flips import flip_rate, fr, mfr, mt5d, t5d
 from robench.rundir import PlannedCondition
 from robench.scoring.rows import WIDTH, Row, figure, row, takes
 from robench.suites import Family, Suite
 from robench.types import Floats, Ints
 
-__all__ = ["Curve", "FrameRecords", "Sequences", "curves_of", "family_rows", "resampled"]
+__all__ = ["Curve", "FrameRecords", "Sequences", "curves_of", "family_rows", "oracle_curves", "resampled"]
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,9 @@ def _sequence_aggregates(
     main = [name for name in names if name in suite.corruptions] or names
     for difficulty in sorted({difficulty for _, _, difficulty in by_cell}):
         here: Row = {**common, "axis": "difficulty", "axis_value": float(difficulty)}
-        for metric, mean, whole, published in (
-            ("flip_rate", "mean_flip_rate", "mfr", baseline.flip_rates if baseline else {}),
-            ("t5d", "mean_t5d", "mt5d", baseline.t5d if baseline else {}),
+        for metric, mean, whole, normalised, published in (
+            ("flip_rate", "mean_flip_rate", "mfr", mfr, baseline.flip_rates if baseline else {}),
+            ("t5d", "mean_t5d", "mt5d", mt5d, baseline.t5d if baseline else {}),
         ):
             present = [name for name in main if (metric, name, difficulty) in by_cell]
             over = np.stack([by_cell[metric, name, difficulty] for name in present], axis=1)
@@ -187,7 +187,7 @@ def _sequence_aggregates(
                     scaled = figure("fr", fr(by_cell[metric, name, difficulty], divisors[name]))
                     yield {**here, **scaled, "corruption": name, "baseline": baseline.name, "n": 1}
             if present == list(suite.corruptions) and all(divisors[name] > 0 for name in present):
-                scaled = figure(whole, mfr(over, [divisors[name] for name in present]))
+                scaled = figure(whole, normalised(over, [divisors[name] for name in present]))
                 yield {**here, **scaled, "baseline": baseline.name, "n": len(present)}
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from robench.errors import OptionError, unknown_name
 from robench.geometry import Geometry
 
-__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "ReleasedFiles", "Suite"]
+__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "Family", "ReleasedFiles", "Suite"]
 
 CLEAN = "clean"
 """Name of the suite, and of the corruption, of the unperturbed images (severity 0)."""
