@@ -358,9 +358,11 @@ def test_the_current_folder_is_not_moved_aside(
         robench.evaluate(classifier, picture_folder, ["cifar-c"], "..", replace(SOME, fresh=True))
 
 
-def test_a_run_among_the_images_is_refused(classifier: Classifier, picture_folder: Path) -> None:
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_run_among_the_images_is_refused(classifier: Classifier, picture_folder: Path, opened: bool) -> None:
+    images = robench.open_dataset(picture_folder) if opened else picture_folder
     with pytest.raises(RunError, match="lies among the images"):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], picture_folder / "run", SOME)
+        robench.evaluate(classifier, images, ["cifar-c"], picture_folder / "run", SOME)
     assert not (picture_folder / "run").exists()
 
 

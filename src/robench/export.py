@@ -12,6 +12,7 @@ from PIL import Image
 
 from robench.conditions import corrupt
 from robench.data import READERS, ImageSet, decode_few, open_dataset, select
+from robench.data.bounded import read_image
 from robench.errors import OptionError
 from robench.geometry import Geometry
 from robench.models import choose_device
@@ -89,4 +90,4 @@ def _is_picture(path: Path) -> bool:
 
 
 def _single(file: Path) -> ImageSet:
-    return ImageSet(file.stem, (file.name,), np.zeros(1, dtype=np.int64), ("",), lambda _: file.read_bytes())
+    return ImageSet(file.stem, (file.name,), np.zeros(1, dtype=np.int64), ("",), lambda _: read_image(file))

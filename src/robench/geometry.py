@@ -21,6 +21,9 @@ INTERPOLATIONS = {
 }
 """Pillow's filters by name; all of them antialias when they shrink."""
 
+_PIXELS = 2 * 89_478_485
+"""Most pixels of a resized picture: as many as Pillow decodes at most. A strip one pixel wide would become gigabytes."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -102,7 +105,10 @@ def _resize(image: Image.Image, size: int | tuple[int, int], resample: Image.Res
 def _resized(height: int, width: int, size: int | tuple[int, int]) -> tuple[int, int]:
     if isinstance(size, tuple):
         return size
-    return (int(size * height / width), size) if width <= height else (size, int(size * width / height))
+    new = (int(size * height / width), size) if width <= height else (size, int(size * width / height))
+    if new[0] * new[1] > _PIXELS:
+        raise ValueError(f"with {width}x{height} pixels it is too long: resized it would be {new[1]}x{new[0]}")
+    return new
 
 
 def _center_crop(image: Image.Image, side: int) -> Image.Image:

@@ -114,7 +114,7 @@ def evaluate(
     plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)
     positions = choose_samples(images, options)
     path = Path(out) if out is not None else default_out(classifier.label, images.name, suites)
-    _check_place(path, options, None if isinstance(dataset, ImageSet) else Path(dataset))
+    _check_place(path, options, images.root)
 
     from_files = [condition for condition in plan.conditions if condition.files is not None]
     if from_files:

@@ -365,3 +365,19 @@ def test_no_place_for_the_cache_is_one_line(images: ImageSet, tmp_path: Path, mo
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(DatasetError, match="set ROBENCH_CACHE"):
         load(images)
+
+
+def test_an_unreadable_image_is_told_by_its_row_wherever_it_lies(images: ImageSet, tmp_path: Path) -> None:
+    damaged = tmp_path / "set/a/1.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    images = open_dataset(tmp_path / "set")
+    hashes = hash_images(images, np.array([0, 1, 2]))
+    assert list(decode(images, hashes, GEOMETRY, skip=True).unreadable) == [1]
+    # The same three images, with one more before them.
+    Image.new("RGB", (40, 40)).save(tmp_path / "set/a/+.png")
+    moved = open_dataset(tmp_path / "set")
+    assert moved.paths[2] == "a/1.png"
+    hashes = hash_images(moved, np.array([1, 2, 3]))
+    assert list(decode(moved, hashes, GEOMETRY, skip=True).unreadable) == [2]
+    with pytest.raises(DatasetError, match=r"cannot read the image a/1\.png"):
+        decode(moved, hashes, GEOMETRY, skip=False)

@@ -87,7 +87,7 @@ def test_class_map(folder: Path, tmp_path: Path) -> None:
     mapping.write_text("b cat", encoding="utf-16")
     with pytest.raises(DatasetError, match="is not UTF-8 text"):
         open_dataset(folder, mapping)
-    with pytest.raises(DatasetError, match="cannot read --class-map"):
+    with pytest.raises(DatasetError, match="--class-map: cannot read"):
         open_dataset(folder, tmp_path / "none.txt")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from robench.data.arrays import ARRAYS
@@ -69,6 +70,7 @@ def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageSet:
     if not str(data):
         raise DatasetError(f"the dataset has an empty name: give {_TAKEN}")
     images = EMBEDDED[data]() if isinstance(data, str) and data in EMBEDDED else _read(Path(data))
+    images = replace(images, root=None if str(data) in EMBEDDED else Path(data))
     return images if class_map is None else map_classes(images, Path(class_map))
 
 

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
@@ -160,12 +160,18 @@ def decode(
                     raise DatasetError(
                         f"the decode cache {entry} cannot be read back: check the disk, or set ROBENCH_CACHE"
                     )
-                return decoded
+                return _at(hashes.positions, decoded)
     advance(len(hashes.positions))
+    decoded = _at(hashes.positions, decoded)
     if decoded.unreadable and not skip:
         position = min(decoded.unreadable)
         _refuse(images, position, decoded.unreadable[position])
     return decoded
+
+
+def _at(positions: Ints, decoded: Decoded) -> Decoded:
+    """An entry with its unreadable rows as positions: the same images may be at others in another dataset."""
+    return replace(decoded, unreadable={int(positions[row]): why for row, why in decoded.unreadable.items()})
 
 
 def _fill(
@@ -206,7 +212,7 @@ def _fill(
                 for rows, (reasons, crc) in parts:
                     for row, reason in zip(rows, reasons, strict=True):
                         if reason:
-                            unreadable[positions[row]] = reason
+                            unreadable[row] = reason
                             if not skip:
                                 _refuse(images, positions[row], reason)
                     files["images.npy"].append((starts[rows.stop] - starts[rows.start], crc))

@@ -52,7 +52,7 @@ __all__ = [
     "size_text",
 ]
 
-VERSION = 2
+VERSION = 3
 """Of the layout of an entry; entries of others are never opened, and make room as all do."""
 
 Note = Callable[[str], object]

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from robench.data.bounded import read_listing
 from robench.errors import DatasetError, OptionError
 from robench.types import Ints
 
 __all__ = ["ImageSet", "map_classes", "select"]
+
+_LISTING_BYTES = 2**30
+"""Of a list of paths or classes; 20 million paths take less."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class ImageSet:
     read: encoded bytes of the image at a position; OSError where that fails.
     groups: which of a model's outputs each class stands for; None where the classes are the outputs.
     border: width in pixels of a frame around every picture that is not part of it.
+    root: the file or folder that it was read from, None where it is embedded.
     notes: what a user should know about the set, for example files that were passed over.
     """
 
@@ -32,6 +37,7 @@ class ImageSet:
     read: Callable[[int], bytes]
     groups: tuple[tuple[int, ...], ...] | None = None
     border: int = 0
+    root: Path | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -102,8 +108,8 @@ def _subset(images: ImageSet, subset: Path) -> Ints:
 
 def _lines(file: Path, option: str) -> Sequence[str]:
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
+        return read_listing(file, _LISTING_BYTES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DatasetError(f"{option} {file} is not UTF-8 text: save it as that") from error
-    except OSError as error:
-        raise DatasetError(f"cannot read {option} {file}: {error}") from error
+    except DatasetError as error:
+        raise DatasetError(f"{option}: {error}") from error

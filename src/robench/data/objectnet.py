@@ -11,21 +11,24 @@ Source: the files that the authors ship; the border, github.com/abarbu/objectnet
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from robench.data.bounded import read_listing
 from robench.data.classes import IMAGENET_CLASSES
 from robench.data.folder import FOLDER
 from robench.data.image_set import ImageSet
+from robench.data.labels import parse_json
 from robench.data.reader import Reader
 from robench.errors import DatasetError
 
 __all__ = ["OBJECTNET"]
 
 _BORDER = 2
+_MAPPING_BYTES = 2**24
 _FOLDERS = "folder_to_objectnet_label.json"
 
 
@@ -41,7 +44,7 @@ def _read(path: Path) -> ImageSet:
     everything = FOLDER.read(path / "images" if (path / "images").is_dir() else path)
     try:
         outputs = _outputs(mappings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{mappings} does not map ObjectNet's folders to ImageNet's classes ({type(error).__name__}: {error}): unpack it again"
         ) from error
@@ -74,12 +77,14 @@ def _mappings(path: Path) -> Path | None:
 
 def _outputs(mappings: Path) -> dict[str, tuple[int, ...]]:
     """The outputs of an ImageNet model that each folder stands for."""
-    names = json.loads((mappings / _FOLDERS).read_text())
-    imagenet = json.loads((mappings / "objectnet_to_imagenet_1k.json").read_text())
-    numbers = {
-        int(k): int(v) for k, v in json.loads((mappings / "pytorch_to_imagenet_2012_id.json").read_text()).items()
-    }
-    lines = [line.strip() for line in (mappings / "imagenet_to_label_2012_v2").read_text().splitlines() if line.strip()]
+
+    def content(file: str) -> Any:
+        return parse_json(read_listing(mappings / file, _MAPPING_BYTES))
+
+    names, imagenet = content(_FOLDERS), content("objectnet_to_imagenet_1k.json")
+    numbers = {int(output): int(number) for output, number in content("pytorch_to_imagenet_2012_id.json").items()}
+    text = read_listing(mappings / "imagenet_to_label_2012_v2", _MAPPING_BYTES).decode()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = min(numbers.values())  # Copies of the file count from 0 or from 1.
     by_name = {lines[number - first]: output for output, number in numbers.items() if number - first < len(lines)}
     found = {

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tokenize
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from robench.data.bounded import read_image
 from robench.data.cache import decode_one
 from robench.data.image_set import ImageSet
+from robench.data.npy import open_array, read_integers
 from robench.errors import DatasetError, OptionError
 from robench.geometry import Geometry
 from robench.suites import SEVERITIES, SUITES, Condition, Suite, find_suite
@@ -48,7 +48,6 @@ _LARGEST = 1 << 26
 """Bytes that no released picture or video reaches: 64 MiB."""
 
 # What NumPy raises for the header of a damaged file: it is parsed as Python's literals, and NumPy promises no base class.
-_HEADER = (OSError, ValueError, OverflowError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,7 @@ def _files_of(place: Path, suite: Suite, name: str, severity: int) -> Iterator[P
     if tree.is_dir() and (_holds_videos(tree) if sequences else _folders(tree)):
         yield tree
     if array.is_file():
-        axes = _open_array(array).ndim
+        axes = len(open_array(array).shape)
         if axes not in (4, 5):
             raise DatasetError(
                 f"{array} has {axes} axes: give the published file, {_expected(suite, name, severity)[1]}"
@@ -287,39 +286,30 @@ def _list(tree: Path, names: Iterable[Name], suffixes: tuple[str, ...]) -> dict[
 # Arrays.
 
 
-def _open_array(file: Path) -> NDArray[Any]:
-    try:
-        # A memory map holds no Python objects, so nothing of a file is unpickled.
-        return open_memmap(file, mode="r")
-    except _HEADER as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DatasetError(f"{file} is no array of numbers ({reason}): download it again") from error
-
-
 def _check_array(condition: Condition, file: Path, images: ImageSet, notes: list[str]) -> list[str]:
     """Check that an array is of the very samples of `images`; return the paths and sizes of what was looked at."""
     assert condition.files is not None
-    array, sequences = _open_array(file), find_suite(condition.suite).family == "sequences"
+    array, sequences = open_array(file), find_suite(condition.suite).family == "sequences"
     wanted = (
         f"{'(n, frames' if sequences else f'({len(SEVERITIES)}n'}, {condition.resolution}, {condition.resolution}, 3)"
     )
-    if array.dtype != np.uint8 or array.shape[-1] != 3:
-        raise DatasetError(f"{file} is {array.dtype} {array.shape}: give the published file, uint8 {wanted}")
+    if not array.is_bytes or len(array.shape) != (5 if sequences else 4) or array.shape[-1] != 3:
+        raise DatasetError(f"{file} is {array.kind} {array.shape}: give the published file, uint8 {wanted}")
     _check_side(condition, file, array.shape[-3], array.shape[-2])
     if sequences and array.shape[1] != condition.files.frames:
         raise DatasetError(_other_frames(condition, file, array.shape[1]))
     order = "give --data the CIFAR python batches, whose order the released files have"
     parts, rows = 1 if sequences else len(SEVERITIES), len(images)
-    if len(array) != parts * rows:
+    if array.shape[0] != parts * rows:
         raise DatasetError(
-            f"{file} holds {len(array) / parts:g} samples{'' if sequences else ' at each severity'}, {images.name} has {rows}: "
+            f"{file} holds {array.shape[0] / parts:g} samples{'' if sequences else ' at each severity'}, {images.name} has {rows}: "
             f"{order}"
         )
     used, known = [file], file.with_name("labels.npy")
     if known.exists():
-        labels = _open_array(known)
-        if labels.shape not in ((rows,), (len(SEVERITIES) * rows,)) or labels.dtype.kind not in "iu":
-            raise DatasetError(f"{known} is {labels.dtype} {labels.shape}, not the labels of {rows} samples: {order}")
+        labels = read_integers(known)
+        if len(labels) not in (rows, len(SEVERITIES) * rows):
+            raise DatasetError(f"{known} holds {len(labels)}, not the labels of {rows} samples: {order}")
         other = np.argwhere(labels.reshape(-1, rows) != images.labels)
         if len(other):
             at = int(other[0, 1])
@@ -343,11 +333,18 @@ def _reader(condition: Condition, names: Sequence[Name], index: Ints) -> Callabl
     assert condition.files is not None
     path = condition.files.path
     if path.suffix == ".npy":
-        array = _open_array(path)
-        if find_suite(condition.suite).family == "sequences":
-            return lambda row: array[index[row]].transpose(0, 3, 1, 2)
-        start = len(array) // len(SEVERITIES) * (condition.severity - 1)
-        return lambda row: array[start + index[row]].transpose(2, 0, 1)[None]
+        array = open_array(path)
+        sequences = find_suite(condition.suite).family == "sequences"
+        start = 0 if sequences else array.shape[0] // len(SEVERITIES) * (condition.severity - 1)
+
+        def row_of(row: int) -> Pixels:
+            try:
+                found = array.row(start + int(index[row]))
+            except OSError as error:
+                raise _unreadable(path, str(error.strerror or error)) from error
+            return found.transpose(0, 3, 1, 2) if sequences else found.transpose(2, 0, 1)[None]
+
+        return row_of
     listed = _list(path, names, _suffixes(condition))
     decode = _decode_video if _are_videos(condition) else _decode_picture
 
@@ -365,7 +362,7 @@ def _reader(condition: Condition, names: Sequence[Name], index: Ints) -> Callabl
 
 def _decode_picture(condition: Condition, file: Path) -> Pixels:
     try:
-        pixels = decode_one(file.read_bytes(), Geometry())
+        pixels = decode_one(read_image(file), Geometry())
     except DatasetError as error:
         raise _unreadable(file, str(error)) from error
     _check_side(condition, file, *pixels.shape[1:])
