@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from robench.cli.cache import cache_app
+from robench.cli.compare import compare
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
 from robench.cli.gate import gate
@@ -62,6 +63,7 @@ app.command()(evaluate)
 app.command()(score)
 app.command()(show)
 app.command()(gate)
+app.command()(compare)
 app.command()(corrupt)
 app.command()(verify)
 app.add_typer(list_app, name="list")
