@@ -22,7 +22,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles"),
     ("corruption", "perturbation"),
-    ("corruptions", "models", "data", "summary"),
+    ("corruptions", "models", "data", "summary", "contrast"),
+    ("gate", "compare"),
+    ("pytest_plugin",),
     ("perturbations",),
     ("reference",),
     ("conditions",),
@@ -33,7 +35,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__main__",),
 )
-TORCH_FREE = ("types", "errors", "geometry", "tables", "rundir", "suites", "metrics", "baselines", "scoring", "summary")
+TORCH_FREE = (
+    *("types", "errors", "geometry", "tables", "rundir", "suites", "metrics", "baselines", "scoring", "summary"),
+    *("contrast", "gate", "compare", "pytest_plugin"),
+)
 
 
 LISTED = ("robench.suites", "robench.scoring")

@@ -13,8 +13,10 @@ from typing import Annotated
 import typer
 
 from robench.cli.cache import cache_app
+from robench.cli.compare import compare
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
+from robench.cli.gate import gate
 from robench.cli.list import list_app
 from robench.cli.score import score
 from robench.cli.show import show
@@ -60,6 +62,8 @@ def _options(
 app.command()(evaluate)
 app.command()(score)
 app.command()(show)
+app.command()(gate)
+app.command()(compare)
 app.command()(corrupt)
 app.command()(verify)
 app.add_typer(list_app, name="list")

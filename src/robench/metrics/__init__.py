@@ -9,6 +9,7 @@ calibration.py  ece rms_calibration_error
 flips.py        flip_rate fr mfr t5d mt5d
 curves.py       consistency accuracy_area half_strength oracle (accuracy and gflops)
 statistics.py   bootstrap counts and intervals
+paired.py       tests of a change between two sides, and Holm's correction
 """
 
 from __future__ import annotations

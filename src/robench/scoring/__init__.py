@@ -10,6 +10,6 @@ rows.py     a figure with its interval as a row
 from __future__ import annotations
 
 from robench.scoring.doubts import Permutation, clean_doubts, nonfinite_notes
-from robench.scoring.scorer import notes, score
+from robench.scoring.scorer import notes, score, score_rows
 
-__all__ = ["Permutation", "clean_doubts", "nonfinite_notes", "notes", "score"]
+__all__ = ["Permutation", "clean_doubts", "nonfinite_notes", "notes", "score", "score_rows"]

@@ -28,14 +28,14 @@ _OWN = ("suite", "corruption", "severity", "resolution")
 class Cell:
     """Outcomes of one condition, by sample in the order of the records.
 
-    wrong, top5_wrong: (n,).  nonfinite_rate: of samples without a prediction.
+    wrong, top5_wrong: (n,).  nonfinite_rate: of samples without a prediction.  top5_wrong and reliability: None unless read.
     """
 
     name: str
     wrong: NDArray[np.bool_]
-    top5_wrong: NDArray[np.bool_]
     nonfinite_rate: float
-    reliability: Reliability
+    top5_wrong: NDArray[np.bool_] | None = None
+    reliability: Reliability | None = None
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class Outcomes:
     cells: list[Cell]
 
 
-def read_cells(run: RunDirectory, finished: Sequence[PlannedCondition]) -> Outcomes:
-    """Read the records of the finished conditions; RunError unless all are of the same samples in the same order."""
+def read_cells(run: RunDirectory, finished: Sequence[PlannedCondition], also: Sequence[str]) -> Outcomes:
+    """Read the records of the finished conditions; RunError unless all are of the same samples in the same order.
+
+    also: which of `top5` and `confidence` are needed, beside whether the prediction is right.
+    """
     sample = label = None
     cells = []
     for condition in finished:
-        columns = ("sample", "label", "pred", "top5", "confidence")
+        columns = ("sample", "label", "pred", *also)
         records = read_columns(run, condition, columns)
         if sample is None or label is None:
             sample, label = records["sample"].to_numpy(), records["label"].to_numpy().astype(np.int64)
@@ -60,16 +63,26 @@ def read_cells(run: RunDirectory, finished: Sequence[PlannedCondition]) -> Outco
                 f"{run.path}: {condition.name} has other samples than {finished[0].name}: delete its records file and "
                 "evaluate again"
             )
-        try:
-            top5 = np.concatenate(records["top5"].to_numpy()).reshape(len(records), -1)
-        except ValueError as error:
-            raise RunError(f"{run.path}: {condition.name} has rows of top5 of different lengths") from error
         wrong = np.asarray(records["pred"].to_numpy() != label)
-        reliability = Reliability.of(records["confidence"].to_numpy(), ~wrong)
         nonfinite = float(nonfinite_rate(records["pred"].to_numpy()))
-        cells.append(Cell(condition.name, wrong, top5_wrong(top5, label), nonfinite, reliability))
+        cells.append(
+            Cell(
+                condition.name,
+                wrong,
+                nonfinite,
+                _top5_wrong(run, condition, records["top5"], label) if "top5" in also else None,
+                Reliability.of(records["confidence"].to_numpy(), ~wrong) if "confidence" in also else None,
+            )
+        )
     assert label is not None
     return Outcomes(label, cells)
+
+
+def _top5_wrong(run: RunDirectory, condition: PlannedCondition, top5: Any, label: Ints) -> NDArray[np.bool_]:
+    try:
+        return top5_wrong(np.concatenate(top5.to_numpy()).reshape(len(label), -1), label)
+    except ValueError as error:
+        raise RunError(f"{run.path}: {condition.name} has rows of top5 of different lengths") from error
 
 
 def read_columns(run: RunDirectory, condition: PlannedCondition, columns: Sequence[str]) -> Any:

@@ -13,9 +13,12 @@ from robench.metrics import METRICS
 from robench.metrics.statistics import RESAMPLES, percentile_interval, resample_counts, wilson_interval
 from robench.types import Floats
 
-__all__ = ["WIDTH", "Row", "figure", "row", "takes"]
+__all__ = ["DISTRIBUTION", "WIDTH", "Row", "figure", "row", "takes"]
 
 Row = dict[str, Any]
+
+DISTRIBUTION = "distribution"
+"""What a row holds beside the columns of the results: its figure and resamples (1 + resamples,), where it has them."""
 
 WIDTH = 1 + RESAMPLES
 """Length of a distribution: the figure itself, then its resamples."""
@@ -34,9 +37,11 @@ def figure(metric: str, distribution: Floats, images: int | None = None) -> Row:
     """A row's figure from (1 + resamples,); images: how many a single rate is over, for where it is 0 or 1."""
     value = float(distribution[0])
     if images is not None and value in (0.0, 1.0):
-        return row(metric, value, wilson_interval(round(value * images), images))
-    low, high = percentile_interval(distribution[1:])
-    return row(metric, value, (float(low), float(high)))
+        ends = wilson_interval(round(value * images), images)
+    else:
+        low, high = percentile_interval(distribution[1:])
+        ends = float(low), float(high)
+    return {**row(metric, value, ends), DISTRIBUTION: distribution}
 
 
 def row(metric: str, value: float, ends: tuple[float, float] = (math.nan, math.nan)) -> Row:

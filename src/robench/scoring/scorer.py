@@ -5,7 +5,7 @@ Every figure and its bootstrap distribution come from the same code: resample 0 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +19,13 @@ from robench.metrics.mce import ce, mce, relative_mce
 from robench.metrics.statistics import percentile_interval, wilson_interval
 from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.frames import Curve, Sequences, curves_of, family_rows, oracle_curves, resampled
-from robench.scoring.reading import Outcomes, read_cells, read_columns, read_frames
-from robench.scoring.rows import WIDTH, Row, figure, row, takes
+from robench.scoring.reading import read_cells, read_columns, read_frames
+from robench.scoring.rows import DISTRIBUTION, WIDTH, Row, figure, row, takes
 from robench.suites import CLEAN, SUITES, Suite, find_suite
 from robench.tables import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.types import Floats, Ints, Results
 
-__all__ = ["notes", "score"]
+__all__ = ["notes", "score", "score_rows"]
 
 _CELL_METRICS = ("error_rate", "top5_error", "ece", "rms_calibration_error", "worst_class_error")
 _RATES = ("error_rate", "top5_error")
@@ -50,13 +50,29 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
     Rows: suites in the order of the manifest; in each first the cells, then ce, then the aggregates, then class_error.
     Raises RunError if nothing is finished or records do not fit together, OptionError if the baseline cannot be used.
     """
+    return rows_to_frame(
+        RESULTS, ({name: row.get(name) for name in RESULTS.names} for row in score_rows(run, normalize_by))
+    )
+
+
+def score_rows(
+    run: RunDirectory, normalize_by: str | None = None, wanted: Collection[tuple[str, str]] | None = None
+) -> list[Row]:
+    """Return the rows of the results, each with its bootstrap distribution as `distribution` where it has one.
+
+    The same seed and number of samples give two runs the same resamples, so that distributions can be subtracted.
+    wanted: (suite, metric) whose rows the caller needs; others are then left out where computing them costs something.
+    """
     groups = _groups(run)
     baselines = {group: _baseline(run, group, normalize_by) for group in groups}
     finished = run.finished()
     if not finished:
         raise RunError(f"{run.path} has no finished condition to score: give its `robench evaluate` again")
+    suites = None if wanted is None else {CLEAN, *(suite for suite, _ in wanted)}
+    finished = [condition for condition in finished if suites is None or condition.suite in suites]
     images = [condition for condition in finished if _of_images(condition)]
-    measured = _measure(read_cells(run, images), groups, run.manifest["seed"]) if images else None
+    metrics = set(_CELL_METRICS) if wanted is None else {metric for _, metric in wanted}
+    measured = _measure(run, images, groups, metrics) if images else None
     common = {
         "schema": SCHEMA_VERSION,
         "model": run.manifest["model"]["label"],
@@ -73,7 +89,7 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
         for group in groups:
             if group.suite == suite and measured is not None:
                 rows += _group_rows(group, measured, baselines[group])
-    return rows_to_frame(RESULTS, (common | one for one in rows))
+    return [common | one for one in rows]
 
 
 def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
@@ -157,7 +173,16 @@ class _Measured:
         return np.stack([self.cells[condition.name][metric] for condition in conditions], axis=-1)
 
 
-def _measure(outcomes: Outcomes, groups: Sequence[_Group], seed: int) -> _Measured:
+_CALIBRATION = {"ece", "rms_calibration_error"}
+_BY_CLASS = {"class_error", "worst_class_error"}
+
+
+def _measure(
+    run: RunDirectory, images: Sequence[PlannedCondition], groups: Sequence[_Group], metrics: set[str]
+) -> _Measured:
+    """Measure the error rate of every condition, and what else of `metrics` costs something."""
+    also = {"top5": {"top5_error"}, "confidence": _CALIBRATION}
+    outcomes = read_cells(run, images, [column for column, needed in also.items() if needed & metrics])
     n, by_class = len(outcomes.label), ByClass.of(outcomes.label)
     done = [cell.name for cell in outcomes.cells]
     averaged = {group: group.averaged(done) for group in groups}
@@ -166,28 +191,41 @@ def _measure(outcomes: Outcomes, groups: Sequence[_Group], seed: int) -> _Measur
         for condition in conditions:
             groups_of[condition.name].append(group)
 
-    width = WIDTH
-    cells = {name: {metric: np.empty(width) for metric in _CELL_METRICS} for name in done}
+    calibrated, classified = bool(_CALIBRATION & metrics), bool(_BY_CLASS & metrics)
+    measured = [
+        metric
+        for metric in _CELL_METRICS
+        if metric == "error_rate" or metric in metrics or (metric in _CALIBRATION and calibrated)
+    ]
+    cells = {name: {metric: np.empty(WIDTH) for metric in measured} for name in done}
     wrong_by_class = {
-        group: np.zeros((len(by_class.classes), width), np.int64)
+        group: np.zeros((len(by_class.classes), WIDTH), np.int64)
         for group, conditions in averaged.items()
-        if conditions
+        if conditions and classified
     }
-    totals = np.zeros((len(by_class.classes), width), np.int64)
+    totals = np.zeros((len(by_class.classes), WIDTH), np.int64)
     wrong_in_order = [cell.wrong[by_class.order] for cell in outcomes.cells]
-    top5 = np.stack([cell.top5_wrong for cell in outcomes.cells], axis=1).astype(np.float64)
-    for part, counts in takes(n, seed):
+    wrong_at = np.stack([cell.wrong for cell in outcomes.cells], axis=1).astype(np.float64)
+    top5 = [cell.top5_wrong for cell in outcomes.cells if cell.top5_wrong is not None]
+    top5_at = np.stack(top5, axis=1).astype(np.float64) if top5 else None
+    for part, counts in takes(n, run.manifest["seed"]):
         # Sums of whole numbers below 2**53 are exact, in whatever order the matrix product adds them.
-        top5_errors = counts.astype(np.float64) @ top5 / n
-        in_order = np.ascontiguousarray(counts.T[by_class.order])
-        totals[:, part] = by_class.sums(in_order)
+        taken = counts.astype(np.float64)
+        errors, top5_errors = taken @ wrong_at / n, taken @ top5_at / n if top5_at is not None else None
+        in_order = np.ascontiguousarray(counts.T[by_class.order]) if classified else counts
+        totals[:, part] = by_class.sums(in_order) if classified else 0
         for number, cell in enumerate(outcomes.cells):
             figures = cells[cell.name]
+            figures["error_rate"][part] = errors[:, number]
+            if top5_errors is not None:
+                figures["top5_error"][part] = top5_errors[:, number]
+            if cell.reliability is not None:
+                figures["ece"][part], figures["rms_calibration_error"][part] = cell.reliability.errors(counts)
+            if not classified:
+                continue
             wrong = by_class.sums(in_order, wrong_in_order[number])
-            figures["error_rate"][part] = wrong.sum(axis=0) / n
-            figures["top5_error"][part] = top5_errors[:, number]
-            figures["worst_class_error"][part] = worst_class_error(class_rates(wrong, totals[:, part]).T)
-            figures["ece"][part], figures["rms_calibration_error"][part] = cell.reliability.errors(counts)
+            if "worst_class_error" in figures:
+                figures["worst_class_error"][part] = worst_class_error(class_rates(wrong, totals[:, part]).T)
             for group in groups_of[cell.name]:
                 wrong_by_class[group][:, part] += wrong
     class_error = {group: class_rates(wrong, totals * len(averaged[group])) for group, wrong in wrong_by_class.items()}
@@ -210,8 +248,8 @@ def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -
     for condition in group.conditions:
         if condition.name in done:
             cell = {"corruption": condition.corruption, "severity": condition.severity, "n": images}
-            for metric in _CELL_METRICS:
-                yield common | cell | figure(metric, done[condition.name][metric], images if metric in _RATES else None)
+            for metric, distribution in done[condition.name].items():
+                yield common | cell | figure(metric, distribution, images if metric in _RATES else None)
             if group.suite.name == CLEAN:
                 yield common | cell | figure("accuracy", 1 - done[condition.name]["error_rate"], images)
             if rate := measured.nonfinite_rate[condition.name]:
@@ -222,10 +260,12 @@ def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -
                 yield common | scaled | {"baseline": baseline.name}
         cells = {"n": len(averaged)}
         yield common | cells | figure("mean_error", mean_error(measured.over("error_rate", averaged)))
-        for metric in _MEANS:
+        for metric in (metric for metric in _MEANS if metric in done[averaged[0].name]):
             yield common | cells | figure(metric, measured.over(metric, averaged).mean(axis=-1))
-        yield common | cells | figure("worst_class_error", worst_class_error(measured.class_error[group].T))
-    yield from (common | one for one in _class_rows(group, measured, len(averaged)))
+        if group in measured.class_error:
+            yield common | cells | figure("worst_class_error", worst_class_error(measured.class_error[group].T))
+    if group in measured.class_error:
+        yield from (common | one for one in _class_rows(group, measured, len(averaged)))
 
 
 def _frame_rows(
@@ -320,6 +360,7 @@ def _class_rows(group: _Group, measured: _Measured, cells: int) -> Iterator[Row]
             "axis": "class",
             "axis_value": float(index),
             "n": images if clean else cells,
+            DISTRIBUTION: rates[at],
         }
 
 

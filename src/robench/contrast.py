@@ -1,0 +1,373 @@
+"""Two sides of a comparison: results read from a run or a CSV file, matched figure by figure, with how each change is tested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from robench import tables
+from robench.errors import OptionError, RunError, TableError
+from robench.metrics import METRICS
+from robench.metrics.paired import bootstrap_error, interval_error, mcnemar, normal_tail, paired_score
+from robench.metrics.statistics import percentile_interval
+from robench.rundir import RunDirectory
+from robench.scoring import score_rows
+from robench.scoring.reading import read_columns
+from robench.suites import SUITES
+from robench.tables import RESULTS, SCHEMA_VERSION
+from robench.types import Floats, Results
+
+__all__ = [
+    "HEADLINES",
+    "KEY",
+    "Contrast",
+    "Figure",
+    "Method",
+    "Side",
+    "contrast",
+    "match",
+    "open_side",
+    "refuse_unlike",
+]
+
+KEY = ("suite", "metric", "corruption", "severity", "axis", "axis_value", "resolution")
+"""What a figure is of. Figures of two sides are compared where these are equal."""
+
+_WAY = ("protocol", "source", "baseline")
+"""How a figure was made: it must be equal, or the figures are not compared."""
+
+HEADLINES = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_area")
+"""Metrics that a suite is summed up by."""
+
+_NORMALISED = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
+_OF_IMAGES = {"error_rate": "pred", "accuracy": "pred", "top5_error": "top5"}
+"""Metrics of a cell that are right or wrong for each image, and the column that says so."""
+
+Method: TypeAlias = Literal["mcnemar", "score", "paired bootstrap", "intervals"]
+Key: TypeAlias = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the results. key: its values of KEY, None where empty.  row: all columns."""
+
+    key: Key
+    row: dict[str, Any]
+
+    @property
+    def value(self) -> float:
+        """The figure."""
+        return float(self.row["value"])
+
+    def __str__(self) -> str:
+        """`error_rate of imagenet-c fog 3 at 224 px`."""
+        suite, metric, corruption, severity, axis, place, resolution = self.key
+        parts = [f"{metric} of {suite}"]
+        if corruption is not None and corruption != suite:
+            parts.append(str(corruption))
+        if severity:
+            parts.append(str(severity))
+        if axis is not None:
+            parts.append(f"{axis} {place:g}")
+        return " ".join(parts) + (f" at {resolution} px" if resolution is not None else "")
+
+
+@dataclass(frozen=True)
+class Side:
+    """Results with where they are from. figures: by key.  run: None for a CSV file, which has no records."""
+
+    path: Path
+    figures: dict[Key, Figure]
+    run: RunDirectory | None
+    distributions: dict[Key, Floats] = field(default_factory=dict)
+    outcomes: dict[Key, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        """Label of the model."""
+        return str(self._common("model"))
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return str(self._common("dataset"))
+
+    @property
+    def data_sha(self) -> str:
+        """Fingerprint of the evaluated samples."""
+        return str(self._common("data_sha"))
+
+    @property
+    def seed(self) -> int:
+        """Seed of all draws."""
+        return int(self._common("seed"))
+
+    def _common(self, column: str) -> Any:
+        return next(iter(self.figures.values())).row[column]
+
+
+def open_side(path: Path | str) -> Side:
+    """Read a run directory or a results CSV; TableError or RunError unless it holds the results of one model."""
+    path = Path(path)
+    run = RunDirectory.open(path) if not path.is_file() else None
+    results = run.read_results() if run else _read_csv(path)
+    for column in ("model", "treatment", "dataset", "data_sha", "seed"):
+        found = results[column].unique()
+        if len(found) > 1:
+            raise TableError(
+                f"{path} holds results of several ({column} {found[0]}, {found[1]}, …): keep one model's in a file"
+            )
+    figures: dict[Key, Figure] = {}
+    for row in results.astype(object).where(results.notna(), None).to_dict("records"):
+        figure = Figure(tuple(row[name] for name in KEY), row)
+        if figure.key in figures:
+            raise TableError(f"{path} has two rows for {figure}: keep one")
+        figures[figure.key] = figure
+    return Side(path, figures, run)
+
+
+def _read_csv(path: Path) -> Results:
+    results = tables.read_csv(RESULTS, path)
+    if not len(results):
+        raise TableError(f"{path} has no rows: write it from a run's results.csv")
+    schema = results["schema"].unique().tolist()
+    if schema != [SCHEMA_VERSION]:
+        raise TableError(
+            f"{path} has schema {schema[0]}, this robench reads {SCHEMA_VERSION}: evaluate the baseline again"
+        )
+    unknown = [name for name in results["metric"].unique() if name not in METRICS]
+    if unknown:
+        raise TableError(f"{path} has an unknown metric {unknown[0]!r}: it was written by another robench, or by hand")
+    return results
+
+
+def refuse_unlike(run: Side, base: Side, *, paired: bool) -> None:
+    """Raise OptionError if the sides are of other data or, if paired, of other samples or another seed."""
+    if run.dataset != base.dataset:
+        raise OptionError(
+            f"{run.path} is on dataset {run.dataset}, {base.path} on {base.dataset}: evaluate both on one"
+        )
+    if not paired:
+        return
+    for what, ours, theirs in (("seed", run.seed, base.seed), ("samples", run.data_sha[:12], base.data_sha[:12])):
+        if ours != theirs:
+            raise OptionError(
+                f"{run.path} has {what} {ours}, {base.path} {theirs}: evaluate with the same, or allow it "
+                'with pairing = "unpaired"'
+            )
+
+
+def match(run: Side, base: Side, chosen: Callable[[Figure], bool]) -> list[tuple[Figure, Figure]]:
+    """Return the chosen figures that both sides have, run's first; OptionError where one was made in another way."""
+    pairs = []
+    for key, figure in run.figures.items():
+        if key not in base.figures or not chosen(figure):
+            continue
+        other = base.figures[key]
+        for column in _WAY:
+            if figure.row[column] != other.row[column]:
+                raise OptionError(
+                    f"{figure}: {column} is {figure.row[column]} in {run.path} and {other.row[column]} in {base.path}: "
+                    "evaluate both with the same options"
+                )
+        ours, theirs = _averaged(run, figure), _averaged(base, figure)
+        if ours != theirs or (figure.row["n"] != other.row["n"] and not _is_cell(figure)):
+            unlike = sorted(ours ^ theirs)
+            example = f", for example not both over {unlike[0][0]} {unlike[0][1]}" if unlike else ""
+            raise OptionError(
+                f"{figure} is over other cells in {run.path} ({len(ours)}) than in {base.path} ({len(theirs)}){example}: "
+                "evaluate the same, or gate their cells"
+            )
+        pairs.append((figure, other))
+    return pairs
+
+
+def _averaged(side: Side, figure: Figure) -> set[tuple[str, int]]:
+    """The cells that a figure without a corruption is over, by corruption and severity: the suite's own, or else extra ones."""
+    if figure.key[2] is not None:
+        return set()
+    suite, resolution = figure.key[0], figure.key[6]
+    cells = {
+        (key[2], int(key[3]))
+        for key in side.figures
+        if (key[0], key[6]) == (suite, resolution) and key[2] is not None and key[3] is not None
+    }
+    own = SUITES[suite].corruptions if suite in SUITES else ()
+    return {cell for cell in cells if cell[0] in own} or cells
+
+
+def _is_cell(figure: Figure) -> bool:
+    """Whether `n` counts images, of which unpaired sides may have other numbers."""
+    _, metric, corruption, *_ = figure.key
+    return corruption is not None and metric not in (*_NORMALISED, "accuracy_area", "half_strength")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A figure of two sides and the means to test its change, run - base, in the metric's unit.
+
+    counts: of images lost and gained by run, and of all, where the figure is a rate of the same images.
+    resamples: (2, resamples) of run and base, the same samples in both.  errors: standard errors of run and base.
+    ci_low, ci_high: of the change, 95 %; NaN where a side has no interval.
+    """
+
+    run: Figure
+    base: Figure
+    ci_low: float
+    ci_high: float
+    images: int
+    counts: tuple[int, int, int] | None = None
+    resamples: Floats | None = None
+    errors: tuple[float, float] = (math.nan, math.nan)
+
+    @property
+    def change(self) -> float:
+        """Run - base."""
+        return self.run.value - self.base.value
+
+    @property
+    def sign(self) -> int:
+        """1 where a larger figure is worse, -1 where it is better."""
+        return -1 if METRICS[self.run.key[1]].higher_is_better else 1
+
+    @property
+    def testable(self) -> bool:
+        """Whether anything is known of the figure's chance."""
+        return self.counts is not None or self.resamples is not None or math.isfinite(sum(self.errors))
+
+    def worse(self, absolute: float = 0.0, relative: float = 0.0) -> tuple[float, Method]:
+        """Return the p-value that the change for the worse is not beyond a limit: absolute, plus relative of |base|."""
+        if self.counts is not None and not relative and -1 < absolute < 1:
+            worse, better, n = self.counts
+            if absolute == 0:
+                return mcnemar(worse, better), "mcnemar"
+            return normal_tail(paired_score(worse, better, n, absolute), 1.0), "score"
+        excess, error, method = self._excess(absolute, relative)
+        return normal_tail(excess, error, 0.5**self.images), method
+
+    def not_worse(self, absolute: float = 0.0, relative: float = 0.0) -> tuple[float, Method]:
+        """Return the p-value that the change for the worse is not within a limit: small where it surely is within."""
+        if self.counts is not None and not relative and -1 < absolute < 1:
+            worse, better, n = self.counts
+            return normal_tail(-paired_score(worse, better, n, absolute), 1.0), "score"
+        excess, error, method = self._excess(absolute, relative)
+        # Were the rate worse by the limit, so many images would all have to be unchanged by chance.
+        limit = absolute + relative * abs(self.base.value)
+        least = (1 - limit) ** self.images if 0 < limit < 1 and self.run.row["unit"] == "fraction" else 0.5**self.images
+        return normal_tail(-excess, error, least), method
+
+    def two_sided(self) -> tuple[float, Method]:
+        """Return the p-value that there is no change either way."""
+        if self.counts is not None:
+            return mcnemar(*self.counts[:2], two_sided=True), "mcnemar"
+        excess, error, method = self._excess(0.0, 0.0)
+        return min(1.0, 2 * normal_tail(abs(excess), error, 0.5**self.images)), method
+
+    def _excess(self, absolute: float, relative: float) -> tuple[float, float, Method]:
+        """The change for the worse beyond its limit, and the standard error of that."""
+
+        def beyond(run: Any, base: Any) -> Any:
+            return self.sign * (run - base) - absolute - relative * np.abs(base)
+
+        excess = float(beyond(self.run.value, self.base.value))
+        if self.resamples is not None:
+            return excess, bootstrap_error(beyond(*self.resamples)), "paired bootstrap"
+        slope = abs(self.sign + relative * math.copysign(1, self.base.value))
+        return excess, math.hypot(self.errors[0], slope * self.errors[1]), "intervals"
+
+
+def contrast(run: Side, base: Side, pairs: Sequence[tuple[Figure, Figure]], *, paired: bool) -> list[Contrast]:
+    """Prepare the tests of matched figures: by the records of both sides, where paired and both have them, else intervals."""
+    if paired and run.run is not None and base.run is not None:
+        for side in (run, base):
+            _fill(side, [ours for ours, _ in pairs])
+    else:
+        paired = False
+    return [_contrast(run, base, ours, theirs, paired=paired) for ours, theirs in pairs]
+
+
+def _contrast(run: Side, base: Side, ours: Figure, theirs: Figure, *, paired: bool) -> Contrast:
+    key = ours.key
+    both = [side.distributions[key] for side in (run, base) if paired and key in side.distributions]
+    counts = None
+    if paired and key in run.outcomes and key in base.outcomes:
+        wrong, before = run.outcomes[key], base.outcomes[key]
+        counts = int((wrong & ~before).sum()), int((before & ~wrong).sum()), len(wrong)
+    images = _images(run, base)
+    if len(both) == 2:
+        low, high = percentile_interval(both[0][1:] - both[1][1:])
+        return Contrast(ours, theirs, float(low), float(high), images, counts, np.stack([one[1:] for one in both]))
+    errors = (_error(ours), _error(theirs))
+    half = 1.959963984540054 * math.hypot(*errors)
+    change = ours.value - theirs.value
+    return Contrast(ours, theirs, change - half, change + half, images, counts, None, errors)
+
+
+def _images(run: Side, base: Side) -> int:
+    """Images of the smaller side: the largest n of a rate of images."""
+    found = []
+    for side in (run, base):
+        rates = [f.row["n"] for f in side.figures.values() if f.row["metric"] in _OF_IMAGES and _is_cell(f)]
+        found.append(max(rates, default=1))
+    return int(min(found))
+
+
+def _error(figure: Figure) -> float:
+    low, high = figure.row["ci_low"], figure.row["ci_high"]
+    return math.nan if low is None or high is None else interval_error(float(low), float(high))
+
+
+def _fill(side: Side, figures: Sequence[Figure]) -> None:
+    """Read what the records say of the figures: their distributions, and of cells which images are wrong."""
+    assert side.run is not None
+    wanted = {(figure.key[0], figure.key[1]) for figure in figures}
+    if not side.run.finished():
+        return
+    normalised = any(metric in _NORMALISED for _, metric in wanted)
+    keys = {figure.key for figure in figures}
+    for row in score_rows(side.run, None if normalised else "none", wanted):
+        key = tuple(None if _missing(row.get(name)) else row[name] for name in KEY)
+        if key in keys and "distribution" in row:
+            stored = side.figures[key]
+            if row.get("baseline") != stored.row["baseline"]:
+                continue  # Scored with another --normalize-by than the run was made with.
+            if not math.isclose(row["value"], stored.value, rel_tol=1e-9, abs_tol=1e-12):
+                raise RunError(
+                    f"{side.path}: {stored} is {stored.value:.6g} in results.csv and {row['value']:.6g} by its records: "
+                    f"`robench score {side.path}` writes it again"
+                )
+            side.distributions[key] = row["distribution"]
+    side.outcomes.update(_wrong(side.run, keys))
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _wrong(run: RunDirectory, keys: Iterable[Key]) -> dict[Key, Any]:
+    """For the keys of cells with one image a sample: which images are wrong (n,)."""
+    found: dict[Key, Any] = {}
+    cells = [key for key in keys if key[1] in _OF_IMAGES and key[4] is None]
+    for condition in run.finished():
+        place = (condition.suite, condition.corruption, condition.severity, condition.resolution)
+        of_cell = [key for key in cells if (key[0], key[2], key[3], key[6]) == place]
+        if condition.frames != 1 or SUITES[condition.suite].family not in ("corruptions", "resolution"):
+            continue
+        columns = {_OF_IMAGES[key[1]] for key in of_cell}
+        records = read_columns(run, condition, ["label", *sorted(columns)]) if columns else None
+        for key in of_cell:
+            assert records is not None
+            label = records["label"].to_numpy()
+            if key[1] == "top5_error":
+                found[key] = np.array(
+                    [true not in five for true, five in zip(label, records["top5"], strict=True)], dtype=bool
+                )
+            else:
+                found[key] = np.asarray(records["pred"].to_numpy() != label)
+    return found

@@ -1,0 +1,89 @@
+"""Oracles: runs whose wrong answers are counted by hand, and scipy's binomtest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from gate.invented import first, write_run
+from robench.cli.entry import command
+from robench.compare import compare, disagreement, flips
+from robench.errors import OptionError, RunError
+
+N = 100
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The second loses images 20 to 31 of fog 3 and gains 0 and 1; the third is the first again."""
+    root = tmp_path_factory.mktemp("runs")
+    cells = {("clean", 0): first(5, N), ("fog", 3): first(20, N), ("fog", 5): first(60, N)}
+    fog = first(32, N).copy()
+    fog[:2] = False
+    return [
+        write_run(root / "a", cells),
+        write_run(root / "b", {**cells, ("fog", 3): fog}),
+        write_run(root / "c", cells),
+    ]
+
+
+def test_differences(runs: list[Path]) -> None:
+    found = {one.contrast.run.key[:4]: one for one in compare(runs[:2])}
+    assert list(found) == [
+        ("clean", "accuracy", "clean", 0),
+        ("cifar-c", "error_rate", "fog", 3),
+        ("cifar-c", "error_rate", "fog", 5),
+        ("cifar-c", "mean_error", None, None),
+    ]
+    fog = found["cifar-c", "error_rate", "fog", 3]
+    assert fog.contrast.change == pytest.approx(0.1)
+    assert fog.method == "mcnemar"
+    assert fog.p == pytest.approx(binomtest(12, 14, 0.5).pvalue)
+    assert fog.p_holm == pytest.approx(3 * binomtest(12, 14, 0.5).pvalue)  # mean_error has the smaller one
+    assert fog.contrast.ci_low < 0.1 < fog.contrast.ci_high
+    mean = found["cifar-c", "mean_error", None, None]
+    assert mean.method == "paired bootstrap"
+    assert mean.contrast.change == pytest.approx(0.05)
+    assert found["cifar-c", "error_rate", "fog", 5].p == 1.0
+
+
+def test_flips_by_hand(runs: list[Path]) -> None:
+    found = flips(runs)
+    assert found["index"].tolist() == [0, 1, *range(20, 32)]
+    assert found["change"].tolist() == ["gained"] * 2 + ["lost"] * 12
+    assert found["path"].tolist()[:3] == ["0/0.png", "1/1.png", "0/20.png"]
+    assert set(found["corruption"]) == {"fog"}
+    assert disagreement(found)[["lost", "gained", "moved", "all"]].to_numpy().tolist() == [[12, 2, 0, 14]]
+
+
+def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [str(run) for run in runs]
+    assert command(["compare", *names, "--flips", str(tmp_path / "flips.csv")]) == 0
+    printed = capsys.readouterr()
+    assert "where predictions differ most" in printed.out
+    assert "14 predictions that differ" in printed.err
+    assert len(pd.read_csv(tmp_path / "flips.csv")) == 14
+    assert command(["compare", *names, "--format", "json", "--metric", "ece,error_rate"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["metric"] for row in rows} == {"ece", "error_rate"}
+    assert len(rows) == 2 * (3 * 2 + 1)
+    assert command(["compare", names[0]]) == 2
+    assert command(["compare", *names, "--metric", "eror_rate"]) == 2
+    assert command(["compare", names[0], f"{names[1]}/results.csv"]) == 0
+    assert "not paired" in capsys.readouterr().err
+
+
+def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has no records of images"):
+        flips([runs[0], runs[1] / "results.csv"])
+    other = write_run(tmp_path / "seed", {("clean", 0): first(5, N)}, seed=1)
+    with pytest.raises(OptionError, match="seed 1"):
+        compare([runs[0], other])
+    snow = write_run(tmp_path / "snow", {("snow", 1): first(5, N)})
+    clean = write_run(tmp_path / "clean", {("clean", 0): first(5, N)})
+    with pytest.raises(OptionError, match="no figure in common"):
+        compare([snow, clean])
