@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles"),
     ("corruption", "perturbation"),
-    ("corruptions", "models", "data", "summary"),
+    ("corruptions", "models", "data", "summary", "leaderboard"),
     ("perturbations",),
     ("reference",),
     ("conditions",),
@@ -31,7 +31,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__main__",),
 )
-TORCH_FREE = ("types", "errors", "geometry", "tables", "rundir", "suites", "metrics", "baselines", "scoring", "summary")
+TORCH_FREE = (
+    "types",
+    "errors",
+    "geometry",
+    "tables",
+    "rundir",
+    "suites",
+    "metrics",
+    "baselines",
+    "scoring",
+    "summary",
+    "leaderboard",
+)
 
 
 def top(name: str) -> str:

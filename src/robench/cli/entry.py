@@ -15,6 +15,7 @@ import typer
 from robench.cli.cache import cache_app
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
+from robench.cli.leaderboard import leaderboard
 from robench.cli.list import list_app
 from robench.cli.score import score
 from robench.cli.show import show
@@ -60,6 +61,7 @@ def _options(
 app.command()(evaluate)
 app.command()(score)
 app.command()(show)
+app.command()(leaderboard)
 app.command()(corrupt)
 app.command()(verify)
 app.add_typer(list_app, name="list")
