@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= auto
 
-.PHONY: demo test test-slow check parity formats fuzz index format clean
+.PHONY: demo test test-slow check parity formats fuzz index schema format clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ fuzz: $(STAMP)  ## damaged and hostile datasets by the thousand: crashes, hangs,
 
 index: $(STAMP)  ## the fingerprints of all architectures of the installed libraries, for guessing them
 	$(BIN)/python scripts/index_architectures.py
+
+schema: $(STAMP)  ## docs/schema.md, the columns of every table
+	$(BIN)/python scripts/write_schema.py
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

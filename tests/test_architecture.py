@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles"),
     ("corruption", "perturbation"),
-    ("corruptions", "models", "data", "summary", "contrast"),
+    ("corruptions", "models", "data", "summary", "contrast", "leaderboard"),
     ("gate", "compare"),
     ("pytest_plugin",),
     ("perturbations",),
@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "rundir", "suites", "metrics", "baselines", "scoring", "summary"),
-    *("contrast", "gate", "compare", "pytest_plugin"),
+    *("contrast", "gate", "compare", "pytest_plugin", "leaderboard"),
 )
 
 

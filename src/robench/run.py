@@ -353,7 +353,8 @@ def _manifest(
     return {
         "schema": SCHEMA_VERSION,
         "robench_version": version("robench"),
-        "model": model,
+        # What resuming must not depend on stands beside the identity's model: older runs lack it.
+        "model": {**model, "parameters": sum(one.numel() for one in classifier.module.parameters()) or None},
         "data": data,
         "treatment": None,
         "seed": options.seed,

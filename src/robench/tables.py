@@ -6,9 +6,11 @@ Torch-free: this module and everything that stands on it (metrics, score, gate) 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,16 +25,20 @@ if TYPE_CHECKING:
     from robench.types import Records, Results
 
 __all__ = [
+    "LEADERBOARD",
+    "LEADERBOARD_BY_SIDE",
     "RECORDS",
     "RESULTS",
     "SAMPLES",
     "SCHEMA_VERSION",
+    "TABLES",
     "TIMINGS",
     "Column",
     "Table",
     "atomic_write",
     "check_cell",
     "empty",
+    "leaderboard_of",
     "read_arrays",
     "read_csv",
     "read_parquet",
@@ -58,10 +64,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A named list of columns, in the order in which they are written."""
+    """A named list of columns, in the order in which they are written; `meaning` says what a row is, and in which file."""
 
     name: str
     columns: tuple[Column, ...]
+    meaning: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -108,6 +115,7 @@ RECORDS = Table(
         Column("confidence", _F32, "softmax probability of the predicted class", "fraction"),
         Column("prob_label", _F32, "softmax probability of the true class", "fraction"),
     ),
+    "one sample under one condition; `records/*.parquet` of a run",
 )
 
 RESULTS = Table(
@@ -143,6 +151,7 @@ RESULTS = Table(
         Column("seed", pa.int64(), "seed of all draws"),
         Column("robench_version", _TEXT, "version of robench that computed the row"),
     ),
+    "one figure; `results.csv` of a run",
 )
 
 SAMPLES = Table(
@@ -153,6 +162,7 @@ SAMPLES = Table(
         Column("label", pa.int32(), "true class"),
         Column("sha", _TEXT, "SHA-256 of the encoded image"),
     ),
+    "one evaluated sample; `samples.parquet` of a run",
 )
 
 TIMINGS = Table(
@@ -166,13 +176,103 @@ TIMINGS = Table(
         Column("seconds", _F64, "wall time of the condition", "s"),
         Column("images_per_second", _F64, "images divided by seconds", "1/s"),
     ),
+    "one evaluated condition; `timings.csv` of a run, outside what is equal byte for byte",
 )
+
+
+def _with_interval(column: Column) -> tuple[Column, ...]:
+    """A figure's column and those of the ends of its interval, which published rows leave empty."""
+    return (
+        column,
+        Column(f"{column.name}_ci_low", _F64, f"lower end of the 95 % interval of {column.name}", column.unit, True),
+        Column(f"{column.name}_ci_high", _F64, f"upper end of the 95 % interval of {column.name}", column.unit, True),
+    )
+
+
+def _percent(name: str, meaning: str) -> tuple[Column, ...]:
+    return _with_interval(Column(name, _F64, meaning, "%", nullable=True))
+
+
+LEADERBOARD = Table(
+    "leaderboard",
+    (
+        # The first nine are those of timm's result files.
+        Column("model", _TEXT, "label of the model"),
+        Column("top1", _F64, "accuracy on the unperturbed images", "%", nullable=True),
+        Column("top1_err", _F64, "100 - top1", "%", nullable=True),
+        Column("top5", _F64, "images whose label is among the five most probable classes", "%", nullable=True),
+        Column("top5_err", _F64, "100 - top5", "%", nullable=True),
+        Column("param_count", _F64, "parameters of the model", "millions", nullable=True),
+        Column("img_size", pa.int64(), "side of the model's input", "px", nullable=True),
+        Column(
+            "crop_pct", _F64, "side of the model's own crop by the side that it resizes to", "fraction", nullable=True
+        ),
+        Column("interpolation", _TEXT, "of the model's own resizing; what was done is in `protocol`", nullable=True),
+        Column(
+            "rank",
+            pa.int64(),
+            "place by `rank_by` among comparable rows; overlapping intervals share it",
+            nullable=True,
+        ),
+        Column("rank_by", _TEXT, "column that the rows are ranked and sorted by"),
+        *_with_interval(Column("top1", _F64, "", "%"))[1:],
+        *_with_interval(Column("top5", _F64, "", "%"))[1:],
+        *_percent("mean_error", "unnormalised mean error of a suite of corruptions; not mCE"),
+        *_percent("mce", "mean corruption error of that suite, by the baseline's"),
+        *_percent("relative_mce", "relative mean corruption error of that suite, by the baseline's"),
+        *_percent("mean_flip_rate", "unnormalised mean flip rate of a suite of sequences at difficulty 1; not mFR"),
+        *_percent("mfr", "mean flip rate of that suite at difficulty 1, by the baseline's"),
+        *_percent("consistency", "pairs of shifted crops with the same prediction (suite shift)"),
+        *_percent("circular_consistency", "pairs of circularly shifted images with the same prediction (suite shift)"),
+        *_percent("scale_consistency", "neighbouring scales with the same prediction (suite scale)"),
+        *_percent("accuracy_area", "mean area under accuracy by strength (suite noise)"),
+        Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
+        Column("weights_sha", _TEXT, "SHA-256 of the weights, empty where the input does not say", nullable=True),
+        Column("dataset", _TEXT, "name of the dataset"),
+        Column("data_sha", _TEXT, "fingerprint of the evaluated samples, empty for published rows", nullable=True),
+        Column("images", pa.int64(), "evaluated images", nullable=True),
+        Column(
+            "source",
+            _TEXT,
+            "`computed` or `released` (what the suites' images are), `timm` or `robustbench` (published)",
+        ),
+        Column(
+            "protocol", _TEXT, "of every suite that the row has figures of, `SUITE PROTOCOL`, separated by semicolons"
+        ),
+        Column("baseline", _TEXT, "what normalised figures are divided by", nullable=True),
+        Column("seed", pa.int64(), "seed of all draws, empty for published rows", nullable=True),
+        Column(
+            "robench_version", _TEXT, "version of robench that computed the row, empty for published", nullable=True
+        ),
+        Column("schema", pa.int64(), "version of these columns"),
+    ),
+    "one model; what `robench leaderboard --out` writes",
+)
+
+LEADERBOARD_BY_SIDE = _percent("top1_{side}px", "accuracy of the network run at that side (suite resolution)")
+"""Columns that follow the others for every input size that some row has, smallest first."""
+
+TABLES = (RESULTS, LEADERBOARD, RECORDS, SAMPLES, TIMINGS)
+"""All tables, as docs/schema.md lists them."""
+
+
+def leaderboard_of(sides: Iterable[int]) -> Table:
+    """The leaderboard's columns where these input sizes occur."""
+    more = [
+        replace(column, name=column.name.format(side=side), meaning=column.meaning.format(side=side))
+        for side in sorted(set(sides))
+        for column in LEADERBOARD_BY_SIDE
+    ]
+    return replace(LEADERBOARD, columns=(*LEADERBOARD.columns, *more))
+
+
+_FORMULA = re.compile(r"(?:^|;)\s*(?:[=@＝＠]|[+\-＋－](?!\d+\.?\d*$|\.\d+$))")
+"""What a spreadsheet calculates: at the start, or after the separator of half of the world's spreadsheets."""
 
 
 def check_cell(kind: str, text: str) -> None:
     """Raise OptionError for a name that a spreadsheet would take for a formula, or a page for markup, in a cell of a table."""
-    formula = text[:1] in ("=", "+", "-", "@", "\t", "\r") and not text[1:].replace(".", "", 1).isdecimal()
-    if formula or any(character in text for character in "<>\0\n\r\t"):
+    if _FORMULA.search(text) or any(one in "<>" or unicodedata.category(one) in ("Cc", "Cs") for one in text):
         raise OptionError(
             f"the {kind} is called {text!r}, which would run as a formula or a script where the results are opened: rename it"
         )
@@ -274,6 +374,8 @@ def read_csv(table: Table, path: Path) -> Results | Records:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise TableError(f"cannot read {path} as CSV: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise TableError(f"{path} has rows with more cells than columns")
     table.check(frame)
     numbers = [c.name for c in table.columns if pa.types.is_floating(c.type) or pa.types.is_integer(c.type)]
     try:

@@ -17,6 +17,7 @@ from robench.cli.compare import compare
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
 from robench.cli.gate import gate
+from robench.cli.leaderboard import leaderboard
 from robench.cli.list import list_app
 from robench.cli.score import score
 from robench.cli.show import show
@@ -64,6 +65,7 @@ app.command()(score)
 app.command()(show)
 app.command()(gate)
 app.command()(compare)
+app.command()(leaderboard)
 app.command()(corrupt)
 app.command()(verify)
 app.add_typer(list_app, name="list")

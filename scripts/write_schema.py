@@ -1,0 +1,63 @@
+"""Write docs/schema.md, the meaning of every column of every table, from `robench.tables`.
+
+    python scripts/write_schema.py [--check]
+
+With --check it writes nothing, and exits with 1 unless the page is what would be written.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from robench.tables import LEADERBOARD, LEADERBOARD_BY_SIDE, SCHEMA_VERSION, TABLES, Column
+
+TARGET = Path(__file__).parents[1] / "docs/schema.md"
+
+_TYPES = {"string": "text", "double": "float64", "float": "float32"}
+
+
+def page() -> str:
+    """The page, a section a table."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Columns of every table"
+    yield ""
+    yield f"Version {SCHEMA_VERSION}, which every manifest names, and the column `schema`. Written by `make schema` from the"
+    yield "declarations in `robench.tables`. `pandas.read_csv` or `pandas.read_parquet` reads each table in one line."
+    for table in TABLES:
+        yield from ("", f"## {table.name}", "", f"A row: {table.meaning}.", "")
+        yield from _rows(table.columns)
+        if table == LEADERBOARD:
+            yield from ("", "Then, for every input size that some row has a figure at, smallest first:", "")
+            yield from _rows(LEADERBOARD_BY_SIDE)
+
+
+def _rows(columns: Iterable[Column]) -> Iterator[str]:
+    yield "| column | type | unit | may be empty | meaning |"
+    yield "|---|---|---|---|---|"
+    for column in columns:
+        empty = "yes" if column.nullable else ""
+        yield f"| `{column.name}` | {_type(column.type)} | {column.unit} | {empty} | {column.meaning} |"
+
+
+def _type(arrow: pa.DataType) -> str:
+    if pa.types.is_list(arrow):
+        return f"list of {_type(arrow.value_type)}"
+    return _TYPES.get(str(arrow), str(arrow))
+
+
+def main() -> None:
+    """Write the page, or check it."""
+    if "--check" in sys.argv[1:]:
+        sys.exit(TARGET.read_text(encoding="utf-8") != page())
+    TARGET.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Inputs -> a leaderboard, merged into the file that it is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from robench.errors import OptionError, RunError, unknown_name
+from robench.leaderboard.board import Board, arrange, identity
+from robench.leaderboard.formats import FORMATS
+from robench.leaderboard.inputs import read_board, read_rows
+from robench.leaderboard.rows import Row
+from robench.tables import atomic_write
+
+__all__ = ["leaderboard"]
+
+
+def leaderboard(
+    inputs: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    sort_by: str | None = None,
+    split: bool = False,
+    suites: Sequence[str] | None = None,
+    format: str = "csv",  # noqa: A002
+) -> Board:
+    """Make one table of runs and files, a row a model; write it to `out`, if that is given.
+
+    inputs: run directories, results.csv and leaderboard.csv files, result files of timm, RobustBench's JSON.
+    out: a CSV that exists is merged with: its rows of the same model, weights, samples and protocol are replaced, others kept.
+    sort_by: a column with a figure, or a metric.  split: sections for rows that do not compare, which is refused otherwise.
+    suites: those of the runs that count, None for all.  format: "csv", "markdown" or "latex".
+    Raises OptionError for rows that do not compare, TableError and RunError for files that cannot be used.
+    """
+    if format not in FORMATS:
+        raise OptionError(unknown_name("format", format, FORMATS))
+    path = None if out is None else Path(out)
+    new = _together([Path(one) for one in inputs], suites)
+    if path is None:
+        return arrange(list(new.values()), sort_by, split)
+    if not path.parent.is_dir() or path.is_dir():
+        raise OptionError(
+            f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'there is no such folder'}"
+        )
+    old: dict[tuple[str, ...], Row] = {}
+    if path.exists() and format == "csv":
+        old = {identity(row): row for row in read_board(path)}
+    elif path.exists():
+        _check_replaceable(path, FORMATS[format].mark)
+    board = arrange(list((old | new).values()), sort_by, split)
+    text = FORMATS[format].text(board)
+    atomic_write(path, lambda file: file.write(text.encode()))
+    return board
+
+
+def _together(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], Row]:
+    """All rows by identity; OptionError for two of the same that differ: which one is meant cannot be told."""
+    rows: dict[tuple[str, ...], Row] = {}
+    places: dict[tuple[str, ...], Path] = {}
+    for path in paths:
+        for row in read_rows(path, suites):
+            key = identity(row)
+            if key in rows and _figures(rows[key]) != _figures(row):
+                raise OptionError(
+                    f"{places[key]} and {path} both have {row['model']} with the same weights, samples and protocol, and differ: "
+                    "leave one out"
+                )
+            rows[key], places[key] = row, path
+    return rows
+
+
+def _figures(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in ("rank", "rank_by")}
+
+
+def _check_replaceable(path: Path, mark: str) -> None:
+    with path.open("rb") as file:
+        if file.read(len(mark.encode())) != mark.encode():
+            raise RunError(f"{path} exists and is no leaderboard in this format: choose another --out")
