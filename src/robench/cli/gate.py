@@ -27,7 +27,7 @@ def gate(
     rules: Annotated[
         Path | None,
         typer.Option(
-            help="A TOML file with a table of rules (docs/gate.md). Default: those of ./pyproject.toml; without any, clean accuracy and every "
+            help="A TOML file with rules (docs/gate.md). Default: those of ./pyproject.toml; without any, clean accuracy and every "
             "suite's headlines must not be significantly worse.",
             metavar="FILE",
         ),
