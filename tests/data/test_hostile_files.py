@@ -93,6 +93,16 @@ def test_a_call_stays_a_description(tmp_path: Path) -> None:
         b"\x80\x02)" + b"2\x86" * 60 + b"}" + b".",
         # A tuple of twice the last, sixty times: to hash it takes 2**60 steps.
         b"\x80\x02}(K\x01K\x01\x86" + b"q\x00h\x00\x86" * 60 + b"K\x01u.",
+        # Such a tuple as the name of a module: to write it out takes as long.
+        b"\x80\x04(K\x01K\x01\x86" + b"q\x00h\x00\x86" * 60 + b"\x8c\x01x\x93.",
+        b"\x80\x04" + b")" + b"\x85" * 100_000 + b"\x8c\x01x\x93.",
+        # One text, made bytes again and again.
+        b"\x80\x02]q\x02c_codecs\nencode\nq\x00X"
+        + struct.pack("<I", 10**6)
+        + b"x" * 10**6
+        + b"X\x06\0\0\0latin1\x86q\x01"
+        + b"h\x00h\x01R" * 4000
+        + b".",
         b"\x80\x02]q\x00h\x00a.",
         b"\x80\x02",
         b"\x80\x02.",
@@ -102,6 +112,22 @@ def test_pickles_that_fill_the_memory_or_never_end(tmp_path: Path, content: byte
     (tmp_path / "test_batch").write_bytes(content)
     with one_line_at_once():
         open_dataset(tmp_path / "test_batch")
+
+
+def test_a_text_is_made_bytes_no_more_often_than_there_are_bytes() -> None:
+    text = b"X" + struct.pack("<I", 1000) + b"x" * 1000 + b"X\x06\0\0\0latin1\x86q\x01"
+    once = b"\x80\x02c_codecs\nencode\nq\x00" + text + b"R"
+    assert read_pickle(once + b".") == pickle.loads(once + b".") == b"x" * 1000
+    with pytest.raises(ValueError, match="more bytes than it holds"):
+        read_pickle(once + b"h\x00h\x01R.")
+
+
+@pytest.mark.parametrize("inner", [b"K\x01K\x01\x86" + b"q\x00h\x00\x86" * 60, b")" + b"\x85" * 100_000])
+def test_class_names_that_never_end(tmp_path: Path, inner: bytes) -> None:
+    folder = layouts.cifar10(tmp_path)
+    (folder / "batches.meta").write_bytes(b"\x80\x02}X\x0b\0\0\0label_names](" + inner + b"es.")
+    with one_line_at_once("does not name 10 classes"):
+        open_dataset(folder)
 
 
 def test_arrays_of_objects(tmp_path: Path) -> None:
