@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import struct
@@ -18,9 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from data import layouts
 from robench.data import decode_one, open_dataset
+from robench.data.formats import image_formats
 from robench.data.pickles import Call, read_pickle
 from robench.errors import DatasetError
 from robench.geometry import Geometry
@@ -354,3 +357,57 @@ def test_truncated_files(tmp_path: Path, make: Callable[[Path], Path], share: fl
     data = {"batches.meta": file.parent, "small_labels.npy": file.with_name("small_data.npy")}.get(file.name, file)
     with one_line_at_once():
         open_dataset(data)
+
+
+def test_only_formats_that_pillow_decodes_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a PostScript picture Pillow makes pixels by starting Ghostscript; here that is a program that leaves a mark."""
+    (tmp_path / "bin").mkdir()
+    for name in ("gs", "gswin32c"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    picture = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    for suffix in (".png", ".eps", ".ps", ".mpg", ".h5", ".grib", ".bufr", ".wmf", ".iim"):
+        (tmp_path / "set" / "a" / f"odd{suffix}").write_bytes(picture)
+    images = open_dataset(tmp_path / "set")
+    assert images.paths == ("a/odd.png",)
+    with one_line_at_once("it is no image that Pillow knows"):
+        decode_one(images.read(0), Geometry())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_formats_are_all_but_those_left_out() -> None:
+    """Pillow's own registry is the oracle."""
+    Image.init()
+    others = {"EPS", "IPTC", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+    assert set(image_formats()) == set(Image.OPEN) - others - {"FPX", "MIC"}
+
+
+def test_a_jpeg_with_thousands_of_scans() -> None:
+    """Each scan goes over 100 million pixels again. The last one is repeated: libjpeg takes that for more detail."""
+    start, scan = progressive(2000)
+    with one_line_at_once("more than 200 scans"):
+        decode_one(start + scan * 3000 + b"\xff\xd9", Geometry())
+    start, scan = progressive(16)
+    assert decode_one(start + scan * 100 + b"\xff\xd9", Geometry()).shape == (3, 16, 16)
+
+
+def test_what_only_looks_like_scans() -> None:
+    """In metadata and behind the picture, as phones put films there, any bytes may stand."""
+    start, scan = progressive(16)
+    noise = b"\xff\xda" * 3000
+    comment = b"\xff\xfe" + (len(noise) + 2).to_bytes(2, "big") + noise
+    picture = start[:2] + comment + start[2:] + scan + b"\xff\xd9" + noise
+    expected = decode_one(start + scan + b"\xff\xd9", Geometry())
+    np.testing.assert_array_equal(decode_one(picture, Geometry()), expected)
+
+
+def progressive(side: int) -> tuple[bytes, bytes]:
+    """A progressive JPEG up to its last scan, and that scan with its tables."""
+    file = io.BytesIO()
+    Image.new("L", (side, side), 77).save(file, "JPEG", progressive=True)
+    content = file.getvalue().removesuffix(b"\xff\xd9")
+    place = content.rindex(b"\xff\xda")
+    return content[:place], content[place:]
