@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import struct
@@ -18,9 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from data import layouts
 from robench.data import decode_one, open_dataset
+from robench.data.formats import image_formats
 from robench.data.pickles import Call, read_pickle
 from robench.errors import DatasetError
 from robench.geometry import Geometry
@@ -93,6 +96,16 @@ def test_a_call_stays_a_description(tmp_path: Path) -> None:
         b"\x80\x02)" + b"2\x86" * 60 + b"}" + b".",
         # A tuple of twice the last, sixty times: to hash it takes 2**60 steps.
         b"\x80\x02}(K\x01K\x01\x86" + b"q\x00h\x00\x86" * 60 + b"K\x01u.",
+        # Such a tuple as the name of a module: to write it out takes as long.
+        b"\x80\x04(K\x01K\x01\x86" + b"q\x00h\x00\x86" * 60 + b"\x8c\x01x\x93.",
+        b"\x80\x04" + b")" + b"\x85" * 100_000 + b"\x8c\x01x\x93.",
+        # One text, made bytes again and again.
+        b"\x80\x02]q\x02c_codecs\nencode\nq\x00X"
+        + struct.pack("<I", 10**6)
+        + b"x" * 10**6
+        + b"X\x06\0\0\0latin1\x86q\x01"
+        + b"h\x00h\x01R" * 4000
+        + b".",
         b"\x80\x02]q\x00h\x00a.",
         b"\x80\x02",
         b"\x80\x02.",
@@ -102,6 +115,22 @@ def test_pickles_that_fill_the_memory_or_never_end(tmp_path: Path, content: byte
     (tmp_path / "test_batch").write_bytes(content)
     with one_line_at_once():
         open_dataset(tmp_path / "test_batch")
+
+
+def test_a_text_is_made_bytes_no_more_often_than_there_are_bytes() -> None:
+    text = b"X" + struct.pack("<I", 1000) + b"x" * 1000 + b"X\x06\0\0\0latin1\x86q\x01"
+    once = b"\x80\x02c_codecs\nencode\nq\x00" + text + b"R"
+    assert read_pickle(once + b".") == pickle.loads(once + b".") == b"x" * 1000
+    with pytest.raises(ValueError, match="more bytes than it holds"):
+        read_pickle(once + b"h\x00h\x01R.")
+
+
+@pytest.mark.parametrize("inner", [b"K\x01K\x01\x86" + b"q\x00h\x00\x86" * 60, b")" + b"\x85" * 100_000])
+def test_class_names_that_never_end(tmp_path: Path, inner: bytes) -> None:
+    folder = layouts.cifar10(tmp_path)
+    (folder / "batches.meta").write_bytes(b"\x80\x02}X\x0b\0\0\0label_names](" + inner + b"es.")
+    with one_line_at_once("does not name 10 classes"):
+        open_dataset(folder)
 
 
 def test_arrays_of_objects(tmp_path: Path) -> None:
@@ -328,3 +357,57 @@ def test_truncated_files(tmp_path: Path, make: Callable[[Path], Path], share: fl
     data = {"batches.meta": file.parent, "small_labels.npy": file.with_name("small_data.npy")}.get(file.name, file)
     with one_line_at_once():
         open_dataset(data)
+
+
+def test_only_formats_that_pillow_decodes_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a PostScript picture Pillow makes pixels by starting Ghostscript; here that is a program that leaves a mark."""
+    (tmp_path / "bin").mkdir()
+    for name in ("gs", "gswin32c"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    picture = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    for suffix in (".png", ".eps", ".ps", ".mpg", ".h5", ".grib", ".bufr", ".wmf", ".iim"):
+        (tmp_path / "set" / "a" / f"odd{suffix}").write_bytes(picture)
+    images = open_dataset(tmp_path / "set")
+    assert images.paths == ("a/odd.png",)
+    with one_line_at_once("it is no image that Pillow knows"):
+        decode_one(images.read(0), Geometry())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_formats_are_all_but_those_left_out() -> None:
+    """Pillow's own registry is the oracle."""
+    Image.init()
+    others = {"EPS", "IPTC", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+    assert set(image_formats()) == set(Image.OPEN) - others - {"FPX", "MIC"}
+
+
+def test_a_jpeg_with_thousands_of_scans() -> None:
+    """Each scan goes over 100 million pixels again. The last one is repeated: libjpeg takes that for more detail."""
+    start, scan = progressive(2000)
+    with one_line_at_once("more than 200 scans"):
+        decode_one(start + scan * 3000 + b"\xff\xd9", Geometry())
+    start, scan = progressive(16)
+    assert decode_one(start + scan * 100 + b"\xff\xd9", Geometry()).shape == (3, 16, 16)
+
+
+def test_what_only_looks_like_scans() -> None:
+    """In metadata and behind the picture, as phones put films there, any bytes may stand."""
+    start, scan = progressive(16)
+    noise = b"\xff\xda" * 3000
+    comment = b"\xff\xfe" + (len(noise) + 2).to_bytes(2, "big") + noise
+    picture = start[:2] + comment + start[2:] + scan + b"\xff\xd9" + noise
+    expected = decode_one(start + scan + b"\xff\xd9", Geometry())
+    np.testing.assert_array_equal(decode_one(picture, Geometry()), expected)
+
+
+def progressive(side: int) -> tuple[bytes, bytes]:
+    """A progressive JPEG up to its last scan, and that scan with its tables."""
+    file = io.BytesIO()
+    Image.new("L", (side, side), 77).save(file, "JPEG", progressive=True)
+    content = file.getvalue().removesuffix(b"\xff\xd9")
+    place = content.rindex(b"\xff\xda")
+    return content[:place], content[place:]

@@ -40,6 +40,7 @@ from robench.data.entries import (
     open_entry,
     parts_of,
 )
+from robench.data.formats import check_scans, image_formats
 from robench.data.image_set import ImageSet
 from robench.data.stack import Decoded
 from robench.errors import DatasetError
@@ -103,8 +104,9 @@ def decode_one(encoded: bytes, geometry: Geometry, border: int = 0) -> NDArray[n
 
     border: pixels to cut off every side first.
     """
+    check_scans(encoded)
     try:
-        with Image.open(BytesIO(encoded)) as image:
+        with Image.open(BytesIO(encoded), formats=image_formats()) as image:
             pixels = np.asarray(geometry.apply(without_border(image, border)))
     except UnidentifiedImageError as error:
         raise DatasetError("it is no image that Pillow knows") from error
@@ -261,7 +263,7 @@ def _shapes(images: ImageSet, positions: list[int], geometry: Geometry) -> list[
 def _size(images: ImageSet, position: int, geometry: Geometry) -> tuple[int, int]:
     """Height and width of a picture under a geometry, from its header; one pixel where that cannot be read."""
     try:
-        with Image.open(BytesIO(images.read(position))) as image:
+        with Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
             return geometry.size(image.height - 2 * images.border, image.width - 2 * images.border)
     except DAMAGE:
         return 1, 1

@@ -117,11 +117,12 @@ def _names(meta: Path, kind: _Kind) -> tuple[str, ...]:
         return tuple(map(str, range(kind.classes)))
     values = _mapping(meta).get(kind.names)
     found = values if isinstance(values, list) else []
+    texts = [name for name in found if isinstance(name, str | bytes)]
     try:
-        names = tuple(name.decode() if isinstance(name, bytes) else name for name in found)
+        names = tuple(name.decode() if isinstance(name, bytes) else name for name in texts)
     except UnicodeDecodeError:
         names = ()
-    if len(set(map(str, names))) != kind.classes or not all(isinstance(name, str) for name in names):
+    if len(texts) != len(found) or len(set(names)) != kind.classes:
         raise DatasetError(f"{meta} does not name {kind.classes} classes in `{kind.names}`: download it again")
     return names
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from robench.data.formats import image_formats
+
 __all__ = ["files_below", "image_suffixes", "visible_folders"]
 
 
@@ -40,5 +42,6 @@ def files_below(folder: Path) -> list[Path]:
 
 @lru_cache(maxsize=1)
 def image_suffixes() -> frozenset[str]:
-    """Endings of files that Pillow reads, lower case, with their dot."""
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+    """Endings of files in the formats that are read, lower case, with their dot."""
+    formats = image_formats()
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in formats)

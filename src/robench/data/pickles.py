@@ -96,6 +96,9 @@ def _interpret(content: bytes) -> object:
     stack: list[object] = []
     memo: dict[int, object] = {}
     place = 0
+    room = len(
+        content
+    )  # What a pickle makes of texts is no more than it holds, unless it uses one text again and again.
 
     def take(form: str) -> int:
         nonlocal place
@@ -176,7 +179,14 @@ def _interpret(content: bytes) -> object:
             arguments, called = stack.pop(), stack.pop()
             if not isinstance(called, _Global):
                 raise ValueError("it calls something that has no name")
-            stack.append(_bytes(arguments) if called.name in _BYTES else Call(called.name, arguments))
+            if called.name in _BYTES:
+                made = _bytes(arguments)
+                room -= len(made)
+                if room < 0:
+                    raise ValueError("it makes more bytes than it holds")
+                stack.append(made)
+            else:
+                stack.append(Call(called.name, arguments))
         elif code == 0x62:  # BUILD
             state, built = stack.pop(), stack[-1]
             if not isinstance(built, Call):
@@ -192,6 +202,8 @@ def _interpret(content: bytes) -> object:
 
 
 def _global(module: object, name: object) -> _Global:
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise ValueError("it names something by no text")  # To write out anything nested can take for ever.
     if f"{module}.{name}" not in _GLOBALS | _BYTES:
         raise ValueError(f"it names {f'{module}.{name}'[:80]!r}, which is no part of an array")
     return _Global(f"{module}.{name}")

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from robench.data.cache import DAMAGE
+from robench.data.formats import image_formats
 from robench.data.image_set import ImageSet
 from robench.geometry import Geometry
 from robench.types import Ints
@@ -26,7 +27,7 @@ def resized_again(images: ImageSet, positions: Ints, geometry: Geometry) -> str 
     sizes = set()
     for position in few.tolist():
         try:
-            with Image.open(BytesIO(images.read(position))) as image:
+            with Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
                 sizes.add(image.size)
         except DAMAGE:
             continue  # The run itself says which images cannot be read.
