@@ -23,7 +23,18 @@ _FORBIDDEN = {
     "set_": "takes another tensor's memory",
     "set_data": "takes another tensor's memory",
     "record_stream": "changes how memory is freed",
-}
+} | dict.fromkeys(
+    (
+        "segment_reduce",
+        "sparse_bsc_tensor",
+        "sparse_bsr_tensor",
+        "sparse_compressed_tensor",
+        "sparse_coo_tensor",
+        "sparse_csc_tensor",
+        "sparse_csr_tensor",
+    ),
+    "can be told not to check its arguments",
+)
 _PRIM = (
     "AutogradZero EnumName EnumValue IfThenElse ModuleContainerIndex NumToTensor RaiseException StringIndex "
     "TupleIndex TupleUnpack Uninitialized abs data device dtype id index is_cpu is_cuda is_meta is_mkldnn "
