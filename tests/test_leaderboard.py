@@ -97,8 +97,8 @@ def test_one_row_of_a_run(tmp_path: Path) -> None:
 def test_frames_have_their_columns(tmp_path: Path) -> None:
     same = {key: value for key, value in rows_of("m", 0.4, 0.3, 0.5)[-2].items() if key not in ("suite", "metric")}
     more = [
-        ("imagenet-p", "mean_flip_rate", 0.1, {"axis": "difficulty", "axis_value": 1.0}),
         ("imagenet-p", "mean_flip_rate", 0.9, {"axis": "difficulty", "axis_value": 2.0}),
+        ("imagenet-p", "mean_flip_rate", 0.1, {"axis": "difficulty", "axis_value": 1.0}),
         ("shift", "consistency", 0.2, {"corruption": "crop", "severity": 1}),
         ("shift", "consistency", 0.3, {"corruption": "circular", "severity": 1}),
         ("scale", "consistency", 0.4, {"corruption": "scale", "severity": 1}),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -24,12 +25,11 @@ def test_runs_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
     capsys.readouterr()
     assert command(["leaderboard", str(tmp_path / "run"), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", f"1 rows in {out}\n")
+    assert (printed.out, printed.err) == ("", f"1 row in {out}\n")
     row = pd.read_csv(out).iloc[0]
     results = pd.read_csv(tmp_path / "run" / "results.csv")
     clean = results[(results["suite"] == "clean") & (results["metric"] == "accuracy")]
     assert row["top1"] == pytest.approx(100 * clean["value"].iloc[0])
-    assert row["param_count"] == pytest.approx(0.078042, abs=0.05)
     assert (row["model"], row["img_size"], row["images"], row["source"]) == ("demo", 32, 30, "computed")
     assert {"top1_16px", "top1_32px"} < set(row.index)
     before = out.read_bytes()
@@ -80,8 +80,39 @@ def test_it_starts_without_torch(tmp_path: Path) -> None:
         f"assert command(['leaderboard', {str(tmp_path / 't.csv')!r}]) == 0\n"
         "sys.exit('torch' in sys.modules)"
     )
-    start = time.process_time()
+    start = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("model,top1,")
-    assert time.process_time() - start < 2
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of the processor: how long others keep it busy is not its own.
+    assert used.ru_utime + used.ru_stime - start.ru_utime - start.ru_stime < 2
+
+
+@pytest.mark.slow
+def test_all_shared_checkpoints(shared: Path, tmp_path: Path, capsys: Capture) -> None:
+    models = {
+        "cifar10_resnet20.th": ("zoo:cifar_resnet20", "cifar10", "cifar-c", 0.269722),
+        "cifar10_resnet56.th": ("zoo:cifar_resnet56", "cifar10", "cifar-c", 0.853018),
+        "squeezenet1_0_imagenet.pth": ("torchvision:squeezenet1_0", "imagenet", "imagenet-c", 1.248424),
+        "squeezenet1_0_imagenet.safetensors": ("torchvision:squeezenet1_0", "imagenet", "imagenet-c", 1.248424),
+    }
+    small = ["--limit", "100", "--corruption", "contrast", "--severity", "3", "--device", "cpu"]
+    for name, (arch, data, suite, _) in models.items():
+        where = ["--arch", arch, "--data", str(shared / "data" / data), "--suite", suite, "--out", str(tmp_path / name)]
+        assert command(["evaluate", str(shared / "data" / "checkpoints" / name), *where, *small]) == 0
+    out, runs = tmp_path / "leaderboard.csv", [str(tmp_path / name) for name in models]
+    assert command(["leaderboard", *runs, "--out", str(out)]) == 2
+    assert "their datasets are cifar10 and imagenet" in capsys.readouterr().err
+    assert command(["leaderboard", *runs, "--split", "--out", str(out)]) == 0
+    before = out.read_bytes()
+    assert command(["leaderboard", *runs, "--split", "--out", str(out)]) == 0
+    assert out.read_bytes() == before
+    board = pd.read_csv(out).set_index("weights_sha")
+    assert len(board) == len(models), "the same weights in two files are two rows"
+    for name, (*_, millions) in models.items():
+        row = board.loc[json.loads((tmp_path / name / "manifest.json").read_text())["model"]["sha256"]]
+        clean = pd.read_parquet(next((tmp_path / name / "records").glob("clean-*.parquet")))
+        assert row["top1"] == pytest.approx(100 * (clean["pred"] == clean["label"]).mean())
+        assert row["param_count"] == millions, "as their description counts them, or torchvision"
+        assert (row["images"], row["model"]) == (100, Path(name).stem)

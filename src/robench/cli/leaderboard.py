@@ -58,4 +58,4 @@ def leaderboard(
     if out is None:
         sys.stdout.write(FORMATS[format].text(board))
     else:
-        stderr().print(f"{len(board.rows)} rows in {out}")
+        stderr().print(f"{len(board.rows)} row{'s' if len(board.rows) > 1 else ''} in {out}")
