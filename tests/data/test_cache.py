@@ -365,3 +365,10 @@ def test_no_place_for_the_cache_is_one_line(images: ImageSet, tmp_path: Path, mo
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(DatasetError, match="set ROBENCH_CACHE"):
         load(images)
+
+
+def test_a_limit_beyond_all_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("9" * 400, "9" * 300 + "TB"):
+        monkeypatch.setenv("ROBENCH_CACHE_SIZE", text)
+        with pytest.raises(OptionError, match="larger than any disk"):
+            store.size_limit()

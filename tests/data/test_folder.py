@@ -48,7 +48,8 @@ def test_other_files_are_passed_over_and_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("link", "target"), [("Zebra/loop", "."), ("Zebra/up", ".."), ("zz", "."), ("Zebra/top", "../.."), ("far/up", "SET")]
+    ("link", "target"),
+    [("Zebra/loop", "."), ("Zebra/up", ".."), ("zz", "."), ("Zebra/top", "../.."), ("far/up", "SET")],
 )
 def test_links_to_a_folder_that_they_lie_in(folder: Path, tmp_path: Path, link: str, target: str) -> None:
     """Followed, such a link gives the images of all classes to one."""

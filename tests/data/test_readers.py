@@ -545,3 +545,12 @@ def test_corrupted_images_keep_their_class(tmp_path: Path) -> None:
     again = open_dataset(tmp_path / "out/fog/1")
     assert len(again.classes) == len(again) == len(set(again.labels.tolist())) == len(names)
     assert {"a%2Fb", "a%252Fb", "%2E.", "%2E"} < set(again.classes)
+
+
+@pytest.mark.parametrize(
+    "header", ["image_path,class_name", "filepath,class_id", "img_path,y", "id,gt", "name,label_id"]
+)
+def test_columns_by_their_common_names(tmp_path: Path, header: str) -> None:
+    table = layouts.table(tmp_path)
+    (table / "labels.csv").write_text(f"{header}\n0.png,1\n1.png,0\n")
+    assert open_dataset(table).labels.tolist() == [1, 0]
