@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -23,6 +25,8 @@ from robench.suites import find_suite
 __all__ = ["export"]
 
 _BATCH = 64
+_NAME_BYTES = 255
+"""The longest name of a folder that file systems take."""
 
 
 def export(
@@ -52,7 +56,7 @@ def export(
     geometry, size = (Geometry(), 1) if chosen.geometry is None else (chosen.geometry, _BATCH)
     cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
     dataset = _single(images) if _is_picture(images) else open_dataset(images)
-    files = _file_names(dataset.paths)
+    files = _file_names(_in_classes(dataset))
     positions = select(dataset, limit=limit)
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
         raise OptionError(
@@ -75,6 +79,21 @@ def export(
                 written += 1
             observer.advance(len(batch))
     return written
+
+
+def _in_classes(images: ImageSet) -> list[str]:
+    """Every path below its class: as it is where all are so already, as of class folders, else with the class put before."""
+    names = [images.classes[label] for label in images.labels.tolist()]
+    if all(not name or path.startswith(f"{name}/") for name, path in zip(names, images.paths, strict=True)):
+        return list(images.paths)
+    folders = {name: _as_folder(name, number) for number, name in enumerate(images.classes)}
+    return [f"{folders[name]}/{path}" for name, path in zip(names, images.paths, strict=True)]
+
+
+def _as_folder(name: str, number: int) -> str:
+    """The name of a class as that of a folder, another for each class."""
+    escaped = re.sub(r"[%/\\\x00-\x1f]|^\.", lambda found: f"%{ord(found[0]):02X}", name)
+    return escaped if 0 < len(os.fsencode(escaped)) <= _NAME_BYTES else f"%class{number}"
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:

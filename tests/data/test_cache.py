@@ -381,3 +381,10 @@ def test_an_unreadable_image_is_told_by_its_row_wherever_it_lies(images: ImageSe
     assert list(decode(moved, hashes, GEOMETRY, skip=True).unreadable) == [2]
     with pytest.raises(DatasetError, match=r"cannot read the image a/1\.png"):
         decode(moved, hashes, GEOMETRY, skip=False)
+
+
+def test_a_limit_beyond_all_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("9" * 400, "9" * 300 + "TB"):
+        monkeypatch.setenv("ROBENCH_CACHE_SIZE", text)
+        with pytest.raises(OptionError, match="larger than any disk"):
+            store.size_limit()

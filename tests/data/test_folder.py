@@ -47,9 +47,20 @@ def test_other_files_are_passed_over_and_named(folder: Path) -> None:
     assert images.classes == ("Zebra", "a dog", "b cat", "empty")
 
 
-def test_link_loops_end(folder: Path) -> None:
-    (folder / "Zebra" / "loop").symlink_to(folder / "Zebra", target_is_directory=True)
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [("Zebra/loop", "."), ("Zebra/up", ".."), ("zz", "."), ("Zebra/top", "../.."), ("far/up", "SET")],
+)
+def test_links_to_a_folder_that_they_lie_in(folder: Path, tmp_path: Path, link: str, target: str) -> None:
+    """Followed, such a link gives the images of all classes to one."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (folder / "far").symlink_to(outside)
     assert len(open_dataset(folder)) == 12
+    (folder / link).symlink_to(folder if target == "SET" else target, target_is_directory=True)
+    with pytest.raises(DatasetError, match="is a link to a folder that it lies in") as caught:
+        open_dataset(folder)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -411,3 +411,33 @@ def progressive(side: int) -> tuple[bytes, bytes]:
     content = file.getvalue().removesuffix(b"\xff\xd9")
     place = content.rindex(b"\xff\xda")
     return content[:place], content[place:]
+
+
+@pytest.mark.parametrize("kind", ["images", "labels", "lists"])
+def test_parquet_that_grows_when_it_is_decoded(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One large value in a dictionary, and its number in every row: ten gigabytes in a file of some kilobytes."""
+    monkeypatch.setattr("robench.data.parquet._GROUP_BYTES", 2**30)
+    rows, large = 20_000, b"x" * 500_000
+    many = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([large]))
+    few = pa.array([b"x"] * rows)
+    labels = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * 500_000]))
+    lists = pa.StructArray.from_arrays([pa.array([[1, 2]] * rows, pa.list_(pa.uint8()))], ["bytes"])
+    image = {"images": many, "labels": few, "lists": lists}[kind]
+    table = pa.table({"image": image, "label": labels if kind == "labels" else [0] * rows})
+    pq.write_table(table, tmp_path / "x.parquet", store_schema=False)
+    assert (tmp_path / "x.parquet").stat().st_size < 2**20
+    if kind == "images":
+        images = open_dataset(tmp_path / "x.parquet")
+        for row in range(2):  # the second time at once
+            with pytest.raises(OSError, match=r"more than 1 GiB of 'image'"):
+                images.read(row)
+    else:
+        with one_line_at_once({"labels": "more than 1 GiB of 'label'", "lists": "has no column of images"}[kind]):
+            open_dataset(tmp_path / "x.parquet")
+
+
+def test_parquet_with_two_fields_of_bytes(tmp_path: Path) -> None:
+    image = pa.StructArray.from_arrays([pa.array([b"a"]), pa.array([b"b"])], ["bytes", "bytes"])
+    pq.write_table(pa.table({"image": image, "label": [0]}), tmp_path / "x.parquet")
+    with one_line_at_once("several fields called bytes"):
+        open_dataset(tmp_path / "x.parquet")

@@ -23,6 +23,7 @@ from data.layouts import LABELS, NAMES, PIXELS, PNGS
 from robench.cli.entry import command
 from robench.data import READERS, ImageSet, decode_one, open_dataset
 from robench.errors import DatasetError
+from robench.export import export
 from robench.geometry import Geometry
 
 
@@ -227,6 +228,8 @@ def test_tables(tmp_path: Path, name: str, text: str, labels: list[int], classes
         ("a,b,c\n0.png,a,b\n", "line 1 names no column of the paths: call it file_name"),
         ('file_name,label\n"a\nb.png",x\n', r"line 2: there is no file 'a\\nb\.png'"),
         (f"file_name,label\n{'x' * 200_000},a\n", "line 2 cannot be read"),
+        ('file_name,label\n0.png,"a\n1.png,b\n', "line 2 cannot be read"),
+        ('file_name,label\n0.png,"a\n1.png,"\n', "line 2 has a label of several lines"),
         ("file_name,label\na\0b.png,a\n", "line 2: there is no file"),
         (f"file_name,label\n{'x' * 5000},a\n", "line 2: there is no file"),
     ],
@@ -529,5 +532,25 @@ def test_evaluate_and_corrupt_take_them(tmp_path: Path, capsys: pytest.CaptureFi
     assert "has 3 classes" in capsys.readouterr().err
     arguments = ["--suite", "cifar-c", "--corruption", "fog", "--severity", "1", "--device", "cpu"]
     assert command(["corrupt", str(file), *arguments, "--out", str(tmp_path / "out")]) == 0
-    with Image.open(tmp_path / "out/fog/1/test-00000-of-00001/00000005.png") as image:
+    with Image.open(tmp_path / "out/fog/1" / NAMES[LABELS[5]] / "test-00000-of-00001/00000005.png") as image:
         assert image.size == (32, 32)
+
+
+def test_corrupted_images_keep_their_class(tmp_path: Path) -> None:
+    """The reader of class folders is the oracle; names of classes need not be names of folders."""
+    table = layouts.table(tmp_path / "set")
+    names = ["a/b", "a%2Fb", "..", "x" * 300, "a\\b", "."]
+    (table / "labels.csv").write_text("".join(f"{n}.png,{name}\n" for n, name in enumerate(names)))
+    export(table, tmp_path / "out", suite="cifar-c", corruptions=["fog"], severities=[1], device="cpu")
+    again = open_dataset(tmp_path / "out/fog/1")
+    assert len(again.classes) == len(again) == len(set(again.labels.tolist())) == len(names)
+    assert {"a%2Fb", "a%252Fb", "%2E.", "%2E"} < set(again.classes)
+
+
+@pytest.mark.parametrize(
+    "header", ["image_path,class_name", "filepath,class_id", "img_path,y", "id,gt", "name,label_id"]
+)
+def test_columns_by_their_common_names(tmp_path: Path, header: str) -> None:
+    table = layouts.table(tmp_path)
+    (table / "labels.csv").write_text(f"{header}\n0.png,1\n1.png,0\n")
+    assert open_dataset(table).labels.tolist() == [1, 0]

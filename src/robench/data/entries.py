@@ -245,7 +245,10 @@ def _parse_size(text: str) -> int:
         raise OptionError(f"ROBENCH_CACHE_SIZE is {text!r}: give a size like 50GB, 800MB, 2GiB, or a number of bytes")
     number, prefix, binary = found.groups()
     power = " kmgt".index(prefix.lower()) if prefix else 0
-    return int(float(number) * (1024 if binary else 1000) ** power)
+    amount = float(number) * (1024 if binary else 1000) ** power
+    if amount > 2**63:
+        raise OptionError("ROBENCH_CACHE_SIZE is larger than any disk: give a size like 50GB, 800MB or 2GiB")
+    return int(amount)
 
 
 def size_text(size: int) -> str:

@@ -152,7 +152,7 @@ def _json_rows(table: Path, text: str) -> Iterator[_Row]:
 
 
 def _csv_rows(table: Path, text: str, delimiter: str) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: tuple[int, int] | None = None
     line = 1
     try:
@@ -167,7 +167,10 @@ def _csv_rows(table: Path, text: str, delimiter: str) -> Iterator[_Row]:
                     continue
             if len(row) <= max(columns):
                 raise DatasetError(f"{table.name}, line {line} has {len(row)} columns, too few for a path and a label")
-            yield line, row[columns[0]].strip(), row[columns[1]]
+            name, label = (row[column].strip() for column in columns)
+            if len(label.splitlines()) > 1:
+                raise DatasetError(f"{table.name}, line {line} has a label of several lines: close its quotes")
+            yield line, name, label
             line = reader.line_num + 1
     except csv.Error as error:
         raise DatasetError(

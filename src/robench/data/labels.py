@@ -13,8 +13,35 @@ from robench.types import Ints
 
 __all__ = ["IMAGE_COLUMNS", "LABEL_COLUMNS", "PATH_COLUMNS", "classes_of", "numbered", "parse_json"]
 
-PATH_COLUMNS = ("file_name", "filename", "path", "image", "file")
-LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "cls", "target", "category", "wnid")
+PATH_COLUMNS = (
+    "file_name",
+    "filename",
+    "path",
+    "image",
+    "file",
+    "image_path",
+    "filepath",
+    "file_path",
+    "img",
+    "img_path",
+    "name",
+    "id",
+)
+LABEL_COLUMNS = (
+    "label",
+    "fine_label",
+    "labels",
+    "class",
+    "cls",
+    "target",
+    "category",
+    "wnid",
+    "class_name",
+    "class_id",
+    "label_id",
+    "y",
+    "gt",
+)
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 """What columns are called that hold paths, labels, image bytes; the first that is there is taken."""
 

@@ -9,14 +9,19 @@ from pathlib import Path
 from PIL import Image
 
 from robench.data.formats import image_formats
+from robench.errors import DatasetError
 
 __all__ = ["files_below", "image_suffixes", "visible_folders"]
 
 
 def visible_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without the hidden ones; links to folders count."""
+    """Names of the folders in a folder, sorted, without the hidden ones; links to folders count, save those that lead up."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
+        found = [entry for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
+        for entry in found:
+            if entry.is_symlink():
+                _check_link(entry.path)
+        return sorted(entry.name for entry in found)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -26,8 +31,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _check_link(link: str) -> None:
+    """DatasetError for a link to a folder that it lies in: all images below that would be there once more, in other classes."""
+    target, place = Path(os.path.realpath(link)), Path(os.path.abspath(link)).parent  # noqa: PTH100 - links in it stay
+    if target in [*map(Path.resolve, (place, *place.parents)), *place.resolve().parents]:
+        raise DatasetError(f"{link} is a link to a folder that it lies in, {target}: remove it")
+
+
 def files_below(folder: Path) -> list[Path]:
-    """All visible files below `folder`, sorted by folder, then by name; links are followed, loops are not."""
+    """All visible files below `folder`, sorted by folder, then by name; links are followed, save those that lead up."""
     found, seen = [], set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -36,6 +48,9 @@ def files_below(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if os.path.islink(f"{parent}/{name}"):  # noqa: PTH114 - once a folder, and Path is slow
+                _check_link(f"{parent}/{name}")
         found += [Path(parent) / name for name in files if not name.startswith(".")]
     return sorted(found, key=lambda file: file.parts)
 

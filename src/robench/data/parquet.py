@@ -32,6 +32,8 @@ _GROUP_BYTES = 2 * 2**30
 """Images are read a row group at a time, and two are kept: larger groups would fill the memory."""
 _LABEL_BYTES = 2**30
 _GROUPS_KEPT = 2
+_VALUES = 8
+"""So many texts or images are decoded at once: a few bytes of a file can stand for a large one, and for it again in every row."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class _Groups:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Path, int], pa.ChunkedArray] = OrderedDict()
+        self._failed: dict[tuple[Path, int], str] = {}
         self._lock = threading.Lock()
 
     def read(self, shard: _Shard, group: int, row: int) -> bytes:
@@ -119,12 +122,14 @@ class _Groups:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
+        if key in self._failed:  # To find that again, for every row of the group, would take for ever.
+            raise OSError(self._failed[key])
         try:
             with _parquet(shard.path) as file:
-                column = file.read_row_group(group, columns=[shard.image], use_threads=False).column(0)
+                column = _values(file, shard.image, [group], _GROUP_BYTES, shard.path)
         except DatasetError as error:
+            self._failed[key] = str(error)
             raise OSError(str(error)) from error
-        column = _leaf(column, shard.image)
         if len(column) != shard.groups[group]:
             raise OSError(f"{shard.path} has changed while it was in use")
         self._kept[key] = column
@@ -133,10 +138,29 @@ class _Groups:
         return column
 
 
-def _leaf(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _values(file: pq.ParquetFile, name: str, groups: list[int], limit: int, path: Path) -> pa.ChunkedArray:
+    """A column of some row groups; DatasetError where it has more than `limit` bytes once it is decoded."""
+    import pyarrow as pa
     import pyarrow.compute as pc
+    import pyarrow.types as kinds
 
-    return pc.struct_field(column, name.split(".", 1)[1]) if "." in name else column
+    parts, size = [], 0
+    whole = kinds.is_integer(file.schema_arrow.field(name.split(".")[0]).type)
+    step = 65_536 if whole else _VALUES
+    for batch in file.iter_batches(batch_size=step, row_groups=groups, columns=[name], use_threads=False):
+        part = batch.column(0)
+        if "." in name:
+            part = pc.struct_field(part, name.split(".", 1)[1])
+        if kinds.is_dictionary(part.type):
+            part = part.dictionary_decode()
+        size += part.nbytes
+        if size > limit:
+            raise DatasetError(
+                f"{path} has more than {limit // 2**30} GiB of {name!r} to read at once: "
+                "write it again with smaller row groups"
+            )
+        parts.append(part)
+    return pa.chunked_array(parts)
 
 
 @contextmanager
@@ -183,6 +207,8 @@ def _open_shard(path: Path) -> _Shard:
                 column = group.column(number)
                 if column.path_in_schema in sizes:
                     sizes[column.path_in_schema].append(column.total_uncompressed_size)
+        if any(len(found) != len(groups) for found in sizes.values()):
+            raise DatasetError(f"{path} has several columns {image!r} or {label!r}: keep one of each")
         if max(sizes[image], default=0) > _GROUP_BYTES:
             raise DatasetError(
                 f"{path} keeps more than {_GROUP_BYTES // 2**30} GiB of images in one row group: "
@@ -214,8 +240,12 @@ def _image_column(schema: pa.Schema, features: dict[str, Any], path: Path) -> st
     for field in schema:
         if kinds.is_binary(field.type) or kinds.is_large_binary(field.type):
             leaves[field.name] = field.name
-        elif kinds.is_struct(field.type) and any(inner.name == "bytes" for inner in field.type):
-            leaves[field.name] = f"{field.name}.bytes"
+        elif kinds.is_struct(field.type):
+            inner = [part.type for part in field.type if part.name == "bytes"]
+            if len(inner) > 1:
+                raise DatasetError(f"{path} has {field.name!r} with several fields called bytes: keep one")
+            if inner and (kinds.is_binary(inner[0]) or kinds.is_large_binary(inner[0])):
+                leaves[field.name] = f"{field.name}.bytes"
     said = [name for name in leaves if _kind(features.get(name)) == "Image"]
     known = [name for name in IMAGE_COLUMNS if name in leaves]
     for names in (said, known[:1], list(leaves)):
@@ -269,7 +299,10 @@ def _class_names(feature: object, path: Path) -> tuple[str, ...] | None:
 
 def _labels(shard: _Shard) -> Sequence[object]:
     with _parquet(shard.path) as file:
-        labels: list[object] = file.read(columns=[shard.label], use_threads=False).column(0).to_pylist()
+        groups = list(range(len(shard.groups)))
+        labels: list[object] = []
+        if any(shard.groups):
+            labels = _values(file, shard.label, groups, _LABEL_BYTES, shard.path).to_pylist()
     if len(labels) != sum(shard.groups):
         raise DatasetError(f"{shard.path} has {len(labels)} labels in {sum(shard.groups)} rows: copy it again")
     return labels
