@@ -93,6 +93,21 @@ def test_accuracy_by_chance_is_said(tmp_path: Path, classifier: Classifier, pict
     assert any("as by guessing among 3 classes" in note for note in observer.notes)
 
 
+def test_few_images_that_are_right_are_no_chance(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
+    from dataclasses import replace
+
+    from robench.data import open_dataset
+
+    images = open_dataset(picture_folder)
+    first = evaluate(classifier, images, ["clean"], tmp_path / "first", Options(limit=3))
+    pred = first.directory.read_records("clean-32px")["pred"].to_numpy().astype(np.int64)
+    labels = images.labels.copy()
+    labels[[0, 10, 20]] = pred
+    observer = _Notes()
+    evaluate(classifier, replace(images, labels=labels), ["clean"], tmp_path / "run", Options(limit=3), observer)
+    assert not any("by guessing" in note for note in observer.notes)
+
+
 class _Overflowing(nn.Module):
     """NaN for dark images."""
 

@@ -109,6 +109,9 @@ def evaluate(
     options, observer = options or Options(), observer or Silent()
     images = dataset if isinstance(dataset, ImageSet) else open_dataset(dataset)
     classifier, images = fit(classifier, images)
+    if options.precision in ("bf16", "fp16") and classifier.dtype != torch.float32:
+        kind_of = str(classifier.dtype).removeprefix("torch.")
+        raise OptionError(f"{classifier.label} was stored in {kind_of} and computes in that: leave --precision out")
     for kind, label in (("model", classifier.label), ("dataset", images.name)):
         check_cell(kind, label)
     plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)

@@ -302,10 +302,29 @@ def test_timms_configurations_reach_nothing(tmp_path: Path) -> None:
         assert key in refusal(huggingface.load, folder)
     for name in ("hf-hub:timm/resnet18", "local-dir:/tmp", "nothing", "../x"):
         folder, _ = timm_folder(tmp_path / "timm", architecture=name)
-        assert "unknown timm architecture" in refusal(huggingface.load, folder)
+        assert ("names" if ":" in name else "unknown timm architecture") in refusal(huggingface.load, folder)
     folder, _ = timm_folder(tmp_path / "timm", model_args={"no_such": 1})
     assert "timm cannot build" in refusal(huggingface.load, folder)
     folder, _ = timm_folder(tmp_path / "timm", num_classes=7)
     assert "do not fit" in refusal(huggingface.load, folder)
     folder, _ = timm_folder(tmp_path / "timm", pretrained_cfg={"input_size": [1, 28, 28]})
     assert "takes 1x28x28" in refusal(huggingface.load, folder)
+
+
+@pytest.mark.parametrize("named", [{"model_args": {"checkpoint_path": "evil.pth"}}, {"architecture": "local-dir:/x"}])
+def test_a_wrapped_timm_model_reaches_nothing(tmp_path: Path, named: dict[str, Any]) -> None:
+    folder, _ = timm_folder(tmp_path / "wrapped")
+    config = {"model_type": "timm_wrapper", "architectures": ["TimmWrapperForImageClassification"], **named}
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", **config}))
+    (folder / "evil.pth").write_bytes(b"x")
+    assert "nothing in it was run" in refusal(huggingface.load, folder)
+
+
+def test_what_a_timm_folder_leaves_out_is_timms_own(tmp_path: Path) -> None:
+    folder, _ = timm_folder(tmp_path / "timm")
+    config = json.loads((folder / "config.json").read_text())
+    stated = config.pop("pretrained_cfg", {})
+    (folder / "config.json").write_text(json.dumps({**config, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}))
+    loaded = huggingface.load(request(folder))
+    assert (loaded.preprocessing.mean, loaded.preprocessing.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert stated is not None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robench.errors import CheckpointError, DeviceError, OptionError
 from robench.models import ARCHITECTURES, choose_device, load_classifier
 from robench.models.family import Family
+from robench.models.loaded import assumed
 from robench.models.zoo import CifarResNet
 
 ARCH = "zoo:cifar_resnet8"
@@ -272,3 +273,15 @@ def test_a_full_device_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(nn.Module, "to", full)
     with pytest.raises(DeviceError, match="does not fit"):
         load_classifier(path, ARCH, "cpu")
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.onnx"])
+def test_exported_models_that_are_missing_or_damaged(tmp_path: Path, name: str) -> None:
+    assert f"no model file {tmp_path / name}" in _refusal(tmp_path / name, None)
+    (tmp_path / name).write_bytes(b"PK not a zip")
+    assert "damaged" in _refusal(tmp_path / name, None)
+
+
+def test_small_images_are_not_cut_where_nothing_is_stated() -> None:
+    assert (assumed(32)[0].resize, assumed(32)[0].crop) == (32, 32)
+    assert (assumed()[0].resize, assumed()[0].crop) == (256, 224)

@@ -134,5 +134,9 @@ def _silence() -> None:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"robench: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+    # Names in files are whatever their makers wrote: a terminal obeys some of it.
+    shown = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split())
+    )
+    print(f"robench: {shown}", file=sys.stderr)  # noqa: T201
     return code

@@ -19,6 +19,10 @@ from robench.types import Images, Logits
 __all__ = ["Classifier", "Preprocessing"]
 
 
+_MOST = 8192
+"""Largest side of a model's input, in pixels, and most times that it is cut out of."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What a model expects of its input.
@@ -45,8 +49,10 @@ class Preprocessing:
             raise OptionError(
                 f"std must be fractions of full scale, above 0 to 1, not {_listed(self.std)}: divide by 255"
             )
-        if self.crop < 1:
-            raise OptionError(f"crop must be at least one pixel, not {self.crop}")
+        if not 1 <= self.crop <= _MOST:
+            raise OptionError(f"crop must be from 1 to {_MOST} pixels, not {self.crop}")
+        if self.resize > _MOST * self.crop:
+            raise OptionError(f"resize {self.resize} is far more than crop {self.crop}: give them in pixels")
         if self.resize < self.crop:
             raise OptionError(f"resize {self.resize} is smaller than crop {self.crop}: the crop would be padded")
         if self.interpolation not in INTERPOLATIONS:

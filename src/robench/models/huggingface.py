@@ -33,7 +33,14 @@ _WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 """In the order of preference."""
-_REMOTE = ("auto_map", "trust_remote_code", "use_pretrained_backbone")
+_REMOTE = (
+    "auto_map",
+    "trust_remote_code",
+    "use_pretrained_backbone",
+    "attn_implementation",
+    "_attn_implementation",
+    "experts_implementation",
+)
 """Settings for which a library would import the folder's code or fetch weights."""
 _TIMM_ARGUMENTS = (
     "pretrained",
@@ -44,6 +51,8 @@ _TIMM_ARGUMENTS = (
     "features_only",
 )
 """Arguments of timm.create_model that read files or make something else than a classifier."""
+_STATED = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+"""What older folders of timm state beside the architecture, and newer ones in pretrained_cfg."""
 _LISTED = 3
 
 
@@ -102,13 +111,12 @@ def _truthy(value: Any, key: str) -> bool:
 def _timm(
     folder: Path, config: Mapping[str, Any], state: dict[str, Tensor]
 ) -> tuple[str, nn.Module, Any, tuple[str, ...]]:
+    _check_wrapped(folder, config)
     name = str(config["architecture"])
-    stated = config.get("pretrained_cfg") or {}
+    stated = config.get("pretrained_cfg") or {key: config[key] for key in _STATED if key in config}
     arguments = config.get("model_args") or {}
     if not isinstance(stated, Mapping) or not isinstance(arguments, Mapping):
         raise CheckpointError(f"{folder} has a config.json that timm did not write: pretrained_cfg is no object")
-    if refused := next((key for key in _TIMM_ARGUMENTS if key in arguments), None):
-        raise CheckpointError(f"{folder} was refused, and nothing in it was run: its model_args have {refused}")
     classes = config.get("num_classes", stated.get("num_classes"))
     arguments = ({} if classes is None else {"num_classes": classes}) | dict(arguments)
     module = timm_family.build_with(name, arguments)
@@ -116,12 +124,16 @@ def _timm(
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights of {folder} do not fit timm:{name} ({one_line(error)})") from error
-    return f"timm:{name}", module, of_pretrained_cfg(stated, f"{folder}/{_CONFIG}"), ()
+    # What the folder leaves out is what timm itself says of the network.
+    own = getattr(module, "pretrained_cfg", None)
+    whole = {**(own if isinstance(own, Mapping) else {}), **stated}
+    return f"timm:{name}", module, of_pretrained_cfg(whole, f"{folder}/{_CONFIG}"), ()
 
 
 def _transformers(
     folder: Path, config: Mapping[str, Any], state: dict[str, Tensor]
 ) -> tuple[str, nn.Module, Any, tuple[str, ...]]:
+    _check_wrapped(folder, config)
     with _quiet() as transformers:
         name = _architecture(transformers, folder, config)
         try:
@@ -145,6 +157,15 @@ def _transformers(
     return f"transformers:{name}", _BlueFirst(module) if is_reversed else module, preprocessing, notes
 
 
+def _check_wrapped(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse what would make timm, which transformers can wrap, read other files than the folder's or fetch some."""
+    architecture, arguments = config.get("architecture"), config.get("model_args")
+    named = [] if architecture is None else [str(architecture)]
+    for key in (*named, *(arguments if isinstance(arguments, Mapping) else ())):
+        if key in _TIMM_ARGUMENTS or ":" in key:
+            raise CheckpointError(f"{folder} was refused, and nothing in it was run: its {_CONFIG} names {key[:80]!r}")
+
+
 def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, Any]) -> str:
     """Return the class of the model, where it is one of transformers' own for classifying images."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
@@ -152,7 +173,7 @@ def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, A
     known = {name for names in NAMES.values() for name in ((names,) if isinstance(names, str) else names)}
     named = config.get("architectures")
     name = named[0] if isinstance(named, list) and named else None
-    if name not in known or not hasattr(transformers, name):
+    if not isinstance(name, str) or name not in known or not hasattr(transformers, name):
         raise CheckpointError(
             f"{folder} holds {str(name)[:80]}, which transformers {transformers.__version__} does not know as an image classifier"
         )

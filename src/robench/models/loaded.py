@@ -65,13 +65,20 @@ class Format:
     load: Callable[[Request], Loaded]
 
 
+_SMALL = 64
+"""Side in pixels up to which a model's images are stored at its input's size."""
+
+
 def assumed(side: int | None = None) -> tuple[Preprocessing, str]:
     """Return ImageNet's preprocessing, for files that say nothing of it, and the note that says so.
 
     side: of the input in pixels, where the file does say that.
     """
     crop = side or 224
-    preprocessing = Preprocessing(round(crop / 0.875), crop, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+    # Small images are taken as they are: nothing is cut off them.
+    preprocessing = Preprocessing(
+        crop if crop <= _SMALL else round(crop / 0.875), crop, "bilinear", IMAGENET_MEAN, IMAGENET_STD
+    )
     what = "mean and std" if side else "mean, std and input size (224 px)"
     options = "--mean and --std" if side else "--mean, --std and --crop"
     return (

@@ -33,6 +33,8 @@ FORMATS: tuple[Format, ...] = (
 )  # fmt: skip
 """What a model can be stored as, in the order in which a path is tried."""
 
+_BATCH = 4096
+"""Largest fixed batch that an exported model may ask for."""
 _DEMO_ARCH = "zoo:cifar_resnet8"
 
 
@@ -62,9 +64,10 @@ def load_classifier(
     """
     place = choose_device(device)
     loaded = _load(model, Request(Path(model), arch, place, trust_pickle, weights_key))
-    preprocessing = loaded.preprocessing.replaced(
-        mean=mean, std=std, resize=resize, crop=crop, interpolation=interpolation
-    )
+    stated = loaded.preprocessing
+    if crop is not None and resize is None and _ASSUMPTIONS[0] in loaded.notes:
+        stated = assumed(crop)[0]
+    preprocessing = stated.replaced(mean=mean, std=std, resize=resize, crop=crop, interpolation=interpolation)
     module = _placed(loaded.module, place)
     probe = _probed(loaded, module, preprocessing.crop, place)
     return Classifier(
@@ -139,6 +142,9 @@ def _load_path(request: Request) -> Loaded:
         )
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if found is None and path.suffix.lower() in _EXPORTED:
+        wrong = "is damaged, incomplete or another kind of file: copy or download it again"
+        raise CheckpointError(f"{path} {wrong}" if path.exists() else f"no model file {path}: check the path")
     if found is None and path.is_dir():
         raise CheckpointError(
             f"{path} is a folder without config.json: give one weights file, such as weights.safetensors"
@@ -204,8 +210,12 @@ def _placed(module: nn.Module, device: torch.device) -> nn.Module:
         for parameter in module.parameters():
             parameter.requires_grad_(False)
         return module.to(device).to(memory_format=torch.channels_last)
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
         raise DeviceError(f"the model does not fit on {device}: free its memory or use another --device") from error
+    except RuntimeError as error:  # a tensor of the file that cannot be laid out
+        raise CheckpointError(
+            f"the weights cannot be placed on {device} ({one_line(error)}): are they damaged?"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -220,12 +230,14 @@ class _Probe:
 
 def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) -> _Probe:
     """Run the module once; CheckpointError unless it runs at this size and gives at least two classes."""
-    label, count = loaded.label, loaded.batch or 2
+    label, count = loaded.label, 2 if loaded.batch is None else loaded.batch
+    if not 1 <= count <= _BATCH:
+        raise CheckpointError(f"{label} takes batches of {count} images only: export it for any batch size")
     dtype = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
-    noise = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
-    images = torch.cat([torch.zeros_like(noise), noise]).repeat((count + 1) // 2, 1, 1, 1)[:count]
-    images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
     try:
+        noise = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
+        images = torch.cat([torch.zeros_like(noise), noise]).repeat((count + 1) // 2, 1, 1, 1)[:count]
+        images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             values = output_tensor(module(images))
             softmax = loaded.softmax
@@ -268,6 +280,7 @@ def _not_run(label: str, side: int, error: Exception) -> CheckpointError:
     )
 
 
+_EXPORTED = (".pt2", ".onnx", ".ts", ".torchscript")
 _ASSUMPTIONS = (assumed()[1], assumed(1)[1])
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
+from robench.memory import physical_memory
 from robench.models.family import one_line
 from robench.models.loaded import Loaded, Request, assumed
 from robench.models.sharded import files_sha256
@@ -177,6 +178,8 @@ def _external_file(path: Path, tensor: Any) -> Path:
         raise CheckpointError(
             f"{path} keeps weights in {location!r}, which cannot be read beside it: copy the whole folder ({one_line(error)})"
         ) from error
+    if size is not None and size > physical_memory():
+        raise CheckpointError(f"{target} is of {size / 2**30:,.0f} GiB, more than the memory here: is it damaged?")
     if size is None:
         raise CheckpointError(
             f"{path} was refused, and nothing in it was run: it reads {location!r}, no file of its own folder"
@@ -198,7 +201,8 @@ def _image(path: Path, graph: Any) -> tuple[str, _Image]:
             f"{path} takes {len(inputs)} inputs ({listed}): an image classifier takes one, the images"
         )
     described = inputs[0].type.tensor_type
-    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in described.shape.dim]
+    # Some exporters write -1 for any size.
+    sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in described.shape.dim]
     match sizes:
         case [batch, 3 | None, height, width] if height == width:
             channels_last = False

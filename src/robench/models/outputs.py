@@ -19,7 +19,7 @@ Head: TypeAlias = Literal["logits", "probabilities", "logit", "probability"]
 
 _NAMES = ("logits", "out", "output", "predictions")
 _SUM = 1e-3
-"""How far from 1 the sum of a softmax's outputs may be, in float16 too."""
+"""How far from 1 the sum of a softmax's outputs may be, in float16 too; coarser types have four units in the last place."""
 
 
 def output_tensor(output: object) -> Tensor:
@@ -72,7 +72,8 @@ def head_of(values: Tensor, softmax: bool | None) -> Head:
     if values.shape[1] == 1:
         return "probability" if softmax else "logit"
     sums = values.float().sum(dim=1)
-    shown = bool(((values >= 0).all(dim=1) & ((sums - 1).abs() < _SUM)).all())
+    allowed = max(_SUM, 4 * torch.finfo(values.dtype).eps)
+    shown = bool(((values >= 0).all(dim=1) & ((sums - 1).abs() < allowed)).all())
     return "probabilities" if shown else "logits"
 
 

@@ -16,6 +16,8 @@ __all__ = ["Permutation", "clean_doubts", "find_permutation", "nonfinite_notes"]
 
 _MORE = 0.2
 """How much more accurate the predictions must be under another order of the classes before that is said."""
+_CHANCE = 1.5
+"""How many times the accuracy of guessing still looks like it: of a few images an interval alone reaches down to it."""
 _NAMED = 3
 _CLASSES = 4000
 """Most classes of which an order is looked for: its cost grows with their square."""
@@ -73,7 +75,7 @@ def clean_doubts(run: RunDirectory) -> tuple[list[str], Permutation | None]:
     if found is not None:
         return [_permuted(found, names)], found
     right = int((pred == label).sum())
-    if wilson_interval(right, len(label))[0] <= 1 / classes:
+    if wilson_interval(right, len(label))[0] <= 1 / classes and right / len(label) <= _CHANCE / classes:
         return [
             f"accuracy on clean images is {100 * right / len(label):.1f} %, as by guessing among {classes} classes: check the "
             "order of the classes (--class-map), the model's input (--mean, --std, --crop) and its architecture (--arch)"
