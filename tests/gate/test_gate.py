@@ -317,6 +317,16 @@ def test_distributions_are_those_of_the_results(sides: Path) -> None:
         assert [(c.run.key, c.ci_low, c.ci_high) for c in few] == [(c.run.key, c.ci_low, c.ci_high) for c in whole]
 
 
+def test_rows_do_not_depend_on_what_else_is_wanted(tmp_path: Path) -> None:
+    """Oracle: the whole results, and Wilson's interval of a cell without an error."""
+    cells = {("clean", 0): first(0, N), ("fog", 3): first(40, N)}
+    whole = pd.read_csv(write_run(tmp_path / "whole", cells) / "results.csv", dtype=str)
+    for metrics in ({"error_rate", "mean_error"}, {"ece"}, {"top5_error"}, {"worst_class_error"}):
+        few = pd.read_csv(write_run(tmp_path / "-".join(metrics), cells, metrics=metrics) / "results.csv", dtype=str)
+        few, same = (frame[frame["metric"].isin(metrics)].drop(columns="model") for frame in (few, whole))
+        assert few.to_numpy(str).tolist() == same.to_numpy(str).tolist()
+
+
 def test_starts_without_torch(sides: Path) -> None:
     code = (
         "import sys; from robench.cli.entry import command\n"

@@ -230,7 +230,8 @@ def _measure(
                 wrong_by_class[group][:, part] += wrong
     class_error = {group: class_rates(wrong, totals * len(averaged[group])) for group, wrong in wrong_by_class.items()}
     nonfinite = {cell.name: cell.nonfinite_rate for cell in outcomes.cells}
-    return _Measured(by_class.classes, totals[:, 0], cells, nonfinite, class_error)
+    images_of = np.diff(by_class.starts, append=n).astype(np.int64)
+    return _Measured(by_class.classes, images_of, cells, nonfinite, class_error)
 
 
 def _group_rows(group: _Group, measured: _Measured, baseline: Baseline | None) -> Iterator[Row]:

@@ -1,0 +1,134 @@
+"""Start-up, time and peak memory of `robench gate` over a run of 95 cells and 50,000 images, each in a process of its own.
+
+python benchmarks/gate.py [--images 50000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from robench.rundir import PlannedCondition, RunDirectory
+from robench.scoring import score_rows
+from robench.suites import CLEAN, SUITES
+from robench.tables import RESULTS, SCHEMA_VERSION, rows_to_frame
+
+_WANTED = {
+    (suite, metric) for suite in (CLEAN, "imagenet-c") for metric in ("accuracy", "error_rate", "mean_error", "mce")
+}
+
+
+def write_run(path: Path, images: int, extra: float) -> None:
+    """An invented run of 19 corruptions x 5 severities: 1,000 classes, worse with severity, by `extra` more."""
+    suite = SUITES["imagenet-c"]
+    cells = [(CLEAN, CLEAN, 0), *((suite.name, *cell) for cell in suite.select(extra=True))]
+    clean = "clean-clean-0-224px"
+    planned = [
+        PlannedCondition(
+            clean if one == CLEAN else f"{one}-{name}-{severity}-224px",
+            *(one, name, severity, 224, f"{one}#1", "computed", clean),
+        )
+        for one, name, severity in cells
+    ]
+    label = (np.arange(images) % 1000).astype(np.int32)
+    rng = np.random.default_rng(0)
+    hard = rng.random(images)
+    manifest = {
+        "schema": SCHEMA_VERSION,
+        "model": {"label": path.name, "classes": 1000},
+        "data": {"name": "pictures", "sha256": "abc", "samples": images},
+        "identity": {},
+        "options": {},
+        "treatment": None,
+        "seed": 0,
+        "normalize_by": None,
+        "conditions": [asdict(one) for one in planned],
+    }
+    samples = pd.DataFrame(
+        {"index": np.arange(images), "path": np.arange(images).astype(str), "label": label, "sha": "0"}
+    )
+    run = RunDirectory.create(path, manifest, samples)
+    for one in planned:
+        wrong = hard + 0.1 * rng.standard_normal(images) < 0.2 + 0.1 * one.severity + extra
+        pred = np.where(wrong, (label + 1) % 1000, label).astype(np.int32)
+        top5 = (pred[:, None] + np.arange(5, dtype=np.int32)) % 1000
+        columns = {
+            "suite": one.suite,
+            "corruption": one.corruption,
+            "severity": np.int16(one.severity),
+            "axis_value": np.nan,
+            "frame": np.int32(0),
+            "resolution": np.int32(224),
+            "sample": np.arange(images),
+            "label": label,
+            "pred": pred,
+            "top5": list(top5),
+            "confidence": rng.random(images, np.float32),
+            "prob_label": np.float32(0.5),
+        }
+        run.write_records(one.name, pd.DataFrame(columns))
+    rows = ({name: row.get(name) for name in RESULTS.names} for row in score_rows(run, None, _WANTED))
+    run.write_results(rows_to_frame(RESULTS, rows))
+
+
+def measure(name: str, arguments: list[str]) -> None:
+    """Print wall seconds and peak memory of one command, the best of three."""
+    best, peak = float("inf"), 0
+    for _ in range(3):
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "robench", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        error = process.stderr.read() if process.stderr else b""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in (0, 1):
+            raise SystemExit(error.decode())
+        best, peak = min(best, time.perf_counter() - start), max(peak, usage.ru_maxrss)
+    print(f"| {name} | {best:.2f} | {peak / 1024:.0f} | {process.returncode} |")
+
+
+def main() -> None:
+    """Make two runs and gate one by the other, in the ways there are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=50_000)
+    images = parser.parse_args().images
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; python {platform.python_version()}",
+        end="",
+    )
+    print(
+        "".join(f", {name} {version(name)}" for name in ("numpy", "pandas", "pyarrow")),
+        f"{images:,} images, 95 cells",
+        sep="; ",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_run(root / "base", images, 0.0)
+        write_run(root / "run", images, 0.002)
+        rules = root / "cells.toml"
+        rules.write_text('[[rules]]\nmetric = "error_rate"\n')
+        run, base = str(root / "run"), str(root / "base")
+        print("\n| command | seconds | peak MB | exit |\n|---|--:|--:|--:|")
+        measure("gate --help", ["gate", "--help"])
+        measure("gate against a CSV", ["gate", run, "--baseline", f"{base}/results.csv"])
+        measure("gate against a run: headlines", ["gate", run, "--baseline", base])
+        measure("gate against a run: all 96 cells", ["gate", run, "--baseline", base, "--rules", str(rules)])
+        measure("compare with flips", ["compare", base, run, "--flips", str(root / "flips.csv")])
+    print(f"\npeak of making the runs: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
