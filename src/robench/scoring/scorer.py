@@ -205,13 +205,15 @@ def _measure(
     }
     totals = np.zeros((len(by_class.classes), WIDTH), np.int64)
     wrong_in_order = [cell.wrong[by_class.order] for cell in outcomes.cells]
-    wrong_at = np.stack([cell.wrong for cell in outcomes.cells], axis=1).astype(np.float64)
+    exact = np.float32 if n < 2**24 else np.float64
+    wrong_at = np.stack([cell.wrong for cell in outcomes.cells], axis=1).astype(exact)
     top5 = [cell.top5_wrong for cell in outcomes.cells if cell.top5_wrong is not None]
-    top5_at = np.stack(top5, axis=1).astype(np.float64) if top5 else None
+    top5_at = np.stack(top5, axis=1).astype(exact) if top5 else None
     for part, counts in takes(n, run.manifest["seed"]):
-        # Sums of whole numbers below 2**53 are exact, in whatever order the matrix product adds them.
-        taken = counts.astype(np.float64)
-        errors, top5_errors = taken @ wrong_at / n, taken @ top5_at / n if top5_at is not None else None
+        # Sums of whole numbers that the type holds are exact, in whatever order the matrix product adds them.
+        taken = counts.astype(wrong_at.dtype)
+        errors = (taken @ wrong_at).astype(np.float64) / n
+        top5_errors = (taken @ top5_at).astype(np.float64) / n if top5_at is not None else None
         in_order = np.ascontiguousarray(counts.T[by_class.order]) if classified else counts
         totals[:, part] = by_class.sums(in_order) if classified else 0
         for number, cell in enumerate(outcomes.cells):
