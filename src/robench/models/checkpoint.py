@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import Tensor
 
 from robench.errors import CheckpointError
-from robench.models.reading import read_content
+from robench.models.reading import FILE_EXTENSIONS, read_content
 from robench.models.sharded import INDEX, is_index, read_sharded
 
 __all__ = ["EXTENSIONS", "Weights", "read_weights", "weights_in"]
 
-EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".safetensors", *INDEX)
+EXTENSIONS = (*FILE_EXTENSIONS, *INDEX)
 
 _NESTINGS = ("state_dict", "model", "model_state_dict", "net", "network", "module")
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "swa_model", "shadow")

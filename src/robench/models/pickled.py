@@ -14,13 +14,13 @@ from robench.models import archive
 from robench.models.factory import importable, preprocessing_of
 from robench.models.family import one_line
 from robench.models.loaded import Loaded, assumed
+from robench.models.reading import PICKLES
 
 __all__ = ["NOTE", "matches", "module_in", "unpickle"]
 
 NOTE = (
     "the file was read with --trust-pickle: code in it ran with your rights, and could read, change and send your files"
 )
-_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def matches(path: Path) -> bool:
@@ -29,7 +29,7 @@ def matches(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         start = file.read(2)
-    return start in _PICKLES or (start == b"PK" and {"data.pkl"} <= archive.names(path) - {"constants.pkl"})
+    return start in PICKLES or (start == b"PK" and {"data.pkl"} <= archive.names(path) - {"constants.pkl"})
 
 
 def unpickle(path: Path) -> object:

@@ -16,9 +16,12 @@ from robench.memory import physical_memory
 from robench.models import archive
 from robench.models.family import one_line
 
-__all__ = ["check_file", "file_sha256", "read_content"]
+__all__ = ["FILE_EXTENSIONS", "PICKLES", "check_file", "file_sha256", "read_content"]
 
-_EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".safetensors")
+FILE_EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".safetensors")
+
+PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""How a bare pickle of protocol 2 and above begins."""
 
 
 class _Ignored:
@@ -60,11 +63,11 @@ def file_sha256(path: Path) -> str:
 def check_file(path: Path) -> None:
     """Raise CheckpointError unless `path` is a file that could hold weights, by its name and size."""
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder: give one weights file ({', '.join(_EXTENSIONS)})")
+        raise CheckpointError(f"{path} is a folder: give one weights file ({', '.join(FILE_EXTENSIONS)})")
     if not path.exists():
         raise CheckpointError(f"no weights file {path}: check the path")
-    if not path.name.lower().endswith(_EXTENSIONS):
-        raise CheckpointError(f"{path} has none of the extensions of weights files: {', '.join(_EXTENSIONS)}")
+    if not path.name.lower().endswith(FILE_EXTENSIONS):
+        raise CheckpointError(f"{path} has none of the extensions of weights files: {', '.join(FILE_EXTENSIONS)}")
     try:
         with path.open("rb") as file:
             if not file.read(1):
@@ -90,7 +93,7 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_torch(path: Path) -> object:
-    if _is_torchscript(path):
+    if "constants.pkl" in archive.names(path):
         raise CheckpointError(
             f"{path} is a TorchScript archive, which carries code: save only its weights where it was made, "
             "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
@@ -117,20 +120,10 @@ def _read_torch(path: Path) -> object:
         raise _broken(path, error) from error
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return False  # torch's own reader says what is wrong with it
-
-
 def _is_pickle(path: Path) -> bool:
     """Whether the file is a torch archive (a zip) or a bare pickle (protocol 2 and above)."""
     with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+        return file.read(2) in (b"PK", *PICKLES)
 
 
 def _reason(error: Exception) -> str:
