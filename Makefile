@@ -20,7 +20,7 @@ test: $(STAMP)  ## everything quick
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 test-slow: $(STAMP)  ## the heavy ones
-	$(BIN)/python -m pytest -n $(JOBS) -m slow
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 parity: $(STAMP)  ## every corruption against the published pixels (ROBENCH_GOLDEN), as one table
 	PYTHONPATH=tests $(BIN)/python -m parity.table

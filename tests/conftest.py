@@ -20,6 +20,16 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that at the end no worker is left alone with one: `slow(minutes=…)` says how long."""
+    items.sort(key=_minutes, reverse=True)
+
+
+def _minutes(item: pytest.Item) -> float:
+    slow = item.get_closest_marker("slow")
+    return 0.0 if slow is None else float(slow.kwargs.get("minutes", 0))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real images and checkpoints (ROBENCH_SHARED)."""

@@ -53,7 +53,7 @@ def report(difference: pd.Series) -> str:
     return f"{table}\nmean absolute {absolute.mean():.2f}, signed {difference.mean():.2f}, worst {absolute.max():.2f} points"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 @pytest.mark.parametrize(("depth", "seeds", "worst"), [(20, 5, 4), (56, 2, 5)])
 def test_cifar_resnet(depth: int, seeds: int, worst: float, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = shared / f"data/checkpoints/cifar10_resnet{depth}.th"
@@ -73,7 +73,7 @@ def test_cifar_resnet(depth: int, seeds: int, worst: float, shared: Path, capsys
     )  # three images in 500
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=15)
 def test_squeezenet(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classifier = load_classifier(
         shared / "data/checkpoints/squeezenet1_0_imagenet.pth", "torchvision:squeezenet1_0", device="cpu"

@@ -113,7 +113,7 @@ def test_cifar_with_the_references_own_stream(suite: str, file: str, shared: Pat
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=4)
 def test_imagenet(shared: Path) -> None:
     classes = open_dataset(shared / "data/imagenet").labels
     positions = np.flatnonzero(np.isin(classes % 10, (0, 3, 6)))
