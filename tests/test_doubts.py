@@ -45,6 +45,26 @@ def test_chance_is_no_permutation(classes: int, each: int, accuracy: float) -> N
     assert find_permutation(label, pred, classes) is None
 
 
+def test_two_swapped_classes_of_ten_are_found() -> None:
+    label, pred = _predictions(np.random.default_rng(2), 10, 50, 0.9)
+    swap = np.array([0, 1, 2, 5, 4, 3, 6, 7, 8, 9])
+    found = find_permutation(label, swap[pred], 10)
+    assert found is not None
+    assert found.label_of.tolist() == swap.tolist()
+    assert found.permuted == pytest.approx((pred == label).mean())
+
+
+@pytest.mark.parametrize("each", [3, 100])
+def test_a_bad_model_under_the_right_order_is_no_permutation(each: int) -> None:
+    """Its errors go to some classes more than to others, as of models that confuse cats with dogs; 40 % is right."""
+    rng = np.random.default_rng(3)
+    label = np.repeat(np.arange(10), each)
+    for _ in range(200):
+        goes = 0.4 * np.eye(10) + 0.6 * rng.dirichlet(np.full(10, 0.3), 10)
+        pred = (rng.random((len(label), 1)) > goes.cumsum(axis=1)[label]).sum(axis=1).clip(max=9)
+        assert find_permutation(label, pred, 10) is None
+
+
 class _Notes:
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -14,8 +14,10 @@ from robench.types import Ints, Results
 
 __all__ = ["Permutation", "clean_doubts", "find_permutation", "nonfinite_notes"]
 
-_MORE = 0.2
-"""How much more accurate the predictions must be under another order of the classes before that is said."""
+_ERROR = 1e-9
+"""Chance, in a sign test, of the records that only the other order has right, if it is no better than the given one."""
+_RATIO = 2
+"""How many records only the other order must have right for one that only the given has: confused classes come near 1."""
 _CHANCE = 1.5
 """How many times the accuracy of guessing still looks like it: of a few images an interval alone reaches down to it."""
 _NAMED = 3
@@ -40,9 +42,10 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
     """Return the order of `classes` that fits `pred` (n,) to `label` (n,) best, None unless it fits clearly better.
 
     It is found on one half of the images of every class and measured on the other, and the other way round: an order that only
-    follows chance does no better than the given one.
+    follows chance does no better than the given one. An order is thus tested once, on records that had no part in its choice.
     """
     from scipy.optimize import linear_sum_assignment
+    from scipy.stats import binom
 
     if classes > _CLASSES:
         return None
@@ -52,14 +55,23 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
         half[label == one] = np.arange(np.count_nonzero(label == one)) % 2
     confusion = np.zeros((2, classes, classes), np.int64)
     np.add.at(confusion, (half[known], pred[known], label[known]), 1)
-    right = 0
+    stays = np.eye(classes, dtype=np.int64)  # of orders that fit equally well, the one that moves the fewest classes
+
+    def best(counts: Ints) -> Ints:
+        found: Ints = linear_sum_assignment(counts * (classes + 1) + stays, maximize=True)[1]
+        return found
+
+    outputs = np.arange(classes)
+    gained = lost = 0
     for seen, other in ((0, 1), (1, 0)):
-        outputs, labels = linear_sum_assignment(confusion[seen], maximize=True)
-        right += int(confusion[other][outputs, labels].sum())
-    accuracy, permuted = float((pred == label).mean()), right / len(label)
-    if permuted - accuracy < _MORE:
+        labels = best(confusion[seen])
+        moved = labels != outputs
+        gained += int(confusion[other][outputs, labels][moved].sum())
+        lost += int(np.diagonal(confusion[other])[moved].sum())
+    if gained < _RATIO * lost or binom.sf(gained - 1, gained + lost, 0.5) > _ERROR:
         return None
-    return Permutation(accuracy, permuted, linear_sum_assignment(confusion.sum(axis=0), maximize=True)[1])
+    right = int((pred == label).sum())
+    return Permutation(right / len(label), (right + gained - lost) / len(label), best(confusion.sum(axis=0)))
 
 
 def clean_doubts(run: RunDirectory) -> tuple[list[str], Permutation | None]:
@@ -75,7 +87,9 @@ def clean_doubts(run: RunDirectory) -> tuple[list[str], Permutation | None]:
     if found is not None:
         return [_permuted(found, names)], found
     right = int((pred == label).sum())
-    if wilson_interval(right, len(label))[0] <= 1 / classes and right / len(label) <= _CHANCE / classes:
+    low, high = wilson_interval(right, len(label))
+    # Clearly below chance is no guessing: ImageNet-A's images were chosen for being mistaken.
+    if low <= 1 / classes <= high and right / len(label) <= _CHANCE / classes:
         return [
             f"accuracy on clean images is {100 * right / len(label):.1f} %, as by guessing among {classes} classes: check the "
             "order of the classes (--class-map), the model's input (--mean, --std, --crop) and its architecture (--arch)"
