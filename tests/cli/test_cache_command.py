@@ -129,3 +129,10 @@ def test_a_size_that_is_none(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -
 def test_it_starts_without_torch() -> None:
     code = "import sys; from robench.cli.entry import command; command(['cache', 'list']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("action", ["list", "clear"])
+def test_a_file_is_no_cache(action: str, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "cache").write_text("")
+    assert command(["cache", action]) == 2
+    assert "is a file: set ROBENCH_CACHE to a folder" in capsys.readouterr().err

@@ -449,7 +449,7 @@ def test_shards_by_folder_and_by_pattern(tmp_path: Path) -> None:
     [
         ({"a.png": b"x"}, "sample 'a' has no label"),
         ({"a.cls": b"1"}, "holds no images"),
-        ({"a.png": b"x", "a.cls": b"one"}, "holds no whole number"),
+        ({"a.png": b"x", "a.cls": b"one\ntwo"}, "is no line of text"),
         ({"a.png": b"x", "a.cls": b"\xff"}, "is not UTF-8 text"),
         ({"a.png": b"x", "a.cls": b"1" * 2000}, "has 2000 bytes, more than a label can need"),
         ({"a.png": b"x", "a.json": b"{"}, "JSON of 'a' cannot be read"),
@@ -554,3 +554,12 @@ def test_columns_by_their_common_names(tmp_path: Path, header: str) -> None:
     table = layouts.table(tmp_path)
     (table / "labels.csv").write_text(f"{header}\n0.png,1\n1.png,0\n")
     assert open_dataset(table).labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("extension", ["cls", "txt"])
+def test_class_names_in_a_shard(extension: str, tmp_path: Path) -> None:
+    names = ("dog", "cat", "dog")
+    shard = layouts.shard(tmp_path / "a.tar", label=lambda number: (extension, names[number % 3].encode()))
+    images = open_dataset(shard)
+    assert images.classes == ("cat", "dog")
+    assert images.labels.tolist()[:3] == [1, 0, 1]

@@ -263,7 +263,10 @@ def size_text(size: int) -> str:
 
 def list_entries() -> list[Entry]:
     """All entries, the last used first."""
-    return sorted(_entries(cache_folder() / "decoded"), key=lambda entry: entry.used, reverse=True)
+    folder = cache_folder()
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"the decode cache {folder} is a file: set ROBENCH_CACHE to a folder")
+    return sorted(_entries(folder / "decoded"), key=lambda entry: entry.used, reverse=True)
 
 
 def as_json(entries: Sequence[Entry]) -> str:

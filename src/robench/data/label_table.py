@@ -142,6 +142,7 @@ def _json_rows(table: Path, text: str) -> Iterator[_Row]:
             raise DatasetError(f"{where} is no JSON ({one_line(error)}): write one object a line") from error
         if not isinstance(value, dict):
             raise DatasetError(f'{where} is no JSON object: write {{"file_name": PATH, "label": LABEL}}')
+        value = {key.strip().lower(): value[key] for key in reversed(value)}  # the first of equal ones, as in headers
         path, label = _column(value, PATH_COLUMNS), _column(value, LABEL_COLUMNS)
         if path is None or label is None:
             raise _lacks(where, "path" if path is None else "label")

@@ -59,7 +59,9 @@ def _read(path: Path) -> ImageSet:
                 continue
             samples[f"{shard.stem}/{image.name}"] = _Sample(shard, image, _label(shard, key, files))
     if not samples:
-        raise DatasetError(f"{path} holds no images: a sample is KEY.jpg (or another image) and KEY.cls or KEY.json")
+        raise DatasetError(
+            f"{path} holds no images: a sample is KEY.jpg (or another image) and KEY.cls, KEY.txt or KEY.json"
+        )
     paths = tuple(sorted(samples))
     ordered = [samples[name] for name in paths]
     labels, classes = classes_of(
@@ -120,14 +122,18 @@ def _image(shard: Path, key: str, files: dict[str, Member]) -> Member | None:
 
 
 def _label(shard: Path, key: str, files: dict[str, Member]) -> object:
-    if "cls" in files:
-        text = _text(shard, key, files["cls"], _CLASS_BYTES).strip()
-        if not re.fullmatch(r"-?\d{1,12}", text, re.ASCII):
-            raise DatasetError(f"{shard}: {key}.cls of {key!r} holds no whole number: write the class as one")
-        return int(text)
-    if "json" not in files:
+    # .txt often holds a caption: it is the label only where nothing else is.
+    extension = next((one for one in ("cls", "json", "txt") if one in files), None)
+    if extension in ("cls", "txt"):
+        text = _text(shard, key, files[extension], _CLASS_BYTES).strip()
+        if len(text.splitlines()) != 1:
+            raise DatasetError(
+                f"{shard}: {key}.{extension} of {key!r} is no line of text: write a class name or a whole number"
+            )
+        return text
+    if extension is None:
         raise DatasetError(
-            f"{shard}: the sample {key!r} has no label: pack KEY.cls (a whole number) or KEY.json with it"
+            f"{shard}: the sample {key!r} has no label: pack KEY.cls or KEY.txt (a class name or a whole number) or KEY.json with it"
         )
     try:
         value = parse_json(_text(shard, key, files["json"], _JSON_BYTES))
@@ -154,7 +160,7 @@ def _text(shard: Path, key: str, member: Member, limit: int) -> str:
 
 WEBDATASET = Reader(
     "webdataset",
-    "a .tar shard, a folder of them, or a pattern as 'shard-{000000..000009}.tar': KEY.jpg with KEY.cls or KEY.json",
+    "a .tar shard, a folder of them, or a pattern as 'shard-{000000..000009}.tar': KEY.jpg with KEY.cls, .txt or .json",
     _matches,
     _read,
 )
