@@ -19,6 +19,7 @@ from torchvision.models import resnet18
 import robench
 from robench.cli import entry
 from robench.cli.entry import command
+from robench.models.zoo import CifarResNet
 from robench.tables import RESULTS
 
 SMALL = [
@@ -400,3 +401,14 @@ def test_frames_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert text in printed.out
     assert "2 of 10 perturbations evaluated" in printed.err
     assert "demo on demo, 6 images" in printed.out
+
+
+def test_models_of_one_label_share_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = CifarResNet(10, depth=8).state_dict()
+    files = [str(tmp_path / name) for name in ("sd.pth", "sd.pth.tar")]
+    for file in files:
+        torch.save(state, file)
+    options = ["--arch", "zoo:cifar_resnet8", "--data", "demo", *SMALL, "--out", str(tmp_path / "runs")]
+    assert command(["evaluate", *files, *options]) == 2
+    assert "two models are called sd: evaluate them one by one" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from robench.errors import CheckpointError
@@ -90,3 +91,10 @@ def test_another_mean_than_the_models_own_is_said(tmp_path: Path) -> None:
     classifier = _loaded(tmp_path, _state(), mean=[0.5, 0.5, 0.5])
     assert any("--mean 0.5,0.5,0.5 is not the 0.485,0.456,0.406" in note for note in classifier.notes)
     assert not _loaded(tmp_path, _state()).notes
+
+
+def test_a_file_that_says_nothing_is_called_as_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "mine" / "model.safetensors"
+    file.parent.mkdir()
+    save_file(_state(), file)
+    assert load_classifier(file, ARCH, "cpu").label == "mine"

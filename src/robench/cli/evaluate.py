@@ -16,6 +16,7 @@ from robench.errors import OptionError
 
 if TYPE_CHECKING:
     from robench.estimate import Estimate
+    from robench.models import Classifier
 
 __all__ = ["evaluate"]
 
@@ -262,13 +263,9 @@ def evaluate(
         fresh=fresh,
         compiled=compiled,
     )
-    labels = [Path(one).stem for one in model]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if out is not None and twice is not None:
-        raise OptionError(f"two models are called {twice}: give each an --out of its own")
-    images = open_dataset(_DEMO if data is None else data, class_map)
-    for one in model:
-        classifier = load_classifier(
+
+    def load(one: str) -> Classifier:
+        return load_classifier(
             one,
             arch,
             device,
@@ -280,6 +277,17 @@ def evaluate(
             trust_pickle=trust_pickle,
             weights_key=weights_key,
         )
+
+    images = open_dataset(_DEMO if data is None else data, class_map)
+    if len(model) > 1 and not dry_run:
+        # Only loading tells the labels that folders get. It costs seconds, one model in memory at a time, and a model that
+        # does not load is found before hours are spent on those before it.
+        labels = [load(one).label for one in model]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise OptionError(f"two models are called {twice}: evaluate them one by one, each with an --out of its own")
+    for one in model:
+        classifier = load(one)
         if dry_run:
             stdout().print(_costs(estimate(classifier, images, suites, options)))
             continue

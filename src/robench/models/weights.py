@@ -59,7 +59,8 @@ def load(request: Request) -> Loaded:
 def _label(path: Path) -> str:
     """A file's name without what it ends in; `model.safetensors` says nothing, and then it is its folder's."""
     extension = max((one for one in EXTENSIONS if path.name.lower().endswith(one)), key=len, default=path.suffix)
-    return path.name[: len(path.name) - len(extension)].removesuffix(".pth")
+    label = path.name[: len(path.name) - len(extension)].removesuffix(".pth")
+    return path.resolve().parent.name or label if label.lower() == "model" and extension == ".safetensors" else label
 
 
 def _guessed(path: Path, weights: Weights) -> str:
