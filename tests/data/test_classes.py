@@ -12,6 +12,7 @@ from PIL import Image
 
 from robench.data import decode_few, fit_classes, open_dataset
 from robench.data.classes import imagenet_wnids
+from robench.data.image_set import ImageSet
 from robench.errors import DatasetError
 from robench.geometry import Geometry
 from robench.models import Classifier
@@ -98,3 +99,11 @@ def test_objectnets_mappings_may_be_broken(tmp_path: Path) -> None:
     (root / "mappings/objectnet_to_imagenet_1k.json").write_text("{")
     with pytest.raises(DatasetError, match="unpack it again"):
         open_dataset(root)
+
+
+@pytest.mark.parametrize("usual", [tuple(map(str, range(10))), imagenet_wnids()[:10]])
+def test_the_folder_that_spoils_it_is_named(usual: tuple[str, ...]) -> None:
+    classes = tuple(sorted((*usual, "thumbnails")))
+    images = ImageSet("x", ("a.png",), np.zeros(1, np.int64), classes, lambda position: b"")
+    with pytest.raises(DatasetError, match="'thumbnails' is unlike the others"):
+        fit_classes(images, 1000, "model")

@@ -563,3 +563,9 @@ def test_class_names_in_a_shard(extension: str, tmp_path: Path) -> None:
     images = open_dataset(shard)
     assert images.classes == ("cat", "dog")
     assert images.labels.tolist()[:3] == [1, 0, 1]
+
+
+def test_keys_of_json_lines_are_taken_in_any_case(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    (tmp_path / "labels.jsonl").write_text('{"File_Name": "0.png", " LABEL": "cat"}')
+    assert open_dataset(tmp_path).classes == ("cat",)

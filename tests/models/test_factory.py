@@ -11,6 +11,7 @@ from torch import nn
 
 from robench.errors import CheckpointError
 from robench.models.classifier import Preprocessing
+from robench.models.configured import of_pretrained_cfg
 from robench.models.factory import call_factory, is_factory, preprocessing_of
 
 CODE = """
@@ -151,3 +152,9 @@ def test_timms_own_modules_are_understood() -> None:
         stated["interpolation"],
         stated["mean"],
     )
+
+
+@pytest.mark.parametrize("fraction", [1e-9, 1e-3])
+def test_a_crop_of_nearly_nothing_is_the_configurations_mistake(fraction: float) -> None:
+    with pytest.raises(CheckpointError, match="far more than crop"):
+        of_pretrained_cfg({"input_size": (3, 224, 224), "crop_pct": fraction}, "x")

@@ -56,7 +56,21 @@ def imagenet_wnids() -> tuple[str, ...]:
 
 
 def _misfit(images: ImageSet, outputs: int, model: str) -> DatasetError:
+    stranger = _stranger(images.classes, outputs)
+    spoils = "" if stranger is None else f" ({stranger!r} is unlike the others: is it a class?)"
     return DatasetError(
         f"{images.name} has {len(images.classes)} classes (class folders, or lines of --class-map), {model} has "
-        f"{outputs}: give --class-map FILE with the model's class names, one a line in the model's order"
+        f"{outputs}{spoils}: give --class-map FILE with the model's class names, one a line in the model's order"
     )
+
+
+def _stranger(classes: tuple[str, ...], outputs: int) -> str | None:
+    """The first class that is no WordNet id of ImageNet's, or no number, where most of the others are."""
+    known = [{str(number) for number in range(outputs)}]
+    if outputs == IMAGENET_CLASSES and find_spec("timm") is not None:
+        known.append(set(imagenet_wnids()))
+    for names in known:
+        others = [name for name in classes if name not in names]
+        if 0 < len(others) < len(classes) / 2:
+            return others[0]
+    return None

@@ -20,6 +20,8 @@ __all__ = ["Classifier", "Preprocessing"]
 
 
 _MOST = 8192
+_SHRINK = 16
+"""A crop of less than this part of the resized side is a mistake; 32 px of 256, an eighth, is the least in use."""
 """Largest side of a model's input, in pixels, and most times that it is cut out of."""
 
 
@@ -51,7 +53,7 @@ class Preprocessing:
             )
         if not 1 <= self.crop <= _MOST:
             raise OptionError(f"crop must be from 1 to {_MOST} pixels, not {self.crop}")
-        if self.resize > _MOST * self.crop:
+        if self.resize > _SHRINK * self.crop:
             raise OptionError(f"resize {self.resize} is far more than crop {self.crop}: give them in pixels")
         if self.resize < self.crop:
             raise OptionError(f"resize {self.resize} is smaller than crop {self.crop}: the crop would be padded")
