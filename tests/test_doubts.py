@@ -65,6 +65,15 @@ def test_a_bad_model_under_the_right_order_is_no_permutation(each: int) -> None:
         assert find_permutation(label, pred, 10) is None
 
 
+def test_two_classes_that_a_model_confuses_are_no_permutation() -> None:
+    """60 % of each go to the other: more than at home, beyond chance, and yet the order is the right one."""
+    label = np.repeat(np.arange(10), 1000)
+    pred = label.copy()
+    for one, other in ((3, 5), (5, 3)):
+        pred[np.flatnonzero(label == one)[:600]] = other
+    assert find_permutation(label, np.roll(pred.reshape(10, 1000), 1, axis=1).ravel(), 10) is None
+
+
 class _Notes:
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -111,6 +120,21 @@ def test_accuracy_by_chance_is_said(tmp_path: Path, classifier: Classifier, pict
     observer = _Notes()
     evaluate(classifier, picture_folder, ["clean"], tmp_path / "run", observer=observer)
     assert any("as by guessing among 3 classes" in note for note in observer.notes)
+
+
+def test_accuracy_below_chance_is_no_guessing(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
+    """As on ImageNet-A, whose images were chosen for being mistaken."""
+    from dataclasses import replace
+
+    from robench.data import open_dataset
+
+    images = open_dataset(picture_folder)
+    first = evaluate(classifier, images, ["clean"], tmp_path / "first")
+    pred = first.directory.read_records("clean-32px")["pred"].to_numpy().astype(np.int64)
+    labels = (pred + 1 + np.arange(30) % 2) % 3
+    observer = _Notes()
+    evaluate(classifier, replace(images, labels=labels), ["clean"], tmp_path / "run", observer=observer)
+    assert not [note for note in observer.notes if "by guessing" in note or "permuted" in note]
 
 
 def test_few_images_that_are_right_are_no_chance(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:

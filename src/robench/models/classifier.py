@@ -20,9 +20,9 @@ __all__ = ["Classifier", "Preprocessing"]
 
 
 _MOST = 8192
+"""Largest side of a model's input, in pixels."""
 _SHRINK = 16
-"""A crop of less than this part of the resized side is a mistake; 32 px of 256, an eighth, is the least in use."""
-"""Largest side of a model's input, in pixels, and most times that it is cut out of."""
+"""Most times that the resized side may be the crop's; 256 px cut to 32, eight times, is the most in use."""
 
 
 @dataclass(frozen=True)
