@@ -210,7 +210,27 @@ def test_code_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("robench.models.archive._PACKED", 1000)
+    assert "compressed members" in refusal(torchscript.load, archive)
+
+
+def test_weights_that_unpack_to_more_than_memory_are_refused(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robench.models.archive.physical_memory", lambda: 1000)
     assert "does not fit in memory" in refusal(torchscript.load, archive)
+
+
+def test_an_archive_of_very_many_members_is_refused(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "many.pt"
+    path.write_bytes(archive.read_bytes())
+    monkeypatch.setattr("robench.models.archive._MEMBERS", 100)
+    assert outcome(torchscript.load, path) is not None
+    with zipfile.ZipFile(path, "a") as opened:
+        for number in range(100):
+            opened.writestr(f"small/code/{number}", b"x")
+    assert "no model has more than 100" in refusal(torchscript.load, path)
 
 
 def test_truncated_archives_are_damaged(tmp_path: Path, archive: Path) -> None:

@@ -18,6 +18,8 @@ __all__ = ["Archive", "check_sums", "names", "opened"]
 
 _PACKED = 256 * 2**20
 """Bytes that compressed members may unpack to: torch compresses code only, and stores weights as they are."""
+_MEMBERS = 100_000
+"""Most members of an archive: torch writes one a tensor and a few more, and the largest models have thousands."""
 _CHUNK = 2**20
 _ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, OverflowError, MemoryError)
 """What zipfile raises for damaged files; RuntimeError covers encrypted and oddly compressed members."""
@@ -79,7 +81,7 @@ def names(path: Path) -> frozenset[str]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
-    """Open an archive; raise CheckpointError where it is damaged, holds a name twice or unpacks to more than memory holds."""
+    """Open an archive; raise CheckpointError where it is damaged, holds a name twice, or more than a model or memory does."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder: give the file itself")
     try:
@@ -92,13 +94,19 @@ def opened(path: Path) -> Iterator[Archive]:
         if _is_within_another(file):
             raise _damaged(path, zipfile.BadZipFile("an archive in it is whole, it is not"))
         members = [info for info in file.infolist() if not info.is_dir()]
+        if len(members) > _MEMBERS:
+            raise CheckpointError(f"{path} has {len(members):,} members: no model has more than {_MEMBERS:,}")
         root = _root([info.filename for info in members])
         sizes = {info.filename.removeprefix(root): info.file_size for info in members}
         if len(sizes) != len(members):
             raise CheckpointError(f"{path} was refused, and nothing in it was run: it holds two members of one name")
         packed = sum(info.file_size for info in members if info.compress_type != zipfile.ZIP_STORED)
-        if packed > _PACKED or sum(sizes.values()) > physical_memory():
-            raise CheckpointError(f"{path} unpacks to {sum(sizes.values()) / 1e9:.0f} GB: it does not fit in memory")
+        if packed > _PACKED:
+            raise CheckpointError(
+                f"{path} has compressed members of {packed / 1e6:,.0f} MB, where torch compresses code alone: save it again with torch"
+            )
+        if sum(sizes.values()) > physical_memory():
+            raise CheckpointError(f"{path} unpacks to {sum(sizes.values()) / 1e9:,.0f} GB: it does not fit in memory")
         yield Archive(path, sizes, root, file)
 
 
