@@ -112,6 +112,10 @@ def evaluate(
     if options.precision in ("bf16", "fp16") and classifier.dtype != torch.float32:
         kind_of = str(classifier.dtype).removeprefix("torch.")
         raise OptionError(f"{classifier.label} was stored in {kind_of} and computes in that: leave --precision out")
+    if options.precision != "fp32" and not classifier.torch_runs:
+        raise OptionError(
+            f"{classifier.label} is not computed by torch, and has the precision of its file: leave --precision out"
+        )
     for kind, label in (("model", classifier.label), ("dataset", images.name)):
         check_cell(kind, label)
     plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)

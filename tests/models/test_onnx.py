@@ -13,8 +13,12 @@ import torch
 from torch import nn
 
 from models.damage import difference, flips, images, no_models, outcome, refusal, request, small, truncations
+from robench.errors import OptionError
+from robench.models import load_classifier
 from robench.models import onnx as format_of_onnx
 from robench.models.loaded import Request
+from robench.plan import Options
+from robench.run import evaluate
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -73,6 +77,14 @@ def test_logits_are_those_of_the_module(model: Path, capfd: pytest.CaptureFixtur
     x = images().contiguous(memory_format=torch.channels_last)
     assert difference(loaded, small(), x) < ROUNDING
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_precision_that_it_would_not_have_is_refused(tmp_path: Path, picture_folder: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = load_classifier(saved(module, tmp_path / "mean.onnx"), device="cpu")
+    with pytest.raises(OptionError, match="has the precision of its file: leave --precision out"):
+        evaluate(classifier, picture_folder, ["clean"], tmp_path / "run", Options(precision="bf16"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -95,6 +95,7 @@ class Classifier:
     classes: outputs of its head, two where it has one output alone.
     sha256: of the weights file's bytes; of the state dict where the weights come by name.
     head: what its outputs are.  batch: the only batch size it takes, None for any.  dtype: of its input.
+    torch_runs: whether torch computes it, so that its precision can be chosen.
     groups: which outputs each class of the dataset stands for, None where they are the classes themselves.
     notes: what a user should know about how it was loaded, one line each.
     """
@@ -109,6 +110,7 @@ class Classifier:
     head: Head = "logits"
     batch: int | None = None
     dtype: torch.dtype = torch.float32
+    torch_runs: bool = True
     groups: tuple[tuple[int, ...], ...] | None = None
     notes: tuple[str, ...] = ()
 

@@ -39,6 +39,7 @@ class Loaded:
     sha256: of the weights file's bytes; of the state dict where the weights come by name.
     batch: the only batch size that it takes, None for any.  softmax: whether its last operation is known to be a softmax
     or, where there is one output, a sigmoid; None where only its outputs can tell.
+    torch_runs: whether torch computes it; what another library computes is out of reach of --precision.
     notes: what a user should know, one line each.
     """
 
@@ -49,6 +50,7 @@ class Loaded:
     sha256: str
     batch: int | None = None
     softmax: bool | None = None
+    torch_runs: bool = True
     notes: tuple[str, ...] = ()
 
 

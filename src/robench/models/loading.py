@@ -81,6 +81,7 @@ def load_classifier(
         head=probe.head,
         batch=loaded.batch,
         dtype=probe.dtype,
+        torch_runs=loaded.torch_runs,
         notes=(*_still_true(loaded, mean, std, crop), *_contradictions(loaded, preprocessing), *probe.notes),
     )
 

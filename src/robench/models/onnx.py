@@ -64,6 +64,7 @@ def load(request: Request) -> Loaded:
         files_sha256([path, *external]),
         batch=image.batch,
         softmax=_softmax(model.graph, outputs),
+        torch_runs=False,
         notes=(note, *notes),
     )
 
