@@ -32,7 +32,7 @@ def rows_of(
 ) -> list[dict[str, object]]:
     """A model with half that error on clean images, that one in every cell, and twice that, in percent, as mCE."""
     same: dict[str, object] = {
-        "schema": 1, "model": model, "dataset": "d", "data_sha": "x", "source": "computed", "protocol": "p#1", "seed": 0,
+        "schema": 1, "model": model, "dataset": "d", "data_sha": "x", "source": "computed", "protocol": "p#1", "seed": "0",
         "robench_version": "0.1.0", "resolution": 224, "unit": "fraction", "n": 200,
     } | common  # fmt: skip
     clean = {**same, "suite": "clean", "corruption": "clean", "severity": 0, "protocol": "c#1", "source": "computed"}
@@ -88,7 +88,7 @@ def test_one_row_of_a_run(tmp_path: Path) -> None:
             "param_count": 1.234567, "img_size": 224, "crop_pct": 0.875, "interpolation": "bicubic",
             "rank": 1, "rank_by": "mce", "mean_error": 40.0, "mean_error_ci_low": 36.0, "mean_error_ci_high": 44.0,
             "mce": 80.0, "mce_ci_low": 72.0, "mce_ci_high": 88.0, "weights_sha": "ab" * 32, "dataset": "d", "data_sha": "x",
-            "images": 200, "source": "computed", "protocol": "clean c#1; imagenet-c p#1", "baseline": "alexnet", "seed": 0,
+            "images": 200, "source": "computed", "protocol": "clean c#1; imagenet-c p#1", "baseline": "alexnet", "seed": "0",
             "robench_version": "0.1.0", "schema": 1,
         }
     ]  # fmt: skip

@@ -135,7 +135,7 @@ def test_columns_and_common_facts(results: pd.DataFrame) -> None:
     assert set(results["model"]) == {"net-0"}
     assert set(results["resolution"]) == {224}
     assert set(results["source"]) == {"computed"}
-    assert set(results["seed"]) == {SEED}
+    assert set(results["seed"]) == {str(SEED)}
     assert results["treatment"].isna().all()
     assert set(results.loc[results["suite"] == CLEAN, "protocol"]) == {"clean#0"}
     assert results[["ci_low", "ci_high"]].notna().all(axis=None)

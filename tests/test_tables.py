@@ -16,7 +16,7 @@ from robench.tables import RECORDS, RESULTS, SAMPLES
 def result(**cells: object) -> dict[str, object]:
     row: dict[str, object] = {
         "schema": 1, "model": "m", "dataset": "d", "data_sha": "x", "suite": "s", "source": "computed", "protocol": "p",
-        "metric": "error_rate", "value": 0.1, "unit": "fraction", "n": 5, "seed": 0, "robench_version": "0",
+        "metric": "error_rate", "value": 0.1, "unit": "fraction", "n": 5, "seed": "0", "robench_version": "0",
     }  # fmt: skip
     return row | cells
 

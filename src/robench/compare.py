@@ -110,22 +110,20 @@ def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
 
 
 def _flips(base: Side, other: Side) -> pd.DataFrame:
-    if base.run is None or other.run is None:
-        missing = base if base.run is None else other
+    if not base.runs or not other.runs:
+        missing = base if not base.runs else other
         raise RunError(f"{missing.path} has no records of images: name the run directory")
     refuse_unlike(other, base, paired=True)
-    samples = base.run.read_samples()
-    theirs = {condition.name: condition for condition in base.run.finished()}
+    samples = base.runs[0].read_samples()
+    theirs = {condition.name: condition for condition in base.runs[0].finished()}
     parts = []
-    for condition in other.run.finished():
+    for condition in other.runs[0].finished():
         known = theirs.get(condition.name)
         if known is None or known.protocol != condition.protocol or known.source != condition.source:
             continue
         if condition.frames != 1 or SUITES[condition.suite].family not in ("corruptions", "resolution"):
             continue
-        before, after = (
-            read_columns(side.run, condition, ("sample", "label", "pred")) for side in (base, other) if side.run
-        )
+        before, after = (read_columns(side.runs[0], condition, ("sample", "label", "pred")) for side in (base, other))
         if not before["sample"].equals(after["sample"]) or not before["label"].equals(after["label"]):
             raise RunError(f"{other.path}: {condition.name} has other samples than in {base.path}: evaluate again")
         label, was, now = before["label"].to_numpy(), before["pred"].to_numpy(), after["pred"].to_numpy()

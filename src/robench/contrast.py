@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -17,8 +17,9 @@ from robench.metrics import METRICS
 from robench.metrics.paired import bootstrap_error, interval_error, mcnemar, normal_tail, paired_score
 from robench.metrics.statistics import percentile_interval
 from robench.rundir import RunDirectory
-from robench.scoring import score_rows
+from robench.scoring import pool, pooled_rows, score_rows
 from robench.scoring.reading import read_columns
+from robench.scoring.rows import Row
 from robench.suites import SUITES
 from robench.tables import RESULTS, SCHEMA_VERSION
 from robench.types import Floats, Results
@@ -30,6 +31,7 @@ __all__ = [
     "Figure",
     "Method",
     "Side",
+    "Source",
     "contrast",
     "match",
     "open_side",
@@ -51,6 +53,8 @@ _OF_IMAGES = {"error_rate": "pred", "accuracy": "pred", "top5_error": "top5"}
 
 Method: TypeAlias = Literal["mcnemar", "score", "paired bootstrap", "intervals"]
 Key: TypeAlias = tuple[Any, ...]
+Source: TypeAlias = Path | str | Sequence[Path | str]
+"""A run directory, those of several seeds of one model, or a results CSV."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Side:
-    """Results with where they are from. figures: by key.  run: None for a CSV file, which has no records."""
+    """Results with where they are from.
+
+    path: of the first run or of the CSV file.  figures: by key.  runs: one for each seed; none for a CSV file, which has no records.
+    """
 
     path: Path
     figures: dict[Key, Figure]
-    run: RunDirectory | None
+    runs: tuple[RunDirectory, ...] = ()
     distributions: dict[Key, Floats] = field(default_factory=dict)
     outcomes: dict[Key, Any] = field(default_factory=dict)
 
@@ -104,19 +111,35 @@ class Side:
         return str(self._common("data_sha"))
 
     @property
-    def seed(self) -> int:
-        """Seed of all draws."""
-        return int(self._common("seed"))
+    def seed(self) -> str:
+        """Seed of all draws, or several as `0+1+2`."""
+        return str(self._common("seed"))
+
+    def rows(self, normalize_by: str | None, wanted: Collection[tuple[str, str]]) -> list[Row]:
+        """Rows computed again from the records, with their distributions; of several seeds the pooled ones."""
+        if len(self.runs) == 1:
+            return score_rows(self.runs[0], normalize_by, wanted)
+        return pooled_rows(self.runs, normalize_by, wanted)
 
     def _common(self, column: str) -> Any:
         return next(iter(self.figures.values())).row[column]
 
 
-def open_side(path: Path | str) -> Side:
-    """Read a run directory or a results CSV; TableError or RunError unless it holds the results of one model."""
-    path = Path(path)
-    run = RunDirectory.open(path) if not path.is_file() else None
-    results = run.read_results() if run else _read_csv(path)
+def open_side(sources: Source) -> Side:
+    """Read a run directory, several that differ in their seed, or a results CSV.
+
+    Raises TableError or RunError unless they hold the results of one model.
+    """
+    paths = [Path(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
+    path = paths[0]
+    if len(paths) > 1:
+        if csv := next((one for one in paths if one.is_file()), None):
+            raise RunError(f"{csv} is a file, and several seeds are pooled from run directories: name those")
+        runs = tuple(RunDirectory.open(one) for one in paths)
+        results = pool(runs)[0]
+    else:
+        runs = () if path.is_file() else (RunDirectory.open(path),)
+        results = runs[0].read_results() if runs else _read_csv(path)
     for column in ("model", "treatment", "dataset", "data_sha", "seed"):
         found = results[column].unique()
         if len(found) > 1:
@@ -129,7 +152,7 @@ def open_side(path: Path | str) -> Side:
         if figure.key in figures:
             raise TableError(f"{path} has two rows for {figure}: keep one")
         figures[figure.key] = figure
-    return Side(path, figures, run)
+    return Side(path, figures, runs)
 
 
 def _read_csv(path: Path) -> Results:
@@ -284,7 +307,7 @@ class Contrast:
 
 def contrast(run: Side, base: Side, pairs: Sequence[tuple[Figure, Figure]], *, paired: bool) -> list[Contrast]:
     """Prepare the tests of matched figures: by the records of both sides, where paired and both have them, else intervals."""
-    if paired and run.run is not None and base.run is not None:
+    if paired and run.runs and base.runs:
         for side in (run, base):
             _fill(side, [ours for ours, _ in pairs])
     else:
@@ -325,13 +348,12 @@ def _error(figure: Figure) -> float:
 
 def _fill(side: Side, figures: Sequence[Figure]) -> None:
     """Read what the records say of the figures: their distributions, and of cells which images are wrong."""
-    assert side.run is not None
     wanted = {(figure.key[0], figure.key[1]) for figure in figures}
-    if not side.run.finished():
+    if not side.runs[0].finished():
         return
     normalised = any(metric in _NORMALISED for _, metric in wanted)
     keys = {figure.key for figure in figures}
-    for row in score_rows(side.run, None if normalised else "none", wanted):
+    for row in side.rows(None if normalised else "none", wanted):
         key = tuple(None if _missing(row.get(name)) else row[name] for name in KEY)
         if key in keys and "distribution" in row:
             stored = side.figures[key]
@@ -343,7 +365,8 @@ def _fill(side: Side, figures: Sequence[Figure]) -> None:
                     f"`robench score {side.path}` writes it again"
                 )
             side.distributions[key] = row["distribution"]
-    side.outcomes.update(_wrong(side.run, keys))
+    if len(side.runs) == 1:
+        side.outcomes.update(_wrong(side.runs[0], keys))
 
 
 def _missing(value: Any) -> bool:

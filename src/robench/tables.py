@@ -148,7 +148,7 @@ RESULTS = Table(
         Column("ci_high", _F64, "upper end of the 95 % interval", nullable=True),
         Column("n", pa.int64(), "what the figure is over: images for a cell, cells for an aggregate over cells"),
         Column("baseline", _TEXT, "what a normalised figure is divided by", nullable=True),
-        Column("seed", pa.int64(), "seed of all draws"),
+        Column("seed", _TEXT, "seed of all draws; of several that were pooled, `0+1+2`"),
         Column("robench_version", _TEXT, "version of robench that computed the row"),
     ),
     "one figure; `results.csv` of a run",
@@ -240,7 +240,7 @@ LEADERBOARD = Table(
             "protocol", _TEXT, "of every suite that the row has figures of, `SUITE PROTOCOL`, separated by semicolons"
         ),
         Column("baseline", _TEXT, "what normalised figures are divided by", nullable=True),
-        Column("seed", pa.int64(), "seed of all draws, empty for published rows", nullable=True),
+        Column("seed", _TEXT, "seed of all draws; of pooled ones `0+1+2`; empty for published rows", nullable=True),
         Column(
             "robench_version", _TEXT, "version of robench that computed the row, empty for published", nullable=True
         ),

@@ -19,6 +19,7 @@ from robench.cli.evaluate import evaluate
 from robench.cli.gate import gate
 from robench.cli.leaderboard import leaderboard
 from robench.cli.list import list_app
+from robench.cli.pool import pool
 from robench.cli.score import score
 from robench.cli.show import show
 from robench.cli.verify import verify
@@ -62,6 +63,7 @@ def _options(
 
 app.command()(evaluate)
 app.command()(score)
+app.command()(pool)
 app.command()(show)
 app.command()(gate)
 app.command()(compare)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.options import stderr, stdout
+from robench.cli.options import names, stderr, stdout
 from robench.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
@@ -20,9 +20,19 @@ __all__ = ["gate"]
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(help="A run directory, or the results.csv of one.", metavar="RUN")],
+    run: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A run directory, or the results.csv of one. Several: runs of one model with other seeds, whose mean is judged.",
+            metavar="RUN…",
+        ),
+    ],
     baseline: Annotated[
-        Path, typer.Option(help="What it is compared with: another run, or a CSV of its results.", metavar="RUN|CSV")
+        list[str],
+        typer.Option(
+            help="What it is compared with: another run, those of its seeds, or a CSV of its results.",
+            metavar="RUN|CSV",
+        ),
     ],
     rules: Annotated[
         Path | None,
@@ -52,6 +62,8 @@ def gate(
     [b]robench gate runs/new --baseline baseline.csv --rules robench.toml --format junit > gate.xml[/b]
 
     [b]robench gate runs/new --baseline baseline.csv --update-baseline[/b]
+
+    [b]robench gate runs/new-s0 runs/new-s1 --baseline runs/old-s0,runs/old-s1[/b]
     """
     from robench.gate import FORMATS, read_rules
     from robench.gate import gate as judge
@@ -60,11 +72,14 @@ def gate(
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
+    base = [Path(one) for one in names(baseline) or []]
     if update_baseline:
-        update(run, baseline)
-        stderr().print(f"{baseline} now holds the results of {run}; nothing was compared")
+        if len(base) > 1:
+            raise OptionError("--update-baseline writes one file: give one --baseline")
+        update(run, base[0])
+        stderr().print(f"{base[0]} now holds the results of {', '.join(map(str, run))}; nothing was compared")
         return
-    verdict = judge(run, baseline, read_rules(rules))
+    verdict = judge(run, base, read_rules(rules))
     if format == "table":
         stdout().print(_table(verdict))
     else:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robench.contrast import Contrast, Side, contrast, match, open_side, refuse_unlike
+from robench.contrast import Contrast, Side, Source, contrast, match, open_side, refuse_unlike
 from robench.errors import OptionError
 from robench.gate.rules import FAIL_IF, Rule, read_rules
 from robench.metrics.paired import holm
 from robench.rundir import RunDirectory, writing
-from robench.tables import atomic_write
+from robench.scoring import pool
+from robench.tables import RESULTS, write_csv
 
 __all__ = ["Comparison", "Verdict", "gate", "update_baseline"]
 
@@ -60,8 +61,10 @@ class Verdict:
         return tuple(one for one in self.comparisons if one.failed)
 
 
-def gate(run: Path | str, baseline: Path | str, rules: Sequence[Rule] | None = None) -> Verdict:
-    """Judge a run (or a results CSV) against its baseline (a run or a results CSV); None takes `read_rules()`.
+def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> Verdict:
+    """Judge a run, or a results CSV, against its baseline; None takes `read_rules()`.
+
+    Several runs on a side are seeds of one model, and their mean is judged.
 
     "significantly worse" fails where any figure is; its p-values are Holm's over all such comparisons of the gate. "not
     significantly non-inferior" passes only where every figure is non-inferior, which needs no correction. Raises OptionError if
@@ -90,8 +93,12 @@ def gate(run: Path | str, baseline: Path | str, rules: Sequence[Rule] | None = N
     judged.sort(key=lambda one: order[id(one[0])])
     notes += _how(judged, ours, theirs)
     return Verdict(
-        str(run), str(baseline), ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes))
+        _named(run), _named(baseline), ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes))
     )
+
+
+def _named(source: Source) -> str:
+    return str(source) if isinstance(source, str | Path) else " + ".join(map(str, source))
 
 
 def _unmatched(rule: Rule, run: Side, base: Side, compared: int) -> list[str]:
@@ -119,7 +126,7 @@ def _how(judged: Sequence[tuple[Rule, Contrast]], run: Side, base: Side) -> list
         return []
     if not loose:
         return ["tests are paired: per-sample records of the same images on both sides"]
-    csv = [str(side.path) for side in (run, base) if side.run is None]
+    csv = [str(side.path) for side in (run, base) if not side.runs]
     asked = all(rule.pairing == "unpaired" for rule in loose)
     why = "as the rules ask" if asked else f"{csv[0]} has no records" if csv else "records are missing"
     return [f"{len(loose)} of {len(tested)} tests use the intervals of the results and are not paired: {why}"]
@@ -166,16 +173,15 @@ def _judge(judged: Sequence[tuple[Rule, Contrast]]) -> list[Comparison]:
     return comparisons
 
 
-def update_baseline(run: Path | str, baseline: Path) -> None:
-    """Write the results of a run directory to the baseline CSV, whole or not at all. Compares nothing."""
+def update_baseline(run: Source, baseline: Path) -> None:
+    """Write the results of a run directory, or of several seeds, to the baseline CSV, whole or not at all. Compares nothing."""
     if baseline.is_dir():
         raise OptionError(
             f"{baseline} is a directory, and a run's results are not replaced: name a .csv file as --baseline"
         )
-    directory = RunDirectory.open(run)
-    directory.read_results()
-    content = (directory.path / "results.csv").read_bytes()
+    runs = [RunDirectory.open(one) for one in ([run] if isinstance(run, str | Path) else run)]
+    results = runs[0].read_results() if len(runs) == 1 else pool(runs)[0]
     if not baseline.parent.is_dir():
         raise OptionError(f"{baseline.parent} is no folder: make it first")
     with writing(baseline):
-        atomic_write(baseline, lambda file: file.write(content))
+        write_csv(RESULTS, results, baseline)

@@ -63,7 +63,7 @@ def _together(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple
             if key in rows and _figures(rows[key]) != _figures(row):
                 raise OptionError(
                     f"{places[key]} and {path} both have {row['model']} with the same weights, samples and protocol, and differ: "
-                    "leave one out"
+                    "leave one out, or give the runs of several seeds to `robench pool` first"
                 )
             rows[key], places[key] = row, path
     return rows

@@ -21,14 +21,16 @@ _BLOCK = 2_000_000
 """Counts in one block: 8 MB, and some ten times that while it is made and used."""
 
 
-def resample_counts(n: int, seed: int, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int32]]:
+def resample_counts(
+    n: int, seed: int, resamples: int = RESAMPLES, *, scope: str = "bootstrap"
+) -> Iterator[NDArray[np.int32]]:
     """Yield blocks (r, n) of bootstrap counts, `resamples` rows in all: how often each of n samples is drawn, n draws a row.
 
     Draw i of all is number i of the raw 64-bit stream of Philox4x64-10, counter from 0, keyed by the first 128 bits
-    (little-endian) of BLAKE2b("<seed>:bootstrap"); it takes sample floor(h * n / 2**32), where h is the number's upper 32
+    (little-endian) of BLAKE2b("<seed>:<scope>"); it takes sample floor(h * n / 2**32), where h is the number's upper 32
     bits. Generator's methods may change between numpy versions; a bit generator's raw stream does not. n < 2**32.
     """
-    key = int.from_bytes(hashlib.blake2b(f"{seed}:bootstrap".encode(), digest_size=16).digest(), "little")
+    key = int.from_bytes(hashlib.blake2b(f"{seed}:{scope}".encode(), digest_size=16).digest(), "little")
     stream = np.random.Philox(key=key)
     step = max(1, _BLOCK // n)
     for start in range(0, resamples, step):

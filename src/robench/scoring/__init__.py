@@ -3,6 +3,7 @@
 scorer.py   the run: baselines, the figures of images (errors, mCE, calibration)
 reading.py  records as arrays, checked
 doubts.py   what the records themselves say against a run
+pooling.py  several seeds as one model
 frames.py   the figures of frames (flips, consistency, curves over scale, strength and resolution)
 rows.py     a figure with its interval as a row
 """
@@ -10,6 +11,7 @@ rows.py     a figure with its interval as a row
 from __future__ import annotations
 
 from robench.scoring.doubts import Permutation, clean_doubts, nonfinite_notes
+from robench.scoring.pooling import pool, pooled_rows
 from robench.scoring.scorer import notes, score, score_rows
 
-__all__ = ["Permutation", "clean_doubts", "nonfinite_notes", "notes", "score", "score_rows"]
+__all__ = ["Permutation", "clean_doubts", "nonfinite_notes", "notes", "pool", "pooled_rows", "score", "score_rows"]

@@ -56,13 +56,19 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
 
 
 def score_rows(
-    run: RunDirectory, normalize_by: str | None = None, wanted: Collection[tuple[str, str]] | None = None
+    run: RunDirectory,
+    normalize_by: str | None = None,
+    wanted: Collection[tuple[str, str]] | None = None,
+    *,
+    seed: int | None = None,
 ) -> list[Row]:
     """Return the rows of the results, each with its bootstrap distribution as `distribution` where it has one.
 
     The same seed and number of samples give two runs the same resamples, so that distributions can be subtracted.
     wanted: (suite, metric) whose rows the caller needs; others are then left out where computing them costs something.
+    seed: of the resamples, the run's own where it is None.
     """
+    seed = run.manifest["seed"] if seed is None else seed
     groups = _groups(run)
     baselines = {group: _baseline(run, group, normalize_by) for group in groups}
     finished = run.finished()
@@ -72,20 +78,22 @@ def score_rows(
     finished = [condition for condition in finished if suites is None or condition.suite in suites]
     images = [condition for condition in finished if _of_images(condition)]
     metrics = set(_CELL_METRICS) if wanted is None else {metric for _, metric in wanted}
-    measured = _measure(run, images, groups, metrics) if images else None
+    measured = _measure(run, images, groups, metrics, seed) if images else None
     common = {
         "schema": SCHEMA_VERSION,
         "model": run.manifest["model"]["label"],
         "treatment": run.manifest.get("treatment"),
         "dataset": run.manifest["data"]["name"],
         "data_sha": run.manifest["data"]["sha256"],
-        "seed": run.manifest["seed"],
+        "seed": str(run.manifest["seed"]),
         "robench_version": version("robench"),
     }
     rows: list[Row] = []
     for suite in dict.fromkeys(find_suite(condition.suite) for condition in run.conditions):
         if suite.family != "corruptions":
-            rows += _frame_rows(run, suite, [c for c in finished if c.suite == suite.name], measured, normalize_by)
+            rows += _frame_rows(
+                run, suite, [c for c in finished if c.suite == suite.name], measured, normalize_by, seed
+            )
         for group in groups:
             if group.suite == suite and measured is not None:
                 rows += _group_rows(group, measured, baselines[group])
@@ -178,7 +186,7 @@ _BY_CLASS = {"class_error", "worst_class_error"}
 
 
 def _measure(
-    run: RunDirectory, images: Sequence[PlannedCondition], groups: Sequence[_Group], metrics: set[str]
+    run: RunDirectory, images: Sequence[PlannedCondition], groups: Sequence[_Group], metrics: set[str], seed: int
 ) -> _Measured:
     """Measure the error rate of every condition, and what else of `metrics` costs something."""
     also = {"top5": {"top5_error"}, "confidence": _CALIBRATION}
@@ -209,7 +217,7 @@ def _measure(
     wrong_at = np.stack([cell.wrong for cell in outcomes.cells], axis=1).astype(exact)
     top5 = [cell.top5_wrong for cell in outcomes.cells if cell.top5_wrong is not None]
     top5_at = np.stack(top5, axis=1).astype(exact) if top5 else None
-    for part, counts in takes(n, run.manifest["seed"]):
+    for part, counts in takes(n, seed):
         # Sums of whole numbers that the type holds are exact, in whatever order the matrix product adds them.
         taken = counts.astype(wrong_at.dtype)
         errors = (taken @ wrong_at).astype(np.float64) / n
@@ -277,12 +285,13 @@ def _frame_rows(
     finished: Sequence[PlannedCondition],
     measured: _Measured | None,
     normalize_by: str | None,
+    seed: int,
 ) -> Iterator[Row]:
     if not finished:
         return
     curves = _curves(run, suite, finished)
     n = run.manifest["data"]["samples"]
-    found = resampled(curves, n, run.manifest["seed"])
+    found = resampled(curves, n, seed)
     clean = measured.cells.get(finished[0].clean) if measured else None
     baseline = _sequence_baseline(run, suite, finished, normalize_by)
     for one in family_rows(suite, curves, found, 1 - clean["error_rate"] if clean else None, baseline, n):
