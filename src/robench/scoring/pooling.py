@@ -79,14 +79,8 @@ def _mean(rows: Sequence[Row], seeds: int, seed: int) -> Row:
     if all(DISTRIBUTION in one for one in rows):
         distribution = pooled_distribution(np.stack([one[DISTRIBUTION] for one in rows]), seed)
         found = figure(metric, distribution)
-        if (
-            len({(one["value"], one["ci_low"], one["ci_high"]) for one in rows}) == 1
-            and found["ci_low"] == found["ci_high"]
-        ):
-            found |= {
-                "ci_low": rows[0]["ci_low"],
-                "ci_high": rows[0]["ci_high"],
-            }  # Wilson's, where all agree on 0 or 1.
+        if found["ci_low"] == found["ci_high"] and len({one["value"] for one in rows}) == 1:
+            found |= {name: rows[0][name] for name in ("ci_low", "ci_high")}  # Wilson's, where all agree on 0 or 1.
         return found
     value = sum(one["value"] for one in rows) / seeds
     return (
