@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.options import names, stderr, stdout
+from robench.cli.options import names, numbers, stderr, stdout
 from robench.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
-    from robench.gate import Verdict
+    from robench.gate import Power, Verdict
 
 __all__ = ["gate"]
 
@@ -28,12 +28,12 @@ def gate(
         ),
     ],
     baseline: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="What it is compared with: another run, those of its seeds, or a CSV of its results.",
             metavar="RUN|CSV",
         ),
-    ],
+    ] = None,
     rules: Annotated[
         Path | None,
         typer.Option(
@@ -51,6 +51,19 @@ def gate(
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Compare nothing; write the run's results to the baseline CSV.")
     ] = False,
+    power: Annotated[
+        bool,
+        typer.Option(
+            "--power",
+            help="Compare nothing; say which drop of each figure would fail the gate how often. Needs no --baseline.",
+        ),
+    ] = False,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Drops for --power, as fractions: 0.01 is one point. Default: 0.005,0.01,0.02,0.05.", metavar="N"
+        ),
+    ] = None,
 ) -> None:
     """Fail if a run is worse than its baseline, as far as the rules say.
 
@@ -63,6 +76,8 @@ def gate(
 
     [b]robench gate runs/new --baseline baseline.csv --update-baseline[/b]
 
+    [b]robench gate runs/main --power --drop 0.01[/b]
+
     [b]robench gate runs/new-s0 runs/new-s1 --baseline runs/old-s0,runs/old-s1[/b]
     """
     from robench.gate import FORMATS, read_rules
@@ -72,7 +87,14 @@ def gate(
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
+    if drop and not power:
+        raise OptionError("--drop says what --power is asked for: give both, or neither")
     base = [Path(one) for one in names(baseline) or []]
+    if power:
+        _print_power(run, base, rules, numbers(drop, "--drop", float), format)
+        return
+    if not base:
+        raise OptionError("nothing to compare with: give --baseline, another run or a CSV of its results")
     if update_baseline:
         if len(base) > 1:
             raise OptionError("--update-baseline writes one file: give one --baseline")
@@ -93,6 +115,61 @@ def gate(
     stderr().print(outcome(verdict))
     if verdict.failed:
         raise typer.Exit(1)
+
+
+def _print_power(
+    run: list[Path],
+    base: list[Path],
+    rules: Path | None,
+    drops: list[float] | None,
+    format: str,  # noqa: A002
+) -> None:
+    from robench.gate import power, read_rules
+    from robench.gate.formats import power_json
+
+    if format not in ("table", "json"):
+        raise OptionError("--power prints a table or json: leave the other --format out")
+    found = power(run, base or None, read_rules(rules), drops)
+    if format == "json":
+        sys.stdout.write(power_json(found))
+    else:
+        stdout().print(_power_table(found))
+    for note in found.notes:
+        stderr().print(f"note: {note}")
+
+
+def _power_table(found: Power) -> Table:
+    from robench.gate.formats import amount
+
+    table = Table(
+        title=f"how often a drop fails the gate: {found.model}, {found.images:,} images",
+        title_justify="left",
+        caption="unchanged: chance to fail without any drop; caught: the drop that fails the gate 80 % of the time",
+        caption_justify="left",
+    )
+    table.add_column("figure")
+    for name in ("baseline", "sd of a change", "unchanged"):
+        table.add_column(name, justify="right", no_wrap=True)
+    # Figures of one unit share a heading; those of others say their drops in it.
+    units = {one.unit for one in found.chances}
+    for number in range(len(found.chances[0].drops)):
+        first = found.chances[0]
+        heading = amount(first.drops[number], first.unit) if len(units) == 1 else f"drop {number + 1}"
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("caught", justify="right", no_wrap=True)
+    for one in found.chances:
+        caught = [f"{share:.0%}" for share in one.caught]
+        if len(units) > 1:
+            caught = [f"{amount(size, one.unit)}: {share}" for size, share in zip(one.drops, caught, strict=True)]
+        table.add_row(
+            one.name,
+            amount(one.value, one.unit),
+            amount(one.error, one.unit),
+            f"{one.unchanged:.1%}",
+            *caught,
+            amount(one.smallest, one.unit) or "none",
+        )
+    return table
 
 
 def _table(verdict: Verdict) -> Table:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
+from robench.gate.power import Power
 from robench.gate.verdict import Comparison, Verdict
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "junit",
     "markdown",
     "outcome",
+    "power_json",
     "sentence",
     "verdict_json",
 ]
@@ -90,6 +92,23 @@ def markdown(verdict: Verdict) -> str:
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(f"- {_cell(note)}" for note in verdict.notes)]) + "\n"
+
+
+def power_json(found: Power) -> str:
+    """All of what `gate --power` says; what does not exist is null."""
+    whole: dict[str, Any] = {
+        "model": found.model,
+        "images": found.images,
+        "notes": list(found.notes),
+        "figures": [
+            {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in {**asdict(one), "rule": str(one.rule)}.items()
+            }
+            for one in found.chances
+        ],
+    }
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 def interval(one: Comparison) -> str:
