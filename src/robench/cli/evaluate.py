@@ -71,6 +71,15 @@ def evaluate(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="A ready choice of suite, corruptions, severities and images (`robench list presets`), parts of which other "
+            "options replace; ci takes a few minutes on a CPU.",
+            metavar="ci",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     severity: Annotated[
         list[str] | None, typer.Option(help="Only these severities, for example 1,3,5.", rich_help_panel=_WHAT)
     ] = None,
@@ -224,6 +233,8 @@ def evaluate(
 
     [b]robench evaluate demo[/b]
 
+    [b]robench evaluate demo --preset ci[/b]
+
     [b]robench evaluate resnet20.th --arch zoo:cifar_resnet20 --data cifar10/test --suite cifar-c[/b]
 
     [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c[/b]
@@ -240,8 +251,16 @@ def evaluate(
     from robench.models import load_classifier
     from robench.plan import Options
     from robench.run import evaluate as run_evaluate
+    from robench.suites import find_preset
     from robench.summary import summary
 
+    ready = None if preset is None else find_preset(preset)
+    if ready and suite:
+        raise OptionError("--preset chooses the suite by the model's input: leave --suite out")
+    if ready:
+        corruption = corruption or list(ready.corruptions)
+        severity = severity or [str(one) for one in ready.severities]
+        limit = ready.limit if limit is None and per_class is None and subset is None else limit
     options = Options(
         corruptions=names(corruption),
         severities=numbers(severity, "--severity", int),
@@ -288,12 +307,13 @@ def evaluate(
             raise OptionError(f"two models are called {twice}: evaluate them one by one, each with an --out of its own")
     for one in model:
         classifier = load(one)
+        chosen = [ready.suite(classifier.preprocessing.crop)] if ready else suites
         if dry_run:
-            stdout().print(_costs(estimate(classifier, images, suites, options)))
+            stdout().print(_costs(estimate(classifier, images, chosen, options)))
             continue
         place = out / classifier.label if out is not None and len(model) > 1 else out
         with observer(stderr()) as progress:
-            run = run_evaluate(classifier, images, suites, place, options, progress)
+            run = run_evaluate(classifier, images, chosen, place, options, progress)
         stdout().print(summary(run.results, run.directory.notes))
         stderr().print(f"results in {run.path}")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["list_app"]
 
 list_app = typer.Typer(
-    help="List suites, corruptions, perturbations, models, datasets or metrics.", no_args_is_help=True
+    help="List suites, presets, corruptions, perturbations, models, datasets or metrics.", no_args_is_help=True
 )
 
 
@@ -30,6 +30,25 @@ def suites() -> None:
     for suite in SUITES.values():
         jpeg = str(suite.release_jpeg or "")
         table.add_row(suite.name, suite.summary, _image(suite), jpeg, suite.baseline or "", suite.source)
+    stdout().print(table)
+
+
+@list_app.command()
+def presets() -> None:
+    """The presets: ready choices of conditions and images for `robench evaluate --preset`."""
+    from robench.suites import PRESETS
+
+    table = _table("preset", "for", "suite, by the model's input", "corruptions", "severities", "images")
+    for one in PRESETS.values():
+        suites = [f"{name} up to {side} px" for side, name in one.suites[:-1]]
+        table.add_row(
+            one.name,
+            one.summary,
+            ", ".join([*suites, f"else {one.suites[-1][1]}"]),
+            ", ".join(one.corruptions),
+            ", ".join(map(str, one.severities)),
+            f"{one.limit:,}",
+        )
     stdout().print(table)
 
 

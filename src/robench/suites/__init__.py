@@ -9,6 +9,7 @@ from robench.suites.cifar_c import CIFAR_C
 from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
+from robench.suites.presets import PRESETS, Preset, find_preset
 from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, ReleasedFiles, Suite
 from robench.suites.sweeps import (
     NOISE,
@@ -26,6 +27,7 @@ __all__ = [
     "ALL",
     "BACKENDS",
     "CLEAN",
+    "PRESETS",
     "RESOLUTIONS",
     "SEVERITIES",
     "SMALL",
@@ -33,8 +35,10 @@ __all__ = [
     "SUITES",
     "Condition",
     "Family",
+    "Preset",
     "ReleasedFiles",
     "Suite",
+    "find_preset",
     "find_suite",
     "map_offset",
     "map_place",
