@@ -35,7 +35,7 @@ CI = Preset(
     name="ci",
     summary="a noise, a blur, a weather and a digital corruption at severity 3 on 1,000 images: for a gate at every commit",
     suites=_C,
-    corruptions=("gaussian_noise", "motion_blur", "fog", "jpeg_compression"),
+    corruptions=("gaussian_noise", "defocus_blur", "fog", "jpeg_compression"),
     severities=(3,),
     limit=1000,
 )
