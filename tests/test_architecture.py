@@ -31,13 +31,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("loop",),
     ("plan",),
     ("run",),
-    ("estimate", "export", "verify"),
+    ("estimate", "export", "verify", "report"),
     ("cli",),
     ("__main__",),
 )
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "rundir", "suites", "metrics", "baselines", "scoring", "summary"),
-    *("contrast", "gate", "compare", "pytest_plugin", "leaderboard"),
+    *("contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report"),
 )
 
 

@@ -20,7 +20,7 @@ from robench.rundir import RunDirectory
 from robench.scoring import pool, pooled_rows, score_rows
 from robench.scoring.reading import read_columns
 from robench.scoring.rows import Row
-from robench.suites import SUITES
+from robench.suites import CLEAN, SUITES
 from robench.tables import RESULTS, SCHEMA_VERSION
 from robench.types import Floats, Results
 
@@ -149,7 +149,9 @@ def open_side(sources: Source) -> Side:
     figures: dict[Key, Figure] = {}
     for row in results.astype(object).where(results.notna(), None).to_dict("records"):
         figure = Figure(tuple(row[name] for name in KEY), row)
-        if figure.key in figures:
+        if (other := figures.get(figure.key)) is not None:
+            if row["suite"] == CLEAN and row["protocol"] != other.row["protocol"]:
+                continue  # Clean images of another suite's geometry: the first suite's are the ones that count.
             raise TableError(f"{path} has two rows for {figure}: keep one")
         figures[figure.key] = figure
     return Side(path, figures, runs)
@@ -355,7 +357,7 @@ def _fill(side: Side, figures: Sequence[Figure]) -> None:
     keys = {figure.key for figure in figures}
     for row in side.rows(None if normalised else "none", wanted):
         key = tuple(None if _missing(row.get(name)) else row[name] for name in KEY)
-        if key in keys and "distribution" in row:
+        if key in keys and "distribution" in row and row["protocol"] == side.figures[key].row["protocol"]:
             stored = side.figures[key]
             if row.get("baseline") != stored.row["baseline"]:
                 continue  # Scored with another --normalize-by than the run was made with.
@@ -366,20 +368,24 @@ def _fill(side: Side, figures: Sequence[Figure]) -> None:
                 )
             side.distributions[key] = row["distribution"]
     if len(side.runs) == 1:
-        side.outcomes.update(_wrong(side.runs[0], keys))
+        side.outcomes.update(_wrong(side, side.runs[0], keys))
 
 
 def _missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
-def _wrong(run: RunDirectory, keys: Iterable[Key]) -> dict[Key, Any]:
+def _wrong(side: Side, run: RunDirectory, keys: Iterable[Key]) -> dict[Key, Any]:
     """For the keys of cells with one image a sample: which images are wrong (n,)."""
     found: dict[Key, Any] = {}
     cells = [key for key in keys if key[1] in _OF_IMAGES and key[4] is None]
     for condition in run.finished():
         place = (condition.suite, condition.corruption, condition.severity, condition.resolution)
-        of_cell = [key for key in cells if (key[0], key[2], key[3], key[6]) == place]
+        of_cell = [
+            key
+            for key in cells
+            if (key[0], key[2], key[3], key[6]) == place and side.figures[key].row["protocol"] == condition.protocol
+        ]
         if condition.frames != 1 or SUITES[condition.suite].family not in ("corruptions", "resolution"):
             continue
         columns = {_OF_IMAGES[key[1]] for key in of_cell}

@@ -356,6 +356,8 @@ def _manifest(
         "samples": len(samples),
         "whole": len(images),
         "classes": list(images.classes),
+        # Where a report finds the images again; not part of the identity.
+        "root": None if images.root is None else str(images.root.absolute()),
     }
     return {
         "schema": SCHEMA_VERSION,

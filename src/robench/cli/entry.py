@@ -20,6 +20,7 @@ from robench.cli.gate import gate
 from robench.cli.leaderboard import leaderboard
 from robench.cli.list import list_app
 from robench.cli.pool import pool
+from robench.cli.report import report
 from robench.cli.score import score
 from robench.cli.show import show
 from robench.cli.verify import verify
@@ -68,6 +69,7 @@ app.command()(show)
 app.command()(gate)
 app.command()(compare)
 app.command()(leaderboard)
+app.command()(report)
 app.command()(corrupt)
 app.command()(verify)
 app.add_typer(list_app, name="list")

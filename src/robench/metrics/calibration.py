@@ -6,6 +6,7 @@ exact in float64 at the sizes of ImageNet (multiples of 2**-34, below 2**16): fi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,11 +47,12 @@ def rms_calibration_error(confidence: ArrayLike, correct: ArrayLike, weights: Ar
 class Reliability:
     """Samples in order of confidence, sorted once for all resamples.
 
-    order: (n,) positions, ascending, ties by position.  gap: (n,) confidence - correct, in that order.
+    order: (n,) positions, ascending, ties by position.  confidence: (n,) in that order.  gap: (n,) less 1 where correct.
     edges: (16,) where the bins of equal width begin and end, in that order.
     """
 
     order: NDArray[np.intp]
+    confidence: Floats
     gap: Floats
     edges: NDArray[np.intp]
 
@@ -61,7 +63,16 @@ class Reliability:
         order = np.argsort(probability, kind="stable")
         bins = np.clip(np.ceil(probability[order] * ECE_BINS) - 1, 0, ECE_BINS - 1)
         gap = (probability - np.asarray(correct, np.float64))[order]
-        return cls(order, gap, np.searchsorted(bins, np.arange(ECE_BINS + 1)))
+        return cls(order, probability[order], gap, np.searchsorted(bins, np.arange(ECE_BINS + 1)))
+
+    def bins(self) -> list[tuple[int, float, float]]:
+        """Return (samples, mean confidence, accuracy) of each of the bins of equal width; NaN where one is empty."""
+        found = []
+        for start, end in zip(self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True):
+            size = end - start
+            confidence = float(self.confidence[start:end].mean()) if size else math.nan
+            found.append((size, confidence, confidence - float(self.gap[start:end].mean()) if size else math.nan))
+        return found
 
     def errors(self, counts: NDArray[Any]) -> tuple[Floats, Floats]:
         """Return ECE and RMS calibration error (r,) of samples taken `counts` (r, n) times; each row has the sum n."""

@@ -1,0 +1,175 @@
+"""Figures -> plots: every function takes rows and returns a Vega-Lite specification, as Altair makes and checks it.
+
+Names that a user chose, of models and classes, are values of fixed fields and never parts of an expression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import altair
+
+__all__ = ["COLOURS", "Rows", "bars", "grid_map", "heat_map", "lines", "reliability"]
+
+Rows = Sequence[Mapping[str, Any]]
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A6F9B", "#8C6D31")
+"""Of the models, in order: Okabe and Ito's palette, told apart by people of every colour vision, then two more."""
+
+_SCHEME = "viridis"
+_CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "view": {"stroke": None},
+    "font": "system-ui, sans-serif",
+    "axis": {
+        **dict.fromkeys(("labelColor", "titleColor", "gridColor", "domainColor", "tickColor"), "currentColor"),
+        "gridOpacity": 0.12,
+        "domainOpacity": 0.4,
+        "tickOpacity": 0.4,
+        "titleFontWeight": "normal",
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+    },
+    "legend": {"labelColor": "currentColor", "titleColor": "currentColor", "titleFontWeight": "normal"},
+}
+"""Text and lines take the colour of the page's text, in the light, in the dark and on paper."""
+
+_LIGHT_ABOVE = 60
+"""Percent above which a cell of a heat map is light enough for black text."""
+
+
+def heat_map(rows: Rows, columns: str, description: str) -> dict[str, Any]:
+    """Percent by `name` and a column such as severity.  rows: name, place, value, low, high."""
+    alt = _altair()
+    base = _chart(rows).encode(
+        x=alt.X("place:O", title=columns, axis=alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False)),
+        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160)),
+        tooltip=_tooltip(("name", "place")),
+    )
+    cells = base.mark_rect(stroke="white", strokeOpacity=0.25).encode(
+        color=alt.Color("value:Q", scale=alt.Scale(scheme=_SCHEME, domain=[0, 100]), legend=None)
+    )
+    text = base.mark_text(fontSize=11).encode(
+        text=alt.Text("value:Q", format=".0f"),
+        color=alt.condition(alt.datum.value > _LIGHT_ABOVE, alt.value("black"), alt.value("white")),
+    )
+    return _spec((cells + text).properties(width="container", height=alt.Step(21)), description)
+
+
+def grid_map(rows: Rows, description: str) -> dict[str, Any]:
+    """Percent by offset.  rows: down, right, value."""
+    alt = _altair()
+    chart = (
+        _chart(rows)
+        .mark_rect()
+        .encode(
+            x=alt.X("right:O", title="px to the right", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
+            y=alt.Y("down:O", title="px down", axis=alt.Axis(ticks=False, domain=False)),
+            color=alt.Color(
+                "value:Q",
+                scale=alt.Scale(scheme=_SCHEME, zero=False),
+                title="accuracy, %",
+                legend=alt.Legend(format=".1f"),
+            ),
+            tooltip=[alt.Tooltip("down:O"), alt.Tooltip("right:O"), alt.Tooltip("value:Q", format=".2f")],
+        )
+    )
+    return _spec(chart.properties(width="container", height=240), description)
+
+
+def lines(
+    rows: Rows, models: Sequence[str], x: str, y: str, description: str, *, size: int = 120, percent: bool = True
+) -> dict[str, Any]:
+    """Curves of the models with the band of their intervals.  rows: model, place, value, low, high, label."""
+    alt = _altair()
+    whole = alt.Scale(domain=[0, 100]) if percent else alt.Scale(zero=True)
+    base = _chart(rows).encode(
+        x=alt.X("place:Q", title=x, scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(grid=False, tickCount=5)),
+        color=_colour(models),
+    )
+    band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=y, scale=whole), y2="high:Q")
+    line = base.mark_line(strokeWidth=2).encode(y=alt.Y("value:Q", title=y, scale=whole))
+    points = base.mark_point(filled=True, size=28, opacity=1).encode(
+        y=alt.Y("value:Q", title=y, scale=whole), tooltip=_tooltip(("model", "label"))
+    )
+    return _spec((band + line + points).properties(width="container", height=size), description)
+
+
+def bars(rows: Rows, models: Sequence[str], x: str, description: str, *, rule: float | None = None) -> dict[str, Any]:
+    """Bars of the models by `name`, with intervals, and a rule at the baseline.  rows: model, name, value, low, high."""
+    alt = _altair()
+    base = _chart(rows).encode(
+        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160)),
+        yOffset=alt.YOffset("model:N", sort=list(models)),
+    )
+    drawn = base.mark_bar().encode(
+        x=alt.X("value:Q", title=x), color=_colour(models), tooltip=_tooltip(("model", "name"))
+    )
+    ends = base.mark_rule(color="currentColor", opacity=0.7).encode(x=alt.X("low:Q", title=x), x2="high:Q")
+    layers = drawn + ends
+    if rule is not None:
+        layers += _chart([{"place": rule}]).mark_rule(strokeDash=[4, 3], color="currentColor").encode(x="place:Q")
+    return _spec(layers.properties(width="container", height=alt.Step(11 if len(models) > 1 else 16)), description)
+
+
+def reliability(rows: Rows, models: Sequence[str], description: str) -> dict[str, Any]:
+    """Accuracy by confidence, beside the diagonal.  rows: model, place, value, samples."""
+    alt = _altair()
+    scale = alt.Scale(domain=[0, 100])
+    diagonal = (
+        _chart([{"place": 0, "value": 0}, {"place": 100, "value": 100}])
+        .mark_line(strokeDash=[4, 3], color="currentColor", opacity=0.6)
+        .encode(x="place:Q", y="value:Q")
+    )
+    base = _chart(rows).encode(
+        x=alt.X("place:Q", title="confidence, %", scale=scale, axis=alt.Axis(grid=False)),
+        y=alt.Y("value:Q", title="accuracy, %", scale=scale),
+        color=_colour(models),
+    )
+    points = base.mark_circle(opacity=0.9).encode(
+        size=alt.Size("samples:Q", legend=None, scale=alt.Scale(range=[12, 220])),
+        tooltip=[
+            alt.Tooltip("model:N"),
+            alt.Tooltip("place:Q", title="confidence, %", format=".1f"),
+            alt.Tooltip("value:Q", title="accuracy, %", format=".1f"),
+            alt.Tooltip("samples:Q", format=","),
+        ],
+    )
+    return _spec(
+        (diagonal + base.mark_line(opacity=0.6) + points).properties(width="container", height=220), description
+    )
+
+
+def _altair() -> Any:
+    try:
+        import altair
+    except ImportError as error:
+        from robench.errors import OptionError
+
+        raise OptionError(f"the report's plots need altair ({error}): pip install 'robench[report]'") from error
+    return altair
+
+
+def _chart(rows: Rows) -> altair.Chart:
+    alt = _altair()
+    return alt.Chart(alt.Data(values=[dict(row) for row in rows]))  # type: ignore[no-any-return]
+
+
+def _colour(models: Sequence[str]) -> Any:
+    alt = _altair()
+    palette = [COLOURS[number % len(COLOURS)] for number in range(len(models))]
+    return alt.Color("model:N", scale=alt.Scale(domain=list(models), range=palette), legend=None)
+
+
+def _tooltip(names: Sequence[str]) -> list[Any]:
+    alt = _altair()
+    ends = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high")]
+    return [*(alt.Tooltip(f"{name}:N") for name in names), *ends]
+
+
+def _spec(chart: Any, description: str) -> dict[str, Any]:
+    spec: dict[str, Any] = chart.properties(description=description).configure().to_dict()
+    spec["config"] = _CONFIG
+    return spec

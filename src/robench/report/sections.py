@@ -1,0 +1,355 @@
+"""Which figures stand in which part of the page: the results of the runs, cut by suite. Nothing is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from robench.contrast import HEADLINES
+from robench.gate.formats import amount
+from robench.metrics.calibration import Reliability
+from robench.report.charts import Rows, bars, grid_map, heat_map, lines, reliability
+from robench.rundir import PlannedCondition, RunDirectory
+from robench.scoring.reading import read_columns
+from robench.suites import CLEAN, SUITES, map_offset
+from robench.types import Results
+
+__all__ = ["Chart", "Listing", "Section", "Subject", "headlines", "sections"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run on the page. label: of the model, unlike the others'.  run: None for a results CSV, which has no records."""
+
+    label: str
+    results: Results
+    run: RunDirectory | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of text: its heading, then its rows."""
+
+    heading: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plot. title: what stands above it.  table: what is drawn, for those who do not see it.  row: plots of one row of the page."""
+
+    title: str
+    spec: dict[str, Any]
+    table: Listing
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    text: str
+    charts: Sequence[Chart] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def rows(self) -> list[list[Chart]]:
+        """The plots as they stand beside each other."""
+        return [
+            [chart for chart in self.charts if chart.row == row] for row in dict.fromkeys(c.row for c in self.charts)
+        ]
+
+
+_HEADLINES = ("accuracy", "mean_error", "mce", "relative_mce", *HEADLINES[2:], "ece")
+_PLACED = {"strength": "strength", "scale": "scale", "area": "area covered"}
+"""Axes along which accuracy is a curve, and how they are called."""
+
+
+def headlines(subjects: Sequence[Subject]) -> Listing:
+    """What every suite is summed up by: a figure a row, a model a column."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for subject in subjects:
+        rows = subject.results
+        wanted = rows[rows["metric"].isin(_HEADLINES) & ~rows["axis"].isin(["frame", *_PLACED])]
+        for row in wanted.to_dict("records"):
+            name = row["corruption"]
+            if row["suite"] == CLEAN:
+                name = f"at {row['resolution']} px"
+            elif pd.isna(name):
+                name = ""
+            elif SUITES[row["suite"]].family not in ("shift", "scale") or row["metric"] != "consistency":
+                continue
+            if not pd.isna(row["axis"]):
+                name = f"{name} {row['axis']} {row['axis_value']:g}".strip()
+            divided = f" by {row['baseline']}" if isinstance(row["baseline"], str) else ""
+            key = (str(row["suite"]), f"{row['metric']}{divided}", name)
+            low, high = (amount(_number(row[end]), row["unit"]) for end in ("ci_low", "ci_high"))
+            ends = f" [{low.removesuffix(' %')}, {high}]" if low and high else ""
+            found.setdefault(key, {})[subject.label] = amount(float(row["value"]), row["unit"]) + ends
+    heading = ("suite", "figure", "", *(subject.label for subject in subjects))
+    suites = list(dict.fromkeys(suite for suite, _, _ in found))
+    order = sorted(found, key=lambda key: (suites.index(key[0]), _HEADLINES.index(key[1].split(" by ")[0])))
+    return Listing(heading, [[*key, *(found[key].get(one.label, "") for one in subjects)] for key in order])
+
+
+def sections(subjects: Sequence[Subject]) -> Iterator[Section]:
+    """Yield the parts of the page that the runs have figures for."""
+    names = [name for subject in subjects for name in dict.fromkeys(subject.results["suite"]) if name != CLEAN]
+    for suite in dict.fromkeys(names):
+        having = [one for one in subjects if suite in set(one.results["suite"])]
+        family = SUITES[suite].family if suite in SUITES else "corruptions"
+        charts = list(_FAMILIES.get(family, _curves)(suite, having, [one.label for one in subjects]))
+        if charts:
+            summary = SUITES[suite].summary if suite in SUITES else ""
+            yield Section(suite, summary, charts, notes=_unlike(suite, having))
+    if charts := list(_calibration(subjects)):
+        yield Section(
+            "calibration",
+            "how often predictions of a confidence are right, in fifteen bins of equal width; dots are as large as their bins",
+            charts,
+        )
+
+
+def _unlike(suite: str, subjects: Sequence[Subject]) -> list[str]:
+    """Say where runs beside each other do not compare."""
+    notes = []
+    for column, what in (
+        ("protocol", "made in different ways"),
+        ("data_sha", "of different samples"),
+        ("seed", "of different seeds"),
+    ):
+        values = {one.label: set(one.results.loc[one.results["suite"] == suite, column]) for one in subjects}
+        if len({frozenset(found) for found in values.values()}) > 1:
+            told = "; ".join(
+                f"{label}: {', '.join(str(one)[:40] for one in sorted(found))}" for label, found in values.items()
+            )
+            notes.append(f"these figures are {what}, and do not compare without care ({told})")
+    return notes
+
+
+def _corruptions(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+    for subject in subjects:
+        cells = _rows(subject, suite, "error_rate")
+        rows = [{"name": row["corruption"], "place": int(row["severity"]), **_percent(row)} for row in cells]
+        if rows:
+            title = f"top-1 error by corruption and severity, %: {subject.label}"
+            yield Chart(title, heat_map(rows, "severity", title), _table(rows, "corruption", "severity"))
+    several = [row for subject in subjects for row in _rows(subject, suite, "ce")]
+    if several:
+        rows = [
+            {"model": subject.label, "name": row["corruption"], **_percent(row)}
+            for subject in subjects
+            for row in _rows(subject, suite, "ce")
+        ]
+        baselines = " and ".join(dict.fromkeys(str(row["baseline"]) for row in several))
+        title = f"corruption error, % of {baselines}"
+        spec = bars(rows, models, f"CE, % of {baselines} (dashed: equal)", title, rule=100)
+        yield Chart(title, spec, _table(rows, "corruption"))
+    for name in _names(subjects, suite, "error_rate"):
+        rows = [
+            {
+                "model": subject.label,
+                "place": int(row["severity"]),
+                "label": f"severity {row['severity']}",
+                **_percent(row),
+            }
+            for subject in subjects
+            for row in _rows(subject, suite, "error_rate")
+            if row["corruption"] == name
+        ]
+        if len({row["place"] for row in rows}) > 1:
+            spec = lines(rows, models, "severity", "error, %", f"top-1 error by severity: {name}")
+            yield Chart(name, spec, _table(rows, "", "severity"), row=1)
+
+
+def _sequences(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+    for metric, x in (("flip_rate", "flip rate, %"), ("fr", "FR, % of the baseline (dashed: equal)")):
+        rows = [
+            {"model": subject.label, "name": _at(row), **_percent(row)}
+            for subject in subjects
+            for row in _rows(subject, suite, metric)
+        ]
+        if rows:
+            title = (
+                "predictions that flip from frame to frame" if metric == "flip_rate" else "flip rate by the baseline's"
+            )
+            yield Chart(
+                title, bars(rows, models, x, title, rule=100 if metric == "fr" else None), _table(rows, "perturbation")
+            )
+
+
+def _shift(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+    rows = [
+        {"model": subject.label, "name": row["corruption"], **_percent(row)}
+        for subject in subjects
+        for row in _rows(subject, suite, "consistency")
+        if pd.isna(row["axis"])
+    ]
+    if rows:
+        title = "pairs of shifted images with the same prediction"
+        yield Chart(title, bars(rows, models, "consistency, %", title), _table(rows, "shift"))
+    for subject in subjects:
+        places = [row for row in _rows(subject, suite, "accuracy") if row["axis"] == "offsets"]
+        rows = [
+            {**dict(zip(("down", "right"), map_offset(row["axis_value"]), strict=True)), **_percent(row)}
+            for row in places
+        ]
+        if rows:
+            title = f"accuracy by the place of the crop, %: {subject.label}"
+            yield Chart(title, grid_map(rows, title), _table(rows, "", "down", "right"))
+    yield from _curves(suite, subjects, models)
+
+
+def _curves(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+    """Accuracy along an axis, a plot for each perturbation."""
+    for name in _names(subjects, suite, "accuracy"):
+        for axis, called in _PLACED.items():
+            rows = [
+                {
+                    "model": subject.label,
+                    "place": row["axis_value"],
+                    "label": f"{axis} {row['axis_value']:g}",
+                    **_percent(row),
+                }
+                for subject in subjects
+                for row in _rows(subject, suite, "accuracy")
+                if row["corruption"] == name and row["axis"] == axis
+            ]
+            if rows:
+                yield Chart(
+                    name,
+                    lines(rows, models, called, "accuracy, %", f"accuracy by {called}: {name}"),
+                    _table(rows, "", called),
+                )
+
+
+def _resolution(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+    sizes: list[dict[str, Any]] = []
+    costs: list[dict[str, Any]] = []
+    for subject in subjects:
+        gflops = {row["resolution"]: row["value"] for row in _rows(subject, suite, "gflops")}
+        for row in _rows(subject, suite, "accuracy"):
+            if row["corruption"] != "network":
+                continue
+            cost = gflops.get(row["resolution"])
+            told = f"{row['resolution']} px" + (f", {cost:.3g} GFLOPs" if cost is not None else "")
+            one = {"model": subject.label, "label": told, **_percent(row)}
+            sizes.append({**one, "place": int(row["resolution"])})
+            if cost is not None:
+                costs.append({**one, "place": cost})
+    if sizes:
+        title = "accuracy of the network run at other sizes"
+        yield Chart(title, lines(sizes, models, "px", "accuracy, %", title, size=220), _table(sizes, "", "px"))
+    if costs:
+        title = "accuracy by cost"
+        yield Chart(
+            title, lines(costs, models, "GFLOPs an image", "accuracy, %", title, size=220), _table(costs, "", "GFLOPs")
+        )
+    rows = [
+        {"model": subject.label, "place": row["axis_value"], "label": f"{row['axis_value']:g} px", **_percent(row)}
+        for subject in subjects
+        for row in _rows(subject, suite, "accuracy")
+        if row["corruption"] == "information" and not pd.isna(row["axis"])
+    ]
+    if rows:
+        title = "accuracy with the information of smaller images"
+        yield Chart(title, lines(rows, models, "px", "accuracy, %", title, size=220), _table(rows, "", "px"))
+
+
+_FAMILIES: dict[str, Callable[[str, Sequence[Subject], Sequence[str]], Iterator[Chart]]] = {
+    "corruptions": _corruptions,
+    "sequences": _sequences,
+    "shift": _shift,
+    "resolution": _resolution,
+}
+"""What the suites of a family are drawn by; others are curves along their axis."""
+
+
+def _calibration(subjects: Sequence[Subject]) -> Iterator[Chart]:
+    """The reliability of clean and of corrupted images, from the records."""
+    kinds: dict[str, dict[str, Sequence[PlannedCondition]]] = {}
+    for subject in subjects:
+        for condition in [] if subject.run is None else subject.run.finished():
+            if condition.suite == CLEAN or (
+                condition.suite in SUITES and SUITES[condition.suite].family == "corruptions"
+            ):
+                found = kinds.setdefault(condition.suite, {}).setdefault(subject.label, [])
+                kinds[condition.suite][subject.label] = [*found, condition]
+    models = [subject.label for subject in subjects]
+    by_label = {subject.label: subject.run for subject in subjects}
+    for suite, of_models in kinds.items():
+        rows = []
+        for label, conditions in of_models.items():
+            run = by_label[label]
+            assert run is not None
+            records = pd.concat([read_columns(run, one, ("label", "pred", "confidence")) for one in conditions])
+            bins = Reliability.of(records["confidence"], records["pred"] == records["label"]).bins()
+            rows += [
+                {"model": label, "place": 100 * confidence, "value": 100 * accuracy, "samples": size}
+                for size, confidence, accuracy in bins
+                if size
+            ]
+        title = "clean images" if suite == CLEAN else f"{suite}, all cells"
+        told = [
+            [str(row["model"]), f"{row['place']:.1f}", f"{row['value']:.1f}", f"{row['samples']:,}"] for row in rows
+        ]
+        table = Listing(("model", "confidence, %", "accuracy, %", "predictions"), told)
+        yield Chart(title, reliability(rows, models, f"reliability: {title}"), table)
+
+
+def _rows(subject: Subject, suite: str, metric: str) -> list[dict[str, Any]]:
+    """Rows of the results that are of a corruption or perturbation."""
+    rows = subject.results
+    found: list[dict[str, Any]] = rows[
+        (rows["suite"] == suite) & (rows["metric"] == metric) & rows["corruption"].notna()
+    ].to_dict("records")
+    return found
+
+
+def _names(subjects: Sequence[Subject], suite: str, metric: str) -> list[str]:
+    return list(dict.fromkeys(str(row["corruption"]) for one in subjects for row in _rows(one, suite, metric)))
+
+
+def _at(row: dict[str, Any]) -> str:
+    """A perturbation, with its difficulty where that is not the first."""
+    return (
+        str(row["corruption"])
+        if row["axis_value"] in (1, None)
+        else f"{row['corruption']}, difficulty {row['axis_value']:g}"
+    )
+
+
+def _percent(row: dict[str, Any]) -> dict[str, float | None]:
+    """value, low and high in percent; None where an end is not known."""
+    factor = 100 if row["unit"] == "fraction" else 1
+    ends = {
+        name: None if pd.isna(row[column]) else factor * float(row[column])
+        for name, column in (("low", "ci_low"), ("high", "ci_high"))
+    }
+    return {"value": factor * float(row["value"]), **ends}
+
+
+def _number(value: Any) -> float:
+    return float("nan") if pd.isna(value) else float(value)
+
+
+def _table(rows: Rows, name: str, *places: str) -> Listing:
+    """What a plot shows, as text: the model where there are several, what it is of, and the figure with its interval."""
+    keys = [key for key in ("model", "name") if key in rows[0]]
+    keys += [key for key in ("place", "down", "right") if key in rows[0]]
+    heading = [key if key == "model" else name if key == "name" else "" for key in keys]
+    for at, place in zip([n for n, key in enumerate(keys) if key in ("place", "down", "right")], places, strict=False):
+        heading[at] = place
+    told = []
+    for row in rows:
+        ends = "" if row.get("low") is None else f"{row['low']:.2f} to {row['high']:.2f}"
+        told.append([*(_told(row[key]) for key in keys), f"{row['value']:.2f}", ends])
+    return Listing([*heading, "%", "95 % interval"], told)
+
+
+def _told(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
