@@ -15,8 +15,8 @@ __all__ = ["COLOURS", "Rows", "bars", "grid_map", "heat_map", "lines", "reliabil
 
 Rows = Sequence[Mapping[str, Any]]
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A6F9B", "#8C6D31")
-"""Of the models, in order: Okabe and Ito's palette, told apart by people of every colour vision, then two more."""
+COLOURS = ("#1F86CC", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A6F9B", "#8C6D31")
+"""Of the models, in order: Okabe and Ito's palette, its blue lightened for dark pages, then two more."""
 
 _SCHEME = "viridis"
 _CONFIG: dict[str, Any] = {
@@ -35,6 +35,9 @@ _CONFIG: dict[str, Any] = {
     "legend": {"labelColor": "currentColor", "titleColor": "currentColor", "titleFontWeight": "normal"},
 }
 """Text and lines take the colour of the page's text, in the light, in the dark and on paper."""
+
+_LINE = 21
+"""Height of a row of a heat map, px."""
 
 _LIGHT_ABOVE = 60
 """Percent above which a cell of a heat map is light enough for black text."""
@@ -55,7 +58,9 @@ def heat_map(rows: Rows, columns: str, description: str) -> dict[str, Any]:
         text=alt.Text("value:Q", format=".0f"),
         color=alt.condition(alt.datum.value > _LIGHT_ABOVE, alt.value("black"), alt.value("white")),
     )
-    return _spec((cells + text).properties(width="container", height=alt.Step(21)), description)
+    return _spec(
+        (cells + text).properties(width="container", height=_LINE * len({row["name"] for row in rows})), description
+    )
 
 
 def grid_map(rows: Rows, description: str) -> dict[str, Any]:
@@ -111,7 +116,10 @@ def bars(rows: Rows, models: Sequence[str], x: str, description: str, *, rule: f
     layers = drawn + ends
     if rule is not None:
         layers += _chart([{"place": rule}]).mark_rule(strokeDash=[4, 3], color="currentColor").encode(x="place:Q")
-    return _spec(layers.properties(width="container", height=alt.Step(11 if len(models) > 1 else 16)), description)
+    return _spec(
+        layers.properties(width="container", height=max(11 * len(models), 16) * len({row["name"] for row in rows})),
+        description,
+    )
 
 
 def reliability(rows: Rows, models: Sequence[str], description: str) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def _altair() -> Any:
 
 def _chart(rows: Rows) -> altair.Chart:
     alt = _altair()
-    return alt.Chart(alt.Data(values=[dict(row) for row in rows]))  # type: ignore[no-any-return]
+    return alt.Chart(alt.Data(values=[dict(row) for row in rows]))
 
 
 def _colour(models: Sequence[str]) -> Any:

@@ -125,7 +125,8 @@ def _unlike(suite: str, subjects: Sequence[Subject]) -> list[str]:
         values = {one.label: set(one.results.loc[one.results["suite"] == suite, column]) for one in subjects}
         if len({frozenset(found) for found in values.values()}) > 1:
             told = "; ".join(
-                f"{label}: {', '.join(str(one)[:40] for one in sorted(found))}" for label, found in values.items()
+                f"{label}: {', '.join(str(one)[:12] if column == 'data_sha' else str(one) for one in sorted(found))}"
+                for label, found in values.items()
             )
             notes.append(f"these figures are {what}, and do not compare without care ({told})")
     return notes
