@@ -88,6 +88,7 @@ def test_a_seed_decides_what_is_random(name: str, constants: str) -> None:
     one, other = (frames(name, constants, batch, (0, 1, 2), seed) for seed in (0, 1))
     random = {"gaussian_noise", "shot_noise", "speckle_noise", "snow", "spatter", "crop", "circular"}
     random |= {"gaussian", "uniform", "salt_and_pepper", "speckle", "poisson"}
+    random |= set(NOISE.extra)
     assert torch.equal(one, other) == (name not in random)
 
 
@@ -130,7 +131,7 @@ def test_crops_of_every_side_stay_within_the_picture(crop: int, whole: int) -> N
 def test_sweeps_say_what_side_they_need(suite: str) -> None:
     """The smallest that a plan takes runs; below it the kernels themselves refuse."""
     chosen = find_suite(suite)
-    for name in chosen.corruptions:
+    for name in (*chosen.corruptions, *chosen.extra):
         perturbation = find_perturbation(name, "32")
         for side in {chosen.smallest, chosen.smallest - 1} - {0}:
             batch = Rectangles.of(torch.zeros((2, 3, side + 4, side + 4), dtype=torch.uint8))

@@ -415,6 +415,7 @@ def protocol(condition: Condition, precision: str) -> str:
         levels = {
             name: [dict(level) for level in find_perturbation(name, condition.constants).levels[condition.constants]]
             for name in (*suite.corruptions, *suite.extra)
+            if condition.corruption in suite.later or name not in suite.later
         }
         facts |= {"side": condition.resolution, "draws": DRAWS_VERSION, "levels": levels}
     elif not condition.is_clean:

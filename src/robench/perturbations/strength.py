@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from robench import corruptions
@@ -18,6 +19,10 @@ __all__ = ["DEGRADATIONS"]
 _SOURCE = "degradations of Yin et al. 2020, arXiv:1902.06550 (LocalNorm)"
 _EVERYWHERE = ("224", "299", "64", "32")
 _SIGMAS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.15, 0.20, 0.30, 0.40, 0.50)
+_SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50)
+_WIDTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+"""Of multiplicative uniform noise. The paper's levels are not at hand, so these are robench's choice: a uniform factor of
+width w spreads by w / sqrt(12), here .03 to .87, and speckle's sigma goes from .02 to .50."""
 
 
 @corruption(levels={}, source=_SOURCE, random=True)
@@ -25,6 +30,27 @@ def _uniform(images: FloatImages, draws: Draws, *, strength: float) -> FloatImag
     """Add noise that is uniform between -strength and strength."""
     noise: Tensor = draws.uniform("noise", tuple(images.shape[1:]))
     return noise.mul_(2).sub_(1).mul_(strength).add_(images)
+
+
+@corruption(levels={}, source=_SOURCE, random=True)
+def _multiplied(images: FloatImages, draws: Draws, *, strength: float, low: float) -> FloatImages:
+    """Multiply every value by 1 + strength u, u uniform between low and low + 1."""
+    noise: Tensor = draws.uniform("noise", tuple(images.shape[1:]))
+    return noise.add_(low).mul_(strength).mul_(images).add_(images)
+
+
+@corruption(levels={}, source=_SOURCE, random=True)
+def _counted(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
+    """Multiply every value by one plus a Poisson count of mean `strength`."""
+    row = torch.zeros(images.shape, dtype=torch.int64, device=images.device)
+    return draws.poisson("noise", (strength,), row).mul_(images).add_(images)
+
+
+@corruption(levels={}, source=_SOURCE, random=True, values="uint8")
+def _masked(images: Images, draws: Draws, *, strength: float) -> Images:
+    """Set a share `strength` of the pixels to 0 in all three channels."""
+    drawn = draws.int16("mask", tuple(images.shape[2:]))
+    return images.masked_fill(drawn[:, None] < round(strength * 2**16) - 2**15, 0)
 
 
 @corruption(levels={}, source=_SOURCE)
@@ -74,7 +100,7 @@ DEGRADATIONS: tuple[Perturbation, ...] = (
     _degradation(
         "salt_and_pepper",
         "Set values to 0 or 255; strength: their share.",
-        (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50),
+        _SHARES,
         _published("impulse_noise", lambda strength: {"amount": strength}),
     ),
     _degradation(
@@ -100,5 +126,30 @@ DEGRADATIONS: tuple[Perturbation, ...] = (
         "Spread all values about mid-grey; strength: the factor, 1 leaves them.",
         (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.5, 2, 3, 5),
         lambda images, draws, strength: _gain(images, draws, {"strength": strength}),
+    ),
+    _degradation(
+        "multiplicative_one_sided",
+        "Multiply by 1 + strength u, u uniform between 0 and 1: ever brighter.",
+        _WIDTHS,
+        lambda images, draws, strength: _multiplied(images, draws, {"strength": strength, "low": 0.0}),
+    ),
+    _degradation(
+        "multiplicative_two_sided",
+        "Multiply by 1 + strength u, u uniform between -1/2 and 1/2.",
+        _WIDTHS,
+        lambda images, draws, strength: _multiplied(images, draws, {"strength": strength, "low": -0.5}),
+    ),
+    # Of these two the levels are robench's choice as well: about the share of values that change, as of salt and pepper.
+    _degradation(
+        "multiplicative_poisson",
+        "Multiply by one plus a Poisson count; strength: its mean.",
+        _SHARES,
+        lambda images, draws, strength: _counted(images, draws, {"strength": strength}),
+    ),
+    _degradation(
+        "shared_mask",
+        "Set pixels to 0, in all channels at once (a Bernoulli mask); strength: their share.",
+        _SHARES,
+        lambda images, draws, strength: _masked(images, draws, {"strength": strength}),
     ),
 )

@@ -248,17 +248,17 @@ def _strength_aggregates(
 ) -> Iterator[Row]:
     if clean is None:
         return
-    areas = []
-    for curve in curves:
+    areas: dict[str, Floats] = {}
+    for curve in (curve for curve in curves if curve.metric == "accuracy"):
         condition = curve.condition
         neutral = _NEUTRAL.get(condition.corruption, 0.0)
         strengths = np.append(curve.places, neutral)
         order = np.argsort(strengths)
         strengths = strengths[order]
         accuracy = np.column_stack([found[condition.name, curve.metric, curve.axis], clean])[:, order]
-        areas.append(accuracy_area(strengths, accuracy))
+        area = areas[condition.corruption] = accuracy_area(strengths, accuracy)
         one = {**_of(condition), "n": len(strengths)}
-        yield {**one, **figure("accuracy_area", areas[-1])}
+        yield {**one, **figure("accuracy_area", area)}
         start = int(np.searchsorted(strengths, neutral))
         for direction, part in ((-1, np.arange(start, -1, -1)), (1, np.arange(start, len(strengths)))):
             if len(part) > 1:
@@ -270,7 +270,8 @@ def _strength_aggregates(
                     scored = row("half_strength", float(halves[0]), (float(low), float(high)))
                     yield {**one, **scored, "axis": "direction", "axis_value": float(direction)}
     common = {key: value for key, value in _of(conditions[0]).items() if key not in ("corruption", "severity")}
-    yield {**common, **figure("accuracy_area", np.mean(areas, axis=0)), "n": len(areas)}
+    own = [name for name in areas if name in suite.corruptions] or list(areas)
+    yield {**common, **figure("accuracy_area", np.mean([areas[name] for name in own], axis=0)), "n": len(own)}
 
 
 # Resolution.

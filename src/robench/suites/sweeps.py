@@ -58,11 +58,15 @@ SCALE = Suite(
     pictures="rectangle",
 )
 
+_OF_LOCALNORM = ("multiplicative_one_sided", "multiplicative_two_sided", "multiplicative_poisson", "shared_mask")
+
 NOISE = Suite(
     name="noise",
-    summary="seven degradations at ten strengths: accuracy by strength, its area, the strength that halves it",
+    summary="seven degradations (4 extra) at ten strengths: accuracy by strength, its area, the strength that halves it",
     source="degradations of Yin et al. 2020, arXiv:1902.06550 (LocalNorm)",
     corruptions=("gaussian", "uniform", "salt_and_pepper", "speckle", "poisson", "offset", "gain"),
+    extra=_OF_LOCALNORM,
+    later=_OF_LOCALNORM,
     severities=(1,),
     family="noise",
 )
