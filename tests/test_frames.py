@@ -28,7 +28,7 @@ from robench.plan import Options, make_plan
 from robench.rectangles import Rectangles
 from robench.scoring import notes
 from robench.suites import find_suite, map_offset, suites_for
-from robench.suites.sweeps import NOISE
+from robench.suites.sweeps import NOISE, OCCLUSION
 from robench.types import Images
 
 CASES = [
@@ -88,7 +88,7 @@ def test_a_seed_decides_what_is_random(name: str, constants: str) -> None:
     one, other = (frames(name, constants, batch, (0, 1, 2), seed) for seed in (0, 1))
     random = {"gaussian_noise", "shot_noise", "speckle_noise", "snow", "spatter", "crop", "circular"}
     random |= {"gaussian", "uniform", "salt_and_pepper", "speckle", "poisson"}
-    random |= set(NOISE.extra)
+    random |= {*NOISE.extra, *OCCLUSION.corruptions, *OCCLUSION.extra}
     assert torch.equal(one, other) == (name not in random)
 
 
@@ -127,7 +127,7 @@ def test_crops_of_every_side_stay_within_the_picture(crop: int, whole: int) -> N
     assert all(max(map_offset(offset)) <= whole - crop for offset in offsets)
 
 
-@pytest.mark.parametrize("suite", ["shift", "scale", "noise", "resolution"])
+@pytest.mark.parametrize("suite", ["shift", "scale", "noise", "occlusion", "resolution"])
 def test_sweeps_say_what_side_they_need(suite: str) -> None:
     """The smallest that a plan takes runs; below it the kernels themselves refuse."""
     chosen = find_suite(suite)

@@ -114,7 +114,7 @@ def mean_area(demo: Classifier, place: Path, names: list[str]) -> dict[str, obje
     areas = results[results["metric"] == "accuracy_area"]
     assert set(areas["corruption"].dropna()) == set(names)
     row = areas[areas["corruption"].isna()]
-    return row[["value", "ci_low", "ci_high", "n", "protocol"]].iloc[0].to_dict()
+    return {name: row[name].item() for name in ("value", "ci_low", "ci_high", "n", "protocol")}
 
 
 class _Breaks(torch.nn.Module):

@@ -112,7 +112,7 @@ METRICS: dict[str, Metric] = {
             "accuracy_area",
             "fraction",
             True,
-            "area under accuracy by strength, the clean images included, by the span of the strengths",
+            "area under accuracy by strength or covered area, the clean images included, by the span of that axis",
             _LOCALNORM,
         ),
         Metric(

@@ -9,6 +9,7 @@ from robench.perturbation import Perturbation
 from robench.perturbations.blur import gaussian_blur, motion_blur, stored_motion_blur
 from robench.perturbations.geometry import rotate, scale, shear, tilt, translate, zoom_blur
 from robench.perturbations.noise import gaussian_noise, shot_noise, speckle_noise
+from robench.perturbations.occlusion import grid, noise_rectangle, rectangle
 from robench.perturbations.resolution import information, network
 from robench.perturbations.shift import circular, crop, diagonal, offset_map
 from robench.perturbations.strength import DEGRADATIONS
@@ -38,6 +39,9 @@ PERTURBATIONS: dict[str, Perturbation] = {
         diagonal,
         replace(offset_map, name="map"),
         *DEGRADATIONS,
+        rectangle,
+        noise_rectangle,
+        grid,
         information,
         network,
     )

@@ -227,7 +227,7 @@ def _none(*_: Any) -> Iterator[Row]:
     yield from ()
 
 
-# Noise: strength.
+# Noise and occlusion: strength, area.
 
 
 _NEUTRAL = {"gain": 1.0}
@@ -235,7 +235,7 @@ _NEUTRAL = {"gain": 1.0}
 
 
 def _strength_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    return [Curve(records.condition, "accuracy", "strength", records.axis, records.right, True)]
+    return [Curve(records.condition, "accuracy", records.condition.axis, records.axis, records.right, True)]
 
 
 def _strength_aggregates(
@@ -318,6 +318,7 @@ _CURVES: dict[str, Callable[[FrameRecords, Sequence[int]], list[Curve]]] = {
     "shift": _shift_curves,
     "scale": _scale_curves,
     "noise": _strength_curves,
+    "occlusion": _strength_curves,
     "resolution": _resolution_curves,
 }
 
@@ -326,5 +327,6 @@ _AGGREGATES: dict[str, Callable[..., Iterator[Row]]] = {
     "shift": _none,
     "scale": _none,
     "noise": _strength_aggregates,
+    "occlusion": _strength_aggregates,
     "resolution": _resolution_aggregates,
 }

@@ -13,6 +13,7 @@ from robench.suites.presets import PRESETS, Preset, find_preset
 from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, ReleasedFiles, Suite
 from robench.suites.sweeps import (
     NOISE,
+    OCCLUSION,
     RESOLUTION,
     RESOLUTIONS,
     SCALE,
@@ -71,6 +72,7 @@ SUITES: dict[str, Suite] = {
         SHIFT,
         SCALE,
         NOISE,
+        OCCLUSION,
         RESOLUTION,
     )
 }
@@ -87,7 +89,8 @@ _FITTING = {
 def suites_for(names: Sequence[str], side: int) -> list[Suite]:
     """Return the suites called `names`, each once; `all` stands for those that fit a model's input of `side` pixels."""
     chosen: list[Suite] = []
-    fitting = [suite for suite in (*_FITTING.get(side, ()), SHIFT, SCALE, NOISE, RESOLUTION) if suite.smallest <= side]
+    at_any_side = (SHIFT, SCALE, NOISE, OCCLUSION, RESOLUTION)
+    fitting = [suite for suite in (*_FITTING.get(side, ()), *at_any_side) if suite.smallest <= side]
     for name in names:
         chosen += fitting if name == ALL else [find_suite(name)]
     return list(dict.fromkeys(chosen))

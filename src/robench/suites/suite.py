@@ -21,7 +21,7 @@ BACKENDS = ("torch", "reference")
 """Who computes the pixels of a condition: robench, or the published package's own functions, on a CPU."""
 
 
-Family: TypeAlias = Literal["corruptions", "sequences", "shift", "scale", "noise", "resolution"]
+Family: TypeAlias = Literal["corruptions", "sequences", "shift", "scale", "noise", "occlusion", "resolution"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Suite:
     later: of the extra ones those that joined after figures of the suite were made: their constants are in the protocols of their
         own figures alone, so that older ones still compare.
     family: what its corruptions are, and so what it measures: "corruptions" (errors by severity) or frames of perturbations:
-        "sequences" (flips), "shift", "scale", "noise" (curves), "resolution".
+        "sequences" (flips), "shift", "scale", "noise" and "occlusion" (curves), "resolution".
     side: of the images that are classified, px; None for the model's input.  smallest: the least it may be.
     pictures: what a perturbation takes: the "rectangle" of the whole picture, the "margin", a square somewhat larger than
         the crop, or the "crop" itself.

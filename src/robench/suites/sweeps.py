@@ -1,4 +1,4 @@
-"""Shift, scale, noise strength and resolution: suites at the size of the model's input."""
+"""Shift, scale, noise strength, occlusion and resolution: suites at the size of the model's input."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from robench.suites.suite import Suite
 
 __all__ = [
     "NOISE",
+    "OCCLUSION",
     "RESOLUTION",
     "RESOLUTIONS",
     "SCALE",
@@ -69,6 +70,17 @@ NOISE = Suite(
     later=_OF_LOCALNORM,
     severities=(1,),
     family="noise",
+)
+
+OCCLUSION = Suite(
+    name="occlusion",
+    summary="a rectangle (extra: of noise) or a grid covers ten shares of the image: accuracy by area, its area, what halves it",
+    source="Zhong et al. 2017, arXiv:1708.04896 (Random Erasing); Chen et al. 2020, arXiv:2001.04086 (GridMask)",
+    corruptions=("rectangle", "grid"),
+    extra=("noise_rectangle",),
+    severities=(1,),
+    family="occlusion",
+    smallest=1,
 )
 
 RESOLUTION = Suite(
