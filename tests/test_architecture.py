@@ -18,7 +18,7 @@ SOURCE = Path(robench.__file__).parent
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "memory"),
-    ("geometry", "tables", "draws"),
+    ("geometry", "tables", "draws", "extensions"),
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles"),
     ("corruption", "perturbation"),
@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("gate", "compare"),
     ("pytest_plugin",),
     ("perturbations",),
-    ("reference",),
+    ("reference", "packages"),
     ("conditions",),
     ("loop",),
     ("plan",),
@@ -36,8 +36,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 TORCH_FREE = (
-    *("types", "errors", "geometry", "tables", "rundir", "suites", "metrics", "baselines", "scoring", "summary"),
-    *("contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report"),
+    *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
+    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report"),
 )
 
 

@@ -16,7 +16,7 @@ from robench.metrics import METRICS
 from robench.metrics.paired import holm
 from robench.rundir import writing
 from robench.scoring.reading import read_columns
-from robench.suites import CLEAN, SUITES
+from robench.suites import CLEAN, find_suite
 from robench.tables import atomic_write
 
 __all__ = ["Difference", "compare", "difference_rows", "disagreement", "flips", "write_flips"]
@@ -121,7 +121,7 @@ def _flips(base: Side, other: Side) -> pd.DataFrame:
         known = theirs.get(condition.name)
         if known is None or known.protocol != condition.protocol or known.source != condition.source:
             continue
-        if condition.frames != 1 or SUITES[condition.suite].family not in ("corruptions", "resolution"):
+        if condition.frames != 1 or find_suite(condition.suite).family not in ("corruptions", "resolution"):
             continue
         before, after = (read_columns(side.runs[0], condition, ("sample", "label", "pred")) for side in (base, other))
         if not before["sample"].equals(after["sample"]) or not before["label"].equals(after["label"]):

@@ -20,7 +20,7 @@ from robench.rundir import RunDirectory
 from robench.scoring import pool, pooled_rows, score_rows
 from robench.scoring.reading import read_columns
 from robench.scoring.rows import Row
-from robench.suites import CLEAN, SUITES
+from robench.suites import CLEAN, find_suite, known_suite
 from robench.tables import RESULTS, SCHEMA_VERSION
 from robench.types import Floats, Results
 
@@ -223,7 +223,8 @@ def _averaged(side: Side, figure: Figure) -> set[tuple[str, int]]:
         for key in side.figures
         if (key[0], key[6]) == (suite, resolution) and key[2] is not None and key[3] is not None
     }
-    own = SUITES[suite].corruptions if suite in SUITES else ()
+    whole = known_suite(suite)
+    own = whole.corruptions if whole is not None else ()
     return {cell for cell in cells if cell[0] in own} or cells
 
 
@@ -386,7 +387,7 @@ def _wrong(side: Side, run: RunDirectory, keys: Iterable[Key]) -> dict[Key, Any]
             for key in cells
             if (key[0], key[2], key[3], key[6]) == place and side.figures[key].row["protocol"] == condition.protocol
         ]
-        if condition.frames != 1 or SUITES[condition.suite].family not in ("corruptions", "resolution"):
+        if condition.frames != 1 or find_suite(condition.suite).family not in ("corruptions", "resolution"):
             continue
         columns = {_OF_IMAGES[key[1]] for key in of_cell}
         records = read_columns(run, condition, ["label", *sorted(columns)]) if columns else None

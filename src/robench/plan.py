@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from robench.conditions import condition_frames
-from robench.corruptions import PACKAGE, SETS
+from robench.corruptions import PACKAGE, SETS, find_corruption
 from robench.data import find_released
 from robench.draws import DRAWS_VERSION
 from robench.errors import DatasetError, OptionError, unknown_name
 from robench.geometry import Geometry
 from robench.loop import PRECISIONS
 from robench.models import Preprocessing
+from robench.packages import check_suite, packages_of_suite
 from robench.perturbation import Perturbation
 from robench.perturbations import PERTURBATIONS, find_perturbation
 from robench.reference import check_reference, reference_version
@@ -167,6 +168,8 @@ def make_plan(
     if not chosen:
         raise OptionError("no suite was named: give --suite, for example --suite imagenet-c")
     perturbed = [suite for suite in chosen if suite.name != CLEAN]
+    for suite in perturbed:
+        check_suite(suite, options.backend)
     _check_selection(perturbed, options)
     if options.released is not None and not any(suite.released_side for suite in perturbed):
         raise OptionError("--released goes with the suites of published files: give one, such as --suite imagenet-c")
@@ -420,12 +423,16 @@ def protocol(condition: Condition, precision: str) -> str:
         facts |= {"side": condition.resolution, "draws": DRAWS_VERSION, "levels": levels}
     elif not condition.is_clean:
         levels = {
-            name: [dict(level) for level in SETS[suite.constants][name].levels[suite.constants]]
+            name: [dict(level) for level in find_corruption(name, suite.constants).levels[suite.constants]]
             for name in (*suite.corruptions, *suite.extra)
         }
         facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "levels": levels}
         if condition.backend == "reference":
             parts.append(condition.backend)
             facts |= {"backend": reference_version()}
+    packages = packages_of_suite(suite)
+    if packages:
+        parts += packages
+        facts |= {"packages": packages}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     return f"{'+'.join(parts)}#{digest}"

@@ -36,6 +36,7 @@ from robench.draws import DRAWS_VERSION, compiled_philox, philox
 from robench.errors import DatasetError, OptionError, RunError, unknown_name
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
+from robench.packages import packages_of_model
 from robench.plan import Options, Plan, make_plan
 from robench.rundir import RunDirectory, differences, writing
 from robench.scoring import clean_doubts, nonfinite_notes, score
@@ -397,6 +398,8 @@ def _manifest(
             "robench_version": version("robench"),
             "torch": torch.__version__,
             "device": _device_name(classifier.device),
+            # Beside the protocols, which name the packages of suites; older runs, and most, have none.
+            **({"packages": packages} if (packages := packages_of_model(classifier.arch)) else {}),
         },
     }
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.metrics import METRICS
-from robench.suites import CLEAN, SUITES, map_offset
+from robench.suites import CLEAN, Family, known_suite, map_offset
 from robench.types import Results
 
 __all__ = ["FORMATS", "summary"]
@@ -45,7 +45,7 @@ def summary(results: Results, notes: Sequence[str] = ()) -> Group:
     )
     for suite in dict.fromkeys(results["suite"]):
         rows = results[results["suite"] == suite]
-        if suite in SUITES and not _of_images(suite):
+        if not _of_images(suite):
             parts += [*_curves(suite, rows), _figures(suite, rows)]
         elif suite != CLEAN:
             parts.append(_cells(suite, rows))
@@ -76,7 +76,7 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
     if grid.any():
         tables.append(_grid(suite, curves[grid]))
         curves = curves[~grid]
-    if SUITES[suite].family == "resolution":
+    if _family(suite) == "resolution":
         network = rows[(rows["metric"] == "accuracy") & (rows["corruption"] == "network")]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
     for axis, of_axis in curves.groupby("axis", sort=False):
@@ -124,7 +124,7 @@ def _figures(suite: str, rows: Results) -> Table:
     single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction"])
     for row in rows[single].to_dict("records"):
         at = "" if pd.isna(row["axis"]) else f"{row['axis']} {row['axis_value']:g}"
-        if SUITES[suite].family == "resolution":
+        if _family(suite) == "resolution":
             at = f"{row['resolution']} px"
         name = "all" if pd.isna(row["corruption"]) else str(row["corruption"])
         table.add_row(name, _label(row), at, _figure(row["value"], row), _interval(row))
@@ -142,7 +142,8 @@ def _cells(suite: str, rows: Results) -> Table:
     table.add_column("mean", justify="right")
     if len(ce):
         table.add_column("CE", justify="right")
-    extra = set(SUITES[suite].extra) if suite in SUITES else set()
+    whole = known_suite(suite)
+    extra = set(whole.extra) if whole is not None else set()
     for corruption, group in cells.groupby("corruption", sort=False):
         by_severity = group.set_index("severity")["value"]
         values = [f"{100 * by_severity[s]:.1f}" if s in by_severity.index else "" for s in severities]
@@ -168,7 +169,7 @@ def _aggregates(results: Results) -> Table:
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     overall = results[results["axis"].isna() & (results["corruption"].isna() | (results["corruption"] == CLEAN))]
-    of_images = [name for name in dict.fromkeys(overall["suite"]) if name not in SUITES or _of_images(name)]
+    of_images = [name for name in dict.fromkeys(overall["suite"]) if _of_images(name)]
     for suite in of_images:
         rows = overall[overall["suite"] == suite]
         for metric in _AGGREGATES:
@@ -178,7 +179,13 @@ def _aggregates(results: Results) -> Table:
 
 
 def _of_images(suite: str) -> bool:
-    return SUITES[suite].family == "corruptions"
+    return _family(suite) == "corruptions"
+
+
+def _family(suite: str) -> Family:
+    """Of a suite that is not known here, a package's or a newer robench's, what can be shown are the errors of its cells."""
+    found = known_suite(suite)
+    return found.family if found is not None else "corruptions"
 
 
 def _label(row: dict[str, object]) -> str:
@@ -203,6 +210,6 @@ def _interval(row: dict[str, object]) -> str:
 def _over(row: dict[str, object]) -> str:
     if row["suite"] == CLEAN:
         return f"{row['n']} images"
-    name = str(row["suite"])
-    whole = len(SUITES[name].corruptions) * len(SUITES[name].severities) if name in SUITES else 0
+    suite = known_suite(str(row["suite"]))
+    whole = len(suite.corruptions) * len(suite.severities) if suite is not None else 0
     return f"{row['n']} of {whole} cells" if row["n"] != whole else f"{row['n']} cells"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
 
-from robench.cli.options import stdout
-from robench.errors import OptionError, unknown_name
+from robench.cli.options import stderr, stdout
+from robench.errors import OptionError, RobenchError
+from robench.extensions import Kind, Offer, offers
 
 if TYPE_CHECKING:
     from robench.suites import Suite
 
 __all__ = ["list_app"]
+
+T = TypeVar("T")
 
 list_app = typer.Typer(
     help="List suites, presets, corruptions, perturbations, models, datasets or metrics.", no_args_is_help=True
@@ -24,12 +28,18 @@ list_app = typer.Typer(
 @list_app.command()
 def suites() -> None:
     """The suites: what is computed, on which images."""
-    from robench.suites import SUITES
+    from robench.suites import ALL, SUITES, find_suite
 
     table = _table("suite", "what it computes", "image", "JPEG", "baseline", "source")
+
+    def add(suite: Suite, origin: str = "") -> None:
+        jpeg, source = str(suite.release_jpeg or ""), f"{suite.source}{origin}"
+        table.add_row(suite.name, suite.summary, _image(suite), jpeg, suite.baseline or "", source)
+
     for suite in SUITES.values():
-        jpeg = str(suite.release_jpeg or "")
-        table.add_row(suite.name, suite.summary, _image(suite), jpeg, suite.baseline or "", suite.source)
+        add(suite)
+    for offer, found in _offered("suite", (*SUITES, ALL), find_suite):
+        add(found, f" ({offer.origin})")
     stdout().print(table)
 
 
@@ -110,6 +120,8 @@ def corruptions(
         table = _table("corruption", "what it does", "source")
         for corruption in CORRUPTIONS.values():
             table.add_row(corruption.name, corruption.summary, corruption.source)
+        for offer, found in _offered("corruption", CORRUPTIONS, lambda name: find_corruption(name, "")):
+            table.add_row(found.name, found.summary, f"{found.source} ({offer.origin})")
         stdout().print(table)
         return
     chosen = find_suite(suite)
@@ -120,23 +132,24 @@ def corruptions(
     table = _table("corruption", *map(str, chosen.severities))
     for name in (*chosen.corruptions, *chosen.extra):
         label = f"{name} (extra)" if name in chosen.extra else name
-        levels = find_corruption(name, chosen.constants).levels[chosen.constants]
+        levels = [find_corruption(name, chosen.constants).level(chosen.constants, one) for one in chosen.severities]
         table.add_row(label, *(", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels))
     stdout().print(table)
 
 
 @list_app.command()
 def models(
-    family: Annotated[str, typer.Argument(help="zoo, torchvision or timm.")] = "zoo",
+    family: Annotated[str, typer.Argument(help="zoo, torchvision, timm, or an installed package's.")] = "zoo",
     fits: Annotated[Path | None, typer.Option(help="Only those, of all families, that a weights file fits.")] = None,
 ) -> None:
     """The architectures of a family, to be named as --arch FAMILY:NAME."""
-    from robench.models import ARCHITECTURES, architecture_names
+    from robench.models import ARCHITECTURES, architecture_names, find_family
     from robench.models.checkpoint import read_weights
     from robench.models.guess import fitting_architectures
 
-    if family not in ARCHITECTURES:
-        raise OptionError(unknown_name("family of models", family, ARCHITECTURES))
+    for offer, _ in _offered("family", ARCHITECTURES, find_family):
+        if offer.name != family:
+            stderr().print(f"note: {offer.origin} has the family {offer.name}")
     known = [f"{family}:{name}" for name in architecture_names(family)]
     for arch in known if fits is None else fitting_architectures(read_weights(fits).state):
         typer.echo(arch)
@@ -165,6 +178,20 @@ def metrics() -> None:
         better = "higher" if metric.higher_is_better else "lower"
         table.add_row(metric.name, metric.unit, better, metric.meaning, metric.source)
     stdout().print(table)
+
+
+def _offered(kind: Kind, built_in: Collection[str], find: Callable[[str], T]) -> Iterator[tuple[Offer, T]]:
+    """What installed packages offer beside what is built in; of what cannot be used, stderr says why."""
+    for offer in offers(kind):
+        if offer.name in built_in:
+            stderr().print(f"note: the {kind} {offer.name!r} of {offer.origin} is ignored: that name is built in")
+            continue
+        try:
+            found = find(offer.name)
+        except RobenchError as error:
+            stderr().print(f"note: {error}")
+            continue
+        yield offer, found
 
 
 def _table(*columns: str) -> Table:

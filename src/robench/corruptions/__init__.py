@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from robench.corruption import Corruption
 from robench.corruptions import package
 from robench.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
@@ -13,7 +15,10 @@ from robench.corruptions.jpeg import jpeg_compression
 from robench.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from robench.corruptions.spatter import spatter
 from robench.corruptions.weather import fog, frost, snow
+from robench.draws import Draws
 from robench.errors import OptionError, unknown_name
+from robench.extensions import Offer, find_offer, offers
+from robench.types import FloatImages
 
 __all__ = ["CORRUPTIONS", "PACKAGE", "SETS", "find_corruption"]
 
@@ -70,8 +75,34 @@ SETS: dict[str, dict[str, Corruption]] = {
 
 
 def find_corruption(name: str, constants: str) -> Corruption:
-    """Return the corruption called `name` of a set of constants; OptionError with a suggestion if there is none."""
-    try:
-        return SETS[constants][name]
-    except KeyError:
-        raise OptionError(unknown_name("corruption", name, CORRUPTIONS)) from None
+    """Return the corruption called `name` of a set of constants, built in or an installed package's.
+
+    OptionError with a suggestion if there is none.
+    """
+    if name in CORRUPTIONS:
+        return SETS.get(constants, CORRUPTIONS)[name]
+    offer = find_offer("corruption", name)
+    if offer is None:
+        raise OptionError(unknown_name("corruption", name, (*CORRUPTIONS, *(one.name for one in offers("corruption")))))
+    return _offered(offer)
+
+
+def _offered(offer: Offer) -> Corruption:
+    """A package's corruption, whose mistakes name the package."""
+    corruption = offer.load(Corruption)
+
+    def kernel(images: FloatImages, draws: Draws, **level: float) -> FloatImages:
+        try:
+            with offer.blamed(f"fails in the corruption {offer.name!r}"):
+                result: FloatImages = corruption.kernel(images, draws, **level)
+        except OptionError as error:
+            if isinstance(error.__cause__, torch.OutOfMemoryError):
+                raise error.__cause__ from None  # The loop says what to do.
+            raise
+        if not isinstance(result, torch.Tensor) or (result.shape, result.dtype) != (images.shape, images.dtype):
+            raise OptionError(
+                f"{offer.origin} returns no {tuple(images.shape)} {images.dtype} from the corruption {offer.name!r}"
+            )
+        return result
+
+    return replace(corruption, kernel=kernel)

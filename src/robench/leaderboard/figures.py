@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from robench.errors import OptionError, unknown_name
 from robench.metrics import METRICS
-from robench.suites import CLEAN, SUITES
+from robench.suites import CLEAN, find_suite
 
 __all__ = ["ENDS", "FIGURES", "Figure", "family_of", "higher_is_better", "side_column", "sides_of", "sort_column"]
 
@@ -55,9 +55,7 @@ _SIDE = re.compile(r"top1_([1-9][0-9]{0,5})px")
 
 def family_of(suite: str) -> str:
     """Family of a suite; the unperturbed images are one of their own. OptionError for a suite that this robench lacks."""
-    if suite not in SUITES:
-        raise OptionError(unknown_name("suite", suite, SUITES))
-    return CLEAN if suite == CLEAN else SUITES[suite].family
+    return CLEAN if suite == CLEAN else find_suite(suite).family
 
 
 def side_column(side: int) -> str:

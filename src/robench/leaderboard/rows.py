@@ -13,7 +13,7 @@ from robench.errors import OptionError, RunError, TableError
 from robench.leaderboard.figures import ENDS, FIGURES, Figure, family_of, side_column
 from robench.metrics import METRICS
 from robench.rundir import RunDirectory
-from robench.suites import CLEAN, SUITES
+from robench.suites import CLEAN, find_suite
 from robench.tables import SCHEMA_VERSION
 from robench.types import Results
 
@@ -142,7 +142,7 @@ def _cells(column: str, metric: str, found: Mapping[str, Any], complement: bool 
 
 def _part(suite: str, results: Results) -> str:
     """Which part of a suite its means are over, where that is not all of it: such figures compare with no others."""
-    rows, whole = results[results["suite"] == suite], SUITES[suite]
+    rows, whole = results[results["suite"] == suite], find_suite(suite)
     if whole.family not in _CELLS or suite == CLEAN:
         return ""
     metric, kind = _CELLS[whole.family]

@@ -9,13 +9,22 @@ import torch
 from torch import nn
 
 from robench.errors import CheckpointError, unknown_name
+from robench.extensions import Offer, find_offer, offers
 from robench.models import timm, torchvision, zoo
 from robench.models.classifier import Preprocessing
 from robench.models.factory import call_factory, is_factory, preprocessing_of
 from robench.models.family import Family
 from robench.models.loaded import assumed
 
-__all__ = ["ARCHITECTURES", "EXAMPLES", "architecture_names", "build_architecture", "names_factory"]
+__all__ = [
+    "ARCHITECTURES",
+    "EXAMPLES",
+    "architecture_names",
+    "build_architecture",
+    "find_family",
+    "names_factory",
+    "names_family",
+]
 
 ARCHITECTURES: dict[str, Family] = {
     "zoo": Family(zoo.build, zoo.pretrained, zoo.names),
@@ -27,16 +36,57 @@ EXAMPLES = "--arch torchvision:resnet50, timm:vit_base_patch16_224, zoo:cifar_re
 
 
 def architecture_names(family: str) -> list[str]:
-    """Names of all architectures of a family of `ARCHITECTURES`."""
-    if family not in ARCHITECTURES:
-        raise CheckpointError(unknown_name("architecture family", family, ARCHITECTURES))
-    return ARCHITECTURES[family].names()
+    """Names of all architectures of a family."""
+    return find_family(family).names()
+
+
+def names_family(text: str) -> bool:
+    """Whether a text is the name of a family, built in or an installed package's."""
+    return text in ARCHITECTURES or (text.replace("-", "_").isidentifier() and find_offer("family", text) is not None)
+
+
+def find_family(name: str) -> Family:
+    """Return the family of that name, built in or an installed package's; CheckpointError with a suggestion if there is none."""
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    offer = find_offer("family", name)
+    if offer is None:
+        known = (*ARCHITECTURES, *(one.name for one in offers("family")))
+        raise CheckpointError(unknown_name("architecture family", name, known))
+    return _offered(offer)
+
+
+def _offered(offer: Offer) -> Family:
+    """A package's family, whose mistakes name the package."""
+    family = offer.load(Family)
+
+    def checked(name: str, made: object) -> tuple[nn.Module, Preprocessing]:
+        match made:
+            case (nn.Module() as module, Preprocessing() as preprocessing):
+                return module, preprocessing
+        raise CheckpointError(
+            f"{offer.origin} gives a {type(made).__name__} as {offer.name}:{name}, not a module and its preprocessing"
+        )
+
+    def build(name: str, classes: int | None) -> tuple[nn.Module, Preprocessing]:
+        with offer.blamed(f"cannot build {offer.name}:{name}"):
+            return checked(name, family.build(name, classes))
+
+    def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
+        with offer.blamed(f"cannot load {offer.name}:{name}"):
+            return checked(name, family.pretrained(name))
+
+    def names() -> list[str]:
+        with offer.blamed(f"cannot list its family {offer.name}"):
+            return list(family.names())
+
+    return Family(build, pretrained, names)
 
 
 def names_factory(text: str) -> bool:
     """Whether a text names a factory and not a family, nor a misspelt one."""
     family, _, _ = text.partition(":")
-    if not is_factory(text) or family in ARCHITECTURES:
+    if not is_factory(text) or names_family(family):
         return False
     misspelt = bool(get_close_matches(family, ARCHITECTURES)) and "." not in family and find_spec(family) is None
     return not misspelt
@@ -55,10 +105,10 @@ def build_architecture(arch: str, classes: int | None = None) -> tuple[nn.Module
             preprocessing, note = (stated, None) if stated is not None else assumed()
             return module, preprocessing, (note,) if note else ()
         family, colon, name = arch.partition(":")
-        if not colon or family not in ARCHITECTURES:
+        if not colon or not names_family(family):
             known = ", ".join(f"{known}:NAME" for known in ARCHITECTURES)
             raise CheckpointError(
                 f"architecture {arch!r} is none of {known}, package.module:function, file.py:function"
             )
-        module, preprocessing = ARCHITECTURES[family].build(name, classes)
+        module, preprocessing = find_family(family).build(name, classes)
         return module, preprocessing, ()

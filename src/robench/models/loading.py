@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError, DeviceError, unknown_name
 from robench.models import exported, huggingface, onnx, torchscript, weights
-from robench.models.architectures import ARCHITECTURES, architecture_names, build_architecture, names_factory
+from robench.models.architectures import (
+    ARCHITECTURES,
+    architecture_names,
+    build_architecture,
+    find_family,
+    names_factory,
+    names_family,
+)
 from robench.models.checkpoint import EXTENSIONS
 from robench.models.classifier import Classifier, Preprocessing
 from robench.models.factory import call_factory, preprocessing_of
@@ -120,7 +127,7 @@ def _load(model: str | Path, request: Request) -> Loaded:
     text = str(model)
     if not isinstance(model, Path) and not request.path.exists():
         family, colon, name = text.partition(":")
-        named = bool(colon) and family in ARCHITECTURES
+        named = bool(colon) and names_family(family)
         if (text == "demo" or named or names_factory(text)) and request.arch is not None:
             raise CheckpointError(f"--arch goes with a weights file; {text} already names its architecture")
         if text == "demo":
@@ -179,7 +186,7 @@ def _load_demo(device: torch.device) -> Loaded:
 
 def _load_published(family: str, name: str) -> Loaded:
     with torch.random.fork_rng(devices=[]):
-        module, preprocessing = ARCHITECTURES[family].pretrained(name)
+        module, preprocessing = find_family(family).pretrained(name)
     arch = f"{family}:{name.partition('@')[0]}"
     return Loaded(name, arch, module, preprocessing, _state_sha256(module.state_dict()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robench.errors import OptionError, unknown_name
+from robench.extensions import find_offer, offers
 from robench.suites.cifar_c import CIFAR_C
 from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
@@ -41,6 +42,7 @@ __all__ = [
     "Suite",
     "find_preset",
     "find_suite",
+    "known_suite",
     "map_offset",
     "map_place",
     "suites_for",
@@ -97,8 +99,16 @@ def suites_for(names: Sequence[str], side: int) -> list[Suite]:
 
 
 def find_suite(name: str) -> Suite:
-    """Return the suite called `name`; OptionError with a suggestion if there is none."""
-    try:
+    """Return the suite called `name`, built in or an installed package's; OptionError with a suggestion if there is none."""
+    found = known_suite(name)
+    if found is None:
+        raise OptionError(unknown_name("suite", name, (*SUITES, ALL, *(offer.name for offer in offers("suite")))))
+    return found
+
+
+def known_suite(name: str) -> Suite | None:
+    """Return the suite called `name`, built in or an installed package's; None if there is none."""
+    if name in SUITES:
         return SUITES[name]
-    except KeyError:
-        raise OptionError(unknown_name("suite", name, (*SUITES, ALL))) from None
+    offer = find_offer("suite", name)
+    return None if offer is None else offer.load(Suite)
