@@ -172,7 +172,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--difficulty", "3"], "--difficulty goes with suites of sequences"),
         (["evaluate", "demo", "--resolution", "7"], "--resolution goes with the suite resolution"),
         (["evaluate", "demo", "--suite", "clean", "--resolution", "7"], "--resolution goes with the suite resolution"),
-        (["evaluate", "demo", "--suite", "noise", "--extra-corruptions"], "--extra-corruptions goes with suites that"),
+        (["evaluate", "demo", "--suite", "shift", "--extra-corruptions"], "--extra-corruptions goes with suites that"),
         (
             ["evaluate", "demo", "--suite", "noise", "--geometry", "model"],
             "--geometry model goes with suites of single",
@@ -187,7 +187,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "timm:resnet_nothing", "--data", "demo"], "unknown timm architecture"),
         (["score", "nowhere"], "not a run directory"),
         (["show", "nowhere"], "not a run directory"),
-        (["list", "models", "keras"], "unknown family"),
+        (["list", "models", "keras"], "unknown architecture family"),
         (["list", "corruptions", "--suite", "x"], "unknown suite"),
         (["corrupt", "nowhere"], "no dataset nowhere"),
     ],
