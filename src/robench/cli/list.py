@@ -38,7 +38,7 @@ def suites() -> None:
 
     for suite in SUITES.values():
         add(suite)
-    for offer, found in _offered("suite", (*SUITES, ALL), find_suite):
+    for offer, found in _loaded("suite", (*SUITES, ALL), find_suite):
         add(found, f" ({offer.origin})")
     stdout().print(table)
 
@@ -120,7 +120,7 @@ def corruptions(
         table = _table("corruption", "what it does", "source")
         for corruption in CORRUPTIONS.values():
             table.add_row(corruption.name, corruption.summary, corruption.source)
-        for offer, found in _offered("corruption", CORRUPTIONS, lambda name: find_corruption(name, "")):
+        for offer, found in _loaded("corruption", CORRUPTIONS, lambda name: find_corruption(name, "")):
             table.add_row(found.name, found.summary, f"{found.source} ({offer.origin})")
         stdout().print(table)
         return
@@ -143,11 +143,11 @@ def models(
     fits: Annotated[Path | None, typer.Option(help="Only those, of all families, that a weights file fits.")] = None,
 ) -> None:
     """The architectures of a family, to be named as --arch FAMILY:NAME."""
-    from robench.models import ARCHITECTURES, architecture_names, find_family
+    from robench.models import ARCHITECTURES, architecture_names
     from robench.models.checkpoint import read_weights
     from robench.models.guess import fitting_architectures
 
-    for offer, _ in _offered("family", ARCHITECTURES, find_family):
+    for offer in _offered("family", ARCHITECTURES):
         if offer.name != family:
             stderr().print(f"note: {offer.origin} has the family {offer.name}")
     known = [f"{family}:{name}" for name in architecture_names(family)]
@@ -180,12 +180,18 @@ def metrics() -> None:
     stdout().print(table)
 
 
-def _offered(kind: Kind, built_in: Collection[str], find: Callable[[str], T]) -> Iterator[tuple[Offer, T]]:
-    """What installed packages offer beside what is built in; of what cannot be used, stderr says why."""
+def _offered(kind: Kind, built_in: Collection[str]) -> Iterator[Offer]:
+    """What installed packages offer beside what is built in; stderr says what is ignored."""
     for offer in offers(kind):
         if offer.name in built_in:
             stderr().print(f"note: the {kind} {offer.name!r} of {offer.origin} is ignored: that name is built in")
-            continue
+        else:
+            yield offer
+
+
+def _loaded(kind: Kind, built_in: Collection[str], find: Callable[[str], T]) -> Iterator[tuple[Offer, T]]:
+    """The same, imported; of what cannot be, stderr says why."""
+    for offer in _offered(kind, built_in):
         try:
             found = find(offer.name)
         except RobenchError as error:
