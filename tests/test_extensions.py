@@ -26,7 +26,7 @@ from robench.errors import CheckpointError, OptionError
 from robench.extensions import GROUPS, offers
 from robench.models import Preprocessing, architecture_names, find_family
 from robench.models.architectures import build_architecture, names_factory
-from robench.packages import packages_of_model
+from robench.packages import packages_of_run
 from robench.plan import Options, make_plan
 from robench.suites import SUITES, find_suite
 
@@ -142,6 +142,33 @@ def test_the_examples_models_load(installed: Path, tmp_path: Path, monkeypatch: 
     assert "packages" not in demo.directory.manifest["identity"], "older runs, which have none, resume"
 
 
+def test_the_rest_of_robench_takes_the_examples_runs(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the package is gone, what is written can still be shown; what needs the suite says that it is not known."""
+    monkeypatch.setenv("COLUMNS", "200")
+    demo, place = robench.load_classifier("demo", device="cpu"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(installed)
+        robench.evaluate(demo, "demo", ["example-fades"], place, Options(limit=10, severities=[1]))
+        before = (place / "results.csv").read_bytes()
+        for arguments in (
+            ["score", str(place)],
+            ["gate", str(place), "--baseline", str(place)],
+            ["compare", str(place), str(place)],
+            ["leaderboard", str(place), "--out", str(tmp_path / "board.csv")],
+        ):
+            assert command(arguments) == 0, capsys.readouterr().err
+        assert (place / "results.csv").read_bytes() == before
+        capsys.readouterr()
+        assert command(["show", str(place)]) == 0
+        assert "2 of 10 cells" in capsys.readouterr().out
+    assert command(["show", str(place)]) == 0
+    assert "2 cells" in capsys.readouterr().out
+    assert command(["score", str(place)]) == 2
+    assert "unknown suite 'example-fades'" in capsys.readouterr().err
+
+
 def test_another_version_is_another_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the suite's package, and of one that a corruption alone is of; without any the protocol is as it was."""
     offered = {"corruptions": {"fade": "fade"}}
@@ -197,7 +224,7 @@ def test_what_is_built_in_is_listed_once_with_a_note(
     [
         ("import nowhere_to_be_found", "X", "cannot give the suite 'fades': ModuleNotFoundError: No module named"),
         ("raise SystemExit('no\\nreally')", "X", "cannot give the suite 'fades': SystemExit: no really"),
-        ("X = 1", "X", "gives a int as the suite 'fades', not a robench.suites.suite.Suite"),
+        ("X = 1", "X", "the suite 'fades' of bad 1.0 is of the type int, not robench.suites.suite.Suite"),
         ("X = 1", "Y", "cannot give the suite 'fades': AttributeError"),
         (SUITE + "X = suite('fade')", "X", "calls the suite 'fade' 'fades'"),
         (SUITE + "X = suite(corruptions=('fadde',))", "X", "the suite fades of bad 1.0 cannot be: unknown corruption"),
@@ -273,13 +300,14 @@ def test_too_little_memory_in_a_corruption_is_told_as_that(tmp_path: Path, monke
 
 
 def test_a_family_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path, "nets", FAMILY, models={"nets": "FAMILY", "my-nets": "FAMILY"})
+    install(tmp_path, "nets", FAMILY, models={"nets": "FAMILY", "my-nets": "FAMILY"}, treatments={"mend": "X"})
     monkeypatch.syspath_prepend(tmp_path)
     assert not names_factory("nets:flat"), "an offered family comes before a module of the name"
     assert isinstance(build_architecture("nets:flat")[0], torch.nn.Flatten)
     assert isinstance(build_architecture("my-nets:flat")[0], torch.nn.Flatten)
-    assert packages_of_model("nets:flat") == ["nets-1.0"]
-    assert packages_of_model("zoo:cifar_resnet8") == packages_of_model("nets.py:build") == []
+    assert packages_of_run("nets:flat") == ["nets-1.0"]
+    assert packages_of_run("zoo:cifar_resnet8", ["mend", "bn-test"]) == ["nets-1.0"]
+    assert packages_of_run("zoo:cifar_resnet8") == packages_of_run("nets.py:build") == []
 
 
 @pytest.mark.parametrize(
@@ -290,7 +318,7 @@ def test_a_family_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             FAMILY.replace("    return nn", "    raise ValueError('no')\n    return nn"),
             r"odd 1\.0 cannot .* odd:flat: V",
         ),
-        ("FAMILY = 3", r"odd 1\.0 gives a int as the family 'odd', not a robench.models.family.Family"),
+        ("FAMILY = 3", r"the family 'odd' of odd 1\.0 is of the type int, not robench.models.family.Family"),
     ],
 )
 def test_a_family_that_fails_names_its_package(

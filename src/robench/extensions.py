@@ -56,7 +56,7 @@ class Offer:
             found: object = self.entry.load()
         if not isinstance(found, wanted):
             raise OptionError(
-                f"{self.origin} gives a {type(found).__name__} as the {self.kind} {self.name!r}, not a "
+                f"the {self.kind} {self.name!r} of {self.origin} is of the type {type(found).__name__}, not "
                 f"{wanted.__module__}.{wanted.__name__}"
             )
         own = getattr(found, "name", self.name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from robench.corruptions import CORRUPTIONS, find_corruption
 from robench.errors import OptionError
-from robench.extensions import find_offer
+from robench.extensions import Offer, find_offer
 from robench.models import ARCHITECTURES
 from robench.perturbations import find_perturbation
 from robench.suites import SUITES, Suite
 
-__all__ = ["check_suite", "packages_of_model", "packages_of_suite"]
+__all__ = ["check_suite", "packages_of_run", "packages_of_suite"]
 
 
 def check_suite(suite: Suite, backend: str) -> None:
@@ -36,11 +38,16 @@ def packages_of_suite(suite: Suite) -> list[str]:
     if suite.family == "corruptions":
         others = (name for name in (*suite.corruptions, *suite.extra) if name not in CORRUPTIONS)
         found += [find_offer("corruption", name) for name in others]
-    return sorted({f"{offer.package}-{offer.version}" for offer in found if offer is not None})
+    return _named(found)
 
 
-def packages_of_model(arch: str) -> list[str]:
-    """The same of the family of an architecture."""
+def packages_of_run(arch: str, treatments: Sequence[str] = ()) -> list[str]:
+    """The same of the family of an architecture, and of treatments, by names that are not built in."""
     family, colon, _ = arch.partition(":")
-    offer = find_offer("family", family) if colon and family not in ARCHITECTURES else None
-    return [] if offer is None else [f"{offer.package}-{offer.version}"]
+    found = [find_offer("family", family)] if colon and family not in ARCHITECTURES else []
+    found += [find_offer("treatment", name) for name in treatments]
+    return _named(found)
+
+
+def _named(found: Iterable[Offer | None]) -> list[str]:
+    return sorted({f"{offer.package}-{offer.version}" for offer in found if offer is not None})

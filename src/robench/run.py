@@ -36,7 +36,7 @@ from robench.draws import DRAWS_VERSION, compiled_philox, philox
 from robench.errors import DatasetError, OptionError, RunError, unknown_name
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
-from robench.packages import packages_of_model
+from robench.packages import packages_of_run
 from robench.plan import Options, Plan, make_plan
 from robench.rundir import RunDirectory, differences, writing
 from robench.scoring import clean_doubts, nonfinite_notes, score
@@ -399,7 +399,7 @@ def _manifest(
             "torch": torch.__version__,
             "device": _device_name(classifier.device),
             # Beside the protocols, which name the packages of suites; older runs, and most, have none.
-            **({"packages": packages} if (packages := packages_of_model(classifier.arch)) else {}),
+            **({"packages": packages} if (packages := packages_of_run(classifier.arch)) else {}),
         },
     }
 

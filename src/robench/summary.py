@@ -211,5 +211,5 @@ def _over(row: dict[str, object]) -> str:
     if row["suite"] == CLEAN:
         return f"{row['n']} images"
     suite = known_suite(str(row["suite"]))
-    whole = len(suite.corruptions) * len(suite.severities) if suite is not None else 0
+    whole = len(suite.corruptions) * len(suite.severities) if suite is not None else row["n"]
     return f"{row['n']} of {whole} cells" if row["n"] != whole else f"{row['n']} cells"
