@@ -21,7 +21,7 @@ from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.frames import Curve, Sequences, curves_of, family_rows, oracle_curves, resampled
 from robench.scoring.reading import read_cells, read_columns, read_frames
 from robench.scoring.rows import DISTRIBUTION, WIDTH, Row, figure, row, takes
-from robench.suites import CLEAN, SUITES, Suite, find_suite
+from robench.suites import CLEAN, SUITES, Suite, known_suite
 from robench.tables import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.types import Floats, Ints, Results
 
@@ -89,7 +89,7 @@ def score_rows(
         "robench_version": version("robench"),
     }
     rows: list[Row] = []
-    for suite in dict.fromkeys(find_suite(condition.suite) for condition in run.conditions):
+    for suite in dict.fromkeys(_suite(condition) for condition in run.conditions):
         if suite.family != "corruptions":
             rows += _frame_rows(
                 run, suite, [c for c in finished if c.suite == suite.name], measured, normalize_by, seed
@@ -107,7 +107,7 @@ def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
     if len(finished) < len(planned):
         lines.append(f"{len(finished)} of {len(planned)} conditions are finished: the figures are of these alone")
     names = {condition.name for condition in finished}
-    for suite in dict.fromkeys(find_suite(condition.suite) for condition in planned):
+    for suite in dict.fromkeys(_suite(condition) for condition in planned):
         if suite.family == "sequences":
             lines += _sequence_notes(run, suite, [c for c in planned if c.suite == suite.name], normalize_by)
     for group in _groups(run):
@@ -152,14 +152,22 @@ def _groups(run: RunDirectory) -> list[_Group]:
         own = condition.name if condition.suite == CLEAN else None
         key = (condition.suite, condition.resolution, condition.protocol, condition.source, own)
         found.setdefault(key, []).append(condition)
-    return [
-        _Group(find_suite(c[0].suite), c[0].resolution, c[0].protocol, c[0].source, tuple(c)) for c in found.values()
-    ]
+    return [_Group(_suite(c[0]), c[0].resolution, c[0].protocol, c[0].source, tuple(c)) for c in found.values()]
+
+
+def _suite(condition: PlannedCondition) -> Suite:
+    found = known_suite(condition.suite)
+    if found is None:
+        raise RunError(
+            f"there is no suite {condition.suite!r} here: install the package that its protocol names, {condition.protocol}, or "
+            "the robench that made the run"
+        )
+    return found
 
 
 def _of_images(condition: PlannedCondition) -> bool:
     """Whether a condition has one image a sample, and not the frames of a perturbation."""
-    return find_suite(condition.suite).family == "corruptions"
+    return _suite(condition).family == "corruptions"
 
 
 @dataclass(frozen=True)
