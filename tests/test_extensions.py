@@ -157,12 +157,14 @@ def test_the_rest_of_robench_takes_the_examples_runs(
             ["gate", str(place), "--baseline", str(place)],
             ["compare", str(place), str(place)],
             ["leaderboard", str(place), "--out", str(tmp_path / "board.csv")],
+            ["report", str(place), "--out", str(tmp_path / "page.html"), "--examples", "1"],
         ):
             assert command(arguments) == 0, capsys.readouterr().err
         assert (place / "results.csv").read_bytes() == before
         capsys.readouterr()
         assert command(["show", str(place)]) == 0
         assert "2 of 10 cells" in capsys.readouterr().out
+    assert "fades to grey and fog" in (tmp_path / "page.html").read_text()
     assert command(["show", str(place)]) == 0
     assert "2 cells" in capsys.readouterr().out
     assert command(["score", str(place)]) == 2

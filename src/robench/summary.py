@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.metrics import METRICS
-from robench.suites import CLEAN, Family, known_suite, map_offset
+from robench.suites import CLEAN, known_suite, map_offset, shown_family
 from robench.types import Results
 
 __all__ = ["FORMATS", "summary"]
@@ -76,7 +76,7 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
     if grid.any():
         tables.append(_grid(suite, curves[grid]))
         curves = curves[~grid]
-    if _family(suite) == "resolution":
+    if shown_family(suite) == "resolution":
         network = rows[(rows["metric"] == "accuracy") & (rows["corruption"] == "network")]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
     for axis, of_axis in curves.groupby("axis", sort=False):
@@ -124,7 +124,7 @@ def _figures(suite: str, rows: Results) -> Table:
     single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction"])
     for row in rows[single].to_dict("records"):
         at = "" if pd.isna(row["axis"]) else f"{row['axis']} {row['axis_value']:g}"
-        if _family(suite) == "resolution":
+        if shown_family(suite) == "resolution":
             at = f"{row['resolution']} px"
         name = "all" if pd.isna(row["corruption"]) else str(row["corruption"])
         table.add_row(name, _label(row), at, _figure(row["value"], row), _interval(row))
@@ -179,13 +179,7 @@ def _aggregates(results: Results) -> Table:
 
 
 def _of_images(suite: str) -> bool:
-    return _family(suite) == "corruptions"
-
-
-def _family(suite: str) -> Family:
-    """Of a suite that is not known here, a package's or a newer robench's, what can be shown are the errors of its cells."""
-    found = known_suite(suite)
-    return found.family if found is not None else "corruptions"
+    return shown_family(suite) == "corruptions"
 
 
 def _label(row: dict[str, object]) -> str:

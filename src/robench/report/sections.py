@@ -14,7 +14,7 @@ from robench.metrics.calibration import Reliability
 from robench.report.charts import Rows, bars, grid_map, heat_map, lines, reliability
 from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.reading import read_columns
-from robench.suites import CLEAN, SUITES, map_offset
+from robench.suites import CLEAN, known_suite, map_offset, shown_family
 from robench.types import Results
 
 __all__ = ["Chart", "Listing", "Section", "Subject", "headlines", "sections"]
@@ -81,7 +81,7 @@ def headlines(subjects: Sequence[Subject]) -> Listing:
                 name = f"at {row['resolution']} px"
             elif pd.isna(name):
                 name = ""
-            elif SUITES[row["suite"]].family not in ("shift", "scale") or row["metric"] != "consistency":
+            elif shown_family(str(row["suite"])) not in ("shift", "scale") or row["metric"] != "consistency":
                 continue
             if not pd.isna(row["axis"]):
                 name = f"{name} {row['axis']} {row['axis_value']:g}".strip()
@@ -101,11 +101,10 @@ def sections(subjects: Sequence[Subject]) -> Iterator[Section]:
     names = [name for subject in subjects for name in dict.fromkeys(subject.results["suite"]) if name != CLEAN]
     for suite in dict.fromkeys(names):
         having = [one for one in subjects if suite in set(one.results["suite"])]
-        family = SUITES[suite].family if suite in SUITES else "corruptions"
-        charts = list(_FAMILIES.get(family, _curves)(suite, having, [one.label for one in subjects]))
+        charts = list(_FAMILIES.get(shown_family(suite), _curves)(suite, having, [one.label for one in subjects]))
         if charts:
-            summary = SUITES[suite].summary if suite in SUITES else ""
-            yield Section(suite, summary, charts, notes=_unlike(suite, having))
+            known = known_suite(suite)
+            yield Section(suite, known.summary if known is not None else "", charts, notes=_unlike(suite, having))
     if charts := list(_calibration(subjects)):
         yield Section(
             "calibration",
@@ -275,9 +274,7 @@ def _calibration(subjects: Sequence[Subject]) -> Iterator[Chart]:
     kinds: dict[str, dict[str, Sequence[PlannedCondition]]] = {}
     for subject in subjects:
         for condition in [] if subject.run is None else subject.run.finished():
-            if condition.suite == CLEAN or (
-                condition.suite in SUITES and SUITES[condition.suite].family == "corruptions"
-            ):
+            if condition.suite == CLEAN or shown_family(condition.suite) == "corruptions":
                 found = kinds.setdefault(condition.suite, {}).setdefault(subject.label, [])
                 kinds[condition.suite][subject.label] = [*found, condition]
     models = [subject.label for subject in subjects]

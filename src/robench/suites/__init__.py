@@ -45,6 +45,7 @@ __all__ = [
     "known_suite",
     "map_offset",
     "map_place",
+    "shown_family",
     "suites_for",
 ]
 
@@ -112,3 +113,9 @@ def known_suite(name: str) -> Suite | None:
         return SUITES[name]
     offer = find_offer("suite", name)
     return None if offer is None else offer.load(Suite)
+
+
+def shown_family(name: str) -> Family:
+    """Return how figures of a suite are shown: of one not known here, a package's or a newer robench's, as errors of its cells."""
+    found = known_suite(name)
+    return found.family if found is not None else "corruptions"
