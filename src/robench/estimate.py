@@ -16,6 +16,7 @@ from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, Plan, make_plan
 from robench.run import choose_samples, fit
+from robench.treatments import adapt
 from robench.types import Ints
 
 __all__ = ["Estimate", "estimate"]
@@ -49,7 +50,9 @@ class Estimate:
 def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], options: Options) -> Estimate:
     """Time one batch under every corruption on some of the images at hand, and scale it up; writes nothing."""
     classifier, images = fit(classifier, images)
-    plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)
+    adaptation = adapt(classifier, options.adapt, options.calibration, options.seed)
+    plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
+    adaptation.notes(plan.conditions)  # A treatment that cannot be used is an error now too.
     positions = choose_samples(images, options)
     few = positions[np.arange(min(_BATCH, len(positions))) * len(positions) // min(_BATCH, len(positions))]
     missing = check_released(images, few, plan.conditions, skip=options.skip_unreadable).missing

@@ -19,7 +19,8 @@ from robench.memory import keep_freed_memory
 from robench.models import Classifier
 from robench.rectangles import Rectangles
 from robench.suites import Condition
-from robench.types import Ints, Logits, Records
+from robench.treatments import ESTIMATED_ON, Session, equal_parts, sample_order
+from robench.types import Images, Ints, Logits, Records
 
 __all__ = ["PRECISIONS", "Samples", "evaluate_condition", "precision_scope"]
 
@@ -41,6 +42,11 @@ class Samples:
     index: Ints
     label: Ints
     names: tuple[Name, ...] = ()
+
+    def at(self, part: Ints) -> Samples:
+        """Return some of them, by their place among these."""
+        names = tuple(self.names[place] for place in part.tolist()) if self.names else ()
+        return Samples(self.images, self.rows[part], self.index[part], self.label[part], names)
 
 
 @contextmanager
@@ -73,31 +79,44 @@ def evaluate_condition(
     precision: str = "fp32",
     generator: Philox = philox,
     advance: Callable[[int], None] = lambda _: None,
+    session: Session | None = None,
 ) -> Records:
     """Classify all samples under one condition: one row a frame and sample, frame by frame, samples in order.
 
     The draws depend on a sample's index alone; the logits also on the shape of its batch, so the batches are the samples in
-    order, cut every `batch_size`. advance: called with the number of images after each frame of a batch.
+    order, cut every `batch_size`; a session that has test batches is given its own, of samples in keyed order.
+    session: of the treatments that `classifier` was changed by.
+    advance: called with the number of images after each frame of a batch.
     """
     if classifier.device.type == "cpu":
         keep_freed_memory()
+    shown = _Shown(samples, condition, seed, classifier.device, generator)
     frames: dict[tuple[int, float], list[dict[str, Tensor]]] = {}
+    places: dict[tuple[int, float], list[Ints]] = {}
+    most = None
     try:
         label = torch.from_numpy(samples.label).to(classifier.device)
-        shown = _released if condition.files is not None else _computed
-        with closing(shown(samples, condition, seed, batch_size, classifier.device, generator)) as parts:
+        if session is not None:
+            with precision_scope(precision, classifier.device):
+                most = session.begin(condition, shown.some)
+        with closing(shown.batches(batch_size) if most is None else shown.test_batches(most)) as parts:
             for part, frame in parts:
                 with precision_scope(precision, classifier.device):
                     logits = classifier.logits(frame.images, native=condition.native)
-                frames.setdefault((frame.number, frame.value), []).append(_columns(logits, label[part]))
+                key = frame.number, frame.value
+                frames.setdefault(key, []).append(_columns(logits, label[part]))
+                places.setdefault(key, []).append(part)
                 advance(len(frame.images))
     except (RuntimeError, MemoryError) as error:
         if not _of_memory(error):
             raise
-        raise DeviceError(
-            f"{classifier.device} ran out of memory at {batch_size} images a batch: give a smaller --batch-size"
-        ) from error
-    tables = [_records(columns, samples, condition, *frame) for frame, columns in frames.items()]
+        mend = f"{batch_size} images a batch: give a smaller --batch-size"
+        if most is not None:
+            mend = f"{most} images, the treatment's own test batch: give --adapt a smaller n or g"
+        raise DeviceError(f"{classifier.device} ran out of memory at {mend}") from error
+    tables = [
+        _records(columns, samples, condition, *key, np.concatenate(places[key])) for key, columns in frames.items()
+    ]
     return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
@@ -106,10 +125,46 @@ def _of_memory(error: RuntimeError | MemoryError) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What the model is shown of a condition, batch by batch and of each the frames in turn."""
+
+    samples: Samples
+    condition: Condition
+    seed: int
+    device: torch.device
+    generator: Philox
+
+    def batches(self, size: int) -> Generator[tuple[Ints, Frame]]:
+        """Yield the samples in order, `size` at once, with their places."""
+        made = _computed if self.condition.files is None else _released
+        places = np.arange(len(self.samples.rows))
+        with closing(made(self.samples, self.condition, self.seed, size, self.device, self.generator)) as parts:
+            for part, frame in parts:
+                yield places[part], frame
+
+    def test_batches(self, most: int) -> Generator[tuple[Ints, Frame]]:
+        """Yield the samples in keyed order, in equal parts of at most `most`, with their places."""
+        yield from self._parts(self._order(), most)
+
+    def some(self, count: int) -> Generator[Images]:
+        """Yield the images of the first so many samples in keyed order."""
+        for _, frame in self._parts(self._order()[:count], ESTIMATED_ON):
+            yield frame.images
+
+    def _order(self) -> Ints:
+        return sample_order(self.samples.index, self.condition, self.seed)
+
+    def _parts(self, order: Ints, most: int) -> Generator[tuple[Ints, Frame]]:
+        for part in equal_parts(order, most):
+            for _, frame in replace(self, samples=self.samples.at(part)).batches(len(part)):
+                yield part, frame
+
+
 def _computed(
     samples: Samples, condition: Condition, seed: int, batch_size: int, device: torch.device, generator: Philox
 ) -> Generator[tuple[slice, Frame]]:
-    """Yield what the model is shown, batch by batch and of each the frames in turn, with the samples that it is of."""
+    """Yield the frames of every batch, computed, with the samples that they are of."""
     for start in range(0, len(samples.rows), batch_size):
         part = slice(start, start + batch_size)
         rows, index = samples.rows[part], samples.index[part]
@@ -160,9 +215,11 @@ def _columns(logits: Logits, label: Tensor) -> dict[str, Tensor]:
 
 
 def _records(
-    columns: list[dict[str, Tensor]], samples: Samples, condition: Condition, frame: int, value: float
+    columns: list[dict[str, Tensor]], samples: Samples, condition: Condition, frame: int, value: float, places: Ints
 ) -> Records:
-    top5, confidence, prob_label = (torch.cat([c[name] for c in columns]).cpu().numpy() for name in columns[0])
+    """The table of a frame, in the order of the samples; places: of the rows of `columns` among them."""
+    back = places.argsort()
+    top5, confidence, prob_label = (torch.cat([c[name] for c in columns]).cpu().numpy()[back] for name in columns[0])
     return pd.DataFrame(
         {
             "suite": condition.suite,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
-import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,16 +28,17 @@ from robench.data import (
     resized_again,
     select,
 )
-from robench.draws import DRAWS_VERSION, compiled_philox, philox
+from robench.draws import compiled_philox, philox
 from robench.errors import DatasetError, OptionError, RunError, unknown_name
-from robench.loop import Samples, evaluate_condition
+from robench.loop import Samples, evaluate_condition, precision_scope
+from robench.manifest import make_manifest
 from robench.models import Classifier
-from robench.packages import packages_of_run
 from robench.plan import Options, Plan, make_plan
 from robench.rundir import RunDirectory, differences, writing
 from robench.scoring import clean_doubts, nonfinite_notes, score
 from robench.scoring import notes as score_notes
-from robench.tables import SCHEMA_VERSION, check_cell
+from robench.tables import check_cell
+from robench.treatments import adapt
 from robench.types import Ints, Results
 
 __all__ = ["Observer", "Run", "Silent", "choose_samples", "default_out", "evaluate", "fit"]
@@ -117,9 +114,11 @@ def evaluate(
         raise OptionError(
             f"{classifier.label} is not computed by torch, and has the precision of its file: leave --precision out"
         )
-    for kind, label in (("model", classifier.label), ("dataset", images.name)):
-        check_cell(kind, label)
-    plan = make_plan(suites, options, classifier.preprocessing, classifier.gflops)
+    check_cell("dataset", images.name)
+    adaptation = adapt(classifier, options.adapt, options.calibration, options.seed)
+    classifier = adaptation.classifier
+    check_cell("model", classifier.label)
+    plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
     positions = choose_samples(images, options)
     path = Path(out) if out is not None else default_out(classifier.label, images.name, suites)
     _check_place(path, options, images.root)
@@ -153,8 +152,9 @@ def evaluate(
             "sha": [hashes.sha[row] for row in rows.tolist()],
         }
     )
-    plan = replace(plan, notes=(*plan.notes, *_size_notes(classifier, images, positions, plan)))
-    manifest = _manifest(classifier, images, samples, suites, options, plan)
+    more = adaptation.notes(plan.conditions)
+    plan = replace(plan, notes=(*plan.notes, *more, *_size_notes(classifier, images, positions, plan)))
+    manifest = make_manifest(adaptation, images, samples, suites, options, plan)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(unreadable.items())
     ]
@@ -189,6 +189,10 @@ def evaluate(
         if done:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
         observer.phase("evaluating", sum(map(condition_frames, todo)) * len(index))
+        treated, session = classifier, None
+        if todo:
+            with precision_scope(options.precision, classifier.device):
+                treated, session = adaptation.start()
         doubted = False
         for condition in todo:
             if not doubted and not condition.is_clean:
@@ -197,7 +201,7 @@ def evaluate(
                     observer.note(doubt)
             start = time.perf_counter()
             records = evaluate_condition(
-                classifier,
+                treated,
                 by_geometry[condition.geometry],
                 condition,
                 seed=options.seed,
@@ -205,6 +209,7 @@ def evaluate(
                 precision=options.precision,
                 generator=compiled_philox() if options.compiled else philox,
                 advance=observer.advance,
+                session=session,
             )
             seconds = time.perf_counter() - start
             directory.write_records(condition.name, records)
@@ -339,101 +344,3 @@ def _move_aside(path: Path) -> Path:
     number = next(n for n in range(1, sys.maxsize) if not path.with_name(f"{path.name}.{n}").exists())
     with RunDirectory(path, {}).locked(), writing(path.parent):
         return path.rename(path.with_name(f"{path.name}.{number}"))
-
-
-def _manifest(
-    classifier: Classifier, images: ImageSet, samples: pd.DataFrame, suites: Sequence[str], options: Options, plan: Plan
-) -> dict[str, Any]:
-    model = {
-        "label": classifier.label,
-        "arch": classifier.arch,
-        "sha256": classifier.sha256,
-        "classes": classifier.classes,
-        "preprocessing": _plain(asdict(classifier.preprocessing)),
-    }
-    data = {
-        "name": images.name,
-        "sha256": _fingerprint(samples),
-        "samples": len(samples),
-        "whole": len(images),
-        "classes": list(images.classes),
-        # Where a report finds the images again; not part of the identity.
-        "root": None if images.root is None else str(images.root.absolute()),
-    }
-    return {
-        "schema": SCHEMA_VERSION,
-        "robench_version": version("robench"),
-        # What resuming must not depend on stands beside the identity's model: older runs lack it.
-        "model": {**model, "parameters": sum(one.numel() for one in classifier.module.parameters()) or None},
-        "data": data,
-        "treatment": None,
-        "seed": options.seed,
-        "normalize_by": _lasting(options.normalize_by),
-        "options": _plain(asdict(options)),
-        "suites": list(dict.fromkeys(suites)),
-        "conditions": [asdict(condition) for condition in plan.listed],
-        "notes": [*classifier.notes, *images.notes, *plan.notes],
-        "environment": {
-            "commit": _commit(),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "torchvision": version("torchvision"),
-            "pillow": version("pillow"),
-            "numpy": version("numpy"),
-            "command": sys.argv[1:] if Path(sys.argv[0]).name == "robench" else None,
-        },
-        # What must be equal for records of two invocations to stand in one run.
-        "identity": {
-            "model": model,
-            "data": {"sha256": data["sha256"]},
-            "options": {
-                "seed": options.seed,
-                "batch_size": options.batch_size,
-                "precision": options.precision,
-            },
-            "conditions": {condition.name: condition.protocol for condition in plan.listed},
-            "sizes": {one.name: list(one.places) for one in plan.conditions if one.places is not None},
-            "draws_version": DRAWS_VERSION,
-            "robench_version": version("robench"),
-            "torch": torch.__version__,
-            "device": _device_name(classifier.device),
-            # Beside the protocols, which name the packages of suites; older runs, and most, have none.
-            **({"packages": packages} if (packages := packages_of_run(classifier.arch)) else {}),
-        },
-    }
-
-
-def _lasting(normalize_by: str | None) -> str | None:
-    """Name a run by its absolute path, so that it is found from wherever the results are computed again."""
-    if normalize_by is None or normalize_by in (*BASELINES, "none") or not Path(normalize_by).is_dir():
-        return normalize_by
-    return str(Path(normalize_by).absolute())
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's types only, so that a manifest in memory equals the one read back."""
-    return {
-        key: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
-        for key, value in values.items()
-    }
-
-
-def _fingerprint(samples: pd.DataFrame) -> str:
-    lines = "\n".join(
-        f"{index}\t{path}\t{label}\t{sha}" for index, path, label, sha in samples.itertuples(index=False, name=None)
-    )
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _commit() -> str | None:
-    """Commit of a source checkout of robench; None where it is installed from a package."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None

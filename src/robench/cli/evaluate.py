@@ -109,6 +109,22 @@ def evaluate(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    adapt: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Treatments of the model, such as bn-prior or localnorm:g=16 (`robench list treatments`), applied in this order.",
+            metavar="T",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Images on which a treatment may estimate its statistics, in any layout that --data takes.",
+            metavar="DIR",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Only N samples, evenly spread.", metavar="N", rich_help_panel=_WHICH)
     ] = None,
@@ -271,6 +287,8 @@ def evaluate(
         per_class=per_class,
         subset=subset,
         skip_unreadable=skip_unreadable,
+        adapt=adapt or (),
+        calibration=calibration,
         geometry=geometry,
         release_jpeg=not no_release_jpeg,
         backend=backend,

@@ -21,7 +21,8 @@ __all__ = ["list_app"]
 T = TypeVar("T")
 
 list_app = typer.Typer(
-    help="List suites, presets, corruptions, perturbations, models, datasets or metrics.", no_args_is_help=True
+    help="List suites, presets, corruptions, perturbations, models, datasets, metrics or treatments.",
+    no_args_is_help=True,
 )
 
 
@@ -165,6 +166,18 @@ def datasets() -> None:
         table.add_row(name, "embedded: needs no files and no network")
     for reader in READERS:
         table.add_row(reader.name, reader.summary)
+    stdout().print(table)
+
+
+@list_app.command()
+def treatments() -> None:
+    """The treatments for --adapt: parameters with their defaults, the data they need, whether images are treated one by one."""
+    from robench.treatments import TREATMENTS
+
+    table = _table("treatment", "what it does", "parameters", "data", "per image", "source")
+    for method in TREATMENTS.values():
+        parameters = "; ".join(map(str, method.parameters))
+        table.add_row(method.name, method.summary, parameters, method.data, method.per_image, method.source)
     stdout().print(table)
 
 

@@ -1,0 +1,22 @@
+"""Treatments: methods applied to an already trained checkpoint before it is measured, in one explicit table."""
+
+from __future__ import annotations
+
+from robench.treatments.adaptation import Adaptation, adapt
+from robench.treatments.methods import TREATMENTS, parse_treatments
+from robench.treatments.order import ESTIMATED_ON, equal_parts, sample_order
+from robench.treatments.treatment import Method, Parameter, Session, Treatment
+
+__all__ = [
+    "ESTIMATED_ON",
+    "TREATMENTS",
+    "Adaptation",
+    "Method",
+    "Parameter",
+    "Session",
+    "Treatment",
+    "adapt",
+    "equal_parts",
+    "parse_treatments",
+    "sample_order",
+]

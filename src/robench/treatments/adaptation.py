@@ -1,0 +1,119 @@
+"""A classifier with treatments: checked at once, changed on a deep copy when it is needed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from robench.errors import CheckpointError, OptionError
+from robench.models import Classifier
+from robench.models.graph import GraphModule
+from robench.suites import Condition, find_suite
+from robench.treatments.calibration import Calibration, open_calibration
+from robench.treatments.methods import parse_treatments
+from robench.treatments.treatment import Started, Treatment
+
+__all__ = ["Adaptation", "adapt"]
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What is done to a classifier before and while it is measured; nothing where there are no treatments.
+
+    classifier: under its treated label, its module untouched.  treatments: in the order in which they are applied.
+    calibration: the images for those that take some.  layers: how many each will change.
+    """
+
+    classifier: Classifier
+    treatments: tuple[Treatment, ...] = ()
+    calibration: Calibration | None = None
+    layers: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str | None:
+        """The treatments as tables name them, None for none."""
+        return "+".join(map(str, self.treatments)) or None
+
+    def start(self) -> Started:
+        """Apply the treatments, in order, to a deep copy of the module; estimating statistics may take a while."""
+        return self._started(self.treatments)
+
+    def gflops(self, side: int) -> float | None:
+        """Count the operations of the network as it will be run, as `Classifier.gflops` does."""
+        shaped, _ = self._started([one for one in self.treatments if one.method.stage == "network"])
+        return shaped.gflops(side)
+
+    def _started(self, treatments: Sequence[Treatment]) -> Started:
+        classifier, session = self.classifier, None
+        if treatments:
+            classifier = replace(classifier, module=copy.deepcopy(classifier.module))
+        for treatment in treatments:
+            classifier, now = treatment.method.start(classifier, treatment.values, self.calibration)
+            session = now or session
+        return classifier, session
+
+    def notes(self, conditions: Sequence[Condition]) -> list[str]:
+        """Say what was changed, and where a method is of its frozen kind; OptionError where it cannot be used at all."""
+        lines = [f"{one} changes {count} layers" for one, count in zip(self.treatments, self.layers, strict=True)]
+        framed = [one.suite for one in conditions if find_suite(one.suite).family != "corruptions"]
+        suites = ", ".join(dict.fromkeys(framed))
+        for one in self.treatments if framed else ():
+            if one.method.frames == "refused":
+                raise OptionError(
+                    f"{one.method.name} learns from batch to batch, and frames of one sample must not be among them: leave out "
+                    f"{suites}, or give --adapt bn-frozen"
+                )
+            images = one.values.get("n", one.values.get("g"))
+            if one.method.frames == "frozen" and images != 1:
+                lines.append(
+                    f"{suites}: frames of one sample must not share a batch, so {one} is frozen there: its statistics are of "
+                    f"{images} samples of each condition"
+                )
+        return lines
+
+    def fingerprint(self) -> dict[str, object]:
+        """What must be equal for records to stand in one run."""
+        if not self.treatments:
+            return {}
+        found: dict[str, object] = {"treatment": self.label}
+        if self.calibration is not None:
+            most = max(int(one.values["M"]) for one in self.treatments if one.method.data == "calibration")
+            found["calibration"] = self.calibration.fingerprint(most)
+        return found
+
+
+def adapt(classifier: Classifier, texts: Sequence[str], calibration: str | Path | None, seed: int) -> Adaptation:
+    """Return the classifier with the treatments that `texts` name; nothing heavy is done yet.
+
+    calibration: the dataset of those that take calibration images.
+    Raises OptionError for treatments that are unknown or do not go together, CheckpointError for a network that they cannot change.
+    """
+    treatments = tuple(one.complete(classifier.preprocessing.crop) for one in parse_treatments(texts))
+    needing = [one.method.name for one in treatments if one.method.data == "calibration"]
+    if needing and calibration is None:
+        raise OptionError(
+            f"{needing[0]} estimates its statistics on images of their own: give --calibration DIR, such as some of the "
+            "training images"
+        )
+    if calibration is not None and not needing:
+        raise OptionError("--calibration goes with --adapt bn-calib or bn-resolution: leave it out")
+    if not treatments:
+        return Adaptation(classifier)
+    if not classifier.torch_runs or isinstance(classifier.module, GraphModule | torch.jit.ScriptModule):
+        raise CheckpointError(
+            f"{classifier.label} is an exported program, whose layers cannot be changed: give --adapt with the checkpoint that it "
+            "was made from"
+        )
+    images = None if calibration is None else open_calibration(calibration, seed)
+    if images is not None:
+        name = images.images.name
+        treatments = tuple(
+            replace(one, calibration=name) if one.method.data == "calibration" else one for one in treatments
+        )
+    layers = tuple(one.method.layers(classifier.module, one.values) for one in treatments)
+    label = "+".join([classifier.label, *map(str, treatments)])
+    return Adaptation(replace(classifier, label=label), treatments, images, layers)

@@ -1,0 +1,86 @@
+"""Statistics of the test batch: alone, beside the checkpoint's, or of groups of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robench.models import Classifier
+from robench.suites import Condition, find_suite
+from robench.treatments.frozen import freeze
+from robench.treatments.layers import BatchNorms, count_batch_norms
+from robench.treatments.treatment import Method, Parameter, Sample, Started, Value, count, number
+
+__all__ = ["BN_PRIOR", "BN_TEST", "LOCALNORM"]
+
+_IMAGES = "a whole number of images, at least 1"
+
+
+@dataclass(frozen=True)
+class _TestBatch:
+    """Every test batch of `images` with its own statistics; where a sample makes several frames, with those of so many samples.
+
+    Frames of one sample must not share a batch, and whether a prediction stays should be up to the network: so it is frozen.
+    """
+
+    classifier: Classifier
+    layers: BatchNorms
+    images: int
+    prior: float = 0.0
+
+    def begin(self, condition: Condition, sample: Sample) -> int | None:
+        if self.images == 1:
+            self.layers.by_image(self.prior)
+            return None
+        if find_suite(condition.suite).family != "corruptions":
+            freeze(self.classifier, self.layers, condition, sample, self.images, self.prior)
+            return None
+        self.layers.by_batch(self.prior)
+        return self.images
+
+
+def _started(classifier: Classifier, images: Value, prior: Value = 0.0) -> Started:
+    return classifier, _TestBatch(classifier, BatchNorms(classifier.module), int(images), float(prior))
+
+
+BN_TEST = Method(
+    name="bn-test",
+    summary="normalise with the statistics of the test batch",
+    data="test batch",
+    per_image="where n=1",
+    source="Nado et al. 2020, arXiv:2006.10963 (prediction-time BatchNorm)",
+    stage="statistics",
+    frames="frozen",
+    parameters=(Parameter("n", count, _IMAGES, (64, 64)),),
+    layers=lambda module, _: count_batch_norms(module),
+    start=lambda classifier, values, _: _started(classifier, values["n"]),
+)
+
+BN_PRIOR = Method(
+    name="bn-prior",
+    summary="statistics of the test batch, beside the checkpoint's as those of N more images",
+    data="test batch",
+    per_image="where n=1",
+    source="Schneider et al. 2020, arXiv:2006.16971",
+    stage="statistics",
+    frames="frozen",
+    keeps=True,
+    parameters=(
+        Parameter("N", number, "a number of at least 0, or inf", (16.0, 16.0)),
+        Parameter("n", count, _IMAGES, (8, 8)),
+    ),
+    layers=lambda module, _: count_batch_norms(module),
+    start=lambda classifier, values, _: _started(classifier, values["n"], values["N"]),
+)
+
+LOCALNORM = Method(
+    name="localnorm",
+    summary="statistics of groups of g test images, and none of the checkpoint's",
+    data="test batch",
+    per_image="where g=1",
+    source="Yin et al. 2019, arXiv:1902.06550",
+    stage="statistics",
+    frames="frozen",
+    parameters=(Parameter("g", count, _IMAGES, (16, 16)),),
+    layers=lambda module, _: count_batch_norms(module),
+    start=lambda classifier, values, _: _started(classifier, values["g"]),
+)

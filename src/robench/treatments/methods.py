@@ -1,0 +1,63 @@
+"""All treatments, in one explicit table, and which of them go together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from robench.errors import OptionError
+from robench.treatments.batch import BN_PRIOR, BN_TEST, LOCALNORM
+from robench.treatments.frozen import BN_FROZEN
+from robench.treatments.treatment import Method, Treatment
+
+__all__ = ["TREATMENTS", "parse_treatments"]
+
+TREATMENTS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        BN_TEST,
+        BN_PRIOR,
+        BN_FROZEN,
+        LOCALNORM,
+    )
+}
+
+
+def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
+    """Read treatments, each text one or several separated by commas, and check that they go together in this order.
+
+    A part such as `n=8` belongs to the treatment before it: `bn-prior:N=16,n=8,blurpool` are two.
+    """
+    found: list[str] = []
+    for text in texts:
+        inside = False
+        for part in (part.strip() for part in text.split(",")):
+            if inside and re.match(r"\w+=", part):
+                found[-1] += f",{part}"
+            elif part:
+                found.append(part)
+                inside = True
+    treatments = [Treatment.parse(text, TREATMENTS) for text in found]
+    _check_together(treatments)
+    return treatments
+
+
+def _check_together(treatments: Sequence[Treatment]) -> None:
+    names = [one.method.name for one in treatments]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise OptionError(f"the treatment {twice} is given twice: a run has one of each")
+    now = [one.method for one in treatments if one.method.stage == "statistics"]
+    if len(now) > 1:
+        raise OptionError(
+            f"{now[0].name} and {now[1].name} both say what a layer normalises with: evaluate them in two runs"
+        )
+    calibrated = next((one.method.name for one in treatments if one.method.stage == "calibration"), None)
+    if calibrated and now and not now[0].keeps:
+        raise OptionError(f"{now[0].name} takes nothing of the statistics of {calibrated}: leave one out")
+    rank = {"branch": 0, "calibration": 1, "statistics": 2}
+    ordered = [one.method for one in treatments if one.method.stage in rank]
+    for first, second in pairwise(ordered):
+        if rank[first.stage] > rank[second.stage]:
+            raise OptionError(f"{second.name} changes the statistics that {first.name} starts from: give it first")

@@ -1,0 +1,181 @@
+"""What a treatment is: a method with a value for each of its parameters, made from a text such as `localnorm:g=16`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from robench.errors import OptionError, unknown_name
+from robench.suites import SMALL, Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from robench.models import Classifier
+    from robench.treatments.calibration import Calibration
+    from robench.types import Images
+
+__all__ = [
+    "Method",
+    "Parameter",
+    "Sample",
+    "Session",
+    "Started",
+    "Treatment",
+    "Value",
+    "Values",
+    "count",
+    "number",
+    "one_of",
+]
+
+Value: TypeAlias = int | float | str
+Values: TypeAlias = Mapping[str, Value]
+"""Of the parameters, by name."""
+
+Sample: TypeAlias = "Callable[[int], Iterator[Images]]"
+"""So many samples of a condition, at random -> their images, in batches of equal size; of frames, all of them."""
+
+
+class Session(Protocol):
+    """What a method does at every condition, with a network that it has changed."""
+
+    def begin(self, condition: Condition, sample: Sample) -> int | None:
+        """Forget the condition before; return the images of a test batch, None where the loop's own batches will do."""
+
+
+Started: TypeAlias = "tuple[Classifier, Session | None]"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A setting of a method.
+
+    read: its value from a text; ValueError where it is none.  takes: what that is, in words.
+    default: for networks with an input of at most `suites.SMALL` pixels, and for larger ones.
+    bare: whether it is written without its name.
+    """
+
+    name: str
+    read: Callable[[str], Value]
+    takes: str
+    default: tuple[Value, Value]
+    bare: bool = False
+
+    def __str__(self) -> str:
+        small, large = map(_shown, self.default)
+        default = small if small == large else f"{small} up to {SMALL} px, else {large}"
+        return f"{'' if self.bare else f'{self.name}='}{self.takes} ({default})"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A published way to make a trained network robust.
+
+    data: what it takes beside the network.  per_image: whether an image is treated alike whatever is evaluated with it.
+    stage: what it changes: the "network", the "branch" of BatchNorm, the stored statistics by "calibration", or what a layer
+        normalises with when it is shown an image ("statistics"), of which a network can have one method. In this order, but that
+        the network may be changed at any time.
+    frames: what it does where one sample makes several frames: the "same", or as the "frozen" kind; or it is "refused".
+    keeps: whether the checkpoint's own statistics still count after it.
+    layers: (module, values) -> how many layers it will change; CheckpointError where it cannot.
+    start: (classifier, values, calibration) -> the classifier with its module changed in place, and what is to be done at every condition.
+    """
+
+    name: str
+    summary: str
+    data: Literal["none", "test batch", "condition", "calibration", "stream"]
+    per_image: str
+    source: str
+    stage: Literal["network", "branch", "calibration", "statistics"]
+    layers: Callable[[nn.Module, Values], int]
+    start: Callable[[Classifier, Values, Calibration | None], Started]
+    parameters: tuple[Parameter, ...] = ()
+    frames: Literal["same", "frozen", "refused"] = "same"
+    keeps: bool = False
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """A method and its values.
+
+    given: by name, in the order of the method's parameters.  calibration: name of the calibration images, where it takes some.
+    """
+
+    method: Method
+    given: tuple[tuple[str, Value], ...] = ()
+    calibration: str = ""
+
+    @classmethod
+    def parse(cls, text: str, methods: Mapping[str, Method]) -> Treatment:
+        """Read `name`, `name:value` or `name:key=value,key=value`; OptionError that says what is wrong."""
+        name, colon, rest = text.partition(":")
+        if name not in methods:
+            raise OptionError(unknown_name("treatment", name, methods))
+        method, given = methods[name], {}
+        known = {parameter.name: parameter for parameter in method.parameters}
+        for part in rest.split(",") if colon else ():
+            key, equals, value = part.strip().partition("=")
+            if not equals:
+                key, value = next((one.name for one in method.parameters if one.bare), key), key
+            if key not in known:
+                what = f"{name} has no parameters" if not known else unknown_name(f"parameter of {name}", key, known)
+                raise OptionError(f"{what}: `robench list treatments` shows them")
+            if key in given:
+                raise OptionError(f"--adapt {text} gives {key} twice")
+            try:
+                given[key] = known[key].read(value)
+            except ValueError:
+                raise OptionError(f"{key} of {name} is {known[key].takes}, not {value!r}") from None
+        return cls(method, tuple((key, given[key]) for key in known if key in given))
+
+    def complete(self, side: int) -> Treatment:
+        """Return it with the defaults for an input of `side` pixels where nothing was given."""
+        given = dict(self.given)
+        values = ((one.name, given.get(one.name, one.default[side > SMALL])) for one in self.method.parameters)
+        return replace(self, given=tuple(values))
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """What was given, or all after `complete`."""
+        return dict(self.given)
+
+    def __str__(self) -> str:
+        bare = {one.name for one in self.method.parameters if one.bare}
+        parts = [_shown(value) if name in bare else f"{name}={_shown(value)}" for name, value in self.given]
+        text = ":".join([self.method.name, *([",".join(parts)] if parts else [])])
+        return f"{text}@{self.calibration}" if self.calibration else text
+
+
+def _shown(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:.10g}"
+
+
+def count(text: str) -> int:
+    """Read a number of images: whole, at least 1."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
+        raise ValueError(text)
+    return int(text)
+
+
+def number(text: str) -> float:
+    """Read a number of at least 0; infinity too."""
+    value = float(text)
+    if not value >= 0:
+        raise ValueError(text)
+    return value
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return what reads one of some words."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(text)
+        return text
+
+    return read

@@ -1,0 +1,64 @@
+"""Treatments as texts: what is read, what is refused and with which words, what the label says."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from robench.cli import app
+from robench.errors import OptionError
+from robench.models import Classifier
+from robench.treatments import TREATMENTS, adapt, parse_treatments
+
+
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [
+        (["bn-test"], ["bn-test"]),
+        (["bn-test:n=8"], ["bn-test:n=8"]),
+        (["bn-prior:N=16,n=8"], ["bn-prior:N=16,n=8"]),
+        (["bn-prior:n=8,N=16"], ["bn-prior:N=16,n=8"]),
+        (["bn-prior:N=16, n=8 "], ["bn-prior:N=16,n=8"]),
+        (["bn-prior:N=inf"], ["bn-prior:N=inf"]),
+        (["localnorm:g=1"], ["localnorm:g=1"]),
+    ],
+)
+def test_texts_are_read(texts: list[str], read: list[str]) -> None:
+    assert [str(one) for one in parse_treatments(texts)] == read
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["localnrom"], "unknown treatment 'localnrom'; did you mean 'localnorm'?"),
+        (["bn-test:m=8"], "unknown parameter of bn-test 'm'; did you mean|known: n"),
+        (["bn-test:n=0"], "n of bn-test is a whole number of images, at least 1, not '0'"),
+        (["bn-test:n=8.5"], "at least 1, not '8.5'"),
+        (["bn-test:n="], "at least 1, not ''"),
+        (["bn-test:8"], "unknown parameter of bn-test '8'"),
+        (["bn-test:"], "unknown parameter of bn-test ''"),
+        (["bn-prior:N=-1"], "N of bn-prior is a number of at least 0, or inf, not '-1'"),
+        (["bn-prior:N=nan"], "not 'nan'"),
+        (["bn-prior:N=4,N=5"], "gives N twice"),
+        (["bn-test", "bn-test:n=8"], "bn-test is given twice"),
+        (["bn-test,localnorm:g=1"], "bn-test and localnorm both say what a layer normalises with"),
+    ],
+)
+def test_what_is_refused(texts: list[str], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        parse_treatments(texts)
+
+
+def test_the_label_has_every_parameter(normalised: Classifier) -> None:
+    assert adapt(normalised, ["bn-prior"], None, 0).classifier.label == "normed+bn-prior:N=16,n=8"
+    assert adapt(normalised, [], None, 0).classifier == normalised
+    assert adapt(normalised, [], None, 0).label is None
+
+
+def test_they_are_listed() -> None:
+    shown = CliRunner().invoke(app, ["list", "treatments"], env={"COLUMNS": "240"}).stdout
+    for method in TREATMENTS.values():
+        assert method.name in shown
+        assert method.source
+        assert method.summary
+    assert "n=a whole number of images, at least 1 (64)" in shown

@@ -1,0 +1,212 @@
+"""Treated conditions and runs: equal for every batch size, in the order of the samples, resumed to the byte."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import robench
+from robench import run
+from robench.data import decode, hash_images, open_dataset, select
+from robench.errors import CheckpointError, OptionError, RunError
+from robench.loop import Samples, evaluate_condition
+from robench.models import Classifier
+from robench.plan import Options, make_plan
+from robench.suites import Condition
+from robench.treatments import adapt, equal_parts, sample_order
+from treatments.conftest import Treat
+from treatments.networks import CLEAN
+
+TEST_BATCH = ("bn-test:n=8", "bn-prior:N=4,n=8", "localnorm:g=8")
+FROZEN = ("bn-frozen:M=11",)
+
+
+@pytest.mark.parametrize("text", TEST_BATCH)
+def test_records_are_equal_for_every_batch_size(treat: Treat, text: str) -> None:
+    first = treat(text, batch_size=1)
+    for size in (7, 64):
+        pd.testing.assert_frame_equal(first, treat(text, batch_size=size), check_exact=True)
+    assert first["sample"].tolist() == list(range(30))
+    assert not np.allclose(first["confidence"], treat()["confidence"])
+
+
+@pytest.mark.parametrize("text", [*FROZEN, "localnorm:g=1", "bn-prior:N=4,n=1"])
+def test_predictions_are_equal_for_every_batch_size(treat: Treat, text: str) -> None:
+    first, second = treat(text, batch_size=1), treat(text, batch_size=64)
+    assert np.allclose(first["confidence"], second["confidence"], atol=1e-5)
+    assert first["pred"].tolist() == second["pred"].tolist()
+
+
+def test_the_test_batches_are_the_keyed_ones(treat: Treat, normalised: Classifier, samples: Samples) -> None:
+    """Each part through the network by hand."""
+    records = treat("bn-test:n=8", seed=5)
+    order = sample_order(samples.index, CLEAN, 5)
+    treated, session = adapt(normalised, ["bn-test:n=8"], None, 5).start()
+    assert session is not None
+    session.begin(CLEAN, lambda _: iter(()))
+    parts = equal_parts(order, 8)
+    assert sorted(map(len, parts)) == [7, 7, 8, 8]
+    for part in parts:
+        pixels, _ = samples.images.take(samples.rows[part])
+        found = treated.logits(torch.from_numpy(pixels)).softmax(1).max(1).values
+        assert np.array_equal(records["confidence"].to_numpy()[part], found.numpy())
+
+
+def test_the_order_is_keyed_by_seed_and_condition() -> None:
+    index = np.arange(100)
+    noise = replace(CLEAN, suite="cifar-c", corruption="fog", severity=1)
+    orders = [
+        sample_order(index, condition, seed)
+        for condition in (
+            CLEAN,
+            noise,
+            replace(noise, severity=2),
+            replace(noise, corruption="snow"),
+            replace(noise, suite="x"),
+        )
+        for seed in (0, 1)
+    ]
+    assert all(np.array_equal(np.sort(order), index) for order in orders)
+    assert len({tuple(order) for order in orders}) == len(orders)
+    # Not the sorted order, nor near it.
+    assert abs(np.corrcoef(orders[0], index)[0, 1]) < 0.3
+    # Two samples keep their order whatever else is evaluated.
+    some = np.arange(0, 100, 3)
+    assert np.array_equal(some[sample_order(some, CLEAN, 0)], [one for one in orders[0] if one % 3 == 0])
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 8), (8, 8), (9, 8), (200, 16), (2000, 64), (7, 1)])
+def test_parts_differ_by_at_most_one(count: int, most: int) -> None:
+    order = np.random.default_rng(0).permutation(count)
+    parts = equal_parts(order, most)
+    sizes = [len(part) for part in parts]
+    assert max(sizes) <= most
+    assert max(sizes) - min(sizes) <= 1
+    assert len(parts) == -(-count // most)
+    assert np.array_equal(np.concatenate(parts), order)
+
+
+def test_a_condition_does_not_know_the_one_before(normalised: Classifier, samples: Samples, treat: Treat) -> None:
+    plan = make_plan(["cifar-c"], Options(corruptions=["fog", "contrast"], severities=[5]), normalised.preprocessing)
+    for text in (*TEST_BATCH, *FROZEN):
+        treated, session = adapt(normalised, [text], None, 0).start()
+        last = [
+            evaluate_condition(treated, samples, one, seed=0, batch_size=7, session=session) for one in plan.conditions
+        ][-1]
+        pd.testing.assert_frame_equal(last, treat(text, condition=plan.conditions[-1]), check_exact=True)
+
+
+SOME = Options(corruptions=["fog", "contrast"], severities=[1, 5], batch_size=7, adapt=["bn-prior:n=6"])
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    files = [path / "results.csv", *(path / "records").iterdir()]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("text", ["bn-prior:n=6", "bn-frozen:M=12"])
+def test_interrupted_and_resumed_is_equal(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    options = replace(SOME, adapt=[text])
+    whole = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options).path
+    calls: list[int] = []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate_condition(*args, **kwargs)
+
+    monkeypatch.setattr(run, "evaluate_condition", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
+    monkeypatch.setattr(run, "evaluate_condition", evaluate_condition)
+    resumed = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options).path
+    assert len(contents(resumed)) == 6
+    assert contents(resumed) == contents(whole)
+
+
+def test_what_a_treated_run_says(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    done = robench.evaluate(
+        normalised, picture_folder, ["clean"], tmp_path / "run", replace(SOME, corruptions=None, severities=None)
+    )
+    manifest = json.loads((done.path / "manifest.json").read_text())
+    assert manifest["treatment"] == manifest["identity"]["treatment"] == "bn-prior:N=16,n=6"
+    assert manifest["options"]["adapt"] == ["bn-prior:n=6"]
+    assert manifest["model"]["label"] == "normed+bn-prior:N=16,n=6"
+    assert "bn-prior:N=16,n=6 changes 2 layers" in manifest["notes"]
+    assert set(done.results["treatment"]) == {"bn-prior:N=16,n=6"}
+    assert set(done.results["model"]) == {"normed+bn-prior:N=16,n=6"}
+
+
+def test_another_treatment_is_another_run(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=["bn-prior:n=6"]))
+    for other in (["bn-prior:n=7"], ["localnorm"], []):
+        with pytest.raises(RunError, match="is another run"):
+            robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=other))
+
+
+def test_the_folder_is_named_by_the_treatment(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = robench.evaluate(normalised, picture_folder, ["clean"], options=Options(adapt=["bn-prior"]))
+    assert done.path == Path("runs/normed+bn-prior_N=16_n=8-pictures-clean")
+
+
+def test_an_untreated_run_has_the_identity_that_it_always_had(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path
+) -> None:
+    done = robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run")
+    manifest = json.loads((done.path / "manifest.json").read_text())
+    assert set(manifest["identity"]) == {
+        *("model", "data", "options", "conditions", "sizes", "draws_version", "robench_version", "torch", "device")
+    }
+    assert manifest["treatment"] is None
+
+
+def frames(normalised: Classifier) -> list[Condition]:
+    plan = make_plan(["shift"], Options(corruptions=["crop"]), normalised.preprocessing)
+    return [one for one in plan.conditions if not one.is_clean]
+
+
+def test_frames_are_frozen(normalised: Classifier, treat: Treat, picture_folder: Path) -> None:
+    """Of n samples, all their frames: the frozen kind by its own name gives the same."""
+    crop = frames(normalised)[0]
+    found = open_dataset(picture_folder)
+    positions = select(found)
+    decoded = decode(found, hash_images(found, positions), crop.geometry, skip=False)
+    shown = Samples(decoded.images, positions, positions, found.labels)
+
+    def records(text: str, size: int) -> pd.DataFrame:
+        treated, session = adapt(normalised, [text], None, 0).start()
+        return evaluate_condition(treated, shown, crop, seed=0, batch_size=size, session=session)
+
+    pd.testing.assert_frame_equal(records("bn-test:n=11", 30), records("bn-frozen:M=11", 30), check_exact=True)
+    assert np.allclose(records("bn-test:n=11", 30)["confidence"], records("bn-test:n=11", 1)["confidence"], atol=1e-5)
+    notes = adapt(normalised, ["bn-test:n=11"], None, 0).notes([CLEAN, crop])
+    assert notes[1] == (
+        "shift: frames of one sample must not share a batch, so bn-test:n=11 is frozen there: its statistics are of 11 samples "
+        "of each condition"
+    )
+    assert len(adapt(normalised, ["localnorm:g=1"], None, 0).notes([CLEAN, crop])) == 1
+
+
+def test_calibration_images_without_need_are_refused(normalised: Classifier, picture_folder: Path) -> None:
+    with pytest.raises(OptionError, match="--calibration goes with"):
+        adapt(normalised, ["bn-test"], picture_folder, 0)
+    with pytest.raises(OptionError, match="--calibration goes with"):
+        adapt(normalised, [], picture_folder, 0)
+
+
+def test_what_torch_does_not_run_is_refused(normalised: Classifier) -> None:
+    with pytest.raises(CheckpointError, match="normed is an exported program, whose layers cannot be changed"):
+        adapt(replace(normalised, torch_runs=False), ["bn-test"], None, 0)
