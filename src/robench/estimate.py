@@ -16,7 +16,7 @@ from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, Plan, make_plan
 from robench.run import choose_samples, fit
-from robench.treatments import adapt
+from robench.treatments import Adaptation, adapt
 from robench.types import Ints
 
 __all__ = ["Estimate", "estimate"]
@@ -32,6 +32,7 @@ class Estimate:
 
     plan: its conditions.  samples: images of each.  seconds: per condition, in the plan's order, decoding apart.
     decode_seconds: if nothing is cached.  cache_bytes, run_bytes: on disk.
+    calibration: images through the model for the statistics of treatments, and calibration_seconds for that.
     """
 
     plan: Plan
@@ -40,11 +41,13 @@ class Estimate:
     decode_seconds: float
     cache_bytes: int
     run_bytes: int
+    calibration: int = 0
+    calibration_seconds: float = 0.0
 
     @property
     def forwards(self) -> int:
         """Images through the model."""
-        return self.samples * sum(map(condition_frames, self.plan.conditions))
+        return self.calibration + self.samples * sum(map(condition_frames, self.plan.conditions))
 
 
 def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], options: Options) -> Estimate:
@@ -64,6 +67,8 @@ def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], op
         start = time.perf_counter()
         samples[geometry] = _decode(images, few, geometry)
         decode_seconds += (time.perf_counter() - start) / len(few) * len(positions)
+    treated, session = adaptation.limited(_BATCH).start()
+    calibrating = list(adaptation.calibrating(plan.conditions))
     measured: dict[tuple[str, str, Geometry], float] = {}
     for condition in plan.conditions:
         key = condition.suite, condition.corruption, condition.geometry
@@ -71,14 +76,16 @@ def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], op
             for _ in range(2):  # The first time warms up.
                 start = time.perf_counter()
                 evaluate_condition(
-                    classifier,
+                    treated,
                     samples[condition.geometry],
                     condition,
                     seed=options.seed,
                     batch_size=options.batch_size,
                     precision=options.precision,
+                    session=session,
                 )
                 measured[key] = (time.perf_counter() - start) / len(few) * len(positions)
+    calibration = {policy: _calibration_seconds(adaptation, policy) for policy in {policy for policy, _ in calibrating}}
     return Estimate(
         plan=plan,
         samples=len(positions),
@@ -86,7 +93,18 @@ def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], op
         decode_seconds=decode_seconds,
         cache_bytes=sum(one.images.pixels.size for one in samples.values()) * len(positions) // len(few),
         run_bytes=_RECORD_BYTES * len(positions) * sum(map(condition_frames, plan.conditions)),
+        calibration=sum(count for _, count in calibrating),
+        calibration_seconds=sum(calibration[policy] * count for policy, count in calibrating),
     )
+
+
+def _calibration_seconds(adaptation: Adaptation, policy: str) -> float:
+    """Of one image, decoded and through the network."""
+    assert adaptation.calibration is not None
+    start = time.perf_counter()
+    for images in adaptation.calibration.show(policy, adaptation.classifier.preprocessing, _BATCH):
+        adaptation.classifier.logits(images)
+    return (time.perf_counter() - start) / adaptation.calibration.count(_BATCH)
 
 
 def _decode(images: ImageSet, positions: Ints, geometry: Geometry) -> Samples:

@@ -28,6 +28,7 @@ from robench.suites import (
     RESOLUTIONS,
     SMALL,
     SMALL_RESOLUTIONS,
+    UNTREATED,
     Condition,
     ReleasedFiles,
     Suite,
@@ -105,6 +106,8 @@ def make_plan(
                         notes.append(f"{error}; this size is left out")
                         continue
                     conditions.append(_network(suite, side, preprocessing))
+                    if any(one.startswith("bn-resolution") for one in options.adapt):
+                        conditions.append(replace(conditions[-1], corruption=UNTREATED))
             elif name == "information":
                 places = tuple(side for side in sizes if side <= preprocessing.crop)
                 if places:
@@ -136,7 +139,7 @@ def make_plan(
                 frames=condition_frames(condition),
                 axis=perturbation.axis if perturbation else "",
                 independent=perturbation.independent if perturbation else False,
-                gflops=counted.get(condition.resolution) if condition.native else None,
+                gflops=counted.get(condition.resolution) if condition.corruption == "network" else None,
             )
         )
     return Plan((*first, *conditions), tuple(listed), (*notes, *_notes(conditions)))

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.metrics import METRICS
-from robench.suites import CLEAN, known_suite, map_offset, shown_family
+from robench.suites import CLEAN, UNTREATED, known_suite, map_offset, shown_family
 from robench.types import Results
 
 __all__ = ["FORMATS", "summary"]
@@ -77,7 +77,7 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
         tables.append(_grid(suite, curves[grid]))
         curves = curves[~grid]
     if shown_family(suite) == "resolution":
-        network = rows[(rows["metric"] == "accuracy") & (rows["corruption"] == "network")]
+        network = rows[(rows["metric"] == "accuracy") & rows["corruption"].isin(["network", UNTREATED])]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
     for axis, of_axis in curves.groupby("axis", sort=False):
         for places, group in _alike(of_axis):

@@ -16,6 +16,7 @@ import robench
 from robench import run
 from robench.data import decode, hash_images, open_dataset, select
 from robench.errors import CheckpointError, OptionError, RunError
+from robench.estimate import estimate
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, make_plan
@@ -210,3 +211,18 @@ def test_calibration_images_without_need_are_refused(normalised: Classifier, pic
 def test_what_torch_does_not_run_is_refused(normalised: Classifier) -> None:
     with pytest.raises(CheckpointError, match="normed is an exported program, whose layers cannot be changed"):
         adapt(replace(normalised, torch_runs=False), ["bn-test"], None, 0)
+
+
+def test_a_dry_run_runs_the_treatment(normalised: Classifier, picture_folder: Path) -> None:
+    images = open_dataset(picture_folder)
+    plain = estimate(normalised, images, ["clean"], Options())
+    assert (plain.forwards, plain.calibration) == (30, 0)
+    options = Options(adapt=["bn-calib:strong,M=20", "bn-prior:n=6"], calibration=picture_folder)
+    costs = estimate(normalised, images, ["clean"], options)
+    assert (costs.forwards, costs.calibration) == (50, 20)
+    assert costs.calibration_seconds > 0
+    options = Options(adapt=["bn-resolution"], calibration=picture_folder, resolutions=[24, 32])
+    # Once for each size, and once for the clean images.
+    assert estimate(normalised, images, ["resolution"], options).calibration == 3 * 30
+    with pytest.raises(OptionError, match="give --calibration DIR"):
+        estimate(normalised, images, ["clean"], replace(options, calibration=None, resolutions=None))

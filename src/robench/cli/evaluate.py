@@ -344,10 +344,12 @@ def _costs(costs: Estimate) -> Group:
     for one, seconds in zip(costs.plan.conditions, costs.seconds, strict=True):
         table.add_row(one.suite, one.corruption, str(one.severity), str(one.resolution), duration(seconds))
     total = (
-        f"{costs.forwards:,} forward passes, about {duration(sum(costs.seconds))} (measured on one batch), and "
+        f"{costs.forwards:,} forward passes, about {duration(sum(costs.seconds) + costs.calibration_seconds)} (measured on one batch), and "
         f"{duration(costs.decode_seconds)} to decode if nothing is cached; on disk {costs.cache_bytes / 1e6:,.1f} MB of decoded "
         f"images and {costs.run_bytes / 1e6:,.1f} MB of records"
     )
+    if costs.calibration:
+        total += f"; {costs.calibration:,} of the passes, {duration(costs.calibration_seconds)}, are for a treatment's statistics"
     return Group(table, Text(total))
 
 

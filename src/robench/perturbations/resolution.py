@@ -11,7 +11,7 @@ from robench.rectangles import Rectangles, crop
 from robench.suites import RESOLUTIONS, SMALL_RESOLUTIONS
 from robench.types import Images
 
-__all__ = ["information", "network"]
+__all__ = ["information", "network", "untreated"]
 
 _SIZES = {"224": RESOLUTIONS, "299": RESOLUTIONS, "64": SMALL_RESOLUTIONS, "32": SMALL_RESOLUTIONS}
 """A run takes those up to the side of its frames, or its own."""
@@ -34,5 +34,14 @@ def information(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequen
 )
 def network(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Run the network itself at another input size, on the same part of the picture."""
+    for _ in frames:
+        yield crop(pictures, side)
+
+
+@perturbation(
+    levels={name: {"frames": (0,)} for name in _SIZES}, axis="", source="Touvron et al. 2019, arXiv:1906.06423"
+)
+def untreated(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+    """Run the network as `network` does, but without the treatment bn-resolution: comes with it."""
     for _ in frames:
         yield crop(pictures, side)

@@ -12,7 +12,7 @@ from robench.metrics.curves import accuracy_area, consistency, half_strength, or
 from robench.metrics.flips import flip_rate, fr, mfr, mt5d, t5d
 from robench.rundir import PlannedCondition
 from robench.scoring.rows import WIDTH, Row, figure, row, takes
-from robench.suites import Family, Suite
+from robench.suites import UNTREATED, Family, Suite
 from robench.types import Floats, Ints
 
 __all__ = ["Curve", "FrameRecords", "Sequences", "curves_of", "family_rows", "oracle_curves", "resampled"]
@@ -278,7 +278,7 @@ def _strength_aggregates(
 
 
 def _resolution_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    if records.condition.corruption == "network":
+    if records.condition.corruption in ("network", UNTREATED):
         return [Curve(records.condition, "accuracy", "", np.zeros(1), records.right, True)]
     return [Curve(records.condition, "accuracy", "information", records.axis, records.right, True)]
 

@@ -21,6 +21,7 @@ from robench.suites.sweeps import (
     SHIFT,
     SMALL,
     SMALL_RESOLUTIONS,
+    UNTREATED,
     map_offset,
     map_place,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "SMALL",
     "SMALL_RESOLUTIONS",
     "SUITES",
+    "UNTREATED",
     "Condition",
     "Family",
     "Preset",

@@ -13,6 +13,7 @@ __all__ = [
     "SHIFT",
     "SMALL",
     "SMALL_RESOLUTIONS",
+    "UNTREATED",
     "map_offset",
     "map_place",
 ]
@@ -82,6 +83,9 @@ OCCLUSION = Suite(
     family="occlusion",
     smallest=1,
 )
+
+UNTREATED = "untreated"
+"""What `network` is without the treatment bn-resolution, in the same run."""
 
 RESOLUTION = Suite(
     name="resolution",

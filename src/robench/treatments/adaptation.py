@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,16 @@ class Adaptation:
         """Apply the treatments, in order, to a deep copy of the module; estimating statistics may take a while."""
         return self._started(self.treatments)
 
+    def limited(self, images: int) -> Adaptation:
+        """Return it with statistics of at most so many calibration images, for a look at its costs."""
+        few = [
+            replace(
+                one, given=tuple((key, min(int(value), images) if key == "M" else value) for key, value in one.given)
+            )
+            for one in self.treatments
+        ]
+        return replace(self, treatments=tuple(few))
+
     def gflops(self, side: int) -> float | None:
         """Count the operations of the network as it will be run, as `Classifier.gflops` does."""
         shaped, _ = self._started([one for one in self.treatments if one.method.stage == "network"])
@@ -74,6 +84,15 @@ class Adaptation:
                     f"{images} samples of each condition"
                 )
         return lines
+
+    def calibrating(self, conditions: Sequence[Condition]) -> Iterator[tuple[str, int]]:
+        """Yield the policy and the number of the calibration images, each time that statistics are estimated on them."""
+        for one in self.treatments if self.calibration is not None else ():
+            if one.method.data == "calibration":
+                images = self.calibration.count(int(one.values["M"]))
+                native = {condition.geometry for condition in conditions if condition.native}
+                times = len(native) + 1 if one.method.stage == "statistics" else 1
+                yield from [(str(one.values.get("policy", "clean")), images)] * times
 
     def fingerprint(self) -> dict[str, object]:
         """What must be equal for records to stand in one run."""

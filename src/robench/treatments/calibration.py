@@ -31,6 +31,10 @@ class Calibration:
     images: ImageSet
     seed: int
 
+    def count(self, most: int) -> int:
+        """Return how many images `show` takes."""
+        return min(most, len(self.images))
+
     def fingerprint(self, most: int) -> str:
         """Return the SHA-256 of the contents of the images that `show` takes."""
         hashes = hash_images(self.images, self._positions(most))
@@ -51,7 +55,7 @@ class Calibration:
         for rows in equal_parts(order, ESTIMATED_ON):
             pixels, sizes = decoded.take(rows)
             index = torch.from_numpy(positions[rows])
-            yield chosen.change(torch.from_numpy(pixels), sizes, preprocessing.crop, index, self.seed)
+            yield chosen(torch.from_numpy(pixels), sizes, preprocessing, index, self.seed)
 
     def _positions(self, most: int) -> Ints:
         return select(self.images, limit=most)

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from robench.errors import OptionError
 from robench.treatments.batch import BN_PRIOR, BN_TEST, LOCALNORM
+from robench.treatments.calibrated import BN_CALIB, BN_RESOLUTION
 from robench.treatments.frozen import BN_FROZEN
 from robench.treatments.treatment import Method, Treatment
 
@@ -19,6 +20,8 @@ TREATMENTS: dict[str, Method] = {
         BN_TEST,
         BN_PRIOR,
         BN_FROZEN,
+        BN_CALIB,
+        BN_RESOLUTION,
         LOCALNORM,
     )
 }

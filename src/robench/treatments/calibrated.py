@@ -1,0 +1,85 @@
+"""Statistics estimated on calibration images: once for the network, or once for every size that it is run at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from robench.geometry import Geometry
+from robench.models import Classifier
+from robench.suites import UNTREATED, Condition
+from robench.treatments.calibration import Calibration
+from robench.treatments.frozen import pool
+from robench.treatments.layers import BatchNorms, Moments, count_batch_norms
+from robench.treatments.policies import POLICIES
+from robench.treatments.treatment import Method, Parameter, Sample, Started, Values, count, one_of
+
+__all__ = ["BN_CALIB", "BN_RESOLUTION"]
+
+_IMAGES = "a whole number of images, at least 1"
+
+
+def _calibrated(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
+    assert calibration is not None
+    layers = BatchNorms(classifier.module)
+    shown = calibration.show(str(values["policy"]), classifier.preprocessing, int(values["M"]))
+    layers.fix(pool(classifier, layers, shown))
+    layers.release()
+    return classifier, None
+
+
+BN_CALIB = Method(
+    name="bn-calib",
+    summary="statistics estimated on calibration images: as the test takes them, or weakly or strongly augmented",
+    data="calibration",
+    per_image="yes",
+    source="Merchant et al. 2020, arXiv:2010.07810 (split BatchNorms)",
+    stage="calibration",
+    parameters=(
+        Parameter("policy", one_of(*POLICIES), " | ".join(POLICIES), ("clean", "clean"), bare=True),
+        Parameter("M", count, _IMAGES, (10_000, 10_000)),
+    ),
+    layers=lambda module, _: count_batch_norms(module),
+    start=_calibrated,
+)
+
+
+@dataclass(frozen=True)
+class _ByResolution:
+    """Statistics of every geometry that the network has been run at so far."""
+
+    classifier: Classifier
+    layers: BatchNorms
+    images: int
+    calibration: Calibration
+    found: dict[Geometry, list[Moments]] = field(default_factory=dict)
+
+    def begin(self, condition: Condition, sample: Sample) -> int | None:
+        if condition.corruption == UNTREATED:
+            self.layers.own()
+            return None
+        preprocessing = self.classifier.preprocessing
+        geometry = condition.geometry if condition.native else preprocessing.geometry()
+        if geometry not in self.found:
+            shown = self.calibration.show("clean", preprocessing, self.images, geometry)
+            self.found[geometry] = pool(self.classifier, self.layers, shown, condition.native)
+        self.layers.fix(self.found[geometry])
+        return None
+
+
+def _by_resolution(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
+    assert calibration is not None
+    layers = BatchNorms(classifier.module)
+    return classifier, _ByResolution(classifier, layers, int(values["M"]), calibration)
+
+
+BN_RESOLUTION = Method(
+    name="bn-resolution",
+    summary="statistics of their own for every size that the network is run at, estimated on calibration images of that size",
+    data="calibration",
+    per_image="yes",
+    source="arXiv:1909.00182 (Scale Calibrated Training); RS-Nets",
+    stage="statistics",
+    parameters=(Parameter("M", count, _IMAGES, (4608, 4608)),),
+    layers=lambda module, _: count_batch_norms(module),
+    start=_by_resolution,
+)
