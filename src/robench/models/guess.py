@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from robench.errors import CheckpointError, RobenchError
 from robench.models.architectures import ARCHITECTURES, architecture_names, build_architecture
+from robench.models.branches import without_branches
 from robench.models.differences import differences, other_classes
 from robench.models.fingerprint import fingerprint, likeness
 from robench.models.index import Structure, load_index
@@ -50,6 +51,7 @@ def guess_architecture(state: Mapping[str, Tensor], stated: str | None = None) -
 
 def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None) -> list[str]:
     """Return all architectures that `guess_architecture` chooses from; CheckpointError where there is none."""
+    state = without_branches(state)
     compared, untried = _compare(state, stated)
     fitting = [arch for arch, found in compared.items() if not found]
     if not fitting:

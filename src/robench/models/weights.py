@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from robench.errors import CheckpointError
 from robench.models import pickled
 from robench.models.architectures import EXAMPLES, build_architecture, names_factory
+from robench.models.branches import add_branches, describe_branches
 from robench.models.checkpoint import EXTENSIONS, Weights, read_weights, weights_in
 from robench.models.classifier import Preprocessing
 from robench.models.differences import differences, is_counter, other_classes
@@ -95,9 +96,11 @@ def fit_weights(path: Path, arch: str, state: Mapping[str, Tensor]) -> tuple[nn.
     """
     module, preprocessing, notes = build_architecture(arch)
     state, beside = _under_prefix(path, state, module.state_dict())
+    add_branches(module, state)
     classes = None if names_factory(arch) else other_classes(state, module.state_dict())
     if classes is not None:
         other, other_preprocessing, _ = build_architecture(arch, classes)
+        add_branches(other, state)
         # Tensors that are no head can differ in the leading dimension too; then the default is the better report.
         if "of another shape" not in differences(state, other.state_dict()):
             module, preprocessing = other, other_preprocessing
@@ -108,6 +111,8 @@ def fit_weights(path: Path, arch: str, state: Mapping[str, Tensor]) -> tuple[nn.
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not load into {arch}: {one_line(error)}") from error
+    if (branched := describe_branches(module)) is not None:
+        notes = (*notes, f"{path}: {branched}")
     if beside:
         notes = (*notes, f"{path}: left out {len(beside)} tensors beside the network: {_first(beside)}")
     return module, preprocessing, notes

@@ -87,7 +87,9 @@ class Adaptation:
 
     def calibrating(self, conditions: Sequence[Condition]) -> Iterator[tuple[str, int]]:
         """Yield the policy and the number of the calibration images, each time that statistics are estimated on them."""
-        for one in self.treatments if self.calibration is not None else ():
+        if self.calibration is None:
+            return
+        for one in self.treatments:
             if one.method.data == "calibration":
                 images = self.calibration.count(int(one.values["M"]))
                 native = {condition.geometry for condition in conditions if condition.native}

@@ -8,8 +8,10 @@ from itertools import pairwise
 
 from robench.errors import OptionError
 from robench.treatments.batch import BN_PRIOR, BN_TEST, LOCALNORM
+from robench.treatments.branch import BN_BRANCH
 from robench.treatments.calibrated import BN_CALIB, BN_RESOLUTION
 from robench.treatments.frozen import BN_FROZEN
+from robench.treatments.tent import TENT
 from robench.treatments.treatment import Method, Treatment
 
 __all__ = ["TREATMENTS", "parse_treatments"]
@@ -21,8 +23,10 @@ TREATMENTS: dict[str, Method] = {
         BN_PRIOR,
         BN_FROZEN,
         BN_CALIB,
+        BN_BRANCH,
         BN_RESOLUTION,
         LOCALNORM,
+        TENT,
     )
 }
 
