@@ -13,7 +13,21 @@ from robench.errors import CheckpointError
 from robench.models.classifier import Preprocessing
 from robench.models.family import IMAGENET_MEAN, IMAGENET_STD, unknown_architecture
 
-__all__ = ["ZOO", "CifarResNet", "ZooEntry", "build", "names", "pretrained"]
+__all__ = ["ZOO", "CifarResNet", "PaddedShortcut", "ZooEntry", "build", "names", "pretrained"]
+
+
+class PaddedShortcut(nn.Module):
+    """Option A: no parameters, every second pixel, zeros for the new channels on both sides."""
+
+    def __init__(self, stride: int, pad: int) -> None:
+        super().__init__()
+        self.stride, self.pad = stride, pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, c + 2 pad, ceil(h / stride), ceil(w / stride))."""
+        if self.stride == 1 and not self.pad:
+            return x
+        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
 
 
 class _Block(nn.Module):
@@ -23,16 +37,12 @@ class _Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.stride = stride
-        self.pad = (outputs - inputs) // 2
+        self.shortcut = PaddedShortcut(stride, (outputs - inputs) // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         out = functional.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        if self.stride != 1 or self.pad:
-            # Option A: no parameters, every second pixel, zeros for the new channels on both sides.
-            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
-        return functional.relu(out + x)
+        return functional.relu(out + self.shortcut(x))
 
 
 class CifarResNet(nn.Module):

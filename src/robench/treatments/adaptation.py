@@ -69,6 +69,7 @@ class Adaptation:
     def notes(self, conditions: Sequence[Condition]) -> list[str]:
         """Say what was changed, and where a method is of its frozen kind; OptionError where it cannot be used at all."""
         lines = [f"{one} changes {count} layers" for one, count in zip(self.treatments, self.layers, strict=True)]
+        lines += [remark for one in self.treatments for remark in one.method.remarks(one.values)]
         framed = [one.suite for one in conditions if find_suite(one.suite).family != "corruptions"]
         suites = ", ".join(dict.fromkeys(framed))
         for one in self.treatments if framed else ():

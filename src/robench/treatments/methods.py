@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from robench.errors import OptionError
 from robench.treatments.batch import BN_PRIOR, BN_TEST, LOCALNORM
+from robench.treatments.blurpool import BLURPOOL
 from robench.treatments.branch import BN_BRANCH
 from robench.treatments.calibrated import BN_CALIB, BN_RESOLUTION
 from robench.treatments.frozen import BN_FROZEN
@@ -26,6 +27,7 @@ TREATMENTS: dict[str, Method] = {
         BN_BRANCH,
         BN_RESOLUTION,
         LOCALNORM,
+        BLURPOOL,
         TENT,
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -83,6 +83,7 @@ class Method:
     frames: what it does where one sample makes several frames: the "same", or as the "frozen" kind; or it is "refused".
     keeps: whether the checkpoint's own statistics still count after it.
     layers: (module, values) -> how many layers it will change; CheckpointError where it cannot.
+    remarks: (values) -> what the reader of its figures should know.
     start: (classifier, values, calibration) -> the classifier with its module changed in place, and what is to be done at every condition.
     """
 
@@ -97,6 +98,7 @@ class Method:
     parameters: tuple[Parameter, ...] = ()
     frames: Literal["same", "frozen", "refused"] = "same"
     keeps: bool = False
+    remarks: Callable[[Values], Iterable[str]] = lambda _: ()
 
 
 @dataclass(frozen=True)

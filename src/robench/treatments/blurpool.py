@@ -1,0 +1,203 @@
+"""BlurPool on a trained network: a strided layer becomes a dense one, a blur, and the subsampling.
+
+Source: Zhang 2019, arXiv:1904.11486. Where the blur goes is found in the tree of modules: before a strided 1x1 convolution; after
+the activation that follows any other, which is where the next convolution begins if the activation is no module; after a
+max-pool; in place of an average pool. The convolution that takes the image stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules import activation
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from robench.errors import CheckpointError
+from robench.models import Classifier
+from robench.models.zoo import PaddedShortcut
+from robench.treatments.treatment import Method, Parameter, Started, Values, one_of
+
+__all__ = ["BLURPOOL", "FILTERS", "blur"]
+
+FILTERS: dict[str, tuple[int, ...]] = {
+    "delta1": (1,),
+    "rect2": (1, 1),
+    "tri3": (1, 2, 1),
+    "tri4": (1, 3, 3, 1),
+    "bin5": (1, 4, 6, 4, 1),
+}
+"""One axis of each filter, not yet divided by its sum. `delta1` blurs nothing, and leaves a network what it is."""
+
+
+def blur(x: Tensor, taps: Sequence[int], stride: int = 2) -> Tensor:
+    """(b, c, h, w) -> every `stride`-th value of the blurred, (b, c, ceil(h/stride), ceil(w/stride)); reflected at the edges.
+
+    A filter of even length has one more tap after the middle than before it: the result is shifted by half a pixel.
+    """
+    if len(taps) == 1:
+        return x[:, :, ::stride, ::stride]
+    before = (len(taps) - 1) // 2
+    after = len(taps) - 1 - before
+    for axis in (2, 3):
+        # By hand, because torch's own padding refuses maps that are smaller than the filter.
+        place = np.pad(np.arange(x.shape[axis]), (before, after), mode="reflect")
+        x = x.index_select(axis, torch.from_numpy(place).to(x.device))
+    one = torch.tensor(taps, dtype=torch.float64)
+    kernel = (one[:, None] * one / one.sum() ** 2).to(x)
+    return functional.conv2d(x, kernel.expand(x.shape[1], 1, -1, -1), stride=stride, groups=x.shape[1])
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A strided layer, and the module before or after which the blur comes.
+
+    picks: whether the layer looks at single pixels, and so can go on to subsample what is blurred before it.
+    """
+
+    layer: Any
+    place: nn.Module
+    before: bool = False
+    picks: bool = False
+
+
+def _sites(module: nn.Module, taps: Sequence[int]) -> list[_Site]:
+    found = []
+    for name, parent in module.named_modules():
+        children = list(parent.named_children())
+        for number, (own, layer) in enumerate(children):
+            whole = f"{name}.{own}" if name else own
+            if _is_strided(whole, layer, taps):
+                found.append(_site(whole, parent, layer, [one for _, one in children[number + 1 :]]))
+    if not found:
+        raise CheckpointError(
+            "the network has no layer of stride 2 that blurpool could change, beside its first: leave it out"
+        )
+    return found
+
+
+def _is_strided(name: str, layer: nn.Module, taps: Sequence[int]) -> bool:
+    """Whether a layer subsamples by two, and is to be changed; CheckpointError where it does so in a way of its own."""
+    kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, PaddedShortcut)
+    kind = next((kind for kind in kinds if isinstance(layer, kind)), None)
+    if kind is None or _pair(getattr(layer, "stride", 1)) != (2, 2):
+        return False
+    if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
+        return False
+    if isinstance(layer, nn.AvgPool2d) and len(taps) == 1:
+        return False  # It has a filter already, which a blur takes the place of.
+    if type(layer).forward is not kind.forward or getattr(layer, "return_indices", False):
+        raise CheckpointError(
+            f"blurpool cannot change {name}, a {type(layer).__name__}, whose padding depends on its stride"
+        )
+    return True
+
+
+def _pair(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _site(name: str, parent: nn.Module, layer: nn.Module, rest: Sequence[nn.Module]) -> _Site:
+    if isinstance(layer, PaddedShortcut) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)):
+        return _Site(layer, layer, before=True, picks=True)
+    if not isinstance(layer, nn.Conv2d):
+        return _Site(layer, layer)
+    following = list(_pointwise(rest))
+    if isinstance(parent, nn.Sequential) or (following and hasattr(following[0], "act")):
+        # timm's BatchNorm holds the activation.
+        return _Site(
+            layer, following[-1] if isinstance(parent, nn.Sequential) and following else (following or [layer])[0]
+        )
+    if len(following) == len(rest):
+        return _Site(layer, parent)
+    convolution = next((one for one in rest if isinstance(one, nn.Conv2d)), None)
+    if convolution is None or convolution.in_channels != layer.out_channels:
+        raise CheckpointError(
+            f"blurpool cannot tell where the activation after {name} is: it knows ResNets, MobileNets, VGG, DenseNets and the like"
+        )
+    return _Site(layer, convolution, before=True)
+
+
+def _pointwise(rest: Sequence[nn.Module]) -> Iterator[nn.Module]:
+    """The normalisation and activation that follow a convolution."""
+    for one in rest:
+        if not isinstance(one, _BatchNorm | nn.Identity | nn.Dropout) and type(one).__module__ != activation.__name__:
+            return
+        yield one
+
+
+def _change(site: _Site, taps: Sequence[int]) -> None:
+    layer = site.layer
+    if isinstance(layer, nn.AvgPool2d):
+        _replace_average(layer, taps)
+        return
+    if not site.picks:
+        layer.stride = (1, 1)
+    if isinstance(layer, nn.MaxPool2d) and layer.ceil_mode:
+        layer.ceil_mode = False
+        layer.register_forward_pre_hook(lambda one, inputs: _filled_up(one, *inputs))
+    stride = 1 if site.picks else 2
+    if site.before:
+        site.place.register_forward_pre_hook(lambda _, inputs: (blur(inputs[0], taps, stride), *inputs[1:]))
+    else:
+        site.place.register_forward_hook(lambda _, __, output: blur(output, taps, stride))
+
+
+def _filled_up(pool: Any, x: Tensor) -> Tensor:
+    """Add the rows and columns below and to the right that a max-pool of stride 2 looks at where it rounds its size up."""
+    kernel, padding, dilation = (_pair(getattr(pool, name)) for name in ("kernel_size", "padding", "dilation"))
+    more = []
+    for axis, size in enumerate(x.shape[2:]):
+        dense = size + 2 * int(str(padding[axis])) - int(str(dilation[axis])) * (int(str(kernel[axis])) - 1)
+        last = 2 * math.ceil((dense - 1) / 2)
+        # The last window must begin within the image.
+        more.append(last + 1 - dense if last < size + int(str(padding[axis])) else 0)
+    return functional.pad(x, (0, max(0, more[1]), 0, max(0, more[0])), value=-math.inf)
+
+
+def _replace_average(pool: nn.AvgPool2d, taps: Sequence[int]) -> None:
+    """Blur in its place, to a map of the same size."""
+    average = nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode)
+
+    def blurred(_: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        height, width = average(inputs[0][:1, :1]).shape[2:]
+        return blur(output, taps)[:, :, :height, :width]
+
+    pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode = 1, 1, 0, False
+    pool.register_forward_hook(blurred)
+
+
+def _taps(values: Values) -> tuple[int, ...]:
+    return FILTERS[str(values["filter"])]
+
+
+def _start(classifier: Classifier, values: Values, _: object) -> Started:
+    taps = _taps(values)
+    for site in _sites(classifier.module, taps):
+        _change(site, taps)
+    return classifier, None
+
+
+def _remarks(values: Values) -> Iterator[str]:
+    if len(_taps(values)) % 2 == 0:
+        yield f"{values['filter']} has an even number of taps, and shifts the image by half a pixel at every layer"
+
+
+BLURPOOL = Method(
+    name="blurpool",
+    summary="strided layers become a dense layer, a blur and subsampling, without fine-tuning",
+    data="none",
+    per_image="yes",
+    source="Zhang 2019, arXiv:1904.11486",
+    stage="network",
+    parameters=(Parameter("filter", one_of(*FILTERS), " | ".join(FILTERS), ("tri3", "tri3")),),
+    layers=lambda module, values: len(_sites(module, _taps(values))),
+    start=_start,
+    remarks=_remarks,
+)
