@@ -1,0 +1,211 @@
+"""BlurPool. The oracles: the untouched network where the filter blurs nothing, and layers written out by hand."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robench.errors import CheckpointError
+from robench.models import Classifier, Preprocessing
+from robench.models.zoo import CifarResNet
+from robench.treatments import adapt
+from robench.treatments.blurpool import FILTERS, blur
+from treatments.networks import CLEAN, randomised, with_module
+
+SIDE = 64
+
+
+def torchvision_net(name: str, side: int = SIDE) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        arguments: dict[str, Any] = {"init_weights": False} if name == "googlenet" else {}
+        module = torchvision.models.get_model(name, weights=None, num_classes=10, **arguments)
+    module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    preprocessing = Preprocessing(side, side, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return Classifier(name, name, module, preprocessing, 10, "0" * 64, torch.device("cpu"))
+
+
+def noise(side: int = SIDE, count: int = 2) -> Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def treated(classifier: Classifier, text: str) -> Classifier:
+    changed, session = adapt(classifier, [f"blurpool:filter={text}"], None, 0).start()
+    assert session is None
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("resnet18", 7),
+        ("resnet50", 7),
+        ("mobilenet_v2", 4),
+        pytest.param("vgg16", 5, marks=pytest.mark.slow),
+        ("densenet121", 4),
+        ("squeezenet1_0", 3),
+    ],
+)
+def test_a_filter_that_blurs_nothing_leaves_the_network_what_it_is(name: str, layers: int) -> None:
+    classifier, images = torchvision_net(name), noise()
+    expected = classifier.logits(images)
+    assert torch.equal(treated(classifier, "delta1").logits(images), expected)
+    blurred = adapt(classifier, ["blurpool"], None, 0)
+    assert blurred.layers == (layers,)
+    changed = blurred.start()[0].logits(images)
+    assert changed.shape == expected.shape
+    assert not torch.allclose(changed, expected, rtol=1e-3, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "shufflenet_v2_x1_0", "efficientnet_b0", "alexnet"])
+def test_other_networks_too(name: str) -> None:
+    classifier, images = torchvision_net(name, 75), noise(75)
+    assert torch.equal(treated(classifier, "delta1").logits(images), classifier.logits(images))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
+def test_timm_s_networks(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    classifier = with_module(torchvision_net("alexnet"), randomised(timm.create_model(name, num_classes=10)))
+    images = noise(96)
+    expected = classifier.logits(images, native=True)
+    found = treated(classifier, "delta1").logits(images, native=True)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert treated(classifier, "bin5").logits(images, native=True).shape == expected.shape
+
+
+@pytest.mark.parametrize("name", [name for name in FILTERS if name != "delta1"])
+@pytest.mark.parametrize("side", [1, 2, 3, 8, 9])
+def test_the_blur_is_a_convolution_of_the_reflected_map(name: str, side: int) -> None:
+    """By NumPy: pad as it reflects, multiply, sum."""
+    taps = np.array(FILTERS[name], np.float64)
+    x = torch.randn((2, 3, side, side), generator=torch.Generator().manual_seed(0))
+    before = (len(taps) - 1) // 2
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), *[(before, len(taps) - 1 - before)] * 2), mode="reflect")
+    expected = np.zeros((2, 3, -(-side // 2), -(-side // 2)))
+    for row, down in enumerate(taps / taps.sum()):
+        for column, right in enumerate(taps / taps.sum()):
+            expected += down * right * padded[:, :, row : row + side : 2, column : column + side : 2]
+    assert np.allclose(blur(x, FILTERS[name]).numpy(), expected, atol=1e-6)
+
+
+def dense(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return functional.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
+
+
+def test_the_places_in_a_basic_block() -> None:
+    """Blur before the second convolution, and before the 1x1 of the shortcut."""
+    block: Any = randomised(torchvision.models.resnet18(num_classes=3)).get_submodule("layer2.0")
+    x, taps = torch.randn((2, 64, 8, 8), generator=torch.Generator().manual_seed(0)), FILTERS["tri3"]
+    inside = blur(functional.relu(block.bn1(dense(block.conv1, x))), taps)
+    shortcut = block.downsample[1](dense(block.downsample[0], blur(x, taps)))
+    expected = functional.relu(block.bn2(block.conv2(inside)) + shortcut)
+    assert torch.allclose(changed(block)(x), expected, atol=1e-5)
+
+
+def test_the_places_in_a_bottleneck() -> None:
+    block: Any = randomised(torchvision.models.resnet50(num_classes=3)).get_submodule("layer2.0")
+    x, taps = torch.randn((2, 256, 8, 8), generator=torch.Generator().manual_seed(0)), FILTERS["tri3"]
+    inside = functional.relu(block.bn1(block.conv1(x)))
+    inside = blur(functional.relu(block.bn2(dense(block.conv2, inside))), taps)
+    shortcut = block.downsample[1](dense(block.downsample[0], blur(x, taps)))
+    expected = functional.relu(block.bn3(block.conv3(inside)) + shortcut)
+    assert torch.allclose(changed(block)(x), expected, atol=1e-4)
+
+
+def test_the_places_in_an_inverted_residual() -> None:
+    block: Any = randomised(torchvision.models.mobilenet_v2(num_classes=3)).get_submodule("features.2")
+    x, taps = torch.randn((2, 16, 9, 9), generator=torch.Generator().manual_seed(0)), FILTERS["tri3"]
+    wide, deep, narrow, last = block.conv
+    inside = blur(functional.relu6(deep[1](dense(deep[0], wide(x)))), taps)
+    assert torch.allclose(changed(block)(x), last(narrow(inside)), atol=1e-5)
+
+
+def test_the_places_in_the_zoo_s_block() -> None:
+    block: Any = randomised(CifarResNet(10, depth=8)).get_submodule("layer2.0")
+    x, taps = torch.randn((2, 16, 8, 8), generator=torch.Generator().manual_seed(0)), FILTERS["tri3"]
+    inside = blur(functional.relu(block.bn1(dense(block.conv1, x))), taps)
+    shortcut = functional.pad(blur(x, taps), (0, 0, 0, 0, 8, 8))
+    assert torch.allclose(changed(block)(x), functional.relu(block.bn2(block.conv2(inside)) + shortcut), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pool", "by_hand"),
+    [
+        (nn.MaxPool2d(3, 2, 1), lambda x: blur(functional.max_pool2d(x, 3, 1, 1), FILTERS["tri3"])),
+        (nn.MaxPool2d(2, 2), lambda x: blur(functional.max_pool2d(x, 2, 1), FILTERS["tri3"])),
+        (nn.AvgPool2d(2, 2), lambda x: blur(x, FILTERS["tri3"])[:, :, : x.shape[2] // 2, : x.shape[3] // 2]),
+    ],
+)
+@pytest.mark.parametrize("side", [8, 9])
+def test_pools(pool: nn.Module, by_hand: Any, side: int) -> None:
+    x = torch.randn((2, 3, side, side), generator=torch.Generator().manual_seed(0))
+    found = changed(nn.Sequential(pool))(x)
+    assert torch.allclose(found, by_hand(x), atol=1e-6)
+    assert found.shape == pool(x).shape
+
+
+@pytest.mark.parametrize("side", range(5, 14))
+@pytest.mark.parametrize("pool", [(2, 2, 0), (3, 2, 0), (3, 2, 1), (4, 2, 1)])
+def test_pools_that_round_up(pool: tuple[int, int, int], side: int) -> None:
+    layer = nn.MaxPool2d(*pool, ceil_mode=True)
+    x = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(changed(nn.Sequential(layer), "delta1")(x), layer(x))
+
+
+def changed(module: nn.Module, text: str = "tri3") -> nn.Module:
+    classifier = with_module(torchvision_net("alexnet"), module)
+    return treated(classifier, text).module
+
+
+def test_it_is_counted_and_composed(normalised: Classifier) -> None:
+    """The first convolution stays; the operations are those of the blurred network; then come statistics."""
+    module = randomised(CifarResNet(10, depth=8))
+    network = with_module(normalised, module)
+    adaptation = adapt(network, ["bn-test:n=20", "blurpool:filter=rect2"], None, 0)
+    assert adaptation.classifier.label == "normed+bn-test:n=20+blurpool:filter=rect2"
+    assert adaptation.layers == (7, 4)
+    assert adaptation.notes([CLEAN])[2] == (
+        "rect2 has an even number of taps, and shifts the image by half a pixel at every layer"
+    )
+    before, after = network.gflops(32), adaptation.gflops(32)
+    assert before is not None
+    assert after is not None
+    assert after > 1.1 * before
+    images = noise(32, 20)
+    first, session = adaptation.start()
+    assert session is not None
+    assert session.begin(CLEAN, lambda _: iter(())) == 20
+    plain = copy.deepcopy(treated(network, "rect2").module)
+    for one in plain.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            one.train()
+    assert torch.allclose(first.logits(images), with_module(network, plain).logits(images), atol=1e-5)
+
+
+def test_what_it_cannot_change_is_refused(normalised: Classifier) -> None:
+    with pytest.raises(CheckpointError, match="no layer of stride 2 that blurpool could change, beside its first"):
+        treated(normalised, "tri3")
+
+    class Same(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(functional.pad(x, (0, 1, 0, 1)))
+
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), Same(4, 4, 3, stride=2))
+    with pytest.raises(CheckpointError, match="cannot change 1, a Same, whose padding depends on its stride"):
+        treated(with_module(normalised, module), "tri3")
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(4, 4, 3, stride=2), nn.Linear(4, 4)
+
+    with pytest.raises(CheckpointError, match=r"cannot tell where the activation after 1\.first is"):
+        treated(with_module(normalised, nn.Sequential(nn.Conv2d(3, 4, 3), Odd())), "tri3")
