@@ -162,7 +162,7 @@ def test_without_images_it_says_what_to_give(normalised: Classifier, tmp_path: P
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (["bn-calib:medium"], "policy of bn-calib is clean | weak | strong, not 'medium'"),
+        (["bn-calib:medium"], "bn-calib takes clean | weak | strong as policy, not 'medium'"),
         (["bn-prior", "bn-calib"], "bn-calib changes the statistics that bn-prior starts from: give it first"),
         (["bn-calib", "bn-test"], "bn-test takes nothing of the statistics of bn-calib: leave one out"),
         (["bn-resolution", "bn-frozen"], "bn-resolution and bn-frozen both say"),

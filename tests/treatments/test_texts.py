@@ -36,15 +36,15 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
     [
         (["localnrom"], "unknown treatment 'localnrom'; did you mean 'localnorm'?"),
         (["bn-test:m=8"], "unknown parameter of bn-test 'm' (known: n): `robench list treatments`"),
-        (["bn-test:n=0"], "n of bn-test is a whole number of images, at least 1, not '0'"),
-        (["bn-test:n=8.5"], "at least 1, not '8.5'"),
-        (["bn-test:n="], "at least 1, not ''"),
+        (["bn-test:n=0"], "bn-test takes a number of images, 1 or more as n, not '0'"),
+        (["bn-test:n=8.5"], "1 or more as n, not '8.5'"),
+        (["bn-test:n="], "1 or more as n, not ''"),
         (["bn-test:8"], "unknown parameter of bn-test '8'"),
         (["bn-test:"], "unknown parameter of bn-test ''"),
-        (["bn-prior:N=-1"], "N of bn-prior is a number of at least 0, or inf, not '-1'"),
+        (["bn-prior:N=-1"], "bn-prior takes a number of at least 0, or inf as N, not '-1'"),
         (["bn-prior:N=nan"], "not 'nan'"),
         (["bn-prior:N=4,N=5"], "gives N twice"),
-        (["bn-branch:auxiliary"], "branch of bn-branch is main | aux0, aux1, …, not 'auxiliary'"),
+        (["bn-branch:auxiliary"], "bn-branch takes main | aux0, aux1, … as branch, not 'auxiliary'"),
         (["bn-calib", "bn-branch"], "bn-branch changes the statistics that bn-calib starts from: give it first"),
         (["bn-test", "bn-test:n=8"], "bn-test is given twice"),
         (["bn-test,localnorm:g=1"], "bn-test and localnorm both say what a layer normalises with"),
@@ -67,4 +67,4 @@ def test_they_are_listed() -> None:
         assert method.name in shown
         assert method.source
         assert method.summary
-    assert "n=a whole number of images, at least 1 (64)" in shown
+    assert "n=a number of images, 1 or more (64)" in shown

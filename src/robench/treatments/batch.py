@@ -8,11 +8,9 @@ from robench.models import Classifier
 from robench.suites import Condition, find_suite
 from robench.treatments.frozen import freeze
 from robench.treatments.layers import BatchNorms, count_batch_norms
-from robench.treatments.treatment import Method, Parameter, Sample, Started, Value, count, number
+from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Started, Value, count, number
 
 __all__ = ["BN_PRIOR", "BN_TEST", "LOCALNORM"]
-
-_IMAGES = "a whole number of images, at least 1"
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ BN_TEST = Method(
     source="Nado et al. 2020, arXiv:2006.10963 (prediction-time BatchNorm)",
     stage="statistics",
     frames="frozen",
-    parameters=(Parameter("n", count, _IMAGES, (64, 64)),),
+    parameters=(Parameter("n", count, IMAGES, (64, 64)),),
     layers=lambda module, _: count_batch_norms(module),
     start=lambda classifier, values, _: _started(classifier, values["n"]),
 )
@@ -66,7 +64,7 @@ BN_PRIOR = Method(
     keeps=True,
     parameters=(
         Parameter("N", number, "a number of at least 0, or inf", (16.0, 16.0)),
-        Parameter("n", count, _IMAGES, (8, 8)),
+        Parameter("n", count, IMAGES, (8, 8)),
     ),
     layers=lambda module, _: count_batch_norms(module),
     start=lambda classifier, values, _: _started(classifier, values["n"], values["N"]),
@@ -77,10 +75,10 @@ LOCALNORM = Method(
     summary="statistics of groups of g test images, and none of the checkpoint's",
     data="test batch",
     per_image="where g=1",
-    source="Yin et al. 2019, arXiv:1902.06550",
+    source="Yin et al. 2020, arXiv:1902.06550",
     stage="statistics",
     frames="frozen",
-    parameters=(Parameter("g", count, _IMAGES, (16, 16)),),
+    parameters=(Parameter("g", count, IMAGES, (16, 16)),),
     layers=lambda module, _: count_batch_norms(module),
     start=lambda classifier, values, _: _started(classifier, values["g"]),
 )

@@ -11,11 +11,9 @@ from robench.treatments.calibration import Calibration
 from robench.treatments.frozen import pool
 from robench.treatments.layers import BatchNorms, Moments, count_batch_norms
 from robench.treatments.policies import POLICIES
-from robench.treatments.treatment import Method, Parameter, Sample, Started, Values, count, one_of
+from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Started, Values, count, one_of
 
 __all__ = ["BN_CALIB", "BN_RESOLUTION"]
-
-_IMAGES = "a whole number of images, at least 1"
 
 
 def _calibrated(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
@@ -36,7 +34,7 @@ BN_CALIB = Method(
     stage="calibration",
     parameters=(
         Parameter("policy", one_of(*POLICIES), " | ".join(POLICIES), ("clean", "clean"), bare=True),
-        Parameter("M", count, _IMAGES, (10_000, 10_000)),
+        Parameter("M", count, IMAGES, (10_000, 10_000)),
     ),
     layers=lambda module, _: count_batch_norms(module),
     start=_calibrated,
@@ -79,7 +77,7 @@ BN_RESOLUTION = Method(
     per_image="yes",
     source="arXiv:1909.00182 (Scale Calibrated Training); RS-Nets",
     stage="statistics",
-    parameters=(Parameter("M", count, _IMAGES, (4608, 4608)),),
+    parameters=(Parameter("M", count, IMAGES, (4608, 4608)),),
     layers=lambda module, _: count_batch_norms(module),
     start=_by_resolution,
 )

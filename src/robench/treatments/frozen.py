@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from robench.models import Classifier
 from robench.suites import Condition
 from robench.treatments.layers import BatchNorms, Moments, count_batch_norms
-from robench.treatments.treatment import Method, Parameter, Sample, Started, Values, count
+from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Started, Values, count
 from robench.types import Images
 
 __all__ = ["BN_FROZEN", "freeze", "pool"]
@@ -57,7 +57,7 @@ BN_FROZEN = Method(
     per_image="once estimated",
     source="the frozen kind of bn-test; moments pooled in float64",
     stage="statistics",
-    parameters=(Parameter("M", count, "a whole number of images, at least 1", (1000, 1000)),),
+    parameters=(Parameter("M", count, IMAGES, (1000, 1000)),),
     layers=lambda module, _: count_batch_norms(module),
     start=_start,
 )

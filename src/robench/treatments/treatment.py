@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from robench.types import Images
 
 __all__ = [
+    "IMAGES",
     "Method",
     "Parameter",
     "Sample",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 Value: TypeAlias = int | float | str
+IMAGES = "a number of images, 1 or more"
+
 Values: TypeAlias = Mapping[str, Value]
 """Of the parameters, by name."""
 
@@ -132,7 +135,7 @@ class Treatment:
             try:
                 given[key] = known[key].read(value)
             except ValueError:
-                raise OptionError(f"{key} of {name} is {known[key].takes}, not {value!r}") from None
+                raise OptionError(f"{name} takes {known[key].takes} as {key}, not {value!r}") from None
         return cls(method, tuple((key, given[key]) for key in known if key in given))
 
     def complete(self, side: int) -> Treatment:
