@@ -20,7 +20,7 @@ from robench.models import Classifier
 from robench.rectangles import Rectangles
 from robench.suites import Condition
 from robench.treatments import ESTIMATED_ON, Session, equal_parts, sample_order
-from robench.types import Images, Ints, Logits, Records
+from robench.types import Ints, Logits, Records
 
 __all__ = ["PRECISIONS", "Samples", "evaluate_condition", "precision_scope"]
 
@@ -101,6 +101,8 @@ def evaluate_condition(
                 most = session.begin(condition, shown.some)
         with closing(shown.batches(batch_size) if most is None else shown.test_batches(most)) as parts:
             for part, frame in parts:
+                if session is not None:
+                    session.show(frame.number)
                 with precision_scope(precision, classifier.device):
                     logits = classifier.logits(frame.images, native=condition.native)
                 key = frame.number, frame.value
@@ -147,10 +149,10 @@ class _Shown:
         """Yield the samples in keyed order, in equal parts of at most `most`, with their places."""
         yield from self._parts(self._order(), most)
 
-    def some(self, count: int) -> Generator[Images]:
-        """Yield the images of the first so many samples in keyed order."""
+    def some(self, count: int) -> Generator[Frame]:
+        """Yield the frames of the first so many samples in keyed order."""
         for _, frame in self._parts(self._order()[:count], ESTIMATED_ON):
-            yield frame.images
+            yield frame
 
     def _order(self) -> Ints:
         return sample_order(self.samples.index, self.condition, self.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ import torch
 
 import robench
 from robench import run
+from robench.conditions import frames_of
 from robench.data import decode, hash_images, open_dataset, select
 from robench.errors import CheckpointError, OptionError, RunError
 from robench.estimate import estimate
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, make_plan
+from robench.rectangles import Rectangles
 from robench.suites import Condition
 from robench.treatments import adapt, equal_parts, sample_order
 from treatments.conftest import Treat
@@ -195,8 +198,8 @@ def test_frames_are_frozen(normalised: Classifier, treat: Treat, picture_folder:
     assert np.allclose(records("bn-test:n=11", 30)["confidence"], records("bn-test:n=11", 1)["confidence"], atol=1e-5)
     notes = adapt(normalised, ["bn-test:n=11"], None, 0).notes([CLEAN, crop])
     assert notes[1] == (
-        "shift: frames of one sample must not share a batch, so bn-test:n=11 is frozen there: its statistics are of 11 samples "
-        "of each condition"
+        "shift: what is compared there must not depend on the batch, so bn-test:n=11 is frozen: its statistics are of 11 samples of "
+        "each condition"
     )
     assert len(adapt(normalised, ["localnorm:g=1"], None, 0).notes([CLEAN, crop])) == 1
 
@@ -226,3 +229,37 @@ def test_a_dry_run_runs_the_treatment(normalised: Classifier, picture_folder: Pa
     assert estimate(normalised, images, ["resolution"], options).calibration == 3 * 30
     with pytest.raises(OptionError, match="give --calibration DIR"):
         estimate(normalised, images, ["clean"], replace(options, calibration=None, resolutions=None))
+
+
+def by_hand(normalised: Classifier, samples: Samples, condition: Condition, parts: list[Any]) -> dict[int, Any]:
+    """Confidences by frame, in the order of the samples: each part of each frame through torch's training mode of BatchNorm."""
+    module = copy.deepcopy(normalised.module)
+    for one in module.modules():
+        if isinstance(one, torch.nn.BatchNorm2d):
+            one.train()
+    trained = replace(normalised, module=module)
+    found: dict[int, Any] = {}
+    for part in parts:
+        pixels, _ = samples.images.take(samples.rows[part])
+        index = torch.from_numpy(samples.index[part])
+        for frame in frames_of(Rectangles.of(torch.from_numpy(pixels)), condition, index, 0):
+            confidence = trained.logits(frame.images).softmax(1).max(1).values
+            found.setdefault(frame.number, np.empty(len(samples.rows), np.float32))[part] = confidence.numpy()
+    return found
+
+
+def test_strengths_have_statistics_of_their_own(normalised: Classifier, samples: Samples) -> None:
+    """Of noise, every strength by itself: its test batches, and its frozen statistics."""
+    plan = make_plan(["noise"], Options(corruptions=["gaussian"]), normalised.preprocessing)
+    noise = next(one for one in plan.conditions if not one.is_clean)
+    order = sample_order(samples.index, noise, 0)
+    for text, parts in (("bn-test:n=8", equal_parts(order, 8)), ("bn-frozen:M=30", [order])):
+        treated, session = adapt(normalised, [text], None, 0).start()
+        records = evaluate_condition(treated, samples, noise, seed=0, batch_size=30, session=session)
+        assert len(records) == 10 * 30
+        expected = by_hand(normalised, samples, noise, parts)
+        for number, of_frame in records.groupby("frame"):
+            assert np.allclose(of_frame["confidence"], expected[int(str(number))], atol=1e-5)
+    assert len(adapt(normalised, ["bn-test"], None, 0).notes(plan.conditions)) == 1
+    with pytest.raises(OptionError, match="leave out noise, or give --adapt bn-frozen"):
+        adapt(normalised, ["tent"], None, 0).notes(plan.conditions)

@@ -13,6 +13,7 @@ from robench.errors import CheckpointError, OptionError
 from robench.models import Classifier
 from robench.models.graph import GraphModule
 from robench.suites import Condition, find_suite
+from robench.treatments.batch import TOGETHER
 from robench.treatments.calibration import Calibration, open_calibration
 from robench.treatments.methods import parse_treatments
 from robench.treatments.treatment import Started, Treatment
@@ -70,19 +71,20 @@ class Adaptation:
         """Say what was changed, and where a method is of its frozen kind; OptionError where it cannot be used at all."""
         lines = [f"{one} changes {count} layers" for one, count in zip(self.treatments, self.layers, strict=True)]
         lines += [remark for one in self.treatments for remark in one.method.remarks(one.values)]
-        framed = [one.suite for one in conditions if find_suite(one.suite).family != "corruptions"]
-        suites = ", ".join(dict.fromkeys(framed))
-        for one in self.treatments if framed else ():
-            if one.method.frames == "refused":
+        families = {one.suite: find_suite(one.suite).family for one in conditions}
+        framed = [suite for suite, family in families.items() if family != "corruptions"]
+        compared = [suite for suite in framed if families[suite] not in TOGETHER]
+        for one in self.treatments:
+            if framed and one.method.frames == "refused":
                 raise OptionError(
-                    f"{one.method.name} learns from batch to batch, and frames of one sample must not be among them: leave out "
-                    f"{suites}, or give --adapt bn-frozen"
+                    f"{one.method.name} learns from batch to batch, and would from one frame of a sample to the next: leave out "
+                    f"{', '.join(framed)}, or give --adapt bn-frozen"
                 )
             images = one.values.get("n", one.values.get("g"))
-            if one.method.frames == "frozen" and images != 1:
+            if compared and one.method.frames == "frozen" and images != 1:
                 lines.append(
-                    f"{suites}: frames of one sample must not share a batch, so {one} is frozen there: its statistics are of "
-                    f"{images} samples of each condition"
+                    f"{', '.join(compared)}: what is compared there must not depend on the batch, so {one} is frozen: its statistics "
+                    f"are of {images} samples of each condition"
                 )
         return lines
 

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from robench.models import Classifier
 from robench.suites import Condition, find_suite
 from robench.treatments.frozen import freeze
-from robench.treatments.layers import BatchNorms, count_batch_norms
+from robench.treatments.layers import BatchNorms, Moments, count_batch_norms
 from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Started, Value, count, number
 
-__all__ = ["BN_PRIOR", "BN_TEST", "LOCALNORM"]
+__all__ = ["BN_PRIOR", "BN_TEST", "LOCALNORM", "TOGETHER"]
+
+
+TOGETHER = ("corruptions", "noise")
+"""Families of suites whose frames are never compared with one another: test batches are of one frame of several samples."""
 
 
 @dataclass(frozen=True)
 class _TestBatch:
-    """Every test batch of `images` with its own statistics; where a sample makes several frames, with those of so many samples.
+    """Every test batch of `images` with its own statistics; where frames are compared, with those of so many samples, frozen.
 
-    Frames of one sample must not share a batch, and whether a prediction stays should be up to the network: so it is frozen.
+    There whether a prediction stays should be up to the network, not to what else is in a batch.
     """
 
     classifier: Classifier
     layers: BatchNorms
     images: int
     prior: float = 0.0
+    frozen: dict[int, list[Moments]] = field(default_factory=dict)
 
     def begin(self, condition: Condition, sample: Sample) -> int | None:
+        self.frozen.clear()
         if self.images == 1:
             self.layers.by_image(self.prior)
             return None
-        if find_suite(condition.suite).family != "corruptions":
-            freeze(self.classifier, self.layers, condition, sample, self.images, self.prior)
+        if find_suite(condition.suite).family not in TOGETHER:
+            self.frozen.update(freeze(self.classifier, self.layers, condition, sample, self.images, self.prior))
+            self.show(0)
             return None
         self.layers.by_batch(self.prior)
         return self.images
+
+    def show(self, frame: int) -> None:
+        if self.frozen:
+            self.layers.fix(self.frozen.get(frame, self.frozen[0]))
 
 
 def _started(classifier: Classifier, images: Value, prior: Value = 0.0) -> Started:

@@ -50,7 +50,7 @@ def blur(x: Tensor, taps: Sequence[int], stride: int = 2) -> Tensor:
         place = np.pad(np.arange(x.shape[axis]), (before, after), mode="reflect")
         x = x.index_select(axis, torch.from_numpy(place).to(x.device))
     one = torch.tensor(taps, dtype=torch.float64)
-    kernel = (one[:, None] * one / one.sum() ** 2).to(x)
+    kernel = (one[:, None] * one / one.sum() ** 2).to(x.dtype).to(x.device)
     return functional.conv2d(x, kernel.expand(x.shape[1], 1, -1, -1), stride=stride, groups=x.shape[1])
 
 

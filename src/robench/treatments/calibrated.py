@@ -20,7 +20,7 @@ def _calibrated(classifier: Classifier, values: Values, calibration: Calibration
     assert calibration is not None
     layers = BatchNorms(classifier.module)
     shown = calibration.show(str(values["policy"]), classifier.preprocessing, int(values["M"]))
-    layers.fix(pool(classifier, layers, shown))
+    layers.fix(pool(classifier, layers, ((0, images) for images in shown))[0])
     layers.release()
     return classifier, None
 
@@ -59,9 +59,13 @@ class _ByResolution:
         geometry = condition.geometry if condition.native else preprocessing.geometry()
         if geometry not in self.found:
             shown = self.calibration.show("clean", preprocessing, self.images, geometry)
-            self.found[geometry] = pool(self.classifier, self.layers, shown, condition.native)
+            batches = ((0, images) for images in shown)
+            self.found[geometry] = pool(self.classifier, self.layers, batches, condition.native)[0]
         self.layers.fix(self.found[geometry])
         return None
+
+    def show(self, frame: int) -> None:
+        """Leave the statistics as they are."""
 
 
 def _by_resolution(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from robench.models import Classifier
-from robench.suites import Condition
+from robench.suites import Condition, find_suite
 from robench.treatments.layers import BatchNorms, Moments, count_batch_norms
 from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Started, Values, count
 from robench.types import Images
@@ -14,12 +15,11 @@ from robench.types import Images
 __all__ = ["BN_FROZEN", "freeze", "pool"]
 
 
-def pool(classifier: Classifier, layers: BatchNorms, batches: Iterable[Images], native: bool = False) -> list[Moments]:
-    """Return the moments of every layer over all batches, while each of them is normalised with its own."""
-    with layers.pooling() as moments:
-        for images in batches:
-            classifier.logits(images, native=native)
-    return moments
+def pool(
+    classifier: Classifier, layers: BatchNorms, batches: Iterable[tuple[int, Images]], native: bool = False
+) -> dict[int, list[Moments]]:
+    """Return the moments of every layer over all batches of a key, while each batch is normalised with its own."""
+    return layers.pool((key, partial(classifier.logits, images, native=native)) for key, images in batches)
 
 
 def freeze(
@@ -29,10 +29,16 @@ def freeze(
     sample: Sample,
     images: int,
     prior: float = 0.0,
-) -> None:
-    """Estimate the statistics on so many samples of a condition, and keep them; prior: as in `layers.mixed`."""
-    moments = pool(classifier, layers, sample(images), condition.native)
-    layers.fix(layers.mix(moments, prior, images) if prior else moments)
+) -> dict[int, list[Moments]]:
+    """Estimate statistics on so many samples of a condition; prior: as in `layers.mixed`.
+
+    By number of the frame: places on an axis have statistics of their own each. The frames of a sequence and of a shift, which are
+    compared, share those of frame 0.
+    """
+    shared = find_suite(condition.suite).family in ("sequences", "shift")
+    batches = ((0 if shared else frame.number, frame.images) for frame in sample(images))
+    found = pool(classifier, layers, batches, condition.native)
+    return {key: layers.mix(one, prior, images) if prior else one for key, one in found.items()}
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,16 @@ class _Frozen:
     classifier: Classifier
     layers: BatchNorms
     images: int
+    found: dict[int, list[Moments]] = field(default_factory=dict)
 
     def begin(self, condition: Condition, sample: Sample) -> int | None:
-        freeze(self.classifier, self.layers, condition, sample, self.images)
+        self.found.clear()
+        self.found.update(freeze(self.classifier, self.layers, condition, sample, self.images))
+        self.show(0)
         return None
+
+    def show(self, frame: int) -> None:
+        self.layers.fix(self.found.get(frame, self.found[0]))
 
 
 def _start(classifier: Classifier, values: Values, _: object) -> Started:

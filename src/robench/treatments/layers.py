@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -75,8 +74,8 @@ class _Layer:
         self.own = Moments(layer.running_mean.clone(), layer.running_var.clone())
         self.mode: Mode = "stored"
         self.prior = 0.0
-        self.sums: list[Tensor] = []
-        self.count = 0
+        self.sums: dict[int, tuple[Tensor, Tensor, int]] = {}
+        self.key = 0
         self.hook = layer.register_forward_pre_hook(self._before)
 
     def store(self, moments: Moments | None) -> None:
@@ -117,17 +116,16 @@ class _Layer:
         now = _moments(x, (0, *range(2, x.ndim)))
         # On the CPU, because not every device has float64.
         mean, var = now.mean.cpu().double(), now.var.cpu().double()
-        sums = [values * mean, values * (var + mean**2)]
-        self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)] if self.sums else sums
-        self.count += values
+        first, second, count = self.sums.get(self.key, (torch.zeros_like(mean), torch.zeros_like(var), 0))
+        self.sums[self.key] = first + values * mean, second + values * (var + mean**2), count + values
 
-    def pooled(self) -> Moments:
-        """Return the moments of all that was pooled, and forget it; of one value, the checkpoint's own."""
-        sums, count, self.sums, self.count = self.sums, self.count, [], 0
+    def pooled(self, key: int) -> Moments:
+        """Return the moments of all that was pooled under a key; of one value, the checkpoint's own."""
+        first, second, count = self.sums[key]
         if count < 2:
             return self.own
-        mean = sums[0] / count
-        var = (sums[1] / count - mean**2).clamp_min(0)
+        mean = first / count
+        var = (second / count - mean**2).clamp_min(0)
         return Moments(mean.to(self.own.mean), var.to(self.own.var))
 
 
@@ -167,16 +165,19 @@ class BatchNorms:
         for layer in self._layers.values():
             layer.store(_unit(layer))
 
-    @contextmanager
-    def pooling(self) -> Iterator[list[Moments]]:
-        """Normalise every batch with its own statistics, and fill the list with their moments over all batches at the end.
+    def pool(self, batches: Iterable[tuple[int, Callable[[], object]]]) -> dict[int, list[Moments]]:
+        """Run batches, each normalised with its own statistics, and return their moments over all batches of a key.
 
         In float64: mu = sum n_b mu_b / sum n_b; var = sum n_b (var_b + mu_b^2) / sum n_b - mu^2, n_b values a channel.
         """
-        found: list[Moments] = []
         self._switch("pooling", 0.0)
-        yield found
-        found += [layer.pooled() for layer in self._layers.values()]
+        keys: dict[int, None] = {}
+        for key, run in batches:
+            for layer in self._layers.values():
+                layer.key = key
+            run()
+            keys[key] = None
+        return {key: [layer.pooled(key) for layer in self._layers.values()] for key in keys}
 
     def mix(self, now: Sequence[Moments], prior: float, images: int) -> list[Moments]:
         """`mixed` for every layer."""
@@ -190,7 +191,7 @@ class BatchNorms:
     def _switch(self, mode: Mode, prior: float) -> None:
         for layer in self._layers.values():
             layer.mode, layer.prior = mode, prior
-            layer.sums, layer.count = [], 0
+            layer.sums = {}
 
 
 def _unit(layer: _Layer) -> Moments:

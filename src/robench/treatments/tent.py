@@ -70,6 +70,9 @@ class _Tent:
         self.step.reset()
         return self.images
 
+    def show(self, frame: int) -> None:
+        """Leave the network as the batch before left it."""
+
 
 def _start(classifier: Classifier, values: Values, _: object) -> Started:
     layers = BatchNorms(classifier.module)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from robench.conditions import Frame
     from robench.models import Classifier
     from robench.treatments.calibration import Calibration
-    from robench.types import Images
 
 __all__ = [
     "IMAGES",
@@ -40,8 +40,8 @@ IMAGES = "a number of images, 1 or more"
 Values: TypeAlias = Mapping[str, Value]
 """Of the parameters, by name."""
 
-Sample: TypeAlias = "Callable[[int], Iterator[Images]]"
-"""So many samples of a condition, at random -> their images, in batches of equal size; of frames, all of them."""
+Sample: TypeAlias = "Callable[[int], Iterator[Frame]]"
+"""So many samples of a condition, at random -> their frames, in batches of equal size."""
 
 
 class Session(Protocol):
@@ -49,6 +49,9 @@ class Session(Protocol):
 
     def begin(self, condition: Condition, sample: Sample) -> int | None:
         """Forget the condition before; return the images of a test batch, None where the loop's own batches will do."""
+
+    def show(self, frame: int) -> None:
+        """Prepare for a batch of one frame of the samples, by its number."""
 
 
 Started: TypeAlias = "tuple[Classifier, Session | None]"
@@ -83,7 +86,7 @@ class Method:
     stage: what it changes: the "network", the "branch" of BatchNorm, the stored statistics by "calibration", or what a layer
         normalises with when it is shown an image ("statistics"), of which a network can have one method. In this order, but that
         the network may be changed at any time.
-    frames: what it does where one sample makes several frames: the "same", or as the "frozen" kind; or it is "refused".
+    frames: what it does where frames of one sample are compared: the "same", or as the "frozen" kind; "refused" where there are any.
     keeps: whether the checkpoint's own statistics still count after it.
     layers: (module, values) -> how many layers it will change; CheckpointError where it cannot.
     remarks: (values) -> what the reader of its figures should know.
