@@ -4,7 +4,7 @@
 
 Clean images, Gaussian noise and contrast of cifar-c at severity 5 (sigma 0.10, factor 0.15). Prints hardware and versions, then
 every figure with the one expected of ResNet-20 on 2,000 test images of CIFAR-10, and a star where the two are more than 3
-standard errors apart; both are of a sample, so the error is that of their difference. With several seeds, means of them.
+standard errors of the expected one apart. With several seeds, means of them.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def shown(found: float, expected: float, images: int) -> str:
     if math.isnan(expected):
         return f"{found:.2f}"
     share = expected / 100
-    error = 100 * math.sqrt(2 * share * (1 - share) / images)
+    error = 100 * math.sqrt(share * (1 - share) / images)
     return f"{found:.2f} ({expected:g}){'*' if abs(found - expected) > 3 * error else ''}"
 
 

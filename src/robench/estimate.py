@@ -32,7 +32,7 @@ class Estimate:
 
     plan: its conditions.  samples: images of each.  seconds: per condition, in the plan's order, decoding apart.
     decode_seconds: if nothing is cached.  cache_bytes, run_bytes: on disk.
-    calibration: images through the model for the statistics of treatments, and calibration_seconds for that.
+    calibration: images through the model for the statistics of treatments.  calibration_seconds: for those of other images.
     """
 
     plan: Plan
@@ -85,7 +85,7 @@ def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], op
                     session=session,
                 )
                 measured[key] = (time.perf_counter() - start) / len(few) * len(positions)
-    calibration = {policy: _calibration_seconds(adaptation, policy) for policy in {policy for policy, _ in calibrating}}
+    by_policy = {policy: _calibration_seconds(adaptation, policy) for policy in {policy for policy, _ in calibrating}}
     return Estimate(
         plan=plan,
         samples=len(positions),
@@ -93,8 +93,8 @@ def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], op
         decode_seconds=decode_seconds,
         cache_bytes=sum(one.images.pixels.size for one in samples.values()) * len(positions) // len(few),
         run_bytes=_RECORD_BYTES * len(positions) * sum(map(condition_frames, plan.conditions)),
-        calibration=sum(count for _, count in calibrating),
-        calibration_seconds=sum(calibration[policy] * count for policy, count in calibrating),
+        calibration=sum(count for _, count in calibrating) + adaptation.estimating(plan.conditions, len(positions)),
+        calibration_seconds=sum(by_policy[policy] * count for policy, count in calibrating),
     )
 
 

@@ -119,6 +119,7 @@ def evaluate(
     classifier = adaptation.classifier
     check_cell("model", classifier.label)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
+    plan = replace(plan, notes=(*plan.notes, *adaptation.notes(plan.conditions)))
     positions = choose_samples(images, options)
     path = Path(out) if out is not None else default_out(classifier.label, images.name, suites)
     _check_place(path, options, images.root)
@@ -152,8 +153,7 @@ def evaluate(
             "sha": [hashes.sha[row] for row in rows.tolist()],
         }
     )
-    more = adaptation.notes(plan.conditions)
-    plan = replace(plan, notes=(*plan.notes, *more, *_size_notes(classifier, images, positions, plan)))
+    plan = replace(plan, notes=(*plan.notes, *_size_notes(classifier, images, positions, plan)))
     manifest = make_manifest(adaptation, images, samples, suites, options, plan)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(unreadable.items())

@@ -103,6 +103,27 @@ def test_dry_run_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_treatments_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    several = [
+        "--adapt",
+        "blurpool:filter=rect2,bn-calib:clean,M=20",
+        "--adapt",
+        "bn-prior:N=4,n=5",
+        "--calibration",
+        "demo",
+    ]
+    assert command(["evaluate", "demo", "--suite", "clean", "--limit", "20", *several]) == 0
+    label = "demo+blurpool:filter=rect2+bn-calib:clean,M=20@demo+bn-prior:N=4,n=5"
+    printed = capsys.readouterr()
+    assert label in printed.out
+    assert "rect2 has an even number of taps" in printed.err
+    (path,) = (tmp_path / "runs").iterdir()
+    assert path.name == f"{label.replace(':', '_').replace(',', '_')}-demo-clean"
+
+
 def test_corrupt_writes_the_pixels_of_an_evaluation(
     picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +206,12 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "nothing.pth", "--arch", "zoo:cifar_resnet20"], "--data"),
         (["evaluate", "nothing.pth", "--arch", "zoo:cifar_resnet20", "--data", "demo"], "nothing.pth"),
         (["evaluate", "timm:resnet_nothing", "--data", "demo"], "unknown timm architecture"),
+        (["evaluate", "demo", "--adapt", "bn-tset"], "unknown treatment 'bn-tset'; did you mean 'bn-test'?"),
+        (["evaluate", "demo", "--adapt", "bn-prior:N=4,n=8,tent"], "bn-prior and tent both say"),
+        (["evaluate", "demo", "--adapt", "bn-calib:weak"], "give --calibration DIR"),
+        (["evaluate", "demo", "--calibration", "demo"], "--calibration goes with --adapt"),
+        (["evaluate", "demo", "--suite", "cifar-p,shift", "--adapt", "tent"], "leave out cifar-p, shift, or give"),
+        (["evaluate", "demo", "--adapt", "bn-branch:aux"], "no auxiliary BatchNorm branches"),
         (["score", "nowhere"], "not a run directory"),
         (["show", "nowhere"], "not a run directory"),
         (["list", "models", "keras"], "unknown architecture family"),
@@ -259,6 +286,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         (["models"], "zoo:cifar_resnet56"),
         (["models", "torchvision"], "torchvision:resnet50"),
         (["metrics"], "relative_mce"),
+        (["treatments"], "clean | weak | strong (clean)"),
     ],
 )
 def test_lists(

@@ -227,8 +227,13 @@ def test_a_dry_run_runs_the_treatment(normalised: Classifier, picture_folder: Pa
     options = Options(adapt=["bn-resolution"], calibration=picture_folder, resolutions=[24, 32])
     # Once for each size, and once for the clean images.
     assert estimate(normalised, images, ["resolution"], options).calibration == 3 * 30
+    assert estimate(normalised, images, ["clean"], Options(adapt=["bn-frozen:M=12"])).calibration == 12
+    options = Options(adapt=["bn-test:n=8"], corruptions=["crop", "fog"], severities=[1])
+    # Of the ten frames of eight samples; for the single images there are test batches.
+    assert estimate(normalised, images, ["shift", "cifar-c"], options).calibration == 8 * 10
+    options = Options(adapt=["bn-resolution"], resolutions=[24])
     with pytest.raises(OptionError, match="give --calibration DIR"):
-        estimate(normalised, images, ["clean"], replace(options, calibration=None, resolutions=None))
+        estimate(normalised, images, ["resolution"], options)
 
 
 def by_hand(normalised: Classifier, samples: Samples, condition: Condition, parts: list[Any]) -> dict[int, Any]:

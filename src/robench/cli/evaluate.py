@@ -349,7 +349,7 @@ def _costs(costs: Estimate) -> Group:
         f"images and {costs.run_bytes / 1e6:,.1f} MB of records"
     )
     if costs.calibration:
-        total += f"; {costs.calibration:,} of the passes, {duration(costs.calibration_seconds)}, are for a treatment's statistics"
+        total += f"; {costs.calibration:,} of the passes are for a treatment's statistics"
     return Group(table, Text(total))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from robench.conditions import condition_frames
 from robench.errors import CheckpointError, OptionError
 from robench.models import Classifier
 from robench.models.graph import GraphModule
@@ -98,6 +99,19 @@ class Adaptation:
                 native = {condition.geometry for condition in conditions if condition.native}
                 times = len(native) + 1 if one.method.stage == "statistics" else 1
                 yield from [(str(one.values.get("policy", "clean")), images)] * times
+
+    def estimating(self, conditions: Sequence[Condition], samples: int) -> int:
+        """Return how many frames of the conditions' own samples statistics are estimated on."""
+        total = 0
+        for one in self.treatments:
+            images = int(one.values.get("n", one.values.get("g", one.values.get("M", 1))))
+            for condition in conditions:
+                frozen = (
+                    one.method.frames == "frozen" and images > 1 and find_suite(condition.suite).family not in TOGETHER
+                )
+                if frozen or one.method.data == "condition":
+                    total += min(images, samples) * condition_frames(condition)
+        return total
 
     def fingerprint(self) -> dict[str, object]:
         """What must be equal for records to stand in one run."""
