@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,10 @@ from torchvision.transforms import InterpolationMode, RandAugment, autoaugment
 from torchvision.transforms import functional as operations
 
 import robench
+from robench.data import decode_few, open_dataset, select
 from robench.draws import KeyedDraws
 from robench.errors import DatasetError, OptionError, RunError
+from robench.geometry import Geometry
 from robench.images import pictures
 from robench.models import Classifier, Preprocessing
 from robench.plan import Options
@@ -25,7 +28,7 @@ from robench.treatments.calibration import open_calibration
 from robench.treatments.layers import batch_norms
 from robench.treatments.policies import POLICIES
 from robench.treatments.randaugment import OPERATIONS, randaugment
-from treatments.networks import CLEAN
+from treatments.networks import CLEAN, with_module
 
 SMALL = Preprocessing(36, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 LARGE = Preprocessing(80, 72, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -199,6 +202,24 @@ def test_every_size_has_its_own_statistics(normalised: Classifier, picture_folde
     assert set(gflops["corruption"]) == {"network"}
     oracle = done.results[done.results["metric"] == "oracle_accuracy"]
     assert set(oracle["corruption"]) == {"network"}
+
+
+def test_the_statistics_of_a_size_are_those_of_the_images_at_that_size(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path
+) -> None:
+    """All images in one batch through torch's training mode of BatchNorm: the same images are evaluated and calibrated on."""
+    options = replace(RESOLUTION, adapt=["bn-resolution:M=30"], calibration=picture_folder)
+    done = robench.evaluate(normalised, picture_folder, ["resolution"], tmp_path / "run", options)
+    module = copy.deepcopy(normalised.module)
+    for one in module.modules():
+        if isinstance(one, torch.nn.BatchNorm2d):
+            one.train()
+    images = open_dataset(picture_folder)
+    for side in (24, 32):
+        pixels = decode_few(images, select(images), Geometry(resize=(side, side)))
+        trained = with_module(normalised, module).logits(torch.from_numpy(pixels), native=True)
+        records = done.directory.read_records(f"resolution-network-1-{side}px")
+        assert np.allclose(records["confidence"], trained.softmax(1).max(1).values, atol=1e-4)
 
 
 def test_other_calibration_images_are_another_run(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
