@@ -22,7 +22,7 @@ from robench.options import Options
 from robench.packages import packages_of_run
 from robench.plan import Plan
 from robench.tables import SCHEMA_VERSION
-from robench.treatments import Adaptation
+from robench.treatments import TREATMENTS, Adaptation
 
 __all__ = ["make_manifest"]
 
@@ -32,6 +32,8 @@ def make_manifest(
 ) -> dict[str, Any]:
     """Return the manifest of a run that has not begun, in JSON's types."""
     classifier = adaptation.classifier
+    names = [one.method.name for one in adaptation.treatments]
+    others = [name for name in names if name not in TREATMENTS]
     model = {
         "label": classifier.label,
         "arch": classifier.arch,
@@ -88,7 +90,7 @@ def make_manifest(
             "torch": torch.__version__,
             "device": _device_name(classifier.device),
             # Beside the protocols, which name the packages of suites; older runs, and most, have none.
-            **({"packages": packages} if (packages := packages_of_run(classifier.arch)) else {}),
+            **({"packages": packages} if (packages := packages_of_run(classifier.arch, others)) else {}),
         },
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -172,10 +173,14 @@ def datasets() -> None:
 @list_app.command()
 def treatments() -> None:
     """The treatments for --adapt: parameters with their defaults, the data they need, whether images are treated one by one."""
-    from robench.treatments import TREATMENTS
+    from robench.treatments import TREATMENTS, find_treatment
 
     table = _table("treatment", "what it does", "parameters", "data", "per image", "source")
-    for method in TREATMENTS.values():
+    others = [
+        replace(found, source=f"{found.source}; {offer.origin}")
+        for offer, found in _loaded("treatment", TREATMENTS, find_treatment)
+    ]
+    for method in (*TREATMENTS.values(), *others):
         parameters = "; ".join(map(str, method.parameters))
         table.add_row(method.name, method.summary, parameters, method.data, method.per_image, method.source)
     stdout().print(table)

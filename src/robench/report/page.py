@@ -82,10 +82,7 @@ def report(
 def _subjects(paths: Sequence[Path]) -> list[Subject]:
     """The runs, each under a label that no other has."""
     sides = [open_side(path) for path in paths]
-    names = []
-    for side in sides:
-        first = next(iter(side.figures.values())).row
-        names.append(str(first["model"]) + (f"+{first['treatment']}" if first["treatment"] else ""))
+    names = [str(next(iter(side.figures.values())).row["model"]) for side in sides]  # Treatments are part of them.
     count = Counter(names)
     labels = [name if count[name] == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]
     if len(set(labels)) < len(labels):

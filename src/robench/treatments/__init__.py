@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robench.treatments.adaptation import Adaptation, adapt
-from robench.treatments.methods import TREATMENTS, parse_treatments
+from robench.treatments.methods import TREATMENTS, find_treatment, parse_treatments
 from robench.treatments.order import ESTIMATED_ON, equal_parts, sample_order
 from robench.treatments.treatment import Method, Parameter, Session, Treatment
 
@@ -17,6 +17,7 @@ __all__ = [
     "Treatment",
     "adapt",
     "equal_parts",
+    "find_treatment",
     "parse_treatments",
     "sample_order",
 ]

@@ -13,7 +13,7 @@ from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Star
 __all__ = ["BN_PRIOR", "BN_TEST", "LOCALNORM", "TOGETHER"]
 
 
-TOGETHER = ("corruptions", "noise")
+TOGETHER = ("corruptions", "noise", "occlusion")
 """Families of suites whose frames are never compared with one another: test batches are of one frame of several samples."""
 
 

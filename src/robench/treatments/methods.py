@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from robench.errors import OptionError
+from torch import nn
+
+from robench.errors import OptionError, unknown_name
+from robench.extensions import Offer, find_offer, offers
+from robench.models import Classifier
 from robench.treatments.batch import BN_PRIOR, BN_TEST, LOCALNORM
 from robench.treatments.blurpool import BLURPOOL
 from robench.treatments.branch import BN_BRANCH
 from robench.treatments.calibrated import BN_CALIB, BN_RESOLUTION
+from robench.treatments.calibration import Calibration
 from robench.treatments.frozen import BN_FROZEN
 from robench.treatments.tent import TENT
-from robench.treatments.treatment import Method, Treatment
+from robench.treatments.treatment import Method, Started, Treatment, Values
 
-__all__ = ["TREATMENTS", "parse_treatments"]
+__all__ = ["TREATMENTS", "find_treatment", "parse_treatments"]
 
 TREATMENTS: dict[str, Method] = {
     method.name: method
@@ -33,6 +39,31 @@ TREATMENTS: dict[str, Method] = {
 }
 
 
+def find_treatment(name: str) -> Method:
+    """Return the method called `name`, built in or an installed package's; OptionError with a suggestion if there is none."""
+    if name in TREATMENTS:
+        return TREATMENTS[name]
+    offer = find_offer("treatment", name)
+    if offer is None:
+        raise OptionError(unknown_name("treatment", name, (*TREATMENTS, *(one.name for one in offers("treatment")))))
+    return _offered(offer)
+
+
+def _offered(offer: Offer) -> Method:
+    """A package's method, whose mistakes name the package."""
+    method = offer.load(Method)
+
+    def layers(module: nn.Module, values: Values) -> int:
+        with offer.blamed(f"fails in the treatment {offer.name!r}"):
+            return method.layers(module, values)
+
+    def start(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
+        with offer.blamed(f"fails in the treatment {offer.name!r}"):
+            return method.start(classifier, values, calibration)
+
+    return replace(method, layers=layers, start=start)
+
+
 def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
     """Read treatments, each text one or several separated by commas, and check that they go together in this order.
 
@@ -47,7 +78,7 @@ def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
             elif part:
                 found.append(part)
                 inside = True
-    treatments = [Treatment.parse(text, TREATMENTS) for text in found]
+    treatments = [Treatment.parse(text, find_treatment) for text in found]
     _check_together(treatments)
     return treatments
 

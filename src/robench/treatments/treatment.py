@@ -119,12 +119,13 @@ class Treatment:
     calibration: str = ""
 
     @classmethod
-    def parse(cls, text: str, methods: Mapping[str, Method]) -> Treatment:
-        """Read `name`, `name:value` or `name:key=value,key=value`; OptionError that says what is wrong."""
+    def parse(cls, text: str, find: Callable[[str], Method]) -> Treatment:
+        """Read `name`, `name:value` or `name:key=value,key=value`; OptionError that says what is wrong.
+
+        find: the method of a name.
+        """
         name, colon, rest = text.partition(":")
-        if name not in methods:
-            raise OptionError(unknown_name("treatment", name, methods))
-        method, given = methods[name], {}
+        method, given = find(name), {}
         known = {parameter.name: parameter for parameter in method.parameters}
         for part in rest.split(",") if colon else ():
             key, equals, value = part.strip().partition("=")
