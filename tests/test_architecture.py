@@ -17,7 +17,7 @@ SOURCE = Path(robench.__file__).parent
 
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "memory"),
+    ("types", "errors", "memory", "light"),
     ("geometry", "tables", "draws", "extensions"),
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles"),
@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
-    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report"),
+    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light"),
 )
 
 
