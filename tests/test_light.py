@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 from functools import cache
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +61,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def allowed() -> list[str]:
-    """Top-level modules of the listed distributions and of all that they require."""
-    names, left = set(), list(NEEDED)
+def needed() -> set[str]:
+    """The listed distributions and all that they require."""
+    names: set[str] = set()
+    left = list(NEEDED)
     while left:
         name = _canonical(left.pop())
         if name in names:
@@ -73,14 +74,14 @@ def allowed() -> list[str]:
             one = Requirement(text)
             if one.marker is None or one.marker.evaluate({"extra": ""}):
                 left.append(one.name)
-    return [
-        "robench",
-        *(
-            module
-            for module, homes in packages_distributions().items()
-            if any(_canonical(one) in names for one in homes)
-        ),
-    ]
+    return names
+
+
+@cache
+def allowed() -> list[str]:
+    """Top-level modules of these distributions, and robench."""
+    homes = packages_distributions().items()
+    return ["robench", *(module for module, of in homes if any(_canonical(one) in needed() for one in of))]
 
 
 def _canonical(name: str) -> str:
@@ -107,6 +108,13 @@ def test_the_list_is_what_the_wheel_says(site: Path) -> None:
     assert done.stdout.split() == requirements()
     assert [re.split("[>=]", line)[0] for line in requirements()] == list(NEEDED)
     assert not {"torch", "pyarrow", "scipy"} & set(allowed())
+
+
+def test_it_is_under_150_mb(site: Path) -> None:
+    """As `pip install --no-compile` leaves it: without bytecode."""
+    listed = [file.locate() for name in needed() for file in files(name) or () if file.suffix != ".pyc"]
+    own = [file for file in site.rglob("*") if file.is_file()]
+    assert sum(Path(str(file)).stat().st_size for file in (*listed, *own)) < 150e6
 
 
 def test_every_verb_on_tables_works_with_the_list_alone(site: Path, sides: tuple[Path, Path]) -> None:
