@@ -42,6 +42,7 @@ __all__ = [
     "leaderboard_of",
     "read_arrays",
     "read_csv",
+    "read_distinct",
     "read_parquet",
     "rows_to_frame",
     "write_csv",
@@ -347,36 +348,42 @@ def write_parquet(table: Table, frame: pd.DataFrame, path: Path) -> None:
     atomic_write(path, lambda file: pa.parquet.write_table(arrow, file, compression="zstd"))
 
 
-def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet file of the table (or some of its columns); TableError if it has other columns or is no Parquet."""
+def _read(table: Table, path: Path, columns: Sequence[str] | None, repeated: Sequence[str] = ()) -> pa.Table:
+    """Read columns, those of `repeated` texts as dictionaries."""
     pa = _pyarrow()
     try:
-        with pa.parquet.ParquetFile(path) as file:
+        with pa.parquet.ParquetFile(path, read_dictionary=list(repeated)) as file:
             if file.schema_arrow.names != table.names:
                 raise TableError(
                     f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}"
                 )
-            return file.read(columns=list(columns) if columns else None).to_pandas()
+            return file.read(columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"cannot read {path} as Parquet: {error}") from error
+
+
+def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file of the table (or some of its columns); TableError if it has other columns or is no Parquet."""
+    return _read(table, path, columns or None).to_pandas()
+
+
+def read_distinct(
+    table: Table, path: Path, columns: Sequence[str], distinct: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, list[Any]]]:
+    """Read columns as `read_parquet` does, and of the `distinct` ones only which values they have, which is much quicker."""
+    texts = [column.name for column in table.columns if column.name in distinct and column.type == "string"]
+    found = _read(table, path, [*distinct, *columns], texts)
+    return found.select(list(columns)).to_pandas(), {name: found.column(name).unique().to_pylist() for name in distinct}
 
 
 def read_arrays(table: Table, path: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Read columns of a Parquet file of the table as arrays; a list column, whose rows are of one length, as (rows, length)."""
-    pa = _pyarrow()
-    try:
-        with pa.parquet.ParquetFile(path) as file:
-            if file.schema_arrow.names != table.names:
-                raise TableError(
-                    f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}"
-                )
-            found = file.read(columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"cannot read {path} as Parquet: {error}") from error
+    found = _read(table, path, columns)
+    lists = {column.name for column in table.columns if column.type == "list<int32>"}
     arrays: dict[str, NDArray[Any]] = {}
     for name in columns:
         column = found.column(name).combine_chunks()
-        if pa.types.is_list(column.type):
+        if name in lists:
             values = column.flatten().to_numpy(zero_copy_only=False)
             if len(column) and len(values) % len(column):
                 raise TableError(f"{path}: the rows of {name} are of different lengths")
