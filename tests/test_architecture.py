@@ -18,7 +18,7 @@ SOURCE = Path(robench.__file__).parent
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "memory", "light"),
-    ("geometry", "tables", "draws", "extensions"),
+    ("geometry", "tables", "draws", "extensions", "moved"),
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles"),
     ("corruption", "perturbation"),
@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
-    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light"),
+    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light", "moved"),
 )
 
 

@@ -5,6 +5,7 @@ Torch-free: this module and everything that stands on it (metrics, score, gate) 
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import tempfile
@@ -44,6 +45,7 @@ __all__ = [
     "read_csv",
     "read_distinct",
     "read_parquet",
+    "read_versions",
     "rows_to_frame",
     "write_csv",
     "write_parquet",
@@ -398,6 +400,16 @@ def write_csv(table: Table, frame: pd.DataFrame, path: Path) -> None:
     table.check(frame)
     text = frame.to_csv(index=False, lineterminator="\n")
     atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def read_versions(path: Path) -> tuple[str, str]:
+    """Return `schema` and `robench_version` of a CSV file's first row, whatever its columns are; empty where it has none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            first = next(csv.DictReader(file), {})
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return "", ""  # `read_csv` says what is wrong.
+    return first.get("schema") or "", first.get("robench_version") or ""
 
 
 def read_csv(table: Table, path: Path) -> Results | Records:
