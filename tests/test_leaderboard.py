@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -404,6 +405,29 @@ def test_round_trip_through_pandas_and_a_reader_of_csv(tmp_path: Path) -> None:
                 assert ours[column] == ("" if value is None else str(value))
                 assert theirs[column] == ours[column] or float(theirs[column]) == float(ours[column])
     assert tables.read_csv(LEADERBOARD, out).equals(board.frame)
+
+
+def test_round_trip_through_a_spreadsheet(tmp_path: Path) -> None:
+    """Oracle: openpyxl, which takes a text for a formula where a spreadsheet does."""
+    names = ["a-b", "1-2", "-1.5", "x=1", "it's", "'=1", '"=1"', "a,=1", "#1", "1e5", "007", "TRUE", "naïve ☂"]
+    out, sheet, back = tmp_path / "leaderboard.csv", tmp_path / "leaderboard.xlsx", tmp_path / "back.csv"
+    rows = [row for number, name in enumerate(names, 1) for row in rows_of(name, number / 14, 0.01, 0.99)]
+    leaderboard([results_file(tmp_path / "r.csv", rows)], out)
+    text = {column.name: str for column in LEADERBOARD.columns if column.type == "string"}
+    frame = pd.read_csv(out, dtype=text, keep_default_na=False, na_values=[""])
+    frame.to_excel(sheet, index=False)
+    header, *lines = openpyxl.load_workbook(sheet).active.iter_rows()
+    assert [cell.value for cell in header] == LEADERBOARD.names
+    assert {cell.data_type for line in lines for cell in line} <= {"s", "inlineStr", "n"}, "and no formula"
+    assert sorted(line[0].value for line in lines) == sorted(names)
+    for line, expected in zip(lines, frame.to_dict("records"), strict=True):
+        for cell, (column, value) in zip(line, expected.items(), strict=True):
+            assert (cell.value is None and pd.isna(value)) or cell.value == value, column
+    pd.read_excel(sheet, dtype=text, keep_default_na=False, na_values=[""]).to_csv(back, index=False)
+    before = out.read_bytes()
+    for _ in range(2):
+        leaderboard([back], out)
+        assert out.read_bytes() == before, "merging what came back changes nothing"
 
 
 def test_input_sizes_are_columns_at_the_end(tmp_path: Path) -> None:
