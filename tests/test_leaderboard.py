@@ -123,14 +123,19 @@ def test_frames_have_their_columns(tmp_path: Path) -> None:
         ([(1, 2), (3, 4), (5, 6)], False, [1, 2, 3]),
         ([(1, 2), (3, 4), (5, 6)], True, [3, 2, 1]),
         ([(1, 3), (3, 4), (5, 6)], False, [1, 1, 3]),
-        ([(5, 6), (1, 3), (2, 5)], False, [1, 1, 1]),  # joined by the third
-        ([(5, 6), (1, 9), (2, 3)], True, [1, 1, 1]),  # a wide one holds the others
+        ([(5, 6), (1, 3), (2, 5)], False, [2, 1, 1]),  # joined by the third, which is no tie
+        ([(1, 2), (2, 3), (3, 4), (4, 5)], False, [1, 1, 2, 3]),  # a chain
+        ([(1, 2), (3, 4), (0, 9)], False, [1, 2, 1]),
+        ([(5, 6), (1, 9), (2, 3)], True, [1, 1, 2]),  # a wide one holds the others
         ([(2, 2), (1, 1), (2, 2)], False, [2, 1, 2]),  # published figures have no width
         ([], True, []),
     ],
 )
 def test_ranks(intervals: list[tuple[float, float]], higher: bool, expected: list[int]) -> None:
     assert ranks(intervals, higher) == expected
+    for (low, high), place in zip(intervals, expected, strict=True):
+        better = [one for one in intervals if (one[0] > high if higher else one[1] < low)]
+        assert place == 1 + len(better), "counted one by one"
 
 
 def test_models_are_ranked_by_what_is_asked_for(tmp_path: Path) -> None:

@@ -89,6 +89,12 @@ def _parts(protocol: str) -> dict[str, str]:
 MOVED: tuple[Moved, ...] = (
     Moved(
         "0.1.0",
+        "`rank` of a leaderboard is one more than the number of models whose whole interval is better, and rows are in "
+        "the order of the figure: models whose intervals were joined by others shared a rank, in a long table all of "
+        "them.",
+    ),
+    Moved(
+        "0.1.0",
         "`seed` of the results and of the leaderboard is text, because pooled rows have several (`0+1+2`); files of "
         "one seed are as before.",
     ),

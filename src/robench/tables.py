@@ -221,7 +221,7 @@ LEADERBOARD = Table(
         Column(
             "rank",
             "int64",
-            "place by `rank_by` among comparable rows; overlapping intervals share it",
+            "one more than the comparable rows whose whole interval of `rank_by` is better",
             nullable=True,
         ),
         Column("rank_by", _TEXT, "column that the rows are ranked and sorted by"),
