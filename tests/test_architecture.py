@@ -19,6 +19,7 @@ SOURCE = Path(robench.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "memory", "light"),
     ("geometry", "tables", "draws", "extensions", "moved"),
+    ("parquet",),
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles"),
     ("corruption", "perturbation"),
@@ -37,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
-    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light", "moved"),
+    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light", "moved", "parquet"),
 )
 
 

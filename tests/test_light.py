@@ -19,7 +19,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from gate.invented import write_run
-from robench.light import NEEDED, requirements
+from robench.gate import gate
+from robench.gate.formats import verdict_json
+from robench.light import NEEDED, READER, requirements
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def needed() -> set[str]:
     """The listed distributions and all that they require."""
     names: set[str] = set()
-    left = list(NEEDED)
+    left = [*NEEDED, Requirement(READER).name]
     while left:
         name = _canonical(left.pop())
         if name in names:
@@ -106,7 +108,7 @@ def test_the_list_is_what_the_wheel_says(site: Path) -> None:
     done = run(site, "-m", "robench.light")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == requirements()
-    assert [re.split("[>=]", line)[0] for line in requirements()] == list(NEEDED)
+    assert [re.split("[>=]", line)[0] for line in requirements()] == [*NEEDED, "fastparquet"]
     assert not {"torch", "pyarrow", "scipy"} & set(allowed())
 
 
@@ -140,11 +142,20 @@ def test_every_verb_on_tables_works_with_the_list_alone(site: Path, sides: tuple
     assert shown.stdout == (worse / "results.csv").read_text()
 
 
-def test_what_needs_more_says_what_to_install(site: Path, sides: tuple[Path, Path]) -> None:
+def test_paired_tests_work_with_the_list_alone(site: Path, sides: tuple[Path, Path]) -> None:
+    """Oracle: the gate in this interpreter, which reads the records through pyarrow."""
     base, worse = sides
-    paired = run(site, "gate", worse, "--baseline", base)
-    assert (paired.returncode, paired.stdout) == (2, "")
-    assert "pip install pyarrow, or name the run's results.csv" in paired.stderr
+    paired = run(site, "gate", worse, "--baseline", base, "--format", "json")
+    assert paired.returncode == 1, paired.stderr
+    assert paired.stdout == verdict_json(gate(worse, base))
+    assert "tests are paired" in paired.stderr
+    compared = run(site, "compare", base, worse, "--format", "csv", "--flips", base.parent / "flips.csv")
+    assert compared.returncode == 0, compared.stderr
+    assert (base.parent / "flips.csv").read_text().count("lost") > 50
+
+
+def test_what_needs_more_says_what_to_install(site: Path, sides: tuple[Path, Path]) -> None:
+    base, _ = sides
     torch = run(site, "evaluate", "demo", "--out", base.parent / "new")
     assert (torch.returncode, len(torch.stderr.splitlines())) == (2, 1)
     assert "is not installed: `pip install robench`" in torch.stderr

@@ -1,7 +1,8 @@
 """What gate, compare, leaderboard, pool and show need: robench without torch, for jobs that judge results made elsewhere.
 
     pip install --no-deps robench
-    python -m robench.light | pip install --no-compile --no-warn-conflicts -r /dev/stdin
+    python -m robench.light > light.txt
+    pip install --no-compile --no-warn-conflicts -r light.txt
 
 Names alone stand here; their versions are those of the installed robench's own requirements. Imports nothing of them.
 """
@@ -11,16 +12,19 @@ from __future__ import annotations
 import re
 from importlib.metadata import requires
 
-__all__ = ["NEEDED", "requirements"]
+__all__ = ["NEEDED", "READER", "requirements"]
 
 NEEDED = ("numpy", "pandas", "typer", "rich")
-"""Distributions, beside what they need themselves. Records of single images take pyarrow too, which is as large as all these."""
+"""Distributions, beside what they need themselves."""
+
+READER = "fastparquet>=2024.11"
+"""Reads the records of single images, for paired tests, where pyarrow is not installed, which is larger than all the rest."""
 
 
 def requirements() -> list[str]:
-    """Return the lines of a requirements file, in the order of NEEDED."""
+    """Return the lines of a requirements file, in the order of NEEDED, then the READER."""
     found = {re.split(r"[^\w.-]", one, maxsplit=1)[0]: one for one in requires("robench") or () if ";" not in one}
-    return [found[name] for name in NEEDED]
+    return [*(found[name] for name in NEEDED), READER]
 
 
 if __name__ == "__main__":

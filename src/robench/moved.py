@@ -95,6 +95,12 @@ MOVED: tuple[Moved, ...] = (
     ),
     Moved(
         "0.1.0",
+        "The extra degradations of `noise` have a protocol of their own: figures and protocol of the seven older ones, and "
+        "of their mean `accuracy_area`, are as before. Where a model gives NaN under `noise` the mean `accuracy_area` was "
+        "NaN; it is the mean of the areas now.",
+    ),
+    Moved(
+        "0.1.0",
         "`seed` of the results and of the leaderboard is text, because pooled rows have several (`0+1+2`); files of "
         "one seed are as before.",
     ),

@@ -10,20 +10,17 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from robench.errors import OptionError, RunError, TableError
+from robench.errors import OptionError, TableError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from robench.types import Records, Results
 
 __all__ = [
@@ -37,18 +34,15 @@ __all__ = [
     "TIMINGS",
     "Column",
     "Table",
+    "Type",
     "atomic_write",
     "check_cell",
     "empty",
     "leaderboard_of",
-    "read_arrays",
     "read_csv",
-    "read_distinct",
-    "read_parquet",
     "read_versions",
     "rows_to_frame",
     "write_csv",
-    "write_parquet",
 ]
 
 SCHEMA_VERSION = 1
@@ -81,14 +75,6 @@ class Table:
     def names(self) -> list[str]:
         """Column names in order."""
         return [column.name for column in self.columns]
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The Arrow schema, which fixes dtypes and order in a Parquet file."""
-        pa = _pyarrow()
-        types = {name: pa.type_for_alias(name) for name in get_args(Type) if name != "list<int32>"}
-        types["list<int32>"] = pa.list_(pa.int32())
-        return pa.schema([pa.field(c.name, types[c.type], nullable=c.nullable) for c in self.columns])
 
     def check(self, frame: pd.DataFrame) -> None:
         """Raise TableError unless `frame` has exactly the declared columns, in order."""
@@ -327,72 +313,6 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(handle.name).unlink(missing_ok=True)
         raise
-
-
-def _pyarrow() -> Any:
-    """Return pyarrow, which nothing but Parquet needs: RunError where it is not installed."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise RunError(
-            "the records of single images are Parquet, which this installation cannot read: pip install pyarrow, or name the "
-            "run's results.csv in place of the run"
-        ) from None
-    return pyarrow
-
-
-def write_parquet(table: Table, frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` atomically as Parquet with the table's schema."""
-    pa = _pyarrow()
-    table.check(frame)
-    arrow = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
-    atomic_write(path, lambda file: pa.parquet.write_table(arrow, file, compression="zstd"))
-
-
-def _read(table: Table, path: Path, columns: Sequence[str] | None, repeated: Sequence[str] = ()) -> pa.Table:
-    """Read columns, those of `repeated` texts as dictionaries."""
-    pa = _pyarrow()
-    try:
-        with pa.parquet.ParquetFile(path, read_dictionary=list(repeated)) as file:
-            if file.schema_arrow.names != table.names:
-                raise TableError(
-                    f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}"
-                )
-            return file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"cannot read {path} as Parquet: {error}") from error
-
-
-def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet file of the table (or some of its columns); TableError if it has other columns or is no Parquet."""
-    return _read(table, path, columns or None).to_pandas()
-
-
-def read_distinct(
-    table: Table, path: Path, columns: Sequence[str], distinct: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, list[Any]]]:
-    """Read columns as `read_parquet` does, and of the `distinct` ones only which values they have, which is much quicker."""
-    texts = [column.name for column in table.columns if column.name in distinct and column.type == "string"]
-    found = _read(table, path, [*distinct, *columns], texts)
-    return found.select(list(columns)).to_pandas(), {name: found.column(name).unique().to_pylist() for name in distinct}
-
-
-def read_arrays(table: Table, path: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read columns of a Parquet file of the table as arrays; a list column, whose rows are of one length, as (rows, length)."""
-    found = _read(table, path, columns)
-    lists = {column.name for column in table.columns if column.type == "list<int32>"}
-    arrays: dict[str, NDArray[Any]] = {}
-    for name in columns:
-        column = found.column(name).combine_chunks()
-        if name in lists:
-            values = column.flatten().to_numpy(zero_copy_only=False)
-            if len(column) and len(values) % len(column):
-                raise TableError(f"{path}: the rows of {name} are of different lengths")
-            arrays[name] = values.reshape(len(column), -1)
-        else:
-            arrays[name] = column.to_numpy(zero_copy_only=False)
-    return arrays
 
 
 def write_csv(table: Table, frame: pd.DataFrame, path: Path) -> None:

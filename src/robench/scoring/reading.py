@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from robench.errors import RunError, TableError
 from robench.metrics.calibration import Reliability
 from robench.metrics.errors import nonfinite_rate, top5_wrong
+from robench.parquet import read_arrays, read_distinct
 from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.frames import FrameRecords
-from robench.tables import RECORDS, SAMPLES, read_arrays, read_distinct
+from robench.tables import RECORDS, SAMPLES
 from robench.types import Ints
 
 __all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames"]
