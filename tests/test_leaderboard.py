@@ -467,6 +467,21 @@ def test_markdown_and_latex_show_names_as_text(tmp_path: Path) -> None:
     assert f"1 & {shown} & 80.00 [78.00, 82.00] & " in latex
 
 
+def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / "a", rows_of("m", 0.4, 0.36, 0.44), sha256="ab" * 32),
+        make_run(tmp_path / "b", rows_of("m", 0.4, 0.36, 0.44), sha256="cd" * 32),
+        make_run(tmp_path / "c", rows_of("other", 0.5, 0.46, 0.54, treatment="bn-1"), sha256="ab" * 32),
+    ]
+    board = leaderboard(runs)
+    header, rule, *lines = FORMATS["markdown"].text(board).splitlines()[-5:]
+    assert header.startswith("| rank | model | treatment | top1 |")
+    assert rule.startswith("| ---: | --- | --- | ---: |")
+    assert [line.split(" | ")[1:3] for line in lines] == [["m (abababab)", ""], ["m (cdcdcdcd)", ""], ["other", "bn-1"]]
+    assert all(line.endswith("| 1.23 | 224 |") for line in lines)
+    assert r"\begin{tabular}{rllrrrrrr}" in FORMATS["latex"].text(board)
+
+
 def test_declared_columns_and_metrics_fit() -> None:
     for figure in FIGURES:
         assert {figure.column, *(figure.column + end for end in ENDS)} <= set(LEADERBOARD.names)
