@@ -11,13 +11,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
 from robench.tables import LEADERBOARD, LEADERBOARD_BY_SIDE, SCHEMA_VERSION, TABLES, Column
 
 TARGET = Path(__file__).parents[1] / "docs/schema.md"
 
-_TYPES = {"string": "text", "double": "float64", "float": "float32"}
+_TYPES = {"string": "text", "double": "float64", "float": "float32", "list<int32>": "list of int32"}
 
 
 def page() -> str:
@@ -43,13 +41,7 @@ def _rows(columns: Iterable[Column]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for column in columns:
         empty = "yes" if column.nullable else ""
-        yield f"| `{column.name}` | {_type(column.type)} | {column.unit} | {empty} | {column.meaning} |"
-
-
-def _type(arrow: pa.DataType) -> str:
-    if pa.types.is_list(arrow):
-        return f"list of {_type(arrow.value_type)}"
-    return _TYPES.get(str(arrow), str(arrow))
+        yield f"| `{column.name}` | {_TYPES.get(column.type, column.type)} | {column.unit} | {empty} | {column.meaning} |"
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from robench.errors import OptionError
-from robench.geometry import Geometry
+from robench.geometry import INTERPOLATIONS, Geometry
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -56,3 +56,7 @@ def test_names_and_side() -> None:
         Geometry(resize=1, interpolation="bicubik")
     with pytest.raises(OptionError, match="give a crop"):
         _ = Geometry(resize=256).side
+
+
+def test_filters_are_numbered_as_pillow_numbers_them() -> None:
+    assert {name: int(Image.Resampling[name.upper()]) for name in INTERPOLATIONS} == INTERPOLATIONS

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -122,14 +123,19 @@ def test_frames_have_their_columns(tmp_path: Path) -> None:
         ([(1, 2), (3, 4), (5, 6)], False, [1, 2, 3]),
         ([(1, 2), (3, 4), (5, 6)], True, [3, 2, 1]),
         ([(1, 3), (3, 4), (5, 6)], False, [1, 1, 3]),
-        ([(5, 6), (1, 3), (2, 5)], False, [1, 1, 1]),  # joined by the third
-        ([(5, 6), (1, 9), (2, 3)], True, [1, 1, 1]),  # a wide one holds the others
+        ([(5, 6), (1, 3), (2, 5)], False, [2, 1, 1]),  # joined by the third, which is no tie
+        ([(1, 2), (2, 3), (3, 4), (4, 5)], False, [1, 1, 2, 3]),  # a chain
+        ([(1, 2), (3, 4), (0, 9)], False, [1, 2, 1]),
+        ([(5, 6), (1, 9), (2, 3)], True, [1, 1, 2]),  # a wide one holds the others
         ([(2, 2), (1, 1), (2, 2)], False, [2, 1, 2]),  # published figures have no width
         ([], True, []),
     ],
 )
 def test_ranks(intervals: list[tuple[float, float]], higher: bool, expected: list[int]) -> None:
     assert ranks(intervals, higher) == expected
+    for (low, high), place in zip(intervals, expected, strict=True):
+        better = [one for one in intervals if (one[0] > high if higher else one[1] < low)]
+        assert place == 1 + len(better), "counted one by one"
 
 
 def test_models_are_ranked_by_what_is_asked_for(tmp_path: Path) -> None:
@@ -406,6 +412,29 @@ def test_round_trip_through_pandas_and_a_reader_of_csv(tmp_path: Path) -> None:
     assert tables.read_csv(LEADERBOARD, out).equals(board.frame)
 
 
+def test_round_trip_through_a_spreadsheet(tmp_path: Path) -> None:
+    """Oracle: openpyxl, which takes a text for a formula where a spreadsheet does."""
+    names = ["a-b", "1-2", "-1.5", "x=1", "it's", "'=1", '"=1"', "a,=1", "#1", "1e5", "007", "TRUE", "naïve ☂"]
+    out, sheet, back = tmp_path / "leaderboard.csv", tmp_path / "leaderboard.xlsx", tmp_path / "back.csv"
+    rows = [row for number, name in enumerate(names, 1) for row in rows_of(name, number / 14, 0.01, 0.99)]
+    leaderboard([results_file(tmp_path / "r.csv", rows)], out)
+    text = {column.name: str for column in LEADERBOARD.columns if column.type == "string"}
+    frame = pd.read_csv(out, dtype=text, keep_default_na=False, na_values=[""])
+    frame.to_excel(sheet, index=False)
+    header, *lines = openpyxl.load_workbook(sheet).active.iter_rows()
+    assert [cell.value for cell in header] == LEADERBOARD.names
+    assert {cell.data_type for line in lines for cell in line} <= {"s", "inlineStr", "n"}, "and no formula"
+    assert sorted(line[0].value for line in lines) == sorted(names)
+    for line, expected in zip(lines, frame.to_dict("records"), strict=True):
+        for cell, (column, value) in zip(line, expected.items(), strict=True):
+            assert (cell.value is None and pd.isna(value)) or cell.value == value, column
+    pd.read_excel(sheet, dtype=text, keep_default_na=False, na_values=[""]).to_csv(back, index=False)
+    before = out.read_bytes()
+    for _ in range(2):
+        leaderboard([back], out)
+        assert out.read_bytes() == before, "merging what came back changes nothing"
+
+
 def test_input_sizes_are_columns_at_the_end(tmp_path: Path) -> None:
     out = tmp_path / "leaderboard.csv"
     for model, sides in (("a", (224, 96)), ("b", (128,))):
@@ -436,6 +465,21 @@ def test_markdown_and_latex_show_names_as_text(tmp_path: Path) -> None:
     latex = FORMATS["latex"].text(board)
     shown = r"a\textbar{}b\_*c*[d](e)\&f\%g\#h\$i\textasciitilde{}j\textasciicircum{}k\textbackslash{}l\{m\}`n`"
     assert f"1 & {shown} & 80.00 [78.00, 82.00] & " in latex
+
+
+def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / "a", rows_of("m", 0.4, 0.36, 0.44), sha256="ab" * 32),
+        make_run(tmp_path / "b", rows_of("m", 0.4, 0.36, 0.44), sha256="cd" * 32),
+        make_run(tmp_path / "c", rows_of("other", 0.5, 0.46, 0.54, treatment="bn-1"), sha256="ab" * 32),
+    ]
+    board = leaderboard(runs)
+    header, rule, *lines = FORMATS["markdown"].text(board).splitlines()[-5:]
+    assert header.startswith("| rank | model | treatment | top1 |")
+    assert rule.startswith("| ---: | --- | --- | ---: |")
+    assert [line.split(" | ")[1:3] for line in lines] == [["m (abababab)", ""], ["m (cdcdcdcd)", ""], ["other", "bn-1"]]
+    assert all(line.endswith("| 1.23 | 224 |") for line in lines)
+    assert r"\begin{tabular}{rllrrrrrr}" in FORMATS["latex"].text(board)
 
 
 def test_declared_columns_and_metrics_fit() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import robench
-from robench import loop, plan, run, tables
+from robench import loop, parquet, plan, run, tables
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
 from robench.models import Classifier
 from robench.plan import Options, make_plan
@@ -171,7 +171,7 @@ def test_disk_trouble_is_one_line_and_loses_nothing(
     code: int,
     match: str,
 ) -> None:
-    real = tables.write_parquet
+    real = parquet.write_parquet
     written: list[Path] = []
 
     def fails(table: tables.Table, frame: object, path: Path) -> None:
@@ -180,10 +180,10 @@ def test_disk_trouble_is_one_line_and_loses_nothing(
             raise OSError(code, os.strerror(code))
         real(table, frame, path)
 
-    monkeypatch.setattr(tables, "write_parquet", fails)
+    monkeypatch.setattr(parquet, "write_parquet", fails)
     with pytest.raises(RunError, match=match):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
-    monkeypatch.setattr(tables, "write_parquet", real)
+    monkeypatch.setattr(parquet, "write_parquet", real)
     assert len(RunDirectory.open(tmp_path / "full").finished()) == 3
     robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
     assert contents(tmp_path / "full") == contents(whole)

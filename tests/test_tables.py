@@ -8,7 +8,7 @@ from typing import IO
 import pandas as pd
 import pytest
 
-from robench import tables
+from robench import parquet, tables
 from robench.errors import TableError
 from robench.tables import RECORDS, RESULTS, SAMPLES
 
@@ -51,13 +51,13 @@ def test_text_in_a_number_column_is_refused(tmp_path: Path) -> None:
 
 def test_parquet_of_another_table_is_refused(tmp_path: Path) -> None:
     frame = pd.DataFrame({"index": [1], "path": ["a"], "label": [0], "sha": ["x"]})
-    tables.write_parquet(SAMPLES, frame, tmp_path / "s.parquet")
-    assert tables.read_parquet(SAMPLES, tmp_path / "s.parquet")["path"].tolist() == ["a"]
+    parquet.write_parquet(SAMPLES, frame, tmp_path / "s.parquet")
+    assert parquet.read_parquet(SAMPLES, tmp_path / "s.parquet")["path"].tolist() == ["a"]
     with pytest.raises(TableError, match="is not a records table"):
-        tables.read_parquet(RECORDS, tmp_path / "s.parquet")
+        parquet.read_parquet(RECORDS, tmp_path / "s.parquet")
     (tmp_path / "s.parquet").write_bytes((tmp_path / "s.parquet").read_bytes()[:-9])
     with pytest.raises(TableError, match="cannot read"):
-        tables.read_parquet(SAMPLES, tmp_path / "s.parquet")
+        parquet.read_parquet(SAMPLES, tmp_path / "s.parquet")
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -78,3 +78,22 @@ def test_every_column_says_what_it_means() -> None:
     for table in (RECORDS, RESULTS, SAMPLES, tables.TIMINGS):
         assert all(column.meaning for column in table.columns)
         assert len(set(table.names)) == len(table.names)
+
+
+def test_distinct_values_are_all_that_occur(tmp_path: Path) -> None:
+    """Oracle: pandas' unique of the whole columns."""
+    rows = 40
+    frame = pd.DataFrame({"index": range(rows), "path": ["a", "b"] * 20, "label": [3, 1, 3, 7] * 10, "sha": "x"})
+    parquet.write_parquet(SAMPLES, frame, tmp_path / "s.parquet")
+    found, values = parquet.read_distinct(SAMPLES, tmp_path / "s.parquet", ["index"], ["path", "label"])
+    assert found["index"].tolist() == list(range(rows))
+    assert list(found.columns) == ["index"]
+    assert values == {"path": frame["path"].unique().tolist(), "label": frame["label"].unique().tolist()}
+
+
+def test_a_cell_of_another_type_is_refused(tmp_path: Path) -> None:
+    frame = tables.rows_to_frame(RESULTS, [result()])
+    tables.write_csv(RESULTS, frame, tmp_path / "r.csv")
+    (tmp_path / "r.csv").write_text((tmp_path / "r.csv").read_text().replace(",5,", ",5.5,"))
+    with pytest.raises(TableError, match="not of its column's type"):
+        tables.read_csv(RESULTS, tmp_path / "r.csv")

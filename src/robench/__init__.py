@@ -3,8 +3,10 @@
     classifier = robench.load_classifier("resnet50.pth", arch="torchvision:resnet50")
     run = robench.evaluate(classifier, "imagenet/val", suites=["imagenet-c"], out="runs/resnet50")
     foggy = robench.corrupt(images, "gaussian_noise", severity=3, suite="imagenet-c")
+    verdict = robench.gate.gate("runs/resnet50", "baseline.csv")
 
-Names are imported when they are first used, so that `import robench` needs no torch.
+Names are imported when they are first used, so that `import robench` needs no torch; `compare`, `gate` and `leaderboard` are
+modules with a function of that name each, and need none either.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robench import compare, gate, leaderboard
     from robench.conditions import corrupt
     from robench.data import ImageSet, open_dataset
     from robench.errors import RobenchError
@@ -30,8 +33,11 @@ __all__ = [
     "RobenchError",
     "Run",
     "RunDirectory",
+    "compare",
     "corrupt",
     "evaluate",
+    "gate",
+    "leaderboard",
     "load_classifier",
     "open_dataset",
     "score",
@@ -52,12 +58,16 @@ _HOME = {
     "score": "robench.scoring",
 }
 
+_MODULES = ("compare", "gate", "leaderboard")
+
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
         return version("robench")
+    if name in _MODULES:
+        return import_module(f"robench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'robench' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +17,7 @@ from robench.errors import OptionError, RunError, TableError
 from robench.metrics import METRICS
 from robench.metrics.paired import bootstrap_error, interval_error, mcnemar, normal_tail, paired_score
 from robench.metrics.statistics import percentile_interval
+from robench.moved import between, moved_between, protocol_difference, quoted
 from robench.rundir import RunDirectory
 from robench.scoring import pool, pooled_rows, score_rows
 from robench.scoring.reading import read_columns
@@ -43,6 +45,11 @@ KEY = ("suite", "metric", "corruption", "severity", "axis", "axis_value", "resol
 
 _WAY = ("protocol", "source", "baseline")
 """How a figure was made: it must be equal, or the figures are not compared."""
+
+_WAY_OUT = (
+    "Evaluate the baseline's model again, or accept a run as the new baseline: "
+    "robench gate RUN --baseline CSV --update-baseline"
+)
 
 HEADLINES = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_area")
 """Metrics that a suite is summed up by."""
@@ -115,6 +122,11 @@ class Side:
         """Seed of all draws, or several as `0+1+2`."""
         return str(self._common("seed"))
 
+    @property
+    def version(self) -> str:
+        """Version of robench that computed the results."""
+        return str(self._common("robench_version"))
+
     def rows(self, normalize_by: str | None, wanted: Collection[tuple[str, str]]) -> list[Row]:
         """Rows computed again from the records, with their distributions; of several seeds the pooled ones."""
         if len(self.runs) == 1:
@@ -158,18 +170,27 @@ def open_side(sources: Source) -> Side:
 
 
 def _read_csv(path: Path) -> Results:
+    _refuse_other_schema(path)
     results = tables.read_csv(RESULTS, path)
     if not len(results):
         raise TableError(f"{path} has no rows: write it from a run's results.csv")
-    schema = results["schema"].unique().tolist()
-    if schema != [SCHEMA_VERSION]:
-        raise TableError(
-            f"{path} has schema {schema[0]}, this robench reads {SCHEMA_VERSION}: evaluate the baseline again"
-        )
+    if (results["schema"] != SCHEMA_VERSION).any():
+        raise TableError(f"{path} has rows of several schemas: keep those of one")
     unknown = [name for name in results["metric"].unique() if name not in METRICS]
     if unknown:
         raise TableError(f"{path} has an unknown metric {unknown[0]!r}: it was written by another robench, or by hand")
     return results
+
+
+def _refuse_other_schema(path: Path) -> None:
+    """Raise TableError if the file says that its columns are another version's, whatever they are."""
+    schema, made_by = tables.read_versions(path)
+    if schema in ("", str(SCHEMA_VERSION)):
+        return
+    what = f"{path} has schema {schema}, of robench {made_by or 'unknown'}, and this robench reads {SCHEMA_VERSION}"
+    if schema.isdigit() and int(schema) > SCHEMA_VERSION:
+        raise TableError(f"{what}: install the newer robench that wrote it")
+    raise TableError(f"{what}. {quoted(between(made_by, version('robench')))}{_WAY_OUT}")
 
 
 def refuse_unlike(run: Side, base: Side, *, paired: bool) -> None:
@@ -197,10 +218,12 @@ def match(run: Side, base: Side, chosen: Callable[[Figure], bool]) -> list[tuple
         other = base.figures[key]
         for column in _WAY:
             if figure.row[column] != other.row[column]:
-                raise OptionError(
-                    f"{figure}: {column} is {figure.row[column]} in {run.path} and {other.row[column]} in {base.path}: "
-                    "evaluate both with the same options"
-                )
+                raise OptionError(_made_otherwise(column, run, figure, base, other))
+        if moved := [one for one in moved_between(figure.row, other.row) if one.how == "figures"]:
+            raise OptionError(
+                f"{figure} moved between robench {other.row['robench_version']} ({base.path}) and "
+                f"{figure.row['robench_version']} ({run.path}): {quoted(moved)}{_WAY_OUT}"
+            )
         ours, theirs = _averaged(run, figure), _averaged(base, figure)
         if ours != theirs or (figure.row["n"] != other.row["n"] and not _is_cell(figure)):
             unlike = sorted(ours ^ theirs)
@@ -211,6 +234,21 @@ def match(run: Side, base: Side, chosen: Callable[[Figure], bool]) -> list[tuple
             )
         pairs.append((figure, other))
     return pairs
+
+
+def _made_otherwise(column: str, run: Side, ours: Figure, base: Side, theirs: Figure) -> str:
+    """One line: what of the way in which a figure was made differs, and since when, where an upgrade of robench explains it."""
+    one, two = ours.row[column], theirs.row[column]
+    if column != "protocol":
+        return f"{ours}: {column} is {one} in {run.path} and {two} in {base.path}: evaluate both with the same options"
+    what = f"{ours}: {run.path} and {base.path} have other protocols, they differ in {protocol_difference(one, two)}"
+    moved = moved_between(ours.row, theirs.row)
+    versions = [figure.row["robench_version"] for figure in (ours, theirs)]
+    if not moved and versions[0] != versions[1]:
+        return f"{what}; nothing of it moved between robench {versions[1]} and {versions[0]}: evaluate both with the same options"
+    if not moved:
+        return f"{what}: evaluate both with the same options"
+    return f"{what}. Between robench {versions[1]} and {versions[0]}: {quoted(moved)}{_WAY_OUT}"
 
 
 def _averaged(side: Side, figure: Figure) -> set[tuple[str, int]]:

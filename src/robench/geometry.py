@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from robench.errors import OptionError, unknown_name
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 __all__ = ["INTERPOLATIONS", "Geometry", "without_border"]
 
-INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-"""Pillow's filters by name; all of them antialias when they shrink."""
+INTERPOLATIONS = {"nearest": 0, "box": 4, "bilinear": 2, "hamming": 5, "bicubic": 3, "lanczos": 1}
+"""Pillow's filters by name, as Image.Resampling numbers them; all of them antialias when they shrink.
+
+By number, because the suites' geometries are known where tables alone are read, without Pillow.
+"""
 
 _PIXELS = 2 * 89_478_485
 """Most pixels of a resized picture: as many as Pillow decodes at most. A strip one pixel wide would become gigabytes."""
@@ -97,7 +95,7 @@ def without_border(image: Image.Image, border: int) -> Image.Image:
     return image.crop((border, border, image.width - border, image.height - border))
 
 
-def _resize(image: Image.Image, size: int | tuple[int, int], resample: Image.Resampling) -> Image.Image:
+def _resize(image: Image.Image, size: int | tuple[int, int], resample: int) -> Image.Image:
     height, width = _resized(image.height, image.width, size)
     return image if (width, height) == image.size else image.resize((width, height), resample)
 
@@ -113,6 +111,8 @@ def _resized(height: int, width: int, size: int | tuple[int, int]) -> tuple[int,
 
 def _center_crop(image: Image.Image, side: int) -> Image.Image:
     """Cut a centred square; where the image is smaller, Image.crop fills with black after torchvision's rounding."""
+    from PIL import Image
+
     width, height = image.size
     if width < side or height < side:
         padded = Image.new("RGB", (max(side, width), max(side, height)))

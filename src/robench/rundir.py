@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from robench import tables
+from robench import parquet, tables
 from robench.errors import RunError, TableError
 from robench.tables import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS
 from robench.types import Records, Results
@@ -103,7 +103,7 @@ class RunDirectory:
         with writing(path):
             (path / "records").mkdir(parents=True, exist_ok=True)
             run = cls(path, manifest)
-            tables.write_parquet(SAMPLES, samples, run.samples_path)
+            parquet.write_parquet(SAMPLES, samples, run.samples_path)
             run.write_manifest()
         return run
 
@@ -138,18 +138,18 @@ class RunDirectory:
 
     def read_records(self, name: str) -> Records:
         """Records of one finished condition, one row per sample in the order of samples.parquet."""
-        return tables.read_parquet(RECORDS, self.records_path(name))
+        return parquet.read_parquet(RECORDS, self.records_path(name))
 
     def write_records(self, name: str, records: Records) -> None:
         """Write the records of one condition, which is finished by that."""
         with writing(self.path):
             self.records_path(name).parent.mkdir(exist_ok=True)
-            tables.write_parquet(RECORDS, records, self.records_path(name))
+            parquet.write_parquet(RECORDS, records, self.records_path(name))
 
     def damaged(self, name: str, rows: int) -> bool:
         """Whether the records of a finished condition cannot be read, or are not so many."""
         try:
-            return len(tables.read_parquet(RECORDS, self.records_path(name))) != rows
+            return len(parquet.read_parquet(RECORDS, self.records_path(name))) != rows
         except TableError:
             return True
 
@@ -159,11 +159,11 @@ class RunDirectory:
             self.read_samples()
         except TableError:
             with writing(self.path):
-                tables.write_parquet(SAMPLES, samples, self.samples_path)
+                parquet.write_parquet(SAMPLES, samples, self.samples_path)
 
     def read_samples(self) -> pd.DataFrame:
         """The evaluated samples (tables.SAMPLES)."""
-        return tables.read_parquet(SAMPLES, self.samples_path)
+        return parquet.read_parquet(SAMPLES, self.samples_path)
 
     def write_results(self, results: Results) -> None:
         """Write results.csv."""

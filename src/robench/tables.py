@@ -5,19 +5,18 @@ Torch-free: this module and everything that stands on it (metrics, score, gate) 
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from robench.errors import OptionError, TableError
 
@@ -35,28 +34,30 @@ __all__ = [
     "TIMINGS",
     "Column",
     "Table",
+    "Type",
     "atomic_write",
     "check_cell",
     "empty",
     "leaderboard_of",
-    "read_arrays",
     "read_csv",
-    "read_parquet",
+    "read_versions",
     "rows_to_frame",
     "write_csv",
-    "write_parquet",
 ]
 
 SCHEMA_VERSION = 1
 """Version of the tables' columns; written into every row of the results and into every manifest."""
 
+Type: TypeAlias = Literal["string", "int16", "int32", "int64", "float", "double", "list<int32>"]
+"""Type of a column's cells, by Arrow's name for it: `float` has 32 bits, `double` 64."""
+
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, Arrow type, unit and meaning. `nullable` says whether a cell may be empty."""
+    """One column: its name, type, unit and meaning. `nullable` says whether a cell may be empty."""
 
     name: str
-    type: pa.DataType
+    type: Type
     meaning: str
     unit: str = ""
     nullable: bool = False
@@ -75,11 +76,6 @@ class Table:
         """Column names in order."""
         return [column.name for column in self.columns]
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The Arrow schema, which fixes dtypes and order in a Parquet file."""
-        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
-
     def check(self, frame: pd.DataFrame) -> None:
         """Raise TableError unless `frame` has exactly the declared columns, in order."""
         missing = [name for name in self.names if name not in frame.columns]
@@ -92,26 +88,28 @@ class Table:
             raise TableError(f"the columns of the {self.name} table are in another order than {self.names}")
 
 
-_TEXT, _F32, _F64 = pa.string(), pa.float32(), pa.float64()
+_TEXT: Type = "string"
+_F32: Type = "float"
+_F64: Type = "double"
 
 RECORDS = Table(
     "records",
     (
         Column("suite", _TEXT, "suite the condition belongs to; `clean` for the unperturbed images"),
         Column("corruption", _TEXT, "corruption or perturbation; `clean` for the unperturbed images"),
-        Column("severity", pa.int16(), "severity 1-5, or the difficulty whose frames these are; 0 for clean images"),
+        Column("severity", "int16", "severity 1-5, or the difficulty whose frames these are; 0 for clean images"),
         Column(
             "axis_value",
             _F64,
             "place of the frame on its perturbation's axis; on the map of offsets 1000 times that down plus that to the right",
             nullable=True,
         ),
-        Column("frame", pa.int32(), "frame of a sequence, 0 where there is none"),
-        Column("resolution", pa.int32(), "side of the image that is corrupted and classified", "px"),
-        Column("sample", pa.int64(), "position of the sample in the whole sorted dataset"),
-        Column("label", pa.int32(), "true class"),
-        Column("pred", pa.int32(), "class with the largest logit; -1 where a logit is not finite"),
-        Column("top5", pa.list_(pa.int32()), "the five (or all, where fewer) most probable classes, best first"),
+        Column("frame", "int32", "frame of a sequence, 0 where there is none"),
+        Column("resolution", "int32", "side of the image that is corrupted and classified", "px"),
+        Column("sample", "int64", "position of the sample in the whole sorted dataset"),
+        Column("label", "int32", "true class"),
+        Column("pred", "int32", "class with the largest logit; -1 where a logit is not finite"),
+        Column("top5", "list<int32>", "the five (or all, where fewer) most probable classes, best first"),
         Column("confidence", _F32, "softmax probability of the predicted class", "fraction"),
         Column("prob_label", _F32, "softmax probability of the true class", "fraction"),
     ),
@@ -121,7 +119,7 @@ RECORDS = Table(
 RESULTS = Table(
     "results",
     (
-        Column("schema", pa.int64(), "version of these columns"),
+        Column("schema", "int64", "version of these columns"),
         Column("model", _TEXT, "label of the model"),
         Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
         Column("dataset", _TEXT, "name of the dataset"),
@@ -131,9 +129,7 @@ RESULTS = Table(
         Column("protocol", _TEXT, "what moves numbers, readable, with a hash; rows compare only where it is equal"),
         Column("metric", _TEXT, "name of the metric; see `robench list metrics`"),
         Column("corruption", _TEXT, "corruption of a cell or of its aggregate over severities", nullable=True),
-        Column(
-            "severity", pa.int64(), "severity of a cell, difficulty of a sequence, 0 for clean images", nullable=True
-        ),
+        Column("severity", "int64", "severity of a cell, difficulty of a sequence, 0 for clean images", nullable=True),
         Column("axis", _TEXT, "what axis_value stands for, for example `class`", nullable=True),
         Column(
             "axis_value",
@@ -141,12 +137,12 @@ RESULTS = Table(
             "place on that axis; on `offsets` 1000 times that down plus that to the right, px",
             nullable=True,
         ),
-        Column("resolution", pa.int64(), "side of the image", "px", nullable=True),
+        Column("resolution", "int64", "side of the image", "px", nullable=True),
         Column("value", _F64, "the figure"),
         Column("unit", _TEXT, "unit of value, ci_low and ci_high"),
         Column("ci_low", _F64, "lower end of the 95 % interval", nullable=True),
         Column("ci_high", _F64, "upper end of the 95 % interval", nullable=True),
-        Column("n", pa.int64(), "what the figure is over: images for a cell, cells for an aggregate over cells"),
+        Column("n", "int64", "what the figure is over: images for a cell, cells for an aggregate over cells"),
         Column("baseline", _TEXT, "what a normalised figure is divided by", nullable=True),
         Column("seed", _TEXT, "seed of all draws; of several that were pooled, `0+1+2`"),
         Column("robench_version", _TEXT, "version of robench that computed the row"),
@@ -157,9 +153,9 @@ RESULTS = Table(
 SAMPLES = Table(
     "samples",
     (
-        Column("index", pa.int64(), "position of the sample in the whole sorted dataset"),
+        Column("index", "int64", "position of the sample in the whole sorted dataset"),
         Column("path", _TEXT, "path relative to the dataset's folder"),
-        Column("label", pa.int32(), "true class"),
+        Column("label", "int32", "true class"),
         Column("sha", _TEXT, "SHA-256 of the encoded image"),
     ),
     "one evaluated sample; `samples.parquet` of a run",
@@ -170,9 +166,9 @@ TIMINGS = Table(
     (
         Column("suite", _TEXT, "suite of the condition"),
         Column("corruption", _TEXT, "corruption of the condition"),
-        Column("severity", pa.int64(), "severity of the condition"),
-        Column("resolution", pa.int64(), "side of the image", "px"),
-        Column("images", pa.int64(), "images classified"),
+        Column("severity", "int64", "severity of the condition"),
+        Column("resolution", "int64", "side of the image", "px"),
+        Column("images", "int64", "images classified"),
         Column("seconds", _F64, "wall time of the condition", "s"),
         Column("images_per_second", _F64, "images divided by seconds", "1/s"),
     ),
@@ -203,15 +199,15 @@ LEADERBOARD = Table(
         Column("top5", _F64, "images whose label is among the five most probable classes", "%", nullable=True),
         Column("top5_err", _F64, "100 - top5", "%", nullable=True),
         Column("param_count", _F64, "parameters of the model", "millions", nullable=True),
-        Column("img_size", pa.int64(), "side of the model's input", "px", nullable=True),
+        Column("img_size", "int64", "side of the model's input", "px", nullable=True),
         Column(
             "crop_pct", _F64, "side of the model's own crop by the side that it resizes to", "fraction", nullable=True
         ),
         Column("interpolation", _TEXT, "of the model's own resizing; what was done is in `protocol`", nullable=True),
         Column(
             "rank",
-            pa.int64(),
-            "place by `rank_by` among comparable rows; overlapping intervals share it",
+            "int64",
+            "one more than the comparable rows whose whole interval of `rank_by` is better",
             nullable=True,
         ),
         Column("rank_by", _TEXT, "column that the rows are ranked and sorted by"),
@@ -230,7 +226,7 @@ LEADERBOARD = Table(
         Column("weights_sha", _TEXT, "SHA-256 of the weights, empty where the input does not say", nullable=True),
         Column("dataset", _TEXT, "name of the dataset"),
         Column("data_sha", _TEXT, "fingerprint of the evaluated samples, empty for published rows", nullable=True),
-        Column("images", pa.int64(), "evaluated images", nullable=True),
+        Column("images", "int64", "evaluated images", nullable=True),
         Column(
             "source",
             _TEXT,
@@ -244,7 +240,7 @@ LEADERBOARD = Table(
         Column(
             "robench_version", _TEXT, "version of robench that computed the row, empty for published", nullable=True
         ),
-        Column("schema", pa.int64(), "version of these columns"),
+        Column("schema", "int64", "version of these columns"),
     ),
     "one model; what `robench leaderboard --out` writes",
 )
@@ -290,16 +286,18 @@ def rows_to_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pd.DataFra
     for column in table.columns:
         if not column.nullable and frame[column.name].isna().any():
             raise TableError(f"column {column.name!r} of the {table.name} table may not be empty")
-    return pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False).to_pandas(types_mapper=_pandas_type)
+    try:
+        return frame.astype({column.name: _DTYPES[column.type] for column in table.columns})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TableError(f"a cell of the {table.name} table is not of its column's type: {error}") from error
 
 
-def _pandas_type(arrow: pa.DataType) -> Any:
-    """Nullable integers and plain strings, so that an empty severity stays empty instead of turning into a float."""
-    if pa.types.is_integer(arrow):
-        return pd.Int64Dtype()
-    if pa.types.is_string(arrow):
-        return pd.StringDtype()
-    return None
+_DTYPES = {
+    **dict.fromkeys(("int16", "int32", "int64"), pd.Int64Dtype()),
+    **dict.fromkeys(("float", "double"), np.dtype(np.float64)),
+    "string": pd.StringDtype(),
+}
+"""Nullable integers and plain strings, so that an empty severity stays empty instead of turning into a float."""
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -317,55 +315,21 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
 
 
-def write_parquet(table: Table, frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` atomically as Parquet with the table's schema."""
-    table.check(frame)
-    arrow = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
-    atomic_write(path, lambda file: pq.write_table(arrow, file, compression="zstd"))
-
-
-def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet file of the table (or some of its columns); TableError if it has other columns or is no Parquet."""
-    try:
-        with pq.ParquetFile(path) as file:
-            if file.schema_arrow.names != table.names:
-                raise TableError(
-                    f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}"
-                )
-            return file.read(columns=list(columns) if columns else None).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"cannot read {path} as Parquet: {error}") from error
-
-
-def read_arrays(table: Table, path: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read columns of a Parquet file of the table as arrays; a list column, whose rows are of one length, as (rows, length)."""
-    try:
-        with pq.ParquetFile(path) as file:
-            if file.schema_arrow.names != table.names:
-                raise TableError(
-                    f"{path} is not a {table.name} table of this version: its columns are {file.schema_arrow.names}"
-                )
-            found = file.read(columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"cannot read {path} as Parquet: {error}") from error
-    arrays: dict[str, NDArray[Any]] = {}
-    for name in columns:
-        column = found.column(name).combine_chunks()
-        if pa.types.is_list(column.type):
-            values = column.flatten().to_numpy(zero_copy_only=False)
-            if len(column) and len(values) % len(column):
-                raise TableError(f"{path}: the rows of {name} are of different lengths")
-            arrays[name] = values.reshape(len(column), -1)
-        else:
-            arrays[name] = column.to_numpy(zero_copy_only=False)
-    return arrays
-
-
 def write_csv(table: Table, frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` atomically as CSV: the shortest exact decimal of every number, empty cells for missing ones."""
     table.check(frame)
     text = frame.to_csv(index=False, lineterminator="\n")
     atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def read_versions(path: Path) -> tuple[str, str]:
+    """Return `schema` and `robench_version` of a CSV file's first row, whatever its columns are; empty where it has none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            first = next(csv.DictReader(file), {})
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return "", ""  # `read_csv` says what is wrong.
+    return first.get("schema") or "", first.get("robench_version") or ""
 
 
 def read_csv(table: Table, path: Path) -> Results | Records:
@@ -377,7 +341,7 @@ def read_csv(table: Table, path: Path) -> Results | Records:
     if not isinstance(frame.index, pd.RangeIndex):
         raise TableError(f"{path} has rows with more cells than columns")
     table.check(frame)
-    numbers = [c.name for c in table.columns if pa.types.is_floating(c.type) or pa.types.is_integer(c.type)]
+    numbers = [column.name for column in table.columns if column.type != "string"]
     try:
         frame[numbers] = frame[numbers].apply(pd.to_numeric)
     except (ValueError, TypeError) as error:

@@ -136,8 +136,8 @@ REFUSED = [
     ({"data": "other"}, {}, "samples abc, .*other|samples other.*abc"),
     ({"seed": 1}, {}, "seed 1, .*base 0"),
     ({"dataset": "birds"}, {"pairing": "unpaired"}, "dataset birds"),
-    ({"protocol": "cifar#2"}, {}, "protocol is cifar#2"),
-    ({"protocol": "cifar#2"}, {"pairing": "unpaired"}, "protocol is cifar#2"),
+    ({"protocol": "cifar#2"}, {}, "other protocols, they differ in the constants"),
+    ({"protocol": "cifar#2"}, {"pairing": "unpaired"}, "other protocols, they differ in the constants"),
 ]
 
 

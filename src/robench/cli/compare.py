@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.options import names, stderr, stdout
+from robench.cli.options import names, one_thread, stderr, stdout
 from robench.errors import OptionError, RunError, unknown_name
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def compare(
 
     [b]robench compare runs/main runs/new --flips flips.csv[/b]
     """
+    one_thread()
     from robench.compare import compare as differences
     from robench.compare import difference_rows, disagreement, write_flips
     from robench.compare import flips as find_flips

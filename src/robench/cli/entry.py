@@ -114,6 +114,11 @@ def command(arguments: list[str]) -> int:
         # The parser, where it prints itself, exits on its own.
         _silence()
         return 141
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in ("", "robench"):
+            return _internal()
+        return _fail(f"this needs {name}, which is not installed: `pip install robench` installs what is missing", 2)
     except OSError as error:
         if error.errno not in _THE_SYSTEMS:
             return _internal()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.options import names, numbers, stderr, stdout
+from robench.cli.options import names, numbers, one_thread, stderr, stdout
 from robench.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def gate(
 
     [b]robench gate runs/new-s0 runs/new-s1 --baseline runs/old-s0,runs/old-s1[/b]
     """
+    one_thread()
     from robench.gate import FORMATS, read_rules
     from robench.gate import gate as judge
     from robench.gate import update_baseline as update

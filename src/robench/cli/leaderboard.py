@@ -47,7 +47,8 @@ def leaderboard(
 ) -> None:
     """Rank models in one table: accuracy, mCE, flip rates, consistency, with intervals.
 
-    Rows compare where dataset, samples, source and protocols are equal. Models whose intervals overlap share a rank.
+    Rows compare where dataset, samples, source and protocols are equal. A rank is one more than the
+    number of models whose whole interval is better.
 
     [b]robench leaderboard runs/* --out leaderboard.csv[/b]
     """

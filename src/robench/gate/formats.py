@@ -147,7 +147,8 @@ def github(verdict: Verdict) -> str:
 
 def sentence(one: Comparison) -> str:
     """A comparison in one sentence."""
-    p = f", p = {chance(one.p if one.p_holm is None else one.p_holm)}" if one.p is not None else ""
+    found = chance(one.p if one.p_holm is None else one.p_holm)
+    p = f", p {'' if found.startswith('<') else '= '}{found}" if found else ""
     holm = " after Holm's correction" if one.p_holm is not None else ""
     return (
         f"{one.name} went from {amount(one.base, one.unit)} to {amount(one.run, one.unit)} "

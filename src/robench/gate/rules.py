@@ -83,13 +83,13 @@ HEADLINE_RULES = (
 """What is demanded where no rules are given: that clean accuracy and the suites' headlines are not significantly worse."""
 
 
-def read_rules(file: Path | None = None) -> tuple[Rule, ...]:
+def read_rules(file: Path | str | None = None) -> tuple[Rule, ...]:
     """Read the rules of a TOML file, its [[rules]] or [[tool.robench.gate.rules]].
 
     Without a file, those of ./pyproject.toml, where it has any, else HEADLINE_RULES. OptionError says what is wrong with one.
     """
     given = file is not None
-    path = Path("pyproject.toml") if file is None else file
+    path = Path("pyproject.toml" if file is None else file)
     if not given and not path.is_file():
         return HEADLINE_RULES
     try:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robench.contrast import Contrast, Side, Source, contrast, match, open_side, refuse_unlike
+from robench.contrast import Contrast, Figure, Side, Source, contrast, match, open_side, refuse_unlike
 from robench.errors import OptionError
 from robench.gate.rules import FAIL_IF, Rule, read_rules
 from robench.metrics.paired import holm
+from robench.moved import moved_between, quoted
 from robench.rundir import RunDirectory, writing
 from robench.scoring import pool
 from robench.tables import RESULTS, write_csv
@@ -110,12 +111,18 @@ def _unmatched(rule: Rule, run: Side, base: Side, compared: int) -> list[str]:
     if lacking:
         raise OptionError(
             f"{run.path} lacks {len(lacking)} of the {len(lacking) + compared} figures of the baseline that the rule "
-            f"[{rule}] is for, for example {lacking[0]}: evaluate them, or narrow the rule"
+            f"[{rule}] is for, for example {lacking[0]}: {_renamed(lacking[0], run)}evaluate them, or narrow the rule"
         )
     if not compared:
         where = f"only {run.path} has such figures" if extra else "no figure of either side matches"
         raise OptionError(f"the rule [{rule}] compares nothing: {where}")
     return [f"{len(extra)} figures of [{rule}] are new, the baseline has none: not compared"] if extra else []
+
+
+def _renamed(lacking: Figure, run: Side) -> str:
+    """What may have moved such figures to other places of the table since the baseline was made, if anything."""
+    moved = moved_between(lacking.row, lacking.row | {"robench_version": run.version})
+    return f"since robench {lacking.row['robench_version']} {quoted(moved)}" if moved else ""
 
 
 def _how(judged: Sequence[tuple[Rule, Contrast]], run: Side, base: Side) -> list[str]:

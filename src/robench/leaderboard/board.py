@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -58,16 +59,12 @@ def arrange(rows: Sequence[Row], sort_by: str | None, split: bool) -> Board:
 def ranks(intervals: Sequence[tuple[float, float]], higher: bool) -> list[int]:
     """Places, 1 for the best; (low, high) of each, in any order.
 
-    Intervals that overlap or touch share a place, and so does what is joined through others: models of different places
-    never overlap. A place is one more than the number of models at better ones.
+    A place is one more than the number of models whose whole interval is better. So models of one place overlap or touch, and
+    models that only others join do not share one: over many models the chain of overlaps would be all of them.
     """
     sides = [(-high, -low) for low, high in intervals] if higher else list(intervals)
-    places, place, reach = [0] * len(sides), 1, float("-inf")
-    for count, at in enumerate(sorted(range(len(sides)), key=lambda one: sides[one])):
-        if sides[at][0] > reach:
-            place = count + 1
-        places[at], reach = place, max(reach, sides[at][1])
-    return places
+    ends = sorted(high for _, high in sides)
+    return [1 + bisect_left(ends, low) for low, _ in sides]
 
 
 def _ranked(rows: Sequence[Row], column: str | None) -> list[Row]:
@@ -79,7 +76,7 @@ def _ranked(rows: Sequence[Row], column: str | None) -> list[Row]:
     intervals = [(low, high) for low, high in ends]
     places = ranks(intervals, higher)
     given = [row | {"rank": place} for row, place in zip(valued, places, strict=True)]
-    given.sort(key=lambda row: (row["rank"], -row[chosen] if higher else row[chosen], identity(row)))
+    given.sort(key=lambda row: (-row[chosen] if higher else row[chosen], identity(row)))
     rest = sorted((row for row in rows if chosen not in row), key=identity)
     return [row | {"rank_by": chosen} for row in (*given, *({**row, "rank": None} for row in rest))]
 

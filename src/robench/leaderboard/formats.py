@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from robench.leaderboard.board import Board
 from robench.leaderboard.figures import ENDS, FIGURES, side_column, sides_of
@@ -23,7 +24,11 @@ class Format:
 
 _MARKDOWN, _LATEX = "<!-- robench leaderboard -->\n", "% robench leaderboard\n"
 
-_ABOUT = ("param_count", "img_size")
+_ABOUT: dict[str, Callable[[Any], str]] = {"param_count": "{:,.2f}".format, "img_size": str}
+"""Columns that say what the model is, and how a cell of theirs is written."""
+
+_LEFT = ("model", "treatment")
+_SHA = 8
 
 
 def _csv(board: Board) -> str:
@@ -35,7 +40,7 @@ def _markdown(board: Board) -> str:
     parts = []
     for section in board.sections:
         header, *lines = _grid(section)
-        rule = ["---:" if number != 1 else "---" for number in range(len(header))]
+        rule = ["---" if name in _LEFT else "---:" for name in header]
         rows = [[_in_markdown(cell) for cell in line] for line in (header, *lines)]
         rows.insert(1, rule)
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -49,7 +54,7 @@ def _latex(board: Board) -> str:
         header, *lines = _grid(section)
         rows = [" & ".join(map(_in_latex, line)) + r" \\" for line in (header, *lines)]
         rows.insert(1, r"\hline")
-        begin = rf"\begin{{tabular}}{{rl{'r' * (len(header) - 2)}}}"
+        begin = rf"\begin{{tabular}}{{{''.join('l' if name in _LEFT else 'r' for name in header)}}}"
         parts.append(
             "\n".join(
                 [
@@ -79,12 +84,21 @@ def _grid(section: tuple[Row, ...]) -> list[list[str]]:
     figures = [*(figure.column for figure in FIGURES), *map(side_column, sides)]
     figures = [name for name in figures if any(name in row for row in section)]
     about = [name for name in _ABOUT if any(name in row for row in section)]
+    treated = ["treatment"] if any("treatment" in row for row in section) else []
     lines = [
-        [str(row.get("rank") or ""), row["model"], *(_interval(row, name) for name in figures)]
-        + [f"{row[name]:,.6g}" if name in row else "" for name in about]
+        [str(row.get("rank") or ""), _named(row, section), *(row.get(name, "") for name in treated)]
+        + [_interval(row, name) for name in figures]
+        + [_ABOUT[name](row[name]) if name in row else "" for name in about]
         for row in section
     ]
-    return [["rank", "model", *figures, *about], *lines]
+    return [["rank", "model", *treated, *figures, *about], *lines]
+
+
+def _named(row: Row, section: tuple[Row, ...]) -> str:
+    """The model, with the beginning of its weights' fingerprint where others of its name have other weights."""
+    name, weights = str(row["model"]), row.get("weights_sha")
+    others = {one.get("weights_sha") for one in section if one["model"] == name}
+    return f"{name} ({weights[:_SHA]})" if weights and len(others) > 1 else name
 
 
 def _interval(row: Row, name: str) -> str:

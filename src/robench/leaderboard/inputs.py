@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from robench.errors import TableError
 from robench.leaderboard.figures import ENDS, FIGURES, side_column, sides_of
@@ -129,7 +128,7 @@ def _checked(path: Path, row: Row) -> Row:
         if value is None:
             if not column.nullable and column.name != "rank_by":
                 raise TableError(f"{path} has a row without {column.name}")
-        elif pa.types.is_string(column.type):
+        elif column.type == "string":
             check_cell(f"{column.name} in {path}", value)
         elif not -_LARGEST < value < _LARGEST or (column.name in rates and not 0 <= value <= 100):
             raise TableError(f"{path}: {filled.get('model')} cannot have a {column.name} of {value}")

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from robench.errors import RunError, TableError
 from robench.metrics.calibration import Reliability
 from robench.metrics.errors import nonfinite_rate, top5_wrong
+from robench.parquet import read_arrays, read_distinct
 from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.frames import FrameRecords
-from robench.tables import RECORDS, SAMPLES, read_arrays, read_parquet
+from robench.tables import RECORDS, SAMPLES
 from robench.types import Ints
 
 __all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames"]
@@ -87,15 +88,16 @@ def _top5_wrong(run: RunDirectory, condition: PlannedCondition, top5: Any, label
 
 def read_columns(run: RunDirectory, condition: PlannedCondition, columns: Sequence[str]) -> Any:
     """Read columns of a condition's records; RunError if it has none, or they are another condition's."""
+    path = run.records_path(condition.name)
     try:
-        records = read_parquet(RECORDS, run.records_path(condition.name), [*_OWN, *columns])
+        records, own = read_distinct(RECORDS, path, columns, _OWN)
     except TableError as error:
         raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
     _check_rows(run, condition, len(records))
-    for column in _OWN:
-        expected = getattr(condition, column)
-        if (records[column] != expected).any():
-            raise _anothers(run, condition, column, records.loc[records[column] != expected, column].iloc[0])
+    for column, values in own.items():
+        others = [value for value in values if value != getattr(condition, column)]
+        if others:
+            raise _anothers(run, condition, column, others[0])
     return records
 
 

@@ -1,0 +1,175 @@
+"""What moved published numbers, by version: the entries under **Numbers** of the CHANGELOG, and which figures each is about.
+
+`tests/test_moved.py` holds the texts to CHANGELOG.md: an entry there needs one here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+__all__ = ["MOVED", "Moved", "between", "moved_between", "protocol_difference", "quoted"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One change. version: the first that has it.  text: the CHANGELOG's, on one line.  suites, metrics: patterns.
+
+    how: `figures` moved though their protocol's name did not; or the `protocol` moved, so that its name tells; or `nothing`
+    that is compared: labels, intervals, what was refused before.
+    """
+
+    version: str
+    text: str
+    how: Literal["figures", "protocol", "nothing"] = "nothing"
+    suites: tuple[str, ...] = ("*",)
+    metrics: tuple[str, ...] = ("*",)
+
+    def is_about(self, row: Mapping[str, Any]) -> bool:
+        """Whether it may have moved the figure of a row of results."""
+        return any(fnmatchcase(row["suite"], one) for one in self.suites) and any(
+            fnmatchcase(row["metric"], one) for one in self.metrics
+        )
+
+
+def between(version: str, other: str) -> list[Moved]:
+    """Return what moved between two versions of robench, in either order, leaving out `nothing`."""
+    low, high = sorted(_order(one) for one in (version, other))
+    return [one for one in MOVED if low < _order(one.version) <= high and one.how != "nothing"]
+
+
+def moved_between(row: Mapping[str, Any], other: Mapping[str, Any]) -> list[Moved]:
+    """Return what may have moved a figure between the versions of robench of two of its rows."""
+    return [one for one in between(row["robench_version"], other["robench_version"]) if one.is_about(row)]
+
+
+def quoted(moved: Sequence[Moved]) -> str:
+    """Return the entries' texts for a message, at most three of them."""
+    more = f"And {len(moved) - _QUOTED} more under Numbers in CHANGELOG.md. " if len(moved) > _QUOTED else ""
+    return "".join(f"{one.text} " for one in moved[:_QUOTED]) + more
+
+
+_QUOTED = 3
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+_PARTS = (
+    ("release JPEG", r"jpeg\d+"),
+    ("side of the frames", r"frames\d+"),
+    ("precision", r"fp32|tf32|bf16|fp16"),
+    ("backend", r"reference"),
+)
+"""Parts of a protocol's name after the first, which is its geometry, by what they look like."""
+
+
+def protocol_difference(ours: str, theirs: str) -> str:
+    """Say which parts of two protocols differ: `the geometry (resize256-crop224 and resize224)`."""
+    one, two = _parts(ours), _parts(theirs)
+    unlike = [name for name in dict.fromkeys([*one, *two]) if one.get(name) != two.get(name)]
+    if not unlike:
+        return f"the constants or the draws ({ours} and {theirs})"
+    return " and ".join(f"the {name} ({one.get(name, 'none')} and {two.get(name, 'none')})" for name in unlike)
+
+
+def _parts(protocol: str) -> dict[str, str]:
+    geometry, *others = protocol.partition("#")[0].split("+")
+    found = {"geometry": geometry}
+    for part in others:
+        name = next((name for name, pattern in _PARTS if re.fullmatch(pattern, part)), "provider of the corruptions")
+        found[name] = part
+    return found
+
+
+MOVED: tuple[Moved, ...] = (
+    Moved(
+        "0.1.0",
+        "`rank` of a leaderboard is one more than the number of models whose whole interval is better, and rows are in "
+        "the order of the figure: models whose intervals were joined by others shared a rank, in a long table all of "
+        "them.",
+    ),
+    Moved(
+        "0.1.0",
+        "The extra degradations of `noise` have a protocol of their own: figures and protocol of the seven older ones, and "
+        "of their mean `accuracy_area`, are as before. Where a model gives NaN under `noise` the mean `accuracy_area` was "
+        "NaN; it is the mean of the areas now.",
+    ),
+    Moved(
+        "0.1.0",
+        "`seed` of the results and of the leaderboard is text, because pooled rows have several (`0+1+2`); files of "
+        "one seed are as before.",
+    ),
+    Moved(
+        "0.1.0",
+        "A file called `model.safetensors` is labelled by its folder: the `model` column and the default run "
+        "directory of such runs change.",
+    ),
+    Moved(
+        "0.1.0",
+        "First release: draws version 1 (Philox4x32-10, keyed by seed, sample, corruption and name).",
+    ),
+    Moved(
+        "0.1.0",
+        "A dataset with some of ImageNet's classes, by WordNet id, is scored among these alone (docs/decisions/011): "
+        "it was refused before.",
+    ),
+    Moved(
+        "0.1.0",
+        "Softmax and sigmoid at the end of a model are undone, so confidences and calibration are those that it "
+        "states.",
+        "figures",
+        metrics=("ece", "rms_calibration_error", "mean_prob_label"),
+    ),
+    Moved(
+        "0.1.0",
+        "Clean images of two geometries at one side (`imagenet-c-299` with `scale`, `--geometry model` with `noise`) "
+        "shared one records file: `relative_mce` and `accuracy_area` of such runs took the other's clean accuracy. "
+        "Each has its own now; runs of one geometry are as before.",
+        "figures",
+        suites=("imagenet-c-299", "scale", "noise"),
+        metrics=("relative_mce", "accuracy_area"),
+    ),
+    Moved(
+        "0.1.0",
+        "`half_strength` is the distance from the clean images: of `gain` |factor - 1| in place of the factor, of "
+        "`offset` downwards its size without the sign. The five one-sided degradations are as before.",
+        "figures",
+        suites=("noise",),
+        metrics=("half_strength",),
+    ),
+    Moved(
+        "0.1.0",
+        "`cifar-p`, `tiny-imagenet-p` and `scale` at up to 64 px: the clean images keep their shape and are cropped, "
+        "as their frames are. Square images are as before.",
+        "protocol",
+        suites=("clean", "cifar-p", "tiny-imagenet-p", "scale"),
+    ),
+    Moved(
+        "0.1.0",
+        "`information` ends at the model's input and follows `--resolution`; the input is always among the sizes (a "
+        "299 px model gets 299, a 64 px model 64, in `network` and its oracle too). Its protocol's hash changes, and "
+        "the text and hash of `network` on models up to 64 px.",
+        "protocol",
+        suites=("resolution",),
+    ),
+    Moved(
+        "0.1.0",
+        "Where a single rate along frames is 0 or 1 (`consistency` of neighbouring scales, `oracle_accuracy`) its "
+        "interval is Wilson's; a mean over several frames has the bootstrap's, also where it is 1 (`accuracy` over "
+        "all crops or scales had Wilson's).",
+    ),
+    Moved(
+        "0.1.0",
+        "`severity` of `flip_rate` and `t5d` is their difficulty; the map of offsets has the axis `offsets`, 1000 "
+        "times down plus right, in place of nine axes `right at down=N`.",
+        "figures",
+        suites=("*-p", "*-p-*", "shift"),
+        metrics=("flip_rate", "t5d", "accuracy"),
+    ),
+)
+"""All of them, the latest version first, in the order of the CHANGELOG."""

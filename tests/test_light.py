@@ -1,0 +1,161 @@
+"""The light installation: the wheel beside its shipped list alone judges results, without torch, pyarrow or the network.
+
+Oracle: an interpreter that refuses to import every distribution but the listed ones and what these require in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from functools import cache
+from importlib.metadata import files, packages_distributions, requires
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaging.requirements import Requirement
+
+from gate.invented import write_run
+from robench.gate import gate
+from robench.gate.formats import verdict_json
+from robench.light import NEEDED, READER, requirements
+
+ROOT = Path(__file__).parents[1]
+
+_CODE = """
+import sys
+site, allowed = sys.argv[1], sys.argv[2].split(",")
+
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in allowed or top in sys.stdlib_module_names or top.startswith("_sysconfigdata"):
+            return None
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.path.insert(0, site)
+sys.meta_path.insert(0, Refusing())
+if sys.argv[3] == "-m":
+    import runpy
+    runpy.run_module(sys.argv[4], run_name="__main__")
+else:
+    from robench.cli.entry import command
+    code = command(sys.argv[3:])
+    assert sys.modules["robench"].__file__.startswith(site)
+    sys.exit(code)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked wheel, as `pip install --no-deps` leaves it."""
+    built = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = built.glob("robench-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(built / "site")
+    return built / "site"
+
+
+@cache
+def needed() -> set[str]:
+    """The listed distributions and all that they require."""
+    names: set[str] = set()
+    left = [*NEEDED, Requirement(READER).name]
+    while left:
+        name = _canonical(left.pop())
+        if name in names:
+            continue
+        names.add(name)
+        for text in requires(name) or ():
+            one = Requirement(text)
+            if one.marker is None or one.marker.evaluate({"extra": ""}):
+                left.append(one.name)
+    return names
+
+
+@cache
+def allowed() -> list[str]:
+    """Top-level modules of these distributions, and robench."""
+    homes = packages_distributions().items()
+    return ["robench", *(module for module, of in homes if any(_canonical(one) in needed() for one in of))]
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def run(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-W", "error", "-c", _CODE, str(site), ",".join(allowed()), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("sides")
+    rng = np.random.default_rng(0)
+    base = {("clean", 0): rng.random(400) < 0.1, ("fog", 1): rng.random(400) < 0.2}
+    worse = {cell: wrong | (rng.random(400) < 0.3) for cell, wrong in base.items()}
+    return write_run(root / "base", base), write_run(root / "run", worse)
+
+
+def test_the_list_is_what_the_wheel_says(site: Path) -> None:
+    done = run(site, "-m", "robench.light")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == requirements()
+    assert [re.split("[>=]", line)[0] for line in requirements()] == [*NEEDED, "fastparquet"]
+    assert not {"torch", "pyarrow", "scipy"} & set(allowed())
+
+
+def test_it_is_under_150_mb(site: Path) -> None:
+    """As `pip install --no-compile` leaves it: without bytecode."""
+    listed = [file.locate() for name in needed() for file in files(name) or () if file.suffix != ".pyc"]
+    own = [file for file in site.rglob("*") if file.is_file()]
+    assert sum(Path(str(file)).stat().st_size for file in (*listed, *own)) < 150e6
+
+
+def test_every_verb_on_tables_works_with_the_list_alone(site: Path, sides: tuple[Path, Path]) -> None:
+    base, worse = sides
+    baseline = base.parent / "baseline.csv"
+    assert run(site, "gate", "--help").returncode == 0
+    assert run(site, "gate", base, "--baseline", baseline, "--update-baseline").returncode == 0
+    assert baseline.read_bytes() == (base / "results.csv").read_bytes()
+    for form in ("table", "junit", "github"):
+        judged = run(site, "gate", worse, "--baseline", baseline, "--format", form)
+        assert judged.returncode == 1, judged.stderr
+        assert "1 of 2" in judged.stderr or "2 of 2" in judged.stderr
+    assert run(site, "gate", base, "--baseline", baseline).returncode == 0
+    compared = run(site, "compare", baseline, worse / "results.csv", "--format", "json")
+    assert compared.returncode == 0, compared.stderr
+    assert {one["metric"] for one in json.loads(compared.stdout)} >= {"accuracy", "error_rate", "mean_error"}
+    board = base.parent / "leaderboard.csv"
+    assert run(site, "leaderboard", baseline, worse / "results.csv", "--out", board).returncode == 0
+    assert len(board.read_text().splitlines()) == 3
+    for form in ("table", "csv"):
+        shown = run(site, "show", worse, "--format", form)
+        assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == (worse / "results.csv").read_text()
+
+
+def test_paired_tests_work_with_the_list_alone(site: Path, sides: tuple[Path, Path]) -> None:
+    """Oracle: the gate in this interpreter, which reads the records through pyarrow."""
+    base, worse = sides
+    paired = run(site, "gate", worse, "--baseline", base, "--format", "json")
+    assert paired.returncode == 1, paired.stderr
+    assert paired.stdout == verdict_json(gate(worse, base))
+    assert "tests are paired" in paired.stderr
+    compared = run(site, "compare", base, worse, "--format", "csv", "--flips", base.parent / "flips.csv")
+    assert compared.returncode == 0, compared.stderr
+    assert (base.parent / "flips.csv").read_text().count("lost") > 50
+
+
+def test_what_needs_more_says_what_to_install(site: Path, sides: tuple[Path, Path]) -> None:
+    base, _ = sides
+    torch = run(site, "evaluate", "demo", "--out", base.parent / "new")
+    assert (torch.returncode, len(torch.stderr.splitlines())) == (2, 1)
+    assert "is not installed: `pip install robench`" in torch.stderr
