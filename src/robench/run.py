@@ -348,7 +348,7 @@ def _manifest(
         "arch": classifier.arch,
         "sha256": classifier.sha256,
         "classes": classifier.classes,
-        "preprocessing": _plain(asdict(classifier.preprocessing)),
+        "preprocessing": _plain(classifier.preprocessing.facts()),
     }
     data = {
         "name": images.name,

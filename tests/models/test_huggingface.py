@@ -1,4 +1,4 @@
-"""Folders of the Hugging Face hub: logits and preprocessing against transformers' and timm's own loading of the same folder."""
+"""Folders of the Hugging Face hub, against transformers' and timm's own loading of the same folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from models.damage import flips, images, outcome, refusal, request, truncations
 from robench.models import huggingface
@@ -198,58 +196,38 @@ def test_damaged_weights_are_told(tmp_path: Path) -> None:
     assert "damaged" in refusal(huggingface.load, folder)
 
 
-PROCESSORS: dict[str, dict[str, Any]] = {
-    "ConvNextImageProcessor": {"size": {"shortest_edge": 32}, "crop_pct": 0.875},
-    "BitImageProcessor": {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "resample": 2},
-    "LevitImageProcessor": {"size": {"shortest_edge": 56}, "crop_size": {"height": 32, "width": 32}},
-    "PoolFormerImageProcessor": {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "crop_pct": 0.8},
-    "MobileViTImageProcessor": {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}},
-    "ViTImageProcessor": {"size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]},
-    "EfficientNetImageProcessor": {
-        "size": {"height": 32, "width": 32}, "rescale_factor": 1 / 127.5, "rescale_offset": True, "include_top": True, "resample": 2
-    },
-}  # fmt: skip
-# On a square image processors that squash and those that crop do the same; of an odd margin, transformers cuts the larger half
-# below and Pillow's way above, so the margins here are even.
-
-
-@pytest.mark.parametrize("name", PROCESSORS)
-def test_preprocessing_is_the_processors_own(tmp_path: Path, name: str) -> None:
-    processor = getattr(transformers, name)(**PROCESSORS[name])
-    folder = saved(made("convnext"), tmp_path / "w")
-    with contextlib.redirect_stderr(io.StringIO()):
-        processor.save_pretrained(folder)
+def test_the_processor_of_a_folder_is_found_where_transformers_finds_it(tmp_path: Path) -> None:
+    folder = saved(made("vit"), tmp_path / "w")
+    stated = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    assert huggingface.load(request(folder)).preprocessing.interpolation == "bilinear"
+    nested = {"processor_class": "X", "image_processor": {**stated, "resample": 3}}
+    (folder / "processor_config.json").write_text(json.dumps(nested))
     loaded = huggingface.load(request(folder))
-    rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).resize(
-        (80, 80), Image.Resampling.BICUBIC
-    )
-    expected = torch.as_tensor(np.asarray(processor(picture, return_tensors="np")["pixel_values"])).float()
-    found = _ours(loaded, picture)
-    assert found.shape == expected.shape
-    # Resizing works in 8 bits here and there with other rounding: two grey levels of 255, in units of std.
-    bar = 2.5 / 255 / min(loaded.preprocessing.std)
-    assert float((found - expected).abs().max()) <= bar, name
+    own = transformers.AutoImageProcessor.from_pretrained(folder)
+    assert (own.resample, loaded.preprocessing.interpolation, loaded.notes) == (3, "bicubic", ())
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
+    assert huggingface.load(request(folder)).preprocessing.interpolation == "bilinear"
+    (folder / "preprocessor_config.json").unlink()
+    assert huggingface.load(request(folder)).notes[0].startswith("the file does not say")
 
 
-def _ours(loaded: Loaded, picture: Image.Image) -> Tensor:
-    """Return what the model inside gets."""
-    seen: list[Tensor] = []
-    inner = loaded.module.model if isinstance(loaded.module, huggingface._BlueFirst) else loaded.module
-    hook = inner.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    pixels = torch.from_numpy(np.array(loaded.preprocessing.geometry().apply(picture))).permute(2, 0, 1)[None] / 255
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (loaded.preprocessing.mean, loaded.preprocessing.std))
-    loaded.module.eval()((pixels - mean) / std)
-    hook.remove()
-    return seen[0]
+def test_blue_goes_in_first_where_the_processor_says_so(tmp_path: Path) -> None:
+    folder = saved(made("convnext"), tmp_path / "w")
+    plain = huggingface.load(request(folder)).module.eval()
+    stated = {"image_processor_type": "MobileViTImageProcessor", "size": 32, "crop_size": 32}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    loaded = huggingface.load(request(folder))
+    with torch.inference_mode():
+        assert torch.equal(loaded.module.eval()(images()).logits, plain(images().flip(1)).logits)
 
 
-def test_squashing_is_said(tmp_path: Path) -> None:
+def test_a_processor_that_squashes_is_followed(tmp_path: Path) -> None:
     folder = saved(made("vit"), tmp_path / "w")
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": 32, "resample": 2}))
-    assert "whatever an image's shape" in huggingface.load(request(folder)).notes[0]
+    loaded = huggingface.load(request(folder))
+    assert (loaded.preprocessing.resize, loaded.preprocessing.crop, loaded.notes) == ((32, 32), 32, ())
     for bad in (
-        {},
         {"size": {"height": 3, "width": 4}},
         {"size": 32, "resample": 9},
         {"size": 32, "image_std": [0, 0, 0]},

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError
 from robench.models import timm as timm_family
-from robench.models.configured import of_pretrained_cfg, of_processor
+from robench.models.classifier import Preprocessing
+from robench.models.configured import of_pretrained_cfg, of_processor, unlike_timm
 from robench.models.family import one_line
 from robench.models.loaded import Loaded, Request, assumed
 from robench.models.sharded import files_sha256, is_index, read_json, read_sharded, read_tensors, shards
@@ -25,7 +26,9 @@ from robench.models.sharded import files_sha256, is_index, read_json, read_shard
 __all__ = ["load", "matches"]
 
 _CONFIG = "config.json"
-_PROCESSOR = "preprocessor_config.json"
+_NESTED = "processor_config.json"
+_PROCESSORS = (_NESTED, "preprocessor_config.json")
+"""In transformers' order; the first holds other processors beside that of images, or none."""
 _WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -127,7 +130,7 @@ def _timm(
     # What the folder leaves out is what timm itself says of the network.
     own = getattr(module, "pretrained_cfg", None)
     whole = {**(own if isinstance(own, Mapping) else {}), **stated}
-    return f"timm:{name}", module, of_pretrained_cfg(whole, f"{folder}/{_CONFIG}"), ()
+    return f"timm:{name}", module, of_pretrained_cfg(whole, f"{folder}/{_CONFIG}"), unlike_timm(whole)
 
 
 def _transformers(
@@ -180,10 +183,18 @@ def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, A
     return str(name)
 
 
-def _processor(folder: Path, config: Mapping[str, Any]) -> tuple[Any, tuple[str, ...], bool]:
-    file = folder / _PROCESSOR
-    if file.is_file():
-        return of_processor(read_json(file), str(file))
+def _processor(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...], bool]:
+    """Return what the folder says of its input, as AutoImageProcessor would find it, notes, and whether blue goes in first."""
+    model_type = str(config.get("model_type") or "")
+    for name in _PROCESSORS:
+        if (folder / name).is_file():
+            content = read_json(folder / name)
+            stated: object = content.get("image_processor") if name == _NESTED else content
+            if isinstance(stated, Mapping):
+                return of_processor(stated, str(folder / name), model_type)
+    wrapped: object = config.get("pretrained_cfg")
+    if isinstance(wrapped, Mapping):
+        return of_pretrained_cfg(wrapped, str(folder / _CONFIG)), unlike_timm(wrapped), False
     side = config.get("image_size")
     preprocessing, note = assumed(side if isinstance(side, int) and side > 0 else None)
     return preprocessing, (note,), False

@@ -17,6 +17,7 @@ from robench.models import exported, huggingface, onnx, torchscript, weights
 from robench.models.architectures import ARCHITECTURES, architecture_names, build_architecture, names_factory
 from robench.models.checkpoint import EXTENSIONS
 from robench.models.classifier import Classifier, Preprocessing
+from robench.models.configured import unlike_timm
 from robench.models.factory import call_factory, preprocessing_of
 from robench.models.family import one_line
 from robench.models.loaded import Format, Loaded, Request, assumed
@@ -45,7 +46,7 @@ def load_classifier(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    resize: int | None = None,
+    resize: int | tuple[int, int] | None = None,
     crop: int | None = None,
     interpolation: str | None = None,
     trust_pickle: bool = False,
@@ -180,8 +181,8 @@ def _load_demo(device: torch.device) -> Loaded:
 def _load_published(family: str, name: str) -> Loaded:
     with torch.random.fork_rng(devices=[]):
         module, preprocessing = ARCHITECTURES[family].pretrained(name)
-    arch = f"{family}:{name.partition('@')[0]}"
-    return Loaded(name, arch, module, preprocessing, _state_sha256(module.state_dict()))
+    arch, notes = f"{family}:{name.partition('@')[0]}", unlike_timm(getattr(module, "pretrained_cfg", None))
+    return Loaded(name, arch, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
 
 
 def _load_factory(text: str) -> Loaded:
