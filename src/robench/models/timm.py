@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from robench.errors import CheckpointError
+from robench.errors import CheckpointError, RobenchError
 from robench.models.classifier import Preprocessing
 from robench.models.configured import of_pretrained_cfg
 from robench.models.download import unreachable
@@ -41,6 +41,8 @@ def build_with(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     _check_name(timm, name)
     try:
         module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    except RobenchError:
+        raise
     except Exception as error:
         # Every architecture checks its arguments with errors of its own.
         raise CheckpointError(f"timm cannot build {name!r} with {dict(arguments)} ({one_line(error)})") from error

@@ -1,0 +1,93 @@
+"""A network may not be far larger than the weights that are to fill it: what a configuration asks for is stopped while it grows.
+
+Whatever a configuration calls its depth, it makes parameters, and torch tells of each as it is registered. Only what libraries
+compute before that, lists as long as a depth or a dictionary of labels, has to be found in the configuration itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from robench.errors import CheckpointError
+
+__all__ = ["LARGEST_SIDE", "LARGEST_VOCABULARY", "check_integers", "limited"]
+
+LARGEST_SIDE = 8192
+"""Of a picture, in pixels."""
+LARGEST_VOCABULARY = 2**20
+"""Configurations of image classifiers state those of texts too, up to 901,629; to list so many takes a second."""
+_TENSORS, _MORE_TENSORS = 4, 1000
+_MODULES = 20
+_VALUES, _MORE_VALUES = 4, 2**24
+"""How much more may be registered than the weights hold: some networks make layers that they replace, or buffers that they do not
+store; of all architectures of timm and transformers, none has 3 times as much."""
+
+
+def check_integers(
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    file: object,
+    known: Collection[str] | None = None,
+    least: int = LARGEST_VOCABULARY,
+) -> None:
+    """Raise CheckpointError for an integer, at any depth of `config`, beyond both `least` and every size of the weights.
+
+    file: which states it, for the error.  known: the keys that a library reads; None for all.
+    """
+    limit = max([least, *(size for value in state.values() for size in value.shape)])
+    waiting: list[tuple[str, Any]] = list(config.items())
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.items()
+        elif isinstance(value, list | tuple):
+            waiting += ((key, one) for one in value)
+        elif isinstance(value, int) and abs(value) > limit and (known is None or key in known):
+            raise CheckpointError(
+                f"{file} has {key[:80]} {value:.3g}, which no weights here are of: correct or copy it"
+            )
+
+
+@contextmanager
+def limited(state: Mapping[str, Tensor], file: object) -> Iterator[None]:
+    """Meanwhile, stop whoever builds a network that needs far more than a state dict holds; CheckpointError."""
+    left = {
+        "tensors": _TENSORS * len(state) + _MORE_TENSORS,
+        "layers": _MODULES * (_TENSORS * len(state) + _MORE_TENSORS),
+        "values": _VALUES * sum(value.numel() for value in state.values()) + _MORE_VALUES,
+    }
+
+    def take(what: str, count: int) -> None:
+        left[what] -= count
+        if left[what] < 0:
+            raise CheckpointError(
+                f"{file} asks for a network that is far larger than its weights ({len(state)} tensors): they are of different models"
+            )
+
+    def tensor(_module: nn.Module, _name: str, value: Tensor | None) -> None:
+        if value is not None:
+            take("tensors", 1)
+            take("values", value.numel())
+
+    def module(_module: nn.Module, _name: str, _value: nn.Module | None) -> None:
+        take("layers", 1)
+
+    handles = [
+        register_module_parameter_registration_hook(tensor),
+        register_module_buffer_registration_hook(tensor),
+        register_module_module_registration_hook(module),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
