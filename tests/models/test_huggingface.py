@@ -7,16 +7,19 @@ import io
 import json
 import os
 import socket
+import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.damage import flips, images, outcome, refusal, request, truncations
 from robench.models import huggingface
+from robench.models.limits import check_integers, limited
 from robench.models.loaded import Loaded
 
 transformers = pytest.importorskip("transformers")
@@ -30,6 +33,17 @@ class _Evil:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.path),)
+
+
+class _Logits(nn.Module):
+    """A network whose output is as that of transformers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Any:
+        return SimpleNamespace(logits=self.network(x))
 
 
 def resnet() -> Any:
@@ -151,6 +165,103 @@ def test_weights_must_be_those_of_the_model(tmp_path: Path) -> None:
     assert "classifier.bias" in refusal(huggingface.load, folder) or "cannot be loaded" in refusal(
         huggingface.load, folder
     )
+
+
+def test_what_does_not_fit_is_said_with_its_likely_cause(tmp_path: Path) -> None:
+    folder = saved(made("vit"), tmp_path / "w")
+    changed(folder, id2label=None, label2id=None, num_labels=3)
+    told = refusal(huggingface.load, folder)
+    assert "2 of another shape: classifier.bias 5 instead of 3, classifier.weight 5x16 instead of 3x16" in told
+    assert "the weights are probably of 5 classes" in told
+    changed(folder, num_labels=5, hidden_size=32)
+    assert "copy both from one place" in refusal(huggingface.load, folder)
+
+
+def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = made("resnet")
+    folder = saved(model, tmp_path / "w")
+    state = load_file(folder / "model.safetensors")
+    rest = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    assert len(rest) < len(state)
+    save_file(rest, folder / "model.safetensors", {"format": "pt"})
+    assert difference(huggingface.load(request(folder)), model) == 0
+    folder, network = timm_folder(tmp_path / "timm")
+    rest = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(rest, folder / "pytorch_model.bin")
+    with torch.inference_mode():
+        assert torch.equal(huggingface.load(request(folder)).module.eval()(images()), network(images()))
+
+
+def test_a_folder_that_names_no_class_is_the_only_one_of_its_type(tmp_path: Path) -> None:
+    model = made("convnext")
+    folder = saved(model, tmp_path / "w")
+    for value in ("null", "[]"):
+        changed(folder, architectures=json.loads(value))
+        loaded = huggingface.load(request(folder))
+        assert (loaded.arch, difference(loaded, model)) == ("transformers:ConvNextForImageClassification", 0)
+    changed(folder, model_type="deit")
+    told = refusal(huggingface.load, folder)
+    assert "none of DeiTForImageClassification, DeiTForImageClassificationWithTeacher" in told
+    changed(folder, model_type="bert")
+    assert "image classifier" in refusal(huggingface.load, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("vit", {"num_hidden_layers": 200_000}),
+        ("vit", {"num_hidden_layers": 10**9}),
+        ("vit", {"num_hidden_layers": 10**400}),
+        ("vit", {"num_labels": 10**9}),
+        ("vit", {"num_labels": 10**6}),
+        ("vit", {"image_size": 10**6}),
+        ("vit", {"hidden_size": 10**6}),
+        ("convnext", {"depths": [10**6, 1, 1, 1]}),
+        ("timm", {"num_classes": 10**9}),
+        ("timm", {"model_args": {"layers": [100_000, 1, 1, 1]}}),
+        ("timm", {"model_args": {"layers": [8_000, 1, 1, 1]}}),
+        ("timm", {"model_args": {"channels": [8_000, 8_000, 8_000, 8_000]}}),
+    ],
+)
+def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path: Path, name: str, values: dict[str, Any]) -> None:
+    folder = timm_folder(tmp_path / "w")[0] if name == "timm" else saved(made(name), tmp_path / "w")
+    changed(folder, id2label=None, label2id=None, **values)
+    huggingface._read_keys({"model_type": "vit"})  # what is imported once is not counted
+    began = time.monotonic()
+    told = refusal(huggingface.load, folder)
+    assert time.monotonic() - began < 2
+    assert "copy both from one place" in told
+
+
+def test_numbers_that_nothing_reads_are_of_no_harm(tmp_path: Path) -> None:
+    model = made("vit")
+    folder = saved(model, tmp_path / "w")
+    changed(folder, parameters=10**10, training={"steps": 10**9})
+    assert difference(huggingface.load(request(folder)), model) == 0
+
+
+def test_real_configurations_are_within_the_limits() -> None:
+    """The oracle is transformers: the whole default network of every type, without values."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
+
+    built = 0
+    for model_type, names in NAMES.items():
+        config = CONFIG_MAPPING[model_type](**({"architecture": "test_vit"} if model_type == "timm_wrapper" else {}))
+        name = names if isinstance(names, str) else names[0]
+        try:
+            with torch.device("meta"):
+                state = getattr(transformers, name)(config).state_dict()
+        except (ImportError, ValueError):
+            continue  # natten is not installed
+        written = json.loads(config.to_json_string(use_diff=False))
+        check_integers(written, state, model_type, huggingface._read_keys(written))
+        with limited(state, model_type), torch.device("meta"):
+            getattr(transformers, name)(config)
+        built += 1
+    assert built > 35
 
 
 def test_other_models_and_broken_configurations_are_told(tmp_path: Path) -> None:
@@ -295,6 +406,20 @@ def test_a_wrapped_timm_model_reaches_nothing(tmp_path: Path, named: dict[str, A
     (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", **config}))
     (folder / "evil.pth").write_bytes(b"x")
     assert "nothing in it was run" in refusal(huggingface.load, folder)
+
+
+def test_a_wrapped_timm_model_is_prepared_for_as_timm_does(tmp_path: Path) -> None:
+    folder, model = timm_folder(tmp_path / "wrapped")
+    config = {"model_type": "timm_wrapper", "architectures": ["TimmWrapperForImageClassification"], "num_labels": 5}
+    stated = {"input_size": [3, 64, 64], "crop_pct": 0.9, "crop_mode": "squash", "mean": [0.4] * 3, "std": [0.3] * 3}
+    whole = {"architecture": "resnet10t", "pretrained_cfg": stated, "num_classes": 5, **config}
+    (folder / "config.json").write_text(json.dumps(whole))
+    loaded = huggingface.load(request(folder))
+    assert difference(loaded, _Logits(model)) == 0
+    own = transformers.AutoImageProcessor.from_pretrained(folder).data_config
+    found = loaded.preprocessing
+    assert (found.mean, found.std, found.interpolation) == (tuple(own["mean"]), tuple(own["std"]), own["interpolation"])
+    assert (found.resize, found.crop, own["crop_mode"], loaded.notes) == ((71, 71), 64, "squash", ())
 
 
 def test_what_a_timm_folder_leaves_out_is_timms_own(tmp_path: Path) -> None:

@@ -143,6 +143,8 @@ def _transformers(
     with _quiet() as transformers:
         name = _architecture(transformers, folder, config)
         check_integers(config, state, file, _read_keys(config))
+        # Labels are listed by name, slowly, and there is a tensor of as many.
+        check_integers({"num_labels": config.get("num_labels")}, state, file, least=LARGEST_SIDE)
         try:
             with limited(state, file):
                 # The folder's config.json again, by the library; it reads no other file.

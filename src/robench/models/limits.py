@@ -53,7 +53,7 @@ def check_integers(
             waiting += ((key, one) for one in value)
         elif isinstance(value, int) and abs(value) > limit and (known is None or key in known):
             raise CheckpointError(
-                f"{file} has {key[:80]} {value:.3g}, which no weights here are of: correct or copy it"
+                f"{file} has {key[:80]} {str(value)[:20]}, more than anything in the weights: copy both from one place"
             )
 
 
@@ -70,7 +70,7 @@ def limited(state: Mapping[str, Tensor], file: object) -> Iterator[None]:
         left[what] -= count
         if left[what] < 0:
             raise CheckpointError(
-                f"{file} asks for a network that is far larger than its weights ({len(state)} tensors): they are of different models"
+                f"{file} asks for a network far larger than the weights, of {len(state)} tensors: copy both from one place"
             )
 
     def tensor(_module: nn.Module, _name: str, value: Tensor | None) -> None:
