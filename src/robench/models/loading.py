@@ -300,7 +300,9 @@ def _contradictions(loaded: Loaded, used: Preprocessing) -> list[str]:
     if any(note in _ASSUMPTIONS for note in loaded.notes):
         return []
     stated = loaded.preprocessing
-    return [
+    squashes = isinstance(stated.resize, tuple) and not isinstance(used.resize, tuple)
+    squashed = f"--resize {used.resize} is the short side, and {loaded.arch} squashes pictures: leave --resize out unless you know better"
+    return ([squashed] if squashes else []) + [
         f"--{name} {_listed(given)} is not the {_listed(own)} that {loaded.arch} states: leave --{name} out unless you know better"
         for name, given, own in (("mean", used.mean, stated.mean), ("std", used.std, stated.std))
         if given != own
