@@ -22,7 +22,7 @@ from robench.models.classifier import Preprocessing
 from robench.models.configured import of_pretrained_cfg, of_processor, unlike_timm
 from robench.models.family import one_line
 from robench.models.fitting import check_fit, fill
-from robench.models.limits import LARGEST_SIDE, check_integers, limited
+from robench.models.limits import check_integers, limited
 from robench.models.loaded import Loaded, Request, assumed
 from robench.models.sharded import files_sha256, is_index, read_json, read_sharded, read_tensors, shards
 
@@ -125,7 +125,7 @@ def _timm(
     classes = config.get("num_classes", stated.get("num_classes"))
     arguments = ({} if classes is None else {"num_classes": classes}) | dict(arguments)
     file = folder / _CONFIG
-    check_integers(arguments, state, file, least=LARGEST_SIDE)
+    check_integers(arguments, state, file)
     with limited(state, file):
         module = timm_family.build_with(name, arguments)
     fill(module, state, folder, f"timm:{name}", file)
@@ -143,8 +143,6 @@ def _transformers(
     with _quiet() as transformers:
         name = _architecture(transformers, folder, config)
         check_integers(config, state, file, _read_keys(config))
-        # Labels are listed by name, slowly, and there is a tensor of as many.
-        check_integers({"num_labels": config.get("num_labels")}, state, file, least=LARGEST_SIDE)
         try:
             with limited(state, file):
                 # The folder's config.json again, by the library; it reads no other file.

@@ -19,12 +19,12 @@ from torch.nn.modules.module import (
 
 from robench.errors import CheckpointError
 
-__all__ = ["LARGEST_SIDE", "LARGEST_VOCABULARY", "check_integers", "limited"]
+__all__ = ["check_integers", "limited"]
 
-LARGEST_SIDE = 8192
-"""Of a picture, in pixels."""
-LARGEST_VOCABULARY = 2**20
-"""Configurations of image classifiers state those of texts too, up to 901,629; to list so many takes a second."""
+_INTEGER = 8192
+"""Largest integer that no tensor has to account for: no picture has a longer side. Lists as long take half a second."""
+_WORDS, _VOCABULARY = ("vocab_size", "token_id", "token_index", "position_embeddings"), 2**20
+"""How keys end that speak of texts, whose tensors an image classifier may lack, and the most they say: 901,629 words are in use."""
 _TENSORS, _MORE_TENSORS = 4, 1000
 _MODULES = 20
 _VALUES, _MORE_VALUES = 4, 2**24
@@ -37,13 +37,12 @@ def check_integers(
     state: Mapping[str, Tensor],
     file: object,
     known: Collection[str] | None = None,
-    least: int = LARGEST_VOCABULARY,
 ) -> None:
-    """Raise CheckpointError for an integer, at any depth of `config`, beyond both `least` and every size of the weights.
+    """Raise CheckpointError for an integer, at any depth of `config`, that is more than any size of the weights or of a picture.
 
     file: which states it, for the error.  known: the keys that a library reads; None for all.
     """
-    limit = max([least, *(size for value in state.values() for size in value.shape)])
+    largest = max([_INTEGER, *(size for value in state.values() for size in value.shape)])
     waiting: list[tuple[str, Any]] = list(config.items())
     while waiting:
         key, value = waiting.pop()
@@ -51,7 +50,10 @@ def check_integers(
             waiting += value.items()
         elif isinstance(value, list | tuple):
             waiting += ((key, one) for one in value)
-        elif isinstance(value, int) and abs(value) > limit and (known is None or key in known):
+        elif isinstance(value, int) and (known is None or key in known):
+            limit = max(largest, _VOCABULARY) if key.endswith(_WORDS) else largest
+            if abs(value) <= limit:
+                continue
             raise CheckpointError(
                 f"{file} has {key[:80]} {str(value)[:20]}, more than anything in the weights: copy both from one place"
             )
