@@ -242,6 +242,7 @@ def test_numbers_that_nothing_reads_are_of_no_harm(tmp_path: Path) -> None:
     assert difference(huggingface.load(request(folder)), model) == 0
 
 
+@pytest.mark.slow
 def test_real_configurations_are_within_the_limits() -> None:
     """The oracle is transformers: the whole default network of every type, without values."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING

@@ -249,3 +249,53 @@ def test_what_timm_would_do_otherwise_is_said() -> None:
         timm.data.create_transform(224, is_training=False, interpolation="random")
     with pytest.raises(CheckpointError, match="none of center, squash, border"):
         of_pretrained_cfg({"crop_mode": "none"}, "x")
+
+
+def test_no_configuration_makes_another_error() -> None:
+    values = [
+        *(
+            None,
+            -1,
+            0,
+            1.5,
+            "x",
+            "abc",
+            [],
+            {},
+            True,
+            2**40,
+            10**400,
+            float("inf"),
+            float("nan"),
+            1e-300,
+            [3, 4],
+            [[1]],
+        ),
+        *(
+            [1, 2, 3],
+            {"height": 4, "width": 4},
+            {"shortest_edge": "x"},
+            {"height": [1], "width": [1]},
+            [3, 10**400, 10**400],
+        ),
+    ]
+    processors = ("size", "crop_size", "do_center_crop", "do_resize", "resample", "image_mean", "image_std", "crop_pct")
+    others = ("rescale_factor", "do_normalize", "include_top", "resize_short", "size_divisor", "default_to_square")
+    pretrained = ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
+    kinds, draws = list(PROCESSORS), np.random.default_rng(0)
+    told: list[str] = []
+
+    def drawn(keys: tuple[str, ...]) -> dict[str, Any]:
+        chosen = draws.choice(len(keys), int(draws.integers(1, 5)), replace=False)
+        return {keys[key]: values[int(draws.integers(len(values)))] for key in chosen}
+
+    for number in range(4000):
+        try:
+            if number % 3:
+                of_processor({"image_processor_type": kinds[number % len(kinds)], **drawn(processors + others)}, "x")
+            else:
+                of_pretrained_cfg(drawn(pretrained), "x")
+        except CheckpointError as error:
+            told.append(str(error))
+    assert 500 < len(told) < 3500
+    assert not any("\n" in text for text in told)
