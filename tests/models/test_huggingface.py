@@ -23,6 +23,7 @@ from robench.models.limits import check_integers, limited
 from robench.models.loaded import Loaded
 
 transformers = pytest.importorskip("transformers")
+NEW = int(transformers.__version__.partition(".")[0]) >= 5
 
 
 class _Evil:
@@ -243,6 +244,7 @@ def test_numbers_that_nothing_reads_are_of_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not NEW, reason="older networks cannot be built without values")
 def test_real_configurations_are_within_the_limits() -> None:
     """The oracle is transformers: the whole default network of every type, without values."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -315,8 +317,10 @@ def test_the_processor_of_a_folder_is_found_where_transformers_finds_it(tmp_path
     nested = {"processor_class": "X", "image_processor": {**stated, "resample": 3}}
     (folder / "processor_config.json").write_text(json.dumps(nested))
     loaded = huggingface.load(request(folder))
-    own = transformers.AutoImageProcessor.from_pretrained(folder)
-    assert (own.resample, loaded.preprocessing.interpolation, loaded.notes) == (3, "bicubic", ())
+    own = (
+        transformers.AutoImageProcessor.from_pretrained(folder).resample if NEW else 3
+    )  # older ones look for no such file
+    assert (own, loaded.preprocessing.interpolation, loaded.notes) == (3, "bicubic", ())
     (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
     assert huggingface.load(request(folder)).preprocessing.interpolation == "bilinear"
     (folder / "preprocessor_config.json").unlink()
@@ -409,6 +413,7 @@ def test_a_wrapped_timm_model_reaches_nothing(tmp_path: Path, named: dict[str, A
     assert "nothing in it was run" in refusal(huggingface.load, folder)
 
 
+@pytest.mark.skipif(not NEW, reason="older versions do not wrap timm")
 def test_a_wrapped_timm_model_is_prepared_for_as_timm_does(tmp_path: Path) -> None:
     folder, model = timm_folder(tmp_path / "wrapped")
     config = {"model_type": "timm_wrapper", "architectures": ["TimmWrapperForImageClassification"], "num_labels": 5}

@@ -60,6 +60,9 @@ _TIMM_ARGUMENTS = (
 _STATED = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 """What older folders of timm state beside the architecture, and newer ones in pretrained_cfg."""
 
+_NOTHING = torch.empty((), device="meta")
+"""Stands for a tensor that the other side lacks."""
+
 
 class _BlueFirst(nn.Module):
     """A model that was trained on blue, green, red."""
@@ -164,18 +167,24 @@ def _transformers(
             raise CheckpointError(
                 f"{folder} cannot be loaded as {name} by transformers {transformers.__version__} ({one_line(error)})"
             ) from error
-    check_fit(*_differing(info), folder, name, file)
+    check_fit(*_differing(info, state, module), folder, name, file)
     preprocessing, notes, is_reversed = _processor(folder, config)
     return f"transformers:{name}", _BlueFirst(module) if is_reversed else module, preprocessing, notes
 
 
-def _differing(info: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the tensors that a file and a network have apart, without values, under the names that transformers gives them."""
-    state = dict.fromkeys(map(str, info.get("unexpected_keys", ())), torch.empty((), device="meta"))
-    expected = dict.fromkeys(map(str, info.get("missing_keys", ())), torch.empty((), device="meta"))
-    for key, found, wanted in info.get("mismatched_keys", ()):
-        state[str(key)], expected[str(key)] = (torch.empty(shape, device="meta") for shape in (found, wanted))
-    return dict(sorted(state.items())), dict(sorted(expected.items()))
+def _differing(
+    info: Mapping[str, Any], state: Mapping[str, Tensor], module: nn.Module
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return what a file and a network have apart, under the names that transformers gives it; of shapes, no values."""
+    of_file = dict.fromkeys(map(str, info.get("unexpected_keys", ())), _NOTHING)
+    of_network = dict.fromkeys(map(str, info.get("missing_keys", ())), _NOTHING)
+    expected = module.state_dict()
+    for entry in info.get("mismatched_keys", ()):
+        # Some versions give the shapes too; the others do not rename these tensors.
+        key, *shapes = (entry,) if isinstance(entry, str) else entry
+        of_file[key] = torch.empty(shapes[0], device="meta") if shapes else state.get(key, _NOTHING)
+        of_network[key] = expected[key]
+    return dict(sorted(of_file.items())), dict(sorted(of_network.items()))
 
 
 def _read_keys(config: Mapping[str, Any]) -> set[str]:
