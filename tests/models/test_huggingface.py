@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.damage import flips, images, outcome, refusal, request, truncations
-from robench.models import huggingface
+from robench.models import huggingface, limits
 from robench.models.limits import check_integers, limited
 from robench.models.loaded import Loaded
 
@@ -234,6 +235,19 @@ def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path: Path, name
     told = refusal(huggingface.load, folder)
     assert time.monotonic() - began < 2
     assert "copy both from one place" in told
+
+
+def test_a_loop_over_all_pairs_of_places_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"hidden_sizes": [16, 16, 16], "depths": [1, 1, 1], "num_attention_heads": [1, 1, 1], "key_dim": [4, 4, 4]}
+    config = transformers.LevitConfig(image_size=64, num_labels=5, **sizes)
+    with torch.random.fork_rng(devices=[]):
+        model = transformers.LevitForImageClassification(config).eval()
+    folder = saved(model, tmp_path / "w")
+    assert huggingface.load(request(folder)).arch == "transformers:LevitForImageClassification"
+    monkeypatch.setattr(limits, "_CALLS", 10**6)
+    changed(folder, image_size=8192)
+    assert "far larger than the weights" in refusal(huggingface.load, folder)
+    assert sys.getprofile() is None
 
 
 def test_numbers_that_nothing_reads_are_of_no_harm(tmp_path: Path) -> None:
