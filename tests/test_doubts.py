@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from robench.data import open_dataset
+from robench.data.sizes import resized_again
 from robench.geometry import Geometry
 from robench.models import Classifier, load_classifier
 from robench.plan import Options
@@ -203,3 +205,8 @@ def test_cut_images_that_would_be_resized_again_are_said(tmp_path: Path, classif
     observer = _Notes()
     evaluate(classifier, tmp_path / "cut", ["clean"], tmp_path / "run", observer=observer)
     assert any("32x32 px already" in note and "--resize 32" in note for note in observer.notes)
+    for resize, is_said in (((36, 36), True), ((32, 32), False)):
+        images = open_dataset(tmp_path / "cut")
+        said = resized_again(images, np.arange(3), Geometry(resize=resize, crop=32))
+        assert (said is not None) == is_said
+        assert said is None or "are enlarged to 36x36 and cut to 32" in said

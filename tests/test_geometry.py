@@ -25,6 +25,20 @@ def test_resize_and_center_crop_as_torchvision(size: tuple[int, int]) -> None:
     assert np.array_equal(np.asarray(Geometry(resize=256, crop=224).apply(image)), np.asarray(oracle))
 
 
+@pytest.mark.parametrize("size", [(257, 262), (225, 231), (224, 500)])
+def test_an_odd_margin_floored_is_transformers_own(size: tuple[int, int]) -> None:
+    transforms = pytest.importorskip("transformers.image_transforms")
+    image = picture(*size)
+    oracle = transforms.center_crop(np.asarray(image), (224, 224), input_data_format="channels_last")
+    assert np.array_equal(np.asarray(Geometry(crop=224, floors=True).apply(image)), oracle)
+
+
+def test_a_floored_crop_is_another_protocol_and_an_ordinary_one_is_as_it_was() -> None:
+    assert str(Geometry(resize=256, crop=224, floors=True)) == "resize256-bilinear-crop224floor"
+    shown = "Geometry(resize=256, crop=224, fraction=None, interpolation='bilinear')"
+    assert repr(Geometry(resize=256, crop=224)) == shown
+
+
 @pytest.mark.parametrize("size", [(300, 100), (20, 20), (64, 65)])
 def test_crop_pads_small_images_as_torchvision(size: tuple[int, int]) -> None:
     image = picture(*size)

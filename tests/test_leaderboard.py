@@ -95,6 +95,12 @@ def test_one_row_of_a_run(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_crop_pct_of_a_squashing_model_is_of_its_sides(tmp_path: Path) -> None:
+    stated = {"resize": [256, 256], "crop": 224, "interpolation": "bicubic"}
+    run = make_run(tmp_path / "run", rows_of("m", 0.4, 0.36, 0.44), preprocessing=stated)
+    assert leaderboard([run]).rows[0]["crop_pct"] == 0.875
+
+
 def test_frames_have_their_columns(tmp_path: Path) -> None:
     same = {key: value for key, value in rows_of("m", 0.4, 0.3, 0.5)[-2].items() if key not in ("suite", "metric")}
     more = [

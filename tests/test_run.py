@@ -268,6 +268,19 @@ def test_clean_images_of_every_geometry_have_records_of_their_own(
         plan._check_names([replace(one, named_geometry=False) for one in planned])
 
 
+def test_a_squashing_model_runs_and_resumes(classifier: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    model = replace(classifier, preprocessing=replace(classifier.preprocessing, resize=(37, 40), floors=True))
+    done = robench.evaluate(model, picture_folder, ["clean"], tmp_path / "run")
+    before = contents(done.path)
+    assert done.directory.manifest["model"]["preprocessing"]["resize"] == [37, 40]
+    assert done.directory.conditions[0].protocol.startswith("resize37x40-bilinear-crop32floor")
+    robench.evaluate(model, picture_folder, ["clean"], done.path)
+    assert contents(done.path) == before
+    other = replace(model, preprocessing=replace(model.preprocessing, floors=False))
+    with pytest.raises(RunError):
+        robench.evaluate(other, picture_folder, ["clean"], done.path)
+
+
 def test_plans(classifier: Classifier) -> None:
     preprocessing = classifier.preprocessing
     plan = make_plan(["imagenet-c", "cifar-c"], Options(extra_corruptions=True), preprocessing)

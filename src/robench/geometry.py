@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from robench.errors import OptionError, unknown_name
@@ -30,12 +30,15 @@ class Geometry:
     fraction: first cut the centred square whose side is this fraction of the short side.
     resize: an int is the new short side (aspect kept), a pair is (height, width).
     crop: side of the centred square that is kept, in pixels; a smaller image is padded with black, as torchvision pads.
+    floors: of a margin that is odd, whether the smaller half is always cut above and left, as transformers does it; torchvision
+        rounds half of it to the even number.
     """
 
     resize: int | tuple[int, int] | None = None
     crop: int | None = None
     fraction: float | None = None
     interpolation: str = "bilinear"
+    floors: bool = field(default=False, repr=False)  # protocols hash what is shown here; `str` says it where it holds
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
@@ -71,7 +74,7 @@ class Geometry:
             size = "x".join(map(str, self.resize)) if isinstance(self.resize, tuple) else str(self.resize)
             parts.append(f"resize{size}-{self.interpolation}")
         if self.crop is not None:
-            parts.append(f"crop{self.crop}")
+            parts.append(f"crop{self.crop}{'floor' if self.floors else ''}")
         return "-".join(parts) or "as-stored"
 
     def apply(self, image: Image.Image) -> Image.Image:
@@ -82,7 +85,7 @@ class Geometry:
         if self.resize is not None:
             image = _resize(image, self.resize, INTERPOLATIONS[self.interpolation])
         if self.crop is not None:
-            image = _center_crop(image, self.crop)
+            image = _center_crop(image, self.crop, self.floors)
         return image
 
 
@@ -109,8 +112,8 @@ def _resized(height: int, width: int, size: int | tuple[int, int]) -> tuple[int,
     return new
 
 
-def _center_crop(image: Image.Image, side: int) -> Image.Image:
-    """Cut a centred square; where the image is smaller, Image.crop fills with black after torchvision's rounding."""
+def _center_crop(image: Image.Image, side: int, floors: bool = False) -> Image.Image:
+    """Cut a centred square; an image that is smaller is padded with black first, the smaller half above and left."""
     from PIL import Image
 
     width, height = image.size
@@ -118,5 +121,6 @@ def _center_crop(image: Image.Image, side: int) -> Image.Image:
         padded = Image.new("RGB", (max(side, width), max(side, height)))
         padded.paste(image, ((padded.width - width) // 2, (padded.height - height) // 2))
         image, (width, height) = padded, padded.size
-    top, left = round((height - side) / 2), round((width - side) / 2)
+    halved = math.floor if floors else round
+    top, left = halved((height - side) / 2), halved((width - side) / 2)
     return image.crop((left, top, left + side, top + side))

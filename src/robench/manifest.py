@@ -39,7 +39,7 @@ def make_manifest(
         "arch": classifier.arch,
         "sha256": classifier.sha256,
         "classes": classifier.classes,
-        "preprocessing": _plain(asdict(classifier.preprocessing)),
+        "preprocessing": _plain(classifier.preprocessing.facts()),
     }
     data = {
         "name": images.name,

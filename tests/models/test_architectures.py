@@ -106,11 +106,15 @@ def test_a_timm_tag_chooses_the_preprocessing() -> None:
         assert timm.build("resnet18.a1_in1k")[1].resize == 235
 
 
-def test_timm_input_must_be_square_rgb(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = {"input_size": (1, 28, 28), "crop_pct": 1.0, "interpolation": "bilinear", "mean": (0,), "std": (1,)}
-    monkeypatch.setattr("timm.data.resolve_model_data_config", lambda module: config)
-    with pytest.raises(CheckpointError, match="1x28x28"):
-        timm.build("test_resnet")
+def test_timm_input_must_be_square_rgb() -> None:
+    with torch.device("meta"), pytest.raises(CheckpointError, match="3x1024x768 input: only square RGB"):
+        timm.build("vit_base_patch16_sapiens2")
+
+
+def test_a_timm_network_may_pad_its_input() -> None:
+    with torch.device("meta"):
+        found = timm.build("volo_d4_448")[1]
+    assert (found.resize, found.crop) == (int(448 / 1.15), 448)
 
 
 @pytest.mark.parametrize(

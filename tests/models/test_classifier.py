@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_new_crop_alone_keeps_the_ratio() -> None:
     assert IMAGENET.replaced(crop=160, resize=160).resize == 160
     assert IMAGENET.replaced(resize=300).crop == 224
     assert IMAGENET.replaced() == IMAGENET
+
+
+def test_a_squashing_model_keeps_its_shape() -> None:
+    squashing = replace(IMAGENET, resize=(256, 280))
+    assert str(squashing.geometry()) == "resize256x280-bilinear-crop224"
+    assert squashing.replaced(crop=160).resize == (183, 200)
+    assert squashing.replaced(resize=256) == IMAGENET
+    with pytest.raises(OptionError, match="resize 200x300 is smaller than crop 224"):
+        IMAGENET.replaced(resize=(200, 300))
+
+
+def test_a_manifest_of_an_ordinary_model_is_as_it_was() -> None:
+    assert list(IMAGENET.facts()) == ["resize", "crop", "interpolation", "mean", "std"]
+    assert replace(IMAGENET, floors=True).facts()["floors"]
 
 
 def test_overrides_replace_what_they_name() -> None:

@@ -1,4 +1,4 @@
-"""Folders of the Hugging Face hub: logits and preprocessing against transformers' and timm's own loading of the same folder."""
+"""Folders of the Hugging Face hub, against transformers' and timm's own loading of the same folder."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import io
 import json
 import os
 import socket
+import sys
+import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from models.damage import flips, images, outcome, refusal, request, truncations
-from robench.models import huggingface
+from robench.models import huggingface, limits
+from robench.models.limits import check_integers, limited
 from robench.models.loaded import Loaded
 
 transformers = pytest.importorskip("transformers")
+NEW = int(transformers.__version__.partition(".")[0]) >= 5
 
 
 class _Evil:
@@ -32,6 +35,17 @@ class _Evil:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.path),)
+
+
+class _Logits(nn.Module):
+    """A network whose output is as that of transformers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Any:
+        return SimpleNamespace(logits=self.network(x))
 
 
 def resnet() -> Any:
@@ -155,11 +169,122 @@ def test_weights_must_be_those_of_the_model(tmp_path: Path) -> None:
     )
 
 
+def test_what_does_not_fit_is_said_with_its_likely_cause(tmp_path: Path) -> None:
+    folder = saved(made("vit"), tmp_path / "w")
+    changed(folder, id2label=None, label2id=None, num_labels=3)
+    told = refusal(huggingface.load, folder)
+    assert "2 of another shape: classifier.bias 5 instead of 3, classifier.weight 5x16 instead of 3x16" in told
+    assert "the weights are probably of 5 classes" in told
+    changed(folder, num_labels=5, hidden_size=32)
+    assert "copy both from one place" in refusal(huggingface.load, folder)
+
+
+def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = made("resnet")
+    folder = saved(model, tmp_path / "w")
+    state = load_file(folder / "model.safetensors")
+    rest = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    assert len(rest) < len(state)
+    save_file(rest, folder / "model.safetensors", {"format": "pt"})
+    assert difference(huggingface.load(request(folder)), model) == 0
+    folder, network = timm_folder(tmp_path / "timm")
+    rest = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(rest, folder / "pytorch_model.bin")
+    with torch.inference_mode():
+        assert torch.equal(huggingface.load(request(folder)).module.eval()(images()), network(images()))
+
+
+def test_a_folder_that_names_no_class_is_the_only_one_of_its_type(tmp_path: Path) -> None:
+    model = made("convnext")
+    folder = saved(model, tmp_path / "w")
+    for value in ("null", "[]"):
+        changed(folder, architectures=json.loads(value))
+        loaded = huggingface.load(request(folder))
+        assert (loaded.arch, difference(loaded, model)) == ("transformers:ConvNextForImageClassification", 0)
+    changed(folder, model_type="deit")
+    told = refusal(huggingface.load, folder)
+    assert "none of DeiTForImageClassification, DeiTForImageClassificationWithTeacher" in told
+    changed(folder, model_type="bert")
+    assert "image classifier" in refusal(huggingface.load, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("vit", {"num_hidden_layers": 200_000}),
+        ("vit", {"num_hidden_layers": 10**9}),
+        ("vit", {"num_hidden_layers": 10**400}),
+        ("vit", {"num_labels": 10**9}),
+        ("vit", {"num_labels": 10**6}),
+        ("vit", {"image_size": 10**6}),
+        ("vit", {"hidden_size": 10**6}),
+        ("convnext", {"depths": [10**6, 1, 1, 1]}),
+        ("timm", {"num_classes": 10**9}),
+        ("timm", {"model_args": {"layers": [100_000, 1, 1, 1]}}),
+        ("timm", {"model_args": {"layers": [8_000, 1, 1, 1]}}),
+        ("timm", {"model_args": {"channels": [8_000, 8_000, 8_000, 8_000]}}),
+    ],
+)
+def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path: Path, name: str, values: dict[str, Any]) -> None:
+    folder = timm_folder(tmp_path / "w")[0] if name == "timm" else saved(made(name), tmp_path / "w")
+    changed(folder, id2label=None, label2id=None, **values)
+    huggingface._read_keys({"model_type": "vit"})  # what is imported once is not counted
+    began = time.monotonic()
+    told = refusal(huggingface.load, folder)
+    assert time.monotonic() - began < 2
+    assert "copy both from one place" in told
+
+
+def test_a_loop_over_all_pairs_of_places_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"hidden_sizes": [16, 16, 16], "depths": [1, 1, 1], "num_attention_heads": [1, 1, 1], "key_dim": [4, 4, 4]}
+    config = transformers.LevitConfig(image_size=64, num_labels=5, **sizes)
+    with torch.random.fork_rng(devices=[]):
+        model = transformers.LevitForImageClassification(config).eval()
+    folder = saved(model, tmp_path / "w")
+    assert huggingface.load(request(folder)).arch == "transformers:LevitForImageClassification"
+    monkeypatch.setattr(limits, "_CALLS", 10**6)
+    changed(folder, image_size=8192)
+    assert "far larger than the weights" in refusal(huggingface.load, folder)
+    assert sys.getprofile() is None
+
+
+def test_numbers_that_nothing_reads_are_of_no_harm(tmp_path: Path) -> None:
+    model = made("vit")
+    folder = saved(model, tmp_path / "w")
+    changed(folder, parameters=10**10, training={"steps": 10**9})
+    assert difference(huggingface.load(request(folder)), model) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not NEW, reason="older networks cannot be built without values")
+def test_real_configurations_are_within_the_limits() -> None:
+    """The oracle is transformers: the whole default network of every type, without values."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
+
+    built = 0
+    for model_type, names in NAMES.items():
+        config = CONFIG_MAPPING[model_type](**({"architecture": "test_vit"} if model_type == "timm_wrapper" else {}))
+        name = names if isinstance(names, str) else names[0]
+        try:
+            with torch.device("meta"):
+                state = getattr(transformers, name)(config).state_dict()
+        except (ImportError, ValueError):
+            continue  # natten is not installed
+        written = json.loads(config.to_json_string(use_diff=False))
+        check_integers(written, state, model_type, huggingface._read_keys(written))
+        with limited(state, model_type), torch.device("meta"):
+            getattr(transformers, name)(config)
+        built += 1
+    assert built > 35
+
+
 def test_other_models_and_broken_configurations_are_told(tmp_path: Path) -> None:
     folder = saved(made("convnext"), tmp_path / "w")
     for values in (
         {"architectures": ["BertModel"]},
-        {"architectures": None},
         {"architectures": [3]},
         {"architectures": ["os"]},
     ):
@@ -198,58 +323,40 @@ def test_damaged_weights_are_told(tmp_path: Path) -> None:
     assert "damaged" in refusal(huggingface.load, folder)
 
 
-PROCESSORS: dict[str, dict[str, Any]] = {
-    "ConvNextImageProcessor": {"size": {"shortest_edge": 32}, "crop_pct": 0.875},
-    "BitImageProcessor": {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "resample": 2},
-    "LevitImageProcessor": {"size": {"shortest_edge": 56}, "crop_size": {"height": 32, "width": 32}},
-    "PoolFormerImageProcessor": {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "crop_pct": 0.8},
-    "MobileViTImageProcessor": {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}},
-    "ViTImageProcessor": {"size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]},
-    "EfficientNetImageProcessor": {
-        "size": {"height": 32, "width": 32}, "rescale_factor": 1 / 127.5, "rescale_offset": True, "include_top": True, "resample": 2
-    },
-}  # fmt: skip
-# On a square image processors that squash and those that crop do the same; of an odd margin, transformers cuts the larger half
-# below and Pillow's way above, so the margins here are even.
-
-
-@pytest.mark.parametrize("name", PROCESSORS)
-def test_preprocessing_is_the_processors_own(tmp_path: Path, name: str) -> None:
-    processor = getattr(transformers, name)(**PROCESSORS[name])
-    folder = saved(made("convnext"), tmp_path / "w")
-    with contextlib.redirect_stderr(io.StringIO()):
-        processor.save_pretrained(folder)
+def test_the_processor_of_a_folder_is_found_where_transformers_finds_it(tmp_path: Path) -> None:
+    folder = saved(made("vit"), tmp_path / "w")
+    stated = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    assert huggingface.load(request(folder)).preprocessing.interpolation == "bilinear"
+    nested = {"processor_class": "X", "image_processor": {**stated, "resample": 3}}
+    (folder / "processor_config.json").write_text(json.dumps(nested))
     loaded = huggingface.load(request(folder))
-    rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).resize(
-        (80, 80), Image.Resampling.BICUBIC
-    )
-    expected = torch.as_tensor(np.asarray(processor(picture, return_tensors="np")["pixel_values"])).float()
-    found = _ours(loaded, picture)
-    assert found.shape == expected.shape
-    # Resizing works in 8 bits here and there with other rounding: two grey levels of 255, in units of std.
-    bar = 2.5 / 255 / min(loaded.preprocessing.std)
-    assert float((found - expected).abs().max()) <= bar, name
+    own = (
+        transformers.AutoImageProcessor.from_pretrained(folder).resample if NEW else 3
+    )  # older ones look for no such file
+    assert (own, loaded.preprocessing.interpolation, loaded.notes) == (3, "bicubic", ())
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
+    assert huggingface.load(request(folder)).preprocessing.interpolation == "bilinear"
+    (folder / "preprocessor_config.json").unlink()
+    assert huggingface.load(request(folder)).notes[0].startswith("the file does not say")
 
 
-def _ours(loaded: Loaded, picture: Image.Image) -> Tensor:
-    """Return what the model inside gets."""
-    seen: list[Tensor] = []
-    inner = loaded.module.model if isinstance(loaded.module, huggingface._BlueFirst) else loaded.module
-    hook = inner.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    pixels = torch.from_numpy(np.array(loaded.preprocessing.geometry().apply(picture))).permute(2, 0, 1)[None] / 255
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (loaded.preprocessing.mean, loaded.preprocessing.std))
-    loaded.module.eval()((pixels - mean) / std)
-    hook.remove()
-    return seen[0]
+def test_blue_goes_in_first_where_the_processor_says_so(tmp_path: Path) -> None:
+    folder = saved(made("convnext"), tmp_path / "w")
+    plain = huggingface.load(request(folder)).module.eval()
+    stated = {"image_processor_type": "MobileViTImageProcessor", "size": 32, "crop_size": 32}
+    (folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    loaded = huggingface.load(request(folder))
+    with torch.inference_mode():
+        assert torch.equal(loaded.module.eval()(images()).logits, plain(images().flip(1)).logits)
 
 
-def test_squashing_is_said(tmp_path: Path) -> None:
+def test_a_processor_that_squashes_is_followed(tmp_path: Path) -> None:
     folder = saved(made("vit"), tmp_path / "w")
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": 32, "resample": 2}))
-    assert "whatever an image's shape" in huggingface.load(request(folder)).notes[0]
+    loaded = huggingface.load(request(folder))
+    assert (loaded.preprocessing.resize, loaded.preprocessing.crop, loaded.notes) == ((32, 32), 32, ())
     for bad in (
-        {},
         {"size": {"height": 3, "width": 4}},
         {"size": 32, "resample": 9},
         {"size": 32, "image_std": [0, 0, 0]},
@@ -306,7 +413,7 @@ def test_timms_configurations_reach_nothing(tmp_path: Path) -> None:
     folder, _ = timm_folder(tmp_path / "timm", model_args={"no_such": 1})
     assert "timm cannot build" in refusal(huggingface.load, folder)
     folder, _ = timm_folder(tmp_path / "timm", num_classes=7)
-    assert "do not fit" in refusal(huggingface.load, folder)
+    assert "config.json says another number" in refusal(huggingface.load, folder)
     folder, _ = timm_folder(tmp_path / "timm", pretrained_cfg={"input_size": [1, 28, 28]})
     assert "takes 1x28x28" in refusal(huggingface.load, folder)
 
@@ -318,6 +425,21 @@ def test_a_wrapped_timm_model_reaches_nothing(tmp_path: Path, named: dict[str, A
     (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", **config}))
     (folder / "evil.pth").write_bytes(b"x")
     assert "nothing in it was run" in refusal(huggingface.load, folder)
+
+
+@pytest.mark.skipif(not NEW, reason="older versions do not wrap timm")
+def test_a_wrapped_timm_model_is_prepared_for_as_timm_does(tmp_path: Path) -> None:
+    folder, model = timm_folder(tmp_path / "wrapped")
+    config = {"model_type": "timm_wrapper", "architectures": ["TimmWrapperForImageClassification"], "num_labels": 5}
+    stated = {"input_size": [3, 64, 64], "crop_pct": 0.9, "crop_mode": "squash", "mean": [0.4] * 3, "std": [0.3] * 3}
+    whole = {"architecture": "resnet10t", "pretrained_cfg": stated, "num_classes": 5, **config}
+    (folder / "config.json").write_text(json.dumps(whole))
+    loaded = huggingface.load(request(folder))
+    assert difference(loaded, _Logits(model)) == 0
+    own = transformers.AutoImageProcessor.from_pretrained(folder).data_config
+    found = loaded.preprocessing
+    assert (found.mean, found.std, found.interpolation) == (tuple(own["mean"]), tuple(own["std"]), own["interpolation"])
+    assert (found.resize, found.crop, own["crop_mode"], loaded.notes) == ((71, 71), 64, "squash", ())
 
 
 def test_what_a_timm_folder_leaves_out_is_timms_own(tmp_path: Path) -> None:

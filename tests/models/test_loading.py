@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,19 @@ def test_exported_models_that_are_missing_or_damaged(tmp_path: Path, name: str) 
 def test_small_images_are_not_cut_where_nothing_is_stated() -> None:
     assert (assumed(32)[0].resize, assumed(32)[0].crop) == (32, 32)
     assert (assumed()[0].resize, assumed()[0].crop) == (256, 224)
+
+
+def test_a_short_side_for_a_model_that_squashes_is_said(tmp_path: Path) -> None:
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        network = timm.create_model("test_vit", num_classes=5)
+    torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
+    stated = {"input_size": [3, 160, 160], "crop_pct": 1.0, "crop_mode": "squash"}
+    config = {"architecture": "test_vit", "num_classes": 5, "pretrained_cfg": stated}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    own = load_classifier(tmp_path, device="cpu")
+    assert (own.preprocessing.resize, own.notes) == ((160, 160), ())
+    assert load_classifier(tmp_path, device="cpu", crop=80).preprocessing.resize == (80, 80)
+    cut = load_classifier(tmp_path, device="cpu", resize=180)
+    assert cut.notes[0].startswith("--resize 180 is the short side, and timm:test_vit squashes pictures")

@@ -21,7 +21,7 @@ _LOOKED_AT = 16
 def resized_again(images: ImageSet, positions: Ints, geometry: Geometry) -> str | None:
     """Say that the pictures are already of the size of the crop, if some evenly spread ones are, and would be enlarged first."""
     side, resize = geometry.crop, geometry.resize
-    if side is None or not isinstance(resize, int) or resize == side:
+    if side is None or resize is None or resize in (side, (side, side)):
         return None
     few = positions[np.arange(min(_LOOKED_AT, len(positions))) * len(positions) // min(_LOOKED_AT, len(positions))]
     sizes = set()
@@ -33,7 +33,8 @@ def resized_again(images: ImageSet, positions: Ints, geometry: Geometry) -> str 
             continue  # The run itself says which images cannot be read.
     if sizes != {(side, side)}:
         return None
+    whole = "x".join(map(str, resize)) if isinstance(resize, tuple) else resize
     return (
-        f"the images of {images.name} are {side}x{side} px already, and are enlarged to {resize} and cut to {side} again, which "
+        f"the images of {images.name} are {side}x{side} px already, and are enlarged to {whole} and cut to {side} again, which "
         f"costs accuracy: give released -C and -P files by --released DIR, other cut images with --geometry model --resize {side}"
     )

@@ -40,13 +40,14 @@ def run_rows(path: Path, suites: Sequence[str] | None) -> list[Row]:
     rows = rows_of_results(run.read_results(), path, suites)
     try:
         preprocessing = model["preprocessing"]
-        crop, resize = int(preprocessing["crop"]), int(preprocessing["resize"])
+        crop, resize = int(preprocessing["crop"]), preprocessing["resize"]
+        whole = min(map(int, resize)) if isinstance(resize, list) else int(resize)
         count = model.get("parameters")
         known = {
             "weights_sha": str(model["sha256"]),
             "param_count": None if count is None else int(count) / 1e6,
             "img_size": crop,
-            "crop_pct": round(crop / resize, 3),
+            "crop_pct": round(crop / whole, 3),
             "interpolation": str(preprocessing["interpolation"]),
         }
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

@@ -12,6 +12,7 @@ from robench.errors import CheckpointError, unknown_name
 from robench.extensions import Offer, find_offer, offers
 from robench.models import timm, torchvision, zoo
 from robench.models.classifier import Preprocessing
+from robench.models.configured import unlike_timm
 from robench.models.factory import call_factory, is_factory, preprocessing_of
 from robench.models.family import Family
 from robench.models.loaded import assumed
@@ -111,4 +112,4 @@ def build_architecture(arch: str, classes: int | None = None) -> tuple[nn.Module
                 f"architecture {arch!r} is none of {known}, package.module:function, file.py:function"
             )
         module, preprocessing = find_family(family).build(name, classes)
-        return module, preprocessing, ()
+        return module, preprocessing, unlike_timm(getattr(module, "pretrained_cfg", None))

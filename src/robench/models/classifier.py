@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +30,21 @@ _SHRINK = 16
 class Preprocessing:
     """What a model expects of its input.
 
-    resize: short side before the crop, in pixels; used only where the model's own geometry is asked for.
+    resize: before the crop, in pixels: an int is the short side, a pair (height, width) whatever the picture's shape; used only
+        where the model's own geometry is asked for.
     crop: side of the square input, in pixels.
     interpolation: a key of `geometry.INTERPOLATIONS`.
     mean, std: of red, green and blue, as fractions of full scale.
+    floors: how the crop is centred, see `Geometry`.
     Raises OptionError for values that no model can have.
     """
 
-    resize: int
+    resize: int | tuple[int, int]
     crop: int
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    floors: bool = False
 
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -53,29 +57,39 @@ class Preprocessing:
             )
         if not 1 <= self.crop <= _MOST:
             raise OptionError(f"crop must be from 1 to {_MOST} pixels, not {self.crop}")
-        if self.resize > _SHRINK * self.crop:
-            raise OptionError(f"resize {self.resize} is far more than crop {self.crop}: give them in pixels")
-        if self.resize < self.crop:
-            raise OptionError(f"resize {self.resize} is smaller than crop {self.crop}: the crop would be padded")
+        shortest, longest = _ends(self.resize)
+        if longest > _SHRINK * self.crop:
+            raise OptionError(f"resize {_sides(self.resize)} is far more than crop {self.crop}: give them in pixels")
+        if _SHRINK * shortest < self.crop:
+            raise OptionError(f"resize {_sides(self.resize)} is far less than crop {self.crop}: give them in pixels")
         if self.interpolation not in INTERPOLATIONS:
             raise OptionError(unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
 
     def geometry(self) -> Geometry:
         """Return the model's own way from a picture of any size to its input."""
-        return Geometry(resize=self.resize, crop=self.crop, interpolation=self.interpolation)
+        return Geometry(resize=self.resize, crop=self.crop, interpolation=self.interpolation, floors=self.floors)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the values by name, for a manifest; without `floors` where it does not hold, as older runs lack it."""
+        return {name: value for name, value in asdict(self).items() if name != "floors" or value}
 
     def replaced(
         self,
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        resize: int | None = None,
+        resize: int | tuple[int, int] | None = None,
         crop: int | None = None,
         interpolation: str | None = None,
     ) -> Preprocessing:
-        """Return a copy with the given values; a new crop alone keeps the ratio of resize to crop."""
+        """Return a copy with the given values; a new crop alone keeps the ratio of resize to crop.
+
+        Raises OptionError for a resize that is less than the crop: only a model's own configuration can ask for padding.
+        """
         if resize is None:
-            resize = self.resize if crop is None else round(crop * self.resize / self.crop)
+            resize = self.resize if crop is None else _scaled(self.resize, crop / self.crop)
+        elif _ends(resize)[0] < (whole := self.crop if crop is None else crop):
+            raise OptionError(f"resize {_sides(resize)} is smaller than crop {whole}: the crop would be padded")
         return replace(
             self,
             resize=resize,
@@ -183,6 +197,21 @@ def _colour(name: str, values: Sequence[float]) -> tuple[float, float, float]:
         raise OptionError(f"{name} must be three numbers (red, green, blue), not {_listed(values)}")
     red, green, blue = values
     return red, green, blue
+
+
+def _ends(resize: int | tuple[int, int]) -> tuple[int, int]:
+    """The smaller and the larger of a pair, or an int twice."""
+    return (min(resize), max(resize)) if isinstance(resize, tuple) else (resize, resize)
+
+
+def _scaled(resize: int | tuple[int, int], factor: float) -> int | tuple[int, int]:
+    if isinstance(resize, tuple):
+        return round(resize[0] * factor), round(resize[1] * factor)
+    return round(resize * factor)
+
+
+def _sides(resize: int | tuple[int, int]) -> str:
+    return "x".join(map(str, resize)) if isinstance(resize, tuple) else str(resize)
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -66,8 +66,8 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
     """Return what a module says about its input, None if nothing.
 
     That is its attribute `preprocessing`: a mapping with crop (side in pixels), mean and std (fractions of full scale), and
-    perhaps resize (short side before the crop; without it the crop over 0.875) and interpolation (bilinear); or timm's
-    `pretrained_cfg` or `default_cfg`. Raises CheckpointError for one that cannot be.
+    perhaps resize (before the crop: short side, or height and width; without it the crop over 0.875) and interpolation
+    (bilinear); or timm's `pretrained_cfg` or `default_cfg`. Raises CheckpointError for one that cannot be.
     """
     stated: object = getattr(module, "preprocessing", None)
     if isinstance(stated, Preprocessing):
@@ -82,7 +82,8 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
         config = {**stated, "input_size": (3, stated["crop"], stated["crop"])}
         config["interpolation"] = stated.get("interpolation", "bilinear")
         preprocessing = of_pretrained_cfg(config, f"{name}.preprocessing")
-        return preprocessing.replaced(resize=stated.get("resize", round(preprocessing.crop / 0.875)))
+        resize = stated.get("resize", round(preprocessing.crop / 0.875))
+        return preprocessing.replaced(resize=tuple(resize) if isinstance(resize, list) else resize)
     for attribute in ("pretrained_cfg", "default_cfg"):
         config_of = getattr(module, attribute, None)
         if isinstance(config_of, Mapping) and config_of.get("mean"):

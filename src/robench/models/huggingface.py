@@ -13,19 +13,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError
+from robench.errors import CheckpointError, RobenchError
 from robench.models import timm as timm_family
-from robench.models.configured import of_pretrained_cfg, of_processor
+from robench.models.classifier import Preprocessing
+from robench.models.configured import of_pretrained_cfg, of_processor, unlike_timm
 from robench.models.family import one_line
+from robench.models.fitting import check_fit, fill
+from robench.models.limits import check_integers, limited
 from robench.models.loaded import Loaded, Request, assumed
 from robench.models.sharded import files_sha256, is_index, read_json, read_sharded, read_tensors, shards
 
 __all__ = ["load", "matches"]
 
 _CONFIG = "config.json"
-_PROCESSOR = "preprocessor_config.json"
+_NESTED = "processor_config.json"
+_PROCESSORS = (_NESTED, "preprocessor_config.json")
+"""In transformers' order; the first holds other processors beside that of images, or none."""
 _WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -53,7 +59,9 @@ _TIMM_ARGUMENTS = (
 """Arguments of timm.create_model that read files or make something else than a classifier."""
 _STATED = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 """What older folders of timm state beside the architecture, and newer ones in pretrained_cfg."""
-_LISTED = 3
+
+_NOTHING = torch.empty((), device="meta")
+"""Stands for a tensor that the other side lacks."""
 
 
 class _BlueFirst(nn.Module):
@@ -119,42 +127,85 @@ def _timm(
         raise CheckpointError(f"{folder} has a config.json that timm did not write: pretrained_cfg is no object")
     classes = config.get("num_classes", stated.get("num_classes"))
     arguments = ({} if classes is None else {"num_classes": classes}) | dict(arguments)
-    module = timm_family.build_with(name, arguments)
-    try:
-        module.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"the weights of {folder} do not fit timm:{name} ({one_line(error)})") from error
+    file = folder / _CONFIG
+    check_integers(arguments, state, file)
+    with limited(state, file):
+        module = timm_family.build_with(name, arguments)
+    fill(module, state, folder, f"timm:{name}", file)
     # What the folder leaves out is what timm itself says of the network.
     own = getattr(module, "pretrained_cfg", None)
     whole = {**(own if isinstance(own, Mapping) else {}), **stated}
-    return f"timm:{name}", module, of_pretrained_cfg(whole, f"{folder}/{_CONFIG}"), ()
+    return f"timm:{name}", module, of_pretrained_cfg(whole, str(file)), unlike_timm(whole)
 
 
 def _transformers(
     folder: Path, config: Mapping[str, Any], state: dict[str, Tensor]
 ) -> tuple[str, nn.Module, Any, tuple[str, ...]]:
     _check_wrapped(folder, config)
+    file = folder / _CONFIG
     with _quiet() as transformers:
         name = _architecture(transformers, folder, config)
+        check_integers(config, state, file, _read_keys(config))
         try:
-            # The folder's config.json again, by the library; it reads no other file.
-            settings = transformers.AutoConfig.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
-            )
-            module, info = getattr(transformers, name).from_pretrained(
-                None, config=settings, state_dict=state, output_loading_info=True, local_files_only=True
-            )
+            with limited(state, file):
+                # The folder's config.json again, by the library; it reads no other file.
+                settings = transformers.AutoConfig.from_pretrained(
+                    str(folder), local_files_only=True, trust_remote_code=False
+                )
+                module, info = getattr(transformers, name).from_pretrained(
+                    None,
+                    config=settings,
+                    state_dict=state,
+                    output_loading_info=True,
+                    local_files_only=True,
+                    ignore_mismatched_sizes=True,  # They are told of below, with the others.
+                )
+        except RobenchError:
+            raise
         except Exception as error:
             # Every model class checks its configuration and weights with errors of its own.
             raise CheckpointError(
                 f"{folder} cannot be loaded as {name} by transformers {transformers.__version__} ({one_line(error)})"
             ) from error
-    groups = {what: sorted(map(str, info.get(f"{what}_keys", ()))) for what in ("missing", "unexpected", "mismatched")}
-    found = [f"{len(keys)} {what}: {', '.join(keys[:_LISTED])}" for what, keys in groups.items() if keys]
-    if found:
-        raise CheckpointError(f"the weights of {folder} do not fit {name} ({'; '.join(found)})")
+    check_fit(*_differing(info, state, module), folder, name, file)
     preprocessing, notes, is_reversed = _processor(folder, config)
     return f"transformers:{name}", _BlueFirst(module) if is_reversed else module, preprocessing, notes
+
+
+def _differing(
+    info: Mapping[str, Any], state: Mapping[str, Tensor], module: nn.Module
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return what a file and a network have apart, under the names that transformers gives it; of shapes, no values."""
+    of_file = dict.fromkeys(map(str, info.get("unexpected_keys", ())), _NOTHING)
+    of_network = dict.fromkeys(map(str, info.get("missing_keys", ())), _NOTHING)
+    expected = module.state_dict()
+    for entry in info.get("mismatched_keys", ()):
+        # Some versions give the shapes too; the others do not rename these tensors.
+        key, *shapes = (entry,) if isinstance(entry, str) else entry
+        of_file[key] = torch.empty(shapes[0], device="meta") if shapes else state.get(key, _NOTHING)
+        of_network[key] = expected[key]
+    return dict(sorted(of_file.items())), dict(sorted(of_network.items()))
+
+
+def _read_keys(config: Mapping[str, Any]) -> set[str]:
+    """Return the keys that transformers reads of a configuration: those of the defaults and their other names.
+
+    What else a file states, the number of its parameters for example, plays no role.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    model_type = config.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        return set()  # AutoConfig refuses it.
+    kind = CONFIG_MAPPING[model_type]
+    keys = {"num_labels", *getattr(kind, "attribute_map", {})}
+    wrapped = config.get("model_args")
+    waiting: list[Any] = [kind().to_dict(), wrapped if isinstance(wrapped, Mapping) else {}]
+    while waiting:
+        found = waiting.pop()
+        keys |= found.keys()
+        waiting += [value for value in found.values() if isinstance(value, Mapping)]
+    return keys
 
 
 def _check_wrapped(folder: Path, config: Mapping[str, Any]) -> None:
@@ -167,12 +218,19 @@ def _check_wrapped(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, Any]) -> str:
-    """Return the class of the model, where it is one of transformers' own for classifying images."""
+    """Return the class of the model, where it is one of transformers' own for classifying images.
+
+    A file that names no class means the only one of its model type.
+    """
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
 
     known = {name for names in NAMES.values() for name in ((names,) if isinstance(names, str) else names)}
-    named = config.get("architectures")
-    name = named[0] if isinstance(named, list) and named else None
+    named = config.get("architectures") or NAMES.get(str(config.get("model_type")), ())
+    if isinstance(named, tuple) and len(named) > 1:
+        raise CheckpointError(
+            f"{folder / _CONFIG} names none of {', '.join(named)}: state the one it was trained as under architectures"
+        )
+    name = named if isinstance(named, str) else named[0] if isinstance(named, list) and named else None
     if not isinstance(name, str) or name not in known or not hasattr(transformers, name):
         raise CheckpointError(
             f"{folder} holds {str(name)[:80]}, which transformers {transformers.__version__} does not know as an image classifier"
@@ -180,10 +238,18 @@ def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, A
     return str(name)
 
 
-def _processor(folder: Path, config: Mapping[str, Any]) -> tuple[Any, tuple[str, ...], bool]:
-    file = folder / _PROCESSOR
-    if file.is_file():
-        return of_processor(read_json(file), str(file))
+def _processor(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...], bool]:
+    """Return what the folder says of its input, as AutoImageProcessor would find it, notes, and whether blue goes in first."""
+    model_type = str(config.get("model_type") or "")
+    for name in _PROCESSORS:
+        if (folder / name).is_file():
+            content = read_json(folder / name)
+            stated: object = content.get("image_processor") if name == _NESTED else content
+            if isinstance(stated, Mapping):
+                return of_processor(stated, str(folder / name), model_type)
+    wrapped: object = config.get("pretrained_cfg")
+    if isinstance(wrapped, Mapping):
+        return of_pretrained_cfg(wrapped, str(folder / _CONFIG)), unlike_timm(wrapped), False
     side = config.get("image_size")
     preprocessing, note = assumed(side if isinstance(side, int) and side > 0 else None)
     return preprocessing, (note,), False

@@ -24,6 +24,7 @@ from robench.models.architectures import (
 )
 from robench.models.checkpoint import EXTENSIONS
 from robench.models.classifier import Classifier, Preprocessing
+from robench.models.configured import unlike_timm
 from robench.models.factory import call_factory, preprocessing_of
 from robench.models.family import one_line
 from robench.models.loaded import Format, Loaded, Request, assumed
@@ -52,7 +53,7 @@ def load_classifier(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    resize: int | None = None,
+    resize: int | tuple[int, int] | None = None,
     crop: int | None = None,
     interpolation: str | None = None,
     trust_pickle: bool = False,
@@ -187,8 +188,8 @@ def _load_demo(device: torch.device) -> Loaded:
 def _load_published(family: str, name: str) -> Loaded:
     with torch.random.fork_rng(devices=[]):
         module, preprocessing = find_family(family).pretrained(name)
-    arch = f"{family}:{name.partition('@')[0]}"
-    return Loaded(name, arch, module, preprocessing, _state_sha256(module.state_dict()))
+    arch, notes = f"{family}:{name.partition('@')[0]}", unlike_timm(getattr(module, "pretrained_cfg", None))
+    return Loaded(name, arch, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
 
 
 def _load_factory(text: str) -> Loaded:
@@ -306,7 +307,9 @@ def _contradictions(loaded: Loaded, used: Preprocessing) -> list[str]:
     if any(note in _ASSUMPTIONS for note in loaded.notes):
         return []
     stated = loaded.preprocessing
-    return [
+    squashes = isinstance(stated.resize, tuple) and not isinstance(used.resize, tuple)
+    squashed = f"--resize {used.resize} is the short side, and {loaded.arch} squashes pictures: leave --resize out unless you know better"
+    return ([squashed] if squashes else []) + [
         f"--{name} {_listed(given)} is not the {_listed(own)} that {loaded.arch} states: leave --{name} out unless you know better"
         for name, given, own in (("mean", used.mean, stated.mean), ("std", used.std, stated.std))
         if given != own

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from robench.errors import CheckpointError
+from robench.errors import CheckpointError, RobenchError
 from robench.models.classifier import Preprocessing
+from robench.models.configured import of_pretrained_cfg
 from robench.models.download import unreachable
 from robench.models.family import one_line, unknown_architecture
 
@@ -32,7 +32,7 @@ def build(name: str, classes: int | None = None) -> tuple[nn.Module, Preprocessi
         module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     except RuntimeError as error:
         raise CheckpointError(f"timm cannot build {name!r}: {one_line(error)}") from error
-    return module, _preprocessing(timm, name, module)
+    return module, _preprocessing(name, module)
 
 
 def build_with(name: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -41,6 +41,8 @@ def build_with(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     _check_name(timm, name)
     try:
         module: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    except RobenchError:
+        raise
     except Exception as error:
         # Every architecture checks its arguments with errors of its own.
         raise CheckpointError(f"timm cannot build {name!r} with {dict(arguments)} ({one_line(error)})") from error
@@ -64,7 +66,7 @@ def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
         raise CheckpointError(
             f"the published weights of timm:{name} have no head, so it is no classifier: give trained weights"
         )
-    return module, _preprocessing(timm, name, module)
+    return module, _preprocessing(name, module)
 
 
 def names() -> list[str]:
@@ -102,17 +104,6 @@ def _check_available(timm: ModuleType, name: str) -> None:
         raise OSError(reason)
 
 
-def _preprocessing(timm: ModuleType, name: str, module: nn.Module) -> Preprocessing:
-    config = timm.data.resolve_model_data_config(module)
-    channels, height, width = config["input_size"]
-    if channels != 3 or height != width:
-        raise CheckpointError(
-            f"timm:{name} takes {channels}x{height}x{width} input: only square RGB input is supported"
-        )
-    return Preprocessing(
-        resize=math.floor(height / config["crop_pct"]),
-        crop=height,
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
+def _preprocessing(name: str, module: nn.Module) -> Preprocessing:
+    stated = getattr(module, "pretrained_cfg", None)
+    return of_pretrained_cfg(stated if isinstance(stated, Mapping) else {}, f"timm:{name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,16 +14,14 @@ from robench.models.architectures import EXAMPLES, build_architecture, names_fac
 from robench.models.branches import add_branches, describe_branches
 from robench.models.checkpoint import EXTENSIONS, Weights, read_weights, weights_in
 from robench.models.classifier import Preprocessing
-from robench.models.differences import differences, is_counter, other_classes
-from robench.models.family import one_line
+from robench.models.differences import differences, other_classes
+from robench.models.fitting import fill, needed, shortened
 from robench.models.guess import guess_architecture
 from robench.models.loaded import Loaded, Request
 from robench.models.reading import file_sha256
 from robench.models.sharded import files_sha256, is_index, shards
 
 __all__ = ["fit_weights", "load", "matches"]
-
-_LISTED = 8
 
 
 def matches(path: Path) -> bool:
@@ -104,35 +102,24 @@ def fit_weights(path: Path, arch: str, state: Mapping[str, Tensor]) -> tuple[nn.
         # Tensors that are no head can differ in the leading dimension too; then the default is the better report.
         if "of another shape" not in differences(state, other.state_dict()):
             module, preprocessing = other, other_preprocessing
-    expected = module.state_dict()
-    state = _counters(expected) | state
-    _check_fit(path, arch, state, expected)
-    try:
-        module.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not load into {arch}: {one_line(error)}") from error
+    fill(module, state, path, arch)
     if (branched := describe_branches(module)) is not None:
         notes = (*notes, f"{path}: {branched}")
     if beside:
-        notes = (*notes, f"{path}: left out {len(beside)} tensors beside the network: {_first(beside)}")
+        notes = (*notes, f"{path}: left out {len(beside)} tensors beside the network: {shortened(beside)}")
     return module, preprocessing, notes
-
-
-def _counters(expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Old files have none, and they play no role in evaluation."""
-    return {key: value for key, value in expected.items() if is_counter(key)}
 
 
 def _under_prefix(
     path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The network's own tensors without the prefix that all of them share, and the names of the tensors beside them."""
-    needed = expected.keys() - _counters(expected).keys()
-    if not needed or needed <= state.keys():
+    own = needed(expected)
+    if not own or own <= state.keys():
         return dict(state), []
-    first = max(needed, key=len)
-    prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
-    whole = [prefix for prefix in prefixes if all(f"{prefix}{key}" in state for key in needed)]
+    longest = max(own, key=lambda key: (len(key), key))
+    prefixes = [key.removesuffix(longest) for key in state if key.endswith(f".{longest}")]
+    whole = [prefix for prefix in prefixes if all(f"{prefix}{key}" in state for key in own)]
     if len(whole) > 1:
         names = " and ".join(prefix.removesuffix(".") for prefix in whole)
         raise CheckpointError(f"{path} holds several sets of these weights, under {names}: choose one by --weights-key")
@@ -140,16 +127,3 @@ def _under_prefix(
         return dict(state), []
     inside = {key.removeprefix(whole[0]): value for key, value in state.items() if key.startswith(whole[0])}
     return inside, [key for key in state if not key.startswith(whole[0])]
-
-
-def _check_fit(path: Path, arch: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    found = [f"{len(keys)} {what}: {_first(keys)}" for what, keys in differences(state, expected).items()]
-    if found:
-        raise CheckpointError(
-            f"{path} does not fit {arch} ({'; '.join(found)}): is it another architecture? See `robench list models`"
-        )
-
-
-def _first(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more
