@@ -12,7 +12,7 @@ from robench.conditions import condition_frames
 from robench.data import ImageSet, Stack, check_released, decode_one, released_names
 from robench.errors import DatasetError
 from robench.geometry import Geometry
-from robench.loop import Samples, evaluate_condition
+from robench.loop import Samples, estimating_scope, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, Plan, make_plan
 from robench.run import choose_samples, fit
@@ -67,7 +67,8 @@ def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], op
         start = time.perf_counter()
         samples[geometry] = _decode(images, few, geometry)
         decode_seconds += (time.perf_counter() - start) / len(few) * len(positions)
-    treated, session = adaptation.limited(_BATCH).start()
+    with estimating_scope(options.precision, classifier.device):
+        treated, session = adaptation.limited(_BATCH).start()
     calibrating = list(adaptation.calibrating(plan.conditions))
     measured: dict[tuple[str, str, Geometry], float] = {}
     for condition in plan.conditions:

@@ -22,7 +22,7 @@ from robench.suites import Condition
 from robench.treatments import ESTIMATED_ON, Session, equal_parts, sample_order
 from robench.types import Ints, Logits, Records
 
-__all__ = ["PRECISIONS", "Samples", "evaluate_condition", "precision_scope"]
+__all__ = ["PRECISIONS", "Samples", "estimating_scope", "evaluate_condition", "memory_scope", "precision_scope"]
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Arithmetic of the model, by name, and the type it is cast to."""
@@ -69,6 +69,26 @@ def precision_scope(precision: str, device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = algorithms
 
 
+@contextmanager
+def memory_scope(device: torch.device, mend: str) -> Iterator[None]:
+    """Turn running out of memory into a DeviceError; mend: at what, and what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On a CPU torch says so in the text of an error alone.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise DeviceError(f"{device} ran out of memory at {mend}") from error
+
+
+@contextmanager
+def estimating_scope(precision: str, device: torch.device) -> Iterator[None]:
+    """Run the model for a treatment's statistics."""
+    mend = f"{ESTIMATED_ON} images, on which treatments estimate their statistics: use another --device"
+    with memory_scope(device, mend), precision_scope(precision, device):
+        yield
+
+
 def evaluate_condition(
     classifier: Classifier,
     samples: Samples,
@@ -94,11 +114,14 @@ def evaluate_condition(
     frames: dict[tuple[int, float], list[dict[str, Tensor]]] = {}
     places: dict[tuple[int, float], list[Ints]] = {}
     most = None
-    try:
+    if session is not None:
+        with estimating_scope(precision, classifier.device):
+            most = session.begin(condition, shown.some)
+    mend = f"{batch_size} images a batch: give a smaller --batch-size"
+    if most is not None:
+        mend = f"{most} images, the treatment's own test batch: give --adapt a smaller n or g"
+    with memory_scope(classifier.device, mend):
         label = torch.from_numpy(samples.label).to(classifier.device)
-        if session is not None:
-            with precision_scope(precision, classifier.device):
-                most = session.begin(condition, shown.some)
         with closing(shown.batches(batch_size) if most is None else shown.test_batches(most)) as parts:
             for part, frame in parts:
                 if session is not None:
@@ -109,22 +132,10 @@ def evaluate_condition(
                 frames.setdefault(key, []).append(_columns(logits, label[part]))
                 places.setdefault(key, []).append(part)
                 advance(len(frame.images))
-    except (RuntimeError, MemoryError) as error:
-        if not _of_memory(error):
-            raise
-        mend = f"{batch_size} images a batch: give a smaller --batch-size"
-        if most is not None:
-            mend = f"{most} images, the treatment's own test batch: give --adapt a smaller n or g"
-        raise DeviceError(f"{classifier.device} ran out of memory at {mend}") from error
     tables = [
         _records(columns, samples, condition, *key, np.concatenate(places[key])) for key, columns in frames.items()
     ]
     return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
-
-
-def _of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether memory ran out: on a CPU torch says so in the text of an error alone."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from robench.data import (
 )
 from robench.draws import compiled_philox, philox
 from robench.errors import DatasetError, OptionError, RunError, unknown_name
-from robench.loop import Samples, evaluate_condition, precision_scope
+from robench.loop import Samples, estimating_scope, evaluate_condition
 from robench.manifest import make_manifest
 from robench.models import Classifier
 from robench.plan import Options, Plan, make_plan
@@ -191,7 +191,7 @@ def evaluate(
         observer.phase("evaluating", sum(map(condition_frames, todo)) * len(index))
         treated, session = classifier, None
         if todo:
-            with precision_scope(options.precision, classifier.device):
+            with estimating_scope(options.precision, classifier.device):
                 treated, session = adaptation.start()
         doubted = False
         for condition in todo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import robench
 from robench import run
 from robench.conditions import frames_of
 from robench.data import decode, hash_images, open_dataset, select
-from robench.errors import CheckpointError, OptionError, RunError
+from robench.errors import CheckpointError, DeviceError, OptionError, RunError
 from robench.estimate import estimate
 from robench.loop import Samples, evaluate_condition
 from robench.models import Classifier
@@ -268,3 +269,33 @@ def test_strengths_have_statistics_of_their_own(normalised: Classifier, samples:
     assert len(adapt(normalised, ["bn-test"], None, 0).notes(plan.conditions)) == 1
     with pytest.raises(OptionError, match="leave out noise, or give --adapt bn-frozen"):
         adapt(normalised, ["tent"], None, 0).notes(plan.conditions)
+
+
+def test_out_of_memory_says_which_batch_was_too_large(
+    treat: Treat, normalised: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Classifier, "logits", full)
+    for text, said in (
+        ("bn-test:n=8", "memory at 8 images, the treatment's own test batch: give --adapt a smaller n or g"),
+        ("bn-frozen:M=8", "memory at 128 images, on which treatments estimate their statistics"),
+        ("localnorm:g=1", "memory at 7 images a batch: give a smaller --batch-size"),
+    ):
+        with pytest.raises(DeviceError, match=said):
+            treat(text)
+
+
+def test_a_network_that_cannot_be_copied_is_refused(normalised: Classifier) -> None:
+    module = copy.deepcopy(normalised.module)
+    module.extra = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(CheckpointError, match="cannot be copied to be treated"):
+        adapt(replace(normalised, module=module), ["bn-test"], None, 0).start()
+
+
+def test_the_prior_weighs_the_samples_that_there_are(normalised: Classifier, samples: Samples, treat: Treat) -> None:
+    """Thirty pictures, where a hundred were asked for: the same as asking for thirty."""
+    noise = replace(CLEAN, suite="resolution", corruption="network", severity=1, constants="32", side=32, native=True)
+    many, all_of_them = (treat(f"bn-prior:N=4,n={n}", condition=noise) for n in (100, 30))
+    pd.testing.assert_frame_equal(many, all_of_them, check_exact=True)

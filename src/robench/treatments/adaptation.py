@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from robench.conditions import condition_frames
 from robench.errors import CheckpointError, OptionError
 from robench.models import Classifier
+from robench.models.family import one_line
 from robench.models.graph import GraphModule
 from robench.suites import Condition, find_suite
 from robench.treatments.batch import TOGETHER
@@ -62,7 +64,7 @@ class Adaptation:
     def _started(self, treatments: Sequence[Treatment]) -> Started:
         classifier, session = self.classifier, None
         if treatments:
-            classifier = replace(classifier, module=copy.deepcopy(classifier.module))
+            classifier = replace(classifier, module=_copied(classifier))
         for treatment in treatments:
             classifier, now = treatment.method.start(classifier, treatment.values, self.calibration)
             session = now or session
@@ -122,6 +124,15 @@ class Adaptation:
             most = max(int(one.values["M"]) for one in self.treatments if one.method.data == "calibration")
             found["calibration"] = self.calibration.fingerprint(most)
         return found
+
+
+def _copied(classifier: Classifier) -> nn.Module:
+    try:
+        return copy.deepcopy(classifier.module)
+    except (TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{classifier.label} cannot be copied to be treated ({one_line(error)}): leave --adapt out"
+        ) from error
 
 
 def adapt(classifier: Classifier, texts: Sequence[str], calibration: str | Path | None, seed: int) -> Adaptation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -36,9 +36,16 @@ def freeze(
     compared, share those of frame 0.
     """
     shared = find_suite(condition.suite).family in ("sequences", "shift")
-    batches = ((0 if shared else frame.number, frame.images) for frame in sample(images))
-    found = pool(classifier, layers, batches, condition.native)
-    return {key: layers.mix(one, prior, images) if prior else one for key, one in found.items()}
+    taken = 0
+
+    def batches() -> Iterator[tuple[int, Images]]:
+        nonlocal taken
+        for frame in sample(images):
+            taken += len(frame.images) if frame.number == 0 else 0
+            yield 0 if shared else frame.number, frame.images
+
+    found = pool(classifier, layers, batches(), condition.native)
+    return {key: layers.mix(one, prior, taken) if prior else one for key, one in found.items()}
 
 
 @dataclass(frozen=True)
