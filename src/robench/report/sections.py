@@ -58,6 +58,7 @@ class Section:
 
 
 _HEADLINES = ("accuracy", "mean_error", "mce", "relative_mce", *HEADLINES[2:], "ece")
+_FIXED = "\N{NO-BREAK SPACE}"
 _PLACED = {"strength": "strength", "scale": "scale", "area": "area covered"}
 """Axes along which accuracy is a curve, and how they are called."""
 
@@ -81,7 +82,12 @@ def headlines(subjects: Sequence[Subject]) -> Listing:
             divided = f" by {row['baseline']}" if isinstance(row["baseline"], str) else ""
             key = (str(row["suite"]), f"{row['metric']}{divided}", name)
             low, high = (amount(_number(row[end]), row["unit"]) for end in ("ci_low", "ci_high"))
-            ends = f" [{low.removesuffix(' %')}, {high}]" if low and high else ""
+            # On a telephone the interval stands whole below its figure.
+            ends = (
+                f" [{low.removesuffix(' %')}, {high}]".replace(" ", _FIXED).replace(_FIXED, " ", 1)
+                if low and high
+                else ""
+            )
             found.setdefault(key, {})[subject.label] = amount(float(row["value"]), row["unit"]) + ends
     heading = ("figure", *(subject.label for subject in subjects))
     suites = list(dict.fromkeys(suite for suite, _, _ in found))
