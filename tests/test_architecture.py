@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("manifest",),
     ("run",),
-    ("estimate", "export", "verify", "report"),
+    ("estimate", "export", "verify", "report", "preview"),
     ("cli",),
     ("__main__",),
 )

@@ -24,6 +24,7 @@ from robench.cli.entry import command
 from robench.errors import OptionError, RobenchError
 from robench.gate.formats import amount
 from robench.report import report
+from robench.report.names import class_names
 
 EVIL = "x</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}<!--"
 
@@ -155,7 +156,14 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     one = write_run(tmp_path / "one", cells)
     two = write_run(tmp_path / "two", cells, data="xyz")
     found = Page(report([one, two], tmp_path / "page.html", examples=2).read_text())
-    assert "of different samples" in found.text
+    assert "cifar-c: two and one do not compare, they are of different samples: they are shown apart" in found.text
+    plotted = [
+        set(re.findall(r'"model":"(\w+)"', json.dumps(spec, separators=(",", ":"))))
+        for spec in json.loads(found.scripts[1])
+    ]
+    assert {"one"} in plotted
+    assert {"two"} in plotted
+    assert {"one", "two"} not in plotted
     assert "no images" in found.text  # Invented runs have none.
     table = Page(report([one / "results.csv"], tmp_path / "csv.html").read_text())
     assert "Confusions" not in table.text
@@ -163,6 +171,46 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert f"one ({one})" in same.text
     with pytest.raises(OptionError, match="named twice"):
         report([one, one], tmp_path / "twice.html")
+
+
+def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "one", {("clean", 0): first(5, 40), ("fog", 1): first(8, 40)})
+    next((run / "records").glob("*fog*")).unlink()
+    found = Page(report([run], tmp_path / "page.html", examples=0).read_text())
+    assert "1 of 2 conditions are finished" in found.text
+
+
+def test_curves_begin_at_the_clean_images_and_the_oracle_has_one(demo: Path, page: Page) -> None:
+    """Expected: the clean row of results.csv at severity 0; the oracle's accuracy by its GFLOPs."""
+    results = pd.read_csv(demo / "results.csv")
+    specs = {spec["description"]: spec for spec in json.loads(page.scripts[1])}
+
+    def drawn(description: str) -> list[tuple[float, float]]:
+        rows = json.loads(
+            re.findall(r'"values":(\[\{.*?\}\])', json.dumps(specs[description], separators=(",", ":")))[0]
+        )
+        return [(row["place"], row["value"]) for row in rows]
+
+    clean = results[(results["suite"] == "clean") & (results["metric"] == "error_rate")]["value"].iloc[0]
+    assert drawn("top-1 error by severity: fog")[0] == pytest.approx((0, 100 * clean))
+    reached, paid = (results[results["metric"] == f"oracle_{name}"]["value"] for name in ("accuracy", "gflops"))
+    oracle = np.array(drawn("accuracy by cost, an oracle choosing each image's size"))
+    np.testing.assert_allclose(oracle, np.stack([paid, 100 * reached], axis=1))
+
+
+def test_another_file_is_not_replaced(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "one", {("clean", 0): first(5, 40)})
+    (tmp_path / "page.html").write_text("mine")
+    with pytest.raises(OptionError, match="is no report of robench"):
+        report([run], tmp_path / "page.html", examples=0)
+    assert (tmp_path / "page.html").read_text() == "mine"
+    for _ in range(2):
+        report([run], tmp_path / "report.html", examples=0)
+
+
+def test_classes_of_imagenet_are_words() -> None:
+    """n01440764 is the tench, ImageNet's first class; what is no WordNet id stays as it is."""
+    assert class_names(["n01440764", "cat", "n00000000"]) == ["tench", "cat", "n00000000"]
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

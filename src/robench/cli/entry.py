@@ -20,6 +20,7 @@ from robench.cli.gate import gate
 from robench.cli.leaderboard import leaderboard
 from robench.cli.list import list_app
 from robench.cli.pool import pool
+from robench.cli.preview import preview
 from robench.cli.report import report
 from robench.cli.score import score
 from robench.cli.show import show
@@ -71,6 +72,7 @@ app.command()(compare)
 app.command()(leaderboard)
 app.command()(report)
 app.command()(corrupt)
+app.command()(preview)
 app.command()(verify)
 app.add_typer(list_app, name="list")
 app.add_typer(cache_app, name="cache")

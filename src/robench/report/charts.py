@@ -18,6 +18,9 @@ Rows = Sequence[Mapping[str, Any]]
 COLOURS = ("#1F86CC", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A6F9B", "#8C6D31")
 """Of the models, in order: Okabe and Ito's palette, its blue lightened for dark pages, then two more."""
 
+_SHAPES = ("circle", "square", "triangle-up", "diamond")
+_DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
+
 _SCHEME = "viridis"
 _CONFIG: dict[str, Any] = {
     "background": "transparent",
@@ -95,9 +98,9 @@ def lines(
         color=_colour(models),
     )
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=y, scale=whole), y2="high:Q")
-    line = base.mark_line(strokeWidth=2).encode(y=alt.Y("value:Q", title=y, scale=whole))
+    line = base.mark_line(strokeWidth=2).encode(y=alt.Y("value:Q", title=y, scale=whole), strokeDash=_dash(models))
     points = base.mark_point(filled=True, size=28, opacity=1).encode(
-        y=alt.Y("value:Q", title=y, scale=whole), tooltip=_tooltip(("model", "label"))
+        y=alt.Y("value:Q", title=y, scale=whole), shape=_shape(models), tooltip=_tooltip(("model", "label"))
     )
     return _spec((band + line + points).properties(width="container", height=size), description)
 
@@ -136,7 +139,8 @@ def reliability(rows: Rows, models: Sequence[str], description: str) -> dict[str
         y=alt.Y("value:Q", title="accuracy, %", scale=scale),
         color=_colour(models),
     )
-    points = base.mark_circle(opacity=0.9).encode(
+    points = base.mark_point(filled=True, opacity=0.9).encode(
+        shape=_shape(models),
         size=alt.Size("samples:Q", legend=None, scale=alt.Scale(range=[12, 220])),
         tooltip=[
             alt.Tooltip("model:N"),
@@ -145,9 +149,8 @@ def reliability(rows: Rows, models: Sequence[str], description: str) -> dict[str
             alt.Tooltip("samples:Q", format=","),
         ],
     )
-    return _spec(
-        (diagonal + base.mark_line(opacity=0.6) + points).properties(width="container", height=220), description
-    )
+    path = base.mark_line(opacity=0.6).encode(strokeDash=_dash(models))
+    return _spec((diagonal + path + points).properties(width="container", height=220), description)
 
 
 def _altair() -> Any:
@@ -169,6 +172,19 @@ def _colour(models: Sequence[str]) -> Any:
     alt = _altair()
     palette = [COLOURS[number % len(COLOURS)] for number in range(len(models))]
     return alt.Color("model:N", scale=alt.Scale(domain=list(models), range=palette), legend=None)
+
+
+def _shape(models: Sequence[str]) -> Any:
+    """Of the points: models are told apart without colours as well."""
+    alt = _altair()
+    shapes = [_SHAPES[number % len(_SHAPES)] for number in range(len(models))]
+    return alt.Shape("model:N", scale=alt.Scale(domain=list(models), range=shapes), legend=None)
+
+
+def _dash(models: Sequence[str]) -> Any:
+    alt = _altair()
+    dashes = [list(_DASHES[number % len(_DASHES)]) for number in range(len(models))]
+    return alt.StrokeDash("model:N", scale=alt.Scale(domain=list(models), range=dashes), legend=None)
 
 
 def _tooltip(names: Sequence[str]) -> list[Any]:

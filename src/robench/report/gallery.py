@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robench.errors import RobenchError, RunError
-from robench.report.sections import Listing, Subject
+from robench.report.names import class_names
+from robench.report.sections import Listing
+from robench.report.subjects import Subject
 from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.confusions import confused_samples, confusions
 from robench.scoring.reading import read_columns
@@ -77,7 +79,7 @@ def gallery(subjects: Sequence[Subject], data: str | Path | None, count: int) ->
                 ]
                 for row in pairs.head(_LISTED).to_dict("records")
             ]
-            listing = Listing(("label", "taken for", "predictions", "of that label's"), rows)
+            listing = Listing(("label", "taken for", "predictions", "of that label's"), rows, 2)
             try:
                 chosen = pairs.head(count)[["label", "pred"]].to_dict("records")
                 examples, note = list(_examples(subjects, run, suite, chosen, data)) if count else [], ""
@@ -183,7 +185,7 @@ def _told(subject: Subject, run: RunDirectory, planned: PlannedCondition, sample
 
 
 def _classes(run: RunDirectory) -> list[str]:
-    return list(run.manifest["data"].get("classes", []))
+    return class_names(run.manifest["data"].get("classes", []))
 
 
 def _name(classes: Sequence[str], index: int) -> str:

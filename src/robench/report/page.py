@@ -16,17 +16,22 @@ from typing import Any
 import pandas as pd
 
 from robench.contrast import open_side
-from robench.errors import OptionError
+from robench.errors import OptionError, RobenchError
 from robench.report.charts import COLOURS
 from robench.report.gallery import gallery
-from robench.report.sections import Listing, Subject, headlines, sections
+from robench.report.sections import Listing, headlines, sections
+from robench.report.subjects import Subject, unlike
 from robench.rundir import writing
+from robench.scoring import notes
 from robench.tables import RESULTS, atomic_write, rows_to_frame
 
-__all__ = ["EXAMPLES", "report"]
+__all__ = ["EXAMPLES", "MARK", "report"]
 
 EXAMPLES = 8
 """Images of a run in the gallery."""
+
+MARK = b"<!-- robench report -->"
+"""What a page has near its beginning; only such a file is replaced by a new one."""
 
 _TITLE = "Robustness report"
 
@@ -43,7 +48,8 @@ def report(
 
     runs: run directories, or results CSV files, which have no records: neither calibration nor gallery.  data: where the images
     are now, None for where they were.  examples: images a run and suite in the gallery; 0 reads none, and needs no torch.
-    Raises OptionError without altair, RunError and TableError for what is no finished run; the file is whole or not there.
+    Raises OptionError without altair, RunError and TableError for what is no run with results, OptionError where `out`
+    is another file; the file is whole or not there.
     """
     path = Path(out)
     if not runs:
@@ -54,6 +60,10 @@ def report(
         raise OptionError(
             f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'there is no such folder'}"
         )
+    if path.exists():
+        with path.open("rb") as file:
+            if MARK not in file.read(200):
+                raise OptionError(f"{path} is no report of robench: remove it, or choose another --out")
     subjects = _subjects([Path(one) for one in runs])
     parts = list(sections(subjects))
     galleries = list(gallery(subjects, data, examples))
@@ -67,7 +77,8 @@ def report(
         sections=parts,
         galleries=galleries,
         provenance=_provenance(subjects),
-        notes=[(one.label, one.run.notes) for one in subjects if one.run is not None and one.run.notes],
+        notes=[(one.label, found) for one in subjects if (found := _notes(one))],
+        unlike=unlike(subjects),
         specs=_json(specs),
         script=script,
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
@@ -93,6 +104,17 @@ def _subjects(paths: Sequence[Path]) -> list[Subject]:
         )
         for label, side in zip(labels, sides, strict=True)
     ]
+
+
+def _notes(subject: Subject) -> list[str]:
+    """What a reader must know of a run: what it found, what is unfinished, what a baseline cannot say."""
+    if subject.run is None:
+        return []
+    try:
+        scored = notes(subject.run)
+    except RobenchError as error:  # Its baseline was a run, and is gone: the figures stay what they are.
+        scored = [str(error)]
+    return list(dict.fromkeys([*subject.run.notes, *scored]))
 
 
 def _provenance(subjects: Sequence[Subject]) -> Listing:

@@ -12,39 +12,32 @@ from robench.contrast import HEADLINES
 from robench.gate.formats import amount
 from robench.metrics.calibration import Reliability
 from robench.report.charts import Rows, bars, grid_map, heat_map, lines, reliability
-from robench.rundir import PlannedCondition, RunDirectory
+from robench.report.subjects import Subject, alike
 from robench.scoring.reading import read_columns
 from robench.suites import CLEAN, known_suite, map_offset, shown_family
-from robench.types import Results
 
-__all__ = ["Chart", "Listing", "Section", "Subject", "headlines", "sections"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One run on the page. label: of the model, unlike the others'.  run: None for a results CSV, which has no records."""
-
-    label: str
-    results: Results
-    run: RunDirectory | None
+__all__ = ["Chart", "Listing", "Section", "headlines", "sections"]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A table of text: its heading, then its rows."""
+    """A table of text: its heading, then its rows.  numbers: how many of the last columns hold figures, which stand to the right."""
 
     heading: Sequence[str]
     rows: Sequence[Sequence[str]]
+    numbers: int = 0
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A plot. title: what stands above it.  table: what is drawn, for those who do not see it.  row: plots of one row of the page."""
+    """A plot. title: what stands above it.  table: what is drawn, for those who do not see it.  row: plots of one row of the page.
+    small: whether a telephone has room for two beside each other."""
 
     title: str
     spec: dict[str, Any]
     table: Listing
     row: int = 0
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +58,7 @@ class Section:
 
 
 _HEADLINES = ("accuracy", "mean_error", "mce", "relative_mce", *HEADLINES[2:], "ece")
+_FIXED = "\N{NO-BREAK SPACE}"
 _PLACED = {"strength": "strength", "scale": "scale", "area": "area covered"}
 """Axes along which accuracy is a curve, and how they are called."""
 
@@ -88,23 +82,36 @@ def headlines(subjects: Sequence[Subject]) -> Listing:
             divided = f" by {row['baseline']}" if isinstance(row["baseline"], str) else ""
             key = (str(row["suite"]), f"{row['metric']}{divided}", name)
             low, high = (amount(_number(row[end]), row["unit"]) for end in ("ci_low", "ci_high"))
-            ends = f" [{low.removesuffix(' %')}, {high}]" if low and high else ""
+            # On a telephone the interval stands whole below its figure.
+            ends = (
+                f" [{low.removesuffix(' %')}, {high}]".replace(" ", _FIXED).replace(_FIXED, " ", 1)
+                if low and high
+                else ""
+            )
             found.setdefault(key, {})[subject.label] = amount(float(row["value"]), row["unit"]) + ends
-    heading = ("suite", "figure", "", *(subject.label for subject in subjects))
+    heading = ("figure", *(subject.label for subject in subjects))
     suites = list(dict.fromkeys(suite for suite, _, _ in found))
     order = sorted(found, key=lambda key: (suites.index(key[0]), _HEADLINES.index(key[1].split(" by ")[0])))
-    return Listing(heading, [[*key, *(found[key].get(one.label, "") for one in subjects)] for key in order])
+    rows = [[_named(*key), *(found[key].get(one.label, "") for one in subjects)] for key in order]
+    return Listing(heading, rows, len(subjects))
+
+
+def _named(suite: str, figure: str, of: str) -> str:
+    return f"{suite} {figure}, {of}" if of else f"{suite} {figure}"
 
 
 def sections(subjects: Sequence[Subject]) -> Iterator[Section]:
     """Yield the parts of the page that the runs have figures for."""
     names = [name for subject in subjects for name in dict.fromkeys(subject.results["suite"]) if name != CLEAN]
     for suite in dict.fromkeys(names):
-        having = [one for one in subjects if suite in set(one.results["suite"])]
-        charts = list(_FAMILIES.get(shown_family(suite), _curves)(suite, having, [one.label for one in subjects]))
-        if charts:
-            known = known_suite(suite)
-            yield Section(suite, known.summary if known is not None else "", charts, notes=_unlike(suite, having))
+        groups = alike(suite, subjects)
+        for group in groups:
+            labels = [one.label for one in subjects]
+            charts = list(_FAMILIES.get(shown_family(suite), _curves)(suite, group, labels))
+            if charts:
+                known = known_suite(suite)
+                title = suite if len(groups) == 1 else f"{suite}: {', '.join(one.label for one in group)}"
+                yield Section(title, known.summary if known is not None else "", charts, notes=_other_seeds(group))
     if charts := list(_calibration(subjects)):
         yield Section(
             "calibration",
@@ -113,22 +120,11 @@ def sections(subjects: Sequence[Subject]) -> Iterator[Section]:
         )
 
 
-def _unlike(suite: str, subjects: Sequence[Subject]) -> list[str]:
-    """Say where runs beside each other do not compare."""
-    notes = []
-    for column, what in (
-        ("protocol", "made in different ways"),
-        ("data_sha", "of different samples"),
-        ("seed", "of different seeds"),
-    ):
-        values = {one.label: set(one.results.loc[one.results["suite"] == suite, column]) for one in subjects}
-        if len({frozenset(found) for found in values.values()}) > 1:
-            told = "; ".join(
-                f"{label}: {', '.join(str(one)[:12] if column == 'data_sha' else str(one) for one in sorted(found))}"
-                for label, found in values.items()
-            )
-            notes.append(f"these figures are {what}, and do not compare without care ({told})")
-    return notes
+def _other_seeds(subjects: Sequence[Subject]) -> list[str]:
+    seeds = {one.label: str(one.results["seed"].iloc[0]) for one in subjects}
+    if len(set(seeds.values())) < 2:
+        return []
+    return [f"the runs have other seeds ({', '.join(f'{label}: {seed}' for label, seed in seeds.items())})"]
 
 
 def _corruptions(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
@@ -158,12 +154,21 @@ def _corruptions(suite: str, subjects: Sequence[Subject], models: Sequence[str])
                 **_percent(row),
             }
             for subject in subjects
-            for row in _rows(subject, suite, "error_rate")
-            if row["corruption"] == name
+            for row in [*_clean(subject, suite), *_rows(subject, suite, "error_rate")]
+            if row["corruption"] in (CLEAN, name)
         ]
         if len({row["place"] for row in rows}) > 1:
             spec = lines(rows, models, "severity", "error, %", f"top-1 error by severity: {name}")
-            yield Chart(name, spec, _table(rows, "", "severity"), row=1)
+            yield Chart(name, spec, _table(rows, "", "severity"), row=1, small=True)
+
+
+def _clean(subject: Subject, suite: str) -> list[dict[str, Any]]:
+    """The error of the unperturbed images that a suite's are made of, severity 0; none where that is not known."""
+    if subject.run is None:
+        return []
+    names = {one.clean for one in subject.run.conditions if one.suite == suite}
+    protocols = [one.protocol for one in subject.run.conditions if one.name in names]
+    return [row for row in _rows(subject, CLEAN, "error_rate") if row["protocol"] in protocols][:1]
 
 
 def _sequences(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
@@ -224,31 +229,40 @@ def _curves(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> I
                     name,
                     lines(rows, models, called, "accuracy, %", f"accuracy by {called}: {name}"),
                     _table(rows, "", called),
+                    row=1,
+                    small=True,
                 )
+
+
+_CHOICES = {
+    "accuracy by cost": ("accuracy", "gflops"),
+    "accuracy by cost, an oracle choosing each image's size": ("oracle_accuracy", "oracle_gflops"),
+}
+"""Ways to choose the size of an image, with the metrics that say what each reaches and costs."""
 
 
 def _resolution(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
     sizes: list[dict[str, Any]] = []
-    costs: list[dict[str, Any]] = []
+    costs: dict[str, list[dict[str, Any]]] = {title: [] for title in _CHOICES}
     for subject in subjects:
-        gflops = {row["resolution"]: row["value"] for row in _rows(subject, suite, "gflops")}
         for row in _rows(subject, suite, "accuracy"):
-            if row["corruption"] != "network":
-                continue
-            cost = gflops.get(row["resolution"])
-            told = f"{row['resolution']} px" + (f", {cost:.3g} GFLOPs" if cost is not None else "")
-            one = {"model": subject.label, "label": told, **_percent(row)}
-            sizes.append({**one, "place": int(row["resolution"])})
-            if cost is not None:
-                costs.append({**one, "place": cost})
+            if row["corruption"] == "network":
+                told = f"{row['resolution']} px"
+                sizes.append({"model": subject.label, "label": told, **_percent(row), "place": int(row["resolution"])})
+        for title, (accuracy, gflops) in _CHOICES.items():
+            cost = {row["resolution"]: row["value"] for row in _rows(subject, suite, gflops)}
+            for row in _rows(subject, suite, accuracy):
+                if row["corruption"] == "network" and row["resolution"] in cost:
+                    told = f"{row['resolution']} px, {cost[row['resolution']]:.3g} GFLOPs"
+                    one = {"model": subject.label, "label": told, **_percent(row)}
+                    costs[title].append({**one, "place": cost[row["resolution"]]})
     if sizes:
         title = "accuracy of the network run at other sizes"
         yield Chart(title, lines(sizes, models, "px", "accuracy, %", title, size=220), _table(sizes, "", "px"))
-    if costs:
-        title = "accuracy by cost"
-        yield Chart(
-            title, lines(costs, models, "GFLOPs an image", "accuracy, %", title, size=220), _table(costs, "", "GFLOPs")
-        )
+    for title, rows in costs.items():
+        if rows:
+            spec = lines(rows, models, "GFLOPs an image", "accuracy, %", title, size=220)
+            yield Chart(title, spec, _table(rows, "", "GFLOPs"))
     rows = [
         {"model": subject.label, "place": row["axis_value"], "label": f"{row['axis_value']:g} px", **_percent(row)}
         for subject in subjects
@@ -270,33 +284,34 @@ _FAMILIES: dict[str, Callable[[str, Sequence[Subject], Sequence[str]], Iterator[
 
 
 def _calibration(subjects: Sequence[Subject]) -> Iterator[Chart]:
-    """The reliability of clean and of corrupted images, from the records."""
-    kinds: dict[str, dict[str, Sequence[PlannedCondition]]] = {}
-    for subject in subjects:
-        for condition in [] if subject.run is None else subject.run.finished():
-            if condition.suite == CLEAN or shown_family(condition.suite) == "corruptions":
-                found = kinds.setdefault(condition.suite, {}).setdefault(subject.label, [])
-                kinds[condition.suite][subject.label] = [*found, condition]
+    """The reliability of clean and of corrupted images, from the records; a plot for runs that compare."""
     models = [subject.label for subject in subjects]
-    by_label = {subject.label: subject.run for subject in subjects}
-    for suite, of_models in kinds.items():
-        rows = []
-        for label, conditions in of_models.items():
-            run = by_label[label]
-            assert run is not None
-            records = pd.concat([read_columns(run, one, ("label", "pred", "confidence")) for one in conditions])
-            bins = Reliability.of(records["confidence"], records["pred"] == records["label"]).bins()
-            rows += [
-                {"model": label, "place": 100 * confidence, "value": 100 * accuracy, "samples": size}
-                for size, confidence, accuracy in bins
-                if size
+    finished = [one for subject in subjects if subject.run is not None for one in subject.run.finished()]
+    suites = dict.fromkeys(one.suite for one in finished if shown_family(one.suite) == "corruptions")
+    for suite in suites:
+        groups = alike(suite, subjects)
+        for group in groups:
+            rows = [row for subject in group for row in _bins(subject, suite)]
+            if not rows:
+                continue
+            title = "clean images" if suite == CLEAN else f"{suite}, all cells"
+            title += f": {', '.join(one.label for one in group)}" if len(groups) > 1 else ""
+            told = [
+                [str(row["model"]), f"{row['place']:.1f}", f"{row['value']:.1f}", f"{row['samples']:,}"] for row in rows
             ]
-        title = "clean images" if suite == CLEAN else f"{suite}, all cells"
-        told = [
-            [str(row["model"]), f"{row['place']:.1f}", f"{row['value']:.1f}", f"{row['samples']:,}"] for row in rows
-        ]
-        table = Listing(("model", "confidence, %", "accuracy, %", "predictions"), told)
-        yield Chart(title, reliability(rows, models, f"reliability: {title}"), table)
+            table = Listing(("model", "confidence, %", "accuracy, %", "predictions"), told, 3)
+            yield Chart(title, reliability(rows, models, f"reliability: {title}"), table)
+
+
+def _bins(subject: Subject, suite: str) -> Iterator[dict[str, Any]]:
+    run = subject.run
+    conditions = [] if run is None else [one for one in run.finished() if one.suite == suite]
+    if run is None or not conditions:
+        return
+    records = pd.concat([read_columns(run, one, ("label", "pred", "confidence")) for one in conditions])
+    for size, confidence, accuracy in Reliability.of(records["confidence"], records["pred"] == records["label"]).bins():
+        if size:
+            yield {"model": subject.label, "place": 100 * confidence, "value": 100 * accuracy, "samples": size}
 
 
 def _rows(subject: Subject, suite: str, metric: str) -> list[dict[str, Any]]:
@@ -346,7 +361,9 @@ def _table(rows: Rows, name: str, *places: str) -> Listing:
     for row in rows:
         ends = "" if row.get("low") is None else f"{row['low']:.2f} to {row['high']:.2f}"
         told.append([*(_told(row[key]) for key in keys), f"{row['value']:.2f}", ends])
-    return Listing([*heading, "%", "95 % interval"], told)
+    return Listing(
+        [*heading, "%", "95 % interval"], told, 2 + len([key for key in keys if key not in ("model", "name")])
+    )
 
 
 def _told(value: Any) -> str:
