@@ -569,3 +569,8 @@ def test_keys_of_json_lines_are_taken_in_any_case(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
     (tmp_path / "labels.jsonl").write_text('{"File_Name": "0.png", " LABEL": "cat"}')
     assert open_dataset(tmp_path).classes == ("cat",)
+
+
+def test_keys_of_json_in_a_shard_are_taken_in_any_case(tmp_path: Path) -> None:
+    shard = layouts.shard(tmp_path / "a.tar", label=lambda number: ("json", b'{"Caption": "x", " Class_Name": "cat"}'))
+    assert open_dataset(shard).classes == ("cat",)
