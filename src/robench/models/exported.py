@@ -233,7 +233,7 @@ def _softmax(graph: Any, outputs: list[int]) -> bool | None:
 def _acts_as_in_training(graph: Any) -> bool:
     for node in graph["nodes"]:
         given = {item["name"]: item["arg"] for item in node["inputs"]}
-        inner = [value["as_graph"]["graph"] for value in given.values() if "as_graph" in value]
+        inner = [item["arg"]["as_graph"]["graph"] for item in node["inputs"] if "as_graph" in item["arg"]]
         # Without running statistics those of the batch are the model's own way.
         acts = "as_none" not in given.get("running_mean", {}) and not str(node["target"]).endswith(".no_stats")
         share = given.get("dropout_p", given.get("p", {"as_float": 1}))

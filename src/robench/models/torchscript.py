@@ -134,9 +134,10 @@ def _acts_as_in_training(tree: ast.AST) -> bool:
                 match step:
                     case ast.Assign(targets=[ast.Name(id=name)], value=ast.Attribute(attr=word)):
                         called[name] = word
+        is_operator = False
         match node:
-            case ast.Call(func=ast.Attribute(attr=word), args=given):
-                pass
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=word), args=given):
+                is_operator = True
             case ast.Call(func=ast.Name(id=name), args=given) if name in called:
                 word = called[name]
             case _:
@@ -145,7 +146,7 @@ def _acts_as_in_training(tree: ast.AST) -> bool:
         match constants:
             case [_, share, True, *_] if _DROPOUT.fullmatch(word) and share != 0:
                 return True
-            case [_, _, _, mean, _, True, *_] if word == "batch_norm" and mean is not None:
+            case [_, _, _, mean, _, True, *_] if is_operator and word == "batch_norm" and mean is not None:
                 return True
             case [_, _, _, _, float(share), *_] if word == "scaled_dot_product_attention" and share > 0:
                 return True
