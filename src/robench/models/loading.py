@@ -87,10 +87,10 @@ def load_classifier(
 
 def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) -> Classifier:
     """Return what `load_classifier` does, of a model that may still compute for ever; given: parts of its preprocessing."""
-    place, mean, std, crop = request.device, given["mean"], given["std"], given["crop"]
+    place, mean, std, crop = request.device, given.get("mean"), given.get("std"), given.get("crop")
     loaded = _load(model, request)
     stated = loaded.preprocessing
-    if crop is not None and given["resize"] is None and _ASSUMPTIONS[0] in loaded.notes:
+    if crop is not None and given.get("resize") is None and _ASSUMPTIONS[0] in loaded.notes:
         stated = assumed(crop)[0]
     preprocessing = stated.replaced(**given)
     module = _placed(loaded.module, place)
