@@ -285,3 +285,18 @@ def test_exported_models_that_are_missing_or_damaged(tmp_path: Path, name: str) 
 def test_small_images_are_not_cut_where_nothing_is_stated() -> None:
     assert (assumed(32)[0].resize, assumed(32)[0].crop) == (32, 32)
     assert (assumed()[0].resize, assumed()[0].crop) == (256, 224)
+
+
+def test_names_of_a_file_break_no_line_and_steer_no_terminal(tmp_path: Path) -> None:
+    """`formats.fuzz` found a line break in the name of a tensor."""
+    state = CifarResNet(10, depth=8).state_dict()
+    odd = "net\n\x1b[2J.weight"
+    torch.save(state | {odd: torch.ones(1)}, tmp_path / "unexpected.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_classifier(tmp_path / "unexpected.pth", "zoo:cifar_resnet8", "cpu")
+    assert r"net\n\x1b[2J.weight" in str(caught.value)
+    beside = {f"net.{key}": value for key, value in state.items()} | {odd: torch.ones(1)}
+    torch.save(beside, tmp_path / "beside.pth")
+    notes = load_classifier(tmp_path / "beside.pth", "zoo:cifar_resnet8", "cpu").notes
+    assert all(note.isprintable() for note in notes)
+    assert any(r"net\n\x1b[2J.weight" in note for note in notes)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError, DeviceError, unknown_name
+from robench.errors import CheckpointError, DeviceError, printable, unknown_name
 from robench.models import exported, huggingface, onnx, torchscript, weights
 from robench.models.architectures import (
     ARCHITECTURES,
@@ -107,7 +107,12 @@ def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) 
         batch=loaded.batch,
         dtype=probe.dtype,
         torch_runs=loaded.torch_runs,
-        notes=(*_still_true(loaded, mean, std, crop), *_contradictions(loaded, preprocessing), *probe.notes),
+        notes=tuple(
+            map(
+                printable,
+                (*_still_true(loaded, mean, std, crop), *_contradictions(loaded, preprocessing), *probe.notes),
+            )
+        ),
     )
 
 

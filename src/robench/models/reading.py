@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _TRUST = "--trust-pickle runs it with your rights, if you trust whoever made it"
 
 
+_ARCHIVE = b"PK\x03\x04"
+"""What torch knows its own archives by."""
 _MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
 
 
@@ -102,7 +103,9 @@ def _read_torch(path: Path) -> object:
             f"{path} is a TorchScript archive, which carries code: save only its weights where it was made, "
             "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
         )
-    if zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        is_archive = file.read(4) == _ARCHIVE
+    if is_archive:
         archive.check_sums(path)
     ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_GLOBALS]
     try:
