@@ -43,7 +43,7 @@ answer(task)
 
 
 def try_out(request: Request, given: Mapping[str, object]) -> None:
-    """Load and run a model file as `loading.load_untried` does, in another process; given: as JSON has it.
+    """Load and run a model file as `loading.load_untried` does, in another process; given: numbers, and lists of them.
 
     Raises what that raises there, and CheckpointError where it takes too long, or too much memory, or ends the process.
     """
@@ -51,7 +51,7 @@ def try_out(request: Request, given: Mapping[str, object]) -> None:
     seconds = min(_MOST_SECONDS, _SECONDS + _SECONDS_A_BYTE * size)
     memory = min(physical_memory(), _BASE + _BYTES_A_BYTE * size)
     task = {
-        "path": sys.path,
+        "path": list(map(str, sys.path)),
         "model": str(path),
         "arch": request.arch,
         "device": str(request.device),
@@ -64,7 +64,7 @@ def try_out(request: Request, given: Mapping[str, object]) -> None:
     try:
         done = subprocess.run(
             command,
-            input=json.dumps(task).encode(),
+            input=json.dumps(task, default=float).encode(),
             capture_output=True,
             timeout=60 + _SLOWER * seconds,
             check=False,
