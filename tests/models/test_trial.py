@@ -239,7 +239,8 @@ def scripted(path: Path) -> Path:
 
 def test_what_ends_passes_and_its_errors_arrive(tmp_path: Path) -> None:
     path = scripted(tmp_path / "small.pt")
-    classifier = load_classifier(path, device="cpu", crop=32)
+    half = np.full(3, 0.5, np.float32)  # numbers of any library
+    classifier = load_classifier(path, device="cpu", crop=np.int64(32), mean=half.tolist(), std=torch.tensor(half))  # type: ignore[arg-type]
     assert torch.allclose(classifier.module(images()), small()(images()), atol=1e-5)  # in another memory layout
     with pytest.raises(OptionError, match="unknown interpolation"):
         load_classifier(path, device="cpu", interpolation="none")

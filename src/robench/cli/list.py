@@ -142,7 +142,10 @@ def corruptions(
 @list_app.command()
 def models(
     family: Annotated[
-        str | None, typer.Argument(help="zoo, torchvision, timm, or an installed package's. Default: zoo, and with --fits all of them.")
+        str | None,
+        typer.Argument(
+            help="zoo, torchvision, timm, or an installed package's. Default: zoo, and with --fits all of them."
+        ),
     ] = None,
     fits: Annotated[
         Path | None,

@@ -64,7 +64,7 @@ def try_out(request: Request, given: Mapping[str, object]) -> None:
     try:
         done = subprocess.run(
             command,
-            input=json.dumps(task, default=float).encode(),
+            input=json.dumps(task, default=lambda number: number.item()).encode(),
             capture_output=True,
             timeout=60 + _SLOWER * seconds,
             check=False,
