@@ -28,8 +28,9 @@ parity: $(STAMP)  ## every corruption against the published pixels (ROBENCH_GOLD
 formats: $(STAMP)  ## a model in every format: loaded, equal, broken on purpose, as one table (ROBENCH_SHARED)
 	PYTHONPATH=tests $(BIN)/python -m formats.table
 
-fuzz: $(STAMP)  ## damaged and hostile datasets by the thousand: crashes, hangs, payloads that ran
+fuzz: $(STAMP)  ## damaged and hostile datasets and models by the thousand: crashes, hangs, payloads that ran
 	PYTHONPATH=tests $(BIN)/python -m data.fuzz
+	PYTHONPATH=tests $(BIN)/python -W ignore -m formats.fuzz
 
 index: $(STAMP)  ## the fingerprints of all architectures of the installed libraries, for guessing them
 	$(BIN)/python scripts/index_architectures.py

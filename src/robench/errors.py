@@ -24,12 +24,17 @@ __all__ = [
     "RobenchError",
     "RunError",
     "TableError",
+    "printable",
     "unknown_name",
 ]
 
 
 class RobenchError(Exception):
     """Base of all errors that the user can mend; its text is one line that says what to do."""
+
+    def __str__(self) -> str:
+        """Return the text, printable whatever names a file has in it."""
+        return printable(super().__str__())
 
 
 class OptionError(RobenchError):
@@ -54,6 +59,11 @@ class TableError(RobenchError):
 
 class DeviceError(RobenchError):
     """The requested device is absent or too small."""
+
+
+def printable(text: str) -> str:
+    """Return a text as one line without control characters: names that a file chose may break lines or steer a terminal."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

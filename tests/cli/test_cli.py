@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -304,6 +306,39 @@ def test_models_that_fit_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     torch.save({"mine": torch.ones(3)}, tmp_path / "w.pth")
     assert command(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 2
     assert "fit no known architecture" in capsys.readouterr().err
+
+
+WRAPPED: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, Any]]] = {
+    "distributed": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "compiled": lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
+    "averaged": lambda state: {"n_averaged": torch.ones(1)} | {f"module.{key}": value for key, value in state.items()},
+    "EMA": lambda state: {"state_dict_ema": state, "epoch": 3},
+    "Lightning": lambda state: {
+        "state_dict": {"criterion.weight": torch.ones(10)} | {f"net.{key}": value for key, value in state.items()}
+    },
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED)
+def test_models_that_fit_a_wrapped_file(wrapper: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(WRAPPED[wrapper](CifarResNet(10, depth=8).state_dict()), tmp_path / "w.pth")
+    assert command(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
+    assert capsys.readouterr().out.split() == ["zoo:cifar_resnet8"]
+
+
+def test_models_of_a_family_or_of_the_stated_name_that_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fitting(*family: str) -> list[str]:
+        assert command(["list", "models", *family, "--fits", str(tmp_path / "w.pth")]) == 0
+        return capsys.readouterr().out.split()
+
+    state = resnet18(num_classes=3).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    assert fitting("torchvision") == ["torchvision:resnet18"]
+    assert len(fitting()) > len(fitting("timm")) > 1
+    torch.save({"arch": "torchvision:resnet18", "state_dict": state}, tmp_path / "w.pth")
+    assert fitting() == ["torchvision:resnet18"]
+    assert command(["list", "models", "timm", "--fits", str(tmp_path / "w.pth")]) == 2
+    assert "fits no architecture of timm, but torchvision:resnet18" in capsys.readouterr().err
 
 
 def run_robench(arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

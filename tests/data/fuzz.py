@@ -248,28 +248,40 @@ def _work(connection: Connection, first: int, last: int, ran: str) -> None:
     connection.close()
 
 
-def run(inputs: int, first: int = 0) -> Counter[str]:
-    """Count the outcomes of many inputs, tried in another process so that one can crash or hang."""
+def run(
+    inputs: int,
+    first: int = 0,
+    work: Callable[[Connection, int, int, str], None] = _work,
+    name: Callable[[int], str] = lambda number: draw(number)[0].name,
+    again: Callable[[int], str] = lambda _: "",
+) -> Counter[str]:
+    """Count the outcomes of many inputs, tried in another process so that one can crash or hang.
+
+    work: tries the inputs from a number to another and sends the outcome of each.  name: of an input's seed.
+    again: tries once more what crashed, died or hung; "stopped" is then its outcome, if that is what it returns.
+    """
     context = multiprocessing.get_context("spawn")
     found: Counter[str] = Counter()
     number, last = first, first + inputs
     with tempfile.TemporaryDirectory() as folder:
         while number < last:
             ours, theirs = context.Pipe()
-            worker = context.Process(target=_work, args=(theirs, number, last, f"{folder}/ran"), daemon=True)
+            worker = context.Process(target=work, args=(theirs, number, last, f"{folder}/ran"), daemon=True)
             worker.start()
             theirs.close()
-            ready = 60.0  # the first answer of a process includes its imports
+            ready = 120.0  # the first answer of a process includes its imports, and the seeds of models
             while number < last:
                 try:
                     outcome = ours.recv() if ours.poll(ready) else "hang"
                 except EOFError:
                     outcome = "died"
-                if outcome not in ("images", "some images", "refused"):
-                    print(f"{outcome} at input {number} ({draw(number)[0].name})", file=sys.stderr, flush=True)
+                number, ready, has_ended = number + 1, HANG, outcome in ("hang", "died")
+                if outcome.startswith(("crash", "hang", "died")) and again(number - 1) == "stopped":
+                    outcome = "stopped"
+                if outcome not in ("images", "some images", "model", "refused", "stopped"):
+                    print(f"{outcome} at input {number - 1} ({name(number - 1)})", file=sys.stderr, flush=True)
                 found[outcome.split("\n")[0]] += 1
-                number, ready = number + 1, HANG
-                if outcome in ("hang", "died"):
+                if has_ended:
                     break
             worker.kill()
             worker.join()

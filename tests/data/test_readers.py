@@ -449,7 +449,8 @@ def test_shards_by_folder_and_by_pattern(tmp_path: Path) -> None:
     [
         ({"a.png": b"x"}, "sample 'a' has no label"),
         ({"a.cls": b"1"}, "holds no images"),
-        ({"a.png": b"x", "a.cls": b"one\ntwo"}, "is no line of text"),
+        ({"a.png": b"x", "a.cls": b"one\ntwo"}, "a.cls of 'a' is no line of text"),
+        ({"a.png": b"x", "a.txt": b" \n"}, "a.txt of 'a' is no line of text"),
         ({"a.png": b"x", "a.cls": b"\xff"}, "is not UTF-8 text"),
         ({"a.png": b"x", "a.cls": b"1" * 2000}, "has 2000 bytes, more than a label can need"),
         ({"a.png": b"x", "a.json": b"{"}, "JSON of 'a' cannot be read"),
@@ -565,7 +566,21 @@ def test_class_names_in_a_shard(extension: str, tmp_path: Path) -> None:
     assert images.labels.tolist()[:3] == [1, 0, 1]
 
 
+@pytest.mark.parametrize("extension", ["cls", "json"])
+def test_a_caption_in_a_shard_is_no_label(extension: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        layouts.add(archive, "0.png", PNGS[0])
+        layouts.add(archive, "0.txt", b"a photo of a dog")
+        layouts.add(archive, f"0.{extension}", b"cat" if extension == "cls" else b'{"label": "cat"}')
+    assert open_dataset(tmp_path / "a.tar").classes == ("cat",)
+
+
 def test_keys_of_json_lines_are_taken_in_any_case(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
-    (tmp_path / "labels.jsonl").write_text('{"File_Name": "0.png", " LABEL": "cat"}')
-    assert open_dataset(tmp_path).classes == ("cat",)
+    (tmp_path / "labels.jsonl").write_text('{"File_Name": "0.png", " LABEL": "cat", "label": "dog"}')
+    assert open_dataset(tmp_path).classes == ("cat",)  # the first of equal ones, as in headers
+
+
+def test_keys_of_json_in_a_shard_are_taken_in_any_case(tmp_path: Path) -> None:
+    shard = layouts.shard(tmp_path / "a.tar", label=lambda number: ("json", b'{"Caption": "x", " Class_Name": "cat"}'))
+    assert open_dataset(shard).classes == ("cat",)

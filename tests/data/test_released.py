@@ -167,6 +167,22 @@ def test_files_of_computed_pixels_give_the_computed_results(
     same(runs[1], runs[0])
 
 
+@pytest.mark.parametrize("kind", ["tree", "arrays"])
+def test_a_class_map_goes_with_released_files(
+    kind: str, request: pytest.FixtureRequest, classifier: Classifier, pictures: Path, tmp_path: Path
+) -> None:
+    """The labels of the files are those of the data, whatever order of classes the model has."""
+    (tmp_path / "map.txt").write_text("cow\nant\nbee\n")
+    mapped = open_dataset(pictures, tmp_path / "map.txt")
+    assert not np.array_equal(mapped.labels, open_dataset(pictures).labels)
+    released = replace(SOME, released=request.getfixturevalue(kind))
+    runs = [
+        robench.evaluate(classifier, mapped, ["cifar-c"], tmp_path / name, options).directory
+        for name, options in (("computed", SOME), ("released", released))
+    ]
+    same(runs[1], runs[0])
+
+
 @pytest.mark.parametrize("write", [write_videos, write_arrays])
 def test_frames_of_computed_pixels_give_the_computed_results(
     write: Any, classifier: Classifier, images: ImageSet, pictures: Path, tmp_path: Path

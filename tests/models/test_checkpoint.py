@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,13 @@ def test_text_is_no_weights_file(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("hello world")
     with pytest.raises(CheckpointError, match="not a PyTorch file"):
         read_weights(tmp_path / "text.pth")
+
+
+def test_an_archive_of_several_disks_is_damaged(tmp_path: Path) -> None:
+    """Python's zipfile raises where it only looks whether a file is a zip; found by `formats.fuzz`."""
+    path = _saved(tmp_path / "w.pth", STATE)
+    before, mark, after = path.read_bytes().rpartition(b"PK\x06\x07")
+    path.write_bytes(before + mark + b"\x01" + after[1:])
+    with pytest.raises(zipfile.BadZipFile):
+        zipfile.is_zipfile(path)
+    assert "is damaged or incomplete" in _refusal(path)

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from models.damage import difference, flips, images, no_models, outcome, refusal, request, rewritten, small, truncations
-from robench.models import exported
+from robench.errors import CheckpointError
+from robench.models import exported, load_classifier
+from robench.plan import Options, make_plan
 
 PROGRAM = "models/model.json"
 
@@ -162,11 +164,99 @@ def test_softmax_and_half_precision(tmp_path: Path) -> None:
     assert difference(loaded, half, images().bfloat16()) == 0
 
 
-def test_training_mode_is_said(tmp_path: Path) -> None:
-    module = nn.Sequential(nn.Dropout(0.5), small())
-    program = torch.export.export(module.train(), (images(),))
-    torch.export.save(program, str(tmp_path / "train.pt2"))
-    assert "training mode" in exported.load(request(tmp_path / "train.pt2")).notes[-1]
+class Attends(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        share = 0.1 if self.training else 0.0
+        out: Tensor = nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=share).mean((2, 3))
+        return out
+
+
+class WithoutGradients(nn.Module):
+    """Its graph has another in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.drop(x).relu()
+        return x.mean((2, 3))
+
+
+ACTING: dict[str, Callable[[], nn.Module]] = {
+    "dropout": lambda: nn.Sequential(nn.Dropout(0.5), small()),
+    "batch norm": lambda: nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    "attention": Attends,
+    "an inner graph": WithoutGradients,
+}
+IDLE: dict[str, Callable[[], nn.Module]] = {
+    "dropout of nothing": lambda: nn.Sequential(nn.Dropout(0.0), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    # Without running statistics those of the batch are taken in eval mode, too.
+    "no statistics": lambda: nn.Sequential(
+        nn.BatchNorm2d(3, track_running_stats=False), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ),
+}
+
+
+@pytest.mark.parametrize("decomposed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*ACTING, *IDLE])
+def test_training_mode_is_said_where_it_acts(tmp_path: Path, name: str, decomposed: bool) -> None:
+    make = (ACTING | IDLE)[name]
+    for training in (True, False):
+        path = saved(make().train(training), tmp_path / f"{training}.pt2", dynamic=False, decomposed=decomposed)
+        notes = exported.load(request(path)).notes
+        # Decomposed attention is dropout of its own, whose share is not a constant of one operator.
+        if not (name == "attention" and decomposed):
+            assert any("export it after model.eval()" in note for note in notes) == (training and name in ACTING)
+
+
+class Static(nn.Module):
+    """Runs at any size; exported, it divides by the size that it was exported at."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum((2, 3)) / (x.shape[2] * x.shape[3])
+
+
+def test_sizes_that_the_export_fixed_are_refused_at_others(tmp_path: Path) -> None:
+    path = saved(Static(), tmp_path / "static.pt2")
+    assert difference(exported.load(request(path)), Static(), images()) < 1e-6
+    with pytest.raises(
+        CheckpointError, match="does not run on 64x64 images: it was exported for images of 32 px alone"
+    ):
+        load_classifier(path, device="cpu", crop=64)
+    classifier = load_classifier(path, device="cpu")
+    plan = make_plan(["resolution"], Options(resolutions=[16, 32, 64]), classifier.preprocessing, classifier.gflops)
+    sizes = [one.resolution for one in plan.conditions if one.corruption == "network"]
+    assert sizes == [32]
+    assert [note for note in plan.notes if "cannot run at 64 px" in note and "this size is left out" in note]
+
+
+def test_sizes_that_the_export_bounds_are_kept(tmp_path: Path) -> None:
+    side = torch.export.Dim("side", min=2, max=8)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    for step, sizes in ((1, range(2, 9)), (4, range(8, 33, 4))):
+        size = side if step == 1 else step * side
+        given = images(side=sizes[3])
+        program = torch.export.export(Pools(step), (given,), dynamic_shapes=({0: batch, 2: size, 3: size},))
+        torch.export.save(program, str(tmp_path / "bounded.pt2"))
+        loaded = exported.load(request(tmp_path / "bounded.pt2"))
+        for one in range(1, 41):
+            if one in sizes:
+                assert difference(loaded, Pools(step), images(side=one)) == 0
+            else:
+                with pytest.raises(ValueError, match=f"images of {sizes[0]} to {sizes[-1]} px alone"):
+                    loaded.module(images(side=one))
+
+
+class Pools(nn.Module):
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        step, (count, channels, height, width) = self.step, x.shape
+        return x.reshape(count, channels, height // step, step, width // step, step).mean((2, 3, 4, 5))
 
 
 def test_older_layouts_are_read(tmp_path: Path, archive: Path) -> None:

@@ -302,3 +302,18 @@ def test_a_short_side_for_a_model_that_squashes_is_said(tmp_path: Path) -> None:
     assert load_classifier(tmp_path, device="cpu", crop=80).preprocessing.resize == (80, 80)
     cut = load_classifier(tmp_path, device="cpu", resize=180)
     assert cut.notes[0].startswith("--resize 180 is the short side, and timm:test_vit squashes pictures")
+
+
+def test_names_of_a_file_break_no_line_and_steer_no_terminal(tmp_path: Path) -> None:
+    """`formats.fuzz` found a line break in the name of a tensor."""
+    state = CifarResNet(10, depth=8).state_dict()
+    odd = "net\n\x1b[2J.weight"
+    torch.save(state | {odd: torch.ones(1)}, tmp_path / "unexpected.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load_classifier(tmp_path / "unexpected.pth", "zoo:cifar_resnet8", "cpu")
+    assert r"net\n\x1b[2J.weight" in str(caught.value)
+    beside = {f"net.{key}": value for key, value in state.items()} | {odd: torch.ones(1)}
+    torch.save(beside, tmp_path / "beside.pth")
+    notes = load_classifier(tmp_path / "beside.pth", "zoo:cifar_resnet8", "cpu").notes
+    assert all(note.isprintable() for note in notes)
+    assert any(r"net\n\x1b[2J.weight" in note for note in notes)

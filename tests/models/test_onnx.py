@@ -142,6 +142,48 @@ def test_softmax_is_seen(tmp_path: Path) -> None:
     assert format_of_onnx.load(request(path)).softmax is True
 
 
+@pytest.mark.parametrize("external", [False, True])
+def test_an_output_without_a_shape_has_the_classes_that_it_gives(tmp_path: Path, external: bool) -> None:
+    path = saved(small(), tmp_path / "shapeless.onnx")
+    graph = onnx.load(path)
+    graph.graph.output[0].type.tensor_type.ClearField("shape")
+    if external:
+        onnx.save_model(graph, path, save_as_external_data=True, location="weights", size_threshold=0)
+    else:
+        path.write_bytes(graph.SerializeToString())
+    with pytest.raises(onnx.checker.ValidationError, match="shape"):
+        onnx.checker.check_model(str(path))
+    if external:
+        assert load_classifier(path, device="cpu").classes == 5
+    assert difference(format_of_onnx.load(request(path)), small(), images(3)) < ROUNDING
+    single = saved(nn.Sequential(small(1), nn.Sigmoid()).eval(), tmp_path / "sigmoid.onnx")
+    graph = onnx.load(single)
+    graph.graph.output[0].type.tensor_type.ClearField("shape")
+    single.write_bytes(graph.SerializeToString())
+    assert format_of_onnx.load(request(single)).softmax is True
+
+
+def test_other_rules_of_onnx_hold_with_external_data_too(tmp_path: Path) -> None:
+    path = saved(small(), tmp_path / "wrong.onnx")
+    graph = onnx.load(path)
+    graph.graph.node[-1].output[0] = graph.graph.node[0].output[0]  # made twice
+    onnx.save_model(graph, path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert "no ONNX model or is damaged" in refusal(format_of_onnx.load, path)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_mode_is_said(tmp_path: Path, training: bool) -> None:
+    mode = torch.onnx.TrainingMode.TRAINING if training else torch.onnx.TrainingMode.EVAL
+    for module in (nn.Dropout(0.5), nn.BatchNorm2d(3)):
+        path = tmp_path / "model.onnx"
+        whole = nn.Sequential(module, nn.AdaptiveAvgPool2d(1), nn.Flatten()).train(training)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter
+            torch.onnx.export(whole, (images(),), str(path), dynamo=False, training=mode, do_constant_folding=False)
+        notes = format_of_onnx.load(request(path)).notes
+        assert any("export it after model.eval()" in note for note in notes) == training
+
+
 def test_without_cuda_it_runs_on_the_cpu_and_says_so(model: Path) -> None:
     loaded = format_of_onnx.load(Request(model, None, torch.device("cuda")))
     if "onnxruntime-gpu" in loaded.notes[-1]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import collections
+import os
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from models.damage import difference, images, no_models, refusal, request, small, truncations
-from robench.models import pickled, weights
+from robench.cli.entry import command
+from robench.models import huggingface, load_classifier, pickled, weights
 from robench.models.classifier import Preprocessing
+from robench.models.reading import is_bare_pickle
 
 
 def saved(path: Path, content: object, zipped: bool = True) -> Path:
@@ -75,3 +81,82 @@ def test_damaged_files_are_told(tmp_path: Path) -> None:
     for wrong in no_models(tmp_path, ".pth"):
         refusal(weights.load, wrong, trust_pickle=True)
     assert "holds no weights" in refusal(weights.load, saved(path, {"a": 1}), trust_pickle=True)
+
+
+@pytest.mark.parametrize("name", ["w.pkl", "w.pickle", "w.pth"])
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_modules_of_pickle_dump_are_read_where_they_are_trusted(tmp_path: Path, name: str, protocol: int) -> None:
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(small(), protocol))
+    assert "--trust-pickle runs it with your rights" in refusal(weights.load, path)
+    assert difference(weights.load(request(path, trust_pickle=True)), small(), images()) == 0
+    classifier = load_classifier(path, device="cpu", trust_pickle=True, crop=32)
+    assert (classifier.label, classifier.classes) == ("w", 5)
+
+
+def test_plain_pickles_are_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"weight": [1.0, 2.0]}, 2))
+    assert "a plain pickle, which torch did not write" in refusal(weights.load, path)
+    path.write_bytes(pickle.dumps({"weight": torch.ones(3)}, 4))
+    assert "--trust-pickle runs it with your rights" in refusal(weights.load, path)
+    for content in (small().state_dict(), small()):
+        for zipped in (True, False):
+            assert not is_bare_pickle(saved(path, content, zipped))
+            torch.save(content, path, pickle_protocol=4, _use_new_zipfile_serialization=zipped)
+            assert not is_bare_pickle(path)
+
+
+def test_tensors_of_a_gpu_come_to_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pickle.dump writes of a tensor is torch.save's file of its storage, which names the device."""
+    seen: list[object] = []
+    load = torch.load
+
+    def watched(file: object, **options: object) -> object:
+        seen.append(options.get("map_location"))
+        return load(file, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch, "load", watched)
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"weight": torch.ones(3)}))
+    assert isinstance(pickled.unpickle(path), dict)
+    assert seen == ["cpu"]
+
+
+class Own(collections.OrderedDict[str, Tensor]):
+    """A dict of a class of its own, which torch's restricted reader does not build."""
+
+
+def test_a_hugging_face_folder_may_need_trust(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=5)
+    model = transformers.ResNetForImageClassification(config).eval()
+    config.architectures = ["ResNetForImageClassification"]
+    config.save_pretrained(tmp_path)
+    saved(tmp_path / "pytorch_model.bin", Own(model.state_dict()))
+    assert "--trust-pickle runs it with your rights" in refusal(huggingface.load, tmp_path)
+    loaded = huggingface.load(request(tmp_path, trust_pickle=True))
+    assert loaded.notes[0] == pickled.NOTE
+    x = images()
+    with torch.inference_mode():
+        assert torch.equal(loaded.module.eval()(x).logits, model(x).logits)
+    saved(tmp_path / "pytorch_model.bin", small())
+    assert "holds something else than tensors" in refusal(huggingface.load, tmp_path, trust_pickle=True)
+
+
+class Says:
+    """Writes to stderr where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.write, (2, b"the code runs\n")
+
+
+def test_the_warning_comes_before_the_code_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = saved(tmp_path / "w.pth", Says())
+    assert command(["evaluate", str(path), "--data", "demo", "--trust-pickle", "--out", str(tmp_path / "run")]) == 2
+    warning, said, error = capfd.readouterr().err.splitlines()
+    assert warning.startswith("warning: --trust-pickle: from now on code in the model's file runs with your rights")
+    assert said == "the code runs"
+    assert "holds no weights" in error
+    assert command(["evaluate", str(path), "--data", "demo", "--out", str(tmp_path / "run")]) == 2
+    assert "warning:" not in capfd.readouterr().err

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.damage import difference, flips, images, no_models, outcome, refusal, request, rewritten, small, truncations
-from robench.models import operators, torchscript
+from robench.models import load_classifier, operators, torchscript
 
 # TorchScript itself is deprecated, which is the tests' own affair; a test below holds that loading says nothing of it.
 pytestmark = [
@@ -58,6 +58,14 @@ def scripted(module: nn.Module) -> nn.Module:
 
 def traced(module: nn.Module) -> nn.Module:
     made: nn.Module = torch.jit.trace(module, images())
+    return made
+
+
+def quickly_traced(module: nn.Module) -> nn.Module:
+    """Traced without a comparison of two runs, which differ in training mode, and without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made: nn.Module = torch.jit.trace(module, images(), check_trace=False)
     return made
 
 
@@ -107,6 +115,59 @@ def test_loading_warns_of_nothing(archive: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         torchscript.load(request(archive)).module.eval()(images())
+
+
+class Warns(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        warnings.warn("\x1b[2Jall is well", stacklevel=1)
+        return x.mean((2, 3))
+
+
+def test_what_its_code_warns_of_does_not_reach_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = saved(Warns(), tmp_path / "warns.pt")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torchscript.load(request(path)).module.eval()(images())
+    assert not caught
+    assert capfd.readouterr() == ("", "")
+
+
+class Functional(nn.Module):
+    """Its author forgot `training=self.training`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, 0.5).mean((2, 3))
+
+
+class Attends(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        share = 0.1 if self.training else 0.0
+        return nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=share).mean((2, 3))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_mode_is_said_where_eval_mends_it_not(tmp_path: Path, training: bool) -> None:
+    def told(module: nn.Module, make: Callable[[nn.Module], nn.Module]) -> bool:
+        loaded = torchscript.load(request(saved(make(module.train(training)), tmp_path / "model.pt")))
+        return any("export it after model.eval()" in note for note in loaded.notes)
+
+    def alone(module: nn.Module) -> nn.Module:
+        return nn.Sequential(module, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    for acting in (alone(nn.Dropout(0.5)), alone(nn.Dropout2d(0.5)), alone(nn.BatchNorm2d(3)), Attends()):
+        assert told(acting, quickly_traced) == training
+        assert not told(acting, scripted)  # eval() is done by robench
+    for idle in (nn.Dropout(0.0), nn.BatchNorm2d(3, track_running_stats=False), nn.InstanceNorm2d(3)):
+        assert not told(alone(idle), quickly_traced)
+        assert not told(alone(idle), scripted)
+    assert told(Functional(), quickly_traced)
+    assert told(Functional(), scripted)
+
+
+def test_a_scripted_module_in_training_mode_is_put_into_eval_mode(tmp_path: Path) -> None:
+    path = saved(nn.Sequential(nn.Dropout(0.5), small()).train(), tmp_path / "train.pt")
+    classifier = load_classifier(path, device="cpu", crop=32)
+    assert torch.allclose(classifier.module(images()), small()(images()), atol=1e-5)
 
 
 def test_state_dicts_are_no_torchscript(tmp_path: Path) -> None:

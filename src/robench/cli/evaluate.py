@@ -315,6 +315,11 @@ def evaluate(
             weights_key=weights_key,
         )
 
+    if trust_pickle:
+        stderr().print(
+            "warning: --trust-pickle: from now on code in the model's file runs with your rights, if it has some; it can read, "
+            "change and send your files"
+        )
     images = open_dataset(_DEMO if data is None else data, class_map)
     if len(model) > 1 and not dry_run:
         # Only loading tells the labels that folders get. It costs seconds, one model in memory at a time, and a model that

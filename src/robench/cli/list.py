@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from robench.cli.options import stderr, stdout
-from robench.errors import OptionError, RobenchError
+from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.extensions import Kind, Offer, offers
 
 if TYPE_CHECKING:
@@ -141,8 +141,16 @@ def corruptions(
 
 @list_app.command()
 def models(
-    family: Annotated[str, typer.Argument(help="zoo, torchvision, timm, or an installed package's.")] = "zoo",
-    fits: Annotated[Path | None, typer.Option(help="Only those, of all families, that a weights file fits.")] = None,
+    family: Annotated[
+        str | None,
+        typer.Argument(
+            help="zoo, torchvision, timm, or an installed package's. Default: zoo, and with --fits all of them."
+        ),
+    ] = None,
+    fits: Annotated[
+        Path | None,
+        typer.Option(help="Only those that the weights in FILE fit, read as `evaluate` does.", metavar="FILE"),
+    ] = None,
 ) -> None:
     """The architectures of a family, to be named as --arch FAMILY:NAME."""
     from robench.models import ARCHITECTURES, architecture_names
@@ -152,8 +160,19 @@ def models(
     for offer in _offered("family", ARCHITECTURES):
         if offer.name != family:
             stderr().print(f"note: {offer.origin} has the family {offer.name}")
-    known = [f"{family}:{name}" for name in architecture_names(family)]
-    for arch in known if fits is None else fitting_architectures(read_weights(fits).state):
+    known = architecture_names(family or "zoo")
+    if fits is None:
+        listed = [f"{family or 'zoo'}:{name}" for name in known]
+    else:
+        weights = read_weights(fits)
+        try:
+            found = fitting_architectures(weights.state, weights.stated)
+        except CheckpointError as error:
+            raise CheckpointError(f"{fits}: {error}") from error
+        listed = [arch for arch in found if family is None or arch.startswith(f"{family}:")]
+        if not listed:
+            raise CheckpointError(f"{fits} fits no architecture of {family}, but {', '.join(found)}")
+    for arch in listed:
         typer.echo(arch)
 
 

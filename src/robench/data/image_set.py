@@ -26,6 +26,7 @@ class ImageSet:
     read: encoded bytes of the image at a position; OSError where that fails.
     groups: which of a model's outputs each class stands for; None where the classes are the outputs.
     border: width in pixels of a frame around every picture that is not part of it.
+    stored: (n,) the labels of the files where `labels` are those of a class map; None where they are the same.
     root: the file or folder that it was read from, None where it is embedded.
     notes: what a user should know about the set, for example files that were passed over.
     """
@@ -37,6 +38,7 @@ class ImageSet:
     read: Callable[[int], bytes]
     groups: tuple[tuple[int, ...], ...] | None = None
     border: int = 0
+    stored: Ints | None = None
     root: Path | None = None
     notes: tuple[str, ...] = ()
 
@@ -67,7 +69,7 @@ def map_classes(images: ImageSet, class_map: Path) -> ImageSet:
             "it needs one class name a line, spelled as the folders are"
         )
     labels = np.array([index[name] for name in images.classes], dtype=np.int64)[images.labels]
-    return replace(images, labels=labels, classes=tuple(names), groups=None)
+    return replace(images, labels=labels, classes=tuple(names), groups=None, stored=images.labels)
 
 
 def select(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from robench.data.bounded import one_line, read_image, read_listing
 from robench.data.image_set import ImageSet
-from robench.data.labels import LABEL_COLUMNS, PATH_COLUMNS, classes_of, parse_json
+from robench.data.labels import LABEL_COLUMNS, PATH_COLUMNS, classes_of, lower_keys, parse_json
 from robench.data.listing import visible_folders
 from robench.data.reader import Reader
 from robench.errors import DatasetError
@@ -142,7 +142,7 @@ def _json_rows(table: Path, text: str) -> Iterator[_Row]:
             raise DatasetError(f"{where} is no JSON ({one_line(error)}): write one object a line") from error
         if not isinstance(value, dict):
             raise DatasetError(f'{where} is no JSON object: write {{"file_name": PATH, "label": LABEL}}')
-        value = {key.strip().lower(): value[key] for key in reversed(value)}  # the first of equal ones, as in headers
+        value = lower_keys(value)
         path, label = _column(value, PATH_COLUMNS), _column(value, LABEL_COLUMNS)
         if path is None or label is None:
             raise _lacks(where, "path" if path is None else "label")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from robench.errors import DatasetError
 from robench.types import Ints
 
-__all__ = ["IMAGE_COLUMNS", "LABEL_COLUMNS", "PATH_COLUMNS", "classes_of", "numbered", "parse_json"]
+__all__ = ["IMAGE_COLUMNS", "LABEL_COLUMNS", "PATH_COLUMNS", "classes_of", "lower_keys", "numbered", "parse_json"]
 
 PATH_COLUMNS = (
     "file_name",
@@ -101,6 +101,11 @@ def parse_json(text: str | bytes) -> object:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     return value
+
+
+def lower_keys(value: Mapping[str, object]) -> dict[str, object]:
+    """Return an object of JSON with its keys in lower case and without spaces around; the first of equal ones, as in headers."""
+    return {key.strip().lower(): value[key] for key in reversed(list(value))}
 
 
 def _is_whole(text: str) -> bool:

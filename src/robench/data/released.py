@@ -310,11 +310,12 @@ def _check_array(condition: Condition, file: Path, images: ImageSet, notes: list
         labels = read_integers(known)
         if len(labels) not in (rows, len(SEVERITIES) * rows):
             raise DatasetError(f"{known} holds {len(labels)}, not the labels of {rows} samples: {order}")
-        other = np.argwhere(labels.reshape(-1, rows) != images.labels)
+        stored = images.labels if images.stored is None else images.stored
+        other = np.argwhere(labels.reshape(-1, rows) != stored)
         if len(other):
             at = int(other[0, 1])
             raise DatasetError(
-                f"{known} says class {labels.reshape(-1, rows)[other[0, 0], at]} where {images.name} has {images.labels[at]}, at "
+                f"{known} says class {labels.reshape(-1, rows)[other[0, 0], at]} where {images.name} has {stored[at]}, at "
                 f"{images.paths[at]}: {order}"
             )
         used.append(known)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from robench.data.bounded import one_line, read_part
 from robench.data.image_set import ImageSet
-from robench.data.labels import LABEL_COLUMNS, classes_of, parse_json
+from robench.data.labels import LABEL_COLUMNS, classes_of, lower_keys, parse_json
 from robench.data.listing import image_suffixes, visible_folders
 from robench.data.reader import Reader
 from robench.data.shards import choose_split
@@ -139,7 +139,8 @@ def _label(shard: Path, key: str, files: dict[str, Member]) -> object:
         value = parse_json(_text(shard, key, files["json"], _JSON_BYTES))
     except ValueError as error:
         raise DatasetError(f"{shard}: the JSON of {key!r} cannot be read ({one_line(error)})") from error
-    label = next((value[name] for name in LABEL_COLUMNS if name in value), None) if isinstance(value, dict) else None
+    known = lower_keys(value) if isinstance(value, dict) else {}
+    label = next((known[name] for name in LABEL_COLUMNS if name in known), None)
     if label is None:
         raise DatasetError(f'{shard}: the JSON of {key!r} has no label: write {{"label": CLASS}}')
     return label

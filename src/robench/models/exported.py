@@ -11,7 +11,8 @@ import io
 import json
 import math
 import pickle
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from robench.models import archive
 from robench.models.archive import Archive
 from robench.models.family import one_line
 from robench.models.graph import DTYPES, GraphError, GraphModule, compiled
-from robench.models.loaded import Loaded, Request, assumed
+from robench.models.loaded import IN_TRAINING, Loaded, Request, assumed
 from robench.models.reading import file_sha256
 
 __all__ = ["load", "matches"]
@@ -43,6 +44,10 @@ _LINEAR = (
     "conv2d.default",
 )
 _TRAINING = ("training", "train")
+_SYMBOL = re.compile(r"(Mul\(Integer\((?P<step>\d+)\), )?Symbol\('(?P<name>\w+)'[^()]*\)\)?", re.ASCII)
+"""A size that is any number, or any multiple of one, as sympy writes it."""
+_WIDEST = 2**20
+"""Pixels, more than any image has."""
 
 
 def matches(path: Path) -> bool:
@@ -100,8 +105,14 @@ def _json(opened: Archive, name: str) -> Any:
 @dataclass(frozen=True)
 class _Image:
     batch: int | None
-    side: int | None
+    sides: Sequence[int] | None
+    """In pixels, those that it may have; None for any."""
     dtype: torch.dtype
+
+    @property
+    def side(self) -> int | None:
+        """The only one in pixels; None where there are others."""
+        return self.sides[0] if self.sides is not None and len(self.sides) == 1 else None
 
 
 def _loaded(opened: Archive, place: str, program: Any) -> Loaded:
@@ -113,11 +124,14 @@ def _loaded(opened: Archive, place: str, program: Any) -> Loaded:
     images = [value for value, given in zip(graph_json["inputs"], bound, strict=True) if given is ...]
     if len(images) != 1:
         raise CheckpointError(f"{opened.path} takes {len(images)} inputs: an image classifier takes one, the images")
-    image = _image(opened.path, graph_json["tensor_values"][images[0]["as_tensor"]["name"]])
+    image = _image(
+        opened.path, graph_json["tensor_values"][images[0]["as_tensor"]["name"]], program.get("range_constraints", {})
+    )
     outputs = [number for number, spec in enumerate(signature["output_specs"]) if "user_output" in spec]
-    module = GraphModule(graph, bound, image.dtype, outputs, _keys(module_json, len(outputs)))
+    keys = _keys(module_json, len(outputs))
+    module = GraphModule(graph, bound, image.dtype, image.sides, outputs, keys)
     preprocessing, note = assumed(image.side)
-    notes = (note, *_training(graph_json))
+    notes = (note, IN_TRAINING) if _acts_as_in_training(graph_json) else (note,)
     return Loaded(
         opened.path.stem,
         "torch.export",
@@ -158,7 +172,8 @@ def _constant(union: Any) -> object:
     return None if kind == "as_none" else float(value) if kind == "as_float" else value
 
 
-def _image(path: Path, meta: Any) -> _Image:
+def _image(path: Path, meta: Any, limits: Any) -> _Image:
+    """Return what the input may be; limits: smallest and largest value of each expression of sizes."""
     sizes = [size.get("as_int") for size in meta["sizes"]]
     if len(sizes) != 4 or sizes[1] not in (3, None) or sizes[2] != sizes[3]:
         shape = "x".join("?" if size is None else str(size) for size in sizes)
@@ -168,7 +183,23 @@ def _image(path: Path, meta: Any) -> _Image:
         raise CheckpointError(
             f"{path} takes {dtype} input: export the model behind its preprocessing, with float input"
         )
-    return _Image(sizes[0], sizes[2], dtype)
+    return _Image(sizes[0], _sides(meta["sizes"][2], limits), dtype)
+
+
+def _sides(size: Any, limits: Any) -> Sequence[int] | None:
+    """The sizes in pixels that an export takes: one, or a range of them, perhaps of the multiples of a number."""
+    if "as_int" in size:
+        return (int(size["as_int"]),)
+    found = _SYMBOL.fullmatch(str(size["as_expr"]["expr_str"]))
+    if found is None:
+        return None
+    step = int(found["step"] or 1)
+    limit = limits.get(f"{step}*{found['name']}" if step > 1 else found["name"], {})
+    least, most = limit.get("min_val"), limit.get("max_val")
+    if not isinstance(most, int) or not 0 < most <= _WIDEST:
+        most = _WIDEST
+    least = max(1, least) if isinstance(least, int) else 1
+    return range(math.ceil(least / step) * step, most + 1, step) if step > 0 else None
 
 
 def _keys(module: Any, outputs: int) -> list[str] | None:
@@ -199,14 +230,17 @@ def _softmax(graph: Any, outputs: list[int]) -> bool | None:
     return False if made[0].removeprefix("torch.ops.aten.") in _LINEAR else None
 
 
-def _training(graph: Any) -> tuple[str, ...]:
-    on = any(
-        item["name"] in _TRAINING and item["arg"].get("as_bool") for node in graph["nodes"] for item in node["inputs"]
-    )
-    said = (
-        "the model was exported in training mode: dropout or batch statistics act as in training; export model.eval()"
-    )
-    return (said,) if on else ()
+def _acts_as_in_training(graph: Any) -> bool:
+    for node in graph["nodes"]:
+        given = {item["name"]: item["arg"] for item in node["inputs"]}
+        inner = [item["arg"]["as_graph"]["graph"] for item in node["inputs"] if "as_graph" in item["arg"]]
+        # Without running statistics those of the batch are the model's own way.
+        acts = "as_none" not in given.get("running_mean", {}) and not str(node["target"]).endswith(".no_stats")
+        share = given.get("dropout_p", given.get("p", {"as_float": 1}))
+        on = any(given.get(name, {}).get("as_bool") for name in _TRAINING) or "dropout_p" in given
+        if (on and acts and share.get("as_float") != 0) or any(map(_acts_as_in_training, inner)):
+            return True
+    return False
 
 
 def _tensors(opened: Archive, place: str) -> Callable[[str, str], Tensor]:

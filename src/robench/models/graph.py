@@ -8,8 +8,6 @@ tensors themselves, so that expressions are never read at all. The format: torch
 
 from __future__ import annotations
 
-import math
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.models import operators
+from robench.models.arithmetic import ARITHMETIC
 
 __all__ = ["DTYPES", "Graph", "GraphError", "GraphModule", "compiled"]
 
@@ -51,20 +50,6 @@ _MEMORY_FORMATS = {
 _STRIDED = 7
 """The layout of every dense tensor."""
 
-_OPERATORS = (
-    "add sub mul truediv floordiv mod pow neg pos abs eq ne lt le gt ge and_ or_ not_ xor getitem lshift rshift"
-)
-_SYMBOLIC = "int float ite max min not sqrt sum"
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
-    **{f"_operator.{name}": getattr(operator, name) for name in _OPERATORS.split()},
-    **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
-    **{
-        f"torch.sym_{name}": getattr(torch, f"sym_{name}")
-        for name in _SYMBOLIC.split()
-        if hasattr(torch, f"sym_{name}")
-    },
-    "torch._sym_sqrt": math.sqrt,
-}
 # A model runs in the memory layout that is fastest, not in the one that it was exported in: what reads tensors by
 # their strides would read other values, and a view may have to be a copy.
 _REPLACED = {
@@ -130,7 +115,7 @@ class GraphModule(nn.Module):
     """A graph with its weights. (b, 3, h, w) -> the outputs by `keys` where they have names, else one of them or a tuple.
 
     bound: the graph's inputs in order: a tensor, a constant, or `...` for the image.
-    image: dtype of the input. outputs: places of the graph's outputs that the user sees.
+    image: dtype of the input. sides: of the input in pixels, None for any. outputs: places of the graph's outputs that the user sees.
     """
 
     def __init__(
@@ -138,11 +123,12 @@ class GraphModule(nn.Module):
         graph: Graph,
         bound: Sequence[object],
         image: torch.dtype,
+        sides: Sequence[int] | None,
         outputs: Sequence[int],
         keys: Sequence[str] | None,
     ) -> None:
         super().__init__()
-        self.graph, self.image, self.outputs, self.keys = graph, image, tuple(outputs), keys
+        self.graph, self.image, self.sides, self.outputs, self.keys = graph, image, sides, tuple(outputs), keys
         self.bound: list[object] = []
         for number, value in enumerate(bound):
             # Parameters and buffers, so that the module says its dtype and moves to a device like any other.
@@ -153,7 +139,10 @@ class GraphModule(nn.Module):
             self.bound.append(_Name(f"value{number}") if isinstance(value, Tensor) else value)
 
     def forward(self, x: Tensor) -> Any:
-        """Run the graph."""
+        """Run the graph; raises ValueError for images of a size that the export fixed otherwise."""
+        if self.sides is not None and x.shape[-1] not in self.sides:
+            # Much of a graph runs at any size, and computes with numbers of the size that it was exported at.
+            raise ValueError(f"it was exported for images of {_listed(self.sides)} px alone")
         image = x.to(self.image)
         arguments = [
             image if value is ... else getattr(self, value.name) if isinstance(value, _Name) else value
@@ -164,6 +153,10 @@ class GraphModule(nn.Module):
         if self.keys is not None:
             return dict(zip(self.keys, seen, strict=True))
         return seen[0] if len(seen) == 1 else tuple(seen)
+
+
+def _listed(sides: Sequence[int]) -> str:
+    return f"{sides[0]} to {sides[-1]}" if len(sides) > 1 else str(sides[0])
 
 
 def compiled(graph: Any) -> Graph:
@@ -195,8 +188,8 @@ def _step(node: Any) -> _Step:
     outputs = tuple(_output(value) for value in node["outputs"])
     values = tuple(value for _, value in inputs)
     unpacked = len(outputs) > 1
-    if target in _ARITHMETIC:
-        return _Step(_ARITHMETIC[target], values, {}, outputs or (None,), unpacked, ())
+    if target in ARITHMETIC:
+        return _Step(ARITHMETIC[target], values, {}, outputs or (None,), unpacked, ())
     if target in (_GRAD, _AUTOCAST):
         call = _run_plainly if target == _GRAD else _run_autocast
         made = tuple(outputs[0]) if len(outputs) == 1 and isinstance(outputs[0], list) else outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -50,7 +51,31 @@ def guess_architecture(state: Mapping[str, Tensor], stated: str | None = None) -
 
 
 def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None) -> list[str]:
-    """Return all architectures that `guess_architecture` chooses from; CheckpointError where there is none."""
+    """Return all architectures that `guess_architecture` chooses from; CheckpointError where there is none.
+
+    A part of the weights may be what fits, as of a network in a training module.
+    """
+    errors = []
+    for part in _parts(state):
+        try:
+            return _fitting(part, stated)
+        except CheckpointError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _parts(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+    """All the weights, then those under each prefix that more than half of them share, as a network in a training module."""
+    yield state
+    firsts = Counter(key.partition(".")[0] for key in state)
+    first, count = firsts.most_common(1)[0]
+    if len(state) > 1 and 2 * count > len(state):
+        inside = {key.removeprefix(f"{first}."): value for key, value in state.items() if key.startswith(f"{first}.")}
+        if inside.keys() != state.keys():
+            yield from _parts(inside)
+
+
+def _fitting(state: Mapping[str, Tensor], stated: str | None) -> list[str]:
     state = without_branches(state)
     compared, untried = _compare(state, stated)
     fitting = [arch for arch, found in compared.items() if not found]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError, RobenchError
+from robench.models import pickled
 from robench.models import timm as timm_family
 from robench.models.classifier import Preprocessing
 from robench.models.configured import of_pretrained_cfg, of_processor, unlike_timm
@@ -95,11 +96,21 @@ def load(request: Request) -> Loaded:
     if weights is None:
         raise CheckpointError(f"{folder} holds no weights: it needs one of {', '.join(_WEIGHTS)}")
     files = [weights, *shards(weights)] if is_index(weights) else [weights]
-    state = read_sharded(weights) if is_index(weights) else read_tensors(weights)
+    state, trusted = _state(weights, request.trust_pickle)
     is_timm = isinstance(config.get("architecture"), str) and "model_type" not in config
     made = _timm(folder, config, state) if is_timm else _transformers(folder, config, state)
     arch, module, preprocessing, notes = made
-    return Loaded(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=notes)
+    return Loaded(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*trusted, *notes))
+
+
+def _state(weights: Path, trust_pickle: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors by name, and what to note of how they were read."""
+    try:
+        return read_sharded(weights) if is_index(weights) else read_tensors(weights), ()
+    except CheckpointError:
+        if not (trust_pickle and pickled.matches(weights)):
+            raise
+        return pickled.tensors_in(weights), (pickled.NOTE,)
 
 
 def _truthy(value: Any, key: str) -> bool:

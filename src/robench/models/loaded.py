@@ -12,7 +12,10 @@ from torch import nn
 from robench.models.classifier import Preprocessing
 from robench.models.family import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["Format", "Loaded", "Request", "assumed"]
+__all__ = ["IN_TRAINING", "Format", "Loaded", "Request", "assumed"]
+
+IN_TRAINING = "the model was exported in training mode: dropout or batch statistics act as in training; export it after model.eval()"
+"""What to note of a file that says so, and that no model.eval() here can mend."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ class Format:
     """A kind of file or folder that holds a model.
 
     matches: whether a path is one, by its content; raises nothing but OSError.  load: raises CheckpointError.
+    computes: whether the file says itself what is computed, and not only with which weights.
     """
 
     name: str
     summary: str
     matches: Callable[[Path], bool]
     load: Callable[[Request], Loaded]
+    computes: bool = False
 
 
 _SMALL = 64

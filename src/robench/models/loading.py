@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError, DeviceError, unknown_name
+from robench.errors import CheckpointError, DeviceError, printable, unknown_name
 from robench.models import exported, huggingface, onnx, torchscript, weights
 from robench.models.architectures import (
     ARCHITECTURES,
@@ -29,14 +30,15 @@ from robench.models.factory import call_factory, preprocessing_of
 from robench.models.family import one_line
 from robench.models.loaded import Format, Loaded, Request, assumed
 from robench.models.outputs import Head, as_logits, ends_in_sigmoid, head_of, output_tensor
+from robench.models.trial import try_out
 
-__all__ = ["FORMATS", "choose_device", "load_classifier"]
+__all__ = ["FORMATS", "choose_device", "load_classifier", "load_untried"]
 
 FORMATS: tuple[Format, ...] = (
     Format("huggingface", "a folder with config.json, as the Hugging Face hub has them; timm's too", huggingface.matches, huggingface.load),
-    Format("torchscript", "a TorchScript archive, torch.jit.save", torchscript.matches, torchscript.load),
-    Format("exported", "a program of torch.export.save (.pt2)", exported.matches, exported.load),
-    Format("onnx", "an ONNX file (.onnx), run by onnxruntime", onnx.matches, onnx.load),
+    Format("torchscript", "a TorchScript archive, torch.jit.save", torchscript.matches, torchscript.load, computes=True),
+    Format("exported", "a program of torch.export.save (.pt2)", exported.matches, exported.load, computes=True),
+    Format("onnx", "an ONNX file (.onnx), run by onnxruntime", onnx.matches, onnx.load, computes=True),
     Format("weights", f"tensors by name ({' '.join(EXTENSIONS)}), with --arch or one that fits", weights.matches, weights.load),
 )  # fmt: skip
 """What a model can be stored as, in the order in which a path is tried."""
@@ -65,17 +67,33 @@ def load_classifier(
         `package.module:function` or `file.py:function`, perhaps with `?name=value&...`; `demo`.
     arch: `family:name` or a factory, for files that hold weights alone; where it is missing, the one known architecture that
         they fit. For other files: whose preprocessing they were made with.
-    trust_pickle: whether a file that would run code when it is read may do so.
+    trust_pickle: whether a file that would run code when it is read may do so; files that say themselves what is computed are
+        else tried in a process of their own first, which takes some seconds.
     weights_key: which of several sets of weights in a file, for example `state_dict_ema`.
     The number of classes follows the weights. The other arguments replace parts of the model's preprocessing.
     Raises CheckpointError, DeviceError or OptionError; the caller's random generators are left as they were.
     """
-    place = choose_device(device)
-    loaded = _load(model, Request(Path(model), arch, place, trust_pickle, weights_key))
+    request = Request(Path(model), arch, choose_device(device), trust_pickle, weights_key)
+    given: dict[str, Any] = {
+        "mean": None if mean is None else list(mean),
+        "std": None if std is None else list(std),
+        "resize": resize,
+        "crop": crop,
+        "interpolation": interpolation,
+    }
+    if not trust_pickle and _computes(model):
+        try_out(request, given)
+    return load_untried(model, request, given)
+
+
+def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) -> Classifier:
+    """Return what `load_classifier` does, of a model that may still compute for ever; given: parts of its preprocessing."""
+    place, mean, std, crop = request.device, given.get("mean"), given.get("std"), given.get("crop")
+    loaded = _load(model, request)
     stated = loaded.preprocessing
-    if crop is not None and resize is None and _ASSUMPTIONS[0] in loaded.notes:
+    if crop is not None and given.get("resize") is None and _ASSUMPTIONS[0] in loaded.notes:
         stated = assumed(crop)[0]
-    preprocessing = stated.replaced(mean=mean, std=std, resize=resize, crop=crop, interpolation=interpolation)
+    preprocessing = stated.replaced(**given)
     module = _placed(loaded.module, place)
     probe = _probed(loaded, module, preprocessing.crop, place)
     return Classifier(
@@ -90,7 +108,12 @@ def load_classifier(
         batch=loaded.batch,
         dtype=probe.dtype,
         torch_runs=loaded.torch_runs,
-        notes=(*_still_true(loaded, mean, std, crop), *_contradictions(loaded, preprocessing), *probe.notes),
+        notes=tuple(
+            map(
+                printable,
+                (*_still_true(loaded, mean, std, crop), *_contradictions(loaded, preprocessing), *probe.notes),
+            )
+        ),
     )
 
 
@@ -142,15 +165,24 @@ def _load(model: str | Path, request: Request) -> Loaded:
     return _load_path(request)
 
 
-def _load_path(request: Request) -> Loaded:
-    path = request.path
+def _computes(model: str | Path) -> bool:
+    """Whether a model is a file that says itself what is computed."""
+    path = Path(model)
+    found = _format(path) if path.exists() and model != "demo" else None
+    return found is not None and found.computes
+
+
+def _format(path: Path) -> Format | None:
     try:
         # What is not there has a format by its name alone.
-        found = next(
-            (one for one in FORMATS if (path.exists() or one.load is weights.load) and one.matches(path)), None
-        )
+        return next((one for one in FORMATS if (path.exists() or one.load is weights.load) and one.matches(path)), None)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _load_path(request: Request) -> Loaded:
+    path = request.path
+    found = _format(path)
     if found is None and path.suffix.lower() in _EXPORTED:
         wrong = "is damaged, incomplete or another kind of file: copy or download it again"
         raise CheckpointError(f"{path} {wrong}" if path.exists() else f"no model file {path}: check the path")
@@ -284,11 +316,15 @@ def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) 
 
 
 def _not_run(label: str, side: int, error: Exception) -> CheckpointError:
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+        return CheckpointError(f"{label} does not run on {side}x{side} images: it asks for more memory than there is")
     return CheckpointError(
         f"{label} does not run on {side}x{side} images: {one_line(error)}; give its input size by --crop if it is another"
     )
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "Failed to allocate memory", "bad_alloc", "bad allocation")
+"""In the texts of torch and onnxruntime, which have no error of their own for it on the CPU."""
 _EXPORTED = (".pt2", ".onnx", ".ts", ".torchscript")
 _ASSUMPTIONS = (assumed()[1], assumed(1)[1])
 

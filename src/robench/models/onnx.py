@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from robench.errors import CheckpointError
 from robench.memory import physical_memory
 from robench.models.family import one_line
-from robench.models.loaded import Loaded, Request, assumed
+from robench.models.loaded import IN_TRAINING, Loaded, Request, assumed
 from robench.models.sharded import files_sha256
 
 __all__ = ["OnnxModule", "load", "matches"]
@@ -48,7 +48,7 @@ def load(request: Request) -> Loaded:
     onnx, runtime = _libraries()
     model = _parsed(onnx, path)
     external = {_external_file(path, tensor) for tensor in _external_tensors(onnx, path, model)}
-    _check(onnx, path, str(path) if external else model)  # a path, for what lies beside it
+    _check(onnx, path, model)
     name, image = _image(path, model.graph)
     outputs = [output.name for output in model.graph.output if output.type.HasField("tensor_type")]
     if not outputs:
@@ -65,7 +65,7 @@ def load(request: Request) -> Loaded:
         batch=image.batch,
         softmax=_softmax(model.graph, outputs),
         torch_runs=False,
-        notes=(note, *notes),
+        notes=(note, *notes, *((IN_TRAINING,) if _acts_as_in_training(onnx, model.graph) else ())),
     )
 
 
@@ -122,9 +122,17 @@ def _parsed(onnx: ModuleType, path: Path) -> Any:
 
 
 def _check(onnx: ModuleType, path: Path, model: Any) -> None:
-    """Raise CheckpointError unless the graph keeps to the rules of ONNX."""
+    """Raise CheckpointError unless the graph keeps to the rules of ONNX, but for shapes of outputs, which runs show."""
+    checked = onnx.ModelProto()
+    checked.CopyFrom(model)
+    for output in checked.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.shape.SetInParent()
+    for tensor in _external_tensors(onnx, path, checked):
+        # The checker would look for their files from the current folder; they have been looked at.
+        tensor.CopyFrom(onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(checked)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise _broken(path, error) from error
 
@@ -245,12 +253,35 @@ def _session(
     return session, (f"onnxruntime has no {device.type} here, the model runs on the CPU: pip install onnxruntime-gpu",)
 
 
+def _acts_as_in_training(onnx: ModuleType, graph: Any) -> bool:
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+
+    def is_zero(name: str) -> bool:
+        """Whether it is a constant, and nothing but zeros or False; what is left out is False."""
+        tensor = tensors.get(name)
+        is_known = tensor is not None and not tensor.external_data
+        return not name or (is_known and not np.any(onnx.numpy_helper.to_array(tensor)))
+
+    for node in graph.node:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "Constant" and "value" in attributes:
+            tensors[node.output[0]] = attributes["value"].t
+        if node.op_type == "BatchNormalization" and "training_mode" in attributes and attributes["training_mode"].i:
+            return True
+        if node.op_type == "Dropout" and len(node.input) == 3:
+            _, share, acts = node.input
+            if not is_zero(acts) and not (share and is_zero(share)):
+                return True
+    return False
+
+
 def _softmax(graph: Any, outputs: list[str]) -> bool | None:
     """Whether the first output is a softmax's, or a sigmoid's of one value; None where the last node does not tell."""
     made = [node.op_type for node in graph.node if outputs[0] in node.output]
     described = next(output.type.tensor_type for output in graph.output if output.name == outputs[0])
     sizes = [dim.dim_value for dim in described.shape.dim]
-    is_single = len(sizes) == 1 or (len(sizes) == 2 and sizes[1] == 1)
+    # Of an output without a shape the number of values shows when it runs, and only of one a sigmoid is undone.
+    is_single = len(sizes) < 2 or (len(sizes) == 2 and sizes[1] == 1)
     if len(outputs) != 1 or not made:
         return None
     if made[0] == "Softmax" or (made[0] == "Sigmoid" and is_single):

@@ -47,7 +47,7 @@ _PRIVATE = (
     "_batch_norm_impl_index _batch_norm_no_update _cast_Double _cast_Float _cast_Half _cast_Int _cast_Long "
     "_cdist_forward _conj _convolution _convolution_mode _euclidean_dist _fft_c2c _fft_c2r _fft_r2c "
     "_fused_rms_norm _is_all_true _is_any_true _linalg_svd _local_scalar_dense _log_softmax "
-    "_native_batch_norm_legit _native_batch_norm_legit_no_training _native_multi_head_attention "
+    "_native_batch_norm_legit _native_batch_norm_legit_functional _native_batch_norm_legit_no_training _native_multi_head_attention "
     "_nested_tensor_from_mask _nested_tensor_from_mask_left_aligned _prelu_kernel "
     "_scaled_dot_product_attention_math _scaled_dot_product_cudnn_attention "
     "_scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention "

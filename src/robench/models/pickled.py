@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robench.errors import CheckpointError
 from robench.models import archive
 from robench.models.factory import importable, preprocessing_of
 from robench.models.family import one_line
 from robench.models.loaded import Loaded, assumed
-from robench.models.reading import PICKLES
+from robench.models.reading import PICKLES, is_bare_pickle
 
-__all__ = ["NOTE", "matches", "module_in", "unpickle"]
+__all__ = ["NOTE", "matches", "module_in", "tensors_in", "unpickle"]
 
 NOTE = (
     "the file was read with --trust-pickle: code in it ran with your rights, and could read, change and send your files"
@@ -37,13 +40,38 @@ def unpickle(path: Path) -> object:
     try:
         with importable(path.parent), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about versions of classes; what matters comes as an error
-            content: object = torch.load(path, map_location="cpu", weights_only=False)
+            content = _plain(path) if is_bare_pickle(path) else torch.load(path, map_location="cpu", weights_only=False)
     except (Exception, SystemExit) as error:
         # Code in the file can raise anything, and so do torch's readers for a damaged one.
         raise CheckpointError(
             f"{path} cannot be unpickled ({type(error).__name__}: {one_line(Exception(str(error)))}): "
             "run where its classes can be imported"
         ) from error
+    return content
+
+
+def _plain(path: Path) -> object:
+    with path.open("rb") as file:
+        return _OnCpu(file).load()
+
+
+class _OnCpu(pickle.Unpickler):
+    """Reads what pickle.dump wrote; tensors that were on a GPU come to the CPU, as torch.load has them."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a name stands for."""
+        return _storage if (module, name) == ("torch.storage", "_load_from_bytes") else super().find_class(module, name)
+
+
+def _storage(content: bytes) -> object:
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
+
+
+def tensors_in(path: Path) -> dict[str, Tensor]:
+    """Return the tensors by name that are all that a file holds; code in it runs."""
+    content = unpickle(path)
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path} holds something else than tensors by name: give a state dict")
     return content
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,18 @@ from robench.memory import physical_memory
 from robench.models import archive
 from robench.models.family import one_line
 
-__all__ = ["FILE_EXTENSIONS", "PICKLES", "check_file", "file_sha256", "read_content"]
+__all__ = ["FILE_EXTENSIONS", "PICKLES", "check_file", "file_sha256", "is_bare_pickle", "read_content"]
 
-FILE_EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".safetensors")
+FILE_EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".pkl", ".pickle", ".safetensors")
 
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How a bare pickle of protocol 2 and above begins."""
+_TRUST = "--trust-pickle runs it with your rights, if you trust whoever made it"
+
+
+_ARCHIVE = b"PK\x03\x04"
+"""What torch knows its own archives by."""
+_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
 
 
 class _Ignored:
@@ -98,7 +103,9 @@ def _read_torch(path: Path) -> object:
             f"{path} is a TorchScript archive, which carries code: save only its weights where it was made, "
             "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
         )
-    if zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        is_archive = file.read(4) == _ARCHIVE
+    if is_archive:
         archive.check_sums(path)
     ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_GLOBALS]
     try:
@@ -111,13 +118,25 @@ def _read_torch(path: Path) -> object:
         raise CheckpointError(
             f"{path} was refused, and nothing in it was run: it holds more than weights and would need to run code. "
             "Save only the state dict where it was made, torch.save(model.state_dict(), 'weights.pth'), or convert it to "
-            f".safetensors; --trust-pickle runs it, if you trust whoever made it ({_reason(error)})"
+            f".safetensors; {_TRUST} ({_reason(error)})"
         ) from error
     except Exception as error:
         # torch has no error of its own for a damaged file: whatever its readers trip over arrives here.
         if not _is_pickle(path):
             raise CheckpointError(f"{path} is not a PyTorch file: download it again or check what it is") from error
+        if is_bare_pickle(path):
+            raise CheckpointError(
+                f"{path} was refused, and nothing in it was run: it is a plain pickle, which torch did not write, and could run "
+                f"code. Save the state dict where it was made, torch.save(model.state_dict(), 'weights.pth'); {_TRUST}"
+            ) from error
         raise _broken(path, error) from error
+
+
+def is_bare_pickle(path: Path) -> bool:
+    """Whether a file is a pickle that torch.save did not write: its own begin with a number, or are archives."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    return start.startswith(PICKLES) and _MAGIC not in start
 
 
 def _is_pickle(path: Path) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import io
 import pickle
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robench.errors import CheckpointError, DeviceError
 from robench.models import archive, operators
 from robench.models.archive import Archive
 from robench.models.family import one_line
-from robench.models.loaded import Loaded, Request, assumed
+from robench.models.loaded import IN_TRAINING, Loaded, Request, assumed
 from robench.models.reading import file_sha256
 
 __all__ = ["load", "matches"]
@@ -46,6 +47,7 @@ _CLASSES = "__torch__.torch.classes."
 _QUANTIZED = f"{_CLASSES}quantized"
 _NAMES = ("print", "rpc_async", "rpc_sync", "rpc_remote", "eval", "exec", "open", "__import__")
 """Names of the language itself that no classifier needs: what they do is to be seen outside of it."""
+_DROPOUT = re.compile(r"[a-z_]*dropout(\dd)?_?")
 _VALUES = {
     "BoolStorage": 1,
     "ByteStorage": 1,
@@ -76,9 +78,30 @@ def load(request: Request) -> Loaded:
     path = request.path
     with archive.opened(path) as opened:
         _check(opened)
+        notes = (IN_TRAINING,) if _trains(opened) else ()
         module = _module(path, opened.copied(), request.device)
     preprocessing, note = assumed()
-    return Loaded(path.stem, "torchscript", module, preprocessing, file_sha256(path), notes=(note,))
+    return Loaded(path.stem, "torchscript", _Quiet(module), preprocessing, file_sha256(path), notes=(note, *notes))
+
+
+class _Quiet(nn.Module):
+    """A TorchScript module that cannot write to the terminal: its `warnings.warn` can say whatever its author wants."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Any:
+        """Run the module; raises RuntimeError with the reason alone, without the code in which it is."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self.module(x)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, torch.jit.Error) as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise RuntimeError(lines[-1] if lines else "an error without text") from error
 
 
 def _module(path: Path, copy: io.BytesIO, device: torch.device) -> nn.Module:
@@ -94,6 +117,40 @@ def _module(path: Path, copy: io.BytesIO, device: torch.device) -> nn.Module:
             f"{path} cannot be loaded by torch {torch.__version__}, it may be damaged or of another version ({one_line(error)})"
         ) from error
     return module
+
+
+def _trains(opened: Archive) -> bool:
+    """Whether the code says itself, as traced code does, that dropout or batch statistics act; else model.eval() mends it."""
+    names = [name for name in opened.sizes if name.startswith("code/") and name.endswith(".py")]
+    return any(_acts_as_in_training(ast.parse(opened.read(name))) for name in names)
+
+
+def _acts_as_in_training(tree: ast.AST) -> bool:
+    # Within a function, `_0 = __torch__.torch.nn.functional.dropout` comes before its call.
+    called: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            for step in ast.walk(node):
+                match step:
+                    case ast.Assign(targets=[ast.Name(id=name)], value=ast.Attribute(attr=word)):
+                        called[name] = word
+        is_operator = False
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=word), args=given):
+                is_operator = True
+            case ast.Call(func=ast.Name(id=name), args=given) if name in called:
+                word = called[name]
+            case _:
+                continue
+        constants = [argument.value if isinstance(argument, ast.Constant) else ... for argument in given]
+        match constants:
+            case [_, share, True, *_] if _DROPOUT.fullmatch(word) and share != 0:
+                return True
+            case [_, _, _, mean, _, True, *_] if is_operator and word == "batch_norm" and mean is not None:
+                return True
+            case [_, _, _, _, float(share), *_] if word == "scaled_dot_product_attention" and share > 0:
+                return True
+    return False
 
 
 def _check(opened: Archive) -> None:

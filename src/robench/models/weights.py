@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -63,27 +62,12 @@ def _label(path: Path) -> str:
 
 
 def _guessed(path: Path, weights: Weights) -> str:
-    errors = []
-    for state in _parts(weights.state):
-        try:
-            return guess_architecture(state, weights.stated)
-        except CheckpointError as error:
-            errors.append(error)
-    # Where a part fits several architectures, that it does is what helps.
-    several = next((error for error in errors if "--arch" in str(error)), None)
-    told = str(several) if several is not None else f"{errors[0]}; name it, such as {EXAMPLES}"
-    raise CheckpointError(f"{path} does not say its architecture: {told}")
-
-
-def _parts(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
-    """All the weights, then those under each prefix that more than half of them share, as a network in a training module."""
-    yield state
-    firsts = Counter(key.partition(".")[0] for key in state)
-    first, count = firsts.most_common(1)[0]
-    if len(state) > 1 and 2 * count > len(state):
-        inside = {key.removeprefix(f"{first}."): value for key, value in state.items() if key.startswith(f"{first}.")}
-        if inside.keys() != state.keys():
-            yield from _parts(inside)
+    try:
+        return guess_architecture(weights.state, weights.stated)
+    except CheckpointError as error:
+        # Where it fits several architectures, that it does is what helps.
+        told = str(error) if "--arch" in str(error) else f"{error}; name it, such as {EXAMPLES}"
+        raise CheckpointError(f"{path} does not say its architecture: {told}") from error
 
 
 def fit_weights(path: Path, arch: str, state: Mapping[str, Tensor]) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
