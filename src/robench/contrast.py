@@ -219,7 +219,7 @@ def match(run: Side, base: Side, chosen: Callable[[Figure], bool]) -> list[tuple
         for column in _WAY:
             if figure.row[column] != other.row[column]:
                 raise OptionError(_made_otherwise(column, run, figure, base, other))
-        if moved := [one for one in moved_between(figure.row, other.row) if one.how == "figures"]:
+        if moved := moved_between(figure.row, other.row, "figures"):
             raise OptionError(
                 f"{figure} moved between robench {other.row['robench_version']} ({base.path}) and "
                 f"{figure.row['robench_version']} ({run.path}): {quoted(moved)}{_WAY_OUT}"
@@ -241,8 +241,9 @@ def _made_otherwise(column: str, run: Side, ours: Figure, base: Side, theirs: Fi
     one, two = ours.row[column], theirs.row[column]
     if column != "protocol":
         return f"{ours}: {column} is {one} in {run.path} and {two} in {base.path}: evaluate both with the same options"
-    what = f"{ours}: {run.path} and {base.path} have other protocols, they differ in {protocol_difference(one, two)}"
-    moved = moved_between(ours.row, theirs.row)
+    difference = protocol_difference(one, two)
+    what = f"{ours}: {run.path} and {base.path} have other protocols, they differ in {difference}"
+    moved = [entry for entry in moved_between(ours.row, theirs.row, "protocol") if entry.part in difference]
     versions = [figure.row["robench_version"] for figure in (ours, theirs)]
     if not moved and versions[0] != versions[1]:
         return f"{what}; nothing of it moved between robench {versions[1]} and {versions[0]}: evaluate both with the same options"

@@ -11,7 +11,7 @@ from robench.contrast import Contrast, Figure, Side, Source, contrast, match, op
 from robench.errors import OptionError
 from robench.gate.rules import FAIL_IF, Rule, read_rules
 from robench.metrics.paired import holm
-from robench.moved import moved_between, quoted
+from robench.moved import between, moved_between, quoted
 from robench.rundir import RunDirectory, writing
 from robench.scoring import pool
 from robench.tables import RESULTS, write_csv
@@ -93,6 +93,11 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
     order = {id(rule): number for number, rule in enumerate(rules)}
     judged.sort(key=lambda one: order[id(one[0])])
     notes += _how(judged, ours, theirs)
+    notes += [
+        f"since robench {theirs.version} some models moved: {one.text}"
+        for one in between(ours.version, theirs.version)
+        if one.how == "models"
+    ]
     return Verdict(
         _named(run), _named(baseline), ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes))
     )
@@ -121,7 +126,7 @@ def _unmatched(rule: Rule, run: Side, base: Side, compared: int) -> list[str]:
 
 def _renamed(lacking: Figure, run: Side) -> str:
     """What may have moved such figures to other places of the table since the baseline was made, if anything."""
-    moved = moved_between(lacking.row, lacking.row | {"robench_version": run.version})
+    moved = moved_between(lacking.row, lacking.row | {"robench_version": run.version}, "figures")
     return f"since robench {lacking.row['robench_version']} {quoted(moved)}" if moved else ""
 
 
