@@ -1,8 +1,12 @@
 """Records -> results. Torch-free.
 
-scorer.py   the run: baselines, the figures of images (errors, mCE, calibration)
+scorer.py   the run; the figures of images (errors, mCE, calibration)
+groups.py   which conditions are averaged together
+divisors.py what CE, mCE, FR and mFR are divided by
+notes.py    what a reader of the figures must know
 reading.py  records as arrays, checked
 doubts.py   what the records themselves say against a run
+confusions.py which classes are taken for which
 pooling.py  several seeds as one model
 frames.py   the figures of frames (flips, consistency, curves over scale, strength and resolution)
 rows.py     a figure with its interval as a row
@@ -11,7 +15,8 @@ rows.py     a figure with its interval as a row
 from __future__ import annotations
 
 from robench.scoring.doubts import Permutation, clean_doubts, nonfinite_notes
+from robench.scoring.notes import notes
 from robench.scoring.pooling import pool, pooled_rows
-from robench.scoring.scorer import notes, score, score_rows
+from robench.scoring.scorer import score, score_rows
 
 __all__ = ["Permutation", "clean_doubts", "nonfinite_notes", "notes", "pool", "pooled_rows", "score", "score_rows"]
