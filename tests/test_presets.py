@@ -28,7 +28,10 @@ def test_the_suite_fits_the_model(side: int, suite: str) -> None:
     assert PRESETS["ci"].suite(side) == suite
 
 
-def test_a_run_of_the_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_the_preset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     out = tmp_path / "ci"
     assert command(["evaluate", "demo", "--preset", "ci", "--limit", "40", "--out", str(out)]) == 0
     conditions = RunDirectory.open(out).finished()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -97,3 +98,12 @@ def test_a_cell_of_another_type_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text((tmp_path / "r.csv").read_text().replace(",5,", ",5.5,"))
     with pytest.raises(TableError, match="not of its column's type"):
         tables.read_csv(RESULTS, tmp_path / "r.csv")
+
+
+def test_a_relative_path_with_a_colon_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bn-test:n=16").mkdir()
+    path = Path("bn-test:n=16") / "samples.parquet"
+    frame = pd.DataFrame({"index": [0], "path": ["a.png"], "label": np.array([0], np.int32), "sha": ["0"]})
+    parquet.write_parquet(SAMPLES, frame, path)
+    assert list(parquet.read_parquet(SAMPLES, path)["path"]) == ["a.png"]

@@ -14,7 +14,7 @@ from robench.contrast import HEADLINES, KEY, Contrast, Figure, Side, contrast, m
 from robench.errors import OptionError, RunError, unknown_name
 from robench.metrics import METRICS
 from robench.metrics.paired import holm
-from robench.rundir import writing
+from robench.rundir import check_replaceable, writing
 from robench.scoring.reading import read_columns
 from robench.suites import CLEAN, find_suite
 from robench.tables import atomic_write
@@ -170,7 +170,6 @@ def write_flips(flipped: pd.DataFrame, path: Path) -> None:
     """Write flips as CSV, whole or not at all."""
     text = io.StringIO()
     flipped.to_csv(text, index=False, lineterminator="\n")
-    if not path.absolute().parent.is_dir():
-        raise OptionError(f"{path.parent} is no folder: make it first")
+    check_replaceable(path, list(flipped.columns), "--flips")
     with writing(path):
         atomic_write(path, lambda file: file.write(text.getvalue().encode()))

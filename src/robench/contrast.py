@@ -37,6 +37,7 @@ __all__ = [
     "contrast",
     "match",
     "open_side",
+    "refuse_unfinished",
     "refuse_unlike",
 ]
 
@@ -150,6 +151,10 @@ def open_side(sources: Source) -> Side:
         runs = tuple(RunDirectory.open(one) for one in paths)
         results = pool(runs)[0]
     else:
+        if path.suffix == ".csv" and not path.exists():
+            raise RunError(
+                f"there is no {path}: `robench gate RUN --baseline {path} --update-baseline` writes a run's results there"
+            )
         runs = () if path.is_file() else (RunDirectory.open(path),)
         results = runs[0].read_results() if runs else _read_csv(path)
     for column in ("model", "treatment", "dataset", "data_sha", "seed"):
@@ -179,6 +184,11 @@ def _read_csv(path: Path) -> Results:
     unknown = [name for name in results["metric"].unique() if name not in METRICS]
     if unknown:
         raise TableError(f"{path} has an unknown metric {unknown[0]!r}: it was written by another robench, or by hand")
+    for row in results.to_dict("records"):
+        if not math.isfinite(row["value"]) or row["unit"] != METRICS[row["metric"]].unit:
+            raise TableError(
+                f"{path} has {row['value']} {row['unit']} as {row['metric']}: write it from a run's results.csv"
+            )
     return results
 
 
@@ -191,6 +201,15 @@ def _refuse_other_schema(path: Path) -> None:
     if schema.isdigit() and int(schema) > SCHEMA_VERSION:
         raise TableError(f"{what}: install the newer robench that wrote it")
     raise TableError(f"{what}. {quoted(between(made_by, version('robench')))}{_WAY_OUT}")
+
+
+def refuse_unfinished(run: RunDirectory) -> None:
+    """Raise RunError for a run that was interrupted; one whose records were all removed has its results still."""
+    left = len(run.conditions) - len(run.finished())
+    if 0 < left < len(run.conditions):
+        raise RunError(
+            f"{run.path} has {left} of {len(run.conditions)} conditions unfinished: give its `robench evaluate` again"
+        )
 
 
 def refuse_unlike(run: Side, base: Side, *, paired: bool) -> None:
@@ -322,9 +341,9 @@ class Contrast:
             worse, better, n = self.counts
             return normal_tail(-paired_score(worse, better, n, absolute), 1.0), "score"
         excess, error, method = self._excess(absolute, relative)
-        # Were the rate worse by the limit, so many images would all have to be unchanged by chance.
-        limit = absolute + relative * abs(self.base.value)
-        least = (1 - limit) ** self.images if 0 < limit < 1 and self.run.row["unit"] == "fraction" else 0.5**self.images
+        # Were the rate worse by the limit, so many images would all have to be as far from it by chance as they are.
+        gap = max(absolute + relative * abs(self.base.value), -excess)
+        least = (1 - gap) ** self.images if 0 < gap < 1 and self.run.row["unit"] == "fraction" else 0.5**self.images
         return normal_tail(-excess, error, least), method
 
     def two_sided(self) -> tuple[float, Method]:

@@ -85,7 +85,7 @@ def _read(table: Table, path: Path, columns: Sequence[str], repeated: Sequence[s
     except ImportError:
         return _read_frame(table, path, columns)
     try:
-        with pa.parquet.ParquetFile(path, read_dictionary=list(repeated)) as file:
+        with pa.parquet.ParquetFile(path.absolute(), read_dictionary=list(repeated)) as file:
             _check(table, path, file.schema_arrow.names)
             return file.read(columns=list(columns))
     except (pa.ArrowException, OSError) as error:

@@ -29,6 +29,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     """Add a test for each comparison of the gate; pytest exits with 4 if the two sides do not compare."""
     run, baseline = config.getoption("--robench-gate"), config.getoption("--robench-baseline")
     if run is None:
+        if baseline is not None or config.getoption("--robench-rules") is not None:
+            raise pytest.UsageError("--robench-baseline and --robench-rules need --robench-gate RUN")
         return
     if baseline is None:
         raise pytest.UsageError("--robench-gate needs --robench-baseline RUN|CSV")
@@ -79,6 +81,7 @@ def robench_gate() -> Callable[..., Verdict]:
 
     rules: a TOML file, or a list of tables as in one; None as on the command line.
     """
+    from robench.errors import RobenchError
     from robench.gate import gate, read_rules, rules_from
     from robench.gate.formats import outcome, sentence
 
@@ -87,8 +90,11 @@ def robench_gate() -> Callable[..., Verdict]:
     ) -> Verdict:
         __tracebackhide__ = True
         of_file = rules is None or isinstance(rules, str | Path)
-        chosen = read_rules(None if rules is None else Path(rules)) if of_file else rules_from(rules)  # type: ignore[arg-type]
-        verdict = gate(run, baseline, chosen)
+        try:
+            chosen = read_rules(None if rules is None else Path(rules)) if of_file else rules_from(rules)  # type: ignore[arg-type]
+            verdict = gate(run, baseline, chosen)
+        except RobenchError as error:
+            pytest.fail(f"robench: {error}", pytrace=False)
         if verdict.failed:
             pytest.fail("\n".join([outcome(verdict), *map(sentence, verdict.failed)]), pytrace=False)
         return verdict

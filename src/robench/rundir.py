@@ -15,7 +15,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,11 @@ from typing import Any
 import pandas as pd
 
 from robench import parquet, tables
-from robench.errors import RunError, TableError
+from robench.errors import OptionError, RunError, TableError
 from robench.tables import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS
 from robench.types import Records, Results
 
-__all__ = ["PlannedCondition", "RunDirectory", "differences", "writing"]
+__all__ = ["PlannedCondition", "RunDirectory", "check_replaceable", "differences", "writing"]
 
 
 _KEYS: dict[str, type] = {
@@ -82,7 +82,8 @@ class RunDirectory:
         try:
             manifest = json.loads(file.read_text())
         except FileNotFoundError:
-            raise RunError(f"{path} is not a run directory: it has no manifest.json") from None
+            lacks = "it has no manifest.json" if path.exists() else "it does not exist"
+            raise RunError(f"{path} is not a run directory: {lacks}") from None
         except NotADirectoryError:
             raise RunError(f"{path} is a file, not a run directory") from None
         except (OSError, ValueError) as error:
@@ -216,6 +217,23 @@ class RunDirectory:
             yield
         finally:
             os.close(handle)
+
+
+def check_replaceable(path: Path, header: Sequence[str], option: str) -> None:
+    """Refuse to write a CSV over anything but one of the same columns, into a run, or where there is no folder.
+
+    option: by which the user named the path, for the error, OptionError.
+    """
+    if path.is_dir():
+        raise OptionError(f"{option} {path} is a folder: name a .csv file")
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"{option} {path}: there is no folder {path.parent}, make it first")
+    if (path.absolute().parent / "manifest.json").exists():
+        raise OptionError(f"{option} {path} lies in a run, of which nothing is replaced: choose another place")
+    if path.exists():
+        with path.open("rb") as file:
+            if file.readline(65536).decode(errors="replace").strip() != ",".join(header):
+                raise OptionError(f"{option} {path} exists and is another kind of file: choose another name")
 
 
 @contextmanager

@@ -334,3 +334,59 @@ def test_starts_without_torch(sides: Path) -> None:
         "sys.exit(code or ('torch' in sys.modules) or ('scipy' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_a_better_run_is_not_inferior(tmp_path: Path) -> None:
+    n = 400
+    base = write_run(
+        tmp_path / "base", {("clean", 0): first(20, n), ("fog", 1): first(200, n), ("fog", 3): first(200, n)}
+    )
+    better = write_run(
+        tmp_path / "better", {("clean", 0): first(20, n), ("fog", 1): first(80, n), ("fog", 3): first(90, n)}
+    )
+    rule = rules_from([{"metric": "mean_error", "fail_if": "not significantly non-inferior", "margin": 0.002}])
+    (one,) = gate(better, base, rule).comparisons
+    assert one.p is not None
+    assert one.p < 1e-6
+    assert not one.failed
+    assert gate(base, base, rule).failed  # So few images, none of them changed, cannot prove so small a margin.
+
+
+def test_interrupted_runs_are_no_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = {("clean", 0): first(20, 40), ("fog", 1): first(20, 40), ("fog", 3): first(25, 40)}
+    whole, part = write_run(tmp_path / "whole", cells), write_run(tmp_path / "part", cells)
+    (part / "records" / "cifar-c-fog-3-32px.parquet").unlink()
+    for arguments in ([str(part), "--baseline", str(whole)], [str(part), "--baseline", "new.csv", "--update-baseline"]):
+        assert command(["gate", *arguments]) == 2
+        assert "1 of 3 conditions unfinished" in capsys.readouterr().err
+    narrow = write_run(tmp_path / "narrow", {("clean", 0): first(20, 40)})
+    assert any("mean_error of cifar-c" in note and "not compared" in note for note in gate(narrow, whole).notes)
+
+
+def test_nothing_but_a_baseline_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run", {("clean", 0): first(5, 40)})
+    other = tmp_path / "weights.pth"
+    other.write_bytes(b"precious")
+    for target in (other, run / "results.csv", run / "manifest.json", run / "new.csv"):
+        before = target.read_bytes() if target.exists() else None
+        assert command(["gate", str(run), "--baseline", str(target), "--update-baseline"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert (target.read_bytes() if target.exists() else None) == before
+    for _ in range(2):
+        assert command(["gate", str(run), "--baseline", str(tmp_path / "base.csv"), "--update-baseline"]) == 0
+
+
+@pytest.mark.parametrize(("column", "value"), [("value", "inf"), ("unit", "percent")])
+def test_impossible_figures_are_refused(tmp_path: Path, column: str, value: str) -> None:
+    run = write_run(tmp_path / "run", {("clean", 0): first(5, 40)})
+    table = pd.read_csv(run / "results.csv", dtype=str, keep_default_na=False)
+    table[column] = value
+    table.to_csv(tmp_path / "base.csv", index=False)
+    with pytest.raises(RobenchError, match="write it from a run's results"):
+        gate(run, tmp_path / "base.csv")
+
+
+def test_a_baseline_that_is_not_there_yet(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {("clean", 0): first(5, 40)})
+    with pytest.raises(RobenchError, match=r"there is no .*--update-baseline"):
+        gate(run, tmp_path / "base.csv")

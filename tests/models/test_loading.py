@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +318,12 @@ def test_names_of_a_file_break_no_line_and_steer_no_terminal(tmp_path: Path) -> 
     notes = load_classifier(tmp_path / "beside.pth", "zoo:cifar_resnet8", "cpu").notes
     assert all(note.isprintable() for note in notes)
     assert any(r"net\n\x1b[2J.weight" in note for note in notes)
+
+
+def test_pipes_and_dead_links_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "dead.pth").symlink_to(tmp_path / "nowhere.pth")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        load_classifier(tmp_path / "pipe.pth", device="cpu")
+    with pytest.raises(CheckpointError, match="leads nowhere"):
+        load_classifier(tmp_path / "dead.pth", device="cpu")

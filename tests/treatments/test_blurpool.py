@@ -64,7 +64,9 @@ def test_a_filter_that_blurs_nothing_leaves_the_network_what_it_is(name: str, la
     assert not torch.allclose(changed, expected, rtol=1e-3, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "shufflenet_v2_x1_0", "efficientnet_b0", "alexnet"])
+@pytest.mark.parametrize(
+    "name", ["googlenet", "shufflenet_v2_x1_0", "efficientnet_b0", "alexnet", "mobilenet_v3_small"]
+)
 def test_other_networks_too(name: str) -> None:
     classifier, images = torchvision_net(name, 75), noise(75)
     assert torch.equal(treated(classifier, "delta1").logits(images), classifier.logits(images))
@@ -209,3 +211,12 @@ def test_what_it_cannot_change_is_refused(normalised: Classifier) -> None:
 
     with pytest.raises(CheckpointError, match=r"cannot tell where the activation after 1\.first is"):
         treated(with_module(normalised, nn.Sequential(nn.Conv2d(3, 4, 3), Odd())), "tri3")
+
+
+def test_a_network_that_no_longer_runs_is_refused() -> None:
+    timm = pytest.importorskip("timm")
+    classifier = with_module(
+        torchvision_net("alexnet"), randomised(timm.create_model("res2net50_14w_8s", num_classes=10))
+    )
+    with pytest.raises(CheckpointError, match="does not run with blurpool"):
+        treated(classifier, "tri3")

@@ -41,8 +41,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("package")
 def test_a_package_s_treatment(
-    normalised: Classifier, picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    normalised: Classifier,
+    picture_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     done = robench.evaluate(
         normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=["idle", "bn-test:n=8"])
     )

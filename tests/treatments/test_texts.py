@@ -34,6 +34,8 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
+        ([""], "--adapt was given without a treatment"),
+        (["tent:lr=inf"], "'inf'"),
         (["localnrom"], "unknown treatment 'localnrom'; did you mean 'localnorm'?"),
         (["bn-test:m=8"], "unknown parameter of bn-test 'm' (known: n): `robench list treatments`"),
         (["bn-test:n=0"], "bn-test takes a number of images, 1 or more as n, not '0'"),

@@ -109,8 +109,11 @@ def gate(
         sys.stdout.write(FORMATS[format](verdict))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if format == "github" and summary:
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(markdown(verdict))
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(markdown(verdict))
+        except OSError as error:  # The verdict is what the job is for.
+            stderr().print(f"note: no step summary: {summary}: {error.strerror}")
     for note in verdict.notes:
         stderr().print(f"note: {note}")
     stderr().print(outcome(verdict))

@@ -44,15 +44,15 @@ def pool(
 
     `robench gate` takes the run directories themselves, which tests sharper than the table.
     """
-    from robench.rundir import RunDirectory, writing
+    from robench.rundir import RunDirectory, check_replaceable, writing
     from robench.scoring import pool as average
     from robench.summary import FORMATS, summary
     from robench.tables import RESULTS, write_csv
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise OptionError(f"{out} cannot be written: {'it is a folder' if out.is_dir() else 'there is no such folder'}")
+    if out is not None:
+        check_replaceable(out, RESULTS.names, "--out")
     results, notes = average([RunDirectory.open(one) for one in runs], normalize_by)
     if out is not None:
         with writing(out):

@@ -171,7 +171,7 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
     _check_footer(path)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path.absolute(), page_checksum_verification=True) as file:
             yield file
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DatasetError(

@@ -7,12 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robench.contrast import Contrast, Figure, Side, Source, contrast, match, open_side, refuse_unlike
+from robench.contrast import (
+    Contrast,
+    Figure,
+    Side,
+    Source,
+    contrast,
+    match,
+    open_side,
+    refuse_unfinished,
+    refuse_unlike,
+)
 from robench.errors import OptionError
 from robench.gate.rules import FAIL_IF, Rule, read_rules
 from robench.metrics.paired import holm
 from robench.moved import between, moved_between, quoted
-from robench.rundir import RunDirectory, writing
+from robench.rundir import RunDirectory, check_replaceable, writing
 from robench.scoring import pool
 from robench.tables import RESULTS, write_csv
 
@@ -73,6 +83,8 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
     """
     rules = read_rules() if rules is None else tuple(rules)
     ours, theirs = open_side(run), open_side(baseline)
+    for one in (*ours.runs, *theirs.runs):
+        refuse_unfinished(one)
     judged: list[tuple[Rule, Contrast]] = []
     notes: list[str] = []
     for paired in (True, False):
@@ -109,10 +121,10 @@ def _named(source: Source) -> str:
 
 def _unmatched(rule: Rule, run: Side, base: Side, compared: int) -> list[str]:
     """Say what of a rule only the run has; OptionError where the baseline's figures are not all compared."""
-    if rule.optional:
-        return []
     lacking = [figure for key, figure in base.figures.items() if rule.matches(figure) and key not in run.figures]
     extra = [figure for key, figure in run.figures.items() if rule.matches(figure) and key not in base.figures]
+    if rule.optional:
+        return [f"{figure}: the baseline has it, the run does not; not compared" for figure in lacking]
     if lacking:
         raise OptionError(
             f"{run.path} lacks {len(lacking)} of the {len(lacking) + compared} figures of the baseline that the rule "
@@ -187,13 +199,10 @@ def _judge(judged: Sequence[tuple[Rule, Contrast]]) -> list[Comparison]:
 
 def update_baseline(run: Source, baseline: Path) -> None:
     """Write the results of a run directory, or of several seeds, to the baseline CSV, whole or not at all. Compares nothing."""
-    if baseline.is_dir():
-        raise OptionError(
-            f"{baseline} is a directory, and a run's results are not replaced: name a .csv file as --baseline"
-        )
+    check_replaceable(baseline, RESULTS.names, "--baseline")
     runs = [RunDirectory.open(one) for one in ([run] if isinstance(run, str | Path) else run)]
     results = runs[0].read_results() if len(runs) == 1 else pool(runs)[0]
-    if not baseline.parent.is_dir():
-        raise OptionError(f"{baseline.parent} is no folder: make it first")
+    for one in runs:
+        refuse_unfinished(one)
     with writing(baseline):
         write_csv(RESULTS, results, baseline)

@@ -173,6 +173,10 @@ def _computes(model: str | Path) -> bool:
 
 
 def _format(path: Path) -> Format | None:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise CheckpointError(f"{path} is no regular file: give the file itself")
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(f"{path} is a link that leads nowhere: check it")
     try:
         # What is not there has a format by its name alone.
         return next((one for one in FORMATS if (path.exists() or one.load is weights.load) and one.matches(path)), None)

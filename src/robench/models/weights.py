@@ -48,7 +48,9 @@ def load(request: Request) -> Loaded:
     arch = request.arch
     if arch is None:
         arch = _guessed(path, weights)
-        notes.append(f"{path} fits {arch} and nothing else that is known: taken for that, as --arch {arch} would")
+        named = weights.stated is not None and weights.stated in arch
+        why = f"says that it is {weights.stated}" if named else "nothing else that is known"
+        notes.append(f"{path} fits {arch} and {why}: taken for that, as --arch {arch} would")
     module, preprocessing, more = fit_weights(path, arch, weights.state)
     sha256 = files_sha256(shards(path)) if is_index(path) else file_sha256(path)
     return Loaded(_label(path), arch, module, preprocessing, sha256, notes=(*notes, *more))

@@ -152,7 +152,9 @@ def adapt(classifier: Classifier, texts: Sequence[str], calibration: str | Path 
         raise OptionError("--calibration goes with --adapt bn-calib or bn-resolution: leave it out")
     if not treatments:
         return Adaptation(classifier)
-    if not classifier.torch_runs or isinstance(classifier.module, GraphModule | torch.jit.ScriptModule):
+    if not classifier.torch_runs or any(
+        isinstance(one, GraphModule | torch.jit.ScriptModule) for one in classifier.module.modules()
+    ):
         raise CheckpointError(
             f"{classifier.label} is an exported program, whose layers cannot be changed: give --adapt with the checkpoint that it "
             "was made from"

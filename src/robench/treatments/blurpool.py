@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robench.errors import CheckpointError
 from robench.models import Classifier
+from robench.models.family import one_line
 from robench.models.zoo import PaddedShortcut
 from robench.treatments.treatment import Method, Parameter, Started, Values, one_of
 
@@ -42,7 +43,8 @@ def blur(x: Tensor, taps: Sequence[int], stride: int = 2) -> Tensor:
     A filter of even length has one more tap after the middle than before it: the result is shifted by half a pixel.
     """
     if len(taps) == 1:
-        return x[:, :, ::stride, ::stride]
+        # Dense: kernels sum a view with gaps in another order.
+        return x[:, :, ::stride, ::stride].contiguous(memory_format=torch.channels_last)
     before = (len(taps) - 1) // 2
     after = len(taps) - 1 - before
     for axis in (2, 3):
@@ -179,9 +181,25 @@ def _taps(values: Values) -> tuple[int, ...]:
 
 def _start(classifier: Classifier, values: Values, _: object) -> Started:
     taps = _taps(values)
+    before = _failure(classifier)
     for site in _sites(classifier.module, taps):
         _change(site, taps)
+    if before is None and (error := _failure(classifier)) is not None:
+        raise CheckpointError(
+            f"{classifier.label} does not run with blurpool ({one_line(error)}): its strided layers are not where a blur can be"
+        ) from error
     return classifier, None
+
+
+def _failure(classifier: Classifier) -> Exception | None:
+    """What a network raises for an image of its own size, if anything."""
+    side = classifier.preprocessing.crop
+    image = torch.zeros((classifier.batch or 1, 3, side, side), dtype=torch.uint8, device=classifier.device)
+    try:
+        classifier.logits(image)
+    except Exception as error:  # noqa: BLE001 - maps that do not fit each other fail in convolutions, views and sums alike
+        return error
+    return None
 
 
 def _remarks(values: Values) -> Iterator[str]:

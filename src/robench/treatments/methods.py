@@ -78,6 +78,10 @@ def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
             elif part:
                 found.append(part)
                 inside = True
+    if texts and not found:
+        raise OptionError(
+            "--adapt was given without a treatment: name one of `robench list treatments`, or leave it out"
+        )
     treatments = [Treatment.parse(text, find_treatment) for text in found]
     _check_together(treatments)
     return treatments

@@ -13,7 +13,7 @@ from robench.models import Classifier
 from robench.models.outputs import Head, as_logits
 from robench.suites import Condition
 from robench.treatments.layers import BatchNorms, batch_norms, count_batch_norms
-from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Started, Values, count, number, one_of
+from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Started, Values, count, finite, one_of
 
 __all__ = ["TENT"]
 
@@ -99,7 +99,7 @@ TENT = Method(
     frames="refused",
     parameters=(
         Parameter("n", count, IMAGES, (200, 64)),
-        Parameter("lr", number, "a learning rate", (1e-3, 2.5e-4)),
+        Parameter("lr", finite, "a learning rate", (1e-3, 2.5e-4)),
         Parameter("optimiser", one_of("adam", "sgd"), "adam | sgd", ("adam", "sgd")),
     ),
     layers=_layers,

@@ -179,6 +179,14 @@ def number(text: str) -> float:
     return value
 
 
+def finite(text: str) -> float:
+    """Read a number from 0 to 1000."""
+    value = number(text)
+    if value > 1000:
+        raise ValueError(text)
+    return value
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """Return what reads one of some words."""
 
