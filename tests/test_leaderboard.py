@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -498,3 +499,12 @@ def test_declared_columns_and_metrics_fit() -> None:
 def test_the_page_of_columns_is_current() -> None:
     done = subprocess.run([sys.executable, ROOT / "scripts" / "write_schema.py", "--check"], check=False)
     assert done.returncode == 0, "make schema writes it"
+
+
+def test_merges_at_once_lose_nothing(tmp_path: Path) -> None:
+    names = [f"net{number}" for number in range(6)]
+    runs = [make_run(tmp_path / name, rows_of(name, 0.4, 0.35, 0.45), sha256=name * 8) for name in names]
+    out = tmp_path / "board.csv"
+    with ThreadPoolExecutor(len(runs)) as threads:
+        list(threads.map(lambda run: leaderboard([run], out), runs))
+    assert set(pd.read_csv(out)["model"]) == set(names)

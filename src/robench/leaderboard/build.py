@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from robench.errors import OptionError, RunError, unknown_name
@@ -10,6 +13,7 @@ from robench.leaderboard.board import Board, arrange, identity
 from robench.leaderboard.formats import FORMATS
 from robench.leaderboard.inputs import read_board, read_rows
 from robench.leaderboard.rows import Row
+from robench.rundir import writing
 from robench.tables import atomic_write
 
 __all__ = ["leaderboard"]
@@ -42,15 +46,28 @@ def leaderboard(
         raise OptionError(
             f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'there is no such folder'}"
         )
-    old: dict[tuple[str, ...], Row] = {}
-    if path.exists() and format == "csv":
-        old = {identity(row): row for row in read_board(path)}
-    elif path.exists():
-        _check_replaceable(path, FORMATS[format].mark)
-    board = arrange(list((old | new).values()), sort_by, split)
-    text = FORMATS[format].text(board)
-    atomic_write(path, lambda file: file.write(text.encode()))
+    with _alone(path.parent):
+        old: dict[tuple[str, ...], Row] = {}
+        if path.exists() and format == "csv":
+            old = {identity(row): row for row in read_board(path)}
+        elif path.exists():
+            _check_replaceable(path, FORMATS[format].mark)
+        board = arrange(list((old | new).values()), sort_by, split)
+        text = FORMATS[format].text(board)
+        with writing(path):
+            atomic_write(path, lambda file: file.write(text.encode()))
     return board
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that of two merges into one file the second sees what the first has written."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _together(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], Row]:

@@ -111,7 +111,11 @@ def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) 
         notes=tuple(
             map(
                 printable,
-                (*_still_true(loaded, mean, std, crop), *_contradictions(loaded, preprocessing), *probe.notes),
+                (
+                    *_still_true(loaded, mean, std, crop),
+                    *_contradictions(loaded, preprocessing, request.arch),
+                    *probe.notes,
+                ),
             )
         ),
     )
@@ -342,15 +346,15 @@ def _still_true(
     return [note for note in loaded.notes if note not in settled and not (given and note == _ASSUMPTIONS[1])]
 
 
-def _contradictions(loaded: Loaded, used: Preprocessing) -> list[str]:
+def _contradictions(loaded: Loaded, used: Preprocessing, arch: str | None) -> list[str]:
     """Say where options feed the model something else than what it says it was made for."""
     if any(note in _ASSUMPTIONS for note in loaded.notes):
         return []
-    stated = loaded.preprocessing
+    stated, source = loaded.preprocessing, arch or loaded.arch
     squashes = isinstance(stated.resize, tuple) and not isinstance(used.resize, tuple)
-    squashed = f"--resize {used.resize} is the short side, and {loaded.arch} squashes pictures: leave --resize out unless you know better"
+    squashed = f"--resize {used.resize} is the short side, and {source} squashes pictures: leave --resize out unless you know better"
     return ([squashed] if squashes else []) + [
-        f"--{name} {_listed(given)} is not the {_listed(own)} that {loaded.arch} states: leave --{name} out unless you know better"
+        f"--{name} {_listed(given)} is not the {_listed(own)} that {source} states: leave --{name} out unless you know better"
         for name, given, own in (("mean", used.mean, stated.mean), ("std", used.std, stated.std))
         if given != own
     ]
