@@ -508,3 +508,16 @@ def test_merges_at_once_lose_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(len(runs)) as threads:
         list(threads.map(lambda run: leaderboard([run], out), runs))
     assert set(pd.read_csv(out)["model"]) == set(names)
+
+
+def test_a_table_of_a_run_is_the_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "net", rows_of("net", 0.4, 0.35, 0.45))
+    for order in ([run, run / "results.csv"], [run / "results.csv", run]):
+        out = tmp_path / f"{order[0].name}.csv"
+        for one in order:
+            leaderboard([one], out)
+        assert list(pd.read_csv(out)["weights_sha"]) == ["ab" * 32]
+    again = pd.read_csv(run / "results.csv", dtype=str).assign(seed="0+1")
+    again.to_csv(tmp_path / "pooled.csv", index=False)
+    leaderboard([tmp_path / "pooled.csv"], out)
+    assert len(pd.read_csv(out)) == 2

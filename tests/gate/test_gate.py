@@ -201,6 +201,7 @@ def test_results_of_other_records_are_refused(sides: Path, tmp_path: Path) -> No
         ({"metric": "error_rate", "allowed": "1%"}, "is a number"),
         ({"metric": "error_rate", "allowed": float("nan")}, "is a number"),
         ({"metric": "error_rate", "alpha": 5}, "between 0 and 1"),
+        ({"metric": "error_rate", "allowed": 2}, "one point is 0.01"),
         ({"metric": "error_rate", "margin": 0.1}, "margin belongs to"),
         ({"metric": "error_rate", "fail_if": "not significantly non-inferior"}, "needs a margin"),
         ({"metric": "error_rate", "severity": 1.5}, "is a pattern"),

@@ -146,6 +146,10 @@ def _rule(table: Mapping[str, Any], where: str) -> Rule:
     rule = Rule(**found)
     if not 0 < rule.alpha < 1:
         raise OptionError(f"{where}: alpha is a chance between 0 and 1, not {rule.alpha:g}")
+    if METRICS[metric].unit == "fraction" and not rule.relative and abs(rule.limit) >= 1:
+        raise OptionError(
+            f"{where}: {metric} is a fraction, so that a change of {rule.limit:g} cannot be: one point is 0.01"
+        )
     inferior = rule.fail_if == FAIL_IF[2]
     if inferior and (rule.margin is None or rule.margin <= 0 or "allowed" in table):
         raise OptionError(f'{where}: fail_if = "{rule.fail_if}" needs a margin above 0, and no `allowed`')

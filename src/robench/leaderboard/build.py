@@ -52,7 +52,7 @@ def leaderboard(
             old = {identity(row): row for row in read_board(path)}
         elif path.exists():
             _check_replaceable(path, FORMATS[format].mark)
-        board = arrange(list((old | new).values()), sort_by, split)
+        board = arrange(_once(list((old | new).values())), sort_by, split)
         text = FORMATS[format].text(board)
         with writing(path):
             atomic_write(path, lambda file: file.write(text.encode()))
@@ -84,6 +84,16 @@ def _together(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple
                 )
             rows[key], places[key] = row, path
     return rows
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """Leave out rows that do not know their weights, as of a results.csv, where a run's own row of the same seed stands beside them."""
+    known = {(identity(row | {"weights_sha": ""}), row.get("seed")) for row in rows if row.get("weights_sha")}
+    return [
+        row
+        for row in rows
+        if row.get("weights_sha") or (identity(row | {"weights_sha": ""}), row.get("seed")) not in known
+    ]
 
 
 def _figures(row: Row) -> Row:
