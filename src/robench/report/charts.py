@@ -93,8 +93,14 @@ def lines(
     """Curves of the models with the band of their intervals.  rows: model, place, value, low, high, label."""
     alt = _altair()
     whole = alt.Scale(domain=[0, 100]) if percent else alt.Scale(zero=True)
+    step = 1 if all(float(row["place"]).is_integer() for row in rows) else 0
     base = _chart(rows).encode(
-        x=alt.X("place:Q", title=x, scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(grid=False, tickCount=5)),
+        x=alt.X(
+            "place:Q",
+            title=x,
+            scale=alt.Scale(zero=False, nice=False),
+            axis=alt.Axis(grid=False, tickCount=5, tickMinStep=step),
+        ),
         color=_colour(models),
     )
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=y, scale=whole), y2="high:Q")
