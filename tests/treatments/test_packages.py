@@ -15,7 +15,9 @@ from robench.plan import Options
 from robench.treatments import parse_treatments
 
 CODE = """
+from dataclasses import replace
 from robench.treatments import Method
+from robench.treatments.treatment import Parameter
 
 def method(name, layers=lambda module, values: 3):
     return Method(
@@ -23,6 +25,20 @@ def method(name, layers=lambda module, values: 3):
         layers=layers, start=lambda classifier, values, calibration: (classifier, None),
     )
 
+class Late:
+    def begin(self, condition, sample):
+        raise KeyError("begin")
+
+    def show(self, frame):
+        pass
+
+def strange(text):
+    raise KeyError(text)
+
+LATE = replace(method("late"), start=lambda classifier, values, calibration: (classifier, Late()))
+REMARK = replace(method("remark"), remarks=lambda values: 1 // 0)
+NOTHING = replace(method("nothing"), start=lambda classifier, values, calibration: classifier)
+ASKING = replace(method("asking"), parameters=(Parameter("p", strange, "a number", (1, 1)), Parameter("q", int, "a number", (1, 1))))
 IDLE, BROKEN, TEST = method("idle"), method("broken", lambda module, values: 1 // 0), method("bn-test")
 """
 
@@ -34,7 +50,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metadata.mkdir(parents=True)
     (place / "idling_module.py").write_text(CODE)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: idling\nVersion: 1.2\n")
-    entries = ("idle = idling_module:IDLE", "broken = idling_module:BROKEN", "bn-test = idling_module:TEST")
+    more = [f"{name} = idling_module:{name.upper()}" for name in ("late", "remark", "nothing", "asking")]
+    entries = (*more, "idle = idling_module:IDLE", "broken = idling_module:BROKEN", "bn-test = idling_module:TEST")
     (metadata / "entry_points.txt").write_text("\n".join(["[robench.treatments]", *entries]) + "\n")
     monkeypatch.syspath_prepend(place)
 
@@ -73,3 +90,18 @@ def test_its_mistakes_name_it(normalised: Classifier, picture_folder: Path, tmp_
 def test_without_the_package_the_name_is_unknown() -> None:
     with pytest.raises(OptionError, match="unknown treatment 'idle'"):
         parse_treatments(["idle"])
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("text", ["broken", "late", "remark", "nothing", "asking:p=3"])
+def test_its_mistakes_are_the_package_s(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(OptionError, match=r"idling 1\.2 fails in the treatment"):
+        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=[text]))
+
+
+@pytest.mark.usefixtures("package")
+def test_a_wrong_value_is_its_user_s_mistake() -> None:
+    with pytest.raises(OptionError, match="asking takes a number as q, not 'x'"):
+        parse_treatments(["asking:q=x"])

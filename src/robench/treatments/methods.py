@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
-from torch import nn
-
 from robench.errors import OptionError, unknown_name
-from robench.extensions import Offer, find_offer, offers
-from robench.models import Classifier
+from robench.extensions import find_offer, offers
 from robench.treatments.batch import BN_PRIOR, BN_TEST, LOCALNORM
 from robench.treatments.blurpool import BLURPOOL
 from robench.treatments.branch import BN_BRANCH
 from robench.treatments.calibrated import BN_CALIB, BN_RESOLUTION
-from robench.treatments.calibration import Calibration
 from robench.treatments.frozen import BN_FROZEN
+from robench.treatments.offered import offered_method
 from robench.treatments.tent import TENT
-from robench.treatments.treatment import Method, Started, Treatment, Values
+from robench.treatments.treatment import Method, Treatment
 
 __all__ = ["TREATMENTS", "find_treatment", "parse_treatments"]
 
@@ -46,22 +42,7 @@ def find_treatment(name: str) -> Method:
     offer = find_offer("treatment", name)
     if offer is None:
         raise OptionError(unknown_name("treatment", name, (*TREATMENTS, *(one.name for one in offers("treatment")))))
-    return _offered(offer)
-
-
-def _offered(offer: Offer) -> Method:
-    """A package's method, whose mistakes name the package."""
-    method = offer.load(Method)
-
-    def layers(module: nn.Module, values: Values) -> int:
-        with offer.blamed(f"fails in the treatment {offer.name!r}"):
-            return method.layers(module, values)
-
-    def start(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
-        with offer.blamed(f"fails in the treatment {offer.name!r}"):
-            return method.start(classifier, values, calibration)
-
-    return replace(method, layers=layers, start=start)
+    return offered_method(offer)
 
 
 def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
