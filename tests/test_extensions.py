@@ -279,6 +279,7 @@ def test_an_unknown_name_is_answered_with_what_packages_offer(tmp_path: Path, mo
     [
         ("1 / 0", r"faulty 1\.0 fails in the corruption 'fade': ZeroDivisionError: division by zero"),
         ("return images[:, :1]", r"faulty 1\.0 returns no \(2, 3, 32, 32\) torch.float32 from the corruption 'fade'"),
+        ("return images / 0 * 0", r"faulty 1\.0 returns NaN or infinite pixels from the corruption 'fade'"),
         ("return None", r"faulty 1\.0 returns no "),
     ],
 )

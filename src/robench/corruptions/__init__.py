@@ -94,7 +94,7 @@ def _offered(offer: Offer) -> Corruption:
     def kernel(images: FloatImages, draws: Draws, **level: float) -> FloatImages:
         try:
             with offer.blamed(f"fails in the corruption {offer.name!r}"):
-                result: FloatImages = corruption.kernel(images, draws, **level)
+                result: FloatImages = corruption.kernel(images.clone(), draws, **level)
         except OptionError as error:
             if isinstance(error.__cause__, torch.OutOfMemoryError):
                 raise error.__cause__ from None  # The loop says what to do.
@@ -103,6 +103,8 @@ def _offered(offer: Offer) -> Corruption:
             raise OptionError(
                 f"{offer.origin} returns no {tuple(images.shape)} {images.dtype} from the corruption {offer.name!r}"
             )
+        if result.is_floating_point() and not bool(result.isfinite().all()):
+            raise OptionError(f"{offer.origin} returns NaN or infinite pixels from the corruption {offer.name!r}")
         return result
 
     return replace(corruption, kernel=kernel)
