@@ -205,5 +205,12 @@ MOVED: tuple[Moved, ...] = (
         suites=("*-p", "*-p-*", "shift"),
         metrics=("flip_rate", "t5d", "accuracy"),
     ),
+    Moved(
+        "0.1.0",
+        "`ece` and `rms_calibration_error` have no row where no image has a prediction (NaN logits), nor has their "
+        "mean over such a cell: they were 0.",
+        "figures",
+        metrics=("ece", "rms_calibration_error"),
+    ),
 )
 """All of them, the latest version first, in the order of the CHANGELOG."""

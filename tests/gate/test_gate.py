@@ -19,6 +19,8 @@ from robench.contrast import contrast, match, open_side
 from robench.errors import OptionError, RobenchError
 from robench.gate import FORMATS, HEADLINE_RULES, Rule, gate, read_rules, rules_from
 from robench.metrics.statistics import resample_counts
+from robench.rundir import RunDirectory
+from robench.scoring import score
 
 N = 200
 
@@ -391,3 +393,17 @@ def test_a_baseline_that_is_not_there_yet(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {("clean", 0): first(5, 40)})
     with pytest.raises(RobenchError, match=r"there is no .*--update-baseline"):
         gate(run, tmp_path / "base.csv")
+
+
+def test_a_model_without_predictions_is_not_calibrated(tmp_path: Path) -> None:
+    cells = {("clean", 0): first(5, 40), ("fog", 1): first(8, 40), ("fog", 3): first(20, 40)}
+    base, broken = write_run(tmp_path / "base", cells), write_run(tmp_path / "broken", cells)
+    for file in (broken / "records").glob("*fog-3*"):
+        records = pd.read_parquet(file)
+        records["pred"], records["confidence"] = np.int32(-1), np.float32(0)
+        run = RunDirectory.open(broken)
+        run.write_records(file.stem, records)
+        run.write_results(score(run, "none"))
+    with pytest.raises(OptionError, match="lacks 2 of the 4 figures"):
+        gate(broken, base, rules_from([{"metric": "ece"}]))
+    assert gate(broken, base, rules_from([{"metric": "mean_error"}])).comparisons[0].run > 0.5

@@ -179,6 +179,9 @@ def _measure(
                 wrong_by_class[group][:, part] += wrong
     class_error = {group: class_rates(wrong, totals * len(averaged[group])) for group, wrong in wrong_by_class.items()}
     nonfinite = {cell.name: cell.nonfinite_rate for cell in outcomes.cells}
+    for name in (name for name, rate in nonfinite.items() if rate == 1):
+        for metric in _CALIBRATION:  # Where there is no prediction there is no confidence that could be right.
+            cells[name].pop(metric, None)
     images_of = np.diff(by_class.starts, append=n).astype(np.int64)
     return _Measured(by_class.classes, images_of, cells, nonfinite, class_error)
 
@@ -210,7 +213,7 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
                 yield common | scaled | {"baseline": baseline.name}
         cells = {"n": len(averaged)}
         yield common | cells | figure("mean_error", mean_error(measured.over("error_rate", averaged)))
-        for metric in (metric for metric in _MEANS if metric in done[averaged[0].name]):
+        for metric in (metric for metric in _MEANS if all(metric in done[condition.name] for condition in averaged)):
             yield common | cells | figure(metric, measured.over(metric, averaged).mean(axis=-1))
         if group in measured.class_error:
             yield common | cells | figure("worst_class_error", worst_class_error(measured.class_error[group].T))
