@@ -17,7 +17,7 @@ SOURCE = Path(robench.__file__).parent
 
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "memory", "light"),
+    ("types", "errors", "memory", "light", "observer"),
     ("geometry", "tables", "draws", "extensions", "moved"),
     ("parquet",),
     ("rundir", "suites", "metrics", "baselines"),
@@ -41,7 +41,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
-    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light", "moved", "parquet"),
+    *(
+        "summary",
+        "contrast",
+        "gate",
+        "compare",
+        "pytest_plugin",
+        "leaderboard",
+        "report",
+        "light",
+        "moved",
+        "parquet",
+        "observer",
+    ),
 )
 
 

@@ -17,6 +17,7 @@ from robench.data import open_dataset
 from robench.data.sizes import resized_again
 from robench.geometry import Geometry
 from robench.models import Classifier, load_classifier
+from robench.observer import Silent
 from robench.plan import Options
 from robench.run import evaluate
 from robench.scoring.doubts import find_permutation
@@ -76,15 +77,9 @@ def test_two_classes_that_a_model_confuses_are_no_permutation() -> None:
     assert find_permutation(label, np.roll(pred.reshape(10, 1000), 1, axis=1).ravel(), 10) is None
 
 
-class _Notes:
+class _Notes(Silent):
     def __init__(self) -> None:
         self.notes: list[str] = []
-
-    def phase(self, name: str, total: int) -> None: ...
-
-    def advance(self, count: int) -> None: ...
-
-    def condition(self, name: str, seconds: float, images: int) -> None: ...
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -18,7 +18,7 @@ from robench.data.bounded import read_image
 from robench.errors import OptionError
 from robench.geometry import Geometry
 from robench.models import choose_device
-from robench.run import Observer, Silent
+from robench.observer import Observer, Silent
 from robench.rundir import writing
 from robench.suites import find_suite
 

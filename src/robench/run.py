@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from robench.errors import DatasetError, OptionError, RunError, unknown_name
 from robench.loop import Samples, estimating_scope, evaluate_condition
 from robench.manifest import make_manifest
 from robench.models import Classifier
+from robench.observer import Observer, Silent
 from robench.plan import Options, Plan, make_plan
 from robench.rundir import RunDirectory, differences, writing
 from robench.scoring import clean_doubts, nonfinite_notes, score
@@ -41,39 +42,7 @@ from robench.tables import check_cell
 from robench.treatments import adapt
 from robench.types import Ints, Results
 
-__all__ = ["Observer", "Run", "Silent", "choose_samples", "default_out", "evaluate", "fit"]
-
-
-class Observer(Protocol):
-    """Whom a run tells what it does; the command line shows it, a library's caller usually ignores it."""
-
-    def phase(self, name: str, total: int) -> None:
-        """A phase begins: `total` images are to be hashed, decoded or classified."""
-
-    def advance(self, count: int) -> None:
-        """`count` more images of the phase are done."""
-
-    def condition(self, name: str, seconds: float, images: int) -> None:
-        """A condition is finished and on disk."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know, in one line."""
-
-
-class Silent:
-    """An observer that shows nothing."""
-
-    def phase(self, name: str, total: int) -> None:
-        """Ignore."""
-
-    def advance(self, count: int) -> None:
-        """Ignore."""
-
-    def condition(self, name: str, seconds: float, images: int) -> None:
-        """Ignore."""
-
-    def note(self, text: str) -> None:
-        """Ignore."""
+__all__ = ["Run", "choose_samples", "default_out", "evaluate", "fit"]
 
 
 @dataclass(frozen=True)

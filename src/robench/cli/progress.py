@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -19,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from robench.observer import WorkerState
+
 __all__ = ["LineProgress", "LiveProgress", "duration", "observer"]
 
 
@@ -30,8 +34,18 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:,.0f} images/s" if speed else "")
 
 
+class _Workers:
+    """A line for each worker."""
+
+    def __init__(self) -> None:
+        self.states: Sequence[WorkerState] = ()
+
+    def __rich__(self) -> Text:
+        return Text("\n".join(f"  {_state(one)}" for one in self.states))
+
+
 class LiveProgress:
-    """A bar with images per second and the time left."""
+    """A bar with images per second and the time left, and what each worker is at."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -40,20 +54,23 @@ class LiveProgress:
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
         )
-        self._progress = Progress(*columns, _Rate(), TimeRemainingColumn(), console=console, transient=True)
+        self._progress = Progress(*columns, _Rate(), TimeRemainingColumn(), console=console)
+        self._workers = _Workers()
+        self._live = Live(Group(self._progress, self._workers), console=console, transient=True, refresh_per_second=10)
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def phase(self, name: str, total: int) -> None:
         """Replace the bar."""
+        self._workers.states = ()
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(name, total=total or None)
@@ -68,18 +85,23 @@ class LiveProgress:
         if self._task is not None:
             self._progress.update(self._task, description=f"evaluating, {name} done")
 
+    def workers(self, states: Sequence[WorkerState]) -> None:
+        """Show a line for each, below the bar."""
+        self._workers.states = states
+
     def note(self, text: str) -> None:
         """Print above the bar."""
-        self._progress.console.print(f"note: {text}")
+        self._live.console.print(f"note: {text}")
 
 
 class LineProgress:
-    """One line a finished condition, and one every half a minute within a long phase."""
+    """One line a finished condition, and one every half a minute within a long phase, with what each worker is at."""
 
     def __init__(self, console: Console, every: float = 30.0) -> None:
         self._console, self._every = console, every
         self._name, self._total, self._done = "", 0, 0
         self._start = self._last = time.monotonic()
+        self._workers: Sequence[WorkerState] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -101,10 +123,16 @@ class LineProgress:
         self._done += count
         if time.monotonic() - self._last >= self._every:
             self._console.print(f"{self._name}: {self._status()}")
+            for one in self._workers:
+                self._console.print(f"  {_state(one)}")
 
     def condition(self, name: str, seconds: float, images: int) -> None:
         """Print the finished condition."""
         self._console.print(f"{name}: {images / seconds:,.0f} images/s; {self._status()}")
+
+    def workers(self, states: Sequence[WorkerState]) -> None:
+        """Keep them for the next line."""
+        self._workers = states
 
     def note(self, text: str) -> None:
         """Print."""
@@ -115,6 +143,10 @@ class LineProgress:
         passed = max(self._last - self._start, 1e-9)
         left = passed / max(self._done, 1) * (self._total - self._done)
         return f"{self._done:,} of {self._total:,} images, {self._done / passed:,.0f} images/s, {duration(left)} left"
+
+
+def _state(one: WorkerState) -> str:
+    return f"{one.name} on {one.node}: {one.doing or 'waits'}, {one.images_per_second:,.0f} images/s, {one.images:,} so far"
 
 
 def duration(seconds: float) -> str:

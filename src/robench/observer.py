@@ -1,0 +1,62 @@
+"""Whom a run tells what it does: the command line shows it, a heartbeat writes it down, a library's caller usually ignores it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Observer", "Silent", "WorkerState"]
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a worker of an engine is at.
+
+    name: within the run.  node: the machine, as the engine names it.  doing: name of a condition; empty where it waits.
+    images: that it has classified so far.  images_per_second: of its last minute or so.
+    """
+
+    name: str
+    node: str
+    doing: str
+    images: int
+    images_per_second: float
+
+
+class Observer(Protocol):
+    """Whom a run tells what it does."""
+
+    def phase(self, name: str, total: int) -> None:
+        """A phase begins: `total` images are to be hashed, decoded or classified."""
+
+    def advance(self, count: int) -> None:
+        """`count` more images of the phase are done; fewer than none where a lost worker's are to be done again."""
+
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        """A condition is finished and on disk."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know, in one line."""
+
+    def workers(self, states: Sequence[WorkerState]) -> None:
+        """What the workers are at now; told every few seconds where there are several."""
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Ignore."""
+
+    def advance(self, count: int) -> None:
+        """Ignore."""
+
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+    def workers(self, states: Sequence[WorkerState]) -> None:
+        """Ignore."""
