@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,26 @@ from numpy.typing import NDArray
 from robench.errors import RunError, TableError
 from robench.tables import Table, Type, atomic_write
 
-__all__ = ["read_arrays", "read_distinct", "read_parquet", "schema_of", "write_parquet"]
+__all__ = [
+    "join_parquet",
+    "read_arrays",
+    "read_distinct",
+    "read_parquet",
+    "rows_of_groups",
+    "schema_of",
+    "write_parquet",
+]
 
 _LIST = "list<int32>"
+
+_GROUP = 2**18
+"""Rows of a row group: of records some 30 MB, which is what joining needs at once."""
+
+_BATCH = 2**16
+"""Rows that are in memory at once where a file is only checked."""
+
+_WRITTEN = {"compression": "zstd", "write_page_checksum": True}
+"""How pages are written; without a checksum a bit that flips on a disk would be another prediction."""
 
 
 def _pyarrow() -> Any:
@@ -33,12 +50,85 @@ def schema_of(table: Table) -> Any:
     return pa.schema([pa.field(c.name, types[c.type], nullable=c.nullable) for c in table.columns])
 
 
-def write_parquet(table: Table, frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` atomically as Parquet with the table's schema."""
+def write_parquet(table: Table, frame: pd.DataFrame, path: Path, rows: int | None = None) -> None:
+    """Write `frame` atomically as Parquet with the table's schema; equal cells give equal bytes.  rows: of a row group."""
     pa = _pyarrow()
     table.check(frame)
     arrow = pa.Table.from_pandas(frame, schema=schema_of(table), preserve_index=False)
-    atomic_write(path, lambda file: pa.parquet.write_table(arrow, file, compression="zstd"))
+    arrow = arrow.replace_schema_metadata()  # It names the version of pandas and its types.
+    atomic_write(path, lambda file: pa.parquet.write_table(arrow, file, row_group_size=rows or _GROUP, **_WRITTEN))
+
+
+def join_parquet(table: Table, parts: Sequence[Path], path: Path) -> None:
+    """Write the rows of several files as one: the first row group of each in turn, then the second of each, and so on.
+
+    The bytes are those of `write_parquet` of all these rows, and no more than a row group of them is in memory at once.
+    All have as many row groups as the first; TableError if one cannot be read.
+    """
+    pa = _pyarrow()
+    schema = schema_of(table)
+
+    def write(file: IO[bytes]) -> None:
+        with pa.parquet.ParquetWriter(file, schema, **_WRITTEN) as writer:
+            for group in _regrouped(_groups(table, parts), schema):
+                writer.write_table(group, row_group_size=_GROUP)
+
+    atomic_write(path, write)
+
+
+def _groups(table: Table, parts: Sequence[Path]) -> Iterator[Any]:
+    footers = [_footer(table, part) for part in parts]
+    for number in range(footers[0].num_row_groups):
+        for part, footer in zip(parts, footers, strict=True):
+            yield _group(part, footer, number)
+
+
+def _footer(table: Table, path: Path) -> Any:
+    pa = _pyarrow()
+    try:
+        with pa.parquet.ParquetFile(path.absolute()) as file:
+            _check(table, path, file.schema_arrow.names)
+            return file.metadata
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _group(path: Path, footer: Any, number: int) -> Any:
+    """Read a row group; the files are opened in turn, for there may be more than a process may have open."""
+    pa = _pyarrow()
+    try:
+        with pa.parquet.ParquetFile(path.absolute(), metadata=footer, page_checksum_verification=True) as file:
+            return file.read_row_group(number)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _regrouped(tables: Iterator[Any], schema: Any) -> Iterator[Any]:
+    """Yield the rows of Arrow tables in tables of _GROUP rows, the last one smaller."""
+    pa = _pyarrow()
+    waiting: list[Any] = []
+    for arrow in tables:
+        waiting.append(pa.Table.from_arrays(arrow.columns, schema=schema))
+        while sum(map(len, waiting)) >= _GROUP:
+            # One chunk, as a table made from a frame has: nothing can depend on how it was cut.
+            whole = pa.concat_tables(waiting).combine_chunks()
+            yield whole.slice(0, _GROUP)
+            waiting = [whole.slice(_GROUP)] if len(whole) > _GROUP else []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def rows_of_groups(table: Table, path: Path) -> list[int]:
+    """Count the rows of every row group, after reading all pages against their checksums; TableError if one is damaged."""
+    pa = _pyarrow()
+    try:
+        with pa.parquet.ParquetFile(path.absolute(), page_checksum_verification=True) as file:
+            _check(table, path, file.schema_arrow.names)
+            for _ in file.iter_batches(_BATCH):  # Stricter than by row groups: it finds whatever reading columns finds.
+                pass
+            return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -85,11 +175,13 @@ def _read(table: Table, path: Path, columns: Sequence[str], repeated: Sequence[s
     except ImportError:
         return _read_frame(table, path, columns)
     try:
-        with pa.parquet.ParquetFile(path.absolute(), read_dictionary=list(repeated)) as file:
+        with pa.parquet.ParquetFile(
+            path.absolute(), read_dictionary=list(repeated), page_checksum_verification=True
+        ) as file:
             _check(table, path, file.schema_arrow.names)
             return file.read(columns=list(columns))
     except (pa.ArrowException, OSError) as error:
-        raise TableError(f"cannot read {path} as Parquet: {error}") from error
+        raise _unreadable(path, error) from error
 
 
 def _read_frame(table: Table, path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -106,7 +198,7 @@ def _read_frame(table: Table, path: Path, columns: Sequence[str]) -> pd.DataFram
             names = list(found.columns)
             frame = found.to_pandas(columns=[name for name in columns if name in names])
     except Exception as error:
-        raise TableError(f"cannot read {path} as Parquet: {error}") from error
+        raise _unreadable(path, error) from error
     _check(table, path, names)
     return frame
 
@@ -114,3 +206,7 @@ def _read_frame(table: Table, path: Path, columns: Sequence[str]) -> pd.DataFram
 def _check(table: Table, path: Path, names: Sequence[str]) -> None:
     if list(names) != table.names:
         raise TableError(f"{path} is not a {table.name} table of this version: its columns are {list(names)}")
+
+
+def _unreadable(path: Path, error: Exception) -> TableError:
+    return TableError(f"cannot read {path} as Parquet: {error}")

@@ -3,20 +3,25 @@
     manifest.json        identity of the run (model, data, options), its conditions, environment, notes
     samples.parquet      tables.SAMPLES
     records/NAME.parquet tables.RECORDS, one file per finished condition
+    records/.parts/      tables.RECORDS of some samples each, of conditions that are not finished
     timings.csv          tables.TIMINGS
     results.csv          tables.RESULTS
+    progress.json        how far a run is (robench.heartbeat)
 
-Every file is written under a temporary name and renamed, so a finished condition is a file that exists.
+Every file but timings.csv is written under a temporary name and renamed, so a finished condition is a file that exists.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +33,10 @@ from robench.errors import OptionError, RunError, TableError
 from robench.tables import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS
 from robench.types import Records, Results
 
-__all__ = ["PlannedCondition", "RunDirectory", "check_replaceable", "differences", "writing"]
+__all__ = ["PlannedCondition", "RunDirectory", "check_replaceable", "differences", "is_locked", "writing"]
 
+_GLANCE = 0.05
+"""Seconds that are longer than it takes to look whether a lock is free."""
 
 _KEYS: dict[str, type] = {
     "model": dict,
@@ -150,9 +157,69 @@ class RunDirectory:
     def damaged(self, name: str, rows: int) -> bool:
         """Whether the records of a finished condition cannot be read, or are not so many."""
         try:
-            return len(parquet.read_parquet(RECORDS, self.records_path(name))) != rows
+            return sum(parquet.rows_of_groups(RECORDS, self.records_path(name))) != rows
         except TableError:
             return True
+
+    def parts_folder(self, name: str) -> Path:
+        """Where the parts of the unfinished condition called `name` are.
+
+        The folder above is named after the run's identity: a worker that outlives its driver cannot leave there a part of
+        what the directory held before.
+        """
+        identity = json.dumps(self.manifest["identity"], sort_keys=True)
+        return self._parts / hashlib.sha256(identity.encode()).hexdigest()[:16] / name
+
+    @property
+    def _parts(self) -> Path:
+        return self.path / "records" / ".parts"
+
+    def write_part(self, name: str, start: int, stop: int, records: Records) -> None:
+        """Write the records of the samples at places start..stop of an unfinished condition, frame by frame."""
+        folder = self.parts_folder(name)
+        with writing(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+            parquet.write_parquet(RECORDS, records, folder / _part(start, stop), rows=stop - start)
+
+    def sound_parts(self, name: str, shards: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
+        """Return those of the shards of a condition whose parts are on disk and whole; whatever else is there is removed."""
+        found = []
+        wanted = {_part(start, stop): (start, stop) for start, stop in shards}
+        folder = self.parts_folder(name)
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            start, stop = wanted.get(file.name, (0, 0))
+            try:
+                if stop and parquet.rows_of_groups(RECORDS, file) == [stop - start] * frames:
+                    found.append((start, stop))
+                    continue
+            except TableError:
+                pass
+            with writing(self.path):
+                file.unlink(missing_ok=True)
+        return sorted(found)
+
+    def join_parts(self, name: str, shards: Sequence[tuple[int, int]]) -> None:
+        """Finish a condition of which all parts are on disk; the records are those that `write_records` writes of all at once.
+
+        shards: (start, stop) of each part, which together are all samples.  RunError if a part cannot be read.
+        """
+        ordered = sorted(shards)
+        assert [start for start, _ in ordered] == [0, *(stop for _, stop in ordered[:-1])], ordered
+        folder = self.parts_folder(name)
+        try:
+            with writing(self.path):
+                parquet.join_parquet(RECORDS, [folder / _part(*shard) for shard in ordered], self.records_path(name))
+        except TableError as error:
+            raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
+        self._drop(folder)
+
+    def _drop(self, folder: Path) -> None:
+        """Remove a folder of parts, and those above it that are empty then."""
+        with writing(self.path):
+            shutil.rmtree(folder, ignore_errors=True)  # A worker that outlived its driver may be writing there.
+            with suppress(OSError):  # Where they hold other conditions' parts.
+                folder.parent.rmdir()
+                self._parts.rmdir()
 
     def restore_samples(self, samples: pd.DataFrame) -> None:
         """Write the list of samples again if it is gone or damaged."""
@@ -184,21 +251,31 @@ class RunDirectory:
         return results
 
     def add_timing(self, row: Mapping[str, Any]) -> None:
-        """Append one row to timings.csv."""
-        file = self.path / "timings.csv"
-        try:
-            rows = tables.read_csv(TIMINGS, file).to_dict("records") if file.exists() else []
-        except TableError:
-            rows = []
-            with writing(self.path):
-                file.replace(file.with_suffix(".csv.damaged"))
+        """Append one row to timings.csv; a line that a killed run left half written goes."""
+        file, header = self.path / "timings.csv", ",".join(TIMINGS.names).encode() + b"\n"
+        line = tables.rows_to_frame(TIMINGS, [row]).to_csv(index=False, header=False, lineterminator="\n").encode()
         with writing(self.path):
-            tables.write_csv(TIMINGS, tables.rows_to_frame(TIMINGS, [*rows, row]), file)
+            found = file.read_bytes() if file.exists() else b""
+            whole = found[: found.rfind(b"\n") + 1]
+            if whole and not whole.startswith(header):
+                file.replace(file.with_suffix(".csv.damaged"))
+                whole = b""
+            with file.open("ab") as opened:
+                opened.truncate(len(whole))
+                opened.write(line if whole else header + line)
+                opened.flush()
+                os.fsync(opened.fileno())
 
     def sweep(self) -> None:
-        """Remove temporary files that a killed run left behind."""
+        """Remove what a killed run left behind and no resumed one needs."""
+        unfinished = {one.name for one in self.conditions} - {one.name for one in self.finished()}
         with writing(self.path):
             for folder in (self.path, self.path / "records"):
+                for leftover in folder.glob(".tmp-*"):
+                    leftover.unlink(missing_ok=True)
+            for folder in self._parts.glob("*/*"):
+                if folder.name not in unfinished or folder != self.parts_folder(folder.name):
+                    self._drop(folder)
                 for leftover in folder.glob(".tmp-*"):
                     leftover.unlink(missing_ok=True)
 
@@ -208,15 +285,43 @@ class RunDirectory:
         with writing(self.path):
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.path} is being written by another robench: wait for it, or choose another --out"
-                ) from None
+            if not _take(handle, fcntl.LOCK_EX):
+                time.sleep(_GLANCE)  # Whoever only looks whether the lock is free holds it for a moment.
+                if not _take(handle, fcntl.LOCK_EX):
+                    raise RunError(
+                        f"{self.path} is being written by another robench: wait for it, or choose another --out"
+                    )
             yield
         finally:
             os.close(handle)
+
+
+def _take(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a process holds the run in `path` for writing; None where this cannot be known, as on some shared disks."""
+    try:
+        handle = os.open(path / ".lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        return not _take(handle, fcntl.LOCK_SH)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _part(start: int, stop: int) -> str:
+    return f"{start}-{stop}.parquet"
 
 
 def check_replaceable(path: Path, header: Sequence[str], option: str) -> None:
