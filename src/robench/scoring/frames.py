@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robench.metrics.curves import accuracy_area, consistency, half_strength, oracle
 from robench.metrics.flips import flip_rate, fr, mfr, mt5d, t5d
@@ -15,7 +16,10 @@ from robench.scoring.rows import WIDTH, Row, figure, row, takes
 from robench.suites import UNTREATED, Family, Suite
 from robench.types import Floats, Ints
 
-__all__ = ["Curve", "FrameRecords", "Sequences", "curves_of", "family_rows", "oracle_curves", "resampled"]
+__all__ = ["Curve", "FrameRecords", "Resampled", "Sequences", "curves_of", "family_rows", "oracle_curves", "resampled"]
+
+_TOGETHER = 64
+"""Places of curves that are resampled together, at least: 26 MB of ImageNet's samples."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class FrameRecords:
     axis: Floats
     pred: Ints
     top5: Ints
-    prob_label: Floats
+    prob_label: NDArray[np.float32]
     label: Ints
 
     @property
@@ -55,8 +59,16 @@ class Curve:
     rate: bool = False
 
 
-Distributions = Mapping[tuple[str, str, str], Floats]
-"""(1 + resamples, k) of a curve by the name of its condition, metric and axis."""
+@dataclass(frozen=True)
+class Resampled:
+    """A curve without its values.  distribution: (1 + resamples, k), the figures of its places, then resamples of them."""
+
+    condition: PlannedCondition
+    metric: str
+    axis: str
+    places: Floats
+    rate: bool
+    distribution: Floats
 
 
 @dataclass(frozen=True)
@@ -83,37 +95,48 @@ def curves_of(family: Family, records: FrameRecords, difficulties: Sequence[int]
     return curves
 
 
-def resampled(curves: Sequence[Curve], n: int, seed: int) -> Distributions:
-    """Return the distribution of every curve; the same resamples for all."""
-    stacked = np.concatenate([curve.values for curve in curves]).T
-    found = np.empty((WIDTH, stacked.shape[1]))
+def resampled(curves: Iterable[Curve], n: int, seed: int) -> list[Resampled]:
+    """Resample every curve, the same resamples for all; the values of few are in memory at once."""
+    kept: list[tuple[PlannedCondition, str, str, Floats, bool]] = []
+    found: list[Floats] = []
+    waiting = np.empty((0, n))
+    for curve in curves:
+        kept.append((curve.condition, curve.metric, curve.axis, curve.places, curve.rate))
+        waiting = np.concatenate([waiting, curve.values])
+        # In multiples, and never one alone: the matrix product then adds each place's samples in the same order as if all were
+        # multiplied at once.
+        if (ready := len(waiting) // _TOGETHER * _TOGETHER - _TOGETHER) > 0:
+            found.append(_distributions(waiting[:ready], seed))
+            waiting = waiting[ready:].copy()
+    found.append(_distributions(waiting, seed))
+    distributions = np.concatenate(found, axis=1)
+    ends = np.cumsum([len(places) for _, _, _, places, _ in kept])
+    return [
+        Resampled(*one, distributions[:, end - len(one[3]) : end]) for one, end in zip(kept, ends.tolist(), strict=True)
+    ]
+
+
+def _distributions(values: Floats, seed: int) -> Floats:
+    """Resample values (k, n): (1 + resamples, k)."""
+    places, n = values.shape
+    found = np.empty((WIDTH, places))
     for part, counts in takes(n, seed):
-        found[part] = counts.astype(np.float64) @ stacked / n
-    ends = np.cumsum([len(curve.values) for curve in curves])
-    return {
-        (curve.condition.name, curve.metric, curve.axis): found[:, end - len(curve.values) : end]
-        for curve, end in zip(curves, ends.tolist(), strict=True)
-    }
+        found[part] = counts.astype(np.float64) @ values.T / n
+    return found
 
 
 def family_rows(
-    suite: Suite,
-    curves: Sequence[Curve],
-    found: Distributions,
-    clean: Floats | None,
-    baseline: Sequences | None,
-    n: int,
+    suite: Suite, curves: Sequence[Resampled], clean: Floats | None, baseline: Sequences | None, n: int
 ) -> Iterator[Row]:
     """Yield the rows of a suite: the curves' figures, then what is computed from them.
 
     clean: (1 + resamples,) accuracy on the unperturbed images.
     """
     for curve in curves:
-        distribution = found[curve.condition.name, curve.metric, curve.axis]
         for at, place in enumerate(curve.places.tolist()):
             yield {
                 **_of(curve.condition),
-                **figure(curve.metric, distribution[:, at], n if curve.rate else None),
+                **figure(curve.metric, curve.distribution[:, at], n if curve.rate else None),
                 "axis": curve.axis or None,
                 "axis_value": place if curve.axis else None,
                 "n": n,
@@ -121,7 +144,7 @@ def family_rows(
                 **({"severity": int(place)} if curve.axis == "difficulty" else {}),
             }
     conditions = list({curve.condition.name: curve.condition for curve in curves}.values())
-    yield from _AGGREGATES[suite.family](suite, conditions, curves, found, clean, baseline)
+    yield from _AGGREGATES[suite.family](suite, conditions, curves, clean, baseline)
 
 
 def _of(condition: PlannedCondition) -> Row:
@@ -156,17 +179,15 @@ def _sequence_curves(records: FrameRecords, difficulties: Sequence[int]) -> list
 def _sequence_aggregates(
     suite: Suite,
     conditions: Sequence[PlannedCondition],
-    curves: Sequence[Curve],
-    found: Distributions,
+    curves: Sequence[Resampled],
     clean: Floats | None,
     baseline: Sequences | None,
 ) -> Iterator[Row]:
     by_cell: dict[tuple[str, str, int], Floats] = {}
     for curve in curves:
         if curve.axis == "difficulty":
-            distribution = found[curve.condition.name, curve.metric, curve.axis]
             for at, place in enumerate(curve.places.tolist()):
-                by_cell[curve.metric, curve.condition.corruption, int(place)] = distribution[:, at]
+                by_cell[curve.metric, curve.condition.corruption, int(place)] = curve.distribution[:, at]
     common = {key: value for key, value in _of(conditions[0]).items() if key not in ("corruption", "severity")}
     names = list(dict.fromkeys(condition.corruption for condition in conditions))
     main = [name for name in names if name in suite.corruptions] or names
@@ -206,7 +227,7 @@ def _shift_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Cu
     if kind == "diagonal":
         return [
             Curve(condition, "accuracy", "offset", records.axis, records.right, True),
-            Curve(condition, "mean_prob_label", "offset", records.axis, records.prob_label),
+            Curve(condition, "mean_prob_label", "offset", records.axis, records.prob_label.astype(np.float64)),
         ]
     return [Curve(condition, "accuracy", "offsets", records.axis, records.right, True)]
 
@@ -241,8 +262,7 @@ def _strength_curves(records: FrameRecords, difficulties: Sequence[int]) -> list
 def _strength_aggregates(
     suite: Suite,
     conditions: Sequence[PlannedCondition],
-    curves: Sequence[Curve],
-    found: Distributions,
+    curves: Sequence[Resampled],
     clean: Floats | None,
     baseline: Sequences | None,
 ) -> Iterator[Row]:
@@ -255,7 +275,7 @@ def _strength_aggregates(
         strengths = np.append(curve.places, neutral)
         order = np.argsort(strengths)
         strengths = strengths[order]
-        accuracy = np.column_stack([found[condition.name, curve.metric, curve.axis], clean])[:, order]
+        accuracy = np.column_stack([curve.distribution, clean])[:, order]
         area = areas[condition.corruption] = accuracy_area(strengths, accuracy)
         one = {**_of(condition), "n": len(strengths)}
         yield {**one, **figure("accuracy_area", area)}
@@ -286,8 +306,7 @@ def _resolution_curves(records: FrameRecords, difficulties: Sequence[int]) -> li
 def _resolution_aggregates(
     suite: Suite,
     conditions: Sequence[PlannedCondition],
-    curves: Sequence[Curve],
-    found: Distributions,
+    curves: Sequence[Resampled],
     clean: Floats | None,
     baseline: Sequences | None,
 ) -> Iterator[Row]:

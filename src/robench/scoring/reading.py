@@ -119,35 +119,33 @@ def _check_rows(run: RunDirectory, condition: PlannedCondition, rows: int) -> No
 
 def read_frames(run: RunDirectory, condition: PlannedCondition) -> FrameRecords:
     """Read the records of a condition frame by frame; RunError unless every frame is of the run's samples."""
-    names = (*_OWN, "sample", "frame", "axis_value", "label", "pred", "top5", "prob_label")
+    # A column at a time: all of them are ten times as large as what is left of them.
+    pred = read_columns(run, condition, ("pred",))["pred"].to_numpy()
     try:
-        columns = read_arrays(RECORDS, run.records_path(condition.name), names)
         samples = read_arrays(SAMPLES, run.samples_path, ("index", "label"))
+        shape = (condition.frames, len(samples["index"]))
+
+        def column(name: str) -> NDArray[Any]:
+            return read_arrays(RECORDS, run.records_path(condition.name), (name,))[name]
+
+        if (column("frame").reshape(condition.frames, -1) != np.arange(condition.frames)[:, None]).any():
+            raise RunError(
+                f"{run.path}: the records of {condition.name} have other frames: delete the file and evaluate again"
+            )
+        for name, expected in (("sample", samples["index"]), ("label", samples["label"])):
+            found = column(name).reshape(condition.frames, -1)
+            if found.shape != shape or (found != expected).any():
+                raise RunError(
+                    f"{run.path}: {condition.name} has other samples than samples.parquet: delete its records file and evaluate "
+                    "again"
+                )
+        return FrameRecords(
+            condition=condition,
+            axis=column("axis_value").reshape(shape)[:, 0],
+            pred=pred.reshape(shape),
+            top5=column("top5").reshape(*shape, -1),
+            prob_label=column("prob_label").reshape(shape),
+            label=samples["label"],
+        )
     except TableError as error:
         raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
-    _check_rows(run, condition, len(columns["pred"]))
-    for name in _OWN:
-        others = set(columns[name].tolist()) - {getattr(condition, name)}
-        if others:
-            raise _anothers(run, condition, name, min(others))
-    shape = (condition.frames, -1)
-    if (columns["frame"].reshape(shape) != np.arange(condition.frames)[:, None]).any():
-        raise RunError(
-            f"{run.path}: the records of {condition.name} have other frames: delete the file and evaluate again"
-        )
-    for name, expected in (("sample", samples["index"]), ("label", samples["label"])):
-        if not np.array_equal(
-            columns[name].reshape(shape), np.broadcast_to(expected, (condition.frames, len(expected)))
-        ):
-            raise RunError(
-                f"{run.path}: {condition.name} has other samples than samples.parquet: delete its records file and evaluate again"
-            )
-    top5 = columns["top5"]
-    return FrameRecords(
-        condition=condition,
-        axis=columns["axis_value"].reshape(shape)[:, 0],
-        pred=columns["pred"].reshape(shape),
-        top5=top5.reshape(condition.frames, len(samples["index"]), top5.shape[1]),
-        prob_label=columns["prob_label"].reshape(shape).astype(np.float64),
-        label=columns["label"].reshape(shape)[0],
-    )

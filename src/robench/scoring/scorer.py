@@ -231,21 +231,23 @@ def _frame_rows(
 ) -> Iterator[Row]:
     if not finished:
         return
-    curves = _curves(run, suite, finished)
     n = run.manifest["data"]["samples"]
-    found = resampled(curves, n, seed)
+    curves = resampled(_curves(run, suite, finished), n, seed)
     clean = measured.cells.get(finished[0].clean) if measured else None
     baseline = sequence_baseline(run, suite, finished, normalize_by)
-    for one in family_rows(suite, curves, found, 1 - clean["error_rate"] if clean else None, baseline, n):
+    for one in family_rows(suite, curves, 1 - clean["error_rate"] if clean else None, baseline, n):
         yield {"suite": suite.name, **one}
 
 
-def _curves(run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition]) -> list[Curve]:
+def _curves(run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition]) -> Iterator[Curve]:
     difficulties = difficulties_of(run)
-    curves = [
-        curve for condition in finished for curve in curves_of(suite.family, read_frames(run, condition), difficulties)
-    ]
-    return [*curves, *oracle_curves(curves)] if suite.family == "resolution" else curves
+    sized = []
+    for condition in finished:
+        for curve in curves_of(suite.family, read_frames(run, condition), difficulties):
+            yield curve
+            if suite.family == "resolution":
+                sized.append(curve)
+    yield from oracle_curves(sized)
 
 
 def _class_rows(group: Group, measured: _Measured, cells: int) -> Iterator[Row]:
