@@ -18,10 +18,10 @@ SOURCE = Path(robench.__file__).parent
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "memory", "light", "observer"),
-    ("geometry", "tables", "draws", "extensions", "moved"),
+    ("geometry", "tables", "draws", "extensions", "moved", "heartbeat"),
     ("parquet",),
     ("rundir", "suites", "metrics", "baselines"),
-    ("images", "filters", "scoring", "rectangles"),
+    ("images", "filters", "scoring", "rectangles", "status"),
     ("corruption", "perturbation"),
     ("corruptions", "models", "data", "summary", "contrast", "leaderboard"),
     ("gate", "compare"),
@@ -41,19 +41,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
-    *(
-        "summary",
-        "contrast",
-        "gate",
-        "compare",
-        "pytest_plugin",
-        "leaderboard",
-        "report",
-        "light",
-        "moved",
-        "parquet",
-        "observer",
-    ),
+    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light", "moved", "parquet"),
+    *("observer", "heartbeat", "status"),
 )
 
 

@@ -198,6 +198,15 @@ class RunDirectory:
                 file.unlink(missing_ok=True)
         return sorted(found)
 
+    def samples_in_parts(self) -> dict[str, int]:
+        """How many samples of each unfinished condition have parts, by its name; these are not read."""
+        found: dict[str, int] = {}
+        for file in self.parts_folder("").glob("*/*-*.parquet"):
+            start, _, stop = file.stem.partition("-")
+            if start.isdecimal() and stop.isdecimal():
+                found[file.parent.name] = found.get(file.parent.name, 0) + int(stop) - int(start)
+        return found
+
     def join_parts(self, name: str, shards: Sequence[tuple[int, int]]) -> None:
         """Finish a condition of which all parts are on disk; the records are those that `write_records` writes of all at once.
 

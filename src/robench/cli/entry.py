@@ -24,6 +24,7 @@ from robench.cli.preview import preview
 from robench.cli.report import report
 from robench.cli.score import score
 from robench.cli.show import show
+from robench.cli.status import status
 from robench.cli.verify import verify
 from robench.errors import RobenchError
 
@@ -67,6 +68,7 @@ app.command()(evaluate)
 app.command()(score)
 app.command()(pool)
 app.command()(show)
+app.command()(status)
 app.command()(gate)
 app.command()(compare)
 app.command()(leaderboard)
