@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from robench.scoring.frames import FrameRecords
 from robench.tables import RECORDS, SAMPLES
 from robench.types import Ints
 
-__all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames"]
+__all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames", "read_label"]
 
 
 _OWN = ("suite", "corruption", "severity", "resolution")
@@ -41,20 +41,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Outcomes of several conditions on the same samples.  label: (n,) true classes."""
+    """Outcomes of some conditions on the same samples.  label: (n,) true classes."""
 
     label: Ints
     cells: list[Cell]
 
 
-def read_cells(run: RunDirectory, finished: Sequence[PlannedCondition], also: Sequence[str]) -> Outcomes:
-    """Read the records of the finished conditions; RunError unless all are of the same samples in the same order.
+def read_cells(
+    run: RunDirectory, finished: Sequence[PlannedCondition], also: Sequence[str], together: int
+) -> Iterator[Outcomes]:
+    """Yield the outcomes of so many finished conditions at once; RunError unless all are of the same samples in the same order.
 
     also: which of `top5` and `confidence` are needed, beside whether the prediction is right.
     """
     sample = label = None
     cells = []
-    for condition in finished:
+    for number, condition in enumerate(finished, start=1):
         columns = ("sample", "label", "pred", *also)
         records = read_columns(run, condition, columns)
         if sample is None or label is None:
@@ -75,8 +77,15 @@ def read_cells(run: RunDirectory, finished: Sequence[PlannedCondition], also: Se
                 Reliability.of(records["confidence"].to_numpy(), ~wrong) if "confidence" in also else None,
             )
         )
-    assert label is not None
-    return Outcomes(label, cells)
+        if len(cells) == together or number == len(finished):
+            yield Outcomes(label, cells)
+            cells = []
+
+
+def read_label(run: RunDirectory, condition: PlannedCondition) -> Ints:
+    """Read the true classes (n,) of a finished condition's records."""
+    label: Ints = read_columns(run, condition, ("label",))["label"].to_numpy().astype(np.int64)
+    return label
 
 
 def _top5_wrong(run: RunDirectory, condition: PlannedCondition, top5: Any, label: Ints) -> NDArray[np.bool_]:

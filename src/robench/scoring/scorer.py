@@ -5,7 +5,7 @@ Every figure and its bootstrap distribution come from the same code: resample 0 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -20,7 +20,7 @@ from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.divisors import difficulties_of, divisors_of, group_baseline, sequence_baseline
 from robench.scoring.frames import Curve, curves_of, family_rows, oracle_curves, resampled
 from robench.scoring.groups import Group, groups_of, of_images, suite_of
-from robench.scoring.reading import read_cells, read_frames
+from robench.scoring.reading import Outcomes, read_cells, read_frames, read_label
 from robench.scoring.rows import DISTRIBUTION, WIDTH, Row, figure, row, takes
 from robench.suites import CLEAN, Suite
 from robench.tables import RESULTS, SCHEMA_VERSION, rows_to_frame
@@ -31,6 +31,8 @@ __all__ = ["score", "score_rows"]
 _CELL_METRICS = ("error_rate", "top5_error", "ece", "rms_calibration_error", "worst_class_error")
 _RATES = ("error_rate", "top5_error")
 """Metrics of cells that are a single rate."""
+_TOGETHER = 32
+"""Cells that are resampled together: of ImageNet's images some 60 MB, and their resamples are drawn and sorted once for all."""
 _MEANS = ("ece", "rms_calibration_error", "top5_error")
 """Metrics of cells whose aggregate is the mean over the cells."""
 
@@ -129,28 +131,57 @@ def _measure(
 ) -> _Measured:
     """Measure the error rate of every condition, and what else of `metrics` costs something."""
     also = {"top5": {"top5_error"}, "confidence": _CALIBRATION}
-    outcomes = read_cells(run, images, [column for column, needed in also.items() if needed & metrics])
-    n, by_class = len(outcomes.label), ByClass.of(outcomes.label)
-    done = [cell.name for cell in outcomes.cells]
+    needed = [column for column, of in also.items() if of & metrics]
+    by_class = ByClass.of(read_label(run, images[0]))
+    done = [condition.name for condition in images]
     averaged = {group: group.averaged(done) for group in groups}
-    groups_of: dict[str, list[Group]] = {name: [] for name in done}
-    for group, conditions in averaged.items():
-        for condition in conditions:
-            groups_of[condition.name].append(group)
-
-    calibrated, classified = bool(_CALIBRATION & metrics), bool(_BY_CLASS & metrics)
     measured = [
         metric
         for metric in _CELL_METRICS
-        if metric == "error_rate" or metric in metrics or (metric in _CALIBRATION and calibrated)
+        if metric == "error_rate" or metric in metrics or (metric in _CALIBRATION and _CALIBRATION & metrics)
     ]
     cells = {name: {metric: np.empty(WIDTH) for metric in measured} for name in done}
     wrong_by_class = {
         group: np.zeros((len(by_class.classes), WIDTH), np.int64)
         for group, conditions in averaged.items()
-        if conditions and classified
+        if conditions and _BY_CLASS & metrics
     }
-    totals = np.zeros((len(by_class.classes), WIDTH), np.int64)
+    sums_of: dict[str, list[Ints]] = {name: [] for name in done}
+    for group, sums in wrong_by_class.items():
+        for condition in averaged[group]:
+            sums_of[condition.name].append(sums)
+    totals = np.zeros((len(by_class.classes), WIDTH), np.int64) if _BY_CLASS & metrics else None
+    nonfinite: dict[str, float] = {}
+    for outcomes in read_cells(run, images, needed, _TOGETHER):
+        _resample(outcomes, by_class, seed, cells, sums_of, totals)
+        nonfinite |= {cell.name: cell.nonfinite_rate for cell in outcomes.cells}
+    class_error = {
+        group: class_rates(wrong, totals * len(averaged[group]))
+        for group, wrong in wrong_by_class.items()
+        if totals is not None
+    }
+    for name in (name for name, rate in nonfinite.items() if rate == 1):
+        for metric in _CALIBRATION:  # Where there is no prediction there is no confidence that could be right.
+            cells[name].pop(metric, None)
+    images_of = np.diff(by_class.starts, append=len(by_class.order)).astype(np.int64)
+    return _Measured(by_class.classes, images_of, cells, nonfinite, class_error)
+
+
+def _resample(
+    outcomes: Outcomes,
+    by_class: ByClass,
+    seed: int,
+    cells: Mapping[str, Mapping[str, Floats]],
+    sums_of: Mapping[str, Sequence[Ints]],
+    totals: Ints | None,
+) -> None:
+    """Fill in the distributions of some cells.
+
+    cells: by condition and metric, (1 + resamples,).
+    sums_of: by condition, the sums (classes, 1 + resamples) of wrong predictions that its own are added to.
+    totals: (classes, 1 + resamples) how many samples are taken; None where nothing is needed by class.
+    """
+    n = len(outcomes.label)
     wrong_in_order = [cell.wrong[by_class.order] for cell in outcomes.cells]
     exact = np.float32 if n < 2**24 else np.float64
     wrong_at = np.stack([cell.wrong for cell in outcomes.cells], axis=1).astype(exact)
@@ -161,8 +192,9 @@ def _measure(
         taken = counts.astype(wrong_at.dtype)
         errors = (taken @ wrong_at).astype(np.float64) / n
         top5_errors = (taken @ top5_at).astype(np.float64) / n if top5_at is not None else None
-        in_order = np.ascontiguousarray(counts.T[by_class.order]) if classified else counts
-        totals[:, part] = by_class.sums(in_order) if classified else 0
+        if totals is not None:
+            in_order = np.ascontiguousarray(counts.T[by_class.order])
+            totals[:, part] = by_class.sums(in_order)
         for number, cell in enumerate(outcomes.cells):
             figures = cells[cell.name]
             figures["error_rate"][part] = errors[:, number]
@@ -170,20 +202,13 @@ def _measure(
                 figures["top5_error"][part] = top5_errors[:, number]
             if cell.reliability is not None:
                 figures["ece"][part], figures["rms_calibration_error"][part] = cell.reliability.errors(counts)
-            if not classified:
+            if totals is None:
                 continue
             wrong = by_class.sums(in_order, wrong_in_order[number])
             if "worst_class_error" in figures:
                 figures["worst_class_error"][part] = worst_class_error(class_rates(wrong, totals[:, part]).T)
-            for group in groups_of[cell.name]:
-                wrong_by_class[group][:, part] += wrong
-    class_error = {group: class_rates(wrong, totals * len(averaged[group])) for group, wrong in wrong_by_class.items()}
-    nonfinite = {cell.name: cell.nonfinite_rate for cell in outcomes.cells}
-    for name in (name for name, rate in nonfinite.items() if rate == 1):
-        for metric in _CALIBRATION:  # Where there is no prediction there is no confidence that could be right.
-            cells[name].pop(metric, None)
-    images_of = np.diff(by_class.starts, append=n).astype(np.int64)
-    return _Measured(by_class.classes, images_of, cells, nonfinite, class_error)
+            for sums in sums_of[cell.name]:
+                sums[:, part] += wrong
 
 
 def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) -> Iterator[Row]:
