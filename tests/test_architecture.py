@@ -18,7 +18,7 @@ SOURCE = Path(robench.__file__).parent
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "memory", "light", "observer"),
-    ("geometry", "tables", "draws", "extensions", "moved", "heartbeat"),
+    ("geometry", "tables", "draws", "extensions", "moved", "jobs", "heartbeat"),
     ("parquet",),
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles", "status"),
@@ -32,8 +32,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("treatments",),
     ("loop",),
     ("options",),
-    ("plan",),
-    ("manifest",),
+    ("plan", "machine"),
+    ("manifest", "evaluation"),
+    ("recipe",),
+    ("preparation",),
+    ("engine",),
     ("run",),
     ("estimate", "export", "verify", "report", "preview"),
     ("cli",),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from robench import parquet
 from robench.errors import RunError, TableError
-from robench.parquet import read_parquet, rows_of_groups, write_parquet
+from robench.parquet import encode_parquet, read_parquet, rows_of_groups, write_parquet
 from robench.rundir import RunDirectory
 from robench.tables import RECORDS
 
@@ -52,10 +52,10 @@ def records(samples: int, frames: int, corruption: str = "tilt") -> pd.DataFrame
     )
 
 
-def part(whole: pd.DataFrame, frames: int, start: int, stop: int) -> pd.DataFrame:
-    """The rows of the samples at places start..stop, frame by frame."""
+def part(whole: pd.DataFrame, frames: int, start: int, stop: int) -> bytes:
+    """The rows of the samples at places start..stop, frame by frame, as a file."""
     places = np.arange(len(whole)).reshape(frames, -1)[:, start:stop].ravel()
-    return whole.iloc[places].reset_index(drop=True)
+    return encode_parquet(RECORDS, whole.iloc[places].reset_index(drop=True), stop - start)
 
 
 def run_at(path: Path, **identity: Any) -> RunDirectory:
@@ -152,7 +152,7 @@ def _flip(file: Path) -> None:
 
 
 def _other_rows(file: Path) -> None:
-    write_parquet(RECORDS, records(6, 3), file, rows=6)
+    file.write_bytes(encode_parquet(RECORDS, records(6, 3), 6))
 
 
 def _no_file(file: Path) -> None:

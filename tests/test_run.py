@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 
 import robench
-from robench import loop, parquet, plan, run, tables
+from robench import evaluation, loop, plan, tables
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
 from robench.models import Classifier
 from robench.plan import Options, make_plan
@@ -66,7 +67,7 @@ def test_the_same_command_again_changes_nothing(
     classifier: Classifier, picture_folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(whole)
-    monkeypatch.setattr(run, "evaluate_condition", lambda *_, **__: pytest.fail("evaluated again"))
+    monkeypatch.setattr(evaluation, "evaluate_condition", lambda *_, **__: pytest.fail("evaluated again"))
     robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, SOME)
     assert contents(whole) == before
 
@@ -89,11 +90,11 @@ def test_interrupted_and_resumed_is_equal(
         finished.append(1)
         return real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run, "evaluate_condition", stops)
+    monkeypatch.setattr(evaluation, "evaluate_condition", stops)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", SOME)
     assert len(RunDirectory.open(tmp_path / "again").finished()) == after
-    monkeypatch.setattr(run, "evaluate_condition", real)
+    monkeypatch.setattr(evaluation, "evaluate_condition", real)
     robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", SOME)
     assert contents(tmp_path / "again") == contents(whole)
 
@@ -171,19 +172,19 @@ def test_disk_trouble_is_one_line_and_loses_nothing(
     code: int,
     match: str,
 ) -> None:
-    real = parquet.write_parquet
+    real = tables.atomic_write
     written: list[Path] = []
 
-    def fails(table: tables.Table, frame: object, path: Path) -> None:
-        written.append(path)
-        if len(written) == 5:
+    def fails(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+        written.extend([path] if path.parent.name == "records" else [])
+        if len(written) == 4:
             raise OSError(code, os.strerror(code))
-        real(table, frame, path)
+        real(path, write)
 
-    monkeypatch.setattr(parquet, "write_parquet", fails)
+    monkeypatch.setattr(tables, "atomic_write", fails)
     with pytest.raises(RunError, match=match):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
-    monkeypatch.setattr(parquet, "write_parquet", real)
+    monkeypatch.setattr(tables, "atomic_write", real)
     assert len(RunDirectory.open(tmp_path / "full").finished()) == 3
     robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
     assert contents(tmp_path / "full") == contents(whole)

@@ -20,7 +20,8 @@ from gate.invented import write_run
 from robench import heartbeat, status
 from robench.cli.entry import command
 from robench.errors import RunError
-from robench.heartbeat import PROGRESS, Heartbeat, Progress, Worker, read_progress
+from robench.heartbeat import PROGRESS, Heartbeat, Progress, read_progress
+from robench.observer import WorkerState
 from robench.rundir import RunDirectory, is_locked
 from test_parts import part, records
 
@@ -48,18 +49,16 @@ def test_what_a_run_says_of_itself(tmp_path: Path) -> None:
         assert read_progress(tmp_path) is None
         beat.begin(tmp_path, conditions=5, done=2)
         beat.phase("evaluating", 3000)
-        beat.worker(Worker("w1", "node", "fog 0-64"))
-        beat.worker(Worker("w2", "node"))
-        beat.worker(Worker("w1", "node", "snow 0-64", 12.5))
+        beat.workers([WorkerState("w1", "node", "fog"), WorkerState("w2", "node")])
+        beat.workers([WorkerState("w1", "node", "snow", 64, 12.5)])
         beat.advance(64)
         beat.advance(32)
         beat.condition("fog", 1.0, 96)
-        beat.gone("w2")
         found = read_progress(tmp_path)
         assert found is not None
         assert (found.state, found.phase, found.done, found.total) == ("running", "evaluating", 96, 3000)
         assert (found.conditions_done, found.conditions, found.engine) == (3, 5, "ray")
-        assert found.workers == (Worker("w1", "node", "snow 0-64", 12.5),)
+        assert found.workers == (WorkerState("w1", "node", "snow", 64, 12.5),)
         assert [event.text for event in found.events] == ["before there is a folder"]
         assert found.host == socket.gethostname()
         assert found.started <= found.updated
@@ -109,7 +108,7 @@ def test_where_it_cannot_be_written_the_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_damaged_progress_is_none(tmp_path: Path) -> None:
-    write(tmp_path, Progress(updated=ago(0), workers=(Worker("w"),), events=(heartbeat.Event(ago(0), "e"),)))
+    write(tmp_path, Progress(updated=ago(0), workers=(WorkerState("w"),), events=(heartbeat.Event(ago(0), "e"),)))
     whole = (tmp_path / PROGRESS).read_bytes()
     assert read_progress(tmp_path) is not None
     for end in range(0, len(whole), 7):
@@ -267,7 +266,7 @@ def test_the_verb(run: RunDirectory, tmp_path: Path, capsys: Capture, monkeypatc
 
 
 def test_watching_sees_the_end(run: RunDirectory, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(run.path, Progress(updated=ago(0), host=ELSEWHERE, workers=(Worker("w1", "n1", "fog 0-30", 5.0),)))
+    write(run.path, Progress(updated=ago(0), host=ELSEWHERE, workers=(WorkerState("w1", "n1", "fog", 30, 5.0),)))
     looks = iter([None, KeyboardInterrupt, None])
 
     def sleep(_: float) -> None:

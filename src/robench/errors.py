@@ -7,6 +7,7 @@ RobenchError
 ├── RunError          a run directory: refused, locked, incomplete, not writable
 ├── TableError        a table whose columns are not the declared ones
 └── DeviceError       a device that is absent or too small
+    └── DeviceMemoryError   for a batch of this size
 
 Errors of libraries are translated where they are raised; whatever is not in this tree is an internal error (exit 3).
 """
@@ -20,6 +21,7 @@ __all__ = [
     "CheckpointError",
     "DatasetError",
     "DeviceError",
+    "DeviceMemoryError",
     "OptionError",
     "RobenchError",
     "RunError",
@@ -59,6 +61,10 @@ class TableError(RobenchError):
 
 class DeviceError(RobenchError):
     """The requested device is absent or too small."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The device has too little memory for a batch of this size; half of it may do."""
 
 
 def printable(text: str) -> str:

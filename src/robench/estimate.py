@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from robench.conditions import condition_frames
-from robench.data import ImageSet, Stack, check_released, decode_one, released_names
+from robench.data import ImageSet, Stack, check_released, decode_one, open_dataset, released_names
 from robench.errors import DatasetError
 from robench.geometry import Geometry
 from robench.loop import Samples, estimating_scope, evaluate_condition
 from robench.models import Classifier
 from robench.plan import Options, Plan, make_plan
-from robench.run import choose_samples, fit
+from robench.preparation import choose_samples, fit
 from robench.treatments import Adaptation, adapt
 from robench.types import Ints
 
@@ -50,8 +51,11 @@ class Estimate:
         return self.calibration + self.samples * sum(map(condition_frames, self.plan.conditions))
 
 
-def estimate(classifier: Classifier, images: ImageSet, suites: Sequence[str], options: Options) -> Estimate:
+def estimate(
+    classifier: Classifier, dataset: ImageSet | str | Path, suites: Sequence[str], options: Options
+) -> Estimate:
     """Time one batch under every corruption on some of the images at hand, and scale it up; writes nothing."""
+    images = dataset if isinstance(dataset, ImageSet) else open_dataset(dataset)
     classifier, images = fit(classifier, images)
     adaptation = adapt(classifier, options.adapt, options.calibration, options.seed)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)

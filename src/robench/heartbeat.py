@@ -7,14 +7,16 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-__all__ = ["PROGRESS", "Event", "Heartbeat", "Progress", "Worker", "age", "read_progress"]
+from robench.observer import WorkerState
+
+__all__ = ["PROGRESS", "Event", "Heartbeat", "Progress", "age", "read_progress"]
 
 PROGRESS = "progress.json"
 
@@ -24,19 +26,6 @@ _WINDOW = 60.0
 """Seconds that images/s are over."""
 _KEPT = 50
 """Events that are kept, the last ones."""
-
-
-@dataclass(frozen=True)
-class Worker:
-    """One process that evaluates.
-
-    node: the machine it is on.  doing: the condition and samples, or what else; empty where it waits.
-    """
-
-    name: str
-    node: str = ""
-    doing: str = ""
-    images_per_second: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,18 +57,18 @@ class Progress:
     host: str = ""
     pid: int = 0
     engine: str = "local"
-    workers: tuple[Worker, ...] = ()
+    workers: tuple[WorkerState, ...] = ()
     events: tuple[Event, ...] = ()
 
 
-T = TypeVar("T", Worker, Event, Progress)
+T = TypeVar("T", WorkerState, Event, Progress)
 
 
 def read_progress(path: Path) -> Progress | None:
     """Read the progress of the run in `path`; None where there is none, or it is damaged."""
     try:
         found = json.loads((path / PROGRESS).read_bytes())
-        workers = tuple(_as(Worker, one) for one in found.pop("workers"))
+        workers = tuple(_as(WorkerState, one) for one in found.pop("workers"))
         events = tuple(_as(Event, one) for one in found.pop("events"))
         progress = _as(Progress, {**found, "workers": workers, "events": events})
         age(progress.updated)
@@ -113,7 +102,7 @@ class Heartbeat:
     _done: int = 0
     _total: int = 0
     _conditions: tuple[int, int] = (0, 0)
-    _workers: dict[str, Worker] = field(default_factory=dict)
+    _workers: tuple[WorkerState, ...] = ()
     _events: deque[Event] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _passed: deque[tuple[float, int]] = field(default_factory=deque)
     _written: float = -_WINDOW
@@ -128,7 +117,7 @@ class Heartbeat:
         self._state = "finished" if kind is None else "failed" if issubclass(kind, Exception) else "interrupted"
         if kind is not None and issubclass(kind, Exception):
             self._event(" ".join(f"{error or kind.__name__}".split()))
-        self._workers.clear()
+        self._workers = ()
         self._write()
 
     def begin(self, path: Path, conditions: int, done: int) -> None:
@@ -158,18 +147,9 @@ class Heartbeat:
         self._event(text)
         self._write_sometimes()
 
-    def worker(self, worker: Worker) -> None:
-        """A worker is there, or does something else now; the one of that name before is replaced."""
-        self._workers[worker.name] = worker
-        self._write_sometimes()
-
-    def gone(self, name: str) -> None:
-        """A worker is no longer there."""
-        self._workers.pop(name, None)
-        self._write_sometimes()
-
-    def beat(self) -> None:
-        """Nothing happened, and the run goes on: for whoever waits long between two images."""
+    def workers(self, states: Sequence[WorkerState]) -> None:
+        """What the workers are at now; told too where nothing else happens, so that the run is seen to go on."""
+        self._workers = tuple(states)
         self._write_sometimes()
 
     def _event(self, text: str) -> None:
@@ -200,7 +180,7 @@ class Heartbeat:
             host=socket.gethostname(),
             pid=os.getpid(),
             engine=self.engine,
-            workers=tuple(self._workers.values()),
+            workers=self._workers,
             events=tuple(self._events),
         )
         temporary = self._path / f".tmp-{PROGRESS}"

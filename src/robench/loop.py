@@ -14,7 +14,7 @@ from torch import Tensor
 from robench.conditions import Frame, frame_values, frames_of
 from robench.data import Name, Stack, read_released
 from robench.draws import Philox, philox
-from robench.errors import DeviceError, OptionError, unknown_name
+from robench.errors import DeviceError, DeviceMemoryError, OptionError, unknown_name
 from robench.memory import keep_freed_memory
 from robench.models import Classifier
 from robench.rectangles import Rectangles
@@ -70,15 +70,15 @@ def precision_scope(precision: str, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def memory_scope(device: torch.device, mend: str) -> Iterator[None]:
-    """Turn running out of memory into a DeviceError; mend: at what, and what to do."""
+def memory_scope(device: torch.device, mend: str, kind: type[DeviceError] = DeviceError) -> Iterator[None]:
+    """Turn running out of memory into an error of a kind; mend: at what, and what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         # On a CPU torch says so in the text of an error alone.
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        raise DeviceError(f"{device} ran out of memory at {mend}") from error
+        raise kind(f"{device} ran out of memory at {mend}") from error
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def evaluate_condition(
     mend = f"{batch_size} images a batch: give a smaller --batch-size"
     if most is not None:
         mend = f"{most} images, the treatment's own test batch: give --adapt a smaller n or g"
-    with memory_scope(classifier.device, mend):
+    with memory_scope(classifier.device, mend, DeviceMemoryError if most is None else DeviceError):
         label = torch.from_numpy(samples.label).to(classifier.device)
         with closing(shown.batches(batch_size) if most is None else shown.test_batches(most)) as parts:
             for part, frame in parts:

@@ -18,6 +18,7 @@ import torch
 from robench.baselines import BASELINES
 from robench.data import ImageSet
 from robench.draws import DRAWS_VERSION
+from robench.machine import Machine
 from robench.options import Options
 from robench.packages import packages_of_run
 from robench.plan import Plan
@@ -28,9 +29,15 @@ __all__ = ["make_manifest"]
 
 
 def make_manifest(
-    adaptation: Adaptation, images: ImageSet, samples: pd.DataFrame, suites: Sequence[str], options: Options, plan: Plan
+    adaptation: Adaptation,
+    images: ImageSet,
+    samples: pd.DataFrame,
+    suites: Sequence[str],
+    options: Options,
+    plan: Plan,
+    machine: Machine,
 ) -> dict[str, Any]:
-    """Return the manifest of a run that has not begun, in JSON's types."""
+    """Return the manifest of a run that has not begun, in JSON's types.  machine: that computes it."""
     classifier = adaptation.classifier
     names = [one.method.name for one in adaptation.treatments]
     others = [name for name in names if name not in TREATMENTS]
@@ -67,7 +74,7 @@ def make_manifest(
             "commit": _commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "threads": torch.get_num_threads(),
+            "threads": machine.threads or torch.get_num_threads(),
             "torchvision": version("torchvision"),
             "pillow": version("pillow"),
             "numpy": version("numpy"),
@@ -88,7 +95,8 @@ def make_manifest(
             "draws_version": DRAWS_VERSION,
             "robench_version": version("robench"),
             "torch": torch.__version__,
-            "device": _device_name(classifier.device),
+            "device": machine.device,
+            **({"threads": machine.threads} if machine.threads else {}),
             # Beside the protocols, which name the packages of suites; older runs, and most, have none.
             **({"packages": packages} if (packages := packages_of_run(classifier.arch, others)) else {}),
         },
@@ -115,10 +123,6 @@ def _fingerprint(samples: pd.DataFrame) -> str:
         f"{index}\t{path}\t{label}\t{sha}" for index, path, label, sha in samples.itertuples(index=False, name=None)
     )
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _commit() -> str | None:

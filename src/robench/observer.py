@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Observer", "Silent", "WorkerState"]
+__all__ = ["Both", "Observer", "Silent", "WorkerState"]
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class WorkerState:
     """
 
     name: str
-    node: str
-    doing: str
-    images: int
-    images_per_second: float
+    node: str = ""
+    doing: str = ""
+    images: int = 0
+    images_per_second: float = 0.0
 
 
 class Observer(Protocol):
@@ -60,3 +60,35 @@ class Silent:
 
     def workers(self, states: Sequence[WorkerState]) -> None:
         """Ignore."""
+
+
+class Both:
+    """Tells two observers everything."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._observers = first, second
+
+    def phase(self, name: str, total: int) -> None:
+        """Tell both."""
+        for one in self._observers:
+            one.phase(name, total)
+
+    def advance(self, count: int) -> None:
+        """Tell both."""
+        for one in self._observers:
+            one.advance(count)
+
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        """Tell both."""
+        for one in self._observers:
+            one.condition(name, seconds, images)
+
+    def note(self, text: str) -> None:
+        """Tell both."""
+        for one in self._observers:
+            one.note(text)
+
+    def workers(self, states: Sequence[WorkerState]) -> None:
+        """Tell both."""
+        for one in self._observers:
+            one.workers(states)

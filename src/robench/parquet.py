@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, get_args
 
@@ -14,6 +15,7 @@ from robench.errors import RunError, TableError
 from robench.tables import Table, Type, atomic_write
 
 __all__ = [
+    "encode_parquet",
     "join_parquet",
     "read_arrays",
     "read_distinct",
@@ -50,13 +52,21 @@ def schema_of(table: Table) -> Any:
     return pa.schema([pa.field(c.name, types[c.type], nullable=c.nullable) for c in table.columns])
 
 
-def write_parquet(table: Table, frame: pd.DataFrame, path: Path, rows: int | None = None) -> None:
-    """Write `frame` atomically as Parquet with the table's schema; equal cells give equal bytes.  rows: of a row group."""
+def write_parquet(table: Table, frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` atomically as `encode_parquet` has it."""
+    content = encode_parquet(table, frame)
+    atomic_write(path, lambda file: file.write(content))
+
+
+def encode_parquet(table: Table, frame: pd.DataFrame, rows: int | None = None) -> bytes:
+    """Return `frame` as a Parquet file with the table's schema; equal cells give equal bytes.  rows: of a row group."""
     pa = _pyarrow()
     table.check(frame)
     arrow = pa.Table.from_pandas(frame, schema=schema_of(table), preserve_index=False)
     arrow = arrow.replace_schema_metadata()  # It names the version of pandas and its types.
-    atomic_write(path, lambda file: pa.parquet.write_table(arrow, file, row_group_size=rows or _GROUP, **_WRITTEN))
+    file = BytesIO()
+    pa.parquet.write_table(arrow, file, row_group_size=rows or _GROUP, **_WRITTEN)
+    return file.getvalue()
 
 
 def join_parquet(table: Table, parts: Sequence[Path], path: Path) -> None:

@@ -1,48 +1,35 @@
-"""A run: samples decoded, conditions evaluated one by one into a run directory, results scored. Resumes where it stopped."""
+"""Runs: prepared, given to an engine shard by shard, written into run directories, scored. A run resumes where it stopped."""
 
 from __future__ import annotations
 
-import os
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 
-from robench.baselines import BASELINES
 from robench.conditions import condition_frames
-from robench.data import (
-    Decoded,
-    ImageSet,
-    check_released,
-    decode,
-    fit_classes,
-    hash_images,
-    open_dataset,
-    released_names,
-    resized_again,
-    select,
-)
-from robench.draws import compiled_philox, philox
-from robench.errors import DatasetError, OptionError, RunError, unknown_name
-from robench.loop import Samples, estimating_scope, evaluate_condition
-from robench.manifest import make_manifest
+from robench.data import ImageSet, open_dataset
+from robench.engine import LOCAL, Engine, Event, Task
+from robench.errors import OptionError, RunError
+from robench.evaluation import Part, Shard
+from robench.heartbeat import Heartbeat
 from robench.models import Classifier
-from robench.observer import Observer, Silent
-from robench.plan import Options, Plan, make_plan
+from robench.observer import Both, Observer, Silent, WorkerState
+from robench.plan import Options
+from robench.preparation import Prepared, place_of, prepare
 from robench.rundir import RunDirectory, differences, writing
 from robench.scoring import clean_doubts, nonfinite_notes, score
 from robench.scoring import notes as score_notes
-from robench.tables import check_cell
+from robench.suites import Condition, Preset
 from robench.treatments import adapt
-from robench.types import Ints, Results
+from robench.types import Results
 
-__all__ = ["Run", "choose_samples", "default_out", "evaluate", "fit"]
+__all__ = ["Job", "Run", "evaluate", "evaluate_jobs"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +45,33 @@ class Run:
         return self.directory.path
 
 
+@dataclass(frozen=True)
+class Job:
+    """A run to be made.
+
+    load: the model, onto a device by its name.  suites: their names, or a preset that chooses by the model's input.
+    out: its directory, or folder: in which it has the model's label; default runs/<model>-<data>-<suite>.
+    """
+
+    load: Callable[[], Classifier]
+    dataset: ImageSet | str | Path
+    suites: Sequence[str] | Preset = ("clean",)
+    out: str | Path | None = None
+    options: Options = field(default_factory=Options)
+    folder: Path | None = None
+
+    def chosen(self, classifier: Classifier) -> Sequence[str]:
+        """Return the names of its suites."""
+        return [self.suites.suite(classifier.preprocessing.crop)] if isinstance(self.suites, Preset) else self.suites
+
+    def place(self) -> tuple[str, Path]:
+        """Return the model's label and the run's directory, which only loading tells."""
+        classifier, options = self.load(), self.options
+        name = (self.dataset if isinstance(self.dataset, ImageSet) else open_dataset(self.dataset)).name
+        label = adapt(classifier, options.adapt, options.calibration, options.seed).classifier.label
+        return label, place_of(label, name, self.chosen(classifier), self.out, self.folder)
+
+
 def evaluate(
     classifier: Classifier,
     dataset: ImageSet | str | Path,
@@ -69,138 +83,218 @@ def evaluate(
     """Evaluate a classifier on a dataset under some suites, into the run directory `out`.
 
     dataset: an opened one, or what `data.open_dataset` takes.  out: default runs/<model>-<data>-<suite>.
-    If `out` holds a run of the same model, data and options, only its missing conditions are evaluated, and the results
-    equal those of a run that was never interrupted. Raises RunError if it holds another run (unless options.fresh), and the
-    other errors of `robench.errors` for what else the caller can mend.
+    If `out` holds a run of the same model, data and options, only what it lacks is evaluated, and the results equal those of
+    a run that was never interrupted. Raises RunError if it holds another run (unless options.fresh), and the other errors of
+    `robench.errors` for what else the caller can mend.
     """
-    options, observer = options or Options(), observer or Silent()
-    images = dataset if isinstance(dataset, ImageSet) else open_dataset(dataset)
-    classifier, images = fit(classifier, images)
-    if options.precision in ("bf16", "fp16") and classifier.dtype != torch.float32:
-        kind_of = str(classifier.dtype).removeprefix("torch.")
-        raise OptionError(f"{classifier.label} was stored in {kind_of} and computes in that: leave --precision out")
-    if options.precision != "fp32" and not classifier.torch_runs:
-        raise OptionError(
-            f"{classifier.label} is not computed by torch, and has the precision of its file: leave --precision out"
-        )
-    check_cell("dataset", images.name)
-    adaptation = adapt(classifier, options.adapt, options.calibration, options.seed)
-    classifier = adaptation.classifier
-    check_cell("model", classifier.label)
-    plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
-    plan = replace(plan, notes=(*plan.notes, *adaptation.notes(plan.conditions)))
-    positions = choose_samples(images, options)
-    path = Path(out) if out is not None else default_out(classifier.label, images.name, suites)
-    _check_place(path, options, images.root)
+    (run,) = evaluate_jobs([Job(lambda: classifier, dataset, suites, out, options or Options())], observer=observer)
+    return run
 
-    from_files = [condition for condition in plan.conditions if condition.files is not None]
-    if from_files:
-        observer.phase("finding released files", len(from_files) * len(positions))
-    released = check_released(images, positions, from_files, skip=options.skip_unreadable, advance=observer.advance)
-    observer.phase("reading", len(positions))
-    hashes = hash_images(images, positions, observer.advance)
-    decoded: dict[int, Decoded] = {}
-    for number, geometry in enumerate(plan.geometries):
-        observer.phase(f"decoding at {geometry}", len(positions))
-        decoded[number] = decode(
-            images, hashes, geometry, skip=options.skip_unreadable, advance=observer.advance, note=observer.note
-        )
-    unreadable = released.missing | {
-        position: reason for one in decoded.values() for position, reason in one.unreadable.items()
-    }
-    rows = np.flatnonzero(~np.isin(positions, list(unreadable)))
-    if not len(rows):
-        raise DatasetError(
-            f"none of the {len(positions)} images could be read, for example {images.paths[int(positions[0])]}"
-        )
-    index = positions[rows]
-    samples = pd.DataFrame(
-        {
-            "index": index,
-            "path": [images.paths[position] for position in index.tolist()],
-            "label": images.labels[index].astype(np.int32),
-            "sha": [hashes.sha[row] for row in rows.tolist()],
-        }
+
+def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observer | None = None) -> Iterator[Run]:
+    """Evaluate several models, and yield each run as it is finished.
+
+    An engine with workers elsewhere is given all of them at once, after all were prepared; the local one takes them one by one.
+    Raises what `evaluate` does; what was evaluated until then is on disk.
+    """
+    observer, jobs = observer or Silent(), list(jobs)
+    with engine.started(observer):
+        if engine.together:
+            yield from _evaluate_together(jobs, engine, observer)
+        else:
+            if len(jobs) > 1:
+                # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
+                _check_places([job.place() for job in jobs])
+            for job in jobs:
+                yield from _evaluate_together([job], engine, observer)
+
+
+def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) -> Iterator[Run]:
+    prepared = [_prepared(job, engine, observer) for job in jobs]
+    _check_places([(one.manifest["model"]["label"], one.path) for one in prepared])
+    with ExitStack() as stack:
+        runs = [
+            _Writing.begin(one, job.options.fresh, engine.name, observer, stack.enter_context(ExitStack()))
+            for one, job in zip(prepared, jobs, strict=True)
+        ]
+        tasks = [Task(number, shard) for number, run in enumerate(runs) for shard in run.missing]
+        observer.phase("evaluating", sum(task.shard.frames for task in tasks))
+        yield from (run.finish() for run in runs if not run.missing)
+
+        def tell(event: Event) -> None:
+            observer.note(event.text)
+            for run in runs:
+                run.record(event)
+
+        for task, part in engine.run(prepared, tasks, _Watching(observer, [run.heartbeat for run in runs]), tell):
+            run = runs[task.run]
+            run.add(task.shard, part)
+            if not run.missing:
+                yield run.finish()
+
+
+class _Watching(Silent):
+    """What an engine tells, to the caller, and to whoever looks at the runs' directories."""
+
+    def __init__(self, observer: Observer, heartbeats: Sequence[Heartbeat]) -> None:
+        self._observer, self._heartbeats = observer, heartbeats
+
+    def advance(self, count: int) -> None:
+        """Of one run it is told what is under way; of several, each counts what is done."""
+        self._observer.advance(count)
+        if len(self._heartbeats) == 1:
+            self._heartbeats[0].advance(count)
+
+    def workers(self, states: Sequence[WorkerState]) -> None:
+        """The runs share them."""
+        self._observer.workers(states)
+        for one in self._heartbeats:
+            one.workers(states)
+
+
+def _check_places(places: Sequence[tuple[str, Path]]) -> None:
+    known: set[Path] = set()
+    for label, path in places:
+        if path.absolute() in known:
+            raise OptionError(
+                f"two models are called {label}: evaluate them one by one, each with an --out of its own, or give each its out "
+                "in a file of jobs"
+            )
+        known.add(path.absolute())
+
+
+def _prepared(job: Job, engine: Engine, observer: Observer) -> Prepared:
+    classifier = job.load()
+    one = prepare(
+        classifier, job.dataset, job.chosen(classifier), job.out, job.options, observer, engine.machine, job.folder
     )
-    plan = replace(plan, notes=(*plan.notes, *_size_notes(classifier, images, positions, plan)))
-    manifest = make_manifest(adaptation, images, samples, suites, options, plan)
-    manifest["skipped"] = [
-        {"path": images.paths[position], "reason": reason} for position, reason in sorted(unreadable.items())
-    ]
-    manifest["notes"] += released.notes
-    if from_files:
-        manifest["identity"]["released"] = released.fingerprints
-    score_notes(RunDirectory(path, manifest))  # A baseline that cannot be used is an error now, not after the work.
-    for note in manifest["notes"]:
-        observer.note(note)
-    if unreadable:
-        observer.note(f"skipped {len(unreadable)} unreadable images; they are listed in the manifest")
+    # Workers make their own: this process need not hold the networks of all models.
+    return replace(one, evaluation=None) if engine.together else one
 
-    if options.fresh and path.exists() and any(path.iterdir()):
-        observer.note(f"what was in {path} is now in {_move_aside(path)}")
-    with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-    with RunDirectory(path, manifest).locked():
-        directory = _open_or_create(path, manifest, samples)
+
+@dataclass
+class _Writing:
+    """A run directory that is being filled, by this process alone.
+
+    observer: the caller's, and the heartbeat.  held: what ends with it: the lock, and the heartbeat.
+    missing: shards that are not on disk, in the order of the plan.  seconds: spent on each unfinished condition, by name.
+    """
+
+    prepared: Prepared
+    directory: RunDirectory
+    observer: Observer
+    heartbeat: Heartbeat
+    held: ExitStack
+    missing: list[Shard] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    doubted: bool = False
+
+    @classmethod
+    def begin(cls, prepared: Prepared, fresh: bool, engine: str, observer: Observer, held: ExitStack) -> _Writing:
+        """Open or make the run directory, hold it, and find what it lacks.  engine: its name."""
+        path, plan = prepared.path, prepared.plan
+        if fresh and path.exists() and any(path.iterdir()):
+            observer.note(f"what was in {path} is now in {_move_aside(path)}")
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        held.enter_context(RunDirectory(path, prepared.manifest).locked())
+        directory = _open_or_create(path, prepared.manifest, prepared.samples)
         directory.sweep()
-        names = released_names(images, index) if from_files else ()
-        by_geometry = {
-            geometry: Samples(decoded[number].images, rows, index, images.labels[index], names)
-            for number, geometry in enumerate(plan.geometries)
-        }
-        directory.restore_samples(samples)
+        directory.restore_samples(prepared.samples)
+        rows = len(prepared.samples)
         finished = {condition.name for condition in directory.finished()}
-        damaged = {one.name for one in directory.finished() if directory.damaged(one.name, one.frames * len(index))}
+        damaged = {one.name for one in directory.finished() if directory.damaged(one.name, one.frames * rows)}
         for name in sorted(damaged):
             observer.note(f"the records of {name} are damaged: it is evaluated again")
         todo = [condition for condition in plan.conditions if condition.name not in finished - damaged]
         done = len(plan.conditions) - len(todo)
         if done:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
-        observer.phase("evaluating", sum(map(condition_frames, todo)) * len(index))
-        treated, session = classifier, None
-        if todo:
-            with estimating_scope(options.precision, classifier.device):
-                treated, session = adaptation.start()
-        doubted = False
+        heartbeat = held.enter_context(Heartbeat(engine))
+        heartbeat.begin(path, len(plan.conditions), done)
+        run = cls(prepared, directory, Both(observer, heartbeat), heartbeat, held)
         for condition in todo:
-            if not doubted and not condition.is_clean:
-                doubted = True  # The clean images come first: what they show to be wrong is said before the long work.
-                for doubt in _clean_doubts(directory):
-                    observer.note(doubt)
-            start = time.perf_counter()
-            records = evaluate_condition(
-                treated,
-                by_geometry[condition.geometry],
-                condition,
-                seed=options.seed,
-                batch_size=options.batch_size,
-                precision=options.precision,
-                generator=compiled_philox() if options.compiled else philox,
-                advance=observer.advance,
-                session=session,
-            )
-            seconds = time.perf_counter() - start
-            directory.write_records(condition.name, records)
-            images_done = len(records)
-            directory.add_timing(
+            run._begin_condition(condition)
+        heartbeat.phase("evaluating", sum(shard.frames for shard in run.missing))
+        run._doubt()
+        return run
+
+    def _begin_condition(self, condition: Condition) -> None:
+        shards = self.prepared.shards(condition)
+        there = self.directory.sound_parts(
+            condition.name, [(one.start, one.stop) for one in shards], condition_frames(condition)
+        )
+        missing = [one for one in shards if (one.start, one.stop) not in there]
+        if not missing:
+            self._finish_condition(condition)
+        self.missing += missing
+
+    def add(self, shard: Shard, part: Part) -> None:
+        """Write an evaluated shard, and finish its condition if it was the last one."""
+        condition, asked = shard.condition, self.prepared.batch_size
+        self.missing.remove(shard)
+        self.seconds[condition.name] = self.seconds.get(condition.name, 0) + part.seconds
+        if part.batch_size < asked:
+            text = f"{condition.name}: out of memory with {asked} images a batch, evaluated {part.batch_size} at once"
+            if text not in self.directory.notes:
+                self.observer.note(text)
+                self.record(Event("out of memory", text))
+                self.directory = RunDirectory(
+                    self.directory.path, {**self.directory.manifest, "notes": [*self.directory.notes, text]}
+                )
+                self.directory.write_manifest()
+        if len(self.prepared.shards(condition)) == 1:
+            self.directory.write_encoded(condition.name, part.content)
+            self._finish_condition(condition)
+            return
+        self.directory.write_part(condition.name, shard.start, shard.stop, part.content)
+        if not any(one.condition == condition for one in self.missing):
+            self._finish_condition(condition)
+
+    def _finish_condition(self, condition: Condition) -> None:
+        shards = self.prepared.shards(condition)
+        if len(shards) > 1:
+            self.directory.join_parts(condition.name, [(one.start, one.stop) for one in shards])
+        images, seconds = sum(one.frames for one in shards), self.seconds.pop(condition.name, 0.0)
+        if seconds:
+            self.directory.add_timing(
                 {
                     "suite": condition.suite,
                     "corruption": condition.corruption,
                     "severity": condition.severity,
                     "resolution": condition.resolution,
-                    "images": images_done,
+                    "images": images,
                     "seconds": round(seconds, 4),
-                    "images_per_second": round(images_done / seconds, 2),
+                    "images_per_second": round(images / seconds, 2),
                 }
             )
-            observer.condition(condition.name, seconds, images_done)
-        observer.phase("scoring", 0)
-        results = score(directory)
-        directory.write_results(results)
-    for note in (*score_notes(directory), *nonfinite_notes(results), *_clean_doubts(directory)):
-        observer.note(note)
-    return Run(directory, results)
+            self.observer.condition(condition.name, seconds, images)
+        self._doubt()
+
+    def _doubt(self) -> None:
+        """Say what the clean images show to be wrong, which come first, before the long work."""
+        if not self.doubted and self.missing and not any(one.condition.is_clean for one in self.missing):
+            self.doubted = True
+            for doubt in _clean_doubts(self.directory):
+                self.observer.note(doubt)
+
+    def record(self, event: Event) -> None:
+        """Write into the manifest what happened to the work."""
+        self.heartbeat.note(event.text)
+        now = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "kind": event.kind, "text": event.text}
+        events = [*self.directory.manifest.get("events", []), now]
+        self.directory = RunDirectory(self.directory.path, {**self.directory.manifest, "events": events})
+        self.directory.write_manifest()
+
+    def finish(self) -> Run:
+        """Score what is on disk now."""
+        self.observer.phase("scoring", 0)
+        results = score(self.directory)
+        self.directory.write_results(results)
+        for note in (*score_notes(self.directory), *nonfinite_notes(results), *_clean_doubts(self.directory)):
+            self.observer.note(note)
+        self.held.close()
+        return Run(self.directory, results)
 
 
 def _clean_doubts(directory: RunDirectory) -> list[str]:
@@ -215,75 +309,12 @@ def _clean_doubts(directory: RunDirectory) -> list[str]:
     return [*doubts, f"that order is in {file}: try --class-map {file}"]
 
 
-def fit(classifier: Classifier, images: ImageSet) -> tuple[Classifier, ImageSet]:
-    """Return both as they belong together: the model over the dataset's classes, or a DatasetError that says what to do."""
-    images = fit_classes(images, classifier.classes, classifier.label)
-    return (classifier if images.groups is None else classifier.over(images.groups)), images
-
-
-def choose_samples(images: ImageSet, options: Options) -> Ints:
-    """Return the positions to evaluate."""
-    return select(images, limit=options.limit, per_class=options.per_class, subset=options.subset)
-
-
-def default_out(model: str, data: str, suites: Sequence[str]) -> Path:
-    """runs/<model>-<data>-<suite>, with nothing in it that a shell or a file system would trip over."""
-    name = "-".join([model, data, "+".join(dict.fromkeys(suites))])
-    return Path("runs") / "".join(c if c.isalnum() or c in "-_.+@=" else "_" for c in name)
-
-
-def _size_notes(classifier: Classifier, images: ImageSet, positions: Ints, plan: Plan) -> list[str]:
-    """Say where images are resized that perhaps should not be."""
-    notes = []
-    for condition in plan.conditions:
-        if condition.is_clean:
-            twice = resized_again(images, positions, condition.geometry)
-            side = classifier.preprocessing.crop
-            if twice is not None:
-                notes.append(twice)
-            if condition.resolution != side:
-                notes.append(
-                    f"images of {condition.resolution} px are resized to the {side} px that {classifier.label} takes: if its "
-                    f"input is another, give --crop"
-                )
-    return list(dict.fromkeys(notes))
-
-
-def _check_place(path: Path, options: Options, data: Path | None) -> None:
-    """Refuse what cannot become a run, or be normalised, before any long work: other folders, no permission."""
-    whole, chosen = path.resolve(), options.normalize_by
-    if chosen is not None and chosen not in (*BASELINES, "none"):
-        if not Path(chosen).is_dir():
-            raise OptionError(
-                f"{unknown_name('baseline', chosen, (*BASELINES, 'none'))}, nor is it the directory of a run"
-            )
-        if options.fresh and Path(chosen).resolve() == whole:
-            raise OptionError(f"--fresh moves {path} aside, so that it cannot be the baseline: choose another --out")
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file: choose another --out")
-    if data is not None and data.is_dir() and whole.is_relative_to(data.resolve()):
-        raise RunError(f"{path} lies among the images of {data}, and would be a class of them: choose another --out")
-    if options.fresh and Path.cwd().is_relative_to(whole):
-        raise RunError(f"{path} is where you are, and cannot be moved aside: go elsewhere, or choose another --out")
-    if path.is_dir() and not (path / "manifest.json").exists() and not options.fresh and _foreign(path):
-        raise RunError(f"{path} holds other files than a run's: choose another --out, or give --fresh to move it aside")
-    ancestor = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
-    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
-        raise RunError(f"no permission to write {path}: choose another --out")
-
-
-def _foreign(path: Path) -> list[str]:
-    """Files that a run killed while it was being created could not have left."""
-    own = {"records", "samples.parquet", ".lock"}
-    return [entry.name for entry in path.iterdir() if entry.name not in own and not entry.name.startswith(".tmp-")]
-
-
 def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame) -> RunDirectory:
     """The run in a directory that this process has locked; RunError if it is another one."""
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)
     directory = RunDirectory.open(path)
-    directory = _with_mended_files(directory, manifest["identity"])
+    directory = _with_mended_files(_with_threads(directory), manifest["identity"])
     changed = differences(directory.manifest["identity"], manifest["identity"])
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
@@ -295,6 +326,15 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     if directory.manifest != RunDirectory.open(path).manifest:
         directory.write_manifest()
     return directory
+
+
+def _with_threads(directory: RunDirectory) -> RunDirectory:
+    """The run with the number of threads in its identity, where an older robench began it on a CPU."""
+    identity = directory.manifest["identity"]
+    threads = directory.manifest.get("environment", {}).get("threads")
+    if identity.get("device") != "cpu" or "threads" in identity or threads is None:
+        return directory
+    return RunDirectory(directory.path, {**directory.manifest, "identity": {**identity, "threads": threads}})
 
 
 def _with_mended_files(directory: RunDirectory, identity: dict[str, Any]) -> RunDirectory:

@@ -154,6 +154,12 @@ class RunDirectory:
             self.records_path(name).parent.mkdir(exist_ok=True)
             parquet.write_parquet(RECORDS, records, self.records_path(name))
 
+    def write_encoded(self, name: str, content: bytes) -> None:
+        """The same of records that `parquet.encode_parquet` has made a file of, elsewhere perhaps."""
+        with writing(self.path):
+            self.records_path(name).parent.mkdir(exist_ok=True)
+            tables.atomic_write(self.records_path(name), lambda file: file.write(content))
+
     def damaged(self, name: str, rows: int) -> bool:
         """Whether the records of a finished condition cannot be read, or are not so many."""
         try:
@@ -174,12 +180,15 @@ class RunDirectory:
     def _parts(self) -> Path:
         return self.path / "records" / ".parts"
 
-    def write_part(self, name: str, start: int, stop: int, records: Records) -> None:
-        """Write the records of the samples at places start..stop of an unfinished condition, frame by frame."""
+    def write_part(self, name: str, start: int, stop: int, content: bytes) -> None:
+        """Write the records of the samples at places start..stop of an unfinished condition.
+
+        content: frame by frame, a row group each, as a file.
+        """
         folder = self.parts_folder(name)
         with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
-            parquet.write_parquet(RECORDS, records, folder / _part(start, stop), rows=stop - start)
+            tables.atomic_write(folder / _part(start, stop), lambda file: file.write(content))
 
     def sound_parts(self, name: str, shards: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
         """Return those of the shards of a condition whose parts are on disk and whole; whatever else is there is removed."""

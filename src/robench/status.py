@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from robench.errors import RunError
-from robench.heartbeat import PROGRESS, Event, Progress, Worker, age, read_progress
+from robench.heartbeat import PROGRESS, Event, Progress, age, read_progress
+from robench.observer import WorkerState
 from robench.rundir import RunDirectory, is_locked
 
 __all__ = ["RUNNING", "Status", "as_json", "find_runs", "status"]
@@ -49,7 +50,7 @@ class Status:
     host: str = ""
     pid: int | None = None
     engine: str = ""
-    workers: tuple[Worker, ...] = ()
+    workers: tuple[WorkerState, ...] = ()
     events: tuple[Event, ...] = ()
     next: str = ""
 

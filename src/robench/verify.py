@@ -16,8 +16,8 @@ from robench.errors import OptionError
 from robench.geometry import Geometry
 from robench.models import Classifier
 from robench.observer import Observer, Silent
+from robench.preparation import fit
 from robench.reference import check_reference
-from robench.run import fit
 from robench.suites import BACKENDS, Condition, find_suite
 from robench.types import Floats, Images
 

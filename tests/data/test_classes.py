@@ -16,7 +16,7 @@ from robench.data.image_set import ImageSet
 from robench.errors import DatasetError
 from robench.geometry import Geometry
 from robench.models import Classifier
-from robench.run import fit
+from robench.preparation import fit
 
 
 def _folders(root: Path, names: list[str], size: int = 20) -> Path:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import robench
-from robench import loop, run
+from robench import evaluation, loop
 from robench.conditions import frames_of
 from robench.data import ImageSet, check_released, decode_few, open_dataset, read_released
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
@@ -430,10 +430,10 @@ def test_other_files_are_refused_and_a_resumed_run_is_equal(
         return real(*arguments, **options)
 
     options = replace(SOME, released=tree)
-    monkeypatch.setattr(run, "evaluate_condition", stops)
+    monkeypatch.setattr(evaluation, "evaluate_condition", stops)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
-    monkeypatch.setattr(run, "evaluate_condition", real)
+    monkeypatch.setattr(evaluation, "evaluate_condition", real)
     assert len(RunDirectory.open(tmp_path / "run").finished()) == 4
     shutil.copytree(tree, tmp_path / "other")
     changed = tmp_path / "other" / "gaussian_noise" / "2" / "ant" / "0.JPEG"

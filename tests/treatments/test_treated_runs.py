@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import robench
-from robench import run
+from robench import evaluation
 from robench.conditions import frames_of
 from robench.data import decode, hash_images, open_dataset, select
 from robench.errors import CheckpointError, DeviceError, OptionError, RunError
@@ -130,10 +130,10 @@ def test_interrupted_and_resumed_is_equal(
             raise KeyboardInterrupt
         return evaluate_condition(*args, **kwargs)
 
-    monkeypatch.setattr(run, "evaluate_condition", interrupted)
+    monkeypatch.setattr(evaluation, "evaluate_condition", interrupted)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
-    monkeypatch.setattr(run, "evaluate_condition", evaluate_condition)
+    monkeypatch.setattr(evaluation, "evaluate_condition", evaluate_condition)
     resumed = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options).path
     assert len(contents(resumed)) == 6
     assert contents(resumed) == contents(whole)
@@ -173,7 +173,18 @@ def test_an_untreated_run_has_the_identity_that_it_always_had(
     done = robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run")
     manifest = json.loads((done.path / "manifest.json").read_text())
     assert set(manifest["identity"]) == {
-        *("model", "data", "options", "conditions", "sizes", "draws_version", "robench_version", "torch", "device")
+        *(
+            "model",
+            "data",
+            "options",
+            "conditions",
+            "sizes",
+            "draws_version",
+            "robench_version",
+            "torch",
+            "device",
+            "threads",
+        )
     }
     assert manifest["treatment"] is None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
@@ -15,6 +18,7 @@ from robench.cli.progress import duration, observer
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
+    from robench.data import ImageSet
     from robench.estimate import Estimate
     from robench.models import Classifier
 
@@ -29,7 +33,7 @@ def evaluate(
         list[str],
         typer.Argument(
             help="A weights file (.pth .pt .th .ckpt .bin .safetensors), a TorchScript, .pt2 or .onnx file, a Hugging Face folder; "
-            "or torchvision:NAME@WEIGHTS, timm:NAME; file.py:function or package.module:function; or demo.",
+            "or torchvision:NAME@WEIGHTS, timm:NAME; file.py:function or package.module:function; or demo; or a file of jobs (.toml).",
             metavar="MODEL…",
         ),
     ],
@@ -214,6 +218,38 @@ def evaluate(
             rich_help_panel=_MACHINE,
         ),
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Who evaluates: this process, or the workers of a Ray cluster (needs robench\\[ray]); the records are equal.",
+            metavar="local|ray",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started on this machine.",
+            metavar="ADDR",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Of --engine ray. Default: one a GPU, or one a core where there is no GPU.",
+            metavar="N",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Of a CPU, for the model; records are equal for equal numbers. Default: all cores, 1 for a worker of --engine ray.",
+            metavar="N",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run directory. Default: runs/<model>-<data>-<suite>.", metavar="RUN", rich_help_panel=_RUN),
@@ -255,18 +291,20 @@ def evaluate(
 
     [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c[/b]
     """
-    if data is None and model != [_DEMO]:
-        raise OptionError(
-            "no images were named: give --data, a folder of class folders or another of `robench list datasets`"
-        )
     if resize is not None and geometry != "model":
         raise OptionError("--resize belongs to the model's own geometry: give --geometry model with it")
-    suites = names(suite) or (["cifar-c"] if model == [_DEMO] else ["clean"])
+    for option, given in (("--address", address), ("--workers", workers)):
+        if given is not None and engine == "local":
+            raise OptionError(f"{option} goes with --engine ray: give that, or leave it out")
+    if threads is not None and threads < 1:
+        raise OptionError(f"--threads must be at least 1, not {threads}")
     from robench.data import open_dataset
+    from robench.engine import make_engine
     from robench.estimate import estimate
+    from robench.jobs import read_jobs
     from robench.models import load_classifier
     from robench.plan import Options
-    from robench.run import evaluate as run_evaluate
+    from robench.run import Job, evaluate_jobs
     from robench.suites import find_preset
     from robench.summary import summary
 
@@ -300,45 +338,77 @@ def evaluate(
         fresh=fresh,
         compiled=compiled,
     )
-
-    def load(one: str) -> Classifier:
-        return load_classifier(
-            one,
-            arch,
-            device,
-            mean=_rgb(mean, "--mean"),
-            std=_rgb(std, "--std"),
-            resize=resize,
-            crop=crop,
-            interpolation=interpolation,
-            trust_pickle=trust_pickle,
-            weights_key=weights_key,
-        )
-
+    chosen_engine = make_engine(engine, address, workers, device, threads)
+    common: dict[str, Any] = {
+        "arch": arch,
+        "weights-key": weights_key,
+        "data": data,
+        "class-map": None if class_map is None else str(class_map),
+        "suite": names(suite),
+        "mean": _rgb(mean, "--mean"),
+        "std": _rgb(std, "--std"),
+        "resize": resize,
+        "crop": crop,
+        "interpolation": interpolation,
+        "adapt": list(options.adapt),
+        "calibration": calibration,
+    }
+    listed = [
+        {**common, **job}
+        for one in model
+        for job in (read_jobs(Path(one)) if one.endswith(".toml") else [{"model": one}])
+    ]
     if trust_pickle:
         stderr().print(
             "warning: --trust-pickle: from now on code in the model's file runs with your rights, if it has some; it can read, "
             "change and send your files"
         )
-    images = open_dataset(_DEMO if data is None else data, class_map)
-    if len(model) > 1 and not dry_run:
-        # Only loading tells the labels that folders get. It costs seconds, one model in memory at a time, and a model that
-        # does not load is found before hours are spent on those before it.
-        labels = [load(one).label for one in model]
-        twice = next((label for label in labels if labels.count(label) > 1), None)
-        if twice is not None:
-            raise OptionError(f"two models are called {twice}: evaluate them one by one, each with an --out of its own")
-    for one in model:
-        classifier = load(one)
-        chosen = [ready.suite(classifier.preprocessing.crop)] if ready else suites
-        if dry_run:
-            stdout().print(_costs(estimate(classifier, images, chosen, options)))
-            continue
-        place = out / classifier.label if out is not None and len(model) > 1 else out
-        with observer(stderr()) as progress:
-            run = run_evaluate(classifier, images, chosen, place, options, progress)
-        stdout().print(summary(run.results, run.directory.notes))
-        stderr().print(f"results in {run.path}")
+    if out is not None and len(listed) > 1 and any("out" in one for one in listed):
+        raise OptionError("--out is for jobs that name none of their own: leave it out")
+
+    @cache
+    def images(place: str, classes: str | None) -> ImageSet:
+        return open_dataset(place, None if classes is None else Path(classes))
+
+    def load(one: Mapping[str, Any]) -> Classifier:
+        return load_classifier(
+            one["model"],
+            one["arch"],
+            chosen_engine.loads_on or device,
+            mean=one["mean"],
+            std=one["std"],
+            resize=one["resize"],
+            crop=one["crop"],
+            interpolation=one["interpolation"],
+            trust_pickle=trust_pickle,
+            weights_key=one["weights-key"],
+        )
+
+    def job(one: Mapping[str, Any]) -> Job:
+        demo = one["model"] == _DEMO
+        if one["data"] is None and not demo:
+            raise OptionError(
+                "no images were named: give --data, a folder of class folders or another of `robench list datasets`"
+            )
+        return Job(
+            load=partial(load, one),
+            dataset=images(_DEMO if one["data"] is None else one["data"], one["class-map"]),
+            suites=ready or one["suite"] or (["cifar-c"] if demo else ["clean"]),
+            out=one.get("out", out if len(listed) == 1 else None),
+            options=replace(options, adapt=one["adapt"], calibration=one["calibration"]),
+            folder=out if len(listed) > 1 else None,
+        )
+
+    jobs = [job(one) for one in listed]
+    if dry_run:
+        for one in jobs:
+            classifier = one.load()
+            stdout().print(_costs(estimate(classifier, one.dataset, one.chosen(classifier), one.options)))
+        return
+    with observer(stderr()) as progress:
+        for run in evaluate_jobs(jobs, chosen_engine, progress):
+            stdout().print(summary(run.results, run.directory.notes))
+            stderr().print(f"results in {run.path}")
 
 
 def _costs(costs: Estimate) -> Group:

@@ -71,7 +71,7 @@ def _shown(found: Sequence[Status]) -> Group:
     table = Table()
     table.add_column("run", overflow="fold")
     for column in ("state", "conditions", "images", "images/s", "left", "workers", "heard"):
-        table.add_column(column, justify="left" if column == "state" else "right")
+        table.add_column(column, justify="left" if column == "state" else "right", no_wrap=True)
     for one in found:
         table.add_row(*_cells(one))
     return Group(table, *(line for one in found for line in _lines(one, several=len(found) > 1)))

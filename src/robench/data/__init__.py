@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from robench.data.arrays import ARRAYS
-from robench.data.cache import Hashes, decode, decode_few, decode_one, hash_images
+from robench.data.cache import Hashes, decode, decode_few, decode_one, decoders, find_decoded, hash_images
 from robench.data.cifar import CIFAR
 from robench.data.classes import fit_classes
 from robench.data.demo import read_demo
@@ -39,6 +39,8 @@ __all__ = [
     "decode",
     "decode_few",
     "decode_one",
+    "decoders",
+    "find_decoded",
     "find_released",
     "fit_classes",
     "hash_images",
@@ -70,7 +72,7 @@ def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageSet:
     if not str(data):
         raise DatasetError(f"the dataset has an empty name: give {_TAKEN}")
     images = EMBEDDED[data]() if isinstance(data, str) and data in EMBEDDED else _read(Path(data))
-    images = replace(images, root=None if str(data) in EMBEDDED else Path(data))
+    images = replace(images, root=None if str(data) in EMBEDDED else Path(data), origin=(data, class_map))
     return images if class_map is None else map_classes(images, Path(class_map))
 
 

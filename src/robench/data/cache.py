@@ -31,6 +31,7 @@ from robench.data.entries import (
     VERSION,
     Note,
     Parts,
+    cache_folder,
     discard,
     entry_path,
     finish_entry,
@@ -47,7 +48,7 @@ from robench.errors import DatasetError
 from robench.geometry import Geometry, without_border
 from robench.types import Ints
 
-__all__ = ["Hashes", "decode", "decode_few", "decode_one", "hash_images"]
+__all__ = ["Hashes", "decode", "decode_few", "decode_one", "decoders", "find_decoded", "hash_images"]
 
 # Pillow's plugins raise many kinds of errors on damaged files; its documentation promises no base class.
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError,
@@ -141,9 +142,7 @@ def decode(
     note: told when another process decodes the same images and is waited for, when the cache holds a damaged copy of them,
     and when others are removed to make room.
     """
-    decoders = [PIL.__version__, features.version("jpg"), features.version("libjpeg_turbo")]
-    identity = json.dumps([VERSION, *decoders, images.border, str(geometry), *hashes.sha])
-    entry = entry_path(hashlib.sha256(identity.encode()).hexdigest()[:32])
+    entry = _entry(hashes, geometry, images.border)
     what = f"{images.name} at {geometry}"
     decoded = open_entry(entry)
     if decoded is None:
@@ -169,6 +168,30 @@ def decode(
         position = min(decoded.unreadable)
         _refuse(images, position, decoded.unreadable[position])
     return decoded
+
+
+def find_decoded(hashes: Hashes, geometry: Geometry, border: int) -> Decoded | None:
+    """Return what `decode` would, if the cache holds it; the images themselves are not read.
+
+    border: of the dataset.
+    """
+    with _cache_errors(cache_folder()):
+        decoded = open_entry(_entry(hashes, geometry, border))
+    return None if decoded is None else _at(hashes.positions, decoded)
+
+
+def decoders() -> str:
+    """Return the versions of what decodes images, on which pixels depend."""
+    return " ".join(str(one) for one in _DECODERS)
+
+
+_DECODERS = PIL.__version__, features.version("jpg"), features.version("libjpeg_turbo")
+
+
+def _entry(hashes: Hashes, geometry: Geometry, border: int) -> Path:
+    """Where the cache keeps these images under a geometry: a name made of everything that their pixels depend on."""
+    identity = json.dumps([VERSION, *_DECODERS, border, str(geometry), *hashes.sha])
+    return entry_path(hashlib.sha256(identity.encode()).hexdigest()[:32])
 
 
 def _at(positions: Ints, decoded: Decoded) -> Decoded:

@@ -28,6 +28,7 @@ class ImageSet:
     border: width in pixels of a frame around every picture that is not part of it.
     stored: (n,) the labels of the files where `labels` are those of a class map; None where they are the same.
     root: the file or folder that it was read from, None where it is embedded.
+    origin: arguments of `open_dataset` that open it again elsewhere; None where a caller made it.
     notes: what a user should know about the set, for example files that were passed over.
     """
 
@@ -40,6 +41,7 @@ class ImageSet:
     border: int = 0
     stored: Ints | None = None
     root: Path | None = None
+    origin: tuple[str | Path, Path | None] | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

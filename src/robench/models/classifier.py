@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -112,6 +112,7 @@ class Classifier:
     torch_runs: whether torch computes it, so that its precision can be chosen.
     groups: which outputs each class of the dataset stands for, None where they are the classes themselves.
     notes: what a user should know about how it was loaded, one line each.
+    origin: arguments of `load_classifier`, but for the device, that load it again elsewhere; None where a caller made it.
     """
 
     label: str
@@ -127,6 +128,7 @@ class Classifier:
     torch_runs: bool = True
     groups: tuple[tuple[int, ...], ...] | None = None
     notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] | None = None
 
     def logits(self, images: Images, native: bool = False) -> Logits:
         """(b, 3, h, w) uint8 on any device -> (b, classes) float32 on `device`; (b, groups) where there are groups.

@@ -83,7 +83,8 @@ def load_classifier(
     }
     if not trust_pickle and _computes(model):
         try_out(request, given)
-    return load_untried(model, request, given)
+    origin = {"model": model, "arch": arch, "trust_pickle": trust_pickle, "weights_key": weights_key, **given}
+    return replace(load_untried(model, request, given), origin=origin)
 
 
 def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) -> Classifier:

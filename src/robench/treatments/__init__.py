@@ -5,7 +5,7 @@ from __future__ import annotations
 from robench.treatments.adaptation import Adaptation, adapt
 from robench.treatments.methods import TREATMENTS, find_treatment, parse_treatments
 from robench.treatments.order import ESTIMATED_ON, equal_parts, sample_order
-from robench.treatments.treatment import Method, Parameter, Session, Treatment
+from robench.treatments.treatment import Method, Parameter, Session, Started, Treatment
 
 __all__ = [
     "ESTIMATED_ON",
@@ -14,6 +14,7 @@ __all__ = [
     "Method",
     "Parameter",
     "Session",
+    "Started",
     "Treatment",
     "adapt",
     "equal_parts",

@@ -42,6 +42,11 @@ class Adaptation:
         """The treatments as tables name them, None for none."""
         return "+".join(map(str, self.treatments)) or None
 
+    @property
+    def whole(self) -> bool:
+        """Whether what an image is treated with may depend on any other sample of its condition."""
+        return any(one.method.stage == "statistics" for one in self.treatments)
+
     def start(self) -> Started:
         """Apply the treatments, in order, to a deep copy of the module; estimating statistics may take a while."""
         return self._started(self.treatments)

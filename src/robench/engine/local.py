@@ -1,0 +1,53 @@
+"""The engine that needs nothing: one shard after the other, in this process, on the device of the classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from robench.engine.engine import Event, Task
+from robench.evaluation import Part
+from robench.machine import Machine
+from robench.observer import Observer
+from robench.preparation import Prepared
+
+__all__ = ["LOCAL", "Local"]
+
+
+class Local:
+    """One shard after the other.
+
+    threads: of a CPU, for the model; None for what the process has.
+    """
+
+    name = "local"
+    together = False
+    machine: Machine | None = None
+    loads_on: str | None = None
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads
+
+    @contextmanager
+    def started(self, observer: Observer) -> Iterator[None]:
+        """Hold the number of threads."""
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(self._threads or before)
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def run(
+        self, runs: Sequence[Prepared], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
+    ) -> Iterator[tuple[Task, Part]]:
+        """Evaluate the tasks in their order."""
+        for task in tasks:
+            evaluation = runs[task.run].evaluation
+            assert evaluation is not None
+            yield task, evaluation.evaluate(task.shard, observer.advance)
+
+
+LOCAL = Local()

@@ -1,0 +1,210 @@
+"""The engine over Ray, on nodes that are really started and faults that really happen; the oracle is the local engine's run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import robench
+from robench import evaluation
+from robench.engine import Local, schedule
+from robench.models import load_classifier
+from robench.observer import Silent
+from robench.plan import Options
+from robench.run import Job, Run, evaluate_jobs
+from robench.rundir import RunDirectory
+
+pytest.importorskip("ray", reason="needs Ray: pip install 'robench[ray]'")
+# Ray's own: it leaves sockets and log files to the collector, and calls what newer libraries deprecate.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SOME = Options(corruptions=["gaussian_noise", "contrast"], severities=[1, 3, 5], batch_size=7)
+FRAMES = Options(corruptions=["gaussian_noise", "translate"], batch_size=4)
+Started = Callable[..., Any]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster whose head computes nothing; nodes of one core are added by the test."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        yield started
+    finally:
+        started.shutdown()
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """What must be equal byte for byte."""
+    found = [path / "results.csv", path / "samples.parquet", *sorted((path / "records").rglob("*.parquet"))]
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
+
+
+def job(data: Path, out: Path, options: Options = SOME, suite: str = "cifar-c", model: str = "demo") -> Job:
+    return Job(
+        lambda: load_classifier(model, device="cpu"), robench.open_dataset(data, _names(data)), [suite], out, options
+    )
+
+
+def _names(data: Path) -> Path:
+    """Ten classes for the demo's model, of which the pictures have three."""
+    file = data.parent / "classes.txt"
+    if not file.exists():
+        file.write_text("ant\nbee\ncow\n" + "".join(f"class{number}\n" for number in range(7)))
+    return file
+
+
+def locally(*jobs: Job) -> list[Run]:
+    return list(evaluate_jobs(jobs, Local(threads=1)))
+
+
+def events(path: Path) -> list[str]:
+    return [event["kind"] for event in RunDirectory.open(path).manifest.get("events", [])]
+
+
+def ray_engine(cluster: Any, workers: int) -> Any:
+    from robench.engine import Ray
+
+    return Ray(cluster.address, workers, "cpu", 1)
+
+
+class Once(Silent):
+    """Does something when the first condition is finished."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act: Callable[[], object] | None = act
+        self.notes: list[str] = []
+
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        act, self._act = self._act, None
+        if act is not None:
+            act()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_one_worker_started_here_gives_the_same_bytes(picture_folder: Path, tmp_path: Path) -> None:
+    from robench.engine import Ray
+
+    mine = job(picture_folder, tmp_path / "ray", Options(corruptions=["contrast"], severities=[5], batch_size=7))
+    list(evaluate_jobs([mine], Ray(None, 1, "cpu", 1)))
+    locally(Job(mine.load, mine.dataset, mine.suites, tmp_path / "local", mine.options))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert not events(tmp_path / "ray")
+
+
+@pytest.mark.slow(minutes=1)
+def test_two_nodes_and_several_models_give_the_same_bytes(
+    cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_FRAMES", 30)  # Several shards a condition, and parts of files.
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+
+    def jobs(folder: Path) -> list[Job]:
+        return [
+            job(picture_folder, folder / "frames", FRAMES, "cifar-p"),
+            job(picture_folder, folder / "single", SOME),
+            job(
+                picture_folder, folder / "treated", Options(corruptions=["contrast"], adapt=["bn-test:n=9"]), "cifar-c"
+            ),
+        ]
+
+    runs = list(evaluate_jobs(jobs(tmp_path / "ray"), ray_engine(cluster, 2)))
+    assert {run.path.name for run in runs} == {"frames", "single", "treated"}
+    locally(*jobs(tmp_path / "local"))
+    for name in ("frames", "single", "treated"):
+        assert contents(tmp_path / "ray" / name) == contents(tmp_path / "local" / name)
+
+
+@pytest.mark.slow(minutes=2)
+@pytest.mark.parametrize("fault", ["worker", "node", "stopped"])
+def test_a_lost_or_slow_worker_costs_nothing(
+    cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(evaluation, "_FRAMES", 6)
+    monkeypatch.setattr(schedule, "_AT_LEAST", 1.0)
+    nodes = {node.node_id[:6]: node for node in (cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1))}
+    engine = ray_engine(cluster, 2)
+
+    def strike() -> None:
+        victim = next(one for one in engine._members if one.calls)
+        if fault == "node":
+            cluster.remove_node(nodes[victim.node.rpartition("/")[2]], allow_graceful=False)
+        else:
+            os.kill(victim.pid, signal.SIGKILL if fault == "worker" else signal.SIGSTOP)
+
+    watch = Once(strike)
+    list(evaluate_jobs([job(picture_folder, tmp_path / "ray")], engine, watch))
+    locally(job(picture_folder, tmp_path / "local"))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert events(tmp_path / "ray") == ([] if fault == "stopped" else ["worker lost"]), watch.notes
+    assert not list((tmp_path / "ray" / "records").glob(".*"))
+
+
+@pytest.mark.slow(minutes=2)
+def test_workers_that_would_compute_something_else_are_left_out(
+    cluster: Any, picture_folder: Path, tmp_path: Path
+) -> None:
+    """A node with no room for decoded images, one with other draws; the third does it all."""
+    (tmp_path / "full").write_text("")
+    other = tmp_path / "other"
+    shutil.copytree(Path(robench.__file__).parent, other / "robench")
+    draws = other / "robench" / "draws.py"
+    draws.write_text(draws.read_text().replace("DRAWS_VERSION = ", "DRAWS_VERSION = 1000 + "))
+    cluster.add_node(num_cpus=1, env_vars={"ROBENCH_CACHE": str(tmp_path / "full" / "cache")})
+    cluster.add_node(
+        num_cpus=1, env_vars={"PYTHONPATH": os.pathsep.join([str(other), os.environ.get("PYTHONPATH", "")])}
+    )
+    cluster.add_node(num_cpus=1)
+    watch = Once(lambda: None)
+    list(evaluate_jobs([job(picture_folder, tmp_path / "ray")], ray_engine(cluster, 3), watch))
+    locally(job(picture_folder, tmp_path / "local"))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert events(tmp_path / "ray") == ["worker refused"] * 2
+    text = "\n".join(watch.notes)
+    assert "draws" in text
+    assert "instead of" in text
+    assert "set ROBENCH_CACHE to another folder" in text
+
+
+@pytest.mark.slow(minutes=2)
+def test_a_killed_driver_is_resumed(cluster: Any, picture_folder: Path, tmp_path: Path) -> None:
+    cluster.add_node(num_cpus=1)
+    options = ["--suite", "cifar-c", "--corruption", "gaussian_noise,contrast", "--batch-size", "7", "--class-map"]
+    command = [
+        *(sys.executable, "-m", "robench", "evaluate", "demo", "--data", str(picture_folder), *options),
+        *(str(_names(picture_folder)), "--out", str(tmp_path / "ray"), "--engine", "ray", "--address", cluster.address),
+        *("--workers", "1", "--device", "cpu"),
+    ]
+    driver = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not list((tmp_path / "ray" / "records").glob("cifar-c-*")) and driver.poll() is None:
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    begun = len(list((tmp_path / "ray" / "records").glob("*.parquet")))
+    assert 1 < begun < 11
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"resuming {tmp_path / 'ray'}" in done.stderr
+    some = Options(corruptions=["gaussian_noise", "contrast"], batch_size=7)
+    locally(job(picture_folder, tmp_path / "local", some))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
