@@ -14,8 +14,12 @@ from robench.scoring import frames, score, scorer
 from robench.scoring.frames import Curve, resampled
 
 
-@pytest.mark.parametrize("places", [[40, 1, 70, 60, 1, 31], [1] * 129, [200]])
-def test_a_few_curves_at_a_time_are_as_all_at_once(monkeypatch: pytest.MonkeyPatch, places: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("places", "cut"), [([40, 1, 700, 60, 1, 31], True), ([1] * 385, True), ([1000], True), ([350, 34], False)]
+)
+def test_a_few_curves_at_a_time_are_as_all_at_once(
+    monkeypatch: pytest.MonkeyPatch, places: list[int], cut: bool
+) -> None:
     rng = np.random.default_rng(0)
     planned = PlannedCondition("a", "s", "c", 1, 32, "p", "computed", "clean")
     curves = [
@@ -23,12 +27,14 @@ def test_a_few_curves_at_a_time_are_as_all_at_once(monkeypatch: pytest.MonkeyPat
         for number, k in enumerate(places)
     ]
     found = resampled(iter(curves), 50, 3)
-    monkeypatch.setattr(frames, "_TOGETHER", 10**6)
+    monkeypatch.setattr(frames, "_TOGETHER", 1000)
     whole = resampled(curves, 50, 3)
     assert [one.metric for one in found] == [curve.metric for curve in curves]
     counts = np.concatenate([np.ones((1, 50)), *resample_counts(50, 3)])
     for one, all_at_once, curve in zip(found, whole, curves, strict=True):
-        assert np.array_equal(one.distribution, all_at_once.distribution)
+        # Where a matrix product is cut is for the processor to say: elsewhere a last bit may differ.
+        assert cut or np.array_equal(one.distribution, all_at_once.distribution)
+        assert np.allclose(one.distribution, all_at_once.distribution, rtol=1e-13)
         assert np.allclose(one.distribution, counts @ curve.values.T / 50, rtol=1e-13)
 
 
