@@ -119,7 +119,7 @@ def _check_rows(run: RunDirectory, condition: PlannedCondition, rows: int) -> No
 
 def read_frames(run: RunDirectory, condition: PlannedCondition) -> FrameRecords:
     """Read the records of a condition frame by frame; RunError unless every frame is of the run's samples."""
-    names = (*_OWN, "sample", "frame", "axis_value", "label", "pred", "top5", "prob_label")
+    names = (*_OWN, "sample", "frame", "axis_value", "label", "pred", "top5", "confidence", "prob_label")
     try:
         columns = read_arrays(RECORDS, run.records_path(condition.name), names)
         samples = read_arrays(SAMPLES, run.samples_path, ("index", "label"))
@@ -148,6 +148,7 @@ def read_frames(run: RunDirectory, condition: PlannedCondition) -> FrameRecords:
         axis=columns["axis_value"].reshape(shape)[:, 0],
         pred=columns["pred"].reshape(shape),
         top5=top5.reshape(condition.frames, len(samples["index"]), top5.shape[1]),
+        confidence=columns["confidence"].reshape(shape).astype(np.float64),
         prob_label=columns["prob_label"].reshape(shape).astype(np.float64),
         label=columns["label"].reshape(shape)[0],
     )
