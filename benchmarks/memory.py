@@ -26,8 +26,8 @@ from torch import nn
 
 import robench
 from robench.models import Classifier, Preprocessing
+from robench.observer import Silent
 from robench.options import Options
-from robench.run import Silent
 
 SUITES = ("cifar-c", "cifar-p", "shift", "scale", "noise")
 CLASSES = 10

@@ -68,6 +68,7 @@ _PARTS = (
     ("side of the frames", r"frames\d+"),
     ("precision", r"fp32|tf32|bf16|fp16"),
     ("backend", r"reference"),
+    ("input sizes", r"\d+(-\d+)*px"),
 )
 """Parts of a protocol's name after the first, which is its geometry, by what they look like."""
 
@@ -96,6 +97,13 @@ MOVED: tuple[Moved, ...] = (
         "`rank` of a leaderboard is one more than the number of models whose whole interval is better, and rows are in "
         "the order of the figure: models whose intervals were joined by others shared a rank, in a long table all of "
         "them.",
+    ),
+    Moved(
+        "0.1.0",
+        "The suite `resolution` has one more condition, `luck` (as many frames at the model's input as there are "
+        "sizes), and more rows: its protocol is its own, and figures and protocols of `network`, `information` "
+        "and `untreated` are as before. Where a model gave NaN at a size its `oracle_accuracy` counted images "
+        "without a prediction as right, and `gflops` had two rows.",
     ),
     Moved(
         "0.1.0",

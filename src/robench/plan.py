@@ -25,6 +25,7 @@ from robench.reference import check_reference, reference_version
 from robench.rundir import PlannedCondition
 from robench.suites import (
     CLEAN,
+    LUCK,
     RESOLUTIONS,
     SMALL,
     SMALL_RESOLUTIONS,
@@ -115,6 +116,10 @@ def make_plan(
                     conditions.append(replace(one, places=places))
                 else:
                     notes.append(f"information needs a size of at most {preprocessing.crop} px, and is left out")
+            elif name == LUCK:
+                copies = sum(one.corruption == "network" for one in conditions) or len(sizes)
+                one = _network(suite, preprocessing.crop, preprocessing)
+                conditions.append(replace(one, corruption=LUCK, places=tuple(range(copies))))
             else:
                 conditions.append(_sequence(suite, name, severity, preprocessing.crop))
     if options.backend == "reference" and any(suite.family != "corruptions" for suite in perturbed):
@@ -317,6 +322,9 @@ def protocol(condition: Condition, precision: str) -> str:
         squeezed = condition.geometry.crop is None
         parts = ["resize1x1" if squeezed else f"resize1/{_CROP:g}-crop", precision]
         facts = {"crop": None if squeezed else _CROP, "precision": precision}
+        if condition.corruption in suite.later:
+            level = find_perturbation(condition.corruption, condition.constants).level(condition.constants)
+            facts |= {"levels": {condition.corruption: dict(level)}}
     elif suite.family != "corruptions":
         parts.insert(1, f"frames{condition.resolution}")
         levels = {

@@ -121,10 +121,10 @@ def _figures(suite: str, rows: Results) -> Table:
     table = _titled(suite)
     for name in ("perturbation", "metric", "at", "value", "95 % interval"):
         table.add_column(name, justify="right" if name == "value" else "left")
-    single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction"])
+    single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction", "copies"])
     for row in rows[single].to_dict("records"):
         at = "" if pd.isna(row["axis"]) else f"{row['axis']} {row['axis_value']:g}"
-        if shown_family(suite) == "resolution":
+        if shown_family(suite) == "resolution" and not at:
             at = f"{row['resolution']} px"
         name = "all" if pd.isna(row["corruption"]) else str(row["corruption"])
         table.add_row(name, _label(row), at, _figure(row["value"], row), _interval(row))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robench.baselines import load_baseline
-from robench.metrics.curves import accuracy_area, consistency, half_strength, oracle
+from robench.metrics.curves import accuracy_area, consistency, half_strength
 from robench.metrics.flips import flip_rate, fr, mfr, t5d
 from robench.suites import find_suite
 
@@ -51,9 +51,3 @@ def test_area_and_half_strength() -> None:
     curves = np.array([[0.8, 0.4, 0.0], [0.0, 0.0, 0.0]])
     assert half_strength(strengths, curves)[0] == pytest.approx(1)
     assert np.isnan(half_strength(strengths, curves)[1])
-
-
-def test_oracle() -> None:
-    reached, paid = oracle([[1, 0, 0], [0, 1, 0]], [1, 4])
-    assert reached.tolist() == [[1, 0, 0], [1, 1, 0]]
-    assert paid.tolist() == [[1, 1, 1], [1, 4, 1]]

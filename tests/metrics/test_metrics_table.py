@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from robench.metrics import METRICS, calibration, curves, errors, flips, mce
+from robench.metrics import METRICS, calibration, choices, curves, errors, flips, mce
 
-HIGHER = {"accuracy", "consistency", "mean_prob_label", "accuracy_area", "half_strength", "oracle_accuracy"}
+HIGHER = {"accuracy", "consistency", "mean_prob_label", "accuracy_area", "half_strength"}
+HIGHER |= {"oracle_accuracy", "random_accuracy", "luck_accuracy", "cascade_accuracy"}
+HIGHER |= {f"{who}_accuracy_at_static" for who in ("oracle", "random", "cascade")}
 PERCENT = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
-PLAIN = {"mean_flip_rate", "mean_t5d", "mean_prob_label", "gflops", "oracle_accuracy", "oracle_gflops"}
-"""Means of others, and what is counted: no function of their own."""
+PLAIN = {"mean_flip_rate", "mean_t5d", "mean_prob_label", "gflops", "luck_accuracy"}
+PLAIN |= {f"{who}_{what}" for who in ("oracle", "cascade") for what in ("accuracy", "gflops")}
+PLAIN |= {f"{who}_{what}_at_static" for who in ("oracle", "random", "cascade") for what in ("accuracy", "gflops")}
+"""Means of others, what is counted, and what functions of another name give two figures of: no function of their own."""
 
 
 def test_a_metric_is_a_function_of_its_name() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
-        modules = (errors, mce, calibration, flips, curves)
+        modules = (errors, mce, calibration, flips, curves, choices)
         assert name in PLAIN or [module for module in modules if name in module.__all__], name
         assert metric.meaning
         assert metric.source

@@ -62,7 +62,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo under a suite of every family."""
     options = robench.Options(
         limit=30,
-        corruptions=("gaussian_noise", "fog", "translate", "crop", "map", "gaussian", "network", "information"),
+        corruptions=("gaussian_noise", "fog", "translate", "crop", "map", "gaussian", "network", "information", "luck"),
     )
     suites = ["cifar-c", "cifar-p", "shift", "noise", "resolution"]
     classifier = robench.load_classifier("demo", device="cpu")
@@ -180,8 +180,8 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     assert "1 of 2 conditions are finished" in found.text
 
 
-def test_curves_begin_at_the_clean_images_and_the_oracle_has_one(demo: Path, page: Page) -> None:
-    """Expected: the clean row of results.csv at severity 0; the oracle's accuracy by its GFLOPs."""
+def test_curves_begin_at_the_clean_images_and_every_way_to_choose_a_size_has_one(demo: Path, page: Page) -> None:
+    """Expected: the clean row of results.csv at severity 0; its rows of every way."""
     results = pd.read_csv(demo / "results.csv")
     specs = {spec["description"]: spec for spec in json.loads(page.scripts[1])}
 
@@ -193,9 +193,29 @@ def test_curves_begin_at_the_clean_images_and_the_oracle_has_one(demo: Path, pag
 
     clean = results[(results["suite"] == "clean") & (results["metric"] == "error_rate")]["value"].iloc[0]
     assert drawn("top-1 error by severity: fog")[0] == pytest.approx((0, 100 * clean))
-    reached, paid = (results[results["metric"] == f"oracle_{name}"]["value"] for name in ("accuracy", "gflops"))
-    oracle = np.array(drawn("accuracy by cost, an oracle choosing each image's size"))
-    np.testing.assert_allclose(oracle, np.stack([paid, 100 * reached], axis=1))
+    spec = specs["accuracy by cost, a size chosen for every image"]
+    rows = json.loads(re.findall(r'"values":(\[\{.*?\}\])', json.dumps(spec, separators=(",", ":")))[0])
+    points = {
+        way: [(row["place"], row["value"]) for row in rows if row["model"] == way] for way in {r["model"] for r in rows}
+    }
+    of = {
+        name: 100 * rows["value"].to_numpy()
+        for name, rows in results[results["suite"] == "resolution"].groupby("metric")
+    }
+    paid = of["oracle_gflops"] / 100
+    (alone,) = results[(results["metric"] == "gflops") & (results["resolution"] == 32)]["value"]
+    expected = {
+        "oracle (a bound, it looks at labels)": (paid, of["oracle_accuracy"]),
+        "chance, in the oracle's shares": (paid, of["random_accuracy"]),
+        "luck: copies of one size (a bound, it looks at labels)": (np.full(7, alone), of["luck_accuracy"]),
+        "cascade, without labels, up to 32 px": (of["cascade_gflops"][:21] / 100, of["cascade_accuracy"][:21]),
+        "cascade, without labels, up to 48 px": (of["cascade_gflops"][21:] / 100, of["cascade_accuracy"][21:]),
+    }
+    assert set(points) == {*expected, "one size for all"}
+    for way, found in expected.items():
+        np.testing.assert_allclose(points[way], np.stack(found, axis=1))
+    told = results[results["metric"] == "cascade_accuracy_at_static"]["value"].iloc[0]
+    assert f"{100 * told:.2f} [" in page.text
 
 
 def test_another_file_is_not_replaced(tmp_path: Path) -> None:

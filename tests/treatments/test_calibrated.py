@@ -204,6 +204,29 @@ def test_every_size_has_its_own_statistics(normalised: Classifier, picture_folde
     assert set(oracle["corruption"]) == {"network"}
 
 
+def test_choices_of_a_size_are_of_the_treated_network(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path
+) -> None:
+    """The oracle is counted over the records of `network`; `untreated` has its accuracy by size."""
+    options = replace(RESOLUTION, corruptions=["network", "luck"], calibration=picture_folder)
+    done = robench.evaluate(normalised, picture_folder, ["resolution"], tmp_path / "run", options)
+    treated = [done.directory.read_records(f"resolution-network-1-{side}px") for side in (24, 32)]
+    copies = done.directory.read_records("resolution-luck-1-32px")
+    assert copies["confidence"].tolist()[:30] == treated[1]["confidence"].tolist()
+    rows = done.results[done.results["suite"] == "resolution"]
+    (reached,) = rows[(rows["metric"] == "oracle_accuracy") & (rows["resolution"] == 32)]["value"]
+    assert reached == pytest.approx(
+        np.mean([one["pred"] == one["label"] for one in treated], axis=0).astype(bool).mean()
+    )
+    chosen = rows[rows["metric"].str.contains("oracle|random|cascade")]
+    assert set(chosen["corruption"]) == {"network"}
+    by_size = rows[(rows["metric"] == "accuracy") & rows["axis"].isna()]
+    assert by_size.groupby("corruption")["resolution"].apply(list).to_dict() == {
+        "network": [24, 32],
+        "untreated": [24, 32],
+    }
+
+
 def test_the_statistics_of_a_size_are_those_of_the_images_at_that_size(
     normalised: Classifier, picture_folder: Path, tmp_path: Path
 ) -> None:

@@ -1,13 +1,14 @@
 """The metrics, in one explicit table; what computes a metric has its name, in the module of its family. Torch-free.
 
-Means of figures (mean_flip_rate, mean_t5d, mean_prob_label), counts (gflops) and an oracle's two figures have no function of
-their own.
+Means of figures (mean_flip_rate, mean_t5d, mean_prob_label), counts (gflops) and the figures of who chooses an image's size have no
+function of their own, but for random_accuracy.
 
 errors.py       error_rate top5_error accuracy nonfinite_rate mean_error class_error worst_class_error
 mce.py          ce mce relative_mce
 calibration.py  ece rms_calibration_error
 flips.py        flip_rate fr mfr t5d mt5d
-curves.py       consistency accuracy_area half_strength oracle (accuracy and gflops)
+curves.py       consistency accuracy_area half_strength
+choices.py      oracle and cascade (accuracy and gflops), random_accuracy, and where their curves meet one size's
 statistics.py   bootstrap counts and intervals
 paired.py       tests of a change between two sides, and Holm's correction
 """
@@ -35,6 +36,12 @@ _IMAGENET_C = "Hendrycks & Dietterich 2019, arXiv:1903.12261"
 _ZHANG = "Zhang 2019, arXiv:1904.11486"
 _LOCALNORM = "Yin et al. 2020, arXiv:1902.06550"
 _MSDNET = "Huang et al. 2018, arXiv:1703.09844"
+
+_DRNET = "Zhu et al. 2021, arXiv:2106.02898"
+
+_CHOOSERS = {"oracle": _MSDNET, "random": _DRNET, "cascade": _MSDNET}
+_STATIC = "the operations of the network at its own input size; sizes up to that, and all"
+_REACHES = "reaches the accuracy of the network at its own input size; no row where it never does"
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -127,15 +134,57 @@ METRICS: dict[str, Metric] = {
             "oracle_accuracy",
             "fraction",
             True,
-            "images that the network gets right at this size or a smaller one",
+            "images that the network gets right at this size or a smaller one: a bound of every choice of sizes, not a result",
             _MSDNET,
         ),
         Metric(
             "oracle_gflops",
             "GFLOPs",
             False,
-            "mean operations of an image at the smallest size that is right, or the smallest of all",
+            "mean operations of an image at the smallest size that is right, or the smallest of all: of that bound",
             _MSDNET,
+        ),
+        Metric(
+            "random_accuracy",
+            "fraction",
+            True,
+            "accuracy of sizes given out by chance in the oracle's shares, and so at its oracle_gflops",
+            _DRNET,
+        ),
+        Metric(
+            "luck_accuracy",
+            "fraction",
+            True,
+            "images right in one of so many copies at one size, each moved by a pixel: an oracle's gain without other sizes",
+            "robench",
+        ),
+        Metric(
+            "cascade_accuracy",
+            "fraction",
+            True,
+            "accuracy of going from size to size until the confidence reaches the size's threshold, set without labels",
+            _MSDNET,
+        ),
+        Metric(
+            "cascade_gflops",
+            "GFLOPs",
+            False,
+            "mean operations of an image in that cascade: of all sizes that it was tried at",
+            _MSDNET,
+        ),
+        *(
+            Metric(f"{who}_accuracy_at_static", "fraction", True, f"{who}_accuracy for at most {_STATIC}", source)
+            for who, source in _CHOOSERS.items()
+        ),
+        *(
+            Metric(
+                f"{who}_gflops_at_static",
+                "GFLOPs",
+                False,
+                f"lowest mean operations for which {who}_accuracy {_REACHES}",
+                source,
+            )
+            for who, source in _CHOOSERS.items()
         ),
     )
 }

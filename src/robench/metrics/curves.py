@@ -1,4 +1,4 @@
-"""Accuracy along an axis: consistency of neighbours, the area under a curve, where it falls to half, an oracle's choice."""
+"""Accuracy along an axis: consistency of neighbours, the area under a curve, where it falls to half."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from robench.types import Floats
 
-__all__ = ["accuracy_area", "consistency", "half_strength", "oracle"]
+__all__ = ["accuracy_area", "consistency", "half_strength"]
 
 
 def consistency(first: ArrayLike, second: ArrayLike) -> Floats:
@@ -37,17 +37,3 @@ def half_strength(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
     crossing = axis[at - 1] + share * (axis[at] - axis[at - 1])
     distance = np.abs(crossing[..., 0] - axis[0])
     return np.asarray(np.where(below.any(axis=-1) & (curve[..., 0] > 0), distance, np.nan))
-
-
-def oracle(right: ArrayLike, cost: ArrayLike) -> tuple[Floats, Floats]:
-    """Return accuracy and mean cost per sample, (k, n) each, of choosing for every sample the cheapest of the first 1..k.
-
-    right: (k, n) whether each of k ascending sizes is right.  cost: (k,) of one sample at each.
-    A sample that none of them gets right is taken at the cheapest. Source: arXiv:1703.09844, anytime prediction.
-    """
-    found = np.asarray(right, bool)
-    costs = np.asarray(cost, np.float64)
-    reached = np.logical_or.accumulate(found, axis=0)
-    first = found.argmax(axis=0)
-    paid = np.where(reached, costs[first][None], costs[0])
-    return reached.astype(np.float64), paid

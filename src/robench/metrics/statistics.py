@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robench.types import Floats
 
-__all__ = ["LEVEL", "RESAMPLES", "percentile_interval", "resample_counts", "wilson_interval"]
+__all__ = ["LEVEL", "RESAMPLES", "halves", "percentile_interval", "resample_counts", "wilson_interval"]
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -50,8 +50,7 @@ def _kept(n: int, seed: int, resamples: int, scope: str) -> list[NDArray[Any]]:
 
 
 def _drawn(n: int, seed: int, resamples: int, scope: str) -> Iterator[NDArray[np.int32]]:
-    key = int.from_bytes(hashlib.blake2b(f"{seed}:{scope}".encode(), digest_size=16).digest(), "little")
-    stream = np.random.Philox(key=key)
+    stream = _stream(seed, scope)
     step, together = max(1, _BLOCK // n), max(1, _CACHED // n)
     for start in range(0, resamples, step):
         counts = np.empty((min(step, resamples - start), n), np.int32)
@@ -65,6 +64,25 @@ def _drawn(n: int, seed: int, resamples: int, scope: str) -> Iterator[NDArray[np
             sample.reshape(part.shape)[...] += n * np.arange(len(part))[:, None]
             part[...] = np.bincount(sample, minlength=part.size).reshape(part.shape)
         yield counts
+
+
+def halves(index: ArrayLike, seed: int) -> NDArray[np.bool_]:
+    """Return which samples (n,) are of the first half of a keyed split; of an odd number it has one less.
+
+    index: (n,) positions in the dataset. Each draws its place by its position, as `resample_counts` draws, under the scope
+    "halves": neither the order in which the samples stand nor their classes play a part.
+    """
+    at = np.asarray(index, np.int64)
+    place = _stream(seed, "halves").random_raw(int(at.max(initial=-1)) + 1)[at]
+    first = np.zeros(len(at), bool)
+    first[np.lexsort((at, place))[: len(at) // 2]] = True
+    return first
+
+
+def _stream(seed: int, scope: str) -> np.random.Philox:
+    return np.random.Philox(
+        key=int.from_bytes(hashlib.blake2b(f"{seed}:{scope}".encode(), digest_size=16).digest(), "little")
+    )
 
 
 def percentile_interval(distribution: ArrayLike) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ from robench.perturbations.blur import gaussian_blur, motion_blur, stored_motion
 from robench.perturbations.geometry import rotate, scale, shear, tilt, translate, zoom_blur
 from robench.perturbations.noise import gaussian_noise, shot_noise, speckle_noise
 from robench.perturbations.occlusion import grid, noise_rectangle, rectangle
-from robench.perturbations.resolution import information, network, untreated
+from robench.perturbations.resolution import information, luck, network, untreated
 from robench.perturbations.shift import circular, crop, diagonal, offset_map
 from robench.perturbations.strength import DEGRADATIONS
 from robench.perturbations.weather import brightness, snow, spatter
@@ -45,6 +45,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
         information,
         network,
         untreated,
+        luck,
     )
 }
 

@@ -1,8 +1,10 @@
-"""A picture for a network that runs at another size, and frames with the information of smaller pictures."""
+"""A picture for a network that runs at another size, frames with the information of smaller pictures, copies moved by a pixel."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+
+import torch
 
 from robench.draws import Draws
 from robench.images import resize
@@ -11,7 +13,7 @@ from robench.rectangles import Rectangles, crop
 from robench.suites import RESOLUTIONS, SMALL_RESOLUTIONS
 from robench.types import Images
 
-__all__ = ["information", "network", "untreated"]
+__all__ = ["information", "luck", "network", "untreated"]
 
 _SIZES = {"224": RESOLUTIONS, "299": RESOLUTIONS, "64": SMALL_RESOLUTIONS, "32": SMALL_RESOLUTIONS}
 """A run takes those up to the side of its frames, or its own."""
@@ -45,3 +47,27 @@ def untreated(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence
     """Run the network as `network` does, but without the treatment bn-resolution: comes with it."""
     for _ in frames:
         yield crop(pictures, side)
+
+
+@perturbation(
+    levels={name: {"frames": tuple(range(9))} for name in _SIZES}, axis="copy", source="robench (docs/decisions/019)"
+)
+def luck(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+    """Copies of the network's usual input, moved by one pixel each, in another direction; the first is not."""
+    images = crop(pictures, side)
+    steps = torch.arange(side, device=images.device)
+    for copy in frames:
+        down, right = _moved(copy)
+        rows, columns = (steps - down).clamp(0, side - 1), (steps - right).clamp(0, side - 1)
+        yield images.index_select(2, rows).index_select(3, columns)
+
+
+def _moved(copy: int) -> tuple[int, int]:
+    """How far down and to the right, px, a copy is moved: 0 not at all, 1 to 8 by one pixel, the next 16 by two, and so on.
+
+    In a ring those along one axis come first, and the edge is repeated where a picture leaves.
+    """
+    ring = next(ring for ring in range(copy + 1) if copy < (2 * ring + 1) ** 2)
+    offsets = range(-ring, ring + 1)
+    places = [(down, right) for down in offsets for right in offsets if max(abs(down), abs(right)) == ring]
+    return sorted(places, key=lambda place: (abs(place[0]) + abs(place[1]), place))[copy - max(2 * ring - 1, 0) ** 2]

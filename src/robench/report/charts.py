@@ -88,25 +88,39 @@ def grid_map(rows: Rows, description: str) -> dict[str, Any]:
 
 
 def lines(
-    rows: Rows, models: Sequence[str], x: str, y: str, description: str, *, size: int = 120, percent: bool = True
+    rows: Rows,
+    models: Sequence[str],
+    x: str,
+    y: str,
+    description: str,
+    *,
+    size: int = 120,
+    percent: bool = True,
+    ways: bool = False,
 ) -> dict[str, Any]:
-    """Curves of the models with the band of their intervals.  rows: model, place, value, low, high, label."""
+    """Curves of the models with the band of their intervals.  rows: model, place, value, low, high, label.
+
+    ways: whether the curves are not of models but of ways to go, which the page's head does not name: with a legend, over
+        a logarithmic axis, as ways cost up to ten times as much as others, and from the lowest value on.
+    """
     alt = _altair()
-    whole = alt.Scale(domain=[0, 100]) if percent else alt.Scale(zero=True)
+    whole = alt.Scale(zero=False) if ways else alt.Scale(domain=[0, 100]) if percent else alt.Scale(zero=True)
     step = 1 if all(float(row["place"]).is_integer() for row in rows) else 0
     base = _chart(rows).encode(
         x=alt.X(
             "place:Q",
             title=x,
-            scale=alt.Scale(zero=False, nice=False),
-            axis=alt.Axis(grid=False, tickCount=5, tickMinStep=step),
+            scale=alt.Scale(type="log", nice=False) if ways else alt.Scale(zero=False, nice=False),
+            axis=alt.Axis(grid=False, tickCount=5, **({"labelOverlap": True} if ways else {"tickMinStep": step})),
         ),
-        color=_colour(models),
+        color=_colour(models, ways),
     )
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=y, scale=whole), y2="high:Q")
-    line = base.mark_line(strokeWidth=2).encode(y=alt.Y("value:Q", title=y, scale=whole), strokeDash=_dash(models))
+    line = base.mark_line(strokeWidth=2).encode(
+        y=alt.Y("value:Q", title=y, scale=whole), strokeDash=_dash(models, ways)
+    )
     points = base.mark_point(filled=True, size=28, opacity=1).encode(
-        y=alt.Y("value:Q", title=y, scale=whole), shape=_shape(models), tooltip=_tooltip(("model", "label"))
+        y=alt.Y("value:Q", title=y, scale=whole), shape=_shape(models, ways), tooltip=_tooltip(("model", "label"))
     )
     return _spec((band + line + points).properties(width="container", height=size), description)
 
@@ -174,23 +188,31 @@ def _chart(rows: Rows) -> altair.Chart:
     return alt.Chart(alt.Data(values=[dict(row) for row in rows]))
 
 
-def _colour(models: Sequence[str]) -> Any:
+def _colour(models: Sequence[str], legend: bool = False) -> Any:
     alt = _altair()
     palette = [COLOURS[number % len(COLOURS)] for number in range(len(models))]
-    return alt.Color("model:N", scale=alt.Scale(domain=list(models), range=palette), legend=None)
+    return alt.Color("model:N", scale=alt.Scale(domain=list(models), range=palette), legend=_legend(legend))
 
 
-def _shape(models: Sequence[str]) -> Any:
+def _shape(models: Sequence[str], legend: bool = False) -> Any:
     """Of the points: models are told apart without colours as well."""
     alt = _altair()
     shapes = [_SHAPES[number % len(_SHAPES)] for number in range(len(models))]
-    return alt.Shape("model:N", scale=alt.Scale(domain=list(models), range=shapes), legend=None)
+    return alt.Shape("model:N", scale=alt.Scale(domain=list(models), range=shapes), legend=_legend(legend))
 
 
-def _dash(models: Sequence[str]) -> Any:
+def _dash(models: Sequence[str], legend: bool = False) -> Any:
     alt = _altair()
     dashes = [list(_DASHES[number % len(_DASHES)]) for number in range(len(models))]
-    return alt.StrokeDash("model:N", scale=alt.Scale(domain=list(models), range=dashes), legend=None)
+    return alt.StrokeDash("model:N", scale=alt.Scale(domain=list(models), range=dashes), legend=_legend(legend))
+
+
+def _legend(shown: bool) -> Any:
+    return (
+        _altair().Legend(title=None, orient="bottom", columns=1, labelLimit=0, symbolSize=60, symbolOpacity=1)
+        if shown
+        else None
+    )
 
 
 def _tooltip(names: Sequence[str]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from robench.contrast import HEADLINES
 from robench.gate.formats import amount
 from robench.metrics.calibration import Reliability
 from robench.report.charts import Rows, bars, grid_map, heat_map, lines, reliability
+from robench.report.choices import beside_one_size, ways
 from robench.report.subjects import Subject, alike
 from robench.scoring.reading import read_columns
 from robench.suites import CLEAN, known_suite, map_offset, shown_family
@@ -31,13 +32,16 @@ class Listing:
 @dataclass(frozen=True)
 class Chart:
     """A plot. title: what stands above it.  table: what is drawn, for those who do not see it.  row: plots of one row of the page.
-    small: whether a telephone has room for two beside each other."""
+    small: whether a telephone has room for two beside each other.  wide: whether it has a row of the page to itself.
+    below: figures that are read from it."""
 
     title: str
     spec: dict[str, Any]
     table: Listing
     row: int = 0
     small: bool = False
+    wide: bool = False
+    below: Listing | None = None
 
 
 @dataclass(frozen=True)
@@ -234,35 +238,26 @@ def _curves(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> I
                 )
 
 
-_CHOICES = {
-    "accuracy by cost": ("accuracy", "gflops"),
-    "accuracy by cost, an oracle choosing each image's size": ("oracle_accuracy", "oracle_gflops"),
-}
-"""Ways to choose the size of an image, with the metrics that say what each reaches and costs."""
-
-
 def _resolution(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
     sizes: list[dict[str, Any]] = []
-    costs: dict[str, list[dict[str, Any]]] = {title: [] for title in _CHOICES}
+    costs: list[dict[str, Any]] = []
     for subject in subjects:
+        cost = {row["resolution"]: row["value"] for row in _rows(subject, suite, "gflops")}
         for row in _rows(subject, suite, "accuracy"):
             if row["corruption"] == "network":
-                told = f"{row['resolution']} px"
-                sizes.append({"model": subject.label, "label": told, **_percent(row), "place": int(row["resolution"])})
-        for title, (accuracy, gflops) in _CHOICES.items():
-            cost = {row["resolution"]: row["value"] for row in _rows(subject, suite, gflops)}
-            for row in _rows(subject, suite, accuracy):
-                if row["corruption"] == "network" and row["resolution"] in cost:
-                    told = f"{row['resolution']} px, {cost[row['resolution']]:.3g} GFLOPs"
-                    one = {"model": subject.label, "label": told, **_percent(row)}
-                    costs[title].append({**one, "place": cost[row["resolution"]]})
+                one, told = {"model": subject.label, **_percent(row)}, f"{row['resolution']} px"
+                sizes.append({**one, "label": told, "place": int(row["resolution"])})
+                if (paid := cost.get(row["resolution"])) is not None:
+                    costs.append({**one, "label": f"{told}, {paid:.3g} GFLOPs", "place": paid})
     if sizes:
         title = "accuracy of the network run at other sizes"
         yield Chart(title, lines(sizes, models, "px", "accuracy, %", title, size=220), _table(sizes, "", "px"))
-    for title, rows in costs.items():
-        if rows:
-            spec = lines(rows, models, "GFLOPs an image", "accuracy, %", title, size=220)
-            yield Chart(title, spec, _table(rows, "", "GFLOPs"))
+    if costs:
+        title = "accuracy by cost"
+        spec = lines(costs, models, "GFLOPs an image", "accuracy, %", title, size=220)
+        yield Chart(title, spec, _table(costs, "", "GFLOPs"))
+    for subject in subjects:
+        yield from _choices(suite, subject, len(models) > 1)
     rows = [
         {"model": subject.label, "place": row["axis_value"], "label": f"{row['axis_value']:g} px", **_percent(row)}
         for subject in subjects
@@ -272,6 +267,29 @@ def _resolution(suite: str, subjects: Sequence[Subject], models: Sequence[str]) 
     if rows:
         title = "accuracy with the information of smaller images"
         yield Chart(title, lines(rows, models, "px", "accuracy, %", title, size=220), _table(rows, "", "px"))
+
+
+def _choices(suite: str, subject: Subject, several: bool) -> Iterator[Chart]:
+    """A plot of a model: what choosing the size of every image could reach, and what one size does."""
+    of_suite = subject.results[subject.results["suite"] == suite].to_dict("records")
+    rows = [
+        {"model": way, "label": f"{told}, {cost:.3g} GFLOPs", "place": cost, **_percent(row)}
+        for way, told, cost, row in ways(of_suite)
+    ]
+    names = list(dict.fromkeys(str(row["model"]) for row in rows))
+    if len(names) < 2:
+        return
+    title = f"accuracy by cost, a size chosen for every image{f': {subject.label}' if several else ''}"
+    told = beside_one_size(of_suite)
+    heading = ("sizes", "chosen by", "accuracy at the cost of the model's own input, %", "GFLOPs for its accuracy")
+    yield Chart(
+        title,
+        lines(rows, names, "GFLOPs an image (2 are 1 GMAC), logarithmic", "accuracy, %", title, size=300, ways=True),
+        _table(rows, "", "GFLOPs"),
+        row=1,
+        wide=True,
+        below=Listing(heading, told, 2) if told else None,
+    )
 
 
 _FAMILIES: dict[str, Callable[[str, Sequence[Subject], Sequence[str]], Iterator[Chart]]] = {
@@ -336,7 +354,7 @@ def _at(row: dict[str, Any]) -> str:
     )
 
 
-def _percent(row: dict[str, Any]) -> dict[str, float | None]:
+def _percent(row: Mapping[str, Any]) -> dict[str, float | None]:
     """value, low and high in percent; None where an end is not known."""
     factor = 100 if row["unit"] == "fraction" else 1
     ends = {

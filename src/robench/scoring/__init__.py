@@ -9,6 +9,7 @@ doubts.py   what the records themselves say against a run
 confusions.py which classes are taken for which
 pooling.py  several seeds as one model
 frames.py   the figures of frames (flips, consistency, curves over scale, strength and resolution)
+choices.py  who chooses an input size for every image: oracle, chance, luck, cascade
 rows.py     a figure with its interval as a row
 """
 

@@ -9,14 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.metrics.curves import accuracy_area, consistency, half_strength, oracle
+from robench.metrics.curves import accuracy_area, consistency, half_strength
 from robench.metrics.flips import flip_rate, fr, mfr, mt5d, t5d
 from robench.rundir import PlannedCondition
-from robench.scoring.rows import WIDTH, Row, figure, row, takes
-from robench.suites import UNTREATED, Family, Suite
+from robench.scoring.rows import WIDTH, Row, figure, reaching, row, takes
+from robench.suites import LUCK, UNTREATED, Family, Suite
 from robench.types import Floats, Ints
 
-__all__ = ["Curve", "FrameRecords", "Resampled", "Sequences", "curves_of", "family_rows", "oracle_curves", "resampled"]
+__all__ = [
+    "Curve",
+    "FrameRecords",
+    "Resampled",
+    "Sequences",
+    "curves_of",
+    "family_rows",
+    "of_condition",
+    "resampled",
+]
 
 _TOGETHER = 192
 """Places of curves that are resampled together, and up to twice as many: 77 MB of ImageNet's samples.
@@ -29,13 +38,14 @@ What a matrix product adds up in one go: where it ends there anyhow, the last bi
 class FrameRecords:
     """The records of one condition, frame by frame.
 
-    axis: (frames,) its values.  pred: (frames, n).  top5: (frames, n, k).  prob_label: (frames, n).  label: (n,).
+    axis: (frames,) its values.  pred, confidence, prob_label: (frames, n).  top5: (frames, n, k).  label: (n,).
     """
 
     condition: PlannedCondition
     axis: Floats
     pred: Ints
     top5: Ints
+    confidence: NDArray[np.float32]
     prob_label: NDArray[np.float32]
     label: Ints
 
@@ -141,7 +151,7 @@ def family_rows(
     for curve in curves:
         for at, place in enumerate(curve.places.tolist()):
             yield {
-                **_of(curve.condition),
+                **of_condition(curve.condition),
                 **figure(curve.metric, curve.distribution[:, at], n if curve.rate else None),
                 "axis": curve.axis or None,
                 "axis_value": place if curve.axis else None,
@@ -153,7 +163,8 @@ def family_rows(
     yield from _AGGREGATES[suite.family](suite, conditions, curves, clean, baseline)
 
 
-def _of(condition: PlannedCondition) -> Row:
+def of_condition(condition: PlannedCondition) -> Row:
+    """The columns of a row that say of which condition it is."""
     return {
         "corruption": condition.corruption,
         "severity": condition.severity,
@@ -194,7 +205,7 @@ def _sequence_aggregates(
         if curve.axis == "difficulty":
             for at, place in enumerate(curve.places.tolist()):
                 by_cell[curve.metric, curve.condition.corruption, int(place)] = curve.distribution[:, at]
-    common = {key: value for key, value in _of(conditions[0]).items() if key not in ("corruption", "severity")}
+    common = {key: value for key, value in of_condition(conditions[0]).items() if key not in ("corruption", "severity")}
     names = list(dict.fromkeys(condition.corruption for condition in conditions))
     main = [name for name in names if name in suite.corruptions] or names
     for difficulty in sorted({difficulty for _, _, difficulty in by_cell}):
@@ -283,19 +294,16 @@ def _strength_aggregates(
         strengths = strengths[order]
         accuracy = np.column_stack([curve.distribution, clean])[:, order]
         area = areas[condition.corruption] = accuracy_area(strengths, accuracy)
-        one = {**_of(condition), "n": len(strengths)}
+        one = {**of_condition(condition), "n": len(strengths)}
         yield {**one, **figure("accuracy_area", area)}
         start = int(np.searchsorted(strengths, neutral))
         for direction, part in ((-1, np.arange(start, -1, -1)), (1, np.arange(start, len(strengths)))):
             if len(part) > 1:
                 halves = half_strength(strengths[part], accuracy[:, part])
                 if np.isfinite(halves[0]):
-                    # A resample that never falls to half lies beyond the last strength.
-                    ends = np.sort(np.where(np.isfinite(halves[1:]), halves[1:], np.inf))
-                    low, high = ends[round(0.025 * (len(ends) - 1))], ends[round(0.975 * (len(ends) - 1))]
-                    scored = row("half_strength", float(halves[0]), (float(low), float(high)))
+                    scored = reaching("half_strength", halves)
                     yield {**one, **scored, "axis": "direction", "axis_value": float(direction)}
-    common = {key: value for key, value in _of(conditions[0]).items() if key not in ("corruption", "severity")}
+    common = {key: value for key, value in of_condition(conditions[0]).items() if key not in ("corruption", "severity")}
     own = [name for name in areas if name in suite.corruptions] or list(areas)
     yield {**common, **figure("accuracy_area", np.mean([areas[name] for name in own], axis=0)), "n": len(own)}
 
@@ -304,9 +312,16 @@ def _strength_aggregates(
 
 
 def _resolution_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    if records.condition.corruption in ("network", UNTREATED):
-        return [Curve(records.condition, "accuracy", "", np.zeros(1), records.right, True)]
-    return [Curve(records.condition, "accuracy", "information", records.axis, records.right, True)]
+    condition, right = records.condition, records.right
+    if condition.corruption in ("network", UNTREATED):
+        return [Curve(condition, "accuracy", "", np.zeros(1), right, True)]
+    if condition.corruption == LUCK:
+        once = np.logical_or.accumulate(right > 0, axis=0).astype(np.float64)
+        return [
+            Curve(condition, "accuracy", "copy", records.axis, right, True),
+            Curve(condition, "luck_accuracy", "copies", records.axis + 1, once, True),
+        ]
+    return [Curve(condition, "accuracy", "information", records.axis, right, True)]
 
 
 def _resolution_aggregates(
@@ -317,25 +332,8 @@ def _resolution_aggregates(
     baseline: Sequences | None,
 ) -> Iterator[Row]:
     for curve in curves:
-        if curve.metric.startswith("oracle"):
-            continue
-        if curve.condition.gflops is not None:
-            yield {**_of(curve.condition), **row("gflops", curve.condition.gflops), "n": 1}
-
-
-def oracle_curves(curves: Sequence[Curve]) -> list[Curve]:
-    """Add what an oracle reaches that takes for every image the smallest size of those up to each that is right."""
-    sized = sorted((c for c in curves if c.condition.gflops is not None), key=lambda curve: curve.condition.resolution)
-    if not sized:
-        return []
-    right = np.concatenate([curve.values for curve in sized]) > 0
-    reached, paid = oracle(right, np.array([curve.condition.gflops for curve in sized], np.float64))
-    alone = np.zeros(1)
-    return [
-        Curve(curve.condition, metric, "", alone, values[at][None], rate)
-        for at, curve in enumerate(sized)
-        for metric, values, rate in (("oracle_accuracy", reached, True), ("oracle_gflops", paid, False))
-    ]
+        if curve.metric == "accuracy" and curve.condition.gflops is not None:
+            yield {**of_condition(curve.condition), **row("gflops", curve.condition.gflops), "n": 1}
 
 
 _CURVES: dict[str, Callable[[FrameRecords, Sequence[int]], list[Curve]]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from robench.baselines import Baseline
 from robench.rundir import PlannedCondition, RunDirectory
+from robench.scoring.choices import is_sized
 from robench.scoring.divisors import difficulties_of, group_baseline, sequence_baseline
 from robench.scoring.frames import Sequences
 from robench.scoring.groups import Group, groups_of, suite_of
@@ -24,6 +25,11 @@ def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
     for suite in dict.fromkeys(suite_of(condition) for condition in planned):
         if suite.family == "sequences":
             lines += _sequence_notes(run, suite, [c for c in planned if c.suite == suite.name], normalize_by)
+        if suite.family == "resolution" and sum(is_sized(one) for one in finished) > 1:
+            lines.append(
+                f"{suite.name}: the oracle's and luck's figures are bounds that look at the labels, not results; a cascade's are "
+                "results, with thresholds from the other half of the images"
+            )
     for group in groups_of(run):
         if group.suite.name != CLEAN:
             lines += _group_notes(run, group, names, group_baseline(run, group, normalize_by), normalize_by)

@@ -153,6 +153,7 @@ def read_frames(run: RunDirectory, condition: PlannedCondition) -> FrameRecords:
             axis=column("axis_value").reshape(shape)[:, 0],
             pred=pred.reshape(shape),
             top5=column("top5").reshape(*shape, -1),
+            confidence=column("confidence").reshape(shape),
             prob_label=column("prob_label").reshape(shape),
             label=samples["label"],
         )

@@ -13,7 +13,7 @@ from robench.metrics import METRICS
 from robench.metrics.statistics import RESAMPLES, percentile_interval, resample_counts, wilson_interval
 from robench.types import Floats
 
-__all__ = ["DISTRIBUTION", "WIDTH", "Row", "figure", "row", "takes"]
+__all__ = ["DISTRIBUTION", "WIDTH", "Row", "figure", "reaching", "row", "takes"]
 
 Row = dict[str, Any]
 
@@ -42,6 +42,13 @@ def figure(metric: str, distribution: Floats, images: int | None = None) -> Row:
         low, high = percentile_interval(distribution[1:])
         ends = float(low), float(high)
     return {**row(metric, value, ends), DISTRIBUTION: distribution}
+
+
+def reaching(metric: str, distribution: Floats) -> Row:
+    """A row's place on an axis where something is reached, from (1 + resamples,); where it never is (NaN) lies beyond all places."""
+    ends = np.sort(np.where(np.isfinite(distribution[1:]), distribution[1:], np.inf))
+    low, high = ends[round(0.025 * (len(ends) - 1))], ends[round(0.975 * (len(ends) - 1))]
+    return row(metric, float(distribution[0]), (float(low), float(high)))
 
 
 def row(metric: str, value: float, ends: tuple[float, float] = (math.nan, math.nan)) -> Row:

@@ -17,8 +17,9 @@ from robench.metrics.errors import ByClass, class_rates, mean_error, worst_class
 from robench.metrics.mce import ce, mce, relative_mce
 from robench.metrics.statistics import percentile_interval, wilson_interval
 from robench.rundir import PlannedCondition, RunDirectory
+from robench.scoring.choices import choice_curves, choice_rows, is_sized
 from robench.scoring.divisors import difficulties_of, divisors_of, group_baseline, sequence_baseline
-from robench.scoring.frames import Curve, curves_of, family_rows, oracle_curves, resampled
+from robench.scoring.frames import Curve, FrameRecords, curves_of, family_rows, resampled
 from robench.scoring.groups import Group, groups_of, of_images, suite_of
 from robench.scoring.reading import Outcomes, read_cells, read_frames, read_label
 from robench.scoring.rows import DISTRIBUTION, WIDTH, Row, figure, row, takes
@@ -262,17 +263,28 @@ def _frame_rows(
     baseline = sequence_baseline(run, suite, finished, normalize_by)
     for one in family_rows(suite, curves, 1 - clean["error_rate"] if clean else None, baseline, n):
         yield {"suite": suite.name, **one}
+    for one in choice_rows(curves, _own_size(run), n):
+        yield {"suite": suite.name, **one}
 
 
 def _curves(run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition]) -> Iterator[Curve]:
     difficulties = difficulties_of(run)
-    sized = []
+    sized: list[FrameRecords] = []
     for condition in finished:
-        for curve in curves_of(suite.family, read_frames(run, condition), difficulties):
-            yield curve
-            if suite.family == "resolution":
-                sized.append(curve)
-    yield from oracle_curves(sized)
+        records = read_frames(run, condition)
+        yield from curves_of(suite.family, records, difficulties)
+        if is_sized(condition):
+            sized.append(records)
+    if sized:
+        index = run.read_samples()["index"].to_numpy()
+        # By the run's own seed, whatever the resamples are keyed by: a figure does not depend on its interval.
+        yield from choice_curves(sized, index, _own_size(run), run.manifest["seed"])
+
+
+def _own_size(run: RunDirectory) -> int | None:
+    """Side of the model's own input, px, where the manifest says it."""
+    side: int | None = run.manifest["model"].get("preprocessing", {}).get("crop")
+    return side
 
 
 def _class_rows(group: Group, measured: _Measured, cells: int) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_
 from robench.suites.presets import PRESETS, Preset, find_preset
 from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, ReleasedFiles, Suite
 from robench.suites.sweeps import (
+    LUCK,
     NOISE,
     OCCLUSION,
     RESOLUTION,
@@ -30,6 +31,7 @@ __all__ = [
     "ALL",
     "BACKENDS",
     "CLEAN",
+    "LUCK",
     "PRESETS",
     "RESOLUTIONS",
     "SEVERITIES",

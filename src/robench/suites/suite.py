@@ -90,8 +90,8 @@ class Suite:
     geometry: how a picture becomes the suite's image; None takes the model's own.
     constants: the corruption constants to use, a key of `Corruption.levels`; empty for those of the model's input size.
     corruptions: the ones that aggregates are over, in the published order; `extra` are evaluated on request.
-    later: of the extra ones those that joined after figures of the suite were made: their constants are in the protocols of their
-        own figures alone, so that older ones still compare.
+    later: those that joined after figures of the suite were made: their constants are in the protocols of their own figures
+        alone, so that older ones still compare.
     family: what its corruptions are, and so what it measures: "corruptions" (errors by severity) or frames of perturbations:
         "sequences" (flips), "shift", "scale", "noise" and "occlusion" (curves), "resolution".
     side: of the images that are classified, px; None for the model's input.  smallest: the least it may be.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from robench.suites.suite import Suite
 
 __all__ = [
+    "LUCK",
     "NOISE",
     "OCCLUSION",
     "RESOLUTION",
@@ -87,11 +88,15 @@ OCCLUSION = Suite(
 UNTREATED = "untreated"
 """What `network` is without the treatment bn-resolution, in the same run."""
 
+LUCK = "luck"
+"""Copies at one size, as many as there are sizes: what an oracle gains by choosing among any predictions at all."""
+
 RESOLUTION = Suite(
     name="resolution",
-    summary="the network at other input sizes, and its usual input with the information of smaller ones",
+    summary="the network at other input sizes, what choosing one for each image could reach, and the information of smaller ones",
     source="Touvron et al. 2019, arXiv:1906.06423; Huang et al. 2018, arXiv:1703.09844",
-    corruptions=("network", "information"),
+    corruptions=("network", "information", LUCK),
+    later=(LUCK,),
     severities=(1,),
     family="resolution",
     smallest=1,

@@ -1,0 +1,252 @@
+"""Choosing an input size for every image, from the records of a run. The oracle is the same written out over its Parquet files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import robench
+from robench.contrast import open_side
+from robench.draws import KeyedDraws
+from robench.errors import OptionError
+from robench.gate import gate
+from robench.gate.rules import Rule
+from robench.metrics.statistics import halves
+from robench.models import Classifier, Preprocessing
+from robench.perturbations import PERTURBATIONS
+from robench.plan import Options, make_plan
+from robench.rectangles import Rectangles
+from robench.scoring import notes, pool, score
+from robench.types import Images
+
+SIZES = [16, 24, 32, 40]
+SOME = Options(limit=60, resolutions=SIZES, corruptions=["network", "luck"])
+
+
+@pytest.fixture(scope="module")
+def demo() -> Classifier:
+    return robench.load_classifier("demo", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(demo: Classifier, tmp_path_factory: pytest.TempPathFactory) -> robench.Run:
+    return robench.evaluate(demo, "demo", ["resolution"], tmp_path_factory.mktemp("choices") / "run", SOME)
+
+
+def by_size(run: robench.Run) -> list[pd.DataFrame]:
+    return [run.directory.read_records(f"resolution-network-1-{size}px") for size in SIZES]
+
+
+def figures(run: robench.Run, metric: str, up_to: int | None = None) -> list[float]:
+    rows = run.results[run.results["metric"] == metric]
+    return list(rows["value"] if up_to is None else rows.loc[rows["resolution"] == up_to, "value"])
+
+
+def one_by_one(run: robench.Run, late: float, sizes: int) -> tuple[float, float]:
+    """Accuracy and mean cost of a cascade: every image with the thresholds of the half that it is not of."""
+    records, cost = by_size(run)[:sizes], figures(run, "gflops")
+    first = halves(records[0]["sample"].to_numpy(), 0)
+    right, paid = [], []
+    for image in range(len(first)):
+        others = [one["confidence"].to_numpy()[first != first[image]] for one in records]
+        weights = [late**place * (1 - late) ** (sizes - 1 - place) for place in range(sizes)]
+        left, spent, at = np.arange(len(others[0])), cost[0], 0
+        while at < sizes - 1:
+            go_on = round(len(others[0]) * sum(weights[at + 1 :]) / sum(weights))
+            ranked = sorted((float(others[at][one]) for one in left), reverse=True)
+            stopping = len(left) - go_on
+            limit = 0.0 if stopping >= len(left) else np.inf if stopping <= 0 else ranked[stopping - 1]
+            if records[at]["confidence"][image] >= limit:
+                break
+            left = np.array([one for one in left if others[at][one] < limit], int)
+            at += 1
+            spent += cost[at]
+        right.append(records[at]["pred"][image] == records[at]["label"][image])
+        paid.append(spent)
+    return float(np.mean(right)), float(np.mean(paid))
+
+
+@pytest.mark.parametrize("sizes", [3, 4])
+def test_the_cascade_image_by_image(run: robench.Run, sizes: int) -> None:
+    rows = run.results[run.results["axis"].eq("late") & (run.results["resolution"] == SIZES[sizes - 1])]
+    found = {name: of.set_index("axis_value")["value"] for name, of in rows.groupby("metric")}
+    assert len(found["cascade_accuracy"]) == 21
+    for late in (0.0, 0.15, 0.35, 0.5, 0.7, 1.0):
+        accuracy, cost = one_by_one(run, late, sizes)
+        assert found["cascade_accuracy"][late] == pytest.approx(accuracy, abs=1e-12)
+        assert found["cascade_gflops"][late] == pytest.approx(cost)
+    alone = [(one["pred"] == one["label"]).mean() for one in by_size(run)]
+    assert found["cascade_accuracy"][0.0] == pytest.approx(alone[0])
+    assert found["cascade_accuracy"][1.0] == pytest.approx(alone[sizes - 1])
+    assert found["cascade_gflops"][1.0] == pytest.approx(sum(figures(run, "gflops")[:sizes])), "of all sizes tried"
+    texts = set(rows["protocol"].str.split("#").str[0])
+    assert texts == {f"resize1x1+fp32+{'-'.join(map(str, SIZES[:sizes]))}px"}
+
+
+def test_the_oracle_chance_and_the_figures_beside_one_size(run: robench.Run) -> None:
+    """By the formulas of arXiv:1703.09844 and arXiv:2106.02898 over shares that are counted."""
+    right = np.array([one["pred"] == one["label"] for one in by_size(run)])
+    cost = np.array(figures(run, "gflops"))
+    share = np.array([(right[at] & ~right[:at].any(axis=0)).mean() for at in range(4)])
+    alone = right.mean(axis=1)
+    for last, size in enumerate(SIZES):
+        (accuracy,) = figures(run, "oracle_accuracy", size)
+        (paid,) = figures(run, "oracle_gflops", size)
+        (chance,) = figures(run, "random_accuracy", size)
+        assert accuracy == pytest.approx(share[: last + 1].sum())
+        assert paid == pytest.approx(cost[0] + sum(share[at] * (cost[at] - cost[0]) for at in range(1, last + 1)))
+        shares = [1 - share[1 : last + 1].sum(), *share[1 : last + 1]]
+        assert chance == pytest.approx(sum(p * a for p, a in zip(shares, alone, strict=False)))
+    assert figures(run, "oracle_accuracy", 16)[0] == pytest.approx(alone[0])
+    assert figures(run, "oracle_gflops", 16)[0] == pytest.approx(cost[0])
+    assert figures(run, "oracle_accuracy", 40)[0] == pytest.approx(right.any(axis=0).mean())
+    for up_to, count in ((32, 3), (40, 4)):
+        reached = [figures(run, "oracle_accuracy", size)[0] for size in SIZES[:count]]
+        paid_at = [figures(run, "oracle_gflops", size)[0] for size in SIZES[:count]]
+        assert figures(run, "oracle_accuracy_at_static", up_to)[0] == pytest.approx(
+            np.interp(cost[2], paid_at, reached)
+        )
+        rising = np.array(reached) + 1e-12 * np.arange(count)
+        assert figures(run, "oracle_gflops_at_static", up_to)[0] == pytest.approx(np.interp(alone[2], rising, paid_at))
+        late = run.results[run.results["axis"].eq("late") & (run.results["resolution"] == up_to)]
+        wide = late.pivot(index="axis_value", columns="metric", values="value").sort_values("cascade_gflops")
+        expected = np.interp(cost[2], wide["cascade_gflops"], wide["cascade_accuracy"])
+        assert figures(run, "cascade_accuracy_at_static", up_to)[0] == pytest.approx(expected)
+    rows = run.results[run.results["metric"].str.endswith("_at_static")]
+    assert rows["ci_low"].notna().all()
+    assert (rows["ci_low"] <= rows["value"]).all()
+    assert not (rows["value"] > rows["ci_high"]).any()
+
+
+def test_luck_is_the_oracle_over_copies_of_one_size(run: robench.Run) -> None:
+    copies = run.directory.read_records("resolution-luck-1-32px")
+    right = (copies["pred"] == copies["label"]).to_numpy().reshape(len(SIZES), 60)
+    rows = run.results[run.results["metric"] == "luck_accuracy"]
+    assert rows["axis_value"].tolist() == [1, 2, 3, 4], "as many copies as sizes"
+    assert rows["value"].tolist() == pytest.approx([right[: at + 1].any(axis=0).mean() for at in range(4)])
+    static = by_size(run)[2]
+    unmoved = copies[copies["frame"] == 0].reset_index(drop=True)
+    assert unmoved["confidence"].equals(static["confidence"]), "one copy is the network at its own input"
+    assert rows["value"].iloc[0] == (static["pred"] == static["label"]).mean()
+
+
+def test_copies_are_moved_by_one_pixel_each_in_another_direction() -> None:
+    """Where a coordinate lies says how far the picture was moved; the oracle is numpy's edge padding."""
+    side = 6
+    places = torch.arange(side, dtype=torch.uint8)
+    picture = torch.stack(
+        [places[:, None].expand(side, side), places.expand(side, side), 0 * places.expand(side, side)]
+    )
+    level = {"frames": tuple(range(25))}
+    batch = Rectangles.of(picture[None])
+    frames: list[Images] = list(PERTURBATIONS["luck"](batch, side, KeyedDraws(0, torch.arange(1), "luck"), level))
+    moved = [(3 - int(frame[0, 0, 3, 3]), 3 - int(frame[0, 1, 3, 3])) for frame in frames]
+    assert moved[0] == (0, 0)
+    assert torch.equal(frames[0][0], picture)
+    assert len(set(moved)) == 25
+    assert {max(abs(down), abs(right)) for down, right in moved[1:9]} == {1}
+    assert [abs(down) + abs(right) for down, right in moved[1:9]] == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert {max(abs(down), abs(right)) for down, right in moved[9:]} == {2}
+    for frame, (down, right) in zip(frames, moved, strict=True):
+        padded = np.pad(picture.numpy(), ((0, 0), (2, 2), (2, 2)), mode="edge")
+        assert np.array_equal(frame[0].numpy(), padded[:, 2 - down : 8 - down, 2 - right : 8 - right])
+
+
+@pytest.mark.parametrize("crop", [32, 224])
+def test_protocols_of_older_figures_are_as_before(crop: int) -> None:
+    """Expected: the strings of robench before `luck` was there."""
+    preprocessing = Preprocessing(crop, crop, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    listed = make_plan(["resolution"], Options(), preprocessing).listed
+    protocols = {one.corruption: one.protocol for one in listed}
+    expected = {
+        32: {"network": "resize1x1+fp32#df540e7e", "information": "resize32x32-bilinear+frames32+fp32#3d5a5b72"},
+        224: {
+            "network": "resize1/0.875-crop+fp32#0af255c4",
+            "information": "resize256-bilinear-crop224+frames224+fp32#d443de8c",
+        },
+    }[crop]
+    assert {name: protocols[name] for name in expected} == expected
+    assert protocols["luck"] not in expected.values()
+
+
+def test_what_has_no_size_to_choose_from_has_no_choice(demo: Classifier, run: robench.Run, tmp_path: Path) -> None:
+    one = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "one", replace(SOME, resolutions=[32], limit=6))
+    assert not one.results["metric"].str.contains("cascade|at_static").any()
+    assert figures(one, "oracle_accuracy") == figures(one, "random_accuracy") == figures(one, "luck_accuracy")
+    single = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "single", replace(SOME, limit=1))
+    assert not single.results["metric"].str.startswith("cascade").any(), "one image has no other half"
+    other = robench.evaluate(
+        demo, "demo", ["resolution"], tmp_path / "other", replace(SOME, resolutions=[16, 24], limit=6)
+    )
+    assert not other.results["metric"].str.endswith("at_static").any(), "the model's own size is not among them"
+    assert set(other.results.loc[other.results["axis"] == "late", "resolution"]) == {24}
+    assert any("bounds that look at the labels" in note for note in notes(run.directory))
+    assert not any("bounds that look" in note for note in notes(one.directory))
+
+
+def test_an_image_without_a_prediction_is_nobodys_choice(demo: Classifier, tmp_path: Path) -> None:
+    """At 16 px the network gives NaN: the oracle has nothing there, the cascade goes on, the cost stays."""
+
+    class Broken(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = demo.module(images)
+            return logits * (float("nan") if images.shape[2] == 16 else 1.0)
+
+    options = replace(SOME, resolutions=[16, 32], limit=20)
+    broken = replace(demo, module=Broken().eval(), label="broken")
+    done = robench.evaluate(broken, "demo", ["resolution"], tmp_path / "run", options)
+    plain = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "plain", options)
+    assert figures(done, "nonfinite_rate", 16) == [1]
+    assert figures(done, "oracle_accuracy", 16) == [0]
+    (alone,) = [row["value"] for row in rows_of(plain, "accuracy", 32)]
+    assert figures(done, "oracle_accuracy", 32) == [alone]
+    assert len(figures(done, "gflops")) == 2
+    assert open_side(done.path).figures, "no figure twice"
+
+
+def rows_of(run: robench.Run, metric: str, resolution: int) -> list[dict[str, float]]:
+    rows = run.results[(run.results["metric"] == metric) & (run.results["corruption"] == "network")]
+    found: list[dict[str, float]] = rows[rows["resolution"] == resolution].to_dict("records")
+    return found
+
+
+def test_gate_and_pool_take_the_figures(demo: Classifier, run: robench.Run, tmp_path: Path) -> None:
+    """The default rules judge what they did; a rule of its own judges a cascade, but not one over other sizes."""
+    judged = gate(run.path, run.path)
+    assert not judged.failed
+    metrics = {one.rule.metric for one in judged.comparisons}
+    assert metrics == {"accuracy"}
+    rule = Rule("cascade_accuracy_at_static", resolution=("40",))
+    assert not gate(run.path, run.path, [rule]).failed
+    fewer = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "few", replace(SOME, resolutions=[16, 32, 40]))
+    with pytest.raises(OptionError, match=r"the input sizes \(16-32-40px and 16-24-32-40px\)"):
+        gate(fewer.path, run.path, [rule])
+    second = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "second", replace(SOME, seed=1))
+    pooled = pool([run.directory, second.directory])[0]
+    both = pooled[(pooled["metric"] == "cascade_accuracy") & (pooled["axis_value"] == 0.5)]
+    each = [
+        one.results[(one.results["metric"] == "cascade_accuracy") & (one.results["axis_value"] == 0.5)]
+        for one in (run, second)
+    ]
+    assert both["value"].tolist() == pytest.approx(np.mean([one["value"] for one in each], axis=0).tolist())
+
+
+def test_scoring_does_not_depend_on_the_order_of_the_conditions(run: robench.Run, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run.path, tmp_path / "copy"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["conditions"] = [manifest["conditions"][0], *manifest["conditions"][:0:-1]]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    again = score(robench.RunDirectory.open(copy))
+    for metric in ("cascade_accuracy", "oracle_gflops_at_static", "random_accuracy"):
+        ours, theirs = (
+            one[one["metric"] == metric].sort_values(["resolution", "axis_value"])["value"].tolist()
+            for one in (again, run.results)
+        )
+        assert ours == theirs
