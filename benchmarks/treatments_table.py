@@ -1,0 +1,238 @@
+"""What every treatment buys and costs: clean accuracy, corruptions, sequences, shifts and seconds, each figure with its interval.
+
+    python benchmarks/treatments_table.py CHECKPOINT --arch zoo:cifar_resnet20 --data FOLDER --out FOLDER
+
+Makes runs below --out with `robench.evaluate`: one of every treatment and suite, resumed where they stopped, cheap suites first.
+Then prints hardware, versions and the table in Markdown; --print makes no run and shows what is finished. Figures and intervals are
+those of `results.csv`. A part of the corruptions, for which that has no row, is the mean of its cells in each of robench's own
+resamples of the images, and its interval theirs. Calibration images are --calibration, or else those of the dataset that no run evaluates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from common import hardware, threads
+
+import robench
+from robench.data import ImageSet, open_dataset, select
+from robench.run import default_out
+from robench.scoring import score_rows
+from robench.scoring.rows import DISTRIBUTION, Row, figure
+from robench.treatments import Treatment, parse_treatments
+
+TREATMENTS = (
+    "",
+    "bn-test:n=64",
+    "bn-test:n=200",
+    "bn-prior:N=16,n=8",
+    "bn-prior:N=16,n=1",
+    "bn-frozen",
+    "bn-calib:clean",
+    "bn-calib:weak",
+    "bn-calib:strong",
+    "localnorm:g=16",
+    "localnorm:g=1",
+    "blurpool:filter=rect2",
+    "blurpool:filter=tri3",
+    "blurpool:filter=tri4",
+    "blurpool:filter=bin5",
+    "blurpool:filter=tri3,bn-calib:clean",
+    "blurpool:filter=bin5,bn-calib:clean",
+    "tent",
+)
+RESOLUTION = "bn-resolution"
+
+NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
+BLUR = ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur")
+
+SUITES: dict[str, list[str] | None] = {"cifar-c": None, "shift": ["crop", "circular"], "cifar-p": None}
+"""And their parts, None for all."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the runs are, and of what.  images: how many, by suite."""
+
+    classifier: robench.Classifier
+    dataset: ImageSet
+    out: Path
+    images: dict[str, int]
+    calibration: Path
+
+    def place(self, suite: str, treatment: str) -> Path:
+        """The run directory of a suite and a treatment."""
+        label = "+".join([self.classifier.label, *map(str, parsed(treatment))])
+        return self.out / default_out(label, self.dataset.name, [suite]).name
+
+    def run(self, suite: str, treatment: str) -> None:
+        """Make or finish a run."""
+        methods = [one.method for one in parsed(treatment)]
+        if suite != "cifar-c" and any(one.frames == "refused" for one in methods):
+            return
+        options = robench.Options(
+            corruptions=["network"] if treatment == RESOLUTION else SUITES[suite],
+            adapt=[treatment] if treatment else [],
+            calibration=self.calibration if any(one.data == "calibration" for one in methods) else None,
+            limit=self.images[suite],
+        )
+        robench.evaluate(self.classifier, self.dataset, [suite], self.place(suite, treatment), options)
+
+    def finished(self, suite: str, treatment: str) -> robench.RunDirectory | None:
+        """A run, None where it is not there or not finished."""
+        if not (self.place(suite, treatment) / "manifest.json").exists():
+            return None
+        run = robench.RunDirectory.open(self.place(suite, treatment))
+        return run if len(run.finished()) == len(run.conditions) else None
+
+
+def parsed(text: str) -> list[Treatment]:
+    """The treatments of a line of the table, none where it is empty."""
+    return parse_treatments([text] if text else [])
+
+
+def main() -> None:
+    """Parse the arguments, evaluate, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--arch", default="zoo:cifar_resnet20")
+    parser.add_argument("--data", type=Path, required=True, help="a folder of class folders")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--images", type=int, default=1000, help="of cifar-c, shift and resolution, evenly spread")
+    parser.add_argument("--sequences", type=int, default=200, help="images of cifar-p")
+    parser.add_argument(
+        "--calibration", type=Path, help="images for bn-calib and bn-resolution, such as training images"
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--print", action="store_true", help="only print the runs that are finished")
+    options = parser.parse_args()
+    threads(options.threads)
+    dataset = open_dataset(options.data)
+    counts = {"cifar-c": options.images, "shift": options.images, "cifar-p": options.sequences}
+    counts["resolution"] = options.images
+    plan = Plan(
+        robench.load_classifier(options.checkpoint, options.arch, "cpu"),
+        dataset,
+        options.out,
+        counts,
+        options.calibration or the_others(dataset, counts.values(), options.out / f"unevaluated-{options.images}"),
+    )
+    for suite, treatment in (
+        ()
+        if options.print
+        else (
+            *(("cifar-c", one) for one in TREATMENTS),
+            ("resolution", RESOLUTION),
+            *(("shift", one) for one in TREATMENTS),
+            *(("cifar-p", one) for one in TREATMENTS),
+        )
+    ):
+        plan.run(suite, treatment)
+        print(f"{suite} {treatment}", flush=True)
+    print(hardware(options.threads))
+    print(f"\n{plan.classifier.label}, {dataset.name}: {', '.join(f'{n} images of {s}' for s, n in counts.items())}")
+    print(f"calibration: {plan.calibration.name}, {len(open_dataset(plan.calibration))} images\n")
+    print("\n".join(table(plan)))
+    print()
+    print("\n".join(sizes(plan)))
+
+
+def the_others(dataset: ImageSet, counts: Collection[int], folder: Path) -> Path:
+    """Copy the images of the dataset that none of so many evenly spread ones are to a folder; they are no training images."""
+    evaluated = np.unique(np.concatenate([select(dataset, limit=count) for count in counts]))
+    others = np.setdiff1d(np.arange(len(dataset)), evaluated)
+    if not len(others):
+        raise SystemExit("every image is evaluated: give --calibration, or fewer --images")
+    for position in others.tolist():
+        file = folder / dataset.paths[position]
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(dataset.read(position))
+    return folder
+
+
+def table(plan: Plan) -> Iterator[str]:
+    """One line a treatment: everything in % but the seconds of cifar-c."""
+    names = (
+        "clean accuracy",
+        "mean error",
+        "noise",
+        "blur",
+        "flip rate",
+        "crop consistency",
+        "circular",
+        "seconds",
+        "x",
+    )
+    yield f"| treatment | {' | '.join(names)} |"
+    yield f"|---|{'--:|' * len(names)}"
+    plain = seconds(plan.finished("cifar-c", ""))
+    for treatment in TREATMENTS:
+        corrupted = plan.finished("cifar-c", treatment)
+        rows = rows_of(corrupted, ("clean", "accuracy"), ("cifar-c", "mean_error"), ("cifar-c", "error_rate"))
+        moved = rows_of(plan.finished("cifar-p", treatment), ("cifar-p", "mean_flip_rate"))
+        shifted = rows_of(plan.finished("shift", treatment), ("shift", "consistency"))
+        spent = seconds(corrupted)
+        cells = (
+            shown([one for one in rows if one["metric"] == "accuracy"]),
+            shown([one for one in rows if one["metric"] == "mean_error"]),
+            *(shown(part(rows, corruptions)) for corruptions in (NOISE, BLUR)),
+            shown([one for one in moved if one["metric"] == "mean_flip_rate"]),
+            *(
+                shown([one for one in shifted if (one["metric"], one.get("corruption")) == ("consistency", kind)])
+                for kind in ("crop", "circular")
+            ),
+            f"{spent:.0f}" if spent else "-",
+            f"{spent / plain:.1f}" if spent and plain else "-",
+        )
+        yield f"| {f'`{treatment}`' if treatment else 'none'} | {' | '.join(cells)} |"
+
+
+def sizes(plan: Plan) -> Iterator[str]:
+    """Accuracy in % by test size, without and with statistics of that size, in one run."""
+    rows = rows_of(plan.finished("resolution", RESOLUTION), ("resolution", "accuracy"))
+    found = {
+        (one["corruption"], one["resolution"]): one
+        for one in rows
+        if one["suite"] == "resolution" and one["metric"] == "accuracy"
+    }
+    yield f"| size | none | `{RESOLUTION}` |"
+    yield "|--:|--:|--:|"
+    for side in sorted({side for _, side in found}):
+        yield f"| {side} | {shown([found['untreated', side]])} | {shown([found['network', side]])} |"
+
+
+def rows_of(run: robench.RunDirectory | None, *wanted: tuple[str, str]) -> list[Row]:
+    """The rows of a run's results with their distributions; none of a run that is not finished."""
+    return [] if run is None else score_rows(run, "none", wanted)
+
+
+def part(rows: list[Row], corruptions: Collection[str]) -> list[Row]:
+    """The mean error over some corruptions, in each of the resamples."""
+    cells = [one for one in rows if one["metric"] == "error_rate" and one.get("corruption") in corruptions]
+    return [figure("mean_error", np.mean([one[DISTRIBUTION] for one in cells], axis=0))] if cells else []
+
+
+def shown(rows: list[Row]) -> str:
+    """A figure in % and its interval; a dash where there is none."""
+    if not rows:
+        return "-"
+    (one,) = rows
+    return f"{100 * one['value']:.1f} [{100 * one['ci_low']:.1f}, {100 * one['ci_high']:.1f}]"
+
+
+def seconds(run: robench.RunDirectory | None) -> float:
+    """Of all conditions, from timings.csv; 0 where there are none."""
+    if run is None:
+        return 0.0
+    with (run.path / "timings.csv").open(newline="") as file:
+        return sum(float(one["seconds"]) for one in csv.DictReader(file))
+
+
+if __name__ == "__main__":
+    main()
