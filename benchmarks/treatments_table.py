@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from common import hardware, threads
 
 import robench
 from robench.data import ImageSet, open_dataset, select
-from robench.run import default_out
+from robench.run import Silent, default_out
 from robench.scoring import score_rows
 from robench.scoring.rows import DISTRIBUTION, Row, figure
 from robench.treatments import Treatment, parse_treatments
@@ -32,19 +33,18 @@ TREATMENTS = (
     "bn-test:n=200",
     "bn-prior:N=16,n=8",
     "bn-prior:N=16,n=1",
-    "bn-frozen",
-    "bn-calib:clean",
-    "bn-calib:weak",
-    "bn-calib:strong",
     "localnorm:g=16",
     "localnorm:g=1",
     "blurpool:filter=rect2",
     "blurpool:filter=tri3",
     "blurpool:filter=tri4",
     "blurpool:filter=bin5",
-    "blurpool:filter=tri3,bn-calib:clean",
+    "tent:n=64",
+    "bn-calib:clean",
     "blurpool:filter=bin5,bn-calib:clean",
-    "tent",
+    "bn-frozen",
+    "bn-calib:weak",
+    "bn-calib:strong",
 )
 RESOLUTION = "bn-resolution"
 
@@ -53,6 +53,26 @@ BLUR = ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur")
 
 SUITES: dict[str, list[str] | None] = {"cifar-c": None, "shift": ["crop", "circular"], "cifar-p": None}
 """And their parts, None for all."""
+
+
+SECONDS = "seconds.csv"
+"""Runs that were made without a break, and the processor time of each."""
+
+
+class Clock(Silent):
+    """The processor time of a run from its first condition to its last, with what a treatment estimates before them."""
+
+    def __init__(self) -> None:
+        self.begun, self.seconds, self.conditions = 0.0, 0.0, 0
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin when the samples are decoded."""
+        if name == "evaluating":
+            self.begun = time.process_time()
+
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        """Count it."""
+        self.seconds, self.conditions = time.process_time() - self.begun, self.conditions + 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +101,11 @@ class Plan:
             calibration=self.calibration if any(one.data == "calibration" for one in methods) else None,
             limit=self.images[suite],
         )
-        robench.evaluate(self.classifier, self.dataset, [suite], self.place(suite, treatment), options)
+        place, clock = self.place(suite, treatment), Clock()
+        run = robench.evaluate(self.classifier, self.dataset, [suite], place, options, clock)
+        if clock.conditions == len(run.directory.conditions):
+            with (self.out / SECONDS).open("a") as file:
+                file.write(f"{place.name},{clock.seconds:.2f}\n")
 
     def finished(self, suite: str, treatment: str) -> robench.RunDirectory | None:
         """A run, None where it is not there or not finished."""
@@ -103,8 +127,8 @@ def main() -> None:
     parser.add_argument("--arch", default="zoo:cifar_resnet20")
     parser.add_argument("--data", type=Path, required=True, help="a folder of class folders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--images", type=int, default=1000, help="of cifar-c, shift and resolution, evenly spread")
-    parser.add_argument("--sequences", type=int, default=200, help="images of cifar-p")
+    parser.add_argument("--images", type=int, default=400, help="of cifar-c, shift and resolution, evenly spread")
+    parser.add_argument("--sequences", type=int, default=64, help="images of cifar-p")
     parser.add_argument(
         "--calibration", type=Path, help="images for bn-calib and bn-resolution, such as training images"
     )
@@ -157,7 +181,7 @@ def the_others(dataset: ImageSet, counts: Collection[int], folder: Path) -> Path
 
 
 def table(plan: Plan) -> Iterator[str]:
-    """One line a treatment: everything in % but the seconds of cifar-c."""
+    """One line a treatment: everything in % but the seconds of processor time of cifar-c."""
     names = (
         "clean accuracy",
         "mean error",
@@ -171,13 +195,14 @@ def table(plan: Plan) -> Iterator[str]:
     )
     yield f"| treatment | {' | '.join(names)} |"
     yield f"|---|{'--:|' * len(names)}"
-    plain = seconds(plan.finished("cifar-c", ""))
+    taken = seconds(plan.out)
+    plain = taken.get(plan.place("cifar-c", "").name)
     for treatment in TREATMENTS:
         corrupted = plan.finished("cifar-c", treatment)
         rows = rows_of(corrupted, ("clean", "accuracy"), ("cifar-c", "mean_error"), ("cifar-c", "error_rate"))
         moved = rows_of(plan.finished("cifar-p", treatment), ("cifar-p", "mean_flip_rate"))
         shifted = rows_of(plan.finished("shift", treatment), ("shift", "consistency"))
-        spent = seconds(corrupted)
+        spent = taken.get(plan.place("cifar-c", treatment).name)
         cells = (
             shown([one for one in rows if one["metric"] == "accuracy"]),
             shown([one for one in rows if one["metric"] == "mean_error"]),
@@ -226,12 +251,12 @@ def shown(rows: list[Row]) -> str:
     return f"{100 * one['value']:.1f} [{100 * one['ci_low']:.1f}, {100 * one['ci_high']:.1f}]"
 
 
-def seconds(run: robench.RunDirectory | None) -> float:
-    """Of all conditions, from timings.csv; 0 where there are none."""
-    if run is None:
-        return 0.0
-    with (run.path / "timings.csv").open(newline="") as file:
-        return sum(float(one["seconds"]) for one in csv.DictReader(file))
+def seconds(out: Path) -> dict[str, float]:
+    """Processor time by the name of the run."""
+    if not (out / SECONDS).exists():
+        return {}
+    with (out / SECONDS).open(newline="") as file:
+        return {name: float(spent) for name, spent in csv.reader(file)}
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from robench.models.architectures import build_architecture, names_factory
 from robench.packages import packages_of_run
 from robench.plan import Options, make_plan
 from robench.suites import SUITES, find_suite
+from robench.treatments import find_treatment
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "robench-example"
 
@@ -272,6 +273,18 @@ def test_an_unknown_name_is_answered_with_what_packages_offer(tmp_path: Path, mo
     with pytest.raises(CheckpointError, match="did you mean 'mine'"):
         find_family("mien")
     assert "mine" not in sys.modules
+
+
+def test_a_name_that_packages_take_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever offers it: built in, and two packages."""
+    for package in ("one", "two"):
+        install(tmp_path, package, SUITE, treatments={"bn-test": "X", "mend": "X"}, suites={"cifar-c": "X"})
+    monkeypatch.syspath_prepend(tmp_path)
+    for find, name, once in ((find_treatment, "bn-tset", ("bn-test", "mend")), (find_suite, "cifr-c", ("cifar-c",))):
+        with pytest.raises(OptionError) as caught:
+            find(name)
+        listed = str(caught.value).split("known: ")[1].rstrip(")").split(", ")
+        assert [listed.count(one) for one in once] == [1] * len(once)
 
 
 @pytest.mark.parametrize(
