@@ -151,7 +151,7 @@ def main() -> None:
         options.calibration or the_others(dataset, counts.values(), options.out / f"unevaluated-{options.images}"),
     )
     rounds = [(suite, one) for one in TREATMENTS for suite in SUITES]
-    for suite, treatment in [] if options.print else [*rounds, ("resolution", RESOLUTION)]:
+    for suite, treatment in [] if options.print else [("resolution", RESOLUTION), *rounds]:
         plan.run(suite, treatment)
         print(f"{suite} {treatment}", flush=True)
     print(hardware(options.threads))
