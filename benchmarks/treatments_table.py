@@ -22,7 +22,8 @@ from common import hardware, threads
 
 import robench
 from robench.data import ImageSet, open_dataset, select
-from robench.run import Silent, default_out
+from robench.observer import Silent
+from robench.run import default_out
 from robench.scoring import score_rows
 from robench.scoring.rows import DISTRIBUTION, Row, figure
 from robench.treatments import Treatment, parse_treatments
