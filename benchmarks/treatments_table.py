@@ -2,10 +2,11 @@
 
     python benchmarks/treatments_table.py CHECKPOINT --arch zoo:cifar_resnet20 --data FOLDER --out FOLDER
 
-Makes runs below --out with `robench.evaluate`: one of every treatment and suite, resumed where they stopped.
-Then prints hardware, versions and the table in Markdown; --print makes no run and shows what is finished. Figures and intervals are
-those of `results.csv`. A part of the corruptions, for which that has no row, is the mean of its cells in each of robench's own
-resamples of the images, and its interval theirs. Calibration images are --calibration, or else those of the dataset that no run evaluates.
+Makes runs below --out with `robench.evaluate`: one of every treatment and suite, resumed where they stopped. Then prints hardware,
+versions and the table in Markdown; --print makes no run and shows what is finished. Figures and intervals are those of
+`results.csv`. A part of the corruptions, for which that has no row, is the mean of its cells in each of robench's own resamples of
+the images, and its interval theirs; bold is what differs from the untreated run over the same resamples. Calibration images are
+--calibration, or else those of the dataset that no run evaluates.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from common import hardware, threads
 
 import robench
 from robench.data import ImageSet, open_dataset, select
+from robench.metrics.statistics import percentile_interval
 from robench.observer import Silent
 from robench.run import default_out
 from robench.scoring import score_rows
@@ -34,17 +36,17 @@ TREATMENTS = (
     "bn-test:n=200",
     "bn-prior:N=16,n=8",
     "bn-prior:N=16,n=1",
-    "localnorm:g=16",
     "localnorm:g=1",
     "blurpool:filter=rect2",
     "blurpool:filter=tri3",
     "blurpool:filter=tri4",
     "blurpool:filter=bin5",
-    "tent:n=64",
     "bn-calib:clean",
-    "blurpool:filter=bin5,bn-calib:clean",
-    "bn-frozen",
     "bn-calib:weak",
+    "blurpool:filter=bin5,bn-calib:clean",
+    "tent:n=64",
+    "localnorm:g=16",
+    "bn-frozen",
     "bn-calib:strong",
 )
 RESOLUTION = "bn-resolution"
@@ -178,61 +180,69 @@ def the_others(dataset: ImageSet, counts: Collection[int], folder: Path) -> Path
 
 
 def table(plan: Plan) -> Iterator[str]:
-    """One line a treatment: everything in % but the seconds of processor time of cifar-c."""
+    """One line a treatment: figures in %, and the seconds of processor time of cifar-c."""
     names = ("clean accuracy", "mean error", "noise", "blur", "flip rate", "consistency", "CPU s", "x")
     yield f"| treatment | {' | '.join(names)} |"
     yield f"|---|{'--:|' * len(names)}"
-    taken = seconds(plan.out)
-    plain = taken.get(plan.place("cifar-c", "").name)
+    taken, plain = seconds(plan.out), figures(plan, "")
+    untreated = taken.get(plan.place("cifar-c", "").name)
     for treatment in TREATMENTS:
-        corrupted = plan.finished("cifar-c", treatment)
-        rows = rows_of(corrupted, ("clean", "accuracy"), ("cifar-c", "mean_error"), ("cifar-c", "error_rate"))
-        moved = rows_of(plan.finished("cifar-p", treatment), ("cifar-p", "mean_flip_rate"))
-        shifted = rows_of(plan.finished("shift", treatment), ("shift", "consistency"))
+        cells = [shown(one, beside) for one, beside in zip(figures(plan, treatment), plain, strict=True)]
         spent = taken.get(plan.place("cifar-c", treatment).name)
-        cells = (
-            shown([one for one in rows if one["metric"] == "accuracy"]),
-            shown([one for one in rows if one["metric"] == "mean_error"]),
-            *(shown(part(rows, corruptions)) for corruptions in (NOISE, BLUR)),
-            shown([one for one in moved if one["metric"] == "mean_flip_rate"]),
-            shown([one for one in shifted if one["metric"] == "consistency"]),
-            f"{spent:.0f}" if spent else "-",
-            f"{spent / plain:.1f}" if spent and plain else "-",
-        )
+        cells.append(f"{spent:.0f}" if spent else "-")
+        cells.append(f"{spent / untreated:.1f}" if spent and untreated else "-")
         yield f"| {f'`{treatment}`' if treatment else 'none'} | {' | '.join(cells)} |"
+
+
+def figures(plan: Plan, treatment: str) -> list[Row | None]:
+    """Clean accuracy, mean error and its parts of noise and blur, mean flip rate, consistency; None where there is no run."""
+    corrupted = rows_of(plan.finished("cifar-c", treatment), "accuracy", "mean_error", "error_rate")
+    return [
+        first(corrupted, "accuracy"),
+        first(corrupted, "mean_error"),
+        part(corrupted, NOISE),
+        part(corrupted, BLUR),
+        first(rows_of(plan.finished("cifar-p", treatment), "mean_flip_rate"), "mean_flip_rate"),
+        first(rows_of(plan.finished("shift", treatment), "consistency"), "consistency"),
+    ]
 
 
 def sizes(plan: Plan) -> Iterator[str]:
     """Accuracy in % by test size, without and with statistics of that size, in one run."""
-    rows = rows_of(plan.finished("resolution", RESOLUTION), ("resolution", "accuracy"))
-    found = {
-        (one["corruption"], one["resolution"]): one
-        for one in rows
-        if one["suite"] == "resolution" and one["metric"] == "accuracy"
-    }
+    rows = rows_of(plan.finished("resolution", RESOLUTION), "accuracy")
+    found = {(one["corruption"], one["resolution"]): one for one in rows if one["suite"] == "resolution"}
     yield f"| size | none | `{RESOLUTION}` |"
     yield "|--:|--:|--:|"
     for side in sorted({side for _, side in found}):
-        yield f"| {side} | {shown([found['untreated', side]])} | {shown([found['network', side]])} |"
+        plain = found["untreated", side]
+        yield f"| {side} | {shown(plain, plain)} | {shown(found['network', side], plain)} |"
 
 
-def rows_of(run: robench.RunDirectory | None, *wanted: tuple[str, str]) -> list[Row]:
-    """The rows of a run's results with their distributions; none of a run that is not finished."""
-    return [] if run is None else score_rows(run, "none", wanted)
+def rows_of(run: robench.RunDirectory | None, *metrics: str) -> list[Row]:
+    """The rows of a run's results of some metrics, with their distributions; none of a run that is not finished."""
+    return [] if run is None else [one for one in score_rows(run, "none") if one["metric"] in metrics]
 
 
-def part(rows: list[Row], corruptions: Collection[str]) -> list[Row]:
+def first(rows: list[Row], metric: str) -> Row | None:
+    """The row of a metric that a run has one of."""
+    return next((one for one in rows if one["metric"] == metric), None)
+
+
+def part(rows: list[Row], corruptions: Collection[str]) -> Row | None:
     """The mean error over some corruptions, in each of the resamples."""
     cells = [one for one in rows if one["metric"] == "error_rate" and one.get("corruption") in corruptions]
-    return [figure("mean_error", np.mean([one[DISTRIBUTION] for one in cells], axis=0))] if cells else []
+    return figure("mean_error", np.mean([one[DISTRIBUTION] for one in cells], axis=0)) if cells else None
 
 
-def shown(rows: list[Row]) -> str:
-    """A figure in % and its interval; a dash where there is none."""
-    if not rows:
+def shown(row: Row | None, plain: Row | None) -> str:
+    """A figure in % and its interval, bold where that of its change from the untreated run's excludes 0; a dash where there is none."""
+    if row is None:
         return "-"
-    (one,) = rows
-    return f"{100 * one['value']:.1f} [{100 * one['ci_low']:.1f}, {100 * one['ci_high']:.1f}]"
+    text = f"{100 * row['value']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
+    if plain is None:
+        return text
+    low, high = percentile_interval((row[DISTRIBUTION] - plain[DISTRIBUTION])[1:])
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def seconds(out: Path) -> dict[str, float]:
