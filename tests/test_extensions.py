@@ -29,6 +29,7 @@ from robench.models.architectures import build_architecture, names_factory
 from robench.packages import packages_of_run
 from robench.plan import Options, make_plan
 from robench.suites import SUITES, find_suite
+from robench.treatments import adapt, find_treatment
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "robench-example"
 
@@ -118,7 +119,8 @@ def test_the_example_is_listed_with_its_package(
 ) -> None:
     monkeypatch.syspath_prepend(installed)
     monkeypatch.setenv("COLUMNS", "300")
-    for what, name in (("suites", "example-fades"), ("corruptions", "example_fade")):
+    listed = (("suites", "example-fades"), ("corruptions", "example_fade"), ("treatments", "example-rounded"))
+    for what, name in listed:
         assert command(["list", what]) == 0
         shown = capsys.readouterr().out.splitlines()
         assert [line for line in shown if name in line and "(robench-example 0.1.0)" in line], what
@@ -140,6 +142,29 @@ def test_the_examples_models_load(installed: Path, tmp_path: Path, monkeypatch: 
         robench.load_classifier("demo", device="cpu"), "demo", out=tmp_path / "other", options=Options(limit=4)
     )
     assert "packages" not in demo.directory.manifest["identity"], "older runs, which have none, resume"
+
+
+def test_the_examples_treatment(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By NumPy: the weights on a grid of 2^(bits - 1) - 1 steps to each side, every layer its own."""
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.delitem(sys.modules, "robench_example", raising=False)
+    demo, options = robench.load_classifier("demo", device="cpu"), Options(adapt=["example-rounded:bits=3"], limit=20)
+    before = {name: value.numpy().copy() for name, value in demo.module.named_parameters()}
+    done = robench.evaluate(demo, "demo", ["clean"], tmp_path / "run", options)
+    manifest = json.loads((done.path / "manifest.json").read_text())
+    assert manifest["treatment"] == "example-rounded:bits=3"
+    assert manifest["identity"]["packages"] == ["robench-example-0.1.0"]
+    assert "example-rounded:bits=3 changes 8 layers" in manifest["notes"]
+    changed, _ = adapt(demo, options.adapt, None, 0).start()
+    for name, value in changed.module.named_parameters():
+        expected = before[name]
+        if expected.ndim > 1:
+            step = np.abs(expected).max() / 3
+            expected = np.round(expected / step) * step
+        assert np.allclose(value.numpy(), expected, atol=1e-6), name
+        assert np.array_equal(dict(demo.module.named_parameters())[name].numpy(), before[name]), "the model's own stay"
+    with pytest.raises(OptionError, match="example-rounded takes a number from 2 to 16 as bits, not '1'"):
+        Options(adapt=["example-rounded:bits=1"])
 
 
 def test_the_rest_of_robench_takes_the_examples_runs(
@@ -272,6 +297,18 @@ def test_an_unknown_name_is_answered_with_what_packages_offer(tmp_path: Path, mo
     with pytest.raises(CheckpointError, match="did you mean 'mine'"):
         find_family("mien")
     assert "mine" not in sys.modules
+
+
+def test_a_name_that_packages_take_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever offers it: built in, and two packages."""
+    for package in ("one", "two"):
+        install(tmp_path, package, SUITE, treatments={"bn-test": "X", "mend": "X"}, suites={"cifar-c": "X"})
+    monkeypatch.syspath_prepend(tmp_path)
+    for find, name, once in ((find_treatment, "bn-tset", ("bn-test", "mend")), (find_suite, "cifr-c", ("cifar-c",))):
+        with pytest.raises(OptionError) as caught:
+            find(name)
+        listed = str(caught.value).split("known: ")[1].rstrip(")").split(", ")
+        assert [listed.count(one) for one in once] == [1] * len(once)
 
 
 @pytest.mark.parametrize(

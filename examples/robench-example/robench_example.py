@@ -1,12 +1,17 @@
-"""What a package can add to robench: a corruption, a suite that uses it, a family of models."""
+"""What a package can add to robench: a corruption, a suite that uses it, a family of models, a treatment."""
 
+from collections.abc import Mapping
+
+import torch
 from torch import nn
 
 from robench.corruption import corruption, severities
 from robench.draws import Draws
 from robench.geometry import Geometry
-from robench.models import Family, Preprocessing
+from robench.models import Classifier, Family, Preprocessing
 from robench.suites import Suite
+from robench.treatments import Method, Parameter
+from robench.treatments.treatment import Value
 from robench.types import FloatImages
 
 _SOURCE = "examples/robench-example"
@@ -37,3 +42,37 @@ def build(name: str, classes: int | None = None) -> tuple[nn.Module, Preprocessi
 
 
 EXAMPLE = Family(build=build, pretrained=build, names=lambda: ["linear"])
+
+
+def bits(text: str) -> int:
+    """Read a number of bits, 2 to 16; ValueError says to robench that it is none."""
+    if int(text) not in range(2, 17):
+        raise ValueError(text)
+    return int(text)
+
+
+def weighted(module: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    """The layers whose weights are rounded."""
+    return [one for one in module.modules() if isinstance(one, nn.Conv2d | nn.Linear)]
+
+
+def rounded(classifier: Classifier, values: Mapping[str, Value], calibration: object) -> tuple[Classifier, None]:
+    """Round every weight to a multiple of its layer's step, as fixed-point arithmetic would; the module is a copy."""
+    for layer in weighted(classifier.module):
+        step = layer.weight.abs().max() / (2 ** (int(values["bits"]) - 1) - 1)
+        with torch.no_grad():
+            layer.weight.copy_((layer.weight / step).round() * step)
+    return classifier, None
+
+
+ROUNDED = Method(
+    name="example-rounded",
+    summary="the weights of convolutions and linear layers rounded to so many bits",
+    data="none",
+    per_image="yes",
+    source=_SOURCE,
+    stage="network",
+    layers=lambda module, values: len(weighted(module)),
+    start=rounded,
+    parameters=(Parameter("bits", bits, "a number from 2 to 16", (8, 8)),),
+)

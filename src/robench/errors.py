@@ -74,7 +74,7 @@ def printable(text: str) -> str:
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """One line that says `name` is no known `kind`, suggests the nearest and lists the rest."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = get_close_matches(name, names, n=1)
     suggestion = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}{suggestion} (known: {', '.join(names)})"

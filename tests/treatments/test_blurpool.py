@@ -104,38 +104,43 @@ def dense(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 def test_the_places_in_a_basic_block() -> None:
     """Blur before the second convolution, and before the 1x1 of the shortcut."""
-    block: Any = randomised(torchvision.models.resnet18(num_classes=3)).get_submodule("layer2.0")
+    network = randomised(torchvision.models.resnet18(num_classes=3))
+    block: Any = network.get_submodule("layer2.0")
     x, taps = torch.randn((2, 64, 8, 8), generator=torch.Generator().manual_seed(0)), FILTERS["tri3"]
     inside = blur(functional.relu(block.bn1(dense(block.conv1, x))), taps)
     shortcut = block.downsample[1](dense(block.downsample[0], blur(x, taps)))
     expected = functional.relu(block.bn2(block.conv2(inside)) + shortcut)
-    assert torch.allclose(changed(block)(x), expected, atol=1e-5)
+    assert torch.allclose(changed(network).get_submodule("layer2.0")(x), expected, atol=1e-5)
 
 
 def test_the_places_in_a_bottleneck() -> None:
-    block: Any = randomised(torchvision.models.resnet50(num_classes=3)).get_submodule("layer2.0")
+    network = randomised(torchvision.models.resnet50(num_classes=3))
+    block: Any = network.get_submodule("layer2.0")
     x, taps = torch.randn((2, 256, 8, 8), generator=torch.Generator().manual_seed(0)), FILTERS["tri3"]
     inside = functional.relu(block.bn1(block.conv1(x)))
     inside = blur(functional.relu(block.bn2(dense(block.conv2, inside))), taps)
     shortcut = block.downsample[1](dense(block.downsample[0], blur(x, taps)))
     expected = functional.relu(block.bn3(block.conv3(inside)) + shortcut)
-    assert torch.allclose(changed(block)(x), expected, atol=1e-4)
+    assert torch.allclose(changed(network).get_submodule("layer2.0")(x), expected, atol=1e-4)
 
 
 def test_the_places_in_an_inverted_residual() -> None:
-    block: Any = randomised(torchvision.models.mobilenet_v2(num_classes=3)).get_submodule("features.2")
+    network = randomised(torchvision.models.mobilenet_v2(num_classes=3))
+    block: Any = network.get_submodule("features.2")
     x, taps = torch.randn((2, 16, 9, 9), generator=torch.Generator().manual_seed(0)), FILTERS["tri3"]
     wide, deep, narrow, last = block.conv
     inside = blur(functional.relu6(deep[1](dense(deep[0], wide(x)))), taps)
-    assert torch.allclose(changed(block)(x), last(narrow(inside)), atol=1e-5)
+    assert torch.allclose(changed(network).get_submodule("features.2")(x), last(narrow(inside)), atol=1e-5)
 
 
 def test_the_places_in_the_zoo_s_block() -> None:
-    block: Any = randomised(CifarResNet(10, depth=8)).get_submodule("layer2.0")
+    network = randomised(CifarResNet(10, depth=8))
+    block: Any = network.get_submodule("layer2.0")
     x, taps = torch.randn((2, 16, 8, 8), generator=torch.Generator().manual_seed(0)), FILTERS["tri3"]
     inside = blur(functional.relu(block.bn1(dense(block.conv1, x))), taps)
     shortcut = functional.pad(blur(x, taps), (0, 0, 0, 0, 8, 8))
-    assert torch.allclose(changed(block)(x), functional.relu(block.bn2(block.conv2(inside)) + shortcut), atol=1e-5)
+    expected = functional.relu(block.bn2(block.conv2(inside)) + shortcut)
+    assert torch.allclose(changed(network).get_submodule("layer2.0")(x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +165,51 @@ def test_pools_that_round_up(pool: tuple[int, int, int], side: int) -> None:
     layer = nn.MaxPool2d(*pool, ceil_mode=True)
     x = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
     assert torch.equal(changed(nn.Sequential(layer), "delta1")(x), layer(x))
+
+
+class Halves(nn.Module):
+    """RepVGG's way with the image: two convolutions side by side take it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(3, 4, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.wide(x) + self.narrow(x))
+
+
+class Channels(nn.Module):
+    """So many channels from three: means of all, repeated."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=1, keepdim=True).repeat(1, self.count, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("stem", "rest"),
+    [
+        ([nn.Conv2d(3, 4, 3, 2, 1)], [nn.Conv2d(4, 4, 3, 2, 1)]),
+        ([Channels(1), nn.Conv2d(1, 4, 3, 2, 1)], [nn.Conv2d(4, 4, 3, 2, 1)]),
+        ([Channels(6), nn.Conv2d(6, 4, 3, 2, 1)], [nn.Conv2d(4, 4, 3, 2, 1)]),
+        ([Halves()], [nn.Conv2d(4, 4, 3, 2, 1)]),
+        ([nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 3, 1)], [nn.Conv2d(3, 4, 3, 2, 1)]),
+        ([], [nn.MaxPool2d(2), nn.MaxPool2d(2)]),
+    ],
+)
+def test_only_what_takes_the_image_stays(stem: list[nn.Module], rest: list[nn.Module]) -> None:
+    """By hand: the stem as it is, every strided layer after it dense and blurred."""
+    network = randomised(nn.Sequential(*stem, *rest))
+    x = torch.randn((2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    expected = nn.Sequential(*stem)(x)
+    for layer in rest:
+        full = dense(layer, expected) if isinstance(layer, nn.Conv2d) else functional.max_pool2d(expected, 2, 1)
+        expected = blur(full, FILTERS["tri3"])
+    assert adapt(with_module(torchvision_net("alexnet"), network), ["blurpool"], None, 0).layers == (len(rest),)
+    assert torch.allclose(changed(network)(x), expected, atol=1e-5)
 
 
 def changed(module: nn.Module, text: str = "tri3") -> nn.Module:

@@ -162,6 +162,19 @@ def test_without_images_it_says_what_to_give(normalised: Classifier, tmp_path: P
         adapt(normalised, ["bn-calib"], tmp_path / "none", 0)
 
 
+def test_a_picture_that_cannot_be_read_names_the_option(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path
+) -> None:
+    """And never advises --skip-unreadable, which is for the samples."""
+    (tmp_path / "own" / "ant").mkdir(parents=True)
+    (tmp_path / "own" / "ant" / "0.png").write_bytes(b"no picture")
+    options = Options(adapt=["bn-calib"], calibration=tmp_path / "own")
+    said = "--calibration: cannot read the image ant/0.png: it is no image that Pillow knows; mend it or take it away"
+    with pytest.raises(DatasetError) as caught:
+        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options)
+    assert str(caught.value) == said
+
+
 @pytest.mark.parametrize(
     ("texts", "said"),
     [

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from torch import nn
 
 import robench
 from robench.cli.entry import command
@@ -109,18 +105,3 @@ def test_its_mistakes_are_the_package_s(
 def test_a_wrong_value_is_its_user_s_mistake() -> None:
     with pytest.raises(OptionError, match="asking takes a number as q, not 'x'"):
         parse_treatments(["asking:q=x"])
-
-
-def test_the_documented_treatment_works(normalised: Classifier) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
-    code = text.split("## A treatment")[1].split("```python\n")[1].split("```")[0]
-    found: dict[str, Any] = {}
-    exec(code, found)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5)).eval()
-    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    hidden = network[0](image)
-    leaking = network[3](network[2](torch.where(hidden > 0, hidden, 0.2 * hidden)))
-    changed, session = found["LEAK"].start(replace(normalised, module=network), {"share": 0.2}, None)
-    assert session is None
-    assert found["LEAK"].layers(network, {}) == 1
-    assert torch.allclose(changed.module(image), leaking, atol=1e-6)

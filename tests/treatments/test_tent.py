@@ -97,6 +97,21 @@ def test_frames_are_refused(normalised: Classifier) -> None:
         adapt(normalised, ["tent"], None, 0).notes(plan.conditions)
 
 
+def test_one_batch_alone_is_noted(normalised: Classifier, treat: Treat) -> None:
+    """The thirty pictures in one batch are what bn-test makes of them; in two, the second is not."""
+    adaptation = adapt(normalised, ["tent:n=30"], None, 0)
+    found = [note for note in adaptation.notes([CLEAN], 30) if "one batch" in note]
+    assert found == [
+        "tent:n=30,lr=0.001,optimiser=adam: a condition's 30 images are one batch, and what is learnt from a batch counts in the "
+        "next: nothing is learnt here that counts; give a smaller n"
+    ]
+    assert np.allclose(treat("tent:n=30,lr=0.5")["confidence"], treat("bn-test:n=30")["confidence"], atol=1e-6)
+    for quiet in (adaptation.notes([CLEAN], 31), adaptation.notes([CLEAN])):
+        assert not [note for note in quiet if "one batch" in note]
+    assert not [note for note in adapt(normalised, ["bn-test"], None, 0).notes([CLEAN], 30) if "one batch" in note]
+    assert not np.allclose(treat("tent:n=29,lr=0.5")["confidence"], treat("bn-test:n=29")["confidence"], atol=1e-3)
+
+
 def test_without_affine_parameters_it_is_refused(normalised: Classifier) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False))
     with pytest.raises(CheckpointError, match="have no scale and shift"):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
 from robench.cli import app
 from robench.errors import OptionError
 from robench.models import Classifier
 from robench.treatments import TREATMENTS, adapt, parse_treatments
+from treatments.networks import CLEAN
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,8 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
         (["bn-branch:auxiliary"], "bn-branch takes main | aux0, aux1, … as branch, not 'auxiliary'"),
         (["bn-calib", "bn-branch"], "bn-branch changes the statistics that bn-calib starts from: give it first"),
         (["bn-test", "bn-test:n=8"], "bn-test is given twice"),
+        (["bn-test bn-prior"], "--adapt 'bn-test bn-prior' has a space between treatments: write 'bn-test,bn-prior'"),
+        (["bn-prior:N=16,n=8 blurpool:filter=bin5"], "--adapt 'n=8 blurpool:filter=bin5' has a space"),
         (["bn-test,localnorm:g=1"], "bn-test and localnorm both say what a layer normalises with"),
     ],
 )
@@ -61,6 +66,12 @@ def test_the_label_has_every_parameter(normalised: Classifier) -> None:
     assert adapt(normalised, ["bn-prior"], None, 0).classifier.label == "normed+bn-prior:N=16,n=8"
     assert adapt(normalised, [], None, 0).classifier == normalised
     assert adapt(normalised, [], None, 0).label is None
+
+
+def test_layers_are_counted_in_words(normalised: Classifier) -> None:
+    one = replace(normalised, module=nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)))
+    assert adapt(one, ["bn-test"], None, 0).notes([CLEAN]) == ["bn-test:n=64 changes 1 layer"]
+    assert adapt(normalised, ["bn-test"], None, 0).notes([CLEAN]) == ["bn-test:n=64 changes 2 layers"]
 
 
 def test_they_are_listed() -> None:

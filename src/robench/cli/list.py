@@ -196,7 +196,7 @@ def treatments() -> None:
 
     table = _table("treatment", "what it does", "parameters", "data", "per image", "source")
     others = [
-        replace(found, source=f"{found.source}; {offer.origin}")
+        replace(found, source=f"{found.source} ({offer.origin})")
         for offer, found in _loaded("treatment", TREATMENTS, find_treatment)
     ]
     for method in (*TREATMENTS.values(), *others):

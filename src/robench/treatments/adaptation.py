@@ -75,9 +75,15 @@ class Adaptation:
             session = now or session
         return classifier, session
 
-    def notes(self, conditions: Sequence[Condition]) -> list[str]:
-        """Say what was changed, and where a method is of its frozen kind; OptionError where it cannot be used at all."""
-        lines = [f"{one} changes {count} layers" for one, count in zip(self.treatments, self.layers, strict=True)]
+    def notes(self, conditions: Sequence[Condition], samples: int | None = None) -> list[str]:
+        """Say what was changed, and where a method is of its frozen kind; OptionError where it cannot be used at all.
+
+        samples: of each condition, where the caller knows them: a method that learns from batch to batch needs two batches.
+        """
+        lines = [
+            f"{one} changes {count} layer{'' if count == 1 else 's'}"
+            for one, count in zip(self.treatments, self.layers, strict=True)
+        ]
         lines += [remark for one in self.treatments for remark in one.method.remarks(one.values)]
         families = {one.suite: find_suite(one.suite).family for one in conditions}
         framed = [suite for suite, family in families.items() if family != "corruptions"]
@@ -89,6 +95,11 @@ class Adaptation:
                     f"{', '.join(framed)}, or give --adapt bn-frozen"
                 )
             images = one.values.get("n", one.values.get("g"))
+            if one.method.data == "stream" and samples is not None and samples <= int(images or 0):
+                lines.append(
+                    f"{one}: a condition's {samples} images are one batch, and what is learnt from a batch counts in the next: nothing "
+                    f"is learnt here that counts; give a smaller n"
+                )
             if compared and one.method.frames == "frozen" and images != 1:
                 lines.append(
                     f"{', '.join(compared)}: what is compared there must not depend on the batch, so {one} is frozen: its statistics "

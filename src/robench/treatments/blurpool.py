@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -70,12 +71,12 @@ class _Site:
 
 
 def _sites(module: nn.Module, taps: Sequence[int]) -> list[_Site]:
-    found = []
+    found, stem = [], _stem(module)
     for name, parent in module.named_modules():
         children = list(parent.named_children())
         for number, (own, layer) in enumerate(children):
             whole = f"{name}.{own}" if name else own
-            if _is_strided(whole, layer, taps):
+            if layer not in stem and _is_strided(whole, layer, taps):
                 found.append(_site(whole, parent, layer, [one for _, one in children[number + 1 :]]))
     if not found:
         raise CheckpointError(
@@ -84,13 +85,17 @@ def _sites(module: nn.Module, taps: Sequence[int]) -> list[_Site]:
     return found
 
 
+def _stem(module: nn.Module) -> list[nn.Module]:
+    """The convolutions that take the image: the first of the tree, and those after it that take as many channels."""
+    convolutions = [one for one in module.modules() if isinstance(one, nn.Conv2d)]
+    return list(takewhile(lambda one: one.in_channels == convolutions[0].in_channels, convolutions))
+
+
 def _is_strided(name: str, layer: nn.Module, taps: Sequence[int]) -> bool:
     """Whether a layer subsamples by two, and is to be changed; CheckpointError where it does so in a way of its own."""
     kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, PaddedShortcut)
     kind = next((kind for kind in kinds if isinstance(layer, kind)), None)
     if kind is None or _pair(getattr(layer, "stride", 1)) != (2, 2):
-        return False
-    if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
         return False
     if isinstance(layer, nn.AvgPool2d) and len(taps) == 1:
         return False  # It has a filter already, which a blur takes the place of.

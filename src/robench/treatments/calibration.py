@@ -50,10 +50,14 @@ class Calibration:
         chosen = POLICIES[policy]
         positions = self._positions(most)
         hashes = hash_images(self.images, positions)
-        decoded = decode(self.images, hashes, geometry or chosen.geometry(preprocessing), skip=False).images
+        found = decode(self.images, hashes, geometry or chosen.geometry(preprocessing), skip=True)
+        for position, reason in found.unreadable.items():
+            raise DatasetError(
+                f"--calibration: cannot read the image {self.images.paths[position]}: {reason}; mend it or take it away"
+            )
         order = sample_order(positions, Condition(CLEAN, f"calibration-{policy}", 0, Geometry()), self.seed)
         for rows in equal_parts(order, ESTIMATED_ON):
-            pixels, sizes = decoded.take(rows)
+            pixels, sizes = found.images.take(rows)
             index = torch.from_numpy(positions[rows])
             yield chosen(torch.from_numpy(pixels), sizes, preprocessing, index, self.seed)
 

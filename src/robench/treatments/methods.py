@@ -54,6 +54,9 @@ def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
     for text in texts:
         inside = False
         for part in (part.strip() for part in text.split(",")):
+            words = part.split()
+            if any(word.partition(":")[0] in TREATMENTS for word in words[1:]):
+                raise OptionError(f"--adapt {part!r} has a space between treatments: write {','.join(words)!r}")
             if inside and re.match(r"\w+=", part):
                 found[-1] += f",{part}"
             elif part:

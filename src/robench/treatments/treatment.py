@@ -82,7 +82,8 @@ class Parameter:
 class Method:
     """A published way to make a trained network robust.
 
-    data: what it takes beside the network.  per_image: whether an image is treated alike whatever is evaluated with it.
+    data: what it takes beside the network; of a "stream", it learns from a test batch of `n` images for the batches after it.
+    per_image: whether an image is treated alike whatever is evaluated with it.
     stage: what it changes: the "network", the "branch" of BatchNorm, the stored statistics by "calibration", or what a layer
         normalises with when it is shown an image ("statistics"), of which a network can have one method. In this order, but that
         the network may be changed at any time.
