@@ -132,7 +132,7 @@ class Heartbeat:
         self._write()
 
     def advance(self, count: int) -> None:
-        """`count` more images of the phase are done."""
+        """`count` more images of the phase are done; fewer than none where a lost worker's are to be done again."""
         self._done += count
         self._write_sometimes()
 
@@ -172,7 +172,7 @@ class Heartbeat:
             phase=self._phase,
             done=self._done,
             total=self._total,
-            images_per_second=round((after - before) / (end - start), 2) if end > start else 0.0,
+            images_per_second=round(max(after - before, 0) / (end - start), 2) if end > start else 0.0,
             conditions_done=self._conditions[0],
             conditions=self._conditions[1],
             started=self._started,
