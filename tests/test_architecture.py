@@ -17,7 +17,7 @@ SOURCE = Path(robench.__file__).parent
 
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "memory", "light", "observer"),
+    ("types", "errors", "memory", "light", "observer", "transfer"),
     ("geometry", "tables", "draws", "extensions", "moved"),
     ("parquet",),
     ("rundir", "suites", "metrics", "baselines"),

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 import robench
+from on_device import fake_cuda
 from robench.cli.entry import command
 from robench.conditions import frame_values, frames_of
 from robench.data import Stack
@@ -94,7 +94,7 @@ def test_a_seed_decides_what_is_random(name: str, constants: str) -> None:
 
 @pytest.mark.parametrize(("name", "constants"), [case for case in CASES if case.values[1] != "64"])
 def test_runs_on_a_cuda_device_without_asking_the_host(name: str, constants: str) -> None:
-    with FakeTensorMode():
+    with fake_cuda():
         given = shapes(name, constants)
         height, width = max(h for h, _ in given), max(w for _, w in given)
         batch = Rectangles(torch.zeros((3, 3, height, width), dtype=torch.uint8, device="cuda"), tuple(given))

@@ -1,0 +1,57 @@
+"""What a GPU would have waited for, seen without one: under torch's FakeTensorMode, which can make tensors of a CUDA device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class OnDevice(TorchDispatchMode):
+    """Fails where an operation lets the host wait for the device.
+
+    That is where it brings a value from the device to the host, and where it copies to the device memory that is not page-locked or
+    waits for the copy. allowed: how many copies to the host there may be.
+    """
+
+    def __init__(self, allowed: int = 0) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.allowed = allowed
+        self.locked: WeakSet[Any] = WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if kwargs.get("pin_memory"):
+            self.locked.update(one.untyped_storage() for one in made)
+        if _any_on("cuda", given) and _any_on("cpu", made):
+            self.allowed -= 1
+            if self.allowed < 0:
+                raise AssertionError(f"{func} copies from the device to the host")
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            source = given[-1]
+            if source.device.type == "cpu" and _any_on("cuda", made):
+                waits = not (kwargs.get("non_blocking") or (len(args) > 2 and args[2]))
+                if waits or source.untyped_storage() not in self.locked:
+                    raise AssertionError(f"{func} waits for its copy to the device")
+        return result
+
+
+def _any_on(kind: str, tensors: list[Tensor]) -> bool:
+    return any(one.device.type == kind for one in tensors)
+
+
+@contextmanager
+def fake_cuda(allowed: int = 0) -> Iterator[None]:
+    """Let tensors of a CUDA device be made that have no values; whatever lets the host wait for it fails."""
+    with FakeTensorMode(), OnDevice(allowed):  # type: ignore[no-untyped-call]
+        yield
