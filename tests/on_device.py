@@ -51,7 +51,15 @@ def _any_on(kind: str, tensors: list[Tensor]) -> bool:
 
 
 @contextmanager
-def fake_cuda(allowed: int = 0) -> Iterator[None]:
+def device_alone(allowed: int = 0) -> Iterator[None]:
+    """Fail where the host waits for a device; allowed: how many copies to the host there must be."""
+    with OnDevice(allowed) as mode:
+        yield
+    assert mode.allowed == 0, f"{mode.allowed} copies to the host were not made"
+
+
+@contextmanager
+def fake_cuda() -> Iterator[None]:
     """Let tensors of a CUDA device be made that have no values; whatever lets the host wait for it fails."""
-    with FakeTensorMode(), OnDevice(allowed):  # type: ignore[no-untyped-call]
+    with FakeTensorMode(), device_alone():
         yield

@@ -20,7 +20,7 @@ from robench.conditions import frame_values, frames_of
 from robench.data import Stack
 from robench.draws import KeyedDraws, philox
 from robench.errors import DeviceError, OptionError, RunError
-from robench.loop import Samples, _computed, evaluate_condition
+from robench.loop import Samples, _Shown, evaluate_condition
 from robench.metrics.statistics import wilson_interval
 from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
@@ -243,7 +243,7 @@ def test_pictures_in_groups_are_the_pictures_together(
     for how, record in seen.items():
         if how == "together":
             monkeypatch.setattr(Stack, "groups", lambda _, rows: [np.arange(len(rows))])
-        shown = _computed(samples, plan.conditions[1], 0, 4, torch.device("cpu"), philox)
+        shown = _Shown(samples, plan.conditions[1], 0, torch.device("cpu"), philox).batches(4)
         record += [frame.images for _, frame in shown]
     assert all(map(torch.equal, *seen.values()))
     assert len(seen["groups"]) == len(seen["together"]) == 2 * plan.listed[1].frames

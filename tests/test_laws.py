@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from on_device import fake_cuda
 from robench.corruption import Corruption
@@ -164,13 +165,14 @@ def test_the_fake_device_notices_the_host() -> None:
             values.sum().item()
         with pytest.raises(torch._subclasses.fake_tensor.FakeTensorDeviceMismatchError):
             values + here
-        for waits in (
+        waiting: tuple[Callable[[], Tensor], ...] = (
             lambda: here.to("cuda"),
             lambda: here.to("cuda", non_blocking=True),
             lambda: torch.tensor([1.0], device="cuda"),
             lambda: values.copy_(here),
             lambda: sent(here, values.device).copy_(torch.empty(3, pin_memory=True)),
-        ):
+        )
+        for waits in waiting:
             with pytest.raises(AssertionError, match="waits for its copy"):
                 waits()
         assert sent(here, values.device).device.type == "cuda"

@@ -137,7 +137,7 @@ class Classifier:
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
-        images = images.to(self.device)
+        images = sent(images, self.device) if images.device.type == "cpu" else images.to(self.device)
         side = self.preprocessing.crop
         if not native and tuple(images.shape[2:]) != (side, side):
             images = pixels.resize(images, (side, side), self.preprocessing.interpolation)
