@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -44,7 +45,7 @@ class Watch:
         """Yield the items; making each of them is a part of the phase."""
         while True:
             with self.span(phase):
-                made = [item for item, _ in zip(items, range(1), strict=False)]
+                made = list(islice(items, 1))
             if not made:
                 return
             yield made[0]
