@@ -13,6 +13,9 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+_COPIES = (torch.ops.aten._to_copy, torch.ops.aten.to, torch.ops.aten.copy_)
+"""In inference mode `to` comes whole, else as the copy that it makes."""
+
 
 class OnDevice(TorchDispatchMode):
     """Fails where an operation lets the host wait for the device.
@@ -37,12 +40,11 @@ class OnDevice(TorchDispatchMode):
             self.allowed -= 1
             if self.allowed < 0:
                 raise AssertionError(f"{func} copies from the device to the host")
-        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
-            source = given[-1]
-            if source.device.type == "cpu" and _any_on("cuda", made):
-                waits = not (kwargs.get("non_blocking") or (len(args) > 2 and args[2]))
-                if waits or source.untyped_storage() not in self.locked:
-                    raise AssertionError(f"{func} waits for its copy to the device")
+        if func.overloadpacket in _COPIES and _any_on("cpu", given) and _any_on("cuda", made):
+            named = {one.name: value for one, value in zip(func._schema.arguments, args, strict=False)} | kwargs
+            source = next(one for one in reversed(given) if one.device.type == "cpu")
+            if not named.get("non_blocking") or source.untyped_storage() not in self.locked:
+                raise AssertionError(f"{func} waits for its copy to the device")
         return result
 
 

@@ -6,6 +6,8 @@ Oracles: the corruption itself on another batch, order, layout or device; the su
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import product
 
 import numpy as np
 import pytest
@@ -168,13 +170,14 @@ def test_the_fake_device_notices_the_host() -> None:
         waiting: tuple[Callable[[], Tensor], ...] = (
             lambda: here.to("cuda"),
             lambda: here.to("cuda", non_blocking=True),
-            lambda: torch.tensor([1.0], device="cuda"),
             lambda: values.copy_(here),
             lambda: sent(here, values.device).copy_(torch.empty(3, pin_memory=True)),
         )
-        for waits in waiting:
-            with pytest.raises(AssertionError, match="waits for its copy"):
+        for waits, mode in product(waiting, (nullcontext, torch.inference_mode)):
+            with mode(), pytest.raises(AssertionError, match="waits for its copy"):
                 waits()
+        with pytest.raises(AssertionError, match="waits for its copy"):
+            torch.tensor([1.0], device="cuda")
         assert sent(here, values.device).device.type == "cuda"
 
 
