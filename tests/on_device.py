@@ -37,9 +37,9 @@ class OnDevice(TorchDispatchMode):
         if kwargs.get("pin_memory"):
             self.locked.update(one.untyped_storage() for one in made)
         if _any_on("cuda", given) and _any_on("cpu", made):
-            self.allowed -= 1
-            if self.allowed < 0:
+            if not self.allowed:
                 raise AssertionError(f"{func} copies from the device to the host")
+            self.allowed -= 1
         if func.overloadpacket in _COPIES and _any_on("cpu", given) and _any_on("cuda", made):
             named = {one.name: value for one, value in zip(func._schema.arguments, args, strict=False)} | kwargs
             source = next(one for one in reversed(given) if one.device.type == "cpu")
