@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+import weakref
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -310,6 +311,21 @@ def test_a_batch_that_does_not_fit_says_that_it_can_be_halved(real: tuple[Classi
             evaluate_condition(small, samples, NOISE, seed=0, batch_size=size)
     records = evaluate_condition(small, samples, NOISE, seed=0, batch_size=2)
     pd.testing.assert_frame_equal(records, evaluate_condition(classifier, samples, NOISE, seed=0, batch_size=2))
+
+
+def test_what_filled_the_memory_does_not_live_on_in_the_error(real: tuple[Classifier, Samples]) -> None:
+    filled: list[weakref.ref[Tensor]] = []
+
+    class Full(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            activations = x.clone()
+            filled.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError(f"no room beside {activations.shape}")
+
+    with pytest.raises(OutOfMemory) as raised:
+        evaluate_condition(replace(real[0], module=Full()), real[1], NOISE, seed=0, batch_size=4)
+    assert raised.value.__cause__ is not None
+    assert [one() for one in filled] == [None]
 
 
 def test_where_no_smaller_batch_can_be_chosen_nothing_is_to_be_halved(real: tuple[Classifier, Samples]) -> None:

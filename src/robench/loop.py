@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from traceback import clear_frames
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,7 @@ def memory_scope(device: torch.device, mend: str, error: type[DeviceError] = Dev
         # On a CPU torch says so in the text of an error alone.
         if not isinstance(raised, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(raised):
             raise
+        clear_frames(raised.__traceback__)  # They hold what filled the memory, for as long as somebody holds the error.
         raise error(f"{device} ran out of memory at {mend}") from raised
 
 
