@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,8 @@ def hardware(threads: int) -> str:
             (line.split(": ")[1] for line in info.read_text().splitlines() if line.startswith("model name")), cpu
         )
     packages = ("torch", "torchvision", "numpy", "pillow", "imagecorruptions", "scikit-image", "opencv-python")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    installed = {name.lower() for one in distributions() if (name := one.metadata["Name"])}
+    versions = ", ".join(f"{name} {version(name)}" for name in packages if name in installed)
     return f"{cpu}, {os.cpu_count()} cores, {threads} thread(s)\npython {platform.python_version()}, {versions}"
 
 

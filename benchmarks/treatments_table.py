@@ -25,7 +25,7 @@ import robench
 from robench.data import ImageSet, open_dataset, select
 from robench.metrics.statistics import percentile_interval
 from robench.observer import Silent
-from robench.run import default_out
+from robench.preparation import place_of
 from robench.scoring import score_rows
 from robench.scoring.rows import DISTRIBUTION, Row, figure
 from robench.treatments import Treatment, parse_treatments
@@ -92,7 +92,7 @@ class Plan:
     def place(self, suite: str, treatment: str) -> Path:
         """The run directory of a suite and a treatment."""
         label = "+".join([self.classifier.label, *map(str, parsed(treatment))])
-        return self.out / default_out(label, self.dataset.name, [suite]).name
+        return self.out / place_of(label, self.dataset.name, [suite]).name
 
     def run(self, suite: str, treatment: str) -> None:
         """Make or finish a run."""

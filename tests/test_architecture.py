@@ -17,9 +17,9 @@ SOURCE = Path(robench.__file__).parent
 
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "memory", "light", "observer"),
+    ("types", "errors", "memory", "light", "observer", "transfer", "profile"),
     ("geometry", "tables", "draws", "extensions", "moved", "jobs", "heartbeat"),
-    ("parquet",),
+    ("parquet", "watch"),
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles", "status"),
     ("corruption", "perturbation"),
@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("perturbations",),
     ("reference", "packages"),
     ("conditions",),
-    ("treatments",),
+    ("treatments", "pipeline"),
     ("loop",),
     ("options",),
     ("plan", "machine"),
@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
     *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light", "moved", "parquet"),
-    *("observer", "heartbeat", "status"),
+    *("observer", "heartbeat", "status", "profile", "jobs"),
 )
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 
+from on_device import fake_cuda
 from robench.draws import DRAWS_VERSION, KeyedDraws, compiled_philox, philox
 
 KNOWN = [  # Random123, tests/kat_vectors: counter, key, output of philox4x32-10
@@ -238,7 +238,7 @@ def test_poisson_counts_have_their_rates() -> None:
 @pytest.mark.parametrize("kind", DRAWN)
 def test_runs_on_a_cuda_device_without_asking_the_host(kind: str) -> None:
     """FakeTensorMode stands in for the GPU: it refuses mixed devices and whatever waits for a value."""
-    with FakeTensorMode():
+    with fake_cuda():
         index = torch.arange(3, device="cuda")
         drawn = DRAWN[kind](KeyedDraws(0, index, "test"), (3, 33, 35))
     assert drawn.device.type == "cuda"

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 import robench
+from on_device import fake_cuda
 from robench.cli.entry import command
 from robench.conditions import frame_values, frames_of
 from robench.data import Stack
 from robench.draws import KeyedDraws, philox
 from robench.errors import DeviceError, OptionError, RunError
-from robench.loop import Samples, _computed, evaluate_condition
+from robench.loop import Samples, _Shown, evaluate_condition
 from robench.metrics.statistics import wilson_interval
 from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS, find_perturbation
@@ -94,7 +94,7 @@ def test_a_seed_decides_what_is_random(name: str, constants: str) -> None:
 
 @pytest.mark.parametrize(("name", "constants"), [case for case in CASES if case.values[1] != "64"])
 def test_runs_on_a_cuda_device_without_asking_the_host(name: str, constants: str) -> None:
-    with FakeTensorMode():
+    with fake_cuda():
         given = shapes(name, constants)
         height, width = max(h for h, _ in given), max(w for _, w in given)
         batch = Rectangles(torch.zeros((3, 3, height, width), dtype=torch.uint8, device="cuda"), tuple(given))
@@ -243,7 +243,7 @@ def test_pictures_in_groups_are_the_pictures_together(
     for how, record in seen.items():
         if how == "together":
             monkeypatch.setattr(Stack, "groups", lambda _, rows: [np.arange(len(rows))])
-        shown = _computed(samples, plan.conditions[1], 0, 4, torch.device("cpu"), philox)
+        shown = _Shown(samples, plan.conditions[1], 0, torch.device("cpu"), philox).batches(4)
         record += [frame.images for _, frame in shown]
     assert all(map(torch.equal, *seen.values()))
     assert len(seen["groups"]) == len(seen["together"]) == 2 * plan.listed[1].frames

@@ -6,16 +6,15 @@ Oracles: the corruption itself on another batch, order, layout or device; the su
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import nullcontext
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from on_device import fake_cuda
 from robench.corruption import Corruption
 from robench.corruptions import CORRUPTIONS, PACKAGE, SETS
 from robench.draws import KeyedDraws
@@ -23,6 +22,7 @@ from robench.errors import OptionError
 from robench.suites import SUITES
 from robench.suites.imagenet_c import CORRUPTIONS as PUBLISHED
 from robench.suites.imagenet_c import EXTRA
+from robench.transfer import sent
 from robench.types import Images
 
 EVERY = {f"{name}-{constants}": (found, constants) for constants in SETS for name, found in SETS[constants].items()}
@@ -157,33 +157,33 @@ def test_what_is_refused_is_named(corruption: Corruption, constants: str) -> Non
         corruption.level("225", 1)
 
 
-class OnDevice(TorchDispatchMode):
-    """Fails where an operation brings a value from the device to the host, which makes the host wait."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        if any(leaf.device.type == "cuda" for leaf in given) and any(leaf.device.type == "cpu" for leaf in made):
-            raise AssertionError(f"{func} copies from the device to the host")
-        return result
-
-
 def test_the_fake_device_notices_the_host() -> None:
-    """The oracle of the next test: a copy, a value and a mixture of devices are each refused."""
-    with FakeTensorMode(), OnDevice():  # type: ignore[no-untyped-call]
-        values = torch.ones(3, device="cuda")
+    """The oracle of the next test: copies that wait, a value and a mixture of devices are each refused."""
+    with fake_cuda():
+        values, here = torch.ones(3, device="cuda"), torch.ones(3)
         with pytest.raises(AssertionError, match="copies from the device"):
             values.cpu()
         with pytest.raises(torch._subclasses.fake_tensor.DataDependentOutputException):
             values.sum().item()
         with pytest.raises(torch._subclasses.fake_tensor.FakeTensorDeviceMismatchError):
-            values + torch.ones(3)
+            values + here
+        waiting: tuple[Callable[[], Tensor], ...] = (
+            lambda: here.to("cuda"),
+            lambda: here.to("cuda", non_blocking=True),
+            lambda: values.copy_(here),
+            lambda: sent(here, values.device).copy_(torch.empty(3, pin_memory=True)),
+        )
+        for waits, mode in product(waiting, (nullcontext, torch.inference_mode)):
+            with mode(), pytest.raises(AssertionError, match="waits for its copy"):
+                waits()
+        with pytest.raises(AssertionError, match="waits for its copy"):
+            torch.tensor([1.0], device="cuda")
+        assert sent(here, values.device).device.type == "cuda"
 
 
 @every_case
 def test_runs_on_a_cuda_device_without_asking_the_host(corruption: Corruption, constants: str, severity: int) -> None:
-    with FakeTensorMode(), OnDevice():  # type: ignore[no-untyped-call]
+    with fake_cuda():
         images = torch.zeros((2, 3, 101, 77), dtype=torch.uint8, device="cuda")
         keyed = KeyedDraws(0, torch.arange(2, device="cuda"), corruption.name)
         result = corruption(images, keyed, corruption.level(constants, severity))

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robench.transfer import sent
+
 __all__ = ["DRAWS_VERSION", "Draws", "KeyedDraws", "compiled_philox", "philox"]
 
 DRAWS_VERSION = 1
@@ -166,7 +168,7 @@ class KeyedDraws:
         rates: the rates that occur.  row: (b, ...) int64, which of them applies to each value.
         """
         words = (self.words(name, math.prod(row.shape[1:])) - 2**31).to(torch.int32).flatten()
-        thresholds = torch.tensor(_poisson_thresholds(rates), device=row.device)
+        thresholds = sent(torch.tensor(_poisson_thresholds(rates)), row.device)
         piece = _SEARCHED if row.device.type == "cpu" else max(1, row.numel())
         pieces = zip(words.split(piece), row.flatten().split(piece), strict=True)
         return torch.cat([_inverted(words, row, thresholds) for words, row in pieces]).reshape(row.shape)

@@ -7,7 +7,7 @@ RobenchError
 ├── RunError          a run directory: refused, locked, incomplete, not writable
 ├── TableError        a table whose columns are not the declared ones
 └── DeviceError       a device that is absent or too small
-    └── DeviceMemoryError   for a batch of this size
+    └── OutOfMemory   a batch that is too large for it: a smaller one may do
 
 Errors of libraries are translated where they are raised; whatever is not in this tree is an internal error (exit 3).
 """
@@ -21,8 +21,8 @@ __all__ = [
     "CheckpointError",
     "DatasetError",
     "DeviceError",
-    "DeviceMemoryError",
     "OptionError",
+    "OutOfMemory",
     "RobenchError",
     "RunError",
     "TableError",
@@ -63,8 +63,8 @@ class DeviceError(RobenchError):
     """The requested device is absent or too small."""
 
 
-class DeviceMemoryError(DeviceError):
-    """The device has too little memory for a batch of this size; half of it may do."""
+class OutOfMemory(DeviceError):  # noqa: N818 - torch's error already has the longer name.
+    """A device ran out of memory at a batch that can be made smaller."""
 
 
 def printable(text: str) -> str:

@@ -96,7 +96,7 @@ def estimate(
         samples=len(positions),
         seconds=tuple(measured[c.suite, c.corruption, c.geometry] for c in plan.conditions),
         decode_seconds=decode_seconds,
-        cache_bytes=sum(one.images.pixels.size for one in samples.values()) * len(positions) // len(few),
+        cache_bytes=sum(one.images.pixels.nbytes for one in samples.values()) * len(positions) // len(few),
         run_bytes=_RECORD_BYTES * len(positions) * sum(map(condition_frames, plan.conditions)),
         calibration=sum(count for _, count in calibrating) + adaptation.estimating(plan.conditions, len(positions)),
         calibration_seconds=sum(by_policy[policy] * count for policy, count in calibrating),

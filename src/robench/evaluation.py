@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from robench.conditions import condition_frames
+from robench.data import Stack
 from robench.draws import compiled_philox, philox
-from robench.errors import DeviceMemoryError
+from robench.errors import OutOfMemory
 from robench.geometry import Geometry
 from robench.loop import Samples, estimating_scope, evaluate_condition
 from robench.options import Options
 from robench.parquet import encode_parquet
+from robench.pipeline import Residents
+from robench.profile import Profile
 from robench.suites import Condition
 from robench.tables import RECORDS
 from robench.treatments import Adaptation, Started
+from robench.watch import UNWATCHED, watch_for
 
 __all__ = ["Evaluation", "Part", "Shard", "shards_of"]
 
@@ -50,11 +54,13 @@ class Part:
     content: its records as a file of tables.RECORDS, frame by frame, a row group each; of a whole condition that of the run.
     seconds: that it took.
     batch_size: that it was evaluated with; smaller than the run's where the device ran out of memory.
+    profile: of its time, where the run asks for one.
     """
 
     content: bytes
     seconds: float
     batch_size: int
+    profile: Profile | None = None
 
 
 def shards_of(condition: Condition, samples: int, batch_size: int, whole: bool) -> list[Shard]:
@@ -67,29 +73,34 @@ def shards_of(condition: Condition, samples: int, batch_size: int, whole: bool) 
 class Evaluation:
     """A model with its treatments and the samples of every geometry, on one device: evaluates shards, in any order.
 
-    A device that runs out of memory gets half the batch, from then on.
+    Decoded images stay on a GPU that has room for them. A device that runs out of memory first gives theirs back, and then gets half
+    the batch, from then on.
     """
 
     def __init__(self, adaptation: Adaptation, samples: Mapping[Geometry, Samples], options: Options) -> None:
         self._adaptation, self._samples, self._options = adaptation, samples, options
         self._batch_size = options.batch_size
         self._started: Started | None = None
+        self._residents = Residents(adaptation.classifier.device)
 
     def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> Part:
         """Classify the samples of a shard; DeviceError where one image at a time is too much for the device."""
         start = time.perf_counter()
         classifier, session = self._start()
         samples = self._samples[shard.condition.geometry]
+        stack = samples.images
+        assert isinstance(stack, Stack), "they are placed here"
         count = shard.stop - shard.start
         whole = count == len(samples.rows)
         if not whole:
             samples = samples.at(np.arange(shard.start, shard.stop))
         while True:
             told = _Told(advance)
+            watch = watch_for(classifier.device) if self._options.profile else UNWATCHED
             try:
                 records = evaluate_condition(
                     classifier,
-                    samples,
+                    replace(samples, images=self._residents.of(stack)),
                     shard.condition,
                     seed=self._options.seed,
                     batch_size=self._batch_size,
@@ -97,15 +108,18 @@ class Evaluation:
                     generator=compiled_philox() if self._options.compiled else philox,
                     advance=told,
                     session=session,
+                    watch=watch,
                 )
-            except DeviceMemoryError:
-                if self._batch_size == 1:
-                    raise
+            except OutOfMemory:
                 told.take_back()
-                self._batch_size = (self._batch_size + 1) // 2
+                if not self._residents.drop():
+                    self._batch_size = (self._batch_size + 1) // 2
             else:
-                content = encode_parquet(RECORDS, records, None if whole else count)
-                return Part(content, time.perf_counter() - start, self._batch_size)
+                break
+        with watch.work(), watch.span("records"):
+            content = encode_parquet(RECORDS, records, None if whole else count)
+        profile = watch.read() if self._options.profile else None
+        return Part(content, time.perf_counter() - start, self._batch_size, profile)
 
     def _start(self) -> Started:
         """The treated classifier, made when it is first needed: statistics may take a while."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robench.errors import OptionError, unknown_name
 from robench.geometry import INTERPOLATIONS
+from robench.transfer import sent
 from robench.types import FloatImages, Images, Ints
 
 __all__ = ["from_pictures", "pictures", "resize", "resize_library", "resize_tensors", "to_float", "to_uint8"]
@@ -108,7 +109,7 @@ def _nearest(before: int, after: int, device: torch.device) -> Tensor:
     """Source place of every target place, added up step by step as Pillow does: where places tie, the rounding decides."""
     step = before / after
     places = accumulate([step] * (after - 1), initial=step * 0.5)
-    return torch.tensor([min(int(place), before - 1) for place in places], device=device)
+    return sent(torch.tensor([min(int(place), before - 1) for place in places]), device)
 
 
 _PRECISION = 22
@@ -122,12 +123,12 @@ def _resample(images: Images, axis: int, length: int, interpolation: str) -> Ima
     """
     before = images.shape[axis]
     first, weights = _taps(before, length, interpolation)
-    places = torch.tensor(first, device=images.device)
+    places = sent(torch.from_numpy(first), images.device)
     if len(weights) == 1:
         return images.index_select(axis, places)
     total = torch.full((), 1 << (_PRECISION - 1), dtype=torch.int32, device=images.device)
     for tap, row in enumerate(weights):
-        weight = torch.tensor(row, device=images.device, dtype=torch.int32).view(-1, *[1] * (3 - axis))
+        weight = sent(torch.tensor(row, dtype=torch.int32), images.device).view(-1, *[1] * (3 - axis))
         values = images.index_select(axis, (places + tap).clamp_(max=before - 1))
         total = values.to(torch.int32).mul_(weight).add_(total)
     return (total >> _PRECISION).clamp_(0, 255).to(torch.uint8)

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from traceback import clear_frames
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robench.conditions import Frame, frame_values, frames_of
 from robench.data import Name, Stack, read_released
 from robench.draws import Philox, philox
-from robench.errors import DeviceError, DeviceMemoryError, OptionError, unknown_name
+from robench.errors import DeviceError, OptionError, OutOfMemory, unknown_name
 from robench.memory import keep_freed_memory
 from robench.models import Classifier
-from robench.rectangles import Rectangles
+from robench.pipeline import Resident, ahead, pictures
 from robench.suites import Condition
+from robench.transfer import sent
 from robench.treatments import ESTIMATED_ON, Session, equal_parts, sample_order
 from robench.types import Ints, Logits, Records
+from robench.watch import UNWATCHED, Watch
 
 __all__ = ["PRECISIONS", "Samples", "estimating_scope", "evaluate_condition", "memory_scope", "precision_scope"]
 
@@ -32,12 +36,12 @@ PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "tf32": None, "bf16":
 class Samples:
     """The images of one geometry and who they are.
 
-    images: decoded ones.  rows: (m,) which of them to evaluate, in order.
+    images: decoded ones, on the host or a device.  rows: (m,) which of them to evaluate, in order.
     index, label: (m,) position in the whole dataset, and class.
     names: (m,) by which their released files are found; empty where no condition has such files.
     """
 
-    images: Stack
+    images: Stack | Resident
     rows: Ints
     index: Ints
     label: Ints
@@ -70,15 +74,16 @@ def precision_scope(precision: str, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def memory_scope(device: torch.device, mend: str, kind: type[DeviceError] = DeviceError) -> Iterator[None]:
-    """Turn running out of memory into an error of a kind; mend: at what, and what to do."""
+def memory_scope(device: torch.device, mend: str, error: type[DeviceError] = DeviceError) -> Iterator[None]:
+    """Turn running out of memory into a DeviceError; mend: at what, and what to do.  error: `OutOfMemory` where less would do."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as raised:
         # On a CPU torch says so in the text of an error alone.
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not isinstance(raised, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(raised):
             raise
-        raise kind(f"{device} ran out of memory at {mend}") from error
+        clear_frames(raised.__traceback__)  # They hold what filled the memory, for as long as somebody holds the error.
+        raise error(f"{device} ran out of memory at {mend}") from raised
 
 
 @contextmanager
@@ -100,42 +105,53 @@ def evaluate_condition(
     generator: Philox = philox,
     advance: Callable[[int], None] = lambda _: None,
     session: Session | None = None,
+    watch: Watch = UNWATCHED,
 ) -> Records:
     """Classify all samples under one condition: one row a frame and sample, frame by frame, samples in order.
 
     The draws depend on a sample's index alone; the logits also on the shape of its batch, so the batches are the samples in
     order, cut every `batch_size`; a session that has test batches is given its own, of samples in keyed order.
     session: of the treatments that `classifier` was changed by.
-    advance: called with the number of images after each frame of a batch.
+    advance: called with the number of images after each frame of a batch, which a GPU may still have before it.
+    watch: times the phases.
+    Raises OutOfMemory where a smaller batch may do, and DeviceError where no other can be chosen.
     """
-    if classifier.device.type == "cpu":
+    device = classifier.device
+    if device.type == "cpu":
         keep_freed_memory()
-    shown = _Shown(samples, condition, seed, classifier.device, generator)
-    frames: dict[tuple[int, float], list[dict[str, Tensor]]] = {}
+    shown = _Shown(samples, condition, seed, device, generator, watch)
+    columns: dict[tuple[int, float], list[Tensor]] = {}
     places: dict[tuple[int, float], list[Ints]] = {}
     most = None
-    if session is not None:
-        with estimating_scope(precision, classifier.device):
-            most = session.begin(condition, shown.some)
-    mend = f"{batch_size} images a batch: give a smaller --batch-size"
-    if most is not None:
-        mend = f"{most} images, the treatment's own test batch: give --adapt a smaller n or g"
-    with memory_scope(classifier.device, mend, DeviceMemoryError if most is None else DeviceError):
-        label = torch.from_numpy(samples.label).to(classifier.device)
-        with closing(shown.batches(batch_size) if most is None else shown.test_batches(most)) as parts:
-            for part, frame in parts:
-                if session is not None:
-                    session.show(frame.number)
-                with precision_scope(precision, classifier.device):
-                    logits = classifier.logits(frame.images, native=condition.native)
-                key = frame.number, frame.value
-                frames.setdefault(key, []).append(_columns(logits, label[part]))
-                places.setdefault(key, []).append(part)
-                advance(len(frame.images))
-    tables = [
-        _records(columns, samples, condition, *key, np.concatenate(places[key])) for key, columns in frames.items()
-    ]
-    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    with watch.work():
+        if session is not None:
+            with watch.span("statistics"), estimating_scope(precision, device):
+                most = session.begin(condition, replace(shown, watch=UNWATCHED).some)
+        mend = f"{batch_size} images a batch: give a smaller --batch-size"
+        if most is not None:
+            mend = f"{most} images, the treatment's own test batch: give --adapt a smaller n or g"
+        with memory_scope(device, mend, OutOfMemory if most is None and batch_size > 1 else DeviceError):
+            made = shown.batches(batch_size) if most is None else shown.test_batches(most)
+            with closing(ahead(made, device)) as parts:
+                for part, frame in parts:
+                    if session is not None:
+                        session.show(frame.number)
+                    with watch.span("forward"), precision_scope(precision, device):
+                        logits = classifier.logits(frame.images, native=condition.native)
+                        kept = _columns(logits, sent(torch.from_numpy(samples.label[part]), device))
+                    key = frame.number, frame.value
+                    columns.setdefault(key, []).append(kept)
+                    places.setdefault(key, []).append(part)
+                    advance(len(frame.images))
+            values = _fetched([kept for of_frame in columns.values() for kept in of_frame])
+        with watch.span("records"):
+            tables = [
+                _records(rows, samples, condition, *key, np.concatenate(places[key]))
+                for key, rows in zip(columns, np.split(values, len(columns)), strict=True)
+            ]
+            records = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    watch.count(len(records))
+    return records
 
 
 @dataclass(frozen=True)
@@ -147,12 +163,13 @@ class _Shown:
     seed: int
     device: torch.device
     generator: Philox
+    watch: Watch = UNWATCHED
 
     def batches(self, size: int) -> Generator[tuple[Ints, Frame]]:
         """Yield the samples in order, `size` at once, with their places."""
         made = _computed if self.condition.files is None else _released
         places = np.arange(len(self.samples.rows))
-        with closing(made(self.samples, self.condition, self.seed, size, self.device, self.generator)) as parts:
+        with closing(made(self, size)) as parts:
             for part, frame in parts:
                 yield places[part], frame
 
@@ -174,65 +191,67 @@ class _Shown:
                 yield part, frame
 
 
-def _computed(
-    samples: Samples, condition: Condition, seed: int, batch_size: int, device: torch.device, generator: Philox
-) -> Generator[tuple[slice, Frame]]:
+def _computed(shown: _Shown, batch_size: int) -> Generator[tuple[slice, Frame]]:
     """Yield the frames of every batch, computed, with the samples that they are of."""
+    samples, device, watch = shown.samples, shown.device, shown.watch
+    index = sent(torch.tensor(samples.index), device)
     for start in range(0, len(samples.rows), batch_size):
         part = slice(start, start + batch_size)
-        rows, index = samples.rows[part], samples.index[part]
-        groups = samples.images.groups(rows)
-        shown = [
-            frames_of(
-                _pictures(samples.images, rows[group], device),
-                condition,
-                torch.from_numpy(index[group]).to(device),
-                seed,
-                generator,
-            )
-            for group in groups
-        ]
+        groups = samples.images.groups(samples.rows[part])
+        made = []
+        for group in groups:
+            with watch.span("copy"):
+                taken = pictures(samples.images, samples.rows[part][group], device)
+                own = (
+                    index[part] if len(groups) == 1 else index[part].index_select(0, sent(torch.tensor(group), device))
+                )
+            frames = frames_of(taken, shown.condition, own, shown.seed, shown.generator)
+            made.append(watch.each("corruption", frames))
         if len(groups) == 1:
-            yield from ((part, frame) for frame in shown[0])
+            yield from ((part, frame) for frame in made[0])
             continue
-        order = torch.from_numpy(np.concatenate(groups).argsort()).to(device)
-        for frames in zip(*shown, strict=True):
-            yield part, replace(frames[0], images=torch.cat([frame.images for frame in frames])[order])
+        order = sent(torch.from_numpy(np.concatenate(groups).argsort()), device)
+        for parts in zip(*made, strict=True):
+            yield part, replace(parts[0], images=torch.cat([frame.images for frame in parts])[order])
 
 
-def _pictures(images: Stack, rows: Ints, device: torch.device) -> Rectangles:
-    pixels, sizes = images.take(rows)
-    return Rectangles(torch.from_numpy(pixels).to(device), tuple(sizes))
-
-
-def _released(
-    samples: Samples, condition: Condition, seed: int, batch_size: int, device: torch.device, generator: Philox
-) -> Generator[tuple[slice, Frame]]:
+def _released(shown: _Shown, batch_size: int) -> Generator[tuple[slice, Frame]]:
     """The same from released files, of which nothing is drawn."""
-    values = frame_values(condition)
-    with closing(read_released(condition, samples.names, samples.index, batch_size)) as parts:
-        for part, number, pixels in parts:
-            yield part, Frame(number, values[number], torch.from_numpy(pixels).to(device))
+    samples, values = shown.samples, frame_values(shown.condition)
+    with closing(read_released(shown.condition, samples.names, samples.index, batch_size)) as parts:
+        for part, number, pixels in shown.watch.each("decode", parts):
+            with shown.watch.span("copy"):
+                images = sent(torch.from_numpy(pixels), shown.device)
+            yield part, Frame(number, values[number], images)
 
 
-def _columns(logits: Logits, label: Tensor) -> dict[str, Tensor]:
-    """What is kept of a batch's logits, still on the device. Where a logit is not finite there is no prediction."""
+def _columns(logits: Logits, label: Tensor) -> Tensor:
+    """(b, k + 2) int32, what is kept of a batch's logits, still on the device: best classes, and the bits of two float32.
+
+    Those are the probabilities of the best class and of the label. Where a logit is not finite there is no prediction.
+    """
     finite = logits.isfinite().all(dim=1)
     probabilities = torch.where(finite[:, None], logits, 0).softmax(dim=1)
     best = probabilities.topk(min(5, logits.shape[1]), dim=1)
-    return {
-        "top5": torch.where(finite[:, None], best.indices, -1).to(torch.int32),
-        "confidence": torch.where(finite, best.values[:, 0], 0),
-        "prob_label": torch.where(finite, probabilities.gather(1, label[:, None])[:, 0], 0),
-    }
+    confidence = torch.where(finite, best.values[:, 0], 0)
+    prob_label = torch.where(finite, probabilities.gather(1, label[:, None])[:, 0], 0)
+    bits = torch.stack([confidence, prob_label], dim=1).view(torch.int32)
+    return torch.cat([torch.where(finite[:, None], best.indices, -1).to(torch.int32), bits], dim=1)
+
+
+def _fetched(columns: list[Tensor]) -> NDArray[np.int32]:
+    """Bring all columns to the host: the one place where it waits for the device."""
+    values: NDArray[np.int32] = torch.cat(columns).cpu().numpy()
+    return values
 
 
 def _records(
-    columns: list[dict[str, Tensor]], samples: Samples, condition: Condition, frame: int, value: float, places: Ints
+    values: NDArray[np.int32], samples: Samples, condition: Condition, frame: int, value: float, places: Ints
 ) -> Records:
-    """The table of a frame, in the order of the samples; places: of the rows of `columns` among them."""
-    back = places.argsort()
-    top5, confidence, prob_label = (torch.cat([c[name] for c in columns]).cpu().numpy()[back] for name in columns[0])
+    """The table of a frame, in the order of the samples; values: as `_columns`.  places: of their rows among the samples."""
+    values = values[places.argsort()]
+    top5 = np.ascontiguousarray(values[:, :-2])
+    confidence, prob_label = np.ascontiguousarray(values[:, -2:].T).view(np.float32)
     return pd.DataFrame(
         {
             "suite": condition.suite,

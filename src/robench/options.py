@@ -39,6 +39,7 @@ class Options:
     normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
     fresh: move an existing run aside instead of resuming it.
     compiled: make the draws through torch.compile: the same pixels, sooner, after a minute's compilation.
+    profile: time where the time goes, by phase; a little slower.
     """
 
     corruptions: Sequence[str] | None = None
@@ -62,6 +63,7 @@ class Options:
     normalize_by: str | None = None
     fresh: bool = False
     compiled: bool = False
+    profile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("limit", "per_class", "batch_size", "seed"):

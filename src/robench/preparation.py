@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,7 @@ class Prepared:
     plan: its conditions.  batch_size: of the run.  whole: whether a condition cannot be cut into shards.
     recipe: for workers elsewhere, None where the model or the dataset was not made by name.
     evaluation: for this process; None where workers elsewhere make theirs.
+    decoding: seconds that reading and decoding took.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Prepared:
     whole: bool
     recipe: Recipe | None
     evaluation: Evaluation | None
+    decoding: float = 0.0
 
     def shards(self, condition: Condition) -> list[Shard]:
         """Cut a condition into what engines work on."""
@@ -107,9 +110,11 @@ def prepare(
     if from_files:
         observer.phase("finding released files", len(from_files) * len(positions))
     released = check_released(images, positions, from_files, skip=options.skip_unreadable, advance=observer.advance)
+    start = time.perf_counter()
     observer.phase("reading", len(positions))
     hashes = hash_images(images, positions, observer.advance)
     decoded = _decode(images, hashes, plan, options, observer)
+    decoding = time.perf_counter() - start
     unreadable = released.missing | {
         position: reason for one in decoded.values() for position, reason in one.unreadable.items()
     }
@@ -174,6 +179,7 @@ def prepare(
         whole=adaptation.whole,
         recipe=recipe,
         evaluation=Evaluation(adaptation, shown, options),
+        decoding=decoding,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robench.transfer import sent
 from robench.types import Images
 
 __all__ = ["Matrix", "Rectangles", "affine", "crop", "inverse_affine", "inverse_tilt", "perspective", "translate"]
@@ -41,7 +42,7 @@ class Rectangles:
 
     def numbers(self, values: Sequence[Sequence[float]] | Sequence[float]) -> Tensor:
         """(b, ...) float64 on the device of the pixels, for arithmetic with (b, rows, columns)."""
-        return torch.tensor(values, dtype=torch.float64).to(self.pixels.device, non_blocking=True)
+        return sent(torch.tensor(values, dtype=torch.float64), self.pixels.device)
 
     def picked(self, y: Tensor, x: Tensor) -> Tensor:
         """(b, 3, rows, columns) float64 at the whole places y, x (b, rows, columns) int64 of each picture."""

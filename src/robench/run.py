@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from robench.models import Classifier
 from robench.observer import Both, Observer, Silent, WorkerState
 from robench.plan import Options
 from robench.preparation import Prepared, place_of, prepare
+from robench.profile import Profile
 from robench.rundir import RunDirectory, differences, writing
 from robench.scoring import clean_doubts, nonfinite_notes, score
 from robench.scoring import notes as score_notes
@@ -34,10 +35,14 @@ __all__ = ["Job", "Run", "evaluate", "evaluate_jobs"]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its directory and its results."""
+    """A finished run: its directory and its results.
+
+    profiles: by suite and corruption, where the time went, if the options ask for that.
+    """
 
     directory: RunDirectory
     results: Results
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -188,6 +193,7 @@ class _Writing:
     missing: list[Shard] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     doubted: bool = False
+    profiles: dict[str, Profile] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, prepared: Prepared, fresh: bool, engine: str, observer: Observer, held: ExitStack) -> _Writing:
@@ -233,6 +239,9 @@ class _Writing:
         """Write an evaluated shard, and finish its condition if it was the last one."""
         condition, asked = shard.condition, self.prepared.batch_size
         self.missing.remove(shard)
+        if part.profile is not None:
+            name = condition.suite if condition.is_clean else f"{condition.suite} {condition.corruption}"
+            self.profiles[name] = self.profiles.get(name, Profile()) + part.profile
         self.seconds[condition.name] = self.seconds.get(condition.name, 0) + part.seconds
         if part.batch_size < asked:
             text = f"{condition.name}: out of memory with {asked} images a batch, evaluated {part.batch_size} at once"
@@ -294,7 +303,8 @@ class _Writing:
         for note in (*score_notes(self.directory), *nonfinite_notes(results), *_clean_doubts(self.directory)):
             self.observer.note(note)
         self.held.close()
-        return Run(self.directory, results)
+        decoding = {"decoding": Profile.of("decode", self.prepared.decoding)} if self.profiles else {}
+        return Run(self.directory, results, {**decoding, **self.profiles})
 
 
 def _clean_doubts(directory: RunDirectory) -> list[str]:

@@ -250,6 +250,14 @@ def evaluate(
             rich_help_panel=_MACHINE,
         ),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Print where the time went: decoding, copies, corruption, the model, records, idle.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Run directory. Default: runs/<model>-<data>-<suite>.", metavar="RUN", rich_help_panel=_RUN),
@@ -304,6 +312,7 @@ def evaluate(
     from robench.jobs import read_jobs
     from robench.models import load_classifier
     from robench.plan import Options
+    from robench.profile import profile_table
     from robench.run import Job, evaluate_jobs
     from robench.suites import find_preset
     from robench.summary import summary
@@ -337,6 +346,7 @@ def evaluate(
         normalize_by=normalize_by,
         fresh=fresh,
         compiled=compiled,
+        profile=profile,
     )
     chosen_engine = make_engine(engine, address, workers, device, threads)
     common: dict[str, Any] = {
@@ -408,6 +418,8 @@ def evaluate(
     with observer(stderr()) as progress:
         for run in evaluate_jobs(jobs, chosen_engine, progress):
             stdout().print(summary(run.results, run.directory.notes))
+            if run.profiles:
+                stdout().print(profile_table(run.profiles))
             stderr().print(f"results in {run.path}")
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from robench.corruption import Level, corruption, severities
 from robench.draws import Draws
 from robench.filters import sample, smooth
+from robench.transfer import sent
 from robench.types import FloatImages
 
 __all__ = ["elastic_transform"]
@@ -70,7 +71,7 @@ def _affine_places(moved: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     """(b, h, w) rows and columns that each pixel comes from; moved: (b, 3, 2) x and y of how far the points go."""
     across, down, reach = width // 2, height // 2, min(height, width) // 3
     corners = (across + reach, down + reach), (across + reach, down - reach), (across - reach, down - reach)
-    points = moved + torch.tensor(corners, dtype=moved.dtype, device=moved.device)
+    points = moved + sent(torch.tensor(corners, dtype=moved.dtype), moved.device)
     first, second = points[:, 1] - points[:, 0], points[:, 2] - points[:, 1]
     # The edges between the points were (0, -2 reach) and (-2 reach, 0); the inverse map takes the moved ones back there.
     scale = 2 * reach / (first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1])

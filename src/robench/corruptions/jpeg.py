@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from robench.corruption import corruption, severities
 from robench.draws import Draws
 from robench.images import from_pictures, pictures
+from robench.transfer import sent
 from robench.types import Floats, Images
 
 __all__ = ["jpeg_compression", "jpeg_round_trip", "jpeg_round_trip_library", "jpeg_round_trip_tensors"]
@@ -127,8 +128,8 @@ def _code(planes: Tensor, table: Floats) -> Tensor:
     followed by one rounded shift; in float64 every step is exact, and matrix products run on every device.
     """
     count, height, width = planes.shape
-    forward = torch.tensor(_transform(), device=planes.device)
-    steps = torch.tensor(table, device=planes.device)
+    forward = sent(torch.tensor(_transform()), planes.device)
+    steps = sent(torch.tensor(table), planes.device)
     blocks = (planes.double() - 128).reshape(count, height // 8, 8, width // 8, 8).transpose(2, 3)
     rows = _shift(blocks @ forward.T, 11)
     coefficients = _shift(forward @ rows, 15)

@@ -12,6 +12,7 @@ from torch import Tensor
 from robench.corruption import corruption, severities
 from robench.draws import Draws
 from robench.filters import gaussian_blur, pad
+from robench.transfer import sent
 from robench.types import FloatImages
 
 __all__ = ["spatter", "water"]
@@ -169,7 +170,7 @@ def _distance_to(edges: Tensor, most: int) -> Tensor:
         moved = torch.nn.functional.pad(across, (step, step), value=most)
         nearest = torch.minimum(moved[..., :width], moved[..., 2 * step :])
         across = torch.minimum(across, nearest + step)
-    table = torch.from_numpy(_chamfer(most)).to(edges.device)
+    table = sent(torch.from_numpy(_chamfer(most)), edges.device)
     height = edges.shape[2]
     padded = torch.nn.functional.pad(across, (0, 0, most, most), value=most)
     result = torch.full_like(across, most << _FIXED)

@@ -10,6 +10,7 @@ from robench.corruptions.photographs import Photographs, frost_photographs
 from robench.draws import Draws
 from robench.filters import clipped_zoom, magick_bytes, motion_blur, motion_taps, pad
 from robench.images import to_float, to_uint8
+from robench.transfer import sent
 from robench.types import FloatImages, Images
 
 __all__ = ["fog", "frost", "snow"]
@@ -43,7 +44,7 @@ def random_crops(draws: Draws, photographs: Photographs, images: Images) -> Imag
     """Return for each image a crop of its size out of one of the photographs."""
     device, (height, width) = images.device, images.shape[2:]
     pixels, start, rows, columns = (
-        torch.from_numpy(array).to(device)
+        sent(torch.from_numpy(array), device)
         for array in (photographs.pixels, photographs.start, photographs.height, photographs.width)
     )
     chosen = draws.integers("photograph", 0, len(start), ())

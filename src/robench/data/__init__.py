@@ -20,7 +20,7 @@ from robench.data.parquet import PARQUET
 from robench.data.reader import Reader
 from robench.data.released import CheckedFiles, Name, check_released, find_released, read_released, released_names
 from robench.data.sizes import resized_again
-from robench.data.stack import Decoded, Stack
+from robench.data.stack import Decoded, Stack, fill
 from robench.data.webdataset import WEBDATASET
 from robench.errors import DatasetError
 
@@ -40,6 +40,7 @@ __all__ = [
     "decode_few",
     "decode_one",
     "decoders",
+    "fill",
     "find_decoded",
     "find_released",
     "fit_classes",

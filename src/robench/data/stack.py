@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robench.types import Ints
 
-__all__ = ["Decoded", "Stack"]
+__all__ = ["Decoded", "Stack", "fill"]
 
 
 _LONG = 4
@@ -45,14 +46,20 @@ class Stack:
         if self.sizes is None:
             height, width = self.pixels.shape[2:]
             return np.ascontiguousarray(self.pixels[rows]), [(height, width)] * len(rows)
-        ends = 3 * self.sizes.prod(axis=1).cumsum()
         taken = np.zeros((len(rows), 3, *self.sizes[rows].max(axis=0)), np.uint8)
-        for target, row in zip(taken, rows.tolist(), strict=True):
-            height, width = self.sizes[row].tolist()
-            target[:, :height, :width] = self.pixels[ends[row] - 3 * height * width : ends[row]].reshape(
-                3, height, width
-            )
-        return taken, [(height, width) for height, width in self.sizes[rows].tolist()]
+        return taken, fill(taken, self.pixels, self.sizes, rows)
+
+
+def fill(taken: Any, pixels: Any, sizes: Ints, rows: Ints) -> list[tuple[int, int]]:
+    """Copy some of the images that lie one after the other in `pixels` each to the top left of a row of `taken`.
+
+    Both are arrays or both tensors; sizes: of all images.  Returns height and width of those copied.
+    """
+    ends = 3 * sizes.prod(axis=1).cumsum()
+    for target, row in zip(taken, rows.tolist(), strict=True):
+        height, width = sizes[row].tolist()
+        target[:, :height, :width] = pixels[ends[row] - 3 * height * width : ends[row]].reshape(3, height, width)
+    return [(height, width) for height, width in sizes[rows].tolist()]
 
 
 @dataclass(frozen=True)

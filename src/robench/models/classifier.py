@@ -15,6 +15,7 @@ from robench import images as pixels
 from robench.errors import OptionError, unknown_name
 from robench.geometry import INTERPOLATIONS, Geometry
 from robench.models.outputs import Head, as_logits
+from robench.transfer import sent
 from robench.types import Images, Logits
 
 __all__ = ["Classifier", "Preprocessing"]
@@ -138,7 +139,7 @@ class Classifier:
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
-        images = images.to(self.device)
+        images = sent(images, self.device) if images.device.type == "cpu" else images.to(self.device)
         side = self.preprocessing.crop
         if not native and tuple(images.shape[2:]) != (side, side):
             images = pixels.resize(images, (side, side), self.preprocessing.interpolation)
@@ -174,15 +175,15 @@ class Classifier:
         parts = []
         for part in values.split(self.batch):
             # The last one is filled up with its own images.
-            whole = part if len(part) == self.batch else part[torch.arange(self.batch) % len(part)]
+            whole = part if len(part) == self.batch else part[torch.arange(self.batch, device=part.device) % len(part)]
             whole = whole.contiguous(memory_format=torch.channels_last)
             parts.append(as_logits(self.module(whole), self.head, self.batch)[: len(part)])
         return torch.cat(parts)
 
     def _normalised(self, images: Images) -> Tensor:
         values = pixels.to_float(images)
-        mean = values.new_tensor(self.preprocessing.mean).view(3, 1, 1)
-        std = values.new_tensor(self.preprocessing.std).view(3, 1, 1)
+        mean = sent(torch.tensor(self.preprocessing.mean), values.device).view(3, 1, 1)
+        std = sent(torch.tensor(self.preprocessing.std), values.device).view(3, 1, 1)
         return values.sub_(mean).div_(std)
 
 
@@ -190,7 +191,7 @@ def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
     """(b, classes) -> (b, groups): the largest logit of each; NaN where any logit, of a group or not, is not finite."""
     longest = max(map(len, groups))
     filled = [[*group, *group[:1] * (longest - len(group))] for group in groups]
-    best = logits[:, torch.tensor(filled, device=logits.device)].amax(dim=2)
+    best = logits[:, sent(torch.tensor(filled), logits.device)].amax(dim=2)
     return torch.where(logits.isfinite().all(dim=1, keepdim=True), best, torch.nan)
 
 

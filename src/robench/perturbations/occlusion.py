@@ -16,6 +16,7 @@ from torch import Tensor
 from robench.draws import Draws
 from robench.perturbation import perturbation
 from robench.rectangles import Rectangles, crop
+from robench.transfer import sent
 from robench.types import Images
 
 __all__ = ["grid", "noise_rectangle", "rectangle"]
@@ -87,7 +88,7 @@ def _ranks(side: int, draws: Draws, axis: str) -> Tensor:
 def _inside(side: int, draws: Draws, area: float) -> Tensor:
     """(b, 1, side, side) bool: the rectangles of an area, each anywhere where all of it lies within its picture."""
     shape = draws.integers("ratio", 0, len(_RATIOS), ())
-    sizes = torch.tensor([_size(side, area, ratio) for ratio in _RATIOS], device=shape.device)[shape]
+    sizes = sent(torch.tensor([_size(side, area, ratio) for ratio in _RATIOS]), shape.device)[shape]
     place = torch.arange(side, device=shape.device)
     inside = []
     for axis, size in zip(("down", "right"), sizes.unbind(1), strict=True):
@@ -105,4 +106,4 @@ def _size(side: int, area: float, ratio: float) -> tuple[int, int]:
 
 def _mean_colour(images: Images) -> Images:
     """(3, 1, 1) uint8 on the device of the images."""
-    return torch.tensor(_FILL, dtype=torch.uint8, device=images.device)[:, None, None]
+    return sent(torch.tensor(_FILL, dtype=torch.uint8), images.device)[:, None, None]

@@ -24,6 +24,7 @@ from robench.errors import CheckpointError
 from robench.models import Classifier
 from robench.models.family import one_line
 from robench.models.zoo import PaddedShortcut
+from robench.transfer import sent
 from robench.treatments.treatment import Method, Parameter, Started, Values, one_of
 
 __all__ = ["BLURPOOL", "FILTERS", "blur"]
@@ -51,9 +52,9 @@ def blur(x: Tensor, taps: Sequence[int], stride: int = 2) -> Tensor:
     for axis in (2, 3):
         # By hand, because torch's own padding refuses maps that are smaller than the filter.
         place = np.pad(np.arange(x.shape[axis]), (before, after), mode="reflect")
-        x = x.index_select(axis, torch.from_numpy(place).to(x.device))
+        x = x.index_select(axis, sent(torch.from_numpy(place), x.device))
     one = torch.tensor(taps, dtype=torch.float64)
-    kernel = (one[:, None] * one / one.sum() ** 2).to(x.dtype).to(x.device)
+    kernel = sent((one[:, None] * one / one.sum() ** 2).to(x.dtype), x.device)
     return functional.conv2d(x, kernel.expand(x.shape[1], 1, -1, -1), stride=stride, groups=x.shape[1])
 
 

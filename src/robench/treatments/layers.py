@@ -114,8 +114,9 @@ class _Layer:
 
     def _pool(self, x: Tensor, values: int) -> None:
         now = _moments(x, (0, *range(2, x.ndim)))
-        # On the CPU, because not every device has float64.
-        mean, var = now.mean.cpu().double(), now.var.cpu().double()
+        # Apple's GPUs have no float64; on others the host need not wait for a value.
+        there = torch.device("cpu") if x.device.type == "mps" else x.device
+        mean, var = now.mean.to(there).double(), now.var.to(there).double()
         first, second, count = self.sums.get(self.key, (torch.zeros_like(mean), torch.zeros_like(var), 0))
         self.sums[self.key] = first + values * mean, second + values * (var + mean**2), count + values
 

@@ -1,0 +1,215 @@
+"""What is left of a model's own speed: images/s of the bare forward pass, and of whole conditions, as the loop evaluates them.
+
+    python benchmarks/throughput.py [--device auto] [--arch resnet50] [--images N] [--batch N] [--precision bf16] [--compile]
+
+For a CUDA device: synthetic uint8 images resident on it, 50,000 of imagenet-c and as many frames of imagenet-p, in shards as the
+engines cut them. On a CPU a small check. Prints hardware and versions, then images/s and the share of the bare forward pass, of every
+corruption and perturbation and of each suite as a whole, and where the time goes of what falls below 85 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torchvision
+from common import hardware, load, threads
+from rich.console import Console
+from rich.table import Table
+
+from robench.conditions import condition_frames
+from robench.data import Stack
+from robench.draws import Philox, compiled_philox, philox
+from robench.loop import PRECISIONS, Samples, evaluate_condition, precision_scope
+from robench.models import Classifier, Preprocessing, choose_device
+from robench.options import Options
+from robench.pipeline import Residents
+from robench.plan import make_plan
+from robench.profile import Profile, profile_table
+from robench.suites import Condition, find_suite
+from robench.watch import UNWATCHED, Watch, watch_for
+
+SHARD = 16_384
+"""Frames of a shard, about, in whole batches."""
+ENOUGH = 0.85
+DIFFERENT = 256
+"""Synthetic images that differ; the others repeat them, since neither the model nor a corruption is faster for that."""
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--arch", default="resnet50", help="torchvision's name of the model; its weights do not matter")
+    parser.add_argument("--suites", default="imagenet-c,imagenet-p", help="separated by commas")
+    parser.add_argument("--images", type=int, help="default: 50000 on CUDA, 64 elsewhere")
+    parser.add_argument("--batch", type=int, help="default: 256 on CUDA, 16 elsewhere")
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: bf16 on CUDA, fp32 elsewhere")
+    parser.add_argument("--severity", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="draw through torch.compile")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=1, help="turns, of which the best counts")
+    options = parser.parse_args()
+    threads(options.threads)
+    device = choose_device(options.device)
+    cuda = device.type == "cuda"
+    machine = Machine(
+        classifier=classifier(options.arch, device),
+        images=options.images or (50_000 if cuda else 64),
+        batch=options.batch or (256 if cuda else 16),
+        precision=options.precision or ("bf16" if cuda else "fp32"),
+        generator=compiled_philox() if options.compile else philox,
+        residents=Residents(device),
+        repeats=options.repeats,
+    )
+    console = Console(width=110)
+    console.print(hardware(options.threads), soft_wrap=True)
+    if cuda:
+        console.print(f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}", soft_wrap=True)
+    console.print(f"{options.arch}, {machine.precision}, batches of {machine.batch}, {machine.images:,} images")
+    for suite in options.suites.split(","):
+        measured = machine.suite(suite, options.severity)
+        console.print(shown(suite, measured))
+        slow = {one.name: machine.profile(one.condition) for one in measured if one.share < ENOUGH}
+        if slow:
+            console.print(profile_table(slow))
+
+
+def classifier(arch: str, device: torch.device) -> Classifier:
+    """Return an untrained network, as the loaders leave one."""
+    module = torchvision.models.get_model(arch, weights=None).eval().requires_grad_(False)
+    module = module.to(device).to(memory_format=torch.channels_last)
+    preprocessing = Preprocessing(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    return Classifier(arch, f"torchvision:{arch}", module, preprocessing, 1000, "0" * 64, device)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A condition: seconds of so many images, and those of the bare forward pass for as many."""
+
+    condition: Condition
+    images: int
+    seconds: float
+    bare: float
+
+    @property
+    def name(self) -> str:
+        """Of its corruption."""
+        return self.condition.corruption
+
+    @property
+    def share(self) -> float:
+        """Of the model's own speed."""
+        return self.bare / self.seconds
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A model on a device, and how it is run."""
+
+    classifier: Classifier
+    images: int
+    batch: int
+    precision: str
+    generator: Philox
+    residents: Residents
+    repeats: int
+
+    def suite(self, name: str, severity: int) -> list[Measured]:
+        """Measure the clean images and every condition of a suite; the forward pass alone takes a turn before each."""
+        graded = find_suite(name).family == "corruptions"
+        options = Options(severities=(severity,)) if graded else Options()
+        return [self._measured(one) for one in make_plan([name], options, self.classifier.preprocessing).conditions]
+
+    def profile(self, condition: Condition) -> Profile:
+        """Evaluate a condition once more, and say where its time goes."""
+        watch = watch_for(self.classifier.device)
+        self._evaluate(condition, self._samples(condition), watch)
+        return watch.read()
+
+    def _measured(self, condition: Condition) -> Measured:
+        samples = self._samples(condition)
+        self._evaluate(condition, samples.at(np.arange(min(self.batch, len(samples.rows)))))  # Warms up.
+        images = len(samples.rows) * condition_frames(condition)
+        batch = min(self.batch, len(samples.rows))
+        turns = [(self._bare(images, batch), self._evaluate(condition, samples)) for _ in range(self.repeats)]
+        return Measured(condition, images, min(ours for _, ours in turns), min(bare for bare, _ in turns))
+
+    def _evaluate(self, condition: Condition, samples: Samples, watch: Watch = UNWATCHED) -> float:
+        start = time.perf_counter()
+        size = max(1, SHARD // condition_frames(condition) // self.batch) * self.batch
+        for first in range(0, len(samples.rows), size):
+            evaluate_condition(
+                self.classifier,
+                samples.at(np.arange(first, min(first + size, len(samples.rows)))),
+                condition,
+                seed=0,
+                batch_size=self.batch,
+                precision=self.precision,
+                generator=self.generator,
+                watch=watch,
+            )
+        return time.perf_counter() - start
+
+    def _bare(self, images: int, batch: int) -> float:
+        """Seconds that the network alone takes for values that are ready, in the same batches."""
+        device, side = self.classifier.device, self.classifier.preprocessing.crop
+        values = torch.randn((batch, 3, side, side)).to(device).contiguous(memory_format=torch.channels_last)
+        with precision_scope(self.precision, device), torch.inference_mode():
+            self.classifier.module(values)
+            _wait(device)
+            start = time.perf_counter()
+            for first in range(0, images, batch):
+                self.classifier.module(values[: min(batch, images - first)])
+            _wait(device)
+        return time.perf_counter() - start
+
+    def _samples(self, condition: Condition) -> Samples:
+        """About as many frames as there are to be images, in whole batches where they fill one, as the condition takes them."""
+        count = max(1, self.images // condition_frames(condition))
+        count -= count % self.batch if count > self.batch else 0
+        geometry = condition.geometry
+        side = geometry.crop or geometry.resize
+        assert isinstance(side, int)
+        places = np.arange(count)
+        samples = Samples(_stack(side, count), places, places, np.zeros(count, np.int64))
+        assert isinstance(samples.images, Stack)
+        return replace(samples, images=self.residents.of(samples.images))
+
+
+_STACKS: dict[tuple[int, int], Stack] = {}
+
+
+def _stack(side: int, count: int) -> Stack:
+    if (side, count) not in _STACKS:
+        different = load(None, side, min(count, DIFFERENT)).numpy()
+        _STACKS[side, count] = Stack(different[np.arange(count) % len(different)])
+    return _STACKS[side, count]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def shown(suite: str, measured: Sequence[Measured]) -> Table:
+    """One row a condition, and one of all but the clean images."""
+    table = Table(title=f"{suite}: images/s, and of the bare forward pass", title_justify="left")
+    for column in (suite, "images", "images/s", "bare images/s", "of bare"):
+        table.add_column(column, justify="left" if column == suite else "right")
+    perturbed = [one for one in measured if not one.condition.is_clean]
+    totals = [sum(getattr(one, name) for one in perturbed) for name in ("images", "seconds", "bare")]
+    rows = [(one.name, one.images, one.seconds, one.bare) for one in measured]
+    for name, images, seconds, bare in [*rows, ("whole", *totals)]:
+        if name == "whole":
+            table.add_section()
+        table.add_row(name, f"{images:,}", f"{images / seconds:,.1f}", f"{images / bare:,.1f}", f"{bare / seconds:.1%}")
+    return table
+
+
+if __name__ == "__main__":
+    main()
