@@ -66,7 +66,7 @@ def profile_table(profiles: Mapping[str, Profile]) -> Table:
     whole = sum(profiles.values(), Profile())
     shown = [phase for phase in PHASES if phase in whole.seconds or phase in whole.beside]
     table = Table(title="Where the time went", caption=_caption(whole))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in ("images", "images/s", "seconds", *shown, "idle"):
         table.add_column(name, justify="right")
     for name, one in [*profiles.items(), ("all", whole)]:
