@@ -1,0 +1,126 @@
+"""What evaluates shards: less memory than asked for, and what a run's bits depend on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import robench
+from robench.errors import DeviceError, RunError
+from robench.models import Classifier, Preprocessing
+from robench.observer import Silent
+from robench.plan import Options
+from robench.rundir import RunDirectory
+
+SOME = Options(corruptions=["contrast"], severities=[1, 5], batch_size=16)
+
+
+class Greedy(nn.Module):
+    """A network that runs out of memory at more than so many images; it counts what it was shown."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.seen = most, 0
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 9).reshape(3, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        self.seen += len(images)
+        return images.mean(dim=(2, 3)) @ self.weight
+
+
+def greedy(most: int) -> Classifier:
+    preprocessing = Preprocessing(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    return Classifier("greedy", "test", Greedy(most).eval(), preprocessing, 3, "0" * 64, torch.device("cpu"))
+
+
+class Counting(Silent):
+    """How many images a phase was told of."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+        self.notes: list[str] = []
+
+    def phase(self, name: str, total: int) -> None:
+        if name == "evaluating":
+            self.total, self.done = total, 0
+
+    def advance(self, count: int) -> None:
+        self.done += count
+
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        assert self.done <= self.total
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(picture_folder: Path, tmp_path: Path) -> None:
+    whole = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "whole", SOME)
+    watch = Counting()
+    model = greedy(5)
+    run = robench.evaluate(model, picture_folder, ["cifar-c"], tmp_path / "halved", SOME, watch)
+    for condition in whole.directory.conditions:
+        one, other = (each.directory.read_records(condition.name) for each in (whole, run))
+        assert np.array_equal(one["pred"], other["pred"])
+        assert np.allclose(one["confidence"], other["confidence"], atol=1e-6)
+    text = "clean-32px: out of memory with 16 images a batch, evaluated 4 at once"
+    assert text in watch.notes
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    assert text in manifest["notes"]
+    assert [event["kind"] for event in manifest["events"]] == ["out of memory"] * 3
+    assert isinstance(model.module, Greedy)
+    assert model.module.seen == watch.total == 90, (
+        "nothing twice: each shard failed at its first batch, and only the first"
+    )
+
+
+def test_one_image_at_a_time_can_be_too_much(picture_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="ran out of memory at 1 images a batch"):
+        robench.evaluate(greedy(0), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+    run = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+    assert len(run.directory.finished()) == 3
+
+
+def test_threads_are_part_of_a_run_on_a_cpu(picture_folder: Path, tmp_path: Path) -> None:
+    """Another number of threads sums in another order."""
+    robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+    (tmp_path / "run" / "records" / "clean-32px.parquet").unlink()
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.raises(RunError, match=f"threads was {before}, is {before + 1}"):
+            robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+    finally:
+        torch.set_num_threads(before)
+    robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+
+
+def test_a_run_of_before_threads_counted_is_resumed(picture_folder: Path, tmp_path: Path) -> None:
+    run = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    del manifest["identity"]["threads"]
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    (run.path / "records" / "clean-32px.parquet").unlink()
+    robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+    assert RunDirectory.open(run.path).records_path("clean-32px").exists()
+
+
+def test_a_profile_is_of_the_whole_run_and_changes_nothing(picture_folder: Path, tmp_path: Path) -> None:
+    plain = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "plain", SOME)
+    timed = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "timed", replace(SOME, profile=True))
+    assert not plain.profiles
+    assert {name: one.images for name, one in timed.profiles.items()} == {
+        "decoding": 0,
+        "clean": 30,
+        "cifar-c contrast": 60,
+    }
+    for name in ("results.csv", "records/clean-32px.parquet"):
+        assert (plain.path / name).read_bytes() == (timed.path / name).read_bytes()
