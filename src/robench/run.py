@@ -129,7 +129,8 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
         def tell(event: Event) -> None:
             observer.note(event.text)
             for run in runs:
-                run.record(event)
+                if run.missing:
+                    run.record(event)
 
         for task, part in engine.run(prepared, tasks, _Watching(observer, [run.heartbeat for run in runs]), tell):
             run = runs[task.run]

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import robench
 from robench import evaluation
 from robench.engine import Local, schedule
+from robench.errors import RunError
 from robench.models import load_classifier
 from robench.observer import Silent
 from robench.plan import Options
@@ -208,3 +210,56 @@ def test_a_killed_driver_is_resumed(cluster: Any, picture_folder: Path, tmp_path
     some = Options(corruptions=["gaussian_noise", "contrast"], batch_size=7)
     locally(job(picture_folder, tmp_path / "local", some))
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@pytest.mark.slow(minutes=1)
+def test_where_no_worker_can_the_reason_is_said(cluster: Any, picture_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").write_text("")
+    cluster.add_node(num_cpus=1, env_vars={"ROBENCH_CACHE": str(tmp_path / "full" / "cache")})
+    with pytest.raises(RunError, match="no worker can evaluate demo: cannot keep decoded images"):
+        list(evaluate_jobs([job(picture_folder, tmp_path / "ray")], ray_engine(cluster, 1)))
+    assert events(tmp_path / "ray") == ["worker refused"]
+
+
+@pytest.mark.slow(minutes=1)
+def test_a_shard_that_ends_every_worker_stops_the_run(cluster: Any, picture_folder: Path, tmp_path: Path) -> None:
+    """As one that needs more memory than any machine has: three workers are enough to tell."""
+    cluster.add_node(num_cpus=1)
+    (tmp_path / "fatal.py").write_text(
+        "import os, torch\n\n\nclass Fatal(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.driver = os.environ.get('DRIVER') == str(os.getpid())\n\n"
+        "    def forward(self, images):\n        if not self.driver and len(images) > 2:\n            os._exit(1)\n"
+        "        return images.mean(dim=(2, 3)) @ torch.ones(3, 3)\n\n\ndef fatal():\n    return Fatal()\n"
+    )
+    os.environ["DRIVER"] = str(os.getpid())
+    fatal = job(picture_folder, tmp_path / "ray", model=f"{tmp_path / 'fatal.py'}:fatal")
+    with pytest.raises(RunError, match="clean-224px ended 3 workers"):
+        list(evaluate_jobs([Job(fatal.load, picture_folder, ["clean"], fatal.out)], ray_engine(cluster, 1)))
+    assert events(tmp_path / "ray") == ["worker lost"] * 3
+
+
+def test_recipes_are_checked(picture_folder: Path, tmp_path: Path) -> None:
+    """Other images, or another model, under the same names: what a machine may have that was not brought up to date."""
+    from robench.errors import CheckpointError, DatasetError
+    from robench.preparation import prepare
+    from robench.recipe import Recipe
+
+    data = shutil.copytree(picture_folder, tmp_path / "pictures")
+    weights = tmp_path / "model.pt"
+    torch.save(load_classifier("demo", device="cpu").module.state_dict(), weights)
+    classifier = load_classifier(str(weights), "zoo:cifar_resnet8", "cpu")
+    dataset = robench.open_dataset(data, _names(data))
+    prepared = prepare(classifier, dataset, ["clean"], tmp_path / "run", Options(), Silent())
+    recipe = prepared.recipe
+    assert isinstance(recipe, Recipe)
+    made = recipe.make("cpu")
+    assert made.evaluate(prepared.shards(prepared.plan.conditions[0])[0]).batch_size == 64
+    picture = next(data.rglob("*.png"))
+    shutil.copy(next(one for one in data.rglob("*.png") if one.read_bytes() != picture.read_bytes()), picture)
+    recipe.make("cpu")  # The cache has the pixels of the right ones, by their content.
+    shutil.rmtree(os.environ["ROBENCH_CACHE"])
+    with pytest.raises(DatasetError, match="holds other images here, 1 of 30, for example"):
+        recipe.make("cpu")
+    torch.save(load_classifier("demo", device="cpu").module.half().state_dict(), weights)
+    with pytest.raises(CheckpointError, match="is another file here"):
+        recipe.make("cpu")

@@ -83,6 +83,8 @@ class Ray:
         self._members: list[_Member] = []
         self._machine: Machine | None = None
         self._early: list[Event] = []
+        self._reasons: dict[int, str] = {}
+        self._stuck: dict[int, float] = {}
         self._numbered = self._ended = 0
         self._gpus = False
         self._alone = time.monotonic()
@@ -131,6 +133,7 @@ class Ray:
         for event in self._early:
             tell(event)
         self._early = []
+        self._reasons, self._stuck = {}, {}
         recipes = [_Stored(ray.put(one.recipe)) for one in runs if _made_by_name(one)]
         schedule = Schedule(tasks)
         progress = _Progress(observer)
@@ -154,7 +157,7 @@ class Ray:
                         yield task, outcome
                     member.settled += task.shard.frames
                 elif outcome is not None:
-                    self._refused(member, task, outcome, schedule, runs, tell)
+                    self._refused(member, task, outcome.reason, schedule, runs, tell)
             if not calls:
                 time.sleep(_POLL)
             self._check_members()
@@ -269,23 +272,24 @@ class Ray:
         self,
         member: _Member,
         task: Task,
-        refusal: Refusal,
+        reason: str,
         schedule: Schedule,
         runs: Sequence[Prepared],
         tell: Callable[[Event], None],
     ) -> None:
-        known = schedule.refuses(member.name, task.run)
-        schedule.refuse(member.name, task)
-        if not known:
+        if not schedule.refuses(member.name, task.run):
             label = runs[task.run].manifest["model"]["label"]
-            text = f"{member.name} on {member.node} is left out of {label}: {refusal.reason}"
-            tell(Event("worker refused", text))
-        self._reason = refusal.reason
+            tell(Event("worker refused", f"{member.name} on {member.node} is left out of {label}: {reason}"))
+        schedule.refuse(member.name, task)
+        self._reasons[task.run] = reason
 
     def _check_members(self) -> None:
         """End where nobody is left to wait for."""
         if self._ready:
             self._alone = time.monotonic()
+        elif self._machine is None and self._members and time.monotonic() - self._alone > _PATIENCE:
+            kind = "GPU" if self._gpus else "core"
+            raise RunError(f"no worker could start in {_PATIENCE:.0f} s: has the cluster a free {kind}? (`ray status`)")
         elif not self._members or time.monotonic() - self._alone > _PATIENCE:
             said = f": {self._early[-1].text}" if self._early else ""
             raise RunError(
@@ -293,11 +297,14 @@ class Ray:
             )
 
     def _check_runs(self, schedule: Schedule, runs: Sequence[Prepared]) -> None:
-        """End where every worker has refused what is left of a run."""
-        members = self._members
+        """End where every worker has refused what is left of a run; those that have not started yet get some time."""
+        now = time.monotonic()
         for run in schedule.open_runs:
-            if members and all(member.greeting is None and schedule.refuses(member.name, run) for member in members):
-                raise RunError(f"no worker can evaluate {runs[run].manifest['model']['label']}: {self._reason}")
+            ready = self._ready
+            if not ready or not all(schedule.refuses(member.name, run) for member in ready):
+                self._stuck.pop(run, None)
+            elif len(ready) == len(self._members) or now - self._stuck.setdefault(run, now) > _PATIENCE:
+                raise RunError(f"no worker can evaluate {runs[run].manifest['model']['label']}: {self._reasons[run]}")
 
     def _look(self, ray: Any) -> None:
         """See how many images the workers have classified; one that does not answer now answers later."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from robench.errors import DeviceError, RobenchError, RunError
+from robench.errors import RobenchError, RunError
 from robench.evaluation import Evaluation, Part, Shard
 from robench.machine import Machine
 from robench.models import choose_device
@@ -37,10 +37,9 @@ class Greeting:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a worker cannot evaluate a shard.  of_run: nor any other of its run, because it cannot make the evaluation."""
+    """Why a worker cannot evaluate shards of a run: it cannot make the evaluation, or its device is too small."""
 
     reason: str
-    of_run: bool
 
 
 class Worker:
@@ -72,13 +71,9 @@ class Worker:
         # Threads are a setting of the thread that computes, and this may be another than the one before.
         torch.set_num_threads(self._threads)
         try:
-            evaluation = self._evaluation(run, recipe)
+            return self._evaluation(run, recipe).evaluate(shard, self._advance)
         except RobenchError as error:
-            return Refusal(str(error), of_run=True)
-        try:
-            return evaluation.evaluate(shard, self._advance)
-        except DeviceError as error:
-            return Refusal(str(error), of_run=False)
+            return Refusal(str(error))
 
     def images(self) -> int:
         """Return how many images it has classified."""
