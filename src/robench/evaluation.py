@@ -11,7 +11,7 @@ import numpy as np
 from robench.conditions import condition_frames
 from robench.data import Stack
 from robench.draws import compiled_philox, philox
-from robench.errors import OutOfMemory
+from robench.errors import DeviceError, OutOfMemory
 from robench.geometry import Geometry
 from robench.loop import Samples, estimating_scope, evaluate_condition
 from robench.options import Options
@@ -110,10 +110,13 @@ class Evaluation:
                     session=session,
                     watch=watch,
                 )
-            except OutOfMemory:
+            except DeviceError as error:
                 told.take_back()
-                if not self._residents.drop():
-                    self._batch_size = (self._batch_size + 1) // 2
+                if self._residents.drop():
+                    continue
+                if not isinstance(error, OutOfMemory):
+                    raise
+                self._batch_size = (self._batch_size + 1) // 2
             else:
                 break
         with watch.work(), watch.span("records"):

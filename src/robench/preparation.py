@@ -101,8 +101,8 @@ def prepare(
     classifier = adaptation.classifier
     check_cell("model", classifier.label)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
-    plan = replace(plan, notes=(*plan.notes, *adaptation.notes(plan.conditions)))
     positions = choose_samples(images, options)
+    plan = replace(plan, notes=(*plan.notes, *adaptation.notes(plan.conditions, len(positions))))
     path = place_of(classifier.label, images.name, suites, out, folder)
     _check_place(path, options, images.root)
 

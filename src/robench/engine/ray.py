@@ -244,9 +244,7 @@ class Ray:
         except ray.exceptions.RayTaskError as error:
             if not isinstance(error.cause, OSError):
                 raise
-            return Refusal(
-                printable(str(error.cause)), of_run=True
-            )  # The system's: a full disk, a folder that is gone.
+            return Refusal(printable(str(error.cause)))  # The system's: a full disk, a folder that is gone.
         except ray.exceptions.RayError as error:
             doing = schedule.line(member.name)[0].shard.condition.name
             lost = schedule.lose(member.name)
