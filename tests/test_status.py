@@ -59,7 +59,7 @@ def test_what_a_run_says_of_itself(tmp_path: Path) -> None:
         assert (found.state, found.phase, found.done, found.total) == ("running", "evaluating", 96, 3000)
         assert (found.conditions_done, found.conditions, found.engine) == (3, 5, "ray")
         assert found.workers == (WorkerState("w1", "node", "snow", 64, 12.5),)
-        assert [event.text for event in found.events] == ["before there is a folder"]
+        assert [note.text for note in found.notes] == ["before there is a folder"]
         assert found.host == socket.gethostname()
         assert found.started <= found.updated
     ended = read_progress(tmp_path)
@@ -79,7 +79,7 @@ def test_how_it_ended(tmp_path: Path, error: BaseException, state: str) -> None:
     found = read_progress(tmp_path)
     assert found is not None
     assert found.state == state
-    assert bool(found.events) == (state == "failed")
+    assert bool(found.notes) == (state == "failed")
 
 
 def test_it_writes_seldom_and_the_speed_is_of_the_last_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_where_it_cannot_be_written_the_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_damaged_progress_is_none(tmp_path: Path) -> None:
-    write(tmp_path, Progress(updated=ago(0), workers=(WorkerState("w"),), events=(heartbeat.Event(ago(0), "e"),)))
+    write(tmp_path, Progress(updated=ago(0), workers=(WorkerState("w"),), notes=(heartbeat.Note(ago(0), "e"),)))
     whole = (tmp_path / PROGRESS).read_bytes()
     assert read_progress(tmp_path) is not None
     for end in range(0, len(whole), 7):
@@ -123,7 +123,7 @@ def test_damaged_progress_is_none(tmp_path: Path) -> None:
             assert found is None or (type(getattr(found, name)) is type(getattr(Progress(), name)))
         (tmp_path / PROGRESS).write_text(json.dumps({key: one for key, one in cells.items() if key != name}))
         read_progress(tmp_path)
-    for text in ("[]", "3", "null", "[" * 100_000, "\x00", '{"workers": 3, "events": 1}'):
+    for text in ("[]", "3", "null", "[" * 100_000, "\x00", '{"workers": 3, "notes": 1}'):
         (tmp_path / PROGRESS).write_text(text)
         assert read_progress(tmp_path) is None
 

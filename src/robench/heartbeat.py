@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 from robench.observer import WorkerState
 
-__all__ = ["PROGRESS", "Event", "Heartbeat", "Progress", "age", "read_progress"]
+__all__ = ["PROGRESS", "Heartbeat", "Note", "Progress", "age", "read_progress"]
 
 PROGRESS = "progress.json"
 
@@ -25,11 +25,11 @@ _EVERY = 1.0
 _WINDOW = 60.0
 """Seconds that images/s are over."""
 _KEPT = 50
-"""Events that are kept, the last ones."""
+"""Notes that are kept, the last ones."""
 
 
 @dataclass(frozen=True)
-class Event:
+class Note:
     """Something the user should know.  at: UTC, ISO 8601."""
 
     at: str
@@ -58,10 +58,10 @@ class Progress:
     pid: int = 0
     engine: str = "local"
     workers: tuple[WorkerState, ...] = ()
-    events: tuple[Event, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
-T = TypeVar("T", WorkerState, Event, Progress)
+T = TypeVar("T", WorkerState, Note, Progress)
 
 
 def read_progress(path: Path) -> Progress | None:
@@ -69,8 +69,8 @@ def read_progress(path: Path) -> Progress | None:
     try:
         found = json.loads((path / PROGRESS).read_bytes())
         workers = tuple(_as(WorkerState, one) for one in found.pop("workers"))
-        events = tuple(_as(Event, one) for one in found.pop("events"))
-        progress = _as(Progress, {**found, "workers": workers, "events": events})
+        notes = tuple(_as(Note, one) for one in found.pop("notes"))
+        progress = _as(Progress, {**found, "workers": workers, "notes": notes})
         age(progress.updated)
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
@@ -103,7 +103,7 @@ class Heartbeat:
     _total: int = 0
     _conditions: tuple[int, int] = (0, 0)
     _workers: tuple[WorkerState, ...] = ()
-    _events: deque[Event] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _notes: deque[Note] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _passed: deque[tuple[float, int]] = field(default_factory=deque)
     _written: float = -_WINDOW
     _started: str = field(default_factory=lambda: _now())
@@ -116,7 +116,7 @@ class Heartbeat:
     ) -> None:
         self._state = "finished" if kind is None else "failed" if issubclass(kind, Exception) else "interrupted"
         if kind is not None and issubclass(kind, Exception):
-            self._event(" ".join(f"{error or kind.__name__}".split()))
+            self._keep(" ".join(f"{error or kind.__name__}".split()))
         self._workers = ()
         self._write()
 
@@ -144,7 +144,7 @@ class Heartbeat:
 
     def note(self, text: str) -> None:
         """Something the user should know, in one line."""
-        self._event(text)
+        self._keep(text)
         self._write_sometimes()
 
     def workers(self, states: Sequence[WorkerState]) -> None:
@@ -152,8 +152,8 @@ class Heartbeat:
         self._workers = tuple(states)
         self._write_sometimes()
 
-    def _event(self, text: str) -> None:
-        self._events.append(Event(_now(), text))
+    def _keep(self, text: str) -> None:
+        self._notes.append(Note(_now(), text))
 
     def _write_sometimes(self) -> None:
         if time.monotonic() - self._written >= self.every:
@@ -181,7 +181,7 @@ class Heartbeat:
             pid=os.getpid(),
             engine=self.engine,
             workers=self._workers,
-            events=tuple(self._events),
+            notes=tuple(self._notes),
         )
         temporary = self._path / f".tmp-{PROGRESS}"
         try:

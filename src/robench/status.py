@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from robench.errors import RunError
-from robench.heartbeat import PROGRESS, Event, Progress, age, read_progress
+from robench.heartbeat import PROGRESS, Note, Progress, age, read_progress
 from robench.observer import WorkerState
 from robench.rundir import RunDirectory, is_locked
 
@@ -51,7 +51,7 @@ class Status:
     pid: int | None = None
     engine: str = ""
     workers: tuple[WorkerState, ...] = ()
-    events: tuple[Event, ...] = ()
+    notes: tuple[Note, ...] = ()
     next: str = ""
 
     @property
@@ -138,7 +138,7 @@ def _heard(found: Status, progress: Progress | None) -> Status:
         pid=progress.pid,
         engine=progress.engine,
         workers=progress.workers if runs else (),
-        events=progress.events,
+        notes=progress.notes,
     )
 
 

@@ -22,8 +22,8 @@ __all__ = ["status"]
 
 _EVERY = 2.0
 """Seconds between two looks."""
-_EVENTS = 3
-"""Events shown of a run, the last ones; JSON has more."""
+_NOTES = 3
+"""Notes shown of a run, the last ones; JSON has more."""
 
 
 def status(
@@ -97,6 +97,6 @@ def _lines(one: Status, *, several: bool) -> list[str]:
         f"{worker.name} on {worker.node}: {worker.doing or 'waits'}, {worker.images_per_second:,.0f} images/s"
         for worker in one.workers
     ]
-    lines += [f"{event.at[:19].replace('T', ' ')} {event.text}" for event in one.events[-_EVENTS:]]
+    lines += [f"{note.at[:19].replace('T', ' ')} {note.text}" for note in one.notes[-_NOTES:]]
     lines += [one.next] if one.next else []
     return [f"{one.path}: {line}" if several else line for line in lines]
