@@ -32,7 +32,7 @@ from robench.engine import Engine, Local, Ray
 from robench.evaluation import shards_of
 from robench.geometry import Geometry
 from robench.models import load_classifier
-from robench.observer import Silent
+from robench.observer import EVALUATING, Silent
 from robench.parquet import encode_parquet
 from robench.plan import Options
 from robench.run import Job, evaluate_jobs
@@ -53,7 +53,7 @@ class Clock(Silent):
 
     def phase(self, name: str, total: int) -> None:
         """Note the moment."""
-        if name == "evaluating":
+        if name == EVALUATING:
             self.begun = time.perf_counter()
 
     def condition(self, name: str, seconds: float, images: int) -> None:

@@ -24,7 +24,7 @@ from common import hardware, threads
 import robench
 from robench.data import ImageSet, open_dataset, select
 from robench.metrics.statistics import percentile_interval
-from robench.observer import Silent
+from robench.observer import EVALUATING, Silent
 from robench.preparation import place_of
 from robench.scoring import score_rows
 from robench.scoring.rows import DISTRIBUTION, Row, figure
@@ -70,7 +70,7 @@ class Clock(Silent):
 
     def phase(self, name: str, total: int) -> None:
         """Begin when the samples are decoded."""
-        if name == "evaluating":
+        if name == EVALUATING:
             self.begun = time.process_time()
 
     def condition(self, name: str, seconds: float, images: int) -> None:

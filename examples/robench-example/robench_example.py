@@ -10,8 +10,7 @@ from robench.draws import Draws
 from robench.geometry import Geometry
 from robench.models import Classifier, Family, Preprocessing
 from robench.suites import Suite
-from robench.treatments import Method, Parameter
-from robench.treatments.treatment import Value
+from robench.treatments import Method, Parameter, Value
 from robench.types import FloatImages
 
 _SOURCE = "examples/robench-example"

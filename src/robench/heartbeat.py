@@ -16,9 +16,10 @@ from typing import Any, Self, TypeVar
 
 from robench.observer import WorkerState
 
-__all__ = ["PROGRESS", "Heartbeat", "Note", "Progress", "age", "read_progress"]
+__all__ = ["PROGRESS", "RUNNING", "Heartbeat", "Note", "Progress", "age", "read_progress"]
 
 PROGRESS = "progress.json"
+RUNNING = "running"
 
 _EVERY = 1.0
 """Seconds between two writings."""
@@ -45,7 +46,7 @@ class Progress:
     conditions_done, conditions: of the whole run.  started, updated: UTC, ISO 8601.  host, pid: of the process that writes this.
     """
 
-    state: str = "running"
+    state: str = RUNNING
     phase: str = "preparing"
     done: int = 0
     total: int = 0
@@ -97,7 +98,7 @@ class Heartbeat:
     engine: str = "local"
     every: float = _EVERY
     _path: Path | None = None
-    _state: str = "running"
+    _state: str = RUNNING
     _phase: str = "preparing"
     _done: int = 0
     _total: int = 0

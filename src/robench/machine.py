@@ -11,7 +11,13 @@ import torch
 from robench.data import decoders
 from robench.draws import DRAWS_VERSION
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "software"]
+
+
+def software() -> dict[str, str]:
+    """Return the versions of what results depend on, on any device."""
+    versions = {name: version(name) for name in ("robench", "torchvision", "numpy", "pyarrow")}
+    return {**versions, "draws": str(DRAWS_VERSION), "torch": torch.__version__, "image decoders": decoders()}
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,7 @@ class Machine:
     def here(cls, device: torch.device) -> Machine:
         """Describe a device of this process."""
         on_cpu = device.type == "cpu"
-        versions = {name: version(name) for name in ("robench", "torchvision", "numpy", "pyarrow")}
-        versions |= {"draws": str(DRAWS_VERSION), "torch": torch.__version__, "image decoders": decoders()}
+        versions = software()
         if on_cpu:
             versions["instruction set"] = torch.backends.cpu.get_cpu_capability()
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

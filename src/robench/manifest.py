@@ -46,7 +46,7 @@ def make_manifest(
         "arch": classifier.arch,
         "sha256": classifier.sha256,
         "classes": classifier.classes,
-        "preprocessing": _plain(classifier.preprocessing.facts()),
+        "preprocessing": _json_types(classifier.preprocessing.facts()),
     }
     data = {
         "name": images.name,
@@ -66,7 +66,7 @@ def make_manifest(
         "treatment": adaptation.label,
         "seed": options.seed,
         "normalize_by": _lasting(options.normalize_by),
-        "options": _plain(asdict(options)),
+        "options": _json_types(asdict(options)),
         "suites": list(dict.fromkeys(suites)),
         "conditions": [asdict(condition) for condition in plan.listed],
         "notes": [*classifier.notes, *images.notes, *plan.notes],
@@ -110,7 +110,7 @@ def _lasting(normalize_by: str | None) -> str | None:
     return str(Path(normalize_by).absolute())
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def _json_types(values: Mapping[str, Any]) -> dict[str, Any]:
     """JSON's types only, so that a manifest in memory equals the one read back."""
     return {
         key: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value

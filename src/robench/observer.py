@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Both", "Observer", "Silent", "WorkerState"]
+__all__ = ["EVALUATING", "Both", "Observer", "Silent", "WorkerState"]
+
+EVALUATING = "evaluating"
+"""The phase in which images are classified."""
 
 
 @dataclass(frozen=True)

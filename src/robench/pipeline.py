@@ -126,9 +126,8 @@ def ahead(parts: Generator[tuple[Part, Frame]], device: torch.device) -> Generat
             if following is None:
                 return
             model.wait_event(side.record_event())
-            following[1].images.record_stream(
-                model
-            )  # Its memory is the side's, to use again when both have done with it.
+            # Its memory is the side's, to use again when both have done with it.
+            following[1].images.record_stream(model)
             yield following
             worked.append(model.record_event(torch.cuda.Event(blocking=True)))
             if len(worked) == _AHEAD:

@@ -213,11 +213,11 @@ def place_of(
     if out is not None:
         return Path(out)
     if folder is not None:
-        return folder / _plain(model)
-    return Path("runs") / _plain("-".join([model, data, "+".join(dict.fromkeys(suites))]))
+        return folder / _file_name(model)
+    return Path("runs") / _file_name("-".join([model, data, "+".join(dict.fromkeys(suites))]))
 
 
-def _plain(name: str) -> str:
+def _file_name(name: str) -> str:
     """The name with nothing in it that a shell or a file system would trip over."""
     return "".join(c if c.isalnum() or c in "-_.+@=" else "_" for c in name)
 

@@ -19,7 +19,7 @@ from robench.errors import OptionError, RunError
 from robench.evaluation import Part, Shard
 from robench.heartbeat import Heartbeat
 from robench.models import Classifier
-from robench.observer import Both, Observer, Silent, WorkerState
+from robench.observer import EVALUATING, Both, Observer, Silent, WorkerState
 from robench.plan import Options
 from robench.preparation import Prepared, place_of, prepare
 from robench.profile import Profile
@@ -123,7 +123,7 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
             for one, job in zip(prepared, jobs, strict=True)
         ]
         tasks = [Task(number, shard) for number, run in enumerate(runs) for shard in run.missing]
-        observer.phase("evaluating", sum(task.shard.frames for task in tasks))
+        observer.phase(EVALUATING, sum(task.shard.frames for task in tasks))
         yield from (run.finish() for run in runs if not run.missing)
 
         def tell(event: Event) -> None:
@@ -140,7 +140,7 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
 
 
 class _Watching(Silent):
-    """What an engine tells, to the caller, and to whoever looks at the runs' directories."""
+    """What an engine tells of progress, to the caller, and to whoever looks at the runs' directories; events go another way."""
 
     def __init__(self, observer: Observer, heartbeats: Sequence[Heartbeat]) -> None:
         self._observer, self._heartbeats = observer, heartbeats
@@ -174,6 +174,11 @@ def _prepared(job: Job, engine: Engine, observer: Observer) -> Prepared:
     one = prepare(
         classifier, job.dataset, job.chosen(classifier), job.out, job.options, observer, engine.machine, job.folder
     )
+    if engine.together and one.recipe is None:
+        raise OptionError(
+            f"--engine {engine.name}: workers must load {one.manifest['model']['label']} and its images themselves: take them from "
+            "load_classifier and open_dataset"
+        )
     # Workers make their own: this process need not hold the networks of all models.
     return replace(one, evaluation=None) if engine.together else one
 
@@ -222,7 +227,7 @@ class _Writing:
         run = cls(prepared, directory, Both(observer, heartbeat), heartbeat, held)
         for condition in todo:
             run._begin_condition(condition)
-        heartbeat.phase("evaluating", sum(shard.frames for shard in run.missing))
+        heartbeat.phase(EVALUATING, sum(shard.frames for shard in run.missing))
         run._doubt()
         return run
 

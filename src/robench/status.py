@@ -10,16 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from robench.errors import RunError
-from robench.heartbeat import PROGRESS, Note, Progress, age, read_progress
-from robench.observer import WorkerState
+from robench.heartbeat import PROGRESS, RUNNING, Note, Progress, age, read_progress
+from robench.observer import EVALUATING, WorkerState
 from robench.rundir import RunDirectory, is_locked
 
 __all__ = ["RUNNING", "Status", "as_json", "find_runs", "status"]
-
-RUNNING = "running"
-
-EVALUATING = "evaluating"
-"""The phase in which images are classified (robench.run)."""
 
 _FRESH = 60.0
 """Seconds for which a run need not say that it goes on."""

@@ -18,7 +18,7 @@ import torch
 import robench
 from robench import evaluation
 from robench.engine import Local, schedule
-from robench.errors import RunError
+from robench.errors import OptionError, RunError
 from robench.models import load_classifier
 from robench.observer import Silent
 from robench.plan import Options
@@ -91,13 +91,13 @@ class Once(Silent):
     """Does something when the first condition is finished."""
 
     def __init__(self, act: Callable[[], object]) -> None:
-        self._act: Callable[[], object] | None = act
+        self._act, self.struck = act, False
         self.notes: list[str] = []
 
     def condition(self, name: str, seconds: float, images: int) -> None:
-        act, self._act = self._act, None
-        if act is not None:
-            act()
+        if not self.struck:
+            self.struck = True
+            self._act()
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -156,6 +156,7 @@ def test_a_lost_or_slow_worker_costs_nothing(
 
     watch = Once(strike)
     list(evaluate_jobs([job(picture_folder, tmp_path / "ray")], engine, watch))
+    assert watch.struck
     locally(job(picture_folder, tmp_path / "local"))
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     assert events(tmp_path / "ray") == ([] if fault == "stopped" else ["worker lost"]), watch.notes
@@ -222,7 +223,9 @@ def test_where_no_worker_can_the_reason_is_said(cluster: Any, picture_folder: Pa
 
 
 @pytest.mark.slow(minutes=1)
-def test_a_shard_that_ends_every_worker_stops_the_run(cluster: Any, picture_folder: Path, tmp_path: Path) -> None:
+def test_a_shard_that_ends_every_worker_stops_the_run(
+    cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As one that needs more memory than any machine has: three workers are enough to tell."""
     cluster.add_node(num_cpus=1)
     (tmp_path / "fatal.py").write_text(
@@ -231,7 +234,7 @@ def test_a_shard_that_ends_every_worker_stops_the_run(cluster: Any, picture_fold
         "    def forward(self, images):\n        if not self.driver and len(images) > 2:\n            os._exit(1)\n"
         "        return images.mean(dim=(2, 3)) @ torch.ones(3, 3)\n\n\ndef fatal():\n    return Fatal()\n"
     )
-    os.environ["DRIVER"] = str(os.getpid())
+    monkeypatch.setenv("DRIVER", str(os.getpid()))
     fatal = job(picture_folder, tmp_path / "ray", model=f"{tmp_path / 'fatal.py'}:fatal")
     with pytest.raises(RunError, match="clean-224px ended 3 workers"):
         list(evaluate_jobs([Job(fatal.load, picture_folder, ["clean"], fatal.out)], ray_engine(cluster, 1)))
@@ -263,3 +266,17 @@ def test_recipes_are_checked(picture_folder: Path, tmp_path: Path) -> None:
     torch.save(load_classifier("demo", device="cpu").module.half().state_dict(), weights)
     with pytest.raises(CheckpointError, match="is another file here"):
         recipe.make("cpu")
+
+
+def test_what_workers_cannot_load_is_said_before_anything_is_written(picture_folder: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from robench.engine import Ray
+
+    classifier = replace(load_classifier("demo", device="cpu"), origin=None)
+    mine = Job(
+        lambda: classifier, robench.open_dataset(picture_folder, _names(picture_folder)), ["clean"], tmp_path / "run"
+    )
+    with pytest.raises(OptionError, match="take them from load_classifier"):
+        list(evaluate_jobs([mine], Ray(None, 1, "cpu", 1)))
+    assert not (tmp_path / "run").exists()

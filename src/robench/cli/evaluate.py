@@ -304,8 +304,6 @@ def evaluate(
     for option, given in (("--address", address), ("--workers", workers)):
         if given is not None and engine == "local":
             raise OptionError(f"{option} goes with --engine ray: give that, or leave it out")
-    if threads is not None and threads < 1:
-        raise OptionError(f"--threads must be at least 1, not {threads}")
     from robench.data import open_dataset
     from robench.engine import make_engine
     from robench.estimate import estimate
@@ -373,6 +371,8 @@ def evaluate(
             "warning: --trust-pickle: from now on code in the model's file runs with your rights, if it has some; it can read, "
             "change and send your files"
         )
+    if ready and any(one["suite"] for one in listed):
+        raise OptionError("--preset chooses the suite by the model's input: leave suite out of the file of jobs")
     if out is not None and len(listed) > 1 and any("out" in one for one in listed):
         raise OptionError("--out is for jobs that name none of their own: leave it out")
 

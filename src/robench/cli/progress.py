@@ -23,7 +23,7 @@ from rich.text import Text
 
 from robench.observer import WorkerState
 
-__all__ = ["LineProgress", "LiveProgress", "duration", "observer"]
+__all__ = ["LineProgress", "LiveProgress", "duration", "observer", "worker_line"]
 
 
 class _Rate(ProgressColumn):
@@ -41,7 +41,7 @@ class _Workers:
         self.states: Sequence[WorkerState] = ()
 
     def __rich__(self) -> Text:
-        return Text("\n".join(f"  {_state(one)}" for one in self.states))
+        return Text("\n".join(f"  {worker_line(one)}" for one in self.states))
 
 
 class LiveProgress:
@@ -124,7 +124,7 @@ class LineProgress:
         if time.monotonic() - self._last >= self._every:
             self._console.print(f"{self._name}: {self._status()}")
             for one in self._workers:
-                self._console.print(f"  {_state(one)}")
+                self._console.print(f"  {worker_line(one)}")
 
     def condition(self, name: str, seconds: float, images: int) -> None:
         """Print the finished condition."""
@@ -145,7 +145,8 @@ class LineProgress:
         return f"{self._done:,} of {self._total:,} images, {self._done / passed:,.0f} images/s, {duration(left)} left"
 
 
-def _state(one: WorkerState) -> str:
+def worker_line(one: WorkerState) -> str:
+    """`worker 1 on NODE: CONDITION, 812 images/s, 1,624 so far`."""
     return f"{one.name} on {one.node}: {one.doing or 'waits'}, {one.images_per_second:,.0f} images/s, {one.images:,} so far"
 
 

@@ -93,10 +93,9 @@ def _cells(one: Status) -> list[str]:
 
 
 def _lines(one: Status, *, several: bool) -> list[str]:
-    lines = [
-        f"{worker.name} on {worker.node}: {worker.doing or 'waits'}, {worker.images_per_second:,.0f} images/s"
-        for worker in one.workers
-    ]
+    from robench.cli.progress import worker_line
+
+    lines = [worker_line(worker) for worker in one.workers]
     lines += [f"{note.at[:19].replace('T', ' ')} {note.text}" for note in one.notes[-_NOTES:]]
     lines += [one.next] if one.next else []
     return [f"{one.path}: {line}" if several else line for line in lines]

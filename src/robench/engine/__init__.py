@@ -1,4 +1,4 @@
-"""Engines: who evaluates the shards of runs, one after the other here, or many at once elsewhere; all of them, in one table."""
+"""Engines: who evaluates the shards of runs, one after the other here, or many at once elsewhere; two, by name in `make_engine`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_engine(name: str, address: str | None, workers: int | None, device: str
     threads: of a CPU, for the model; None for all cores, and for one in each of several workers.
     """
     if name == "ray":
-        return Ray(address, workers, device, threads or 1)
+        return Ray(address, workers, device, 1 if threads is None else threads)
     if name != "local":
         raise OptionError(unknown_name("engine", name, ENGINES))
     return LOCAL if threads is None else Local(threads)

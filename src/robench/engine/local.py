@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from robench.engine.engine import Event, Task
+from robench.errors import OptionError
 from robench.evaluation import Part
 from robench.machine import Machine
 from robench.observer import Observer
@@ -28,6 +29,8 @@ class Local:
     loads_on: str | None = None
 
     def __init__(self, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise OptionError(f"--threads must be at least 1, not {threads}")
         self._threads = threads
 
     @contextmanager

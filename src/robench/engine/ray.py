@@ -20,8 +20,7 @@ from robench.engine.schedule import ATTEMPTS, Schedule
 from robench.engine.worker import Greeting, Refusal, Worker
 from robench.errors import DeviceError, OptionError, RunError, printable
 from robench.evaluation import Part
-from robench.machine import Machine
-from robench.models import choose_device
+from robench.machine import Machine, software
 from robench.observer import Observer, WorkerState
 from robench.preparation import Prepared
 
@@ -33,8 +32,6 @@ _SHOWN = 2.0
 """Seconds between two looks at how far they are."""
 _PATIENCE = 300.0
 """Seconds without any worker, after which a run ends."""
-_SOFTWARE = ("robench", "draws", "torch", "torchvision", "numpy", "pyarrow", "image decoders")
-"""Versions that a worker must share with the driver; its device, threads and instruction set with the other workers."""
 
 
 @dataclass
@@ -79,6 +76,8 @@ class Ray:
             )
         if workers is not None and workers < 1:
             raise OptionError(f"--workers must be at least 1, not {workers}")
+        if threads < 1:
+            raise OptionError(f"--threads must be at least 1, not {threads}")
         self._address, self._count, self._device, self._threads = address, workers, device, threads
         self._members: list[_Member] = []
         self._machine: Machine | None = None
@@ -134,7 +133,7 @@ class Ray:
             tell(event)
         self._early = []
         self._reasons, self._stuck = {}, {}
-        recipes = [_Stored(ray.put(one.recipe)) for one in runs if _made_by_name(one)]
+        recipes = [_Stored(ray.put(one.recipe)) for one in runs]
         schedule = Schedule(tasks)
         progress = _Progress(observer)
         while not schedule.finished:
@@ -228,12 +227,8 @@ class Ray:
                 ray.kill(member.actor)
                 tell(Event("worker refused", f"{member.name} on {greeting.node} is left out: {problem}"))
                 continue
-            member.node, member.pid, member.greeting, member.looked = (
-                greeting.node,
-                greeting.pid,
-                None,
-                time.monotonic(),
-            )
+            member.node, member.pid = greeting.node, greeting.pid
+            member.greeting, member.looked = None, time.monotonic()
 
     def _outcome(
         self, ray: Any, call: Any, member: _Member, schedule: Schedule, tell: Callable[[Event], None]
@@ -395,19 +390,9 @@ def _actor() -> type[Worker]:
     return Actor
 
 
-def _made_by_name(one: Prepared) -> bool:
-    if one.recipe is None:
-        raise OptionError(
-            f"--engine ray: workers must load {one.manifest['model']['label']} and its images themselves: take them from "
-            "load_classifier and open_dataset"
-        )
-    return True
-
-
 def _expected(first: Machine) -> Machine:
     """What workers must be: like the first, with the software of this process."""
-    here = Machine.here(choose_device("cpu"))
-    return replace(first, versions={**first.versions, **{name: here.versions[name] for name in _SOFTWARE}})
+    return replace(first, versions={**first.versions, **software()})
 
 
 def _why(error: Exception) -> str:

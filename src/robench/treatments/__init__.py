@@ -5,7 +5,7 @@ from __future__ import annotations
 from robench.treatments.adaptation import Adaptation, adapt
 from robench.treatments.methods import TREATMENTS, find_treatment, parse_treatments
 from robench.treatments.order import ESTIMATED_ON, equal_parts, sample_order
-from robench.treatments.treatment import Method, Parameter, Session, Started, Treatment
+from robench.treatments.treatment import Method, Parameter, Session, Started, Treatment, Value
 
 __all__ = [
     "ESTIMATED_ON",
@@ -16,6 +16,7 @@ __all__ = [
     "Session",
     "Started",
     "Treatment",
+    "Value",
     "adapt",
     "equal_parts",
     "find_treatment",
