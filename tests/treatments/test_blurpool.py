@@ -32,6 +32,12 @@ def torchvision_net(name: str, side: int = SIDE) -> Classifier:
     return Classifier(name, name, module, preprocessing, 10, "0" * 64, torch.device("cpu"))
 
 
+def plain(module: nn.Module) -> Classifier:
+    preprocessing = Preprocessing(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    module = module.requires_grad_(False).to(memory_format=torch.channels_last)
+    return Classifier("plain", "test", module, preprocessing, 8, "0" * 64, torch.device("cpu"))
+
+
 def noise(side: int = SIDE, count: int = 2) -> Tensor:
     return torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
@@ -264,9 +270,52 @@ def test_what_it_cannot_change_is_refused(normalised: Classifier) -> None:
 
 
 def test_a_network_that_no_longer_runs_is_refused() -> None:
+    class Particular(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.down = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 1, stride=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.down._forward_pre_hooks:
+                raise RuntimeError("maps that do not fit each other")
+            return torch.as_tensor(self.down(self.stem(x)).mean(dim=(2, 3)))
+
+    with pytest.raises(CheckpointError, match="does not run with blurpool"):
+        treated(plain(Particular().eval()), "tri3")
+
+
+def test_a_network_with_one_activation_for_several_convolutions_is_refused() -> None:
     timm = pytest.importorskip("timm")
     classifier = with_module(
         torchvision_net("alexnet"), randomised(timm.create_model("res2net50_14w_8s", num_classes=10))
     )
-    with pytest.raises(CheckpointError, match="does not run with blurpool"):
+    with pytest.raises(CheckpointError, match="one activation for several layers"):
         treated(classifier, "tri3")
+
+
+def test_an_activation_of_several_layers_is_refused() -> None:
+    """Its hook would subsample after every one of them, and maps of any size fit an adaptive pool."""
+    shared = nn.ReLU()
+
+    def block(taken: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(taken, 8, 3, stride, 1), nn.BatchNorm2d(8), shared)
+
+    net = nn.Sequential(block(3, 1), block(8, 2), block(8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with pytest.raises(CheckpointError, match="one activation for several layers"):
+        adapt(plain(net), ["blurpool"], None, 0).start()
+
+
+def test_a_pool_of_two_parents_is_changed_once_and_a_stride_may_be_a_list() -> None:
+    pool = nn.MaxPool2d(2, stride=[2, 2])  # type: ignore[arg-type]
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.again = nn.Sequential(nn.Conv2d(3, 4, 3), pool), nn.Sequential(pool)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.as_tensor(self.again(self.first(x)).mean(dim=(2, 3)))
+
+    net = Twice().eval()
+    assert adapt(plain(net), ["blurpool"], None, 0).layers == (1,)
+    assert torch.equal(treated(plain(net), "delta1").logits(noise(32)), plain(net).logits(noise(32)))

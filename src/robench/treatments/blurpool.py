@@ -8,6 +8,7 @@ max-pool; in place of an average pool. The convolution that takes the image stay
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -72,12 +73,13 @@ class _Site:
 
 
 def _sites(module: nn.Module, taps: Sequence[int]) -> list[_Site]:
-    found, stem = [], _stem(module)
+    found, seen = [], [id(one) for one in _stem(module)]
     for name, parent in module.named_modules():
         children = list(parent.named_children())
         for number, (own, layer) in enumerate(children):
             whole = f"{name}.{own}" if name else own
-            if layer not in stem and _is_strided(whole, layer, taps):
+            if id(layer) not in seen and _is_strided(whole, layer, taps):
+                seen.append(id(layer))  # What has several parents is one layer.
                 found.append(_site(whole, parent, layer, [one for _, one in children[number + 1 :]]))
     if not found:
         raise CheckpointError(
@@ -108,7 +110,7 @@ def _is_strided(name: str, layer: nn.Module, taps: Sequence[int]) -> bool:
 
 
 def _pair(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else (value, value)
+    return tuple(value) if isinstance(value, tuple | list) else (value, value)
 
 
 def _site(name: str, parent: nn.Module, layer: nn.Module, rest: Sequence[nn.Module]) -> _Site:
@@ -187,8 +189,9 @@ def _taps(values: Values) -> tuple[int, ...]:
 
 def _start(classifier: Classifier, values: Values, _: object) -> Started:
     taps = _taps(values)
-    before = _failure(classifier)
-    for site in _sites(classifier.module, taps):
+    sites = _sites(classifier.module, taps)
+    before = _failure(classifier, sites)
+    for site in sites:
         _change(site, taps)
     if before is None and (error := _failure(classifier)) is not None:
         raise CheckpointError(
@@ -197,14 +200,24 @@ def _start(classifier: Classifier, values: Values, _: object) -> Started:
     return classifier, None
 
 
-def _failure(classifier: Classifier) -> Exception | None:
-    """What a network raises for an image of its own size, if anything."""
+def _failure(classifier: Classifier, sites: Sequence[_Site] = ()) -> Exception | None:
+    """What a network raises for an image of its own size, if anything; CheckpointError where it passes a site not once a layer."""
+    calls: Counter[int] = Counter()
+    watched = {id(one): one for site in sites for one in (site.layer, site.place)}.values()
+    handles = [one.register_forward_hook(lambda module, *_: calls.update([id(module)])) for one in watched]
     side = classifier.preprocessing.crop
     image = torch.zeros((classifier.batch or 1, 3, side, side), dtype=torch.uint8, device=classifier.device)
     try:
         classifier.logits(image)
     except Exception as error:  # noqa: BLE001 - maps that do not fit each other fail in convolutions, views and sums alike
         return error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if any(calls[id(site.layer)] != calls[id(site.place)] for site in sites):
+        raise CheckpointError(
+            f"{classifier.label} uses one activation for several layers, and blurpool would blur after each: give each its own"
+        )
     return None
 
 
