@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -37,6 +38,13 @@ pytestmark = [
 SOME = Options(corruptions=["gaussian_noise", "contrast"], severities=[1, 3, 5], batch_size=7)
 FRAMES = Options(corruptions=["gaussian_noise", "translate"], batch_size=4)
 Started = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """What Ray leaves to the collector is collected here, where its warnings are expected."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -283,3 +291,17 @@ def test_what_workers_cannot_load_is_said_before_anything_is_written(picture_fol
     with pytest.raises(OptionError, match="take them from load_classifier"):
         list(evaluate_jobs([mine], Ray(None, 1, "cpu", 1)))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once(picture_folder: Path, tmp_path: Path) -> None:
+    import socket
+
+    from robench.engine import Ray
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(OptionError, match=f"no Ray cluster listens at {address}"):
+        list(evaluate_jobs([job(picture_folder, tmp_path / "run")], Ray(address, 1, "cpu", 1)))
+    with pytest.raises(OptionError, match="--address is empty"):
+        Ray(" ")

@@ -110,6 +110,16 @@ def test_a_straggler_is_overtaken_and_counts_once() -> None:
     assert not schedule.done("slow", slow)
 
 
+def test_the_first_task_of_all_may_hang_too() -> None:
+    clock = Clock()
+    schedule = Schedule(tasks(1), clock)
+    task = taken(schedule, "hangs")
+    clock.now = 599
+    assert schedule.take("idle") is None
+    clock.now = 601
+    assert taken(schedule, "idle") == task
+
+
 def test_what_only_waits_in_a_line_is_taken_over_at_once() -> None:
     schedule = Schedule(tasks(4), Clock())
     first, second = taken(schedule, "a"), taken(schedule, "a")

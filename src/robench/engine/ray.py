@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ class Ray:
             )
         if workers is not None and workers < 1:
             raise OptionError(f"--workers must be at least 1, not {workers}")
+        if address is not None and not address.strip():
+            raise OptionError("--address is empty: give auto, HOST:PORT or ray://HOST:PORT, or leave it out")
         if threads < 1:
             raise OptionError(f"--threads must be at least 1, not {threads}")
         self._address, self._count, self._device, self._threads = address, workers, device, threads
@@ -177,13 +180,18 @@ class Ray:
             given = {"address": "local", "include_dashboard": False}
             if self._count is not None:
                 given["num_cpus"] = self._count * self._threads
+        else:
+            _check_reached(self._address or os.environ["RAY_ADDRESS"])
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # What matters of it comes as errors.
         try:
             ray.init(**given, log_to_driver=False, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"the Ray cluster {self._address or os.environ.get('RAY_ADDRESS', 'on this machine')}"
-            raise OptionError(f"{where} cannot be used ({printable(str(error))[:200]}): check --address") from error
+            raise OptionError(
+                f"{where} cannot be used ({printable(str(error))[:200]}): check --address, and set RAY_AUTH_MODE=token if it asks "
+                "for a token"
+            ) from error
 
     def _start(self, ray: Any) -> _Member:
         """A new worker, pending until there is room for it on some node."""
@@ -370,6 +378,17 @@ def _ray() -> Any:
     except ImportError as error:
         raise OptionError("--engine ray needs Ray: pip install 'robench[ray]'") from error
     return ray
+
+
+def _check_reached(address: str) -> None:
+    """Refuse an address where nobody listens, for which Ray would wait a quarter of an hour."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # `auto`, or what Ray itself refuses.
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise OptionError(f"no Ray cluster listens at {address} ({error}): check --address") from error
 
 
 def _actor() -> type[Worker]:

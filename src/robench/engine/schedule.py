@@ -15,8 +15,9 @@ __all__ = ["ATTEMPTS", "Schedule"]
 ATTEMPTS = 3
 """Workers that may end over one task before the task is to blame."""
 
-_LATE, _AT_LEAST = 3.0, 10.0
-"""A task is given to a second worker after so many times what it was expected to take, and at least so many seconds."""
+_LATE, _AT_LEAST, _UNKNOWN = 3.0, 10.0, 600.0
+"""A task is given to a second worker after so many times what it was expected to take, and at least so many seconds; where nothing
+of any run is done yet, after so many."""
 
 
 @dataclass
@@ -92,8 +93,8 @@ class Schedule:
         return sum(given.task == task for line in self._lines.values() for given in line)
 
     def _patience(self, task: Task) -> float:
-        pace = self._pace.get(task.run)
-        return max(_AT_LEAST, _LATE * median(pace) * task.shard.frames) if pace else float("inf")
+        pace = self._pace.get(task.run) or [one for paces in self._pace.values() for one in paces]
+        return max(_AT_LEAST, _LATE * median(pace) * task.shard.frames) if pace else _UNKNOWN
 
     def done(self, worker: str, task: Task) -> bool:
         """A worker has done a task; whether it is the first to."""
