@@ -170,7 +170,9 @@ def test_a_lost_or_slow_worker_costs_nothing(
     assert watch.struck
     locally(job(picture_folder, tmp_path / "local"))
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
-    assert events(tmp_path / "ray") == ([] if fault == "stopped" else ["worker lost"]), watch.notes
+    # A node's worker may do what it has left before it hears that its node is gone; one that is stopped is overtaken.
+    told = {"worker": [["worker lost"]], "node": [["worker lost"], []], "stopped": [[]]}
+    assert events(tmp_path / "ray") in told[fault], watch.notes
     assert not list((tmp_path / "ray" / "records").glob(".*"))
 
 
