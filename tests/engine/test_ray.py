@@ -151,9 +151,7 @@ def test_a_lost_or_slow_worker_costs_nothing(
     cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(evaluation, "_FRAMES", 6)
-    if (
-        fault == "stopped"
-    ):  # Nobody hears of it but by waiting; of the others it must be heard before they are overtaken.
+    if fault == "stopped":  # Nobody hears of it but by waiting.
         monkeypatch.setattr(schedule, "_AT_LEAST", 1.0)
     nodes = {node.node_id[:6]: node for node in (cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1))}
     engine = ray_engine(cluster, 2)
@@ -171,7 +169,7 @@ def test_a_lost_or_slow_worker_costs_nothing(
     locally(job(picture_folder, tmp_path / "local"))
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     # A node's worker may do what it has left before it hears that its node is gone; one that is stopped is overtaken.
-    told = {"worker": [["worker lost"]], "node": [["worker lost"], []], "stopped": [[]]}
+    told: dict[str, list[list[str]]] = {"worker": [["worker lost"]], "node": [["worker lost"], []], "stopped": [[]]}
     assert events(tmp_path / "ray") in told[fault], watch.notes
     assert not list((tmp_path / "ray" / "records").glob(".*"))
 
