@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,15 @@ import torch
 from torch import Tensor, nn
 
 import robench
+from robench.engine import Event, Local, Task
 from robench.errors import DeviceError, RunError
+from robench.evaluation import Part
+from robench.heartbeat import Heartbeat
 from robench.models import Classifier, Preprocessing
-from robench.observer import Silent
+from robench.observer import Observer, Silent
 from robench.plan import Options
+from robench.preparation import Prepared
+from robench.run import Job, evaluate_jobs
 from robench.rundir import RunDirectory
 
 SOME = Options(corruptions=["contrast"], severities=[1, 5], batch_size=16)
@@ -124,3 +130,40 @@ def test_a_profile_is_of_the_whole_run_and_changes_nothing(picture_folder: Path,
     }
     for name in ("results.csv", "records/clean-32px.parquet"):
         assert (plain.path / name).read_bytes() == (timed.path / name).read_bytes()
+
+
+def test_each_of_several_runs_says_how_far_it_is(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of runs that are evaluated together the engine tells nobody's part: each counts its own shards."""
+    told: dict[str, int] = {}
+
+    def advance(heartbeat: Heartbeat, count: int) -> None:
+        name = "" if heartbeat._path is None else heartbeat._path.name
+        told[name] = told.get(name, 0) + count
+
+    monkeypatch.setattr(Heartbeat, "advance", advance)
+    names = tmp_path / "classes.txt"
+    names.write_text("ant\nbee\ncow\n" + "".join(f"class{number}\n" for number in range(7)))
+    dataset = robench.open_dataset(picture_folder, names)
+    jobs = [
+        Job(lambda: robench.load_classifier("demo", device="cpu"), dataset, [suite], tmp_path / suite, SOME)
+        for suite in ("clean", "cifar-c")
+    ]
+    jobs[0] = replace(jobs[0], options=Options(batch_size=16))
+    list(evaluate_jobs(jobs, Together()))
+    assert told == {"clean": 30, "cifar-c": 90}
+
+
+class Together(Local):
+    """Takes all runs at once, as engines with workers do, and evaluates them here from their recipes."""
+
+    together = True
+
+    def run(
+        self, runs: Sequence[Prepared], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
+    ) -> Iterator[tuple[Task, Part]]:
+        recipes = [one.recipe for one in runs]
+        made = [one.make("cpu") for one in recipes if one is not None]
+        for task in tasks:
+            yield task, made[task.run].evaluate(task.shard, observer.advance)

@@ -135,6 +135,8 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
         for task, part in engine.run(prepared, tasks, _Watching(observer, [run.heartbeat for run in runs]), tell):
             run = runs[task.run]
             run.add(task.shard, part)
+            if len(runs) > 1:
+                run.heartbeat.advance(task.shard.frames)
             if not run.missing:
                 yield run.finish()
 
