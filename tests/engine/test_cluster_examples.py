@@ -19,9 +19,9 @@ from robench.rundir import RunDirectory
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cluster"
 
-# What SLURM's commands do for the script: name the nodes, and start a command on one. Each gets a core.
+# What SLURM's commands do for the script: name the nodes, one after another, and start a command on one. Each gets a core.
 SRUN = '#!/usr/bin/env bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@" --num-cpus=1\n'
-SCONTROL = "#!/usr/bin/env bash\nprintf '127.0.0.1\\n127.0.0.2\\n'\n"
+SCONTROL = "#!/usr/bin/env bash\necho 127.0.0.1\nsleep 0.2\necho 127.0.0.2\n"
 
 
 def evaluate_options() -> set[str]:
