@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from robench import evaluation
 from robench.engine import Local, schedule
 from robench.errors import OptionError, RunError
 from robench.models import load_classifier
-from robench.observer import Silent
+from robench.observer import Silent, WorkerState
 from robench.plan import Options
 from robench.run import Job, Run, evaluate_jobs
 from robench.rundir import RunDirectory
@@ -143,6 +144,26 @@ def test_two_nodes_and_several_models_give_the_same_bytes(
     locally(*jobs(tmp_path / "local"))
     for name in ("frames", "single", "treated"):
         assert contents(tmp_path / "ray" / name) == contents(tmp_path / "local" / name)
+
+
+@pytest.mark.slow(minutes=1)
+def test_a_node_that_joins_later_is_used(cluster: Any, tmp_path: Path) -> None:
+    """The head has no core, as that of a Kubernetes cluster: what it evaluates with joins one by one."""
+    from robench.engine import Ray
+
+    threading.Timer(2, cluster.add_node, kwargs={"num_cpus": 1}).start()
+
+    class Watching(Once):
+        seen: ClassVar[set[str]] = set()
+
+        def workers(self, states: Sequence[WorkerState]) -> None:
+            self.seen.update(one.node for one in states if one.images)
+
+    watching = Watching(lambda: cluster.add_node(num_cpus=1))
+    mine = Job(lambda: load_classifier("demo", device="cpu"), "demo", ["cifar-c"], tmp_path / "run", Options(batch_size=8))
+    list(evaluate_jobs([mine], Ray(cluster.address, None, "cpu", 1), watching))
+    assert len(watching.seen) == 2
+    assert not events(tmp_path / "run")
 
 
 @pytest.mark.slow(minutes=2)

@@ -36,14 +36,15 @@ def taken(schedule: Schedule, worker: str) -> Task:
     return task
 
 
-def test_clean_images_come_first_and_the_rest_in_order() -> None:
-    clean = Task(1, Shard(CLEAN_IMAGES, 0, 64))
-    schedule = Schedule([*tasks(2), clean])
+def test_tasks_are_given_in_their_order_run_by_run() -> None:
+    """Else a worker would have made the evaluations of all runs, and let them go, before it comes to the first in earnest."""
+    given = [task for run in range(3) for task in (Task(run, Shard(CLEAN_IMAGES, 0, 64)), *tasks(2, run))]
+    schedule = Schedule(given)
     order = []
     while (task := schedule.take("a")) is not None:
         order.append(task)
         assert schedule.done("a", task)
-    assert order == [clean, *tasks(2)]
+    assert order == given
     assert schedule.finished
 
 

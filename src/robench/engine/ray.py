@@ -83,6 +83,7 @@ class Ray:
             raise OptionError(f"--threads must be at least 1, not {threads}")
         self._address, self._count, self._device, self._threads = address, workers, device, threads
         self._members: list[_Member] = []
+        self._nodes: set[str] = set()
         self._machine: Machine | None = None
         self._early: list[Event] = []
         self._reasons: dict[int, str] = {}
@@ -105,14 +106,11 @@ class Ray:
             self._connect(ray)
         try:
             observer.phase("starting workers", 0)
-            resources = ray.cluster_resources()
-            self._gpus = self._device != "cpu" and resources.get("GPU", 0) > 0
-            if self._device == "cuda" and not self._gpus:
-                raise DeviceError("the cluster has no GPU: use --device cpu, or start its nodes with --num-gpus")
-            there = int(resources.get("GPU", 0)) if self._gpus else int(resources.get("CPU", 0)) // self._threads
-            self._members = [self._start(ray) for _ in range(self._count or max(there, 1))]
             self._alone = time.monotonic()
+            self._choose_device(ray)
+            self._members = [self._start(ray) for _ in range(self._count or 0)]
             while self._machine is None:
+                self._join_nodes(ray)
                 self._greet(ray, self._early.append)
                 self._check_members()
                 time.sleep(0.05)
@@ -123,7 +121,7 @@ class Ray:
         finally:
             for member in self._members:
                 ray.kill(member.actor)
-            self._members = []
+            self._members, self._nodes = [], set()
             if not joined:
                 ray.shutdown()
 
@@ -165,6 +163,7 @@ class Ray:
             self._check_members()
             self._check_runs(schedule, runs)
             if time.monotonic() - progress.shown > _SHOWN:
+                self._join_nodes(ray)
                 self._look(ray)
                 progress.show(self._members, schedule)
 
@@ -193,9 +192,34 @@ class Ray:
                 "for a token"
             ) from error
 
-    def _start(self, ray: Any) -> _Member:
-        """A new worker, pending until there is room for it on some node."""
+    def _choose_device(self, ray: Any) -> None:
+        """Take GPUs where there are some, once a node is there on which anything can run."""
+        while True:
+            resources = ray.cluster_resources()
+            self._gpus = self._device != "cpu" and resources.get("GPU", 0) > 0
+            if self._gpus or resources.get("CPU", 0) >= 1:
+                break
+            if time.monotonic() - self._alone > _PATIENCE:
+                raise RunError(f"the cluster had neither a GPU nor a core in {_PATIENCE:.0f} s: start its nodes (`ray status`)")
+            time.sleep(_POLL)
+        if self._device == "cuda" and not self._gpus:
+            raise DeviceError("the cluster has no GPU: use --device cpu, or start its nodes with --num-gpus")
+
+    def _join_nodes(self, ray: Any) -> None:
+        """Start workers on the nodes that are new, where their number was left open."""
+        if self._count is not None:
+            return
+        for node in ray.nodes():
+            if node["Alive"] and node["NodeID"] not in self._nodes:
+                self._nodes.add(node["NodeID"])
+                has = node["Resources"]
+                room = int(has.get("GPU", 0)) if self._gpus else int(has.get("CPU", 0)) // self._threads
+                self._members += [self._start(ray, node["NodeID"]) for _ in range(room)]
+
+    def _start(self, ray: Any, node: str | None = None) -> _Member:
+        """A new worker, pending until there is room for it, if it can be on the node of this id."""
         self._numbered += 1
+        affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         actor = (
             ray.remote(concurrency_groups={"asked": 1})(_actor())
             .options(
@@ -203,6 +227,7 @@ class Ray:
                 num_gpus=1 if self._gpus else 0,
                 max_restarts=0,
                 max_task_retries=0,
+                scheduling_strategy=affinity(node, soft=True) if node else "DEFAULT",
             )
             .remote("cuda" if self._gpus else "cpu", self._threads, str(Path.cwd()))
         )
@@ -286,16 +311,17 @@ class Ray:
 
     def _check_members(self) -> None:
         """End where nobody is left to wait for."""
+        patient = time.monotonic() - self._alone <= _PATIENCE
         if self._ready:
             self._alone = time.monotonic()
-        elif self._machine is None and self._members and time.monotonic() - self._alone > _PATIENCE:
-            kind = "GPU" if self._gpus else "core"
-            raise RunError(f"no worker could start in {_PATIENCE:.0f} s: has the cluster a free {kind}? (`ray status`)")
-        elif not self._members or time.monotonic() - self._alone > _PATIENCE:
+        elif (not self._members and self._numbered) or not (patient or self._machine is None):
             said = f": {self._early[-1].text}" if self._early else ""
             raise RunError(
                 f"no worker is left{said or '; what is finished is on disk: give the same command to go on'}"
             )
+        elif not patient:
+            kind = "GPU" if self._gpus else "core" if self._threads == 1 else f"node with {self._threads} cores"
+            raise RunError(f"no worker could start in {_PATIENCE:.0f} s: has the cluster a free {kind}? (`ray status`)")
 
     def _check_runs(self, schedule: Schedule, runs: Sequence[Prepared]) -> None:
         """End where every worker has refused what is left of a run; those that have not started yet get some time."""

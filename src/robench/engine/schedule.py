@@ -35,8 +35,8 @@ class Schedule:
     """
 
     def __init__(self, tasks: Sequence[Task], clock: Callable[[], float] = time.monotonic) -> None:
-        # Clean images first: what they show to be wrong is to be said before the long work.
-        self._waiting = deque(sorted(tasks, key=lambda task: not task.shard.condition.is_clean))
+        # In their order, run by run: so that a worker makes the evaluation of each once.
+        self._waiting = deque(tasks)
         self._lines: dict[str, list[_Given]] = {}
         self._refused: dict[str, set[int]] = {}
         self._lost: Counter[Task] = Counter()
