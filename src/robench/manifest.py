@@ -23,7 +23,7 @@ from robench.options import Options
 from robench.packages import packages_of_run
 from robench.plan import Plan
 from robench.tables import SCHEMA_VERSION
-from robench.treatments import TREATMENTS, Adaptation
+from robench.treatments import Adaptation
 
 __all__ = ["make_manifest"]
 
@@ -39,8 +39,6 @@ def make_manifest(
 ) -> dict[str, Any]:
     """Return the manifest of a run that has not begun, in JSON's types.  machine: that computes it."""
     classifier = adaptation.classifier
-    names = [one.method.name for one in adaptation.treatments]
-    others = [name for name in names if name not in TREATMENTS]
     model = {
         "label": classifier.label,
         "arch": classifier.arch,
@@ -98,7 +96,7 @@ def make_manifest(
             "device": machine.device,
             **({"threads": machine.threads} if machine.threads else {}),
             # Beside the protocols, which name the packages of suites; older runs, and most, have none.
-            **({"packages": packages} if (packages := packages_of_run(classifier.arch, others)) else {}),
+            **({"packages": packages} if (packages := packages_of_run(classifier.arch, adaptation.offered)) else {}),
         },
     }
 

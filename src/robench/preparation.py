@@ -35,11 +35,12 @@ from robench.machine import Machine
 from robench.manifest import make_manifest
 from robench.models import Classifier
 from robench.observer import Observer
+from robench.packages import code_of_run
 from robench.plan import Options, Plan, make_plan
 from robench.recipe import Recipe
 from robench.rundir import RunDirectory
 from robench.scoring import notes as score_notes
-from robench.suites import Condition
+from robench.suites import Condition, find_suite
 from robench.tables import check_cell
 from robench.treatments import adapt
 from robench.types import Ints
@@ -154,6 +155,7 @@ def prepare(
     recipe = None
     if classifier.origin is not None and images.origin is not None:
         recipe = Recipe(
+            code=code_of_run(classifier, adaptation.offered, map(find_suite, suites), options.backend),
             model=classifier.origin,
             sha256=classifier.sha256,
             groups=classifier.groups,

@@ -18,12 +18,13 @@ from robench.data import (
     hash_images,
     open_dataset,
 )
-from robench.errors import CheckpointError, DatasetError
+from robench.errors import CheckpointError, DatasetError, RunError
 from robench.evaluation import Evaluation
 from robench.geometry import Geometry
 from robench.loop import Samples
 from robench.models import load_classifier
 from robench.options import Options
+from robench.packages import version_here
 from robench.suites import Condition
 from robench.treatments import adapt
 from robench.types import Ints
@@ -35,6 +36,7 @@ __all__ = ["Recipe"]
 class Recipe:
     """Everything of an evaluation but what is heavy: the network and the pixels.
 
+    code: version of each package whose code makes the records, beside those of `machine.software`.
     model, sha256: arguments of `load_classifier`, and what they must load.  groups: of its outputs.
     treatment: fingerprint of the treatments that `options` name, with their calibration images.
     data, border: arguments of `open_dataset`, and the dataset's border.
@@ -43,6 +45,7 @@ class Recipe:
     released: conditions of published files, and the fingerprints of these.
     """
 
+    code: Mapping[str, str]
     model: Mapping[str, Any]
     sha256: str
     groups: tuple[tuple[int, ...], ...] | None
@@ -62,9 +65,16 @@ class Recipe:
     def make(self, device: str) -> Evaluation:
         """Return the evaluation, on a device of this process.
 
-        Raises CheckpointError or DatasetError where the model's file or the images are others than the recipe's, and what else
-        `load_classifier` and `decode` raise.
+        Raises RunError, CheckpointError or DatasetError where packages, the model's file or the images are others than the
+        recipe's, and what else `load_classifier` and `decode` raise.
         """
+        other = [
+            f"{name} {here or 'none'} instead of {there}"
+            for name, there in self.code.items()
+            if (here := version_here(name)) != there
+        ]
+        if other:
+            raise RunError(f"{'; '.join(other)}: install the same")
         classifier = load_classifier(**self.model, device=device)
         if classifier.sha256 != self.sha256:
             raise CheckpointError(

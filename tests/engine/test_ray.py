@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -151,10 +150,12 @@ def test_a_node_that_joins_later_is_used(cluster: Any, tmp_path: Path) -> None:
     """The head has no core, as that of a Kubernetes cluster: what it evaluates with joins one by one."""
     from robench.engine import Ray
 
-    threading.Timer(2, cluster.add_node, kwargs={"num_cpus": 1}).start()
-
     class Watching(Once):
         seen: ClassVar[set[str]] = set()
+
+        def phase(self, name: str, total: int) -> None:
+            if name == "starting workers":
+                cluster.add_node(num_cpus=1)
 
         def workers(self, states: Sequence[WorkerState]) -> None:
             self.seen.update(one.node for one in states if one.images)

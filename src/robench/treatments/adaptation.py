@@ -18,7 +18,7 @@ from robench.models.graph import GraphModule
 from robench.suites import Condition, find_suite
 from robench.treatments.batch import TOGETHER
 from robench.treatments.calibration import Calibration, open_calibration
-from robench.treatments.methods import parse_treatments
+from robench.treatments.methods import TREATMENTS, parse_treatments
 from robench.treatments.treatment import Started, Treatment
 
 __all__ = ["Adaptation", "adapt"]
@@ -46,6 +46,11 @@ class Adaptation:
     def whole(self) -> bool:
         """Whether what an image is treated with may depend on any other sample of its condition."""
         return any(one.method.stage == "statistics" for one in self.treatments)
+
+    @property
+    def offered(self) -> list[str]:
+        """The names of those treatments that are not built in."""
+        return [one.method.name for one in self.treatments if one.method.name not in TREATMENTS]
 
     def start(self) -> Started:
         """Apply the treatments, in order, to a deep copy of the module; estimating statistics may take a while."""
