@@ -100,23 +100,20 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
     """Evaluate several models, and yield each run as it is finished.
 
     An engine with workers elsewhere is given all of them at once, after all were prepared; the local one takes them one by one.
+    Two of one place are refused before the first is prepared.
     Raises what `evaluate` does; what was evaluated until then is on disk.
     """
     observer, jobs = observer or Silent(), list(jobs)
     with engine.started(observer):
-        if engine.together:
-            yield from _evaluate_together(jobs, engine, observer)
-        else:
-            if len(jobs) > 1:
-                # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
-                _check_places([job.place() for job in jobs])
-            for job in jobs:
-                yield from _evaluate_together([job], engine, observer)
+        if len(jobs) > 1:
+            # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
+            _check_places([job.place() for job in jobs])
+        for some in [jobs] if engine.together else [[job] for job in jobs]:
+            yield from _evaluate_together(some, engine, observer)
 
 
 def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) -> Iterator[Run]:
     prepared = [_prepared(job, engine, observer) for job in jobs]
-    _check_places([(one.manifest["model"]["label"], one.path) for one in prepared])
     with ExitStack() as stack:
         runs = [
             _Writing.begin(one, job.options.fresh, engine.name, observer, stack.enter_context(ExitStack()))
