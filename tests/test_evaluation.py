@@ -16,7 +16,7 @@ import robench
 from robench.engine import LOCAL, Event, Local, Task
 from robench.errors import DeviceError, OptionError, RunError
 from robench.evaluation import Part
-from robench.heartbeat import Heartbeat
+from robench.heartbeat import Heartbeat, read_progress
 from robench.models import Classifier, Preprocessing
 from robench.observer import Observer, Silent
 from robench.plan import Options
@@ -70,8 +70,17 @@ class Counting(Silent):
         self.notes.append(text)
 
 
-def test_out_of_memory_halves_the_batch_and_says_so(picture_folder: Path, tmp_path: Path) -> None:
+def test_out_of_memory_halves_the_batch_and_says_so(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "whole", SOME)
+    written, write = [], RunDirectory.write_manifest
+
+    def counted(directory: RunDirectory) -> None:
+        written.append(directory.path)
+        write(directory)
+
+    monkeypatch.setattr(RunDirectory, "write_manifest", counted)
     watch = Counting()
     model = greedy(5)
     run = robench.evaluate(model, picture_folder, ["cifar-c"], tmp_path / "halved", SOME, watch)
@@ -84,6 +93,10 @@ def test_out_of_memory_halves_the_batch_and_says_so(picture_folder: Path, tmp_pa
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert text in manifest["notes"]
     assert [event["kind"] for event in manifest["events"]] == ["out of memory"] * 3
+    assert len(written) == 1 + 3, "once with each event, its note included"
+    progress = read_progress(run.path)
+    assert progress is not None
+    assert [note.text for note in progress.notes].count(text) == watch.notes.count(text) == 1
     assert isinstance(model.module, Greedy)
     assert model.module.seen == watch.total == 90, (
         "nothing twice: each shard failed at its first batch, and only the first"

@@ -127,6 +127,7 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
             observer.note(event.text)
             for run in runs:
                 if run.missing:
+                    run.heartbeat.note(event.text)
                     run.record(event)
 
         for task, part in engine.run(prepared, tasks, _Watching(observer, [run.heartbeat for run in runs]), tell):
@@ -252,11 +253,7 @@ class _Writing:
             text = f"{condition.name}: out of memory with {asked} images a batch, evaluated {part.batch_size} at once"
             if text not in self.directory.notes:
                 self.observer.note(text)
-                self.record(Event("out of memory", text))
-                self.directory = RunDirectory(
-                    self.directory.path, {**self.directory.manifest, "notes": [*self.directory.notes, text]}
-                )
-                self.directory.write_manifest()
+                self.record(Event("out of memory", text), notes=[*self.directory.notes, text])
         if len(self.prepared.shards(condition)) == 1:
             self.directory.write_encoded(condition.name, part.content)
             self._finish_condition(condition)
@@ -292,13 +289,11 @@ class _Writing:
             for doubt in _clean_doubts(self.directory):
                 self.observer.note(doubt)
 
-    def record(self, event: Event) -> None:
-        """Write into the manifest what happened to the work."""
-        self.heartbeat.note(event.text)
+    def record(self, event: Event, **entries: Any) -> None:
+        """Write into the manifest what happened to the work, and the entries that change with it."""
         now = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "kind": event.kind, "text": event.text}
         events = [*self.directory.manifest.get("events", []), now]
-        self.directory = RunDirectory(self.directory.path, {**self.directory.manifest, "events": events})
-        self.directory.write_manifest()
+        self.directory = self.directory.saying(events=events, **entries)
 
     def finish(self) -> Run:
         """Score what is on disk now."""
@@ -329,39 +324,39 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)
     directory = RunDirectory.open(path)
-    directory = _with_mended_files(_with_threads(directory), manifest["identity"])
-    changed = differences(directory.manifest["identity"], manifest["identity"])
+    identity = _with_mended_files(directory, _with_threads(directory.manifest), manifest["identity"])
+    changed = differences(identity, manifest["identity"])
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
         raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}; choose another --out, or give --fresh")
     # Only the scoring depends on these, so a finished run is scored again instead of refused.
     scoring = {name: manifest["options"][name] for name in ("normalize_by", "difficulties")}
-    options = {**directory.manifest["options"], **scoring}
-    directory = RunDirectory(path, {**directory.manifest, "normalize_by": manifest["normalize_by"], "options": options})
-    if directory.manifest != RunDirectory.open(path).manifest:
-        directory.write_manifest()
-    return directory
+    return directory.saying(
+        identity=identity,
+        normalize_by=manifest["normalize_by"],
+        options={**directory.manifest["options"], **scoring},
+    )
 
 
-def _with_threads(directory: RunDirectory) -> RunDirectory:
-    """The run with the number of threads in its identity, where an older robench began it on a CPU."""
-    identity = directory.manifest["identity"]
-    threads = directory.manifest.get("environment", {}).get("threads")
-    if identity.get("device") != "cpu" or "threads" in identity or threads is None:
-        return directory
-    return RunDirectory(directory.path, {**directory.manifest, "identity": {**identity, "threads": threads}})
+def _with_threads(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's identity with the number of threads, where an older robench began it on a CPU."""
+    identity, threads = manifest["identity"], manifest.get("environment", {}).get("threads")
+    if identity.get("device") != "cpu" or threads is None:
+        return dict(identity)
+    return {**identity, "threads": identity.get("threads", threads)}
 
 
-def _with_mended_files(directory: RunDirectory, identity: dict[str, Any]) -> RunDirectory:
-    """The run with the released files that there are now for unfinished conditions: a damaged one may have stopped it."""
-    known, now = directory.manifest["identity"].get("released"), identity.get("released")
+def _with_mended_files(directory: RunDirectory, identity: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's identity with the released files that there are now for unfinished conditions: a damaged one may have stopped it.
+
+    new: the identity as the run would be begun now.
+    """
+    known, now = identity.get("released"), new.get("released")
     if not known or not now:
-        return directory
+        return identity
     finished = {condition.name for condition in directory.finished()}
     files = {name: known[name] if name in finished or name not in now else now[name] for name in known}
-    return RunDirectory(
-        directory.path, {**directory.manifest, "identity": {**directory.manifest["identity"], "released": files}}
-    )
+    return {**identity, "released": files}
 
 
 def _move_aside(path: Path) -> Path:
