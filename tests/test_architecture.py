@@ -18,7 +18,7 @@ SOURCE = Path(robench.__file__).parent
 # From the ground up: a module imports only from layers before its own, or from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "memory", "light", "observer", "transfer", "profile"),
-    ("geometry", "tables", "draws", "extensions", "moved", "jobs", "heartbeat"),
+    ("geometry", "tables", "draws", "extensions", "moved", "heartbeat"),
     ("parquet", "watch"),
     ("rundir", "suites", "metrics", "baselines"),
     ("images", "filters", "scoring", "rectangles", "status"),
@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("preparation",),
     ("engine",),
     ("run",),
+    ("jobs",),
     ("estimate", "export", "verify", "report", "preview"),
     ("cli",),
     ("__main__",),
@@ -45,7 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 TORCH_FREE = (
     *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
     *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light", "moved", "parquet"),
-    *("observer", "heartbeat", "status", "profile", "jobs"),
+    *("observer", "heartbeat", "status", "profile"),
 )
 
 

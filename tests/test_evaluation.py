@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import robench
-from robench.engine import Event, Local, Task
-from robench.errors import DeviceError, RunError
+from robench.engine import LOCAL, Event, Local, Task
+from robench.errors import DeviceError, OptionError, RunError
 from robench.evaluation import Part
-from robench.heartbeat import Heartbeat
+from robench.heartbeat import Heartbeat, read_progress
 from robench.models import Classifier, Preprocessing
 from robench.observer import Observer, Silent
 from robench.plan import Options
@@ -48,13 +48,15 @@ def greedy(most: int) -> Classifier:
 
 
 class Counting(Silent):
-    """How many images a phase was told of."""
+    """How many images a phase was told of, and which phases there were."""
 
     def __init__(self) -> None:
         self.total = self.done = 0
         self.notes: list[str] = []
+        self.phases: list[str] = []
 
     def phase(self, name: str, total: int) -> None:
+        self.phases.append(name)
         if name == "evaluating":
             self.total, self.done = total, 0
 
@@ -68,8 +70,17 @@ class Counting(Silent):
         self.notes.append(text)
 
 
-def test_out_of_memory_halves_the_batch_and_says_so(picture_folder: Path, tmp_path: Path) -> None:
+def test_out_of_memory_halves_the_batch_and_says_so(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "whole", SOME)
+    written, write = [], RunDirectory.write_manifest
+
+    def counted(directory: RunDirectory) -> None:
+        written.append(directory.path)
+        write(directory)
+
+    monkeypatch.setattr(RunDirectory, "write_manifest", counted)
     watch = Counting()
     model = greedy(5)
     run = robench.evaluate(model, picture_folder, ["cifar-c"], tmp_path / "halved", SOME, watch)
@@ -82,6 +93,10 @@ def test_out_of_memory_halves_the_batch_and_says_so(picture_folder: Path, tmp_pa
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert text in manifest["notes"]
     assert [event["kind"] for event in manifest["events"]] == ["out of memory"] * 3
+    assert len(written) == 1 + 3, "once with each event, its note included"
+    progress = read_progress(run.path)
+    assert progress is not None
+    assert [note.text for note in progress.notes].count(text) == watch.notes.count(text) == 1
     assert isinstance(model.module, Greedy)
     assert model.module.seen == watch.total == 90, (
         "nothing twice: each shard failed at its first batch, and only the first"
@@ -143,16 +158,32 @@ def test_each_of_several_runs_says_how_far_it_is(
         told[name] = told.get(name, 0) + count
 
     monkeypatch.setattr(Heartbeat, "advance", advance)
-    names = tmp_path / "classes.txt"
-    names.write_text("ant\nbee\ncow\n" + "".join(f"class{number}\n" for number in range(7)))
-    dataset = robench.open_dataset(picture_folder, names)
+    some = demo(picture_folder, tmp_path)
     jobs = [
-        Job(lambda: robench.load_classifier("demo", device="cpu"), dataset, [suite], tmp_path / suite, SOME)
-        for suite in ("clean", "cifar-c")
+        replace(some, suites=["clean"], out=tmp_path / "clean", options=Options(batch_size=16)),
+        replace(some, out=tmp_path / "cifar-c"),
     ]
-    jobs[0] = replace(jobs[0], options=Options(batch_size=16))
     list(evaluate_jobs(jobs, Together()))
     assert told == {"clean": 30, "cifar-c": 90}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_two_models_of_one_place_are_refused_before_the_images_are_read(
+    picture_folder: Path, tmp_path: Path, together: bool
+) -> None:
+    watch, one = Counting(), demo(picture_folder, tmp_path)
+    with pytest.raises(OptionError, match="two models are called demo: evaluate them one by one"):
+        list(evaluate_jobs([one, one], Together() if together else LOCAL, watch))
+    assert not watch.phases
+    assert not (tmp_path / "run").exists()
+
+
+def demo(pictures: Path, folder: Path) -> Job:
+    """A run that workers can make again, for the network of ten classes, of which the pictures have three."""
+    names = folder / "classes.txt"
+    names.write_text("ant\nbee\ncow\n" + "".join(f"class{number}\n" for number in range(7)))
+    dataset = robench.open_dataset(pictures, names)
+    return Job(lambda: robench.load_classifier("demo", device="cpu"), dataset, ["cifar-c"], folder / "run", SOME)
 
 
 class Together(Local):

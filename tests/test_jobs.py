@@ -1,4 +1,4 @@
-"""Files of several models: what they may say, and what is wrong with them in one line."""
+"""Files of several models: what they may say, what is wrong with them in one line, and the runs that come of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from robench.errors import OptionError
-from robench.jobs import read_jobs
+from robench.jobs import make_jobs, read_jobs
+from robench.options import Options
+from robench.suites import find_preset
 
 
 def written(folder: Path, text: str) -> Path:
@@ -58,3 +60,57 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"data = '\xff'")
     with pytest.raises(OptionError, match="is not TOML"):
         read_jobs(tmp_path / "latin.toml")
+
+
+def test_what_a_job_says_goes_before_what_is_said_for_all(picture_folder: Path, tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        f'data = "{picture_folder}"\n[[job]]\nmodel = "a.pth"\nout = "own"\n'
+        '[[job]]\nmodel = "b.pth"\nadapt = ["bn-prior"]\nsuite = ["cifar-p"]\ncalibration = "c"\n',
+    )
+    shared = {"data": "demo", "suite": ["cifar-c"]}
+    options = Options(adapt=["localnorm"], seed=3)
+    own, treated, demo = make_jobs([str(file), "demo"], shared, options)
+    assert own.dataset is treated.dataset, "opened once"
+    assert demo.dataset is not own.dataset
+    assert [one.suites for one in (own, treated, demo)] == [["cifar-c"], ["cifar-p"], ["cifar-c"]]
+    assert [one.options.adapt for one in (own, treated, demo)] == [["localnorm"], ["bn-prior"], ["localnorm"]]
+    assert [one.options.calibration for one in (own, treated, demo)] == [None, "c", None]
+    assert {one.options.seed for one in (own, treated, demo)} == {3}
+    assert [one.out for one in (own, treated, demo)] == ["own", None, None]
+    assert demo.load().label == "demo"
+
+
+def test_several_runs_share_a_folder_and_one_is_a_directory(picture_folder: Path, tmp_path: Path) -> None:
+    shared = {"data": str(picture_folder)}
+    (only,) = make_jobs(["a.pth"], shared, Options(), out=tmp_path)
+    assert (only.out, only.folder) == (tmp_path, None)
+    for one in make_jobs(["a.pth", "b.pth"], shared, Options(), out=tmp_path):
+        assert (one.out, one.folder) == (None, tmp_path)
+    file = written(tmp_path, '[[job]]\nmodel = "a.pth"\nout = "own"\n[[job]]\nmodel = "b.pth"\n')
+    with pytest.raises(OptionError, match="--out is for jobs that name none of their own"):
+        make_jobs([str(file)], shared, Options(), out=tmp_path)
+
+
+def test_what_nobody_names(picture_folder: Path) -> None:
+    (demo,) = make_jobs(["demo"], {}, Options())
+    assert demo.suites == ["cifar-c"]
+    (other,) = make_jobs(["a.pth"], {"data": str(picture_folder)}, Options())
+    assert other.suites == ["clean"]
+    with pytest.raises(OptionError, match="no images were named: give --data"):
+        make_jobs(["demo", "a.pth"], {}, Options())
+
+
+def test_a_preset_chooses_what_is_left_open(tmp_path: Path) -> None:
+    preset = find_preset("ci")
+    (whole,) = make_jobs(["demo"], {}, Options(), preset=preset)
+    assert whole.suites is preset
+    assert whole.options == Options(corruptions=preset.corruptions, severities=preset.severities, limit=preset.limit)
+    given = Options(corruptions=["fog"], severities=[1], per_class=2)
+    (part,) = make_jobs(["demo"], {}, given, preset=preset)
+    assert part.options == given
+    with pytest.raises(OptionError, match="leave --suite out"):
+        make_jobs(["demo"], {"suite": ["shift"]}, Options(), preset=preset)
+    file = written(tmp_path, '[[job]]\nmodel = "demo"\nsuite = ["shift"]\n')
+    with pytest.raises(OptionError, match="leave suite out of the file of jobs"):
+        make_jobs([str(file)], {}, Options(), preset=preset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -208,6 +209,16 @@ def test_what_no_resumed_run_needs_is_removed(tmp_path: Path) -> None:
     assert run.sound_parts(NAME, [(0, 10), (10, 20)], 3) == [(0, 10)]
     assert files(run.path) == [f"{own}/0-10.parquet", f"records/{OTHER}.parquet"], "and another sharding's"
     assert [one.name for one in run.finished()] == [OTHER]
+
+
+def test_a_manifest_is_written_where_something_changes(tmp_path: Path) -> None:
+    run, file = run_at(tmp_path / "run"), tmp_path / "run" / "manifest.json"
+    changed = run.saying(notes=["one"], seed=1)
+    assert changed.manifest == {**run.manifest, "notes": ["one"], "seed": 1} == json.loads(file.read_text())
+    assert "notes" not in run.manifest
+    file.unlink()
+    assert changed.saying(seed=1) == changed
+    assert not file.exists()
 
 
 class _Killed(BaseException):

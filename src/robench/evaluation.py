@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from robench.profile import Profile
 from robench.suites import Condition
 from robench.tables import RECORDS
 from robench.treatments import Adaptation, Started
-from robench.watch import UNWATCHED, watch_for
+from robench.watch import UNWATCHED, Watch, watch_for
 
 __all__ = ["Evaluation", "Part", "Shard", "shards_of"]
 
@@ -52,7 +53,7 @@ class Part:
     """An evaluated shard.
 
     content: its records as a file of tables.RECORDS, frame by frame, a row group each; of a whole condition that of the run.
-    seconds: that it took.
+    seconds: that it took, but for what treatments estimated before the first one.
     batch_size: that it was evaluated with; smaller than the run's where the device ran out of memory.
     profile: of its time, where the run asks for one.
     """
@@ -85,8 +86,9 @@ class Evaluation:
 
     def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> Part:
         """Classify the samples of a shard; DeviceError where one image at a time is too much for the device."""
+        preparing = self._watch()
+        classifier, session = self._start(preparing)
         start = time.perf_counter()
-        classifier, session = self._start()
         samples = self._samples[shard.condition.geometry]
         stack = samples.images
         assert isinstance(stack, Stack), "they are placed here"
@@ -96,7 +98,7 @@ class Evaluation:
             samples = samples.at(np.arange(shard.start, shard.stop))
         while True:
             told = _Told(advance)
-            watch = watch_for(classifier.device) if self._options.profile else UNWATCHED
+            watch = self._watch()
             try:
                 records = evaluate_condition(
                     classifier,
@@ -121,13 +123,17 @@ class Evaluation:
                 break
         with watch.work(), watch.span("records"):
             content = encode_parquet(RECORDS, records, None if whole else count)
-        profile = watch.read() if self._options.profile else None
+        profile = preparing.read() + watch.read() if self._options.profile else None
         return Part(content, time.perf_counter() - start, self._batch_size, profile)
 
-    def _start(self) -> Started:
+    def _watch(self) -> Watch:
+        return watch_for(self._adaptation.classifier.device) if self._options.profile else UNWATCHED
+
+    def _start(self, watch: Watch) -> Started:
         """The treated classifier, made when it is first needed: statistics may take a while."""
         if self._started is None:
-            with estimating_scope(self._options.precision, self._adaptation.classifier.device):
+            treated = watch.span("statistics") if self._adaptation.treatments else nullcontext()
+            with watch.work(), treated, estimating_scope(self._options.precision, self._adaptation.classifier.device):
                 self._started = self._adaptation.start()
         return self._started
 

@@ -1,4 +1,4 @@
-"""A file of several models to be evaluated in one call: `robench evaluate jobs.toml`. Torch-free.
+"""What `robench evaluate` is given -> the runs to be made; and files of several models for one call: `robench evaluate jobs.toml`.
 
 data = "imagenet/val"                # for all of them, as the option of the same name
 suite = ["imagenet-c", "imagenet-p"]
@@ -16,13 +16,20 @@ out = "runs/convnext-adapted"
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from robench.data import open_dataset
 from robench.errors import OptionError, unknown_name
+from robench.models import load_classifier
+from robench.options import Options
+from robench.run import Job
+from robench.suites import Preset
 
-__all__ = ["KEYS", "read_jobs"]
+__all__ = ["KEYS", "make_jobs", "read_jobs"]
 
 KEYS: dict[str, type] = {
     "model": str,
@@ -46,6 +53,84 @@ command is given."""
 _TYPES = {str: "a text", int: "a whole number", list: "a list"}
 _OWN = ("model", "out")
 """Keys that no two jobs can share."""
+_DEMO = "demo"
+"""The model, and its images."""
+
+
+def make_jobs(
+    models: Sequence[str],
+    shared: Mapping[str, Any],
+    options: Options,
+    *,
+    preset: Preset | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    trust_pickle: bool = False,
+) -> list[Job]:
+    """Return the runs of all models, and of the jobs in those that are files of jobs; datasets are opened, models not loaded yet.
+
+    shared: what `KEYS` name, for all of them; what a file says goes before it, and before `options`.
+    preset: chooses the suites, and of the options what they leave open.
+    out: directory of the only run, or the folder of several.  device, trust_pickle: as `load_classifier` takes them.
+    Raises OptionError where these do not go together, and what `open_dataset` raises.
+    """
+    found = [
+        {**shared, **one}
+        for model in models
+        for one in (read_jobs(Path(model)) if model.endswith(".toml") else [{"model": model}])
+    ]
+    if preset and any(one.get("suite") for one in found):
+        place = "--suite out" if shared.get("suite") else "suite out of the file of jobs"
+        raise OptionError(f"--preset chooses the suite by the model's input: leave {place}")
+    if out is not None and len(found) > 1 and any("out" in one for one in found):
+        raise OptionError("--out is for jobs that name none of their own: leave it out")
+    if preset:
+        options = _completed(options, preset)
+    images = cache(open_dataset)  # One of all jobs with the same images.
+
+    def job(one: Mapping[str, Any]) -> Job:
+        demo, data, classes = one["model"] == _DEMO, one.get("data"), one.get("class-map")
+        if data is None and not demo:
+            raise OptionError(
+                "no images were named: give --data, a folder of class folders or another of `robench list datasets`"
+            )
+        return Job(
+            load=partial(
+                load_classifier,
+                one["model"],
+                one.get("arch"),
+                device,
+                mean=one.get("mean"),
+                std=one.get("std"),
+                resize=one.get("resize"),
+                crop=one.get("crop"),
+                interpolation=one.get("interpolation"),
+                trust_pickle=trust_pickle,
+                weights_key=one.get("weights-key"),
+            ),
+            dataset=images(_DEMO if data is None else data, None if classes is None else Path(classes)),
+            suites=preset or one.get("suite") or ["cifar-c" if demo else "clean"],
+            out=one.get("out", out if len(found) == 1 else None),
+            options=replace(
+                options,
+                adapt=one.get("adapt", options.adapt),
+                calibration=one.get("calibration", options.calibration),
+            ),
+            folder=out if len(found) > 1 else None,
+        )
+
+    return [job(one) for one in found]
+
+
+def _completed(options: Options, preset: Preset) -> Options:
+    """The options, with what a preset chooses where they choose nothing themselves."""
+    samples_chosen = (options.limit, options.per_class, options.subset) != (None, None, None)
+    return replace(
+        options,
+        corruptions=options.corruptions or preset.corruptions,
+        severities=options.severities or preset.severities,
+        limit=options.limit if samples_chosen else preset.limit,
+    )
 
 
 def read_jobs(path: Path) -> list[dict[str, Any]]:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["EVALUATING", "Both", "Observer", "Silent", "WorkerState"]
+__all__ = ["EVALUATING", "SCORING", "Both", "Observer", "Silent", "WorkerState"]
 
 EVALUATING = "evaluating"
 """The phase in which images are classified."""
+
+SCORING = "scoring"
+"""The phase after it, of a run that has all its records."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from robench.errors import OptionError, RunError
 from robench.evaluation import Part, Shard
 from robench.heartbeat import Heartbeat
 from robench.models import Classifier
-from robench.observer import EVALUATING, Both, Observer, Silent, WorkerState
+from robench.observer import EVALUATING, SCORING, Both, Observer, Silent, WorkerState
 from robench.plan import Options
 from robench.preparation import Prepared, place_of, prepare
 from robench.profile import Profile
@@ -100,36 +100,37 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
     """Evaluate several models, and yield each run as it is finished.
 
     An engine with workers elsewhere is given all of them at once, after all were prepared; the local one takes them one by one.
+    Two of one place are refused before the first is prepared.
     Raises what `evaluate` does; what was evaluated until then is on disk.
     """
     observer, jobs = observer or Silent(), list(jobs)
     with engine.started(observer):
-        if engine.together:
-            yield from _evaluate_together(jobs, engine, observer)
-        else:
-            if len(jobs) > 1:
-                # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
-                _check_places([job.place() for job in jobs])
-            for job in jobs:
-                yield from _evaluate_together([job], engine, observer)
+        if len(jobs) > 1:
+            # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
+            _check_places([job.place() for job in jobs])
+        for some in [jobs] if engine.together else [[job] for job in jobs]:
+            yield from _evaluate_together(some, engine, observer)
 
 
 def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) -> Iterator[Run]:
     prepared = [_prepared(job, engine, observer) for job in jobs]
-    _check_places([(one.manifest["model"]["label"], one.path) for one in prepared])
     with ExitStack() as stack:
         runs = [
             _Writing.begin(one, job.options.fresh, engine.name, observer, stack.enter_context(ExitStack()))
             for one, job in zip(prepared, jobs, strict=True)
         ]
         tasks = [Task(number, shard) for number, run in enumerate(runs) for shard in run.missing]
+        finished = [run for run in runs if not run.missing]
+        if finished:
+            observer.phase(SCORING, 0)
+        yield from (run.finish() for run in finished)
         observer.phase(EVALUATING, sum(task.shard.frames for task in tasks))
-        yield from (run.finish() for run in runs if not run.missing)
 
         def tell(event: Event) -> None:
             observer.note(event.text)
             for run in runs:
                 if run.missing:
+                    run.heartbeat.note(event.text)
                     run.record(event)
 
         for task, part in engine.run(prepared, tasks, _Watching(observer, [run.heartbeat for run in runs]), tell):
@@ -138,6 +139,9 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
             if len(runs) > 1:
                 run.heartbeat.advance(task.shard.frames)
             if not run.missing:
+                if not any(other.missing for other in runs):
+                    # While others go on, it is their progress that is looked at.
+                    observer.phase(SCORING, 0)
                 yield run.finish()
 
 
@@ -190,7 +194,8 @@ class _Writing:
     """A run directory that is being filled, by this process alone.
 
     observer: the caller's, and the heartbeat.  held: what ends with it: the lock, and the heartbeat.
-    missing: shards that are not on disk, in the order of the plan.  seconds: spent on each unfinished condition, by name.
+    missing: shards that are not on disk, in the order of the plan.
+    spent: images and seconds of each unfinished condition, by name; without those of an earlier process.
     """
 
     prepared: Prepared
@@ -199,7 +204,7 @@ class _Writing:
     heartbeat: Heartbeat
     held: ExitStack
     missing: list[Shard] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+    spent: dict[str, tuple[int, float]] = field(default_factory=dict)
     doubted: bool = False
     profiles: dict[str, Profile] = field(default_factory=dict)
 
@@ -250,16 +255,13 @@ class _Writing:
         if part.profile is not None:
             name = condition.suite if condition.is_clean else f"{condition.suite} {condition.corruption}"
             self.profiles[name] = self.profiles.get(name, Profile()) + part.profile
-        self.seconds[condition.name] = self.seconds.get(condition.name, 0) + part.seconds
+        images, seconds = self.spent.get(condition.name, (0, 0.0))
+        self.spent[condition.name] = images + shard.frames, seconds + part.seconds
         if part.batch_size < asked:
             text = f"{condition.name}: out of memory with {asked} images a batch, evaluated {part.batch_size} at once"
             if text not in self.directory.notes:
                 self.observer.note(text)
-                self.record(Event("out of memory", text))
-                self.directory = RunDirectory(
-                    self.directory.path, {**self.directory.manifest, "notes": [*self.directory.notes, text]}
-                )
-                self.directory.write_manifest()
+                self.record(Event("out of memory", text), notes=[*self.directory.notes, text])
         if len(self.prepared.shards(condition)) == 1:
             self.directory.write_encoded(condition.name, part.content)
             self._finish_condition(condition)
@@ -272,7 +274,7 @@ class _Writing:
         shards = self.prepared.shards(condition)
         if len(shards) > 1:
             self.directory.join_parts(condition.name, [(one.start, one.stop) for one in shards])
-        images, seconds = sum(one.frames for one in shards), self.seconds.pop(condition.name, 0.0)
+        images, seconds = self.spent.pop(condition.name, (0, 0.0))
         if seconds:
             self.directory.add_timing(
                 {
@@ -295,17 +297,15 @@ class _Writing:
             for doubt in _clean_doubts(self.directory):
                 self.observer.note(doubt)
 
-    def record(self, event: Event) -> None:
-        """Write into the manifest what happened to the work."""
-        self.heartbeat.note(event.text)
+    def record(self, event: Event, **entries: Any) -> None:
+        """Write into the manifest what happened to the work, and the entries that change with it."""
         now = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "kind": event.kind, "text": event.text}
         events = [*self.directory.manifest.get("events", []), now]
-        self.directory = RunDirectory(self.directory.path, {**self.directory.manifest, "events": events})
-        self.directory.write_manifest()
+        self.directory = self.directory.saying(events=events, **entries)
 
     def finish(self) -> Run:
         """Score what is on disk now."""
-        self.observer.phase("scoring", 0)
+        self.heartbeat.phase(SCORING, 0)
         results = score(self.directory)
         self.directory.write_results(results)
         for note in (*score_notes(self.directory), *nonfinite_notes(results), *_clean_doubts(self.directory)):
@@ -332,39 +332,39 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)
     directory = RunDirectory.open(path)
-    directory = _with_mended_files(_with_threads(directory), manifest["identity"])
-    changed = differences(directory.manifest["identity"], manifest["identity"])
+    identity = _with_mended_files(directory, _with_threads(directory.manifest), manifest["identity"])
+    changed = differences(identity, manifest["identity"])
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
         raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}; choose another --out, or give --fresh")
     # Only the scoring depends on these, so a finished run is scored again instead of refused.
     scoring = {name: manifest["options"][name] for name in ("normalize_by", "difficulties")}
-    options = {**directory.manifest["options"], **scoring}
-    directory = RunDirectory(path, {**directory.manifest, "normalize_by": manifest["normalize_by"], "options": options})
-    if directory.manifest != RunDirectory.open(path).manifest:
-        directory.write_manifest()
-    return directory
+    return directory.saying(
+        identity=identity,
+        normalize_by=manifest["normalize_by"],
+        options={**directory.manifest["options"], **scoring},
+    )
 
 
-def _with_threads(directory: RunDirectory) -> RunDirectory:
-    """The run with the number of threads in its identity, where an older robench began it on a CPU."""
-    identity = directory.manifest["identity"]
-    threads = directory.manifest.get("environment", {}).get("threads")
-    if identity.get("device") != "cpu" or "threads" in identity or threads is None:
-        return directory
-    return RunDirectory(directory.path, {**directory.manifest, "identity": {**identity, "threads": threads}})
+def _with_threads(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's identity with the number of threads, where an older robench began it on a CPU."""
+    identity, threads = manifest["identity"], manifest.get("environment", {}).get("threads")
+    if identity.get("device") != "cpu" or threads is None:
+        return dict(identity)
+    return {**identity, "threads": identity.get("threads", threads)}
 
 
-def _with_mended_files(directory: RunDirectory, identity: dict[str, Any]) -> RunDirectory:
-    """The run with the released files that there are now for unfinished conditions: a damaged one may have stopped it."""
-    known, now = directory.manifest["identity"].get("released"), identity.get("released")
+def _with_mended_files(directory: RunDirectory, identity: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's identity with the released files that there are now for unfinished conditions: a damaged one may have stopped it.
+
+    new: the identity as the run would be begun now.
+    """
+    known, now = identity.get("released"), new.get("released")
     if not known or not now:
-        return directory
+        return identity
     finished = {condition.name for condition in directory.finished()}
     files = {name: known[name] if name in finished or name not in now else now[name] for name in known}
-    return RunDirectory(
-        directory.path, {**directory.manifest, "identity": {**directory.manifest["identity"], "released": files}}
-    )
+    return {**identity, "released": files}
 
 
 def _move_aside(path: Path) -> Path:

@@ -121,6 +121,13 @@ class RunDirectory:
         with writing(self.path):
             tables.atomic_write(self.path / "manifest.json", lambda file: file.write(text.encode()))
 
+    def saying(self, **entries: Any) -> RunDirectory:
+        """Return the run with these entries in its manifest, which is written where that changes it."""
+        changed = RunDirectory(self.path, {**self.manifest, **entries})
+        if changed.manifest != self.manifest:
+            changed.write_manifest()
+        return changed
+
     @property
     def conditions(self) -> list[PlannedCondition]:
         """All conditions of the run, finished or not, in the order of evaluation."""

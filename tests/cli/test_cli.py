@@ -22,6 +22,7 @@ import robench
 from robench.cli import entry
 from robench.cli.entry import command
 from robench.models.zoo import CifarResNet
+from robench.rundir import RunDirectory
 from robench.tables import RESULTS
 
 SMALL = [
@@ -400,7 +401,7 @@ def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robench.data.open_dataset", interrupt)
+    monkeypatch.setattr("robench.jobs.open_dataset", interrupt)
     assert command(["evaluate", "demo"]) == 130
     assert "interrupted: give the same command again" in capsys.readouterr().err
 
@@ -475,3 +476,22 @@ def test_models_of_one_label_share_no_folder(tmp_path: Path, capsys: pytest.Capt
     assert command(["evaluate", *files, *options]) == 2
     assert "two models are called sd: evaluate them one by one" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_of_jobs_among_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the file says goes before the options, job by job; each run has its label below --out."""
+    jobs = tmp_path / "jobs.toml"
+    jobs.write_text(
+        'adapt = ["bn-prior"]\n[[job]]\nmodel = "demo"\n'
+        '[[job]]\nmodel = "demo"\nadapt = ["localnorm"]\nsuite = ["clean", "cifar-c"]\n'
+    )
+    arguments = ["--limit", "10", "--corruption", "contrast", "--severity", "5", "--device", "cpu"]
+    assert command(["evaluate", str(jobs), "demo", *arguments, "--out", str(tmp_path / "runs")]) == 0
+    assert capsys.readouterr().err.count("results in") == 3
+    runs = {path.name: RunDirectory.open(path) for path in (tmp_path / "runs").iterdir()}
+    assert {name: run.manifest["options"]["adapt"] for name, run in runs.items()} == {
+        "demo+bn-prior_N=16_n=8": ["bn-prior"],
+        "demo+localnorm_g=16": ["localnorm"],
+        "demo": [],
+    }
+    assert all(len(run.finished()) == 2 and run.manifest["data"]["samples"] == 10 for run in runs.values())

@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import robench
 from robench import evaluation
 from robench.engine import Local, schedule
-from robench.errors import OptionError, RunError
+from robench.errors import DatasetError, OptionError, RunError
 from robench.models import load_classifier
-from robench.observer import Silent, WorkerState
+from robench.observer import EVALUATING, Silent, WorkerState
 from robench.plan import Options
 from robench.run import Job, Run, evaluate_jobs
 from robench.rundir import RunDirectory
@@ -276,7 +278,7 @@ def test_a_shard_that_ends_every_worker_stops_the_run(
 
 def test_recipes_are_checked(picture_folder: Path, tmp_path: Path) -> None:
     """Other images, or another model, under the same names: what a machine may have that was not brought up to date."""
-    from robench.errors import CheckpointError, DatasetError
+    from robench.errors import CheckpointError
     from robench.preparation import prepare
     from robench.recipe import Recipe
 
@@ -299,6 +301,66 @@ def test_recipes_are_checked(picture_folder: Path, tmp_path: Path) -> None:
     torch.save(load_classifier("demo", device="cpu").module.half().state_dict(), weights)
     with pytest.raises(CheckpointError, match="is another file here"):
         recipe.make("cpu")
+
+
+def released_files(data: Path, folder: Path) -> Path:
+    """Pictures of noise under two severities of contrast, one for each sample."""
+    rng = np.random.default_rng(0)
+    for severity in ("1", "5"):
+        for picture in data.rglob("*.png"):
+            file = folder / "contrast" / severity / picture.parent.name / f"{picture.stem}.JPEG"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file)
+    return folder
+
+
+def test_a_recipe_tells_released_files_from_others(picture_folder: Path, tmp_path: Path) -> None:
+    from robench.preparation import prepare
+
+    files = released_files(picture_folder, tmp_path / "files")
+    mine = job(picture_folder, tmp_path / "run", Options(corruptions=["contrast"], severities=[1, 5], released=files))
+    recipe = prepare(mine.load(), mine.dataset, ["cifar-c"], mine.out, mine.options, Silent()).recipe
+    assert recipe is not None
+    recipe.make("cpu")
+    changed = next((files / "contrast" / "5").rglob("*.JPEG"))
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    with pytest.raises(DatasetError, match=r"--released holds other files here, .* those of cifar-c-contrast-5-32px"):
+        recipe.make("cpu")
+    changed.unlink()
+    with pytest.raises(DatasetError, match="has no released file"):
+        recipe.make("cpu")
+
+
+class Changing(Silent):
+    """Changes a file when the driver has checked it and no worker has: what another machine's would be."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def phase(self, name: str, total: int) -> None:
+        if name == EVALUATING:
+            self._file.write_bytes(self._file.read_bytes() + b"\0")
+
+
+@pytest.mark.slow(minutes=1)
+def test_released_files_give_the_same_bytes_and_others_are_refused(
+    cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_FRAMES", 12)  # Several shards a condition: not all begin with its first file.
+    cluster.add_node(num_cpus=1)
+    files = released_files(picture_folder, tmp_path / "files")
+    options = Options(corruptions=["contrast"], severities=[1, 5], released=files, batch_size=7)
+    changed = files / "contrast" / "5" / "bee" / "3.JPEG"
+    content = changed.read_bytes()
+    mine = job(picture_folder, tmp_path / "ray", options)
+    with pytest.raises(RunError, match="no worker can evaluate demo: --released holds other files here"):
+        list(evaluate_jobs([mine], ray_engine(cluster, 1), Changing(changed)))
+    assert events(tmp_path / "ray") == ["worker refused"]
+    assert not RunDirectory.open(tmp_path / "ray").finished()
+    changed.write_bytes(content)
+    list(evaluate_jobs([mine], ray_engine(cluster, 1)))
+    locally(job(picture_folder, tmp_path / "local", options))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
 def test_what_workers_cannot_load_is_said_before_anything_is_written(picture_folder: Path, tmp_path: Path) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -18,14 +15,11 @@ from robench.cli.progress import duration, observer
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
-    from robench.data import ImageSet
     from robench.estimate import Estimate
-    from robench.models import Classifier
 
 __all__ = ["evaluate"]
 
 _WHAT, _WHICH, _IMAGE, _MACHINE, _RUN = "What to run", "Which samples", "The image", "The machine", "The run"
-_DEMO = "demo"
 
 
 def evaluate(
@@ -304,24 +298,16 @@ def evaluate(
     for option, given in (("--address", address), ("--workers", workers)):
         if given is not None and engine == "local":
             raise OptionError(f"{option} goes with --engine ray: give that, or leave it out")
-    from robench.data import open_dataset
     from robench.engine import make_engine
     from robench.estimate import estimate
-    from robench.jobs import read_jobs
-    from robench.models import load_classifier
-    from robench.plan import Options
+    from robench.jobs import make_jobs
+    from robench.options import Options
     from robench.profile import profile_table
-    from robench.run import Job, evaluate_jobs
+    from robench.run import evaluate_jobs
     from robench.suites import find_preset
     from robench.summary import summary
 
     ready = None if preset is None else find_preset(preset)
-    if ready and suite:
-        raise OptionError("--preset chooses the suite by the model's input: leave --suite out")
-    if ready:
-        corruption = corruption or list(ready.corruptions)
-        severity = severity or [str(one) for one in ready.severities]
-        limit = ready.limit if limit is None and per_class is None and subset is None else limit
     options = Options(
         corruptions=names(corruption),
         severities=numbers(severity, "--severity", int),
@@ -347,69 +333,25 @@ def evaluate(
         profile=profile,
     )
     chosen_engine = make_engine(engine, address, workers, device, threads)
-    common: dict[str, Any] = {
+    shared = {
         "arch": arch,
         "weights-key": weights_key,
         "data": data,
-        "class-map": None if class_map is None else str(class_map),
+        "class-map": class_map,
         "suite": names(suite),
         "mean": _rgb(mean, "--mean"),
         "std": _rgb(std, "--std"),
         "resize": resize,
         "crop": crop,
         "interpolation": interpolation,
-        "adapt": list(options.adapt),
-        "calibration": calibration,
     }
-    listed = [
-        {**common, **job}
-        for one in model
-        for job in (read_jobs(Path(one)) if one.endswith(".toml") else [{"model": one}])
-    ]
     if trust_pickle:
         stderr().print(
             "warning: --trust-pickle: from now on code in the model's file runs with your rights, if it has some; it can read, "
             "change and send your files"
         )
-    if ready and any(one["suite"] for one in listed):
-        raise OptionError("--preset chooses the suite by the model's input: leave suite out of the file of jobs")
-    if out is not None and len(listed) > 1 and any("out" in one for one in listed):
-        raise OptionError("--out is for jobs that name none of their own: leave it out")
-
-    @cache
-    def images(place: str, classes: str | None) -> ImageSet:
-        return open_dataset(place, None if classes is None else Path(classes))
-
-    def load(one: Mapping[str, Any]) -> Classifier:
-        return load_classifier(
-            one["model"],
-            one["arch"],
-            chosen_engine.loads_on or device,
-            mean=one["mean"],
-            std=one["std"],
-            resize=one["resize"],
-            crop=one["crop"],
-            interpolation=one["interpolation"],
-            trust_pickle=trust_pickle,
-            weights_key=one["weights-key"],
-        )
-
-    def job(one: Mapping[str, Any]) -> Job:
-        demo = one["model"] == _DEMO
-        if one["data"] is None and not demo:
-            raise OptionError(
-                "no images were named: give --data, a folder of class folders or another of `robench list datasets`"
-            )
-        return Job(
-            load=partial(load, one),
-            dataset=images(_DEMO if one["data"] is None else one["data"], one["class-map"]),
-            suites=ready or one["suite"] or (["cifar-c"] if demo else ["clean"]),
-            out=one.get("out", out if len(listed) == 1 else None),
-            options=replace(options, adapt=one["adapt"], calibration=one["calibration"]),
-            folder=out if len(listed) > 1 else None,
-        )
-
-    jobs = [job(one) for one in listed]
+    on = chosen_engine.loads_on or device
+    jobs = make_jobs(model, shared, options, preset=ready, out=out, device=on, trust_pickle=trust_pickle)
     if dry_run:
         for one in jobs:
             classifier = one.load()
