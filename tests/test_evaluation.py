@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
 import robench
+from robench import evaluation
 from robench.engine import LOCAL, Event, Local, Task
 from robench.errors import DeviceError, OptionError, RunError
 from robench.evaluation import Part
@@ -23,6 +26,7 @@ from robench.plan import Options
 from robench.preparation import Prepared
 from robench.run import Job, evaluate_jobs
 from robench.rundir import RunDirectory
+from robench.treatments import Adaptation, Started
 
 SOME = Options(corruptions=["contrast"], severities=[1, 5], batch_size=16)
 
@@ -184,6 +188,54 @@ def demo(pictures: Path, folder: Path) -> Job:
     names.write_text("ant\nbee\ncow\n" + "".join(f"class{number}\n" for number in range(7)))
     dataset = robench.open_dataset(pictures, names)
     return Job(lambda: robench.load_classifier("demo", device="cpu"), dataset, ["cifar-c"], folder / "run", SOME)
+
+
+def test_while_some_runs_go_on_their_progress_stays_in_sight(picture_folder: Path, tmp_path: Path) -> None:
+    some = demo(picture_folder, tmp_path)
+    jobs = [replace(some, suites=["clean"], out=tmp_path / "clean", options=Options(batch_size=16)), some]
+    watch = Counting()
+    for _ in evaluate_jobs(jobs, Together(), watch):
+        watch.phases.append("one is finished")
+    assert watch.phases[-4:] == ["evaluating", "one is finished", "scoring", "one is finished"]
+
+
+def test_a_resumed_condition_has_the_images_of_its_seconds(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the first of two shards: the rate is the other one's."""
+    monkeypatch.setattr(evaluation, "_FRAMES", 8)
+
+    class Stopping(Counting):
+        def advance(self, count: int) -> None:
+            super().advance(count)
+            if self.phases[-1] == "evaluating" and self.done > 16:
+                raise KeyboardInterrupt
+
+    options = Options(batch_size=16)
+    with pytest.raises(KeyboardInterrupt):
+        robench.evaluate(greedy(16), picture_folder, ["clean"], tmp_path / "run", options, Stopping())
+    run = robench.evaluate(greedy(16), picture_folder, ["clean"], tmp_path / "run", options)
+    assert pd.read_csv(run.path / "timings.csv")["images"].tolist() == [30 - 16]
+
+
+def test_what_treatments_estimate_is_no_conditions_time(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a phase of the profile, and takes no condition's images a second down."""
+    clock, start, late = time.perf_counter, Adaptation.start, [0.0]
+
+    def slow(adaptation: Adaptation) -> Started:
+        late[0] += 1000
+        return start(adaptation)
+
+    monkeypatch.setattr(Adaptation, "start", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + late[0])
+    one = demo(picture_folder, tmp_path)
+    options = Options(profile=True, adapt=["bn-calib:clean,M=20"], calibration=picture_folder)
+    (run,) = evaluate_jobs([replace(one, suites=["clean"], options=options)])
+    assert late == [1000]
+    assert pd.read_csv(run.path / "timings.csv")["seconds"].max() < 1000
+    assert run.profiles["clean"].seconds["statistics"] > 0
 
 
 class Together(Local):
