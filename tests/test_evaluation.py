@@ -121,7 +121,7 @@ def test_threads_are_part_of_a_run_on_a_cpu(picture_folder: Path, tmp_path: Path
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        with pytest.raises(RunError, match=f"threads was {before}, is {before + 1}"):
+        with pytest.raises(RunError, match=f"threads was {before}, is {before + 1}; give --threads {before} to go on"):
             robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
     finally:
         torch.set_num_threads(before)

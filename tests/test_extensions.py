@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,14 @@ import robench
 from robench.cli.entry import command
 from robench.corruptions import find_corruption
 from robench.draws import KeyedDraws
-from robench.errors import CheckpointError, OptionError
+from robench.errors import CheckpointError, OptionError, RunError
 from robench.extensions import GROUPS, offers
 from robench.models import Preprocessing, architecture_names, find_family
 from robench.models.architectures import build_architecture, names_factory
-from robench.packages import packages_of_run
+from robench.observer import Silent
+from robench.packages import code_of_run, packages_of_run
 from robench.plan import Options, make_plan
+from robench.preparation import prepare
 from robench.suites import SUITES, find_suite
 from robench.treatments import adapt, find_treatment
 
@@ -142,6 +145,40 @@ def test_the_examples_models_load(installed: Path, tmp_path: Path, monkeypatch: 
         robench.load_classifier("demo", device="cpu"), "demo", out=tmp_path / "other", options=Options(limit=4)
     )
     assert "packages" not in demo.directory.manifest["identity"], "older runs, which have none, resume"
+
+
+def test_workers_with_another_version_of_a_package_refuse(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures would stand under the version that this process has."""
+    other = tmp_path / "other"
+    shutil.copytree(installed, other)
+    (metadata,) = other.glob("*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text().replace("Version: 0.1.0", "Version: 0.2.0"))
+    with monkeypatch.context() as here:
+        here.syspath_prepend(installed)
+        demo = robench.load_classifier("demo", device="cpu")
+        recipes = [
+            prepare(demo, "demo", ["example-fades"], tmp_path / "run", Options(limit=4), Silent()).recipe,
+            prepare(
+                demo, "demo", ["clean"], tmp_path / "run", Options(limit=4, adapt=["example-rounded"]), Silent()
+            ).recipe,
+        ]
+    monkeypatch.syspath_prepend(other)
+    for recipe in recipes:
+        assert recipe is not None
+        with pytest.raises(RunError, match=r"robench-example 0\.2\.0 instead of 0\.1\.0: install the same"):
+            recipe.make("cpu")
+
+
+def test_the_code_of_a_model_is_that_of_its_layers() -> None:
+    timm = pytest.importorskip("timm", reason="needs timm: pip install 'robench[timm]'")
+    demo = robench.load_classifier("demo", device="cpu")
+    model = replace(demo, module=timm.create_model("resnet18", pretrained=False))
+    code = code_of_run(model, [], [find_suite("cifar-c")], "torch")
+    assert {"timm", "torch"} <= set(code)
+    assert "transformers" not in code
+    assert "imagecorruptions" in code_of_run(model, [], [], "reference")
 
 
 def test_the_examples_treatment(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

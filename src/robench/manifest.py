@@ -76,7 +76,8 @@ def make_manifest(
             "torchvision": version("torchvision"),
             "pillow": version("pillow"),
             "numpy": version("numpy"),
-            "command": sys.argv[1:] if Path(sys.argv[0]).name == "robench" else None,
+            # Of `robench` or `python -m robench`; other programs call the library.
+            "command": sys.argv[1:] if "robench" in Path(sys.argv[0]).parts[-2:] else None,
         },
         # What must be equal for records of two invocations to stand in one run.
         "identity": {

@@ -50,7 +50,10 @@ def code_of_run(
 
     Those of the model are the packages that the classes of its layers are of.  treatments: by names that are not built in.
     """
-    offers = [*_offers_of_run(classifier.arch, treatments), *(one for suite in suites for one in _offers_of_suite(suite))]
+    offers = [
+        *_offers_of_run(classifier.arch, treatments),
+        *(one for suite in suites for one in _offers_of_suite(suite)),
+    ]
     names = {offer.package for offer in offers}
     names |= {type(layer).__module__.partition(".")[0] for layer in classifier.module.modules()}
     names |= set() if classifier.torch_runs else {"onnxruntime"}

@@ -336,7 +336,10 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     changed = differences(identity, manifest["identity"])
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
-        raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}; choose another --out, or give --fresh")
+        mend = "choose another --out, or give --fresh"
+        if len(changed) == 1 and changed[0].startswith("threads was"):
+            mend = f"give --threads {identity['threads']} to go on with it, or {mend}"
+        raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}; {mend}")
     # Only the scoring depends on these, so a finished run is scored again instead of refused.
     scoring = {name: manifest["options"][name] for name in ("normalize_by", "difficulties")}
     return directory.saying(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -267,6 +268,23 @@ def test_an_interruption_is_exit_130_and_says_how_to_go_on(
     monkeypatch.setattr(entry, "app", interrupted)
     assert command(["evaluate", "demo"]) == 130
     assert "give the same command again" in capsys.readouterr().err
+
+
+def test_a_cluster_that_ends_the_program_interrupts_it(tmp_path: Path) -> None:
+    """By SIGTERM, as SLURM does when the time is up; the next one goes on, and knows the command."""
+    arguments = [sys.executable, "-m", "robench", "evaluate", "demo", "--out", str(tmp_path / "run")]
+    running = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        while not list(tmp_path.glob("run/records/*.parquet")):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.terminate()
+        assert "give the same command again" in running.communicate(timeout=60)[1]
+        assert running.returncode == 130
+    finally:
+        running.kill()
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["environment"]["command"] == arguments[3:]
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

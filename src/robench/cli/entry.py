@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -87,6 +88,8 @@ def main() -> None:
             stream.reconfigure(
                 errors="replace"
             )  # A terminal that lacks a character gets a question mark, not an error.
+    # Clusters end what they run by SIGTERM: the work ends then as it does at the keyboard.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(command(sys.argv[1:]))
 
 

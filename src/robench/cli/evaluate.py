@@ -110,7 +110,8 @@ def evaluate(
     adapt: Annotated[
         list[str] | None,
         typer.Option(
-            help="Treatments of the model, such as bn-prior or localnorm:g=16 (`robench list treatments`), applied in this order.",
+            help="Treatments of the model, such as bn-prior or localnorm:g=16 (`robench list treatments`), separated by commas or "
+            "given several times, applied in this order.",
             metavar="T",
             rich_help_panel=_WHAT,
         ),
@@ -215,7 +216,7 @@ def evaluate(
     engine: Annotated[
         str,
         typer.Option(
-            help="Who evaluates: this process, or the workers of a Ray cluster (needs robench\\[ray]); the records are equal.",
+            help="Who evaluates: this process, or the workers of a Ray cluster (robench\\[ray]); records are equal for equal --threads.",
             metavar="local|ray",
             rich_help_panel=_MACHINE,
         ),
@@ -223,7 +224,7 @@ def evaluate(
     address: Annotated[
         str | None,
         typer.Option(
-            help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started on this machine.",
+            help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: RAY_ADDRESS, else one is started on this machine.",
             metavar="ADDR",
             rich_help_panel=_MACHINE,
         ),
@@ -254,7 +255,11 @@ def evaluate(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run directory. Default: runs/<model>-<data>-<suite>.", metavar="RUN", rich_help_panel=_RUN),
+        typer.Option(
+            help="Run directory; of several models the folder of theirs. Default: runs/<model>-<data>-<suite>.",
+            metavar="RUN",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all draws.", rich_help_panel=_RUN)] = 0,
     fresh: Annotated[
@@ -292,6 +297,10 @@ def evaluate(
     [b]robench evaluate resnet20.th --arch zoo:cifar_resnet20 --data cifar10/test --suite cifar-c[/b]
 
     [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c[/b]
+
+    [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c --adapt bn-test[/b]
+
+    [b]robench evaluate jobs.toml --suite imagenet-c --engine ray --out runs/overnight[/b]
     """
     if resize is not None and geometry != "model":
         raise OptionError("--resize belongs to the model's own geometry: give --geometry model with it")

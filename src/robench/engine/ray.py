@@ -200,7 +200,9 @@ class Ray:
             if self._gpus or resources.get("CPU", 0) >= 1:
                 break
             if time.monotonic() - self._alone > _PATIENCE:
-                raise RunError(f"the cluster had neither a GPU nor a core in {_PATIENCE:.0f} s: start its nodes (`ray status`)")
+                raise RunError(
+                    f"the cluster had neither a GPU nor a core in {_PATIENCE:.0f} s: start its nodes (`ray status`)"
+                )
             time.sleep(_POLL)
         if self._device == "cuda" and not self._gpus:
             raise DeviceError("the cluster has no GPU: use --device cpu, or start its nodes with --num-gpus")
