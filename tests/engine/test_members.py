@@ -67,9 +67,10 @@ def test_images_under_way_count_until_their_worker_is_lost() -> None:
     cluster, told = Cluster(a=70, b=10, c=None), Told()
     first, *others = tasks = [Task(0, Shard(FOG, 64 * number, 64 * (number + 1))) for number in range(6)]
     a, b, c = cluster.member("a"), cluster.member("b"), cluster.member("c", greeting="pending")
-    schedule, progress = Schedule(tasks), Progress(told)
+    schedule = Schedule(tasks)
+    progress = Progress(told, schedule)
     assert [schedule.take(name) for name in "aab"] == [first, others[0], others[1]]
-    progress.show(cluster, [a, b, c], schedule)
+    progress.show(cluster, [a, b, c])
     assert told.images == 70 + 10
     assert c.asked is None, "it has not started"
     assert [(one.name, one.node, one.doing) for one in told.states] == [
@@ -77,22 +78,20 @@ def test_images_under_way_count_until_their_worker_is_lost() -> None:
         ("b", "here", "cifar-c-fog-3-32px"),
         ("c", "here", ""),
     ]
-    a.settled += 64
-    assert schedule.done("a", first)
-    progress.done(64, [a, b, c], schedule)
-    assert told.images == 64 + 6 + 10
+    assert progress.done(a, first, [a, b, c])
+    assert told.images == 64 + 6 + 10, "what is done is under way no more"
     schedule.lose("b")
-    progress.show(cluster, [a, c], schedule)
+    progress.show(cluster, [a, c])
     assert told.images == 64 + 6
     cluster.images["a"] = 500
-    progress.show(cluster, [a, c], schedule)
+    progress.show(cluster, [a, c])
     assert told.images == 64 + 64, "no more than what it is at"
 
 
 def test_a_worker_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members, "_SHOWN", 3600.0)
     cluster, told = Cluster(a=70), Told()
-    Progress(told).show(cluster, [cluster.member("a")], Schedule([]))
+    Progress(told, Schedule([])).show(cluster, [cluster.member("a")])
     assert not told.states
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from robench.errors import OptionError, printable
+from robench.errors import OptionError
 
 __all__ = ["connected", "import_ray"]
 
@@ -55,7 +55,7 @@ def _connect(ray: Any, address: str | None, cores: int | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"the Ray cluster {address or os.environ.get('RAY_ADDRESS', 'on this machine')}"
         raise OptionError(
-            f"{where} cannot be used ({printable(str(error))[:200]}): check --address, and set RAY_AUTH_MODE=token if it asks "
+            f"{where} cannot be used ({str(error)[:200]}): check --address, and set RAY_AUTH_MODE=token if it asks "
             "for a token"
         ) from error
 

@@ -59,33 +59,38 @@ class Member:
 class Progress:
     """Images done and under way, as an observer is told: those of a lost worker are taken back."""
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer, self._done, self._told, self._shown = observer, 0, 0, time.monotonic()
+    def __init__(self, observer: Observer, schedule: Schedule) -> None:
+        self._observer, self._schedule = observer, schedule
+        self._done, self._told, self._shown = 0, 0, time.monotonic()
 
-    def done(self, images: int, members: Sequence[Member], schedule: Schedule) -> None:
-        """So many images more are evaluated."""
-        self._done += images
-        self._tell(members, schedule)
+    def done(self, member: Member, task: Task, members: Sequence[Member]) -> bool:
+        """One of the workers has done a task; whether it is the first to."""
+        member.settled += task.shard.frames
+        first = self._schedule.done(member.name, task)
+        if first:
+            self._done += task.shard.frames
+            self._tell(members)
+        return first
 
-    def show(self, ray: Any, members: Sequence[Member], schedule: Schedule) -> None:
+    def show(self, ray: Any, members: Sequence[Member]) -> None:
         """Look at the workers and tell where all of them are, unless that was done a moment ago."""
         if time.monotonic() - self._shown <= _SHOWN:
             return
         for member in members:
             if member.greeting is None:
                 member.look(ray)
-        self._tell(members, schedule)
+        self._tell(members)
         states = []
         for member in members:
-            line = schedule.line(member.name)
+            line = self._schedule.line(member.name)
             doing = line[0].shard.condition.name if line else ""
             states.append(WorkerState(member.name, member.node or "no node yet", doing, member.images, member.rate))
         self._observer.workers(states)
         self._shown = time.monotonic()
 
-    def _tell(self, members: Sequence[Member], schedule: Schedule) -> None:
+    def _tell(self, members: Sequence[Member]) -> None:
         under_way = sum(
-            min(max(one.images - one.settled, 0), sum(task.shard.frames for task in schedule.line(one.name)))
+            min(max(one.images - one.settled, 0), sum(task.shard.frames for task in self._schedule.line(one.name)))
             for one in members
         )
         now = self._done + under_way

@@ -96,7 +96,7 @@ class Ray:
         self._reasons, self._stuck = {}, {}
         recipes = [_Stored(ray.put(one.recipe)) for one in runs]
         schedule = Schedule(tasks)
-        progress = Progress(observer)
+        progress = Progress(observer, schedule)
         while not schedule.finished:
             self._greet(ray, tell)
             for member in self._ready:
@@ -111,9 +111,7 @@ class Ray:
                 task = member.calls.pop(call)
                 outcome = self._outcome(ray, call, member, schedule, tell)
                 if isinstance(outcome, Part):
-                    member.settled += task.shard.frames
-                    if schedule.done(member.name, task):
-                        progress.done(task.shard.frames, self._members, schedule)
+                    if progress.done(member, task, self._members):
                         yield task, outcome
                 elif outcome is not None:
                     self._refused(member, task, outcome.reason, schedule, runs, tell)
@@ -121,7 +119,7 @@ class Ray:
                 time.sleep(_POLL)
             self._check_members()
             self._check_runs(schedule, runs)
-            progress.show(ray, self._members, schedule)
+            progress.show(ray, self._members)
 
     @property
     def _ready(self) -> list[Member]:
