@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from robench.models import Classifier, Preprocessing
 from robench.observer import Observer, Silent
 from robench.plan import Options
 from robench.preparation import Prepared
-from robench.run import Job, evaluate_jobs
+from robench.run import Job, Run, evaluate_jobs
 from robench.rundir import RunDirectory
 from robench.treatments import Adaptation, Started
 
@@ -197,6 +198,17 @@ def test_while_some_runs_go_on_their_progress_stays_in_sight(picture_folder: Pat
     for _ in evaluate_jobs(jobs, Together(), watch):
         watch.phases.append("one is finished")
     assert watch.phases[-4:] == ["evaluating", "one is finished", "scoring", "one is finished"]
+
+
+def test_one_that_fails_keeps_no_other_from_being_evaluated(picture_folder: Path, tmp_path: Path) -> None:
+    options = Options(batch_size=16)
+    jobs = [Job(partial(greedy, most), picture_folder, ["clean"], tmp_path / str(most), options) for most in (0, 16)]
+    watch = Counting()
+    finished: list[Run] = []
+    with pytest.raises(RunError, match="greedy: cpu ran out of memory"):
+        finished.extend(evaluate_jobs(jobs, observer=watch))
+    assert [run.path for run in finished] == [tmp_path / "16"]
+    assert any("greedy: cpu ran out of memory" in note for note in watch.notes), "said when it happens, too"
 
 
 def test_a_resumed_condition_has_the_images_of_its_seconds(

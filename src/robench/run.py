@@ -15,7 +15,7 @@ import pandas as pd
 from robench.conditions import condition_frames
 from robench.data import ImageSet, open_dataset
 from robench.engine import LOCAL, Engine, Event, Task
-from robench.errors import OptionError, RunError
+from robench.errors import OptionError, RobenchError, RunError
 from robench.evaluation import Part, Shard
 from robench.heartbeat import Heartbeat
 from robench.models import Classifier
@@ -101,15 +101,27 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
 
     An engine with workers elsewhere is given all of them at once, after all were prepared; the local one takes them one by one.
     Two of one place are refused before the first is prepared.
-    Raises what `evaluate` does; what was evaluated until then is on disk.
+    Two of one place are refused before the first is prepared.
+    Raises what `evaluate` does; what was evaluated until then is on disk. One of several that fails does not keep the others from
+    being evaluated: what it failed with is raised after them.
     """
     observer, jobs = observer or Silent(), list(jobs)
     with engine.started(observer):
-        if len(jobs) > 1:
-            # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
-            _check_places([job.place() for job in jobs])
-        for some in [jobs] if engine.together else [[job] for job in jobs]:
-            yield from _evaluate_together(some, engine, observer)
+        # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
+        places = [job.place() for job in jobs] if len(jobs) > 1 else []
+        _check_places(places)
+        if engine.together or not places:
+            yield from _evaluate_together(jobs, engine, observer)
+            return
+        failed = []
+        for job, (label, _) in zip(jobs, places, strict=True):
+            try:
+                yield from _evaluate_together([job], engine, observer)
+            except RobenchError as error:
+                failed.append(f"{label}: {error}")
+                observer.note(failed[-1])
+        if failed:
+            raise RunError("; ".join(failed))
 
 
 def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) -> Iterator[Run]:
@@ -128,8 +140,8 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
 
         def tell(event: Event) -> None:
             observer.note(event.text)
-            for run in runs:
-                if run.missing:
+            for number, run in enumerate(runs):
+                if run.missing and event.run in (None, number):
                     run.heartbeat.note(event.text)
                     run.record(event)
 

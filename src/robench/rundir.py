@@ -35,7 +35,7 @@ from robench.types import Records, Results
 
 __all__ = ["PlannedCondition", "RunDirectory", "check_replaceable", "differences", "is_locked", "writing"]
 
-_GLANCE = 0.05
+_GLANCE = 1.0
 """Seconds that are longer than it takes to look whether a lock is free."""
 
 _KEYS: dict[str, type] = {
@@ -310,12 +310,14 @@ class RunDirectory:
         with writing(self.path):
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if not _take(handle, fcntl.LOCK_EX):
-                time.sleep(_GLANCE)  # Whoever only looks whether the lock is free holds it for a moment.
-                if not _take(handle, fcntl.LOCK_EX):
+            # Whoever only looks whether the lock is free holds it for a moment, which on a busy machine may be a long one.
+            asked = time.monotonic()
+            while not _take(handle, fcntl.LOCK_EX):
+                if time.monotonic() - asked > _GLANCE:
                     raise RunError(
                         f"{self.path} is being written by another robench: wait for it, or choose another --out"
                     )
+                time.sleep(0.01)
             yield
         finally:
             os.close(handle)

@@ -225,6 +225,23 @@ def test_workers_that_would_compute_something_else_are_left_out(
     assert "set ROBENCH_CACHE to another folder" in text
 
 
+@pytest.mark.slow(minutes=1)
+def test_a_terminated_driver_ends_in_order(cluster: Any, tmp_path: Path) -> None:
+    """By SIGTERM, for which Ray has a handler that dumps the native stack."""
+    cluster.add_node(num_cpus=1)
+    command = [*(sys.executable, "-m", "robench", "evaluate", "demo", "--out", str(tmp_path / "run"))]
+    command += ["--engine", "ray", "--address", cluster.address, "--workers", "1", "--device", "cpu"]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "run" / "records").glob("*.parquet")):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.terminate()
+    said = driver.communicate(timeout=120)[1]
+    assert driver.returncode == 130, said
+    assert "SIGTERM" not in said
+    assert "give the same command again" in said
+
+
 @pytest.mark.slow(minutes=2)
 def test_a_killed_driver_is_resumed(cluster: Any, picture_folder: Path, tmp_path: Path) -> None:
     cluster.add_node(num_cpus=1)
@@ -255,11 +272,11 @@ def test_where_no_worker_can_the_reason_is_said(cluster: Any, picture_folder: Pa
     cluster.add_node(num_cpus=1, env_vars={"ROBENCH_CACHE": str(tmp_path / "full" / "cache")})
     with pytest.raises(RunError, match="no worker can evaluate demo: cannot keep decoded images"):
         list(evaluate_jobs([job(picture_folder, tmp_path / "ray")], ray_engine(cluster, 1)))
-    assert events(tmp_path / "ray") == ["worker refused"]
+    assert events(tmp_path / "ray") == ["worker refused", "given up"]
 
 
 @pytest.mark.slow(minutes=1)
-def test_a_shard_that_ends_every_worker_stops_the_run(
+def test_a_shard_that_ends_every_worker_stops_its_run_alone(
     cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that needs more memory than any machine has: three workers are enough to tell."""
@@ -272,9 +289,14 @@ def test_a_shard_that_ends_every_worker_stops_the_run(
     )
     monkeypatch.setenv("DRIVER", str(os.getpid()))
     fatal = job(picture_folder, tmp_path / "ray", model=f"{tmp_path / 'fatal.py'}:fatal")
-    with pytest.raises(RunError, match="clean-224px ended 3 workers"):
-        list(evaluate_jobs([Job(fatal.load, picture_folder, ["clean"], fatal.out)], ray_engine(cluster, 1)))
-    assert events(tmp_path / "ray") == ["worker lost"] * 3
+    sound = job(picture_folder, tmp_path / "sound", Options(corruptions=["contrast"], severities=[1], batch_size=7))
+    jobs = [Job(fatal.load, picture_folder, ["clean"], fatal.out), sound]
+    finished: list[Run] = []
+    with pytest.raises(RunError, match="clean-224px of fatal ended 3 workers"):
+        finished.extend(evaluate_jobs(jobs, ray_engine(cluster, 1)))
+    assert [run.path for run in finished] == [tmp_path / "sound"]
+    assert events(tmp_path / "ray") == ["worker lost"] * 3 + ["given up"]
+    assert "given up" not in events(tmp_path / "sound")
 
 
 def test_recipes_are_checked(picture_folder: Path, tmp_path: Path) -> None:

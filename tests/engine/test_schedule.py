@@ -57,6 +57,19 @@ def test_a_second_task_waits_in_the_line_only_while_there_is_plenty() -> None:
     assert schedule.take("b") is None, "one is left, for whoever comes to it first"
 
 
+def test_what_is_left_of_a_run_can_be_dropped() -> None:
+    schedule = Schedule([*tasks(3), *tasks(2, run=1)])
+    first, second = taken(schedule, "a"), taken(schedule, "a")
+    schedule.drop(0)
+    assert schedule.open_runs == {1}
+    assert not schedule.done("a", first), "nobody asks for it any more"
+    assert schedule.lose("a") == 1
+    assert second.run == 0
+    assert [taken(schedule, "b"), taken(schedule, "c")] == tasks(2, run=1)
+    assert [schedule.done(worker, task) for worker, task in zip("bc", tasks(2, run=1), strict=True)] == [True, True]
+    assert schedule.finished
+
+
 def test_what_a_lost_worker_had_is_done_by_others() -> None:
     schedule = Schedule(tasks(4))
     mine = [taken(schedule, "a"), taken(schedule, "a")]

@@ -25,10 +25,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to the work, and that its manifest keeps.  kind: in two words.  text: one line."""
+    """Something that happened to the work, and that its manifest keeps.
+
+    kind: in two words.  text: one line.  run: the number of that whose work it was, None where it touches all.
+    """
 
     kind: str
     text: str
+    run: int | None = None
 
 
 class Engine(Protocol):

@@ -125,6 +125,11 @@ class Schedule:
             if task in self._missing and not self._copies(task):
                 self._waiting.appendleft(task)
 
+    def drop(self, run: int) -> None:
+        """What is left of a run is not to be done."""
+        self._missing = {task for task in self._missing if task.run != run}
+        self._waiting = deque(task for task in self._waiting if task.run != run)
+
     def refuses(self, worker: str, run: int) -> bool:
         """Whether a worker has refused a run."""
         return run in self._refused.get(worker, set())
