@@ -118,4 +118,4 @@ def test_imagenet(shared: Path) -> None:
     classes = open_dataset(shared / "data/imagenet").labels
     positions = np.flatnonzero(np.isin(classes % 10, (0, 3, 6)))
     images = load(shared / "data/imagenet", positions, Geometry(resize=256, crop=224))
-    check(images, positions, "imagecorruptions", shared / "reference/ref_imagenetc_pixelstats.csv", seeds=3)
+    check(images, positions, "imagecorruptions", shared / "reference/ref_imagenetc_pixelstats.csv", seeds=2)
