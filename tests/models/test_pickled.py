@@ -36,6 +36,12 @@ def test_the_module_is_read_where_it_is_trusted(tmp_path: Path, nested: bool, zi
     assert loaded.arch == "pickle:Sequential"
 
 
+def test_a_module_under_the_name_of_safetensors_needs_trust_too(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.safetensors", small())
+    assert "--trust-pickle" in refusal(weights.load, path)
+    assert difference(weights.load(request(path, trust_pickle=True)), small(), images()) == 0
+
+
 class Touches:
     def __init__(self, path: Path) -> None:
         self.path = path

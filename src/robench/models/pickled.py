@@ -40,7 +40,7 @@ def unpickle(path: Path) -> object:
     try:
         with importable(path.parent), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about versions of classes; what matters comes as an error
-            content = _plain(path) if is_bare_pickle(path) else torch.load(path, map_location="cpu", weights_only=False)
+            content = _plain(path) if is_bare_pickle(path) else _saved(path)
     except (Exception, SystemExit) as error:
         # Code in the file can raise anything, and so do torch's readers for a damaged one.
         raise CheckpointError(
@@ -53,6 +53,11 @@ def unpickle(path: Path) -> object:
 def _plain(path: Path) -> object:
     with path.open("rb") as file:
         return _OnCpu(file).load()
+
+
+def _saved(path: Path) -> object:
+    with path.open("rb") as file:  # not its path: torch goes by the name too
+        return torch.load(file, map_location="cpu", weights_only=False)
 
 
 class _OnCpu(pickle.Unpickler):

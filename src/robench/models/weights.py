@@ -17,7 +17,7 @@ from robench.models.differences import differences, other_classes
 from robench.models.fitting import fill, needed, shortened
 from robench.models.guess import guess_architecture
 from robench.models.loaded import Loaded, Request
-from robench.models.reading import file_sha256
+from robench.models.reading import file_sha256, misnamed
 from robench.models.sharded import files_sha256, is_index, shards
 
 __all__ = ["fit_weights", "load", "matches"]
@@ -52,7 +52,9 @@ def load(request: Request) -> Loaded:
         why = f"says that it is {weights.stated}" if named else "nothing else that is known"
         notes.append(f"{path} fits {arch} and {why}: taken for that, as --arch {arch} would")
     module, preprocessing, more = fit_weights(path, arch, weights.state)
-    sha256 = files_sha256(shards(path)) if is_index(path) else file_sha256(path)
+    files = shards(path) if is_index(path) else [path]
+    notes += [note for file in files if (note := misnamed(file)) is not None]
+    sha256 = files_sha256(files)
     return Loaded(_label(path), arch, module, preprocessing, sha256, notes=(*notes, *more))
 
 
