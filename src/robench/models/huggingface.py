@@ -25,7 +25,8 @@ from robench.models.family import one_line
 from robench.models.fitting import check_fit, fill
 from robench.models.limits import check_integers, limited
 from robench.models.loaded import Loaded, Request, assumed
-from robench.models.sharded import files_sha256, is_index, read_json, read_sharded, read_tensors, shards
+from robench.models.reading import misnamed
+from robench.models.sharded import files_sha256, is_index, read_json, shards
 
 __all__ = ["load", "matches"]
 
@@ -96,21 +97,12 @@ def load(request: Request) -> Loaded:
     if weights is None:
         raise CheckpointError(f"{folder} holds no weights: it needs one of {', '.join(_WEIGHTS)}")
     files = [weights, *shards(weights)] if is_index(weights) else [weights]
-    state, trusted = _state(weights, request.trust_pickle)
+    state, read = pickled.tensors_of(weights, request.trust_pickle)
+    read += tuple(note for file in files if (note := misnamed(file)) is not None)
     is_timm = isinstance(config.get("architecture"), str) and "model_type" not in config
     made = _timm(folder, config, state) if is_timm else _transformers(folder, config, state)
     arch, module, preprocessing, notes = made
-    return Loaded(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*trusted, *notes))
-
-
-def _state(weights: Path, trust_pickle: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the tensors by name, and what to note of how they were read."""
-    try:
-        return read_sharded(weights) if is_index(weights) else read_tensors(weights), ()
-    except CheckpointError:
-        if not (trust_pickle and pickled.matches(weights)):
-            raise
-        return pickled.tensors_in(weights), (pickled.NOTE,)
+    return Loaded(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*read, *notes))
 
 
 def _truthy(value: Any, key: str) -> bool:

@@ -30,19 +30,25 @@ def matches(path: Path) -> bool:
 
 def load(request: Request) -> Loaded:
     """Return the network that a weights file belongs to, with its weights."""
-    path, notes = request.path, []
+    path = request.path
+    notes: list[str] = []
     try:
         weights = read_weights(path, request.weights_key)
     except CheckpointError:
-        if not (request.trust_pickle and path.is_file() and pickled.matches(path)):
+        if not (request.trust_pickle and (is_index(path) or pickled.matches(path))):
             raise
-        sha256 = file_sha256(path)  # of what is about to run
-        content = pickled.unpickle(path)
-        whole = pickled.module_in(path, content, sha256)
-        if whole is not None:
-            return whole
-        weights = weights_in(path, content, request.weights_key)
-        notes.append(pickled.NOTE)
+        if is_index(path):
+            state, more = pickled.tensors_of(path, request.trust_pickle)
+            weights = weights_in(path, state, request.weights_key)
+            notes += more
+        else:
+            sha256 = file_sha256(path)  # of what is about to run
+            content = pickled.unpickle(path)
+            whole = pickled.module_in(path, content, sha256)
+            if whole is not None:
+                return whole
+            weights = weights_in(path, content, request.weights_key)
+            notes.append(pickled.NOTE)
     if weights.others and request.weights_key is None:
         notes.append(f"{path} also holds weights under {', '.join(weights.others)}: --weights-key takes them instead")
     arch = request.arch
