@@ -220,5 +220,12 @@ MOVED: tuple[Moved, ...] = (
         "figures",
         metrics=("ece", "rms_calibration_error"),
     ),
+    Moved(
+        "0.1.0",
+        "Of a network that returns several outputs, such as (features, logits), the first that has the classes of the images "
+        "is taken, where the first was: such networks were refused or, on labels that are numbers, measured by their "
+        "features.",
+        "models",
+    ),
 )
 """All of them, the latest version first, in the order of the CHANGELOG."""

@@ -27,7 +27,7 @@ from robench.data import (
     resized_again,
     select,
 )
-from robench.errors import DatasetError, OptionError, RunError, unknown_name
+from robench.errors import CheckpointError, DatasetError, OptionError, RunError, unknown_name
 from robench.evaluation import Evaluation, Shard, shards_of
 from robench.geometry import Geometry
 from robench.loop import Samples
@@ -156,6 +156,7 @@ def prepare(
         recipe = Recipe(
             model=classifier.origin,
             sha256=classifier.sha256,
+            classes=classifier.classes,
             groups=classifier.groups,
             treatment=adaptation.fingerprint(),
             options=options,
@@ -197,8 +198,34 @@ def _decode(
 
 def fit(classifier: Classifier, images: ImageSet) -> tuple[Classifier, ImageSet]:
     """Return both as they belong together: the model over the dataset's classes, or a DatasetError that says what to do."""
+    if classifier.outputs:
+        classifier = classifier.taking(_fitting_classes(classifier, images))
     images = fit_classes(images, classifier.classes, classifier.label)
     return (classifier if images.groups is None else classifier.over(images.groups)), images
+
+
+def _fitting_classes(classifier: Classifier, images: ImageSet) -> int:
+    """How many classes that output has which fits the images; CheckpointError unless it is one alone."""
+    sizes = list(dict.fromkeys(one.classes for one in classifier.outputs))
+    fitting = [size for size in sizes if _fits(images, size)]
+    chosen = [
+        size for size in fitting if size == len(images.classes)
+    ] or fitting  # some sets have a part of the classes
+    if len(chosen) == 1:
+        return chosen[0]
+    told = "none" if not chosen else "more than one"
+    raise CheckpointError(
+        f"{classifier.label} gives several outputs, of {' and '.join(map(str, sizes))} classes, and {told} fits the "
+        f"{len(images.classes)} classes of {images.name}: let it return the logits alone"
+    )
+
+
+def _fits(images: ImageSet, outputs: int) -> bool:
+    try:
+        fit_classes(images, outputs, "")
+    except DatasetError:
+        return False
+    return True
 
 
 def choose_samples(images: ImageSet, options: Options) -> Ints:

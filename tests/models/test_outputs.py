@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robench.models.outputs import as_logits, ends_in_sigmoid, head_of, output_tensor
+from robench.models.outputs import as_logits, ends_in_sigmoid, head_of, logits_places, output_tensor
 
 VALUES = torch.randn((4, 5), generator=torch.Generator().manual_seed(0))
 Inception = namedtuple("Inception", ["logits", "aux_logits"])
@@ -48,6 +48,26 @@ def test_the_logits_are_found(output: object) -> None:
 def test_anything_else_is_named(output: object) -> None:
     with pytest.raises(TypeError, match=f"a {type(output).__name__}"):
         output_tensor(output)
+
+
+@pytest.mark.parametrize(
+    ("output", "places"),
+    [
+        (VALUES, []),
+        ((VALUES,), []),
+        ((None, VALUES), [1]),
+        ((VALUES, VALUES[:, :2]), [0, 1]),
+        ([VALUES[:, :, None, None], VALUES[:, 0]], [0, 1]),
+        ((torch.zeros(4, 8, 7, 7), VALUES), [1]),
+        ((torch.zeros(()), torch.zeros(4, 5, dtype=torch.int64), torch.zeros(3, 5), VALUES, torch.zeros(4, 0)), [3]),
+        ((VALUES, {"more": VALUES}), []),
+        (Inception(VALUES, VALUES * 2), []),
+        ({"features": VALUES, "scores": VALUES}, []),
+        (_Output(None, VALUES), []),
+    ],
+)
+def test_what_can_be_the_logits_of_several_outputs(output: object, places: list[int]) -> None:
+    assert logits_places(output, 4) == places
 
 
 def test_probabilities_become_logits_with_the_same_softmax() -> None:
