@@ -21,8 +21,8 @@ from robench.types import Images, Logits
 __all__ = ["Classifier", "Preprocessing"]
 
 
-_MOST = 8192
-"""Largest side of a model's input, in pixels."""
+_MOST = 4096
+"""Largest side of a model's input, in pixels; of published classifiers, none takes more than 1024."""
 _SHRINK = 16
 """Most times that the resized side may be the crop's; 256 px cut to 32, eight times, is the most in use."""
 

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError, RobenchError
+from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.models import pickled
 from robench.models import timm as timm_family
 from robench.models.classifier import Preprocessing
 from robench.models.configured import of_pretrained_cfg, of_processor, unlike_timm
 from robench.models.family import one_line
 from robench.models.fitting import check_fit, fill
-from robench.models.limits import check_integers, limited
+from robench.models.limits import check_integers, check_places, limited
 from robench.models.loaded import Loaded, Request, assumed
 from robench.models.reading import misnamed
 from robench.models.sharded import files_sha256, is_index, read_json, shards
@@ -155,6 +155,7 @@ def _transformers(
                 settings = transformers.AutoConfig.from_pretrained(
                     str(folder), local_files_only=True, trust_remote_code=False
                 )
+                check_places(settings, state, file)
                 module, info = getattr(transformers, name).from_pretrained(
                     None,
                     config=settings,
@@ -254,7 +255,10 @@ def _processor(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, 
     if isinstance(wrapped, Mapping):
         return of_pretrained_cfg(wrapped, str(folder / _CONFIG)), unlike_timm(wrapped), False
     side = config.get("image_size")
-    preprocessing, note = assumed(side if isinstance(side, int) and side > 0 else None)
+    try:
+        preprocessing, note = assumed(side if isinstance(side, int) and side > 0 else None)
+    except OptionError as error:
+        raise CheckpointError(f"{folder / _CONFIG} has image_size {side}: {error}") from error
     return preprocessing, (note,), False
 
 
