@@ -227,5 +227,10 @@ MOVED: tuple[Moved, ...] = (
         "features.",
         "models",
     ),
+    Moved(
+        "0.1.0",
+        "Pictures of 16 bits of grey, and of fractions, are unreadable, with what to do: they became white, or black, and "
+        "counted. Decoded images are made once more (the cache's version is 4).",
+    ),
 )
 """All of them, the latest version first, in the order of the CHANGELOG."""
