@@ -135,3 +135,17 @@ def test_other_labels_are_not_said_to_begin_at_1(tmp_path: Path, labels: list[in
     with pytest.raises(DatasetError, match=r"has 4 classes .* net has 3 .*: give --class-map"):
         fit_classes(images, 3, "net")
     assert "begin at 1" not in fit_classes(images, 9, "net").notes[-1]
+
+
+def test_what_is_no_class_is_named(tmp_path: Path) -> None:
+    root = _folders(tmp_path / "set", ["ant", "bee"])
+    (root / "thumbnails").mkdir()
+    with pytest.raises(
+        DatasetError, match=r"has 3 classes .* net has 2 \('thumbnails' has no image: is it a class\?\)"
+    ):
+        fit_classes(open_dataset(root), 2, "net")
+    split = _folders(tmp_path / "split", ["train/ant", "train/bee", "val/ant", "val/bee"])
+    with pytest.raises(
+        DatasetError, match=r"holds parts of a dataset, not classes \(train, val\): give the folder of one"
+    ):
+        fit_classes(open_dataset(split), 10, "net")

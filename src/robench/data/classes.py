@@ -13,6 +13,7 @@ from robench.errors import DatasetError
 __all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids"]
 
 IMAGENET_CLASSES = 1000
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def fit_classes(images: ImageSet, outputs: int, model: str) -> ImageSet:
@@ -75,12 +76,23 @@ def _misfit(images: ImageSet, outputs: int, model: str) -> DatasetError:
             f"{images.name} has labels 1 to {outputs}, and {model} numbers its {outputs} classes from 0: the labels seem to begin "
             f"at 1; {_from_one(outputs)}"
         )
-    stranger = _stranger(images.classes, outputs)
+    if _SPLITS.issuperset(images.classes):
+        return DatasetError(
+            f"{images.name} holds parts of a dataset, not classes ({', '.join(images.classes)}): give the folder of one of them"
+        )
+    stranger, empty = _stranger(images.classes, outputs), _without_images(images)
     spoils = "" if stranger is None else f" ({stranger!r} is unlike the others: is it a class?)"
+    if not spoils and empty and len(images.classes) - len(empty) == outputs:
+        spoils = f" ({empty[0]!r} has no image: is it a class?)"
     return DatasetError(
         f"{images.name} has {len(images.classes)} classes (class folders, or lines of --class-map), {model} has "
         f"{outputs}{spoils}: give --class-map FILE with the model's class names, one a line in the model's order"
     )
+
+
+def _without_images(images: ImageSet) -> list[str]:
+    held = set(images.labels.tolist())
+    return [name for label, name in enumerate(images.classes) if label not in held]
 
 
 def _stranger(classes: tuple[str, ...], outputs: int) -> str | None:
