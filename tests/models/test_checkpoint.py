@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import os
 import pickle
+import tarfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -209,7 +210,30 @@ def test_an_archive_of_something_else_is_named(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     np.savez(tmp_path / "x.npz", a=np.ones(2))
     (tmp_path / "x.npz").rename(path)
-    assert "is a zip archive that torch did not write: unpack it" in _refusal(path)
+    assert "is an archive that torch did not write: unpack it" in _refusal(path)
+    _saved(tmp_path / "inner.pth", STATE)
+    with tarfile.open(tmp_path / "w.tar", "w") as packed:
+        packed.add(tmp_path / "inner.pth", "inner.pth")
+    assert "is an archive that torch did not write: unpack it" in _refusal(tmp_path / "w.tar")
+
+
+def test_weights_under_an_unusual_name_are_pointed_to(tmp_path: Path) -> None:
+    path = _saved(
+        tmp_path / "w.pth", {"optimizer": {"lr": torch.ones(1)}, "checkpoint": {"generator": {"weights": STATE}}}
+    )
+    assert "--weights-key checkpoint.generator.weights takes those under it" in _refusal(path)
+    assert _same(read_weights(path, "checkpoint.generator.weights").state)
+
+
+def test_arrays_are_no_tensors(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "w.pth", {"weight": np.ones(3)})
+    assert "(no tensor under its keys: weight): save a state dict" in _refusal(path)
+
+
+@pytest.mark.parametrize("value", [torch.ones(3, device="meta"), torch.eye(3).to_sparse()])
+def test_tensors_without_values_and_sparse_ones_are_refused(tmp_path: Path, value: Tensor) -> None:
+    path = _saved(tmp_path / "w.pth", {"a": torch.ones(2), "b": value})
+    assert "b has no values, or is sparse: save a state dict of dense tensors" in _refusal(path)
 
 
 def test_other_refusals(tmp_path: Path) -> None:

@@ -140,9 +140,7 @@ def _read_torch(path: Path) -> object:
     if is_archive:
         archive.check_sums(path)
         if "data.pkl" not in archive.names(path):
-            raise CheckpointError(
-                f"{path} is a zip archive that torch did not write: unpack it, and give the weights file in it"
-            )
+            raise _stranger(path, "a PyTorch")
     ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_GLOBALS]
     try:
         # The file and not its path: torch goes by the name too.
@@ -193,7 +191,11 @@ def _reason(error: Exception) -> str:
 def _stranger(path: Path, kind: str) -> CheckpointError:
     """What to say of a file that is something else."""
     with path.open("rb") as file:
-        start = file.read(64)
+        start = file.read(512)
+    if start[257:262] == b"ustar" or archive.names(path):
+        return CheckpointError(
+            f"{path} is an archive that torch did not write: unpack it, and give the weights file in it"
+        )
     known = next((what for begins, what in _OTHERS.items() if start.startswith(begins)), None)
     if known is not None:
         return CheckpointError(f"{path} is no weights file but {known}")
