@@ -217,6 +217,7 @@ def test_a_file_needs_an_architecture(tmp_path: Path) -> None:
 def test_a_model_that_is_nothing_known(tmp_path: Path) -> None:
     assert "did you mean torchvision:resnet50 or timm:resnet50?" in _refusal("resnet50", None)
     assert "neither a file of a known format" in _refusal("nothing", None)
+    assert "empty name" in _refusal("", None)
     assert "no weights file" in _refusal(tmp_path / "absent.pth")
     assert "is a folder" in _refusal(tmp_path)
     assert "already names its architecture" in _refusal("demo", ARCH)

@@ -159,6 +159,10 @@ def _cuda(number: int | None) -> torch.device:
 
 def _load(model: str | Path, request: Request) -> Loaded:
     text = str(model)
+    if not text:
+        raise CheckpointError(
+            "the model has an empty name: give a file, a folder, FAMILY:NAME, file.py:function or demo"
+        )
     if not isinstance(model, Path) and not request.path.exists():
         family, colon, name = text.partition(":")
         named = bool(colon) and names_family(family)

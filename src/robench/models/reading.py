@@ -15,7 +15,16 @@ from robench.memory import physical_memory
 from robench.models import archive
 from robench.models.family import one_line
 
-__all__ = ["FILE_EXTENSIONS", "PICKLES", "check_file", "file_sha256", "is_bare_pickle", "misnamed", "read_content"]
+__all__ = [
+    "FILE_EXTENSIONS",
+    "PICKLES",
+    "check_file",
+    "file_sha256",
+    "holds_weights",
+    "is_bare_pickle",
+    "misnamed",
+    "read_content",
+]
 
 FILE_EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".pkl", ".pickle", ".safetensors")
 
@@ -86,15 +95,24 @@ def file_sha256(path: Path) -> str:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def holds_weights(path: Path) -> bool:
+    """Whether a file is one of safetensors or of torch.save by its content; OSError where it cannot be read."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(64)
+    return _is_safetensors(path) or _MAGIC in start or "data.pkl" in archive.names(path)
+
+
 def check_file(path: Path) -> None:
-    """Raise CheckpointError unless `path` is a file that could hold weights, by its name and size."""
+    """Raise CheckpointError unless `path` is a file that could hold weights, by its name or content and its size."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder: give one weights file ({', '.join(FILE_EXTENSIONS)})")
     if not path.exists():
         raise CheckpointError(f"no weights file {path}: check the path")
-    if not path.name.lower().endswith(FILE_EXTENSIONS):
-        raise CheckpointError(f"{path} has none of the extensions of weights files: {', '.join(FILE_EXTENSIONS)}")
     try:
+        if not path.name.lower().endswith(FILE_EXTENSIONS) and not holds_weights(path):
+            raise CheckpointError(f"{path} has none of the extensions of weights files: {', '.join(FILE_EXTENSIONS)}")
         with path.open("rb") as file:
             if not file.read(1):
                 raise CheckpointError(f"{path} is empty: copy or download it again")

@@ -17,15 +17,15 @@ from robench.models.differences import differences, other_classes
 from robench.models.fitting import fill, needed, shortened
 from robench.models.guess import guess_architecture
 from robench.models.loaded import Loaded, Request
-from robench.models.reading import file_sha256, misnamed
+from robench.models.reading import file_sha256, holds_weights, misnamed
 from robench.models.sharded import files_sha256, is_index, shards
 
 __all__ = ["fit_weights", "load", "matches"]
 
 
 def matches(path: Path) -> bool:
-    """Whether a path has the name of a weights file."""
-    return path.name.lower().endswith(EXTENSIONS)
+    """Whether a path has the name of a weights file, or its content under any name."""
+    return path.name.lower().endswith(EXTENSIONS) or holds_weights(path)
 
 
 def load(request: Request) -> Loaded:
