@@ -285,7 +285,9 @@ def _check_place(path: Path, options: Options, data: Path | None) -> None:
     if path.is_dir() and not (path / "manifest.json").exists() and not options.fresh and _foreign(path):
         raise RunError(f"{path} holds other files than a run's: choose another --out, or give --fresh to move it aside")
     ancestor = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
-    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
+    if not ancestor.is_dir():
+        raise RunError(f"{path} would lie below {ancestor}, which is a file: choose another --out")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
         raise RunError(f"no permission to write {path}: choose another --out")
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robench.errors import CheckpointError
 from robench.models.outputs import as_logits, ends_in_sigmoid, head_of, logits_places, output_tensor
 
 VALUES = torch.randn((4, 5), generator=torch.Generator().manual_seed(0))
@@ -92,6 +93,13 @@ def test_a_single_logit_is_that_of_the_second_class(shape: tuple[int, ...]) -> N
     assert head_of(single.reshape(4, -1), None) == "logit"
     assert torch.allclose(as_logits(single, "logit", 4).softmax(1)[:, 1], VALUES[:, 0].sigmoid())
     assert torch.allclose(as_logits(single.sigmoid(), "probability", 4).softmax(1)[:, 1], VALUES[:, 0].sigmoid())
+
+
+@pytest.mark.parametrize("shape", [(1, 20), (5, 4), (20,), ()])
+def test_an_output_without_a_row_for_each_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(CheckpointError, match=f"gives a {'x'.join(map(str, shape))} tensor for 4 images"):
+        as_logits(torch.zeros(shape), "logits", 4)
+    assert as_logits(VALUES[0], "logits", 1).shape == (1, 5)
 
 
 class _Sigmoid(nn.Module):

@@ -30,7 +30,16 @@ from robench.models.configured import unlike_timm
 from robench.models.factory import call_factory, preprocessing_of
 from robench.models.family import one_line
 from robench.models.loaded import Format, Loaded, Request, assumed
-from robench.models.outputs import Output, Taken, as_logits, ends_in_sigmoid, head_of, logits_places, output_tensor
+from robench.models.outputs import (
+    Output,
+    Taken,
+    as_logits,
+    ends_in_sigmoid,
+    head_of,
+    is_by_image,
+    logits_places,
+    output_tensor,
+)
 from robench.models.trial import try_out
 
 __all__ = ["FORMATS", "choose_device", "load_classifier", "load_untried"]
@@ -333,7 +342,7 @@ def _output(
 
     several: says that there are others, where it is one of a tuple.
     """
-    if not values.is_floating_point() or any(size != 1 for size in values.shape[2:]) or values.numel() % count:
+    if not values.is_floating_point() or any(size != 1 for size in values.shape[2:]) or not is_by_image(values, count):
         raise CheckpointError(
             f"{label} gives a {_size(values)} tensor of {values.dtype} for {count} images: a classifier gives (images, classes)"
         )

@@ -10,9 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from robench.errors import CheckpointError
 from robench.types import Logits
 
-__all__ = ["Head", "Output", "Taken", "as_logits", "ends_in_sigmoid", "head_of", "logits_places", "output_tensor"]
+__all__ = [
+    "Head",
+    "Output",
+    "Taken",
+    "as_logits",
+    "ends_in_sigmoid",
+    "head_of",
+    "is_by_image",
+    "logits_places",
+    "output_tensor",
+]
 
 Head: TypeAlias = Literal["logits", "probabilities", "logit", "probability"]
 """What the columns of an output are: one a class, or the one of the second of two classes."""
@@ -98,13 +109,23 @@ def _by_name(output: object) -> Tensor | None:
     return None if name is None else tensors[name]
 
 
+def is_by_image(values: Tensor, count: int) -> bool:
+    """Whether an output has a row for each of `count` images; of one image, `squeeze` may have left out that it is one."""
+    return count == 1 or values.shape[:1] == (count,)
+
+
 def as_logits(output: object, head: Head, count: int) -> Logits:
     """Return a module's output for `count` images as (count, classes) float32 logits; at least two classes.
 
     A single logit z of the second of two classes becomes (0, z), whose softmax is the sigmoid of z; probabilities become
-    their logarithms, whose softmax they are.
+    their logarithms, whose softmax they are. Raises CheckpointError for an output without a row for every image.
     """
-    values = output_tensor(output).float().reshape(count, -1)
+    tensor = output_tensor(output)
+    if not is_by_image(tensor, count):
+        raise CheckpointError(
+            f"the model gives a {'x'.join(map(str, tensor.shape))} tensor for {count} images: a classifier gives (images, classes)"
+        )
+    values = tensor.float().reshape(count, -1)
     if head == "probability":
         values = torch.cat([1 - values, values], dim=1)
     if head in ("probabilities", "probability"):
