@@ -74,3 +74,20 @@ def test_names_and_side() -> None:
 
 def test_filters_are_numbered_as_pillow_numbers_them() -> None:
     assert {name: int(Image.Resampling[name.upper()]) for name in INTERPOLATIONS} == INTERPOLATIONS
+
+
+@pytest.mark.parametrize(
+    ("dtype", "high"), [(np.uint16, 300), (np.uint16, 65535), (np.int32, 300), (np.float32, 1), (np.float32, np.nan)]
+)
+def test_values_that_are_no_8_bits_are_refused(dtype: type, high: float) -> None:
+    """Pillow makes white of most, and black of fractions."""
+    image = Image.fromarray(np.array([[0, high], [0, 0]]).astype(dtype))
+    with pytest.raises(ValueError, match="not 0 to 255: save it with 8 bits a channel"):
+        Geometry().apply(image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_values_of_8_bits_are_kept_in_any_type(dtype: type) -> None:
+    values = np.array([[0, 255], [7, 128]])
+    pixels = np.asarray(Geometry().apply(Image.fromarray(values.astype(dtype))))
+    assert np.array_equal(pixels, np.repeat(values[..., None], 3, axis=2))

@@ -380,6 +380,17 @@ def test_a_run_among_the_images_is_refused(classifier: Classifier, picture_folde
     assert not (picture_folder / "run").exists()
 
 
+def test_a_run_directory_where_none_can_be_is_refused(
+    tmp_path: Path, classifier: Classifier, picture_folder: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"would lie below .*/file, which is a file: choose another --out"):
+        robench.evaluate(classifier, picture_folder, out=tmp_path / "file" / "run")
+    if Path("/proc/self").is_dir():
+        with pytest.raises(RunError, match=r"/proc/run cannot be written|no permission to write /proc/run"):
+            robench.evaluate(classifier, picture_folder, out="/proc/run")
+
+
 def test_a_run_that_is_moved_aside_is_no_baseline(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
     options = replace(SOME, fresh=True, normalize_by=str(whole))
     before = contents(whole)

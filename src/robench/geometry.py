@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from robench.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
@@ -78,7 +80,11 @@ class Geometry:
         return "-".join(parts) or "as-stored"
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """Return `image` (any mode) as an RGB image of side x side pixels. EXIF orientation is ignored."""
+        """Return `image` (any mode) as an RGB image of side x side pixels. EXIF orientation is ignored.
+
+        ValueError for values that 8 bits do not hold: Pillow would cut them at 255, and make white of 16 bits of grey.
+        """
+        _check_values(image)
         image = image.convert("RGB")
         if self.fraction is not None:
             image = _center_crop(image, math.floor(self.fraction * min(image.size)))
@@ -87,6 +93,14 @@ class Geometry:
         if self.crop is not None:
             image = _center_crop(image, self.crop, self.floors)
         return image
+
+
+def _check_values(image: Image.Image) -> None:
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high <= 255) or (image.mode == "F" and 0 < high <= 1):
+            raise ValueError(f"its values are {low:g} to {high:g}, not 0 to 255: save it with 8 bits a channel")
 
 
 def without_border(image: Image.Image, border: int) -> Image.Image:

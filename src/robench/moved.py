@@ -220,5 +220,17 @@ MOVED: tuple[Moved, ...] = (
         "figures",
         metrics=("ece", "rms_calibration_error"),
     ),
+    Moved(
+        "0.1.0",
+        "Of a network that returns several outputs, such as (features, logits), the first that has the classes of the images "
+        "is taken, where the first was: such networks were refused or, on labels that are numbers, measured by their "
+        "features.",
+        "models",
+    ),
+    Moved(
+        "0.1.0",
+        "Pictures of 16 bits of grey, and of fractions, are unreadable, with what to do: they became white, or black, and "
+        "counted. Decoded images are made once more (the cache's version is 4).",
+    ),
 )
 """All of them, the latest version first, in the order of the CHANGELOG."""

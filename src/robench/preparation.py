@@ -27,7 +27,7 @@ from robench.data import (
     resized_again,
     select,
 )
-from robench.errors import DatasetError, OptionError, RunError, unknown_name
+from robench.errors import CheckpointError, DatasetError, OptionError, RunError, unknown_name
 from robench.evaluation import Evaluation, Shard, shards_of
 from robench.geometry import Geometry
 from robench.loop import Samples
@@ -158,6 +158,7 @@ def prepare(
             code=code_of_run(classifier, adaptation.offered, map(find_suite, suites), options.backend),
             model=classifier.origin,
             sha256=classifier.sha256,
+            classes=classifier.classes,
             groups=classifier.groups,
             treatment=adaptation.fingerprint(),
             options=options,
@@ -199,8 +200,34 @@ def _decode(
 
 def fit(classifier: Classifier, images: ImageSet) -> tuple[Classifier, ImageSet]:
     """Return both as they belong together: the model over the dataset's classes, or a DatasetError that says what to do."""
+    if classifier.outputs:
+        classifier = classifier.taking(_fitting_classes(classifier, images))
     images = fit_classes(images, classifier.classes, classifier.label)
     return (classifier if images.groups is None else classifier.over(images.groups)), images
+
+
+def _fitting_classes(classifier: Classifier, images: ImageSet) -> int:
+    """How many classes that output has which fits the images; CheckpointError unless it is one alone."""
+    sizes = list(dict.fromkeys(one.classes for one in classifier.outputs))
+    fitting = [size for size in sizes if _fits(images, size)]
+    chosen = [
+        size for size in fitting if size == len(images.classes)
+    ] or fitting  # some sets have a part of the classes
+    if len(chosen) == 1:
+        return chosen[0]
+    told = "none" if not chosen else "more than one"
+    raise CheckpointError(
+        f"{classifier.label} gives several outputs, of {' and '.join(map(str, sizes))} classes, and {told} fits the "
+        f"{len(images.classes)} classes of {images.name}: let it return the logits alone"
+    )
+
+
+def _fits(images: ImageSet, outputs: int) -> bool:
+    try:
+        fit_classes(images, outputs, "")
+    except DatasetError:
+        return False
+    return True
 
 
 def choose_samples(images: ImageSet, options: Options) -> Ints:
@@ -260,7 +287,9 @@ def _check_place(path: Path, options: Options, data: Path | None) -> None:
     if path.is_dir() and not (path / "manifest.json").exists() and not options.fresh and _foreign(path):
         raise RunError(f"{path} holds other files than a run's: choose another --out, or give --fresh to move it aside")
     ancestor = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
-    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
+    if not ancestor.is_dir():
+        raise RunError(f"{path} would lie below {ancestor}, which is a file: choose another --out")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
         raise RunError(f"no permission to write {path}: choose another --out")
 
 

@@ -37,7 +37,8 @@ class Recipe:
     """Everything of an evaluation but what is heavy: the network and the pixels.
 
     code: version of each package whose code makes the records, beside those of `machine.software`.
-    model, sha256: arguments of `load_classifier`, and what they must load.  groups: of its outputs.
+    model, sha256: arguments of `load_classifier`, and what they must load.  classes: of the output that is taken.
+    groups: of its columns.
     treatment: fingerprint of the treatments that `options` name, with their calibration images.
     data, border: arguments of `open_dataset`, and the dataset's border.
     hashes: of all chosen images.  geometries: under which they are decoded.
@@ -48,6 +49,7 @@ class Recipe:
     code: Mapping[str, str]
     model: Mapping[str, Any]
     sha256: str
+    classes: int
     groups: tuple[tuple[int, ...], ...] | None
     treatment: Mapping[str, object]
     options: Options
@@ -81,6 +83,7 @@ class Recipe:
                 f"{self.model['model']} is another file here (SHA-256 {classifier.sha256[:12]} instead of {self.sha256[:12]}): "
                 "copy it again"
             )
+        classifier = classifier.taking(self.classes)
         if self.groups is not None:
             classifier = classifier.over(self.groups)
         adaptation = adapt(classifier, self.options.adapt, self.options.calibration, self.options.seed)

@@ -380,6 +380,10 @@ def writing(path: Path) -> Iterator[None]:
             raise RunError(f"no permission to write {path}: choose another --out") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise RunError(f"{path} cannot be a run directory: a file is in the way") from error
+        if error.errno == errno.ENOENT:
+            raise RunError(
+                f"{path} cannot be written: its folder is gone, or takes no files; choose another --out"
+            ) from error
         raise
 
 

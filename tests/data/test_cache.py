@@ -367,6 +367,16 @@ def test_no_place_for_the_cache_is_one_line(images: ImageSet, tmp_path: Path, mo
         load(images)
 
 
+def test_a_link_that_leads_nowhere_is_told_in_words(images: ImageSet, tmp_path: Path) -> None:
+    (tmp_path / "set" / images.paths[3]).unlink()
+    (tmp_path / "set" / images.paths[3]).symlink_to(tmp_path / "nowhere")
+    assert load(images, skip=True).unreadable == {3: "No such file or directory"}
+    with pytest.raises(
+        DatasetError, match=rf"cannot read the image {images.paths[3]}: No such file or directory; mend"
+    ):
+        load(images)
+
+
 def test_an_unreadable_image_is_told_by_its_row_wherever_it_lies(images: ImageSet, tmp_path: Path) -> None:
     damaged = tmp_path / "set/a/1.png"
     damaged.write_bytes(damaged.read_bytes()[:60])

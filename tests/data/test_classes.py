@@ -107,3 +107,45 @@ def test_the_folder_that_spoils_it_is_named(usual: tuple[str, ...]) -> None:
     images = ImageSet("x", ("a.png",), np.zeros(1, np.int64), classes, lambda position: b"")
     with pytest.raises(DatasetError, match="'thumbnails' is unlike the others"):
         fit_classes(images, 1000, "model")
+
+
+def _numbered(tmp_path: Path, labels: list[int]) -> Path:
+    table = _folders(tmp_path / "set", ["x"]) / "labels.csv"
+    for number in range(len(labels)):
+        Image.new("RGB", (20, 20)).save(table.parent / f"{number}.png")
+    lines = [f"{number}.png,{label}" for number, label in enumerate(labels)]
+    table.write_text("\n".join(["file_name,label", *lines]) + "\n")
+    return table
+
+
+def test_labels_that_begin_at_1_are_told_and_mapped(tmp_path: Path) -> None:
+    table = _numbered(tmp_path, [1, 3, 2, 3])
+    told = r"has labels 1 to 3, and net numbers its 3 classes from 0: the labels seem to begin at 1; .* seq 1 3 > FILE"
+    with pytest.raises(DatasetError, match=told):
+        fit_classes(open_dataset(table), 3, "net")
+    (tmp_path / "map.txt").write_text("1\n2\n3\n")
+    mapped = fit_classes(open_dataset(table, tmp_path / "map.txt"), 3, "net")
+    assert (mapped.labels.tolist(), mapped.classes, mapped.notes) == ([0, 2, 1, 2], ("1", "2", "3"), ())
+    assert "none is 0 (do they begin at 1?" in fit_classes(open_dataset(table), 9, "net").notes[-1]
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [2, 3]])
+def test_other_labels_are_not_said_to_begin_at_1(tmp_path: Path, labels: list[int]) -> None:
+    images = open_dataset(_numbered(tmp_path, labels))
+    with pytest.raises(DatasetError, match=r"has 4 classes .* net has 3 .*: give --class-map"):
+        fit_classes(images, 3, "net")
+    assert "begin at 1" not in fit_classes(images, 9, "net").notes[-1]
+
+
+def test_what_is_no_class_is_named(tmp_path: Path) -> None:
+    root = _folders(tmp_path / "set", ["ant", "bee"])
+    (root / "thumbnails").mkdir()
+    with pytest.raises(
+        DatasetError, match=r"has 3 classes .* net has 2 \('thumbnails' has no image: is it a class\?\)"
+    ):
+        fit_classes(open_dataset(root), 2, "net")
+    split = _folders(tmp_path / "split", ["train/ant", "train/bee", "val/ant", "val/bee"])
+    with pytest.raises(
+        DatasetError, match=r"holds parts of a dataset, not classes \(train, val\): give the folder of one"
+    ):
+        fit_classes(open_dataset(split), 10, "net")

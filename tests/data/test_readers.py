@@ -226,6 +226,8 @@ def test_tables(tmp_path: Path, name: str, text: str, labels: list[int], classes
         ("", "labels no image"),
         ("file_name,who\n0.png,a\n", "line 1 names no column of the labels: call it label"),
         ("a,b,c\n0.png,a,b\n", "line 1 names no column of the paths: call it file_name"),
+        ("file_name;label\n0.png;a\n", "line 1 has one column, and ';' in it: write a comma between columns"),
+        ("0.png\ta\n", r"line 1 has one column, and '\\t' in it: write a comma between columns"),
         ('file_name,label\n"a\nb.png",x\n', r"line 2: there is no file 'a\\nb\.png'"),
         (f"file_name,label\n{'x' * 200_000},a\n", "line 2 cannot be read"),
         ('file_name,label\n0.png,"a\n1.png,b\n', "line 2 cannot be read"),

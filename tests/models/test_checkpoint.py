@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import os
 import pickle
+import tarfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError
 from robench.models.checkpoint import EXTENSIONS, read_weights
-from robench.models.reading import file_sha256
+from robench.models.reading import PICKLES, file_sha256, misnamed
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "conv.bias": torch.ones(2)}
 
@@ -121,9 +123,8 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, extension: str, kind: str) -> 
             path.write_bytes(pickle.dumps(_Evil(touched), protocol=int(kind[-1])))
     text = _refusal(path)
     assert not touched.exists()
-    if extension != ".safetensors":
-        assert "nothing in it was run" in text
-        assert "torch.save(model.state_dict()" in text
+    assert "nothing in it was run" in text
+    assert "torch.save(model.state_dict()" in text
     with warnings.catch_warnings():  # the file is dangerous indeed: run by a trusting reader, it acts
         warnings.simplefilter("ignore")
         if kind.startswith("pickle"):
@@ -167,10 +168,75 @@ def test_an_empty_file_is_named_so(tmp_path: Path, extension: str) -> None:
     assert "is empty" in _refusal(path)
 
 
+def test_the_content_says_what_wrote_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    save_file(STATE, path)
+    assert read_weights(path).state.keys() == STATE.keys()
+    assert misnamed(path) == f"{path} is a safetensors file, whatever its name says: read as that"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    assert "damaged or incomplete" in _refusal(path)
+    path.rename(tmp_path / "right.safetensors").write_bytes(whole)
+    assert misnamed(tmp_path / "right.safetensors") is None
+    for zipped in (True, False):
+        path = _saved(tmp_path / "w.safetensors", STATE, _use_new_zipfile_serialization=zipped)
+        assert _same(read_weights(path).state)
+        assert misnamed(path) == f"{path} is a PyTorch file, whatever its name says: read as that"
+    # Its header has 0x0280 bytes, which is how a pickle begins.
+    path, metadata = tmp_path / "pickle-like.pth", {"x": "." * 488}
+    save_file(STATE, path, metadata)
+    assert path.read_bytes().startswith(PICKLES)
+    assert read_weights(path).state.keys() == STATE.keys()
+
+
+@pytest.mark.parametrize("extension", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"<!doctype html><html>not found</html>", "web page"),
+        (gzip.compress(b"x", mtime=0), "gzip: unpack it"),
+        (b"\x89HDF\r\n\x1a\n", "Keras"),
+    ],
+)
+def test_what_is_often_given_for_weights_is_named(tmp_path: Path, extension: str, content: bytes, match: str) -> None:
+    (tmp_path / f"w{extension}").write_bytes(content)
+    text = _refusal(tmp_path / f"w{extension}")
+    assert match in text
+    assert "download it again" not in text
+
+
+def test_an_archive_of_something_else_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    np.savez(tmp_path / "x.npz", a=np.ones(2))
+    (tmp_path / "x.npz").rename(path)
+    assert "is an archive that torch did not write: unpack it" in _refusal(path)
+    _saved(tmp_path / "inner.pth", STATE)
+    with tarfile.open(tmp_path / "w.tar", "w") as packed:
+        packed.add(tmp_path / "inner.pth", "inner.pth")
+    assert "is an archive that torch did not write: unpack it" in _refusal(tmp_path / "w.tar")
+
+
+def test_weights_under_an_unusual_name_are_pointed_to(tmp_path: Path) -> None:
+    path = _saved(
+        tmp_path / "w.pth", {"optimizer": {"lr": torch.ones(1)}, "checkpoint": {"generator": {"weights": STATE}}}
+    )
+    assert "--weights-key checkpoint.generator.weights takes those under it" in _refusal(path)
+    assert _same(read_weights(path, "checkpoint.generator.weights").state)
+
+
+def test_arrays_are_no_tensors(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "w.pth", {"weight": np.ones(3)})
+    assert "(no tensor under its keys: weight): save a state dict" in _refusal(path)
+
+
+@pytest.mark.parametrize("value", [torch.ones(3, device="meta"), torch.eye(3).to_sparse()])
+def test_tensors_without_values_and_sparse_ones_are_refused(tmp_path: Path, value: Tensor) -> None:
+    path = _saved(tmp_path / "w.pth", {"a": torch.ones(2), "b": value})
+    assert "b has no values, or is sparse: save a state dict of dense tensors" in _refusal(path)
+
+
 def test_other_refusals(tmp_path: Path) -> None:
-    page = tmp_path / "page.pth"
-    page.write_text("<html>404: not found</html>")
-    assert "not a PyTorch file" in _refusal(page)
     assert "no weights file" in _refusal(tmp_path / "absent.pth")
     assert "is a folder" in _refusal(tmp_path)
     other = tmp_path / "w.onnx"

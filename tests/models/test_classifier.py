@@ -92,8 +92,8 @@ def test_overrides_replace_what_they_name() -> None:
         ({"mean": [0.1, 0.2]}, "mean must be three numbers"),
         ({"mean": [0.1, 0.2, float("nan")]}, "mean must be three numbers"),
         ({"resize": 200}, "resize 200 is smaller than crop 224"),
-        ({"crop": 0, "resize": 2}, "from 1 to 8192 pixels"),
-        ({"crop": 100_000_000, "resize": 100_000_000}, "from 1 to 8192 pixels"),
+        ({"crop": 0, "resize": 2}, "from 1 to 4096 pixels"),
+        ({"crop": 100_000_000, "resize": 100_000_000}, "from 1 to 4096 pixels"),
         ({"interpolation": "cubic"}, "did you mean 'bicubic'"),
     ],
 )

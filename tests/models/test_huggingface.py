@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.damage import flips, images, outcome, refusal, request, truncations
 from robench.models import huggingface, limits
-from robench.models.limits import check_integers, limited
+from robench.models.limits import check_integers, check_places, limited
 from robench.models.loaded import Loaded
 
 transformers = pytest.importorskip("transformers")
@@ -237,13 +237,34 @@ def test_a_network_far_larger_than_its_weights_is_not_built(tmp_path: Path, name
     assert "copy both from one place" in told
 
 
-def test_a_loop_over_all_pairs_of_places_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def levit(folder: Path) -> Path:
     sizes = {"hidden_sizes": [16, 16, 16], "depths": [1, 1, 1], "num_attention_heads": [1, 1, 1], "key_dim": [4, 4, 4]}
     config = transformers.LevitConfig(image_size=64, num_labels=5, **sizes)
     with torch.random.fork_rng(devices=[]):
         model = transformers.LevitForImageClassification(config).eval()
-    folder = saved(model, tmp_path / "w")
+    return saved(model, folder)
+
+
+@pytest.mark.parametrize("values", [{"image_size": 8192}, {"image_size": 80}, {"patch_size": 4}])
+def test_more_places_than_the_weights_have_are_refused_before_they_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, int]
+) -> None:
+    folder = levit(tmp_path / "w")
     assert huggingface.load(request(folder)).arch == "transformers:LevitForImageClassification"
+    changed(folder, **values)
+    monkeypatch.setattr(transformers, "LevitForImageClassification", None)
+    assert "places, and the weights are of 16: copy both from one place" in refusal(huggingface.load, folder)
+
+
+def test_a_picture_that_no_network_takes_is_refused(tmp_path: Path) -> None:
+    folder = saved(made("convnext"), tmp_path / "w")
+    changed(folder, image_size=8192)
+    assert "has image_size 8192: crop must be from 1 to 4096 pixels" in refusal(huggingface.load, folder)
+
+
+def test_a_loop_over_all_pairs_of_places_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = levit(tmp_path / "w")
+    monkeypatch.setattr(limits, "_BIASES", {})
     monkeypatch.setattr(limits, "_CALLS", 10**6)
     changed(folder, image_size=8192)
     assert "far larger than the weights" in refusal(huggingface.load, folder)
@@ -275,6 +296,7 @@ def test_real_configurations_are_within_the_limits() -> None:
             continue  # natten is not installed
         written = json.loads(config.to_json_string(use_diff=False))
         check_integers(written, state, model_type, huggingface._read_keys(written))
+        check_places(config, state, model_type)
         with limited(state, model_type), torch.device("meta"):
             getattr(transformers, name)(config)
         built += 1

@@ -185,6 +185,15 @@ def test_a_module_that_gives_no_logits_is_no_classifier(monkeypatch: pytest.Monk
     assert "gives a 2x3x32x32 tensor" in _refusal("pairs:x", None)
 
 
+def test_one_output_for_all_images_is_no_classifier(tmp_path: Path) -> None:
+    """As of a network that takes the mean over the batch: its ten values are no five classes of two images."""
+    code = (
+        "from torch import nn\nclass Net(nn.Flatten):\n    def forward(self, x): return super().forward(x)[:1, :10]\n"
+    )
+    (tmp_path / "net.py").write_text(code)
+    assert "gives a 1x10 tensor of torch.float32 for 2 images" in _refusal(f"{tmp_path}/net.py:Net", None, crop=32)
+
+
 def test_an_input_size_that_cannot_run_is_said(tmp_path: Path) -> None:
     module, _ = ARCHITECTURES["timm"].build("test_vit", None)
     path = _saved(tmp_path, module.state_dict())
@@ -217,6 +226,7 @@ def test_a_file_needs_an_architecture(tmp_path: Path) -> None:
 def test_a_model_that_is_nothing_known(tmp_path: Path) -> None:
     assert "did you mean torchvision:resnet50 or timm:resnet50?" in _refusal("resnet50", None)
     assert "neither a file of a known format" in _refusal("nothing", None)
+    assert "empty name" in _refusal("", None)
     assert "no weights file" in _refusal(tmp_path / "absent.pth")
     assert "is a folder" in _refusal(tmp_path)
     assert "already names its architecture" in _refusal("demo", ARCH)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robench.models.outputs import as_logits, ends_in_sigmoid, head_of, output_tensor
+from robench.errors import CheckpointError
+from robench.models.outputs import as_logits, ends_in_sigmoid, head_of, logits_places, output_tensor
 
 VALUES = torch.randn((4, 5), generator=torch.Generator().manual_seed(0))
 Inception = namedtuple("Inception", ["logits", "aux_logits"])
@@ -50,6 +51,26 @@ def test_anything_else_is_named(output: object) -> None:
         output_tensor(output)
 
 
+@pytest.mark.parametrize(
+    ("output", "places"),
+    [
+        (VALUES, []),
+        ((VALUES,), []),
+        ((None, VALUES), [1]),
+        ((VALUES, VALUES[:, :2]), [0, 1]),
+        ([VALUES[:, :, None, None], VALUES[:, 0]], [0, 1]),
+        ((torch.zeros(4, 8, 7, 7), VALUES), [1]),
+        ((torch.zeros(()), torch.zeros(4, 5, dtype=torch.int64), torch.zeros(3, 5), VALUES, torch.zeros(4, 0)), [3]),
+        ((VALUES, {"more": VALUES}), []),
+        (Inception(VALUES, VALUES * 2), []),
+        ({"features": VALUES, "scores": VALUES}, []),
+        (_Output(None, VALUES), []),
+    ],
+)
+def test_what_can_be_the_logits_of_several_outputs(output: object, places: list[int]) -> None:
+    assert logits_places(output, 4) == places
+
+
 def test_probabilities_become_logits_with_the_same_softmax() -> None:
     probabilities = VALUES.softmax(1)
     assert head_of(probabilities, None) == "probabilities"
@@ -72,6 +93,13 @@ def test_a_single_logit_is_that_of_the_second_class(shape: tuple[int, ...]) -> N
     assert head_of(single.reshape(4, -1), None) == "logit"
     assert torch.allclose(as_logits(single, "logit", 4).softmax(1)[:, 1], VALUES[:, 0].sigmoid())
     assert torch.allclose(as_logits(single.sigmoid(), "probability", 4).softmax(1)[:, 1], VALUES[:, 0].sigmoid())
+
+
+@pytest.mark.parametrize("shape", [(1, 20), (5, 4), (20,), ()])
+def test_an_output_without_a_row_for_each_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(CheckpointError, match=f"gives a {'x'.join(map(str, shape))} tensor for 4 images"):
+        as_logits(torch.zeros(shape), "logits", 4)
+    assert as_logits(VALUES[0], "logits", 1).shape == (1, 5)
 
 
 class _Sigmoid(nn.Module):

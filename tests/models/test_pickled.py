@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ from torch import Tensor
 
 from models.damage import difference, images, no_models, refusal, request, small, truncations
 from robench.cli.entry import command
+from robench.errors import CheckpointError
 from robench.models import huggingface, load_classifier, pickled, weights
 from robench.models.classifier import Preprocessing
+from robench.models.loaded import Request
 from robench.models.reading import is_bare_pickle
 
 
@@ -34,6 +38,12 @@ def test_the_module_is_read_where_it_is_trusted(tmp_path: Path, nested: bool, zi
     assert difference(loaded, small(), images()) == 0
     assert "ran with your rights" in loaded.notes[0]
     assert loaded.arch == "pickle:Sequential"
+
+
+def test_a_module_under_the_name_of_safetensors_needs_trust_too(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.safetensors", small())
+    assert "--trust-pickle" in refusal(weights.load, path)
+    assert difference(weights.load(request(path, trust_pickle=True)), small(), images()) == 0
 
 
 class Touches:
@@ -142,6 +152,32 @@ def test_a_hugging_face_folder_may_need_trust(tmp_path: Path) -> None:
         assert torch.equal(loaded.module.eval()(x).logits, model(x).logits)
     saved(tmp_path / "pytorch_model.bin", small())
     assert "holds something else than tensors" in refusal(huggingface.load, tmp_path, trust_pickle=True)
+
+
+def test_shards_may_need_trust(tmp_path: Path) -> None:
+    """The first is read without it, the second is not; as a Hugging Face folder of timm's, and as weights."""
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        model = timm.create_model("resnet10t", num_classes=5).eval()
+    state = model.state_dict()
+    first = dict(list(state.items())[:7])
+    saved(tmp_path / "a.bin", first)
+    saved(tmp_path / "b.bin", Own({key: value for key, value in state.items() if key not in first}))
+    where = {key: "a.bin" if key in first else "b.bin" for key in state}
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": where}))
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 5}))
+    for load, path in ((huggingface.load, tmp_path), (weights.load, index)):
+        asked = Request(path, "timm:resnet10t", torch.device("cpu"))
+        with pytest.raises(CheckpointError, match=r"b\.bin was refused, .* --trust-pickle runs it with your rights"):
+            load(asked)
+        loaded = load(replace(asked, trust_pickle=True))
+        assert loaded.notes.count(pickled.NOTE) == 1
+        assert difference(loaded, model, images()) == 0
+    saved(tmp_path / "b.bin", small())
+    for load, path in ((huggingface.load, tmp_path), (weights.load, index)):
+        assert "b.bin holds something else than tensors" in refusal(load, path, trust_pickle=True)
 
 
 class Says:

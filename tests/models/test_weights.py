@@ -74,6 +74,29 @@ def test_two_sets_under_prefixes_are_told_apart_by_the_key(tmp_path: Path) -> No
     assert _same(_loaded(tmp_path, content, weights_key="ema.module"), _state(1))
 
 
+def test_a_file_under_another_name_is_read_and_said(tmp_path: Path) -> None:
+    save_file(_state(), tmp_path / "w.pth")
+    classifier = load_classifier(tmp_path / "w.pth", ARCH, "cpu")
+    assert _same(classifier, _state())
+    assert classifier.notes == (f"{tmp_path}/w.pth is a safetensors file, whatever its name says: read as that",)
+    torch.save(_state(), tmp_path / "w.safetensors")
+    classifier = load_classifier(tmp_path / "w.safetensors", ARCH, "cpu")
+    assert _same(classifier, _state())
+    assert classifier.notes == (f"{tmp_path}/w.safetensors is a PyTorch file, whatever its name says: read as that",)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "w.weights", "w.onnx", "w.pt2"])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_any_name_will_do_for_what_holds_weights(tmp_path: Path, name: str, kind: str) -> None:
+    if kind == "safetensors":
+        save_file(_state(), tmp_path / name)
+    else:
+        torch.save(_state(), tmp_path / name, _use_new_zipfile_serialization=kind == "zip")
+    classifier = load_classifier(tmp_path / name, ARCH, "cpu")
+    assert _same(classifier, _state())
+    assert classifier.label == name.partition(".")[0]
+
+
 def test_a_key_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no weights under 'ema': --weights-key takes one of state_dict, conv1"):
         _loaded(tmp_path, {"state_dict": _state()}, weights_key="ema")

@@ -97,7 +97,12 @@ def _digest(images: ImageSet, position: int) -> tuple[str, str]:
     try:
         return hashlib.sha256(images.read(position)).hexdigest(), ""
     except OSError as error:
-        return "", str(error)
+        return "", _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    """Why an image cannot be read, without its path, which is said beside it."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def decode_one(encoded: bytes, geometry: Geometry, border: int = 0) -> NDArray[np.uint8]:
@@ -123,7 +128,7 @@ def decode_few(images: ImageSet, positions: Ints, geometry: Geometry) -> NDArray
         try:
             pixels.append(decode_one(images.read(position), geometry, images.border))
         except (DatasetError, OSError) as error:
-            raise DatasetError(f"cannot read the image {images.paths[position]}: {error}") from error
+            raise DatasetError(f"cannot read the image {images.paths[position]}: {_reason(error)}") from error
     return np.stack(pixels)
 
 
@@ -257,7 +262,7 @@ def _read(images: ImageSet, position: int, geometry: Geometry, pixels: NDArray[n
     try:
         pixels[...] = decode_one(images.read(position), geometry, images.border)
     except (DatasetError, OSError, ValueError) as error:
-        return str(error)
+        return _reason(error)
     return ""
 
 

@@ -13,6 +13,7 @@ from robench.errors import DatasetError
 __all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids"]
 
 IMAGENET_CLASSES = 1000
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def fit_classes(images: ImageSet, outputs: int, model: str) -> ImageSet:
@@ -38,8 +39,10 @@ def fit_classes(images: ImageSet, outputs: int, model: str) -> ImageSet:
                 "among these alone"
             )
             return replace(images, groups=groups, notes=(*images.notes, note))
-    if count < outputs and images.classes == tuple(map(str, range(count))):
+    if count < outputs and _are_numbers(images):
         note = f"{images.name} has labels up to {count - 1}, {model} has {outputs} classes: the labels are taken as its numbers"
+        if images.labels.min() == 1:
+            note += f", and none is 0 (do they begin at 1? then {_from_one(count - 1)})"
         classes = tuple(map(str, range(outputs)))
         return replace(images, classes=classes, notes=(*images.notes, note))
     raise _misfit(images, outputs, model)
@@ -55,13 +58,41 @@ def imagenet_wnids() -> tuple[str, ...]:
     return tuple(Path(folders[0], "data", "_info", "imagenet_synsets.txt").read_text().split())
 
 
+def _are_numbers(images: ImageSet) -> bool:
+    """Whether the classes are named by their own numbers, as those of labels that are numbers are."""
+    return images.classes == tuple(map(str, range(len(images.classes))))
+
+
+def _from_one(last: int) -> str:
+    """What to do about labels from 1 to `last`."""
+    return (
+        f"subtract 1 from each, or give --class-map FILE with the numbers 1 to {last}, one a line: seq 1 {last} > FILE"
+    )
+
+
 def _misfit(images: ImageSet, outputs: int, model: str) -> DatasetError:
-    stranger = _stranger(images.classes, outputs)
+    if len(images.classes) == outputs + 1 and _are_numbers(images) and images.labels.min() == 1:
+        return DatasetError(
+            f"{images.name} has labels 1 to {outputs}, and {model} numbers its {outputs} classes from 0: the labels seem to begin "
+            f"at 1; {_from_one(outputs)}"
+        )
+    if _SPLITS.issuperset(images.classes):
+        return DatasetError(
+            f"{images.name} holds parts of a dataset, not classes ({', '.join(images.classes)}): give the folder of one of them"
+        )
+    stranger, empty = _stranger(images.classes, outputs), _without_images(images)
     spoils = "" if stranger is None else f" ({stranger!r} is unlike the others: is it a class?)"
+    if not spoils and empty and len(images.classes) - len(empty) == outputs:
+        spoils = f" ({empty[0]!r} has no image: is it a class?)"
     return DatasetError(
         f"{images.name} has {len(images.classes)} classes (class folders, or lines of --class-map), {model} has "
         f"{outputs}{spoils}: give --class-map FILE with the model's class names, one a line in the model's order"
     )
+
+
+def _without_images(images: ImageSet) -> list[str]:
+    held = set(images.labels.tolist())
+    return [name for label, name in enumerate(images.classes) if label not in held]
 
 
 def _stranger(classes: tuple[str, ...], outputs: int) -> str | None:

@@ -52,8 +52,8 @@ __all__ = [
     "size_text",
 ]
 
-VERSION = 3
-"""Of the layout of an entry; entries of others are never opened, and make room as all do."""
+VERSION = 4
+"""Of the layout of an entry, and of which images can be read; entries of others are never opened, and make room as all do."""
 
 Note = Callable[[str], object]
 """Takes one line that the user should know."""

@@ -51,7 +51,8 @@ class ImageSet:
 def map_classes(images: ImageSet, class_map: Path) -> ImageSet:
     """Relabel by a file with one class name a line, line number (from 0) = class.
 
-    For models with another class order, and for sets that hold only some of a model's classes.
+    For models with another class order, and for sets that hold only some of a model's classes. Classes without an image need
+    no line.
     """
     names = [line.strip() for line in _lines(class_map, "--class-map")]
     while names and not names[-1]:
@@ -64,13 +65,13 @@ def map_classes(images: ImageSet, class_map: Path) -> ImageSet:
     if len(index) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise OptionError(f"--class-map {class_map}: the class {twice!r} is there more than once")
-    unknown = [name for name in images.classes if name not in index]
+    unknown = [name for name in (images.classes[label] for label in np.unique(images.labels)) if name not in index]
     if unknown:
         raise OptionError(
             f"--class-map {class_map} lacks {len(unknown)} of the dataset's classes, for example {unknown[0]!r}: "
             "it needs one class name a line, spelled as the folders are"
         )
-    labels = np.array([index[name] for name in images.classes], dtype=np.int64)[images.labels]
+    labels = np.array([index.get(name, -1) for name in images.classes], dtype=np.int64)[images.labels]
     return replace(images, labels=labels, classes=tuple(names), groups=None, stored=images.labels)
 
 

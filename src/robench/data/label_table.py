@@ -181,6 +181,10 @@ def _csv_rows(table: Path, text: str, delimiter: str) -> Iterator[_Row]:
 
 def _columns(table: Path, row: list[str]) -> tuple[tuple[int, int], bool]:
     """Places of the path and of the label, and whether the first row is a header."""
+    other = next((mark for mark in ";\t|," if len(row) == 1 and mark in row[0]), None)
+    if other is not None:
+        wanted = "a tab" if table.suffix.lower() == ".tsv" else "a comma"
+        raise DatasetError(f"{table.name}, line 1 has one column, and {other!r} in it: write {wanted} between columns")
     names = {cell.strip().lower(): place for place, cell in reversed(list(enumerate(row)))}
     path, label = _column(names, PATH_COLUMNS), _column(names, LABEL_COLUMNS)
     if path is not None and label is not None:

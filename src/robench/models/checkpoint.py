@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from robench.errors import CheckpointError
@@ -21,6 +22,7 @@ _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema"
 """Where training scripts keep the weights, and where the moving average of them; the former is what is read by default."""
 _DEPTH = 8
 """How deep weights may be nested; a file may say that a dict holds itself."""
+_SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 
 
@@ -53,10 +55,12 @@ def weights_in(path: Path, content: object, key: str | None = None) -> Weights:
     found, inner = _innermost(content) if key is None else _under(path, content, key)
     state = _tensors(inner)
     if not state:
-        raise CheckpointError(
-            f"{path} holds no weights ({_described(content)}): "
-            "save a state dict, torch.save(model.state_dict(), 'weights.pth')"
-        )
+        _, where = max(_elsewhere(content), default=(0, ""))
+        told = f"--weights-key {where} takes those under it" if where else f"save a state dict, {_SAVE}"
+        raise CheckpointError(f"{path} holds no weights ({_described(content)}): {told}")
+    odd = next((name for name, value in state.items() if value.is_meta or value.layout != torch.strided), None)
+    if odd is not None:
+        raise CheckpointError(f"{path}: {odd} has no values, or is sparse: save a state dict of dense tensors, {_SAVE}")
     stated = content.get("arch") if isinstance(content, Mapping) else None
     others = tuple(name for name in _sets(content) if name != found.partition(".")[0])
     return Weights(_without_prefixes(state), found, others, stated if isinstance(stated, str) else None)
@@ -99,6 +103,16 @@ def _sets(content: object) -> Iterator[str]:
                 yield key
 
 
+def _elsewhere(content: object, key: str = "", depth: int = _DEPTH) -> Iterator[tuple[int, str]]:
+    """How many tensors by name are nested under any names, and where."""
+    if isinstance(content, Mapping) and depth:
+        for name, inner in content.items():
+            if isinstance(name, str) and "." not in name and isinstance(inner, Mapping):
+                if tensors := _tensors(inner):
+                    yield len(tensors), f"{key}{name}"
+                yield from _elsewhere(inner, f"{key}{name}.", depth - 1)
+
+
 def _tensors(content: object) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
@@ -112,8 +126,9 @@ def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _described(content: object) -> str:
+    """What lies at the top of a file, where no tensors are."""
     if not isinstance(content, Mapping):
         return f"a {type(content).__name__}"
     keys = [str(key) for key in content]
     more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-    return f"keys: {', '.join(keys[:8])}{more}" if keys else "an empty dict"
+    return f"no tensor under its keys: {', '.join(keys[:8])}{more}" if keys else "an empty dict"

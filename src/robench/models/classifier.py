@@ -14,15 +14,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from robench import images as pixels
 from robench.errors import OptionError, unknown_name
 from robench.geometry import INTERPOLATIONS, Geometry
-from robench.models.outputs import Head, as_logits
+from robench.models.outputs import Head, Output, Taken, as_logits
 from robench.transfer import sent
 from robench.types import Images, Logits
 
 __all__ = ["Classifier", "Preprocessing"]
 
 
-_MOST = 8192
-"""Largest side of a model's input, in pixels."""
+_MOST = 4096
+"""Largest side of a model's input, in pixels; of published classifiers, none takes more than 1024."""
 _SHRINK = 16
 """Most times that the resized side may be the crop's; 256 px cut to 32, eight times, is the most in use."""
 
@@ -111,6 +111,8 @@ class Classifier:
     sha256: of the weights file's bytes; of the state dict where the weights come by name.
     head: what its outputs are.  batch: the only batch size it takes, None for any.  dtype: of its input.
     torch_runs: whether torch computes it, so that its precision can be chosen.
+    outputs: those of a tuple that differ in their number of classes: which of them holds the logits, `taking` has yet to say,
+        and until then it is the first. None in all other models.
     groups: which outputs each class of the dataset stands for, None where they are the classes themselves.
     notes: what a user should know about how it was loaded, one line each.
     origin: arguments of `load_classifier`, but for the device, that load it again elsewhere; None where a caller made it.
@@ -127,6 +129,7 @@ class Classifier:
     batch: int | None = None
     dtype: torch.dtype = torch.float32
     torch_runs: bool = True
+    outputs: tuple[Output, ...] = ()
     groups: tuple[tuple[int, ...], ...] | None = None
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
@@ -148,6 +151,20 @@ class Classifier:
             values = self._normalised(images).to(self.dtype).contiguous(memory_format=torch.channels_last)
             logits = self._run(values)
             return logits if self.groups is None else _grouped(logits, self.groups)
+
+    def taking(self, classes: int) -> Classifier:
+        """Return the same model with the first of its `outputs` that has so many classes; itself where there is no choice."""
+        chosen = next((one for one in self.outputs if one.classes == classes), None)
+        if chosen is None:
+            return self
+        return replace(
+            self,
+            module=Taken(self.module, chosen.place) if chosen.place else self.module,
+            classes=classes,
+            head=chosen.head,
+            outputs=(),
+            notes=(*self.notes, *chosen.notes),
+        )
 
     def over(self, groups: tuple[tuple[int, ...], ...]) -> Classifier:
         """Return the same model with a class for each group of outputs: its logit is the largest of theirs."""

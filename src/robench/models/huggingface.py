@@ -16,16 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError, RobenchError
+from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.models import pickled
 from robench.models import timm as timm_family
 from robench.models.classifier import Preprocessing
 from robench.models.configured import of_pretrained_cfg, of_processor, unlike_timm
 from robench.models.family import one_line
 from robench.models.fitting import check_fit, fill
-from robench.models.limits import check_integers, limited
+from robench.models.limits import check_integers, check_places, limited
 from robench.models.loaded import Loaded, Request, assumed
-from robench.models.sharded import files_sha256, is_index, read_json, read_sharded, read_tensors, shards
+from robench.models.reading import misnamed
+from robench.models.sharded import files_sha256, is_index, read_json, shards
 
 __all__ = ["load", "matches"]
 
@@ -96,21 +97,12 @@ def load(request: Request) -> Loaded:
     if weights is None:
         raise CheckpointError(f"{folder} holds no weights: it needs one of {', '.join(_WEIGHTS)}")
     files = [weights, *shards(weights)] if is_index(weights) else [weights]
-    state, trusted = _state(weights, request.trust_pickle)
+    state, read = pickled.tensors_of(weights, request.trust_pickle)
+    read += tuple(note for file in files if (note := misnamed(file)) is not None)
     is_timm = isinstance(config.get("architecture"), str) and "model_type" not in config
     made = _timm(folder, config, state) if is_timm else _transformers(folder, config, state)
     arch, module, preprocessing, notes = made
-    return Loaded(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*trusted, *notes))
-
-
-def _state(weights: Path, trust_pickle: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the tensors by name, and what to note of how they were read."""
-    try:
-        return read_sharded(weights) if is_index(weights) else read_tensors(weights), ()
-    except CheckpointError:
-        if not (trust_pickle and pickled.matches(weights)):
-            raise
-        return pickled.tensors_in(weights), (pickled.NOTE,)
+    return Loaded(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*read, *notes))
 
 
 def _truthy(value: Any, key: str) -> bool:
@@ -163,6 +155,7 @@ def _transformers(
                 settings = transformers.AutoConfig.from_pretrained(
                     str(folder), local_files_only=True, trust_remote_code=False
                 )
+                check_places(settings, state, file)
                 module, info = getattr(transformers, name).from_pretrained(
                     None,
                     config=settings,
@@ -262,7 +255,10 @@ def _processor(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, 
     if isinstance(wrapped, Mapping):
         return of_pretrained_cfg(wrapped, str(folder / _CONFIG)), unlike_timm(wrapped), False
     side = config.get("image_size")
-    preprocessing, note = assumed(side if isinstance(side, int) and side > 0 else None)
+    try:
+        preprocessing, note = assumed(side if isinstance(side, int) and side > 0 else None)
+    except OptionError as error:
+        raise CheckpointError(f"{folder / _CONFIG} has image_size {side}: {error}") from error
     return preprocessing, (note,), False
 
 

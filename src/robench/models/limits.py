@@ -23,7 +23,7 @@ from torch.nn.modules.module import (
 
 from robench.errors import CheckpointError
 
-__all__ = ["check_integers", "limited"]
+__all__ = ["check_integers", "check_places", "limited"]
 
 _INTEGER = 8192
 """Largest integer that no tensor has to account for: no picture has a longer side. Lists as long take half a second."""
@@ -34,6 +34,10 @@ _MODULES = 20
 _VALUES, _MORE_VALUES = 4, 2**24
 """How much more may be registered than the weights hold: some networks make layers that they replace, or buffers that they do not
 store; of all architectures of timm and transformers, none has 3 times as much."""
+
+_BIASES = {"levit": "attention_biases"}
+"""Types of models that compare every place of a picture with every other in a loop of Python, and how the names of their tensors end
+that have a column for each place. Of all types of transformers that classify images, no other takes long for a large picture."""
 
 _CALLS = 10**8
 """Most calls of functions in the building: some attention compares every place with every other, in Python, and an image size in a
@@ -65,6 +69,23 @@ def check_integers(
             raise CheckpointError(
                 f"{file} has {key[:80]} {str(value)[:20]}, more than anything in the weights: copy both from one place"
             )
+
+
+def check_places(settings: Any, state: Mapping[str, Tensor], file: object) -> None:
+    """Raise CheckpointError for an input with more places than the weights have, of a model that would compare them one by one.
+
+    settings: transformers' own of a model.
+    """
+    ending = _BIASES.get(settings.model_type)
+    if ending is None:
+        return
+    places = (settings.image_size // settings.patch_size) ** 2
+    most = max([0, *(value.shape[-1] for key, value in state.items() if key.endswith(ending) and value.ndim)])
+    if places > most:
+        raise CheckpointError(
+            f"{file} has image_size {settings.image_size} and patch_size {settings.patch_size}, which make {places:,} places, and "
+            f"the weights are of {most:,}: copy both from one place"
+        )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,16 @@ from robench.models.configured import unlike_timm
 from robench.models.factory import call_factory, preprocessing_of
 from robench.models.family import one_line
 from robench.models.loaded import Format, Loaded, Request, assumed
-from robench.models.outputs import Head, as_logits, ends_in_sigmoid, head_of, output_tensor
+from robench.models.outputs import (
+    Output,
+    Taken,
+    as_logits,
+    ends_in_sigmoid,
+    head_of,
+    is_by_image,
+    logits_places,
+    output_tensor,
+)
 from robench.models.trial import try_out
 
 __all__ = ["FORMATS", "choose_device", "load_classifier", "load_untried"]
@@ -97,18 +107,20 @@ def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) 
     preprocessing = stated.replaced(**given)
     module = _placed(loaded.module, place)
     probe = _probed(loaded, module, preprocessing.crop, place)
-    return Classifier(
+    first = probe.outputs[0]
+    classifier = Classifier(
         label=loaded.label,
         arch=loaded.arch,
         module=module,
         preprocessing=preprocessing,
-        classes=probe.classes,
+        classes=first.classes,
         sha256=loaded.sha256,
         device=place,
-        head=probe.head,
+        head=first.head,
         batch=loaded.batch,
         dtype=probe.dtype,
         torch_runs=loaded.torch_runs,
+        outputs=probe.outputs,
         notes=tuple(
             map(
                 printable,
@@ -120,6 +132,8 @@ def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) 
             )
         ),
     )
+    # Which of several holds the logits, the classes of the images decide where their numbers differ.
+    return classifier.taking(first.classes) if len({one.classes for one in probe.outputs}) == 1 else classifier
 
 
 def choose_device(name: str) -> torch.device:
@@ -154,6 +168,10 @@ def _cuda(number: int | None) -> torch.device:
 
 def _load(model: str | Path, request: Request) -> Loaded:
     text = str(model)
+    if not text:
+        raise CheckpointError(
+            "the model has an empty name: give a file, a folder, FAMILY:NAME, file.py:function or demo"
+        )
     if not isinstance(model, Path) and not request.path.exists():
         family, colon, name = text.partition(":")
         named = bool(colon) and names_family(family)
@@ -272,8 +290,7 @@ def _placed(module: nn.Module, device: torch.device) -> nn.Module:
 class _Probe:
     """What a module shows of itself on a blank image and on noise."""
 
-    classes: int
-    head: Head
+    outputs: tuple[Output, ...]
     dtype: torch.dtype
     notes: tuple[str, ...]
 
@@ -289,10 +306,16 @@ def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) 
         images = torch.cat([torch.zeros_like(noise), noise]).repeat((count + 1) // 2, 1, 1, 1)[:count]
         images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            values = output_tensor(module(images))
-            softmax = loaded.softmax
-            if softmax is None and values.numel() == count:
-                softmax = ends_in_sigmoid(lambda: module(images))
+            output = module(images)
+            found: list[tuple[int | None, Tensor, bool | None]] = []
+            places: list[int | None] = [*logits_places(output, count)]
+            for place in places or [None]:
+                values = output_tensor(output if place is None else output[place])
+                softmax = loaded.softmax
+                if softmax is None and values.numel() == count:
+                    one = module if place is None else Taken(module, place)
+                    softmax = ends_in_sigmoid(partial(one, images))
+                found.append((place, values, softmax))
     except torch.OutOfMemoryError as error:
         raise DeviceError(f"{count} images of {label} do not fit on {device}: use another --device") from error
     except TypeError as error:
@@ -302,7 +325,24 @@ def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) 
     except Exception as error:
         # A module may assert its input size or trip over it with any error.
         raise _not_run(label, side, error) from error
-    if not values.is_floating_point() or any(size != 1 for size in values.shape[2:]) or values.numel() % count:
+    notes = []
+    if dtype not in (torch.float32, torch.float64):
+        notes.append(f"{label} computes in {str(dtype).removeprefix('torch.')}, as it was stored")
+    several = (
+        None if found[0][0] is None else f"{label} gives {len(output)} outputs for {count} images, {_sizes(output)}"
+    )
+    outputs = [_output(label, count, several, *one) for one in found]
+    return _Probe(tuple(outputs), dtype, tuple(notes))
+
+
+def _output(
+    label: str, count: int, several: str | None, place: int | None, values: Tensor, softmax: bool | None
+) -> Output:
+    """Say what the columns of an output of `count` images are; CheckpointError where they are no classes.
+
+    several: says that there are others, where it is one of a tuple.
+    """
+    if not values.is_floating_point() or any(size != 1 for size in values.shape[2:]) or not is_by_image(values, count):
         raise CheckpointError(
             f"{label} gives a {_size(values)} tensor of {values.dtype} for {count} images: a classifier gives (images, classes)"
         )
@@ -310,18 +350,15 @@ def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) 
     if not values.shape[1]:
         raise CheckpointError(f"{label} gives no classes")
     head = head_of(values, softmax)
-    notes = []
+    notes = [] if several is None or place is None else [f"{several}: number {place + 1} is taken for its logits"]
     if head in ("probabilities", "probability"):
         ending = "softmax" if head == "probabilities" else "sigmoid"
         notes.append(f"{label} ends in a {ending}: its outputs are taken as probabilities")
     elif head == "logit":
         notes.append(f"{label} has one output: it is taken as the logit of the second of two classes")
-    if dtype not in (torch.float32, torch.float64):
-        notes.append(f"{label} computes in {str(dtype).removeprefix('torch.')}, as it was stored")
     if not bool(torch.isfinite(values).all()):
         notes.append(f"{label} gives logits that are not finite, even of a blank image: its weights may be damaged")
-    classes = as_logits(values, head, count).shape[1]
-    return _Probe(classes, head, dtype, tuple(notes))
+    return Output(place, as_logits(values, head, count).shape[1], head, tuple(map(printable, notes)))
 
 
 def _not_run(label: str, side: int, error: Exception) -> CheckpointError:
@@ -363,6 +400,11 @@ def _contradictions(loaded: Loaded, used: Preprocessing, arch: str | None) -> li
 
 def _listed(values: Sequence[float]) -> str:
     return ",".join(f"{value:g}" for value in values)
+
+
+def _sizes(output: Any) -> str:
+    """The sizes of what a module gives in a tuple."""
+    return " and ".join(_size(value) if isinstance(value, Tensor) else type(value).__name__ for value in output)
 
 
 def _size(value: Tensor) -> str:

@@ -20,6 +20,7 @@ from robench.errors import CheckpointError
 from robench.memory import physical_memory
 from robench.models.family import one_line
 from robench.models.loaded import IN_TRAINING, Loaded, Request, assumed
+from robench.models.reading import holds_weights
 from robench.models.sharded import files_sha256
 
 __all__ = ["OnnxModule", "load", "matches"]
@@ -38,8 +39,8 @@ _SILENT = 4
 
 
 def matches(path: Path) -> bool:
-    """Whether a file is called .onnx: protobufs begin with nothing that tells them apart."""
-    return path.suffix.lower() == ".onnx"
+    """Whether a file is called .onnx, and is no weights file: protobufs begin with nothing that tells them apart."""
+    return path.suffix.lower() == ".onnx" and not holds_weights(path)
 
 
 def load(request: Request) -> Loaded:

@@ -18,8 +18,9 @@ from robench.models.factory import importable, preprocessing_of
 from robench.models.family import one_line
 from robench.models.loaded import Loaded, assumed
 from robench.models.reading import PICKLES, is_bare_pickle
+from robench.models.sharded import is_index, read_sharded, read_tensors
 
-__all__ = ["NOTE", "matches", "module_in", "tensors_in", "unpickle"]
+__all__ = ["NOTE", "matches", "module_in", "tensors_of", "unpickle"]
 
 NOTE = (
     "the file was read with --trust-pickle: code in it ran with your rights, and could read, change and send your files"
@@ -40,7 +41,7 @@ def unpickle(path: Path) -> object:
     try:
         with importable(path.parent), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about versions of classes; what matters comes as an error
-            content = _plain(path) if is_bare_pickle(path) else torch.load(path, map_location="cpu", weights_only=False)
+            content = _plain(path) if is_bare_pickle(path) else _saved(path)
     except (Exception, SystemExit) as error:
         # Code in the file can raise anything, and so do torch's readers for a damaged one.
         raise CheckpointError(
@@ -55,6 +56,11 @@ def _plain(path: Path) -> object:
         return _OnCpu(file).load()
 
 
+def _saved(path: Path) -> object:
+    with path.open("rb") as file:  # not its path: torch goes by the name too
+        return torch.load(file, map_location="cpu", weights_only=False)
+
+
 class _OnCpu(pickle.Unpickler):
     """Reads what pickle.dump wrote; tensors that were on a GPU come to the CPU, as torch.load has them."""
 
@@ -67,12 +73,23 @@ def _storage(content: bytes) -> object:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
 
 
-def tensors_in(path: Path) -> dict[str, Tensor]:
-    """Return the tensors by name that are all that a file holds; code in it runs."""
-    content = unpickle(path)
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} holds something else than tensors by name: give a state dict")
-    return content
+def tensors_of(path: Path, trust_pickle: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors by name in one file, or in all shards of an index, and `NOTE` if code in them ran."""
+    ran = []
+
+    def read(file: Path) -> dict[str, Tensor]:
+        try:
+            return read_tensors(file)
+        except CheckpointError:
+            if not (trust_pickle and matches(file)):
+                raise
+        ran.append(file)
+        content = unpickle(file)
+        if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+            raise CheckpointError(f"{file} holds something else than tensors by name: give a state dict")
+        return content
+
+    return read_sharded(path, read) if is_index(path) else read(path), (NOTE,) if ran else ()
 
 
 def module_in(path: Path, content: object, sha256: str) -> Loaded | None:

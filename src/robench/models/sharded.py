@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,24 @@ def is_index(path: Path) -> bool:
     return path.name.endswith(INDEX)
 
 
-def read_sharded(index: Path) -> dict[str, Tensor]:
-    """Return the tensors of all shards by name; raise CheckpointError unless they are those of the index, in its folder."""
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of one file by their own names, by safetensors or torch's restricted reader."""
+    content = read_content(path)
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path} holds something else than tensors by name: give a state dict")
+    return content
+
+
+def read_sharded(index: Path, read: Callable[[Path], dict[str, Tensor]] = read_tensors) -> dict[str, Tensor]:
+    """Return the tensors of all shards by name; raise CheckpointError unless they are those of the index, in its folder.
+
+    read: what reads a shard.
+    """
     content = read_json(index)
     where: dict[str, str] = content["weight_map"] if _is_map(content) else {}
     state: dict[str, Tensor] = {}
     for shard in shards(index):
-        for key, value in read_tensors(shard).items():
+        for key, value in read(shard).items():
             if where.get(key) != shard.name:
                 raise CheckpointError(
                     f"{index} does not say that {shard.name} holds {key!r}: they are of different models"
@@ -62,14 +73,6 @@ def shards(index: Path) -> list[Path]:
             raise CheckpointError(f"{index} names {name}, which is missing beside it: copy all files")
         files.append(file)
     return files
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of one file by their own names, by safetensors or torch's restricted reader."""
-    content = read_content(path)
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} holds something else than tensors by name: give a state dict")
-    return content
 
 
 def files_sha256(paths: Sequence[Path]) -> str:

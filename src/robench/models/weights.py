@@ -17,32 +17,38 @@ from robench.models.differences import differences, other_classes
 from robench.models.fitting import fill, needed, shortened
 from robench.models.guess import guess_architecture
 from robench.models.loaded import Loaded, Request
-from robench.models.reading import file_sha256
+from robench.models.reading import file_sha256, holds_weights, misnamed
 from robench.models.sharded import files_sha256, is_index, shards
 
 __all__ = ["fit_weights", "load", "matches"]
 
 
 def matches(path: Path) -> bool:
-    """Whether a path has the name of a weights file."""
-    return path.name.lower().endswith(EXTENSIONS)
+    """Whether a path has the name of a weights file, or its content under any name."""
+    return path.name.lower().endswith(EXTENSIONS) or holds_weights(path)
 
 
 def load(request: Request) -> Loaded:
     """Return the network that a weights file belongs to, with its weights."""
-    path, notes = request.path, []
+    path = request.path
+    notes: list[str] = []
     try:
         weights = read_weights(path, request.weights_key)
     except CheckpointError:
-        if not (request.trust_pickle and path.is_file() and pickled.matches(path)):
+        if not (request.trust_pickle and (is_index(path) or pickled.matches(path))):
             raise
-        sha256 = file_sha256(path)  # of what is about to run
-        content = pickled.unpickle(path)
-        whole = pickled.module_in(path, content, sha256)
-        if whole is not None:
-            return whole
-        weights = weights_in(path, content, request.weights_key)
-        notes.append(pickled.NOTE)
+        if is_index(path):
+            state, more = pickled.tensors_of(path, request.trust_pickle)
+            weights = weights_in(path, state, request.weights_key)
+            notes += more
+        else:
+            sha256 = file_sha256(path)  # of what is about to run
+            content = pickled.unpickle(path)
+            whole = pickled.module_in(path, content, sha256)
+            if whole is not None:
+                return whole
+            weights = weights_in(path, content, request.weights_key)
+            notes.append(pickled.NOTE)
     if weights.others and request.weights_key is None:
         notes.append(f"{path} also holds weights under {', '.join(weights.others)}: --weights-key takes them instead")
     arch = request.arch
@@ -52,7 +58,9 @@ def load(request: Request) -> Loaded:
         why = f"says that it is {weights.stated}" if named else "nothing else that is known"
         notes.append(f"{path} fits {arch} and {why}: taken for that, as --arch {arch} would")
     module, preprocessing, more = fit_weights(path, arch, weights.state)
-    sha256 = files_sha256(shards(path)) if is_index(path) else file_sha256(path)
+    files = shards(path) if is_index(path) else [path]
+    notes += [note for file in files if (note := misnamed(file)) is not None]
+    sha256 = files_sha256(files)
     return Loaded(_label(path), arch, module, preprocessing, sha256, notes=(*notes, *more))
 
 
