@@ -12,6 +12,7 @@ from scipy.stats import binom
 
 from gate.invented import first, write_run
 from robench.cli.entry import command
+from robench.contrast import open_side
 from robench.errors import OptionError
 from robench.gate import gate, power, rules_from
 
@@ -42,6 +43,16 @@ def pair(path: Path, lost: int, gained: int, rule: dict[str, Any], **facts: Any)
         for name, one in (("before", before), ("after", after))
     ]
     return runs[0], runs[1], rules_from([{"metric": "error_rate", "corruption": "fog", **rule}])
+
+
+def test_images_are_counted_not_cells(tmp_path: Path) -> None:
+    """Four images under six corruptions: a mean over six cells is of four images."""
+    cells: dict[tuple[str, int], Any] = {("clean", 0): first(1, 4), **{("fog", s): first(2, 4) for s in range(1, 6)}}
+    run = write_run(
+        tmp_path / "run", {**cells, ("snow", 1): first(1, 4)}, metrics=("accuracy", "error_rate", "mean_error")
+    )
+    assert open_side(run).images == 4
+    assert power(run, None, rules_from([{"metric": "mean_error"}])).images == 4
 
 
 @pytest.mark.parametrize(("churn", "drop"), [(0.1, 0.02), (0.1, 0.05), (0.2, 0.05), (0.05, 0.04)])

@@ -10,7 +10,6 @@ from statistics import NormalDist
 from robench.contrast import Contrast, Figure, Side, Source, contrast, match, open_side, refuse_unlike
 from robench.errors import OptionError
 from robench.gate.rules import FAIL_IF, Rule, read_rules
-from robench.metrics import METRICS
 from robench.metrics.paired import bootstrap_error, interval_error
 
 __all__ = ["CAUGHT", "DROPS", "Chance", "Power", "power"]
@@ -129,7 +128,7 @@ def power(
             f"{tests} tests are corrected together: each drop is taken to be alone, the case in which it is hardest to see"
         )
     chances = tuple(_chance(one, drops, tests) for one in judged)
-    return Power(ours.model, max((one.images for one in judged), default=0) or _images(ours), chances, tuple(notes))
+    return Power(ours.model, ours.images, chances, tuple(notes))
 
 
 def _chance(one: _Judged, drops: Sequence[float], tests: int) -> Chance:
@@ -206,8 +205,3 @@ def _measured(rule: Rule, one: Contrast) -> _Judged:
     if one.resamples is not None:
         return _Judged(rule, one.base, bootstrap_error(one.resamples[0] - one.resamples[1]))
     return _Judged(rule, one.base, math.hypot(*one.errors))
-
-
-def _images(side: Side) -> int:
-    rates = [figure.row["n"] for figure in side.figures.values() if METRICS[figure.key[1]].unit == "fraction"]
-    return int(max(rates, default=0))
