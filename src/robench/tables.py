@@ -222,6 +222,7 @@ LEADERBOARD = Table(
         *_percent("circular_consistency", "pairs of circularly shifted images with the same prediction (suite shift)"),
         *_percent("scale_consistency", "neighbouring scales with the same prediction (suite scale)"),
         *_percent("accuracy_area", "mean area under accuracy by strength (suite noise)"),
+        *_percent("occlusion_accuracy_area", "mean area under accuracy by covered area (suite occlusion)"),
         Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
         Column("weights_sha", _TEXT, "SHA-256 of the weights, empty where the input does not say", nullable=True),
         Column("dataset", _TEXT, "name of the dataset"),
