@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robench.contrast.records import distributions, wrong_images
 from robench.contrast.side import Figure, Key, Side
 from robench.metrics import METRICS
-from robench.metrics.paired import bootstrap_error, interval_error, mcnemar, normal_tail, paired_score
+from robench.metrics.paired import bootstrap_error, mcnemar, normal_tail, paired_score
 from robench.metrics.statistics import QUANTILE, percentile_interval
 from robench.types import Floats
 
@@ -122,12 +122,7 @@ def _contrast(
     if len(both) == 2:
         low, high = percentile_interval(both[0] - both[1])
         return Contrast(ours, theirs, float(low), float(high), images, counts, np.stack(both))
-    errors = (_error(ours), _error(theirs))
+    errors = (ours.error, theirs.error)
     half = QUANTILE * math.hypot(*errors)
     change = ours.value - theirs.value
     return Contrast(ours, theirs, change - half, change + half, images, counts, None, errors)
-
-
-def _error(figure: Figure) -> float:
-    low, high = figure.row["ci_low"], figure.row["ci_high"]
-    return math.nan if low is None or high is None else interval_error(float(low), float(high))

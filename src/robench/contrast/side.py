@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from robench import tables
 from robench.errors import RunError, TableError
 from robench.metrics import METRICS
+from robench.metrics.paired import interval_error
 from robench.moved import between, quoted
 from robench.rundir import RunDirectory
 from robench.scoring import pool, pooled_rows, score_rows
@@ -68,6 +69,12 @@ class Figure:
     def value(self) -> float:
         """The figure."""
         return float(self.row["value"])
+
+    @property
+    def error(self) -> float:
+        """The standard error that its interval was made of; NaN where it has none."""
+        low, high = self.row["ci_low"], self.row["ci_high"]
+        return math.nan if low is None or high is None else interval_error(float(low), float(high))
 
     @property
     def is_cell(self) -> bool:
