@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -75,6 +76,19 @@ def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
     assert command(["compare", *names, "--metric", "eror_rate"]) == 2
     assert command(["compare", names[0], f"{names[1]}/results.csv"]) == 0
     assert "not paired" in capsys.readouterr().err
+
+
+def test_without_the_list_of_samples(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(runs[0], tmp_path / "a")
+    (tmp_path / "a" / "samples.parquet").unlink()
+    line = ["compare", str(tmp_path / "a"), str(runs[1])]
+    assert command(line) == 0
+    said = capsys.readouterr().err
+    assert "no flips are counted: cannot read" in said
+    assert "not paired" not in said
+    assert command([*line, "--flips", str(tmp_path / "flips.csv")]) == 2
+    assert "give the same `robench evaluate` again" in capsys.readouterr().err
+    assert not (tmp_path / "flips.csv").exists()
 
 
 def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def make_run(path: Path, rows: list[dict[str, object]], **model: object) -> Path
     manifest = {
         "schema": 1,
         "model": facts | model,
-        "data": {},
+        "data": {"name": rows[0]["dataset"], "sha256": rows[0]["data_sha"], "samples": 200},
         "identity": {},
         "options": {},
         "conditions": [],

@@ -166,6 +166,9 @@ def open_side(sources: Source) -> Side:
             )
         runs = () if path.is_file() else (RunDirectory.open(path),)
         results = runs[0].read_results() if runs else _read_csv(path)
+        _refuse_damaged(
+            results, path, f"`robench score {path}` writes it again" if runs else "write it from a run's results.csv"
+        )
     for column in ("model", "treatment", "dataset", "data_sha", "seed"):
         found = results[column].unique()
         if len(found) > 1:
@@ -188,17 +191,23 @@ def _read_csv(path: Path) -> Results:
     results = tables.read_csv(RESULTS, path)
     if not len(results):
         raise TableError(f"{path} has no rows: write it from a run's results.csv")
-    if (results["schema"] != SCHEMA_VERSION).any():
-        raise TableError(f"{path} has rows of several schemas: keep those of one")
+    return results
+
+
+def _refuse_damaged(results: Results, path: Path, mend: str) -> None:
+    """Raise TableError for results that this robench does not write.  mend: what to do about it."""
+    schemas = [schema for schema in results["schema"].unique() if schema != SCHEMA_VERSION]
+    if schemas:
+        raise TableError(f"{path} has rows of schema {schemas[0]}, this robench reads {SCHEMA_VERSION}: {mend}")
     unknown = [name for name in results["metric"].unique() if name not in METRICS]
     if unknown:
         raise TableError(f"{path} has an unknown metric {unknown[0]!r}: it was written by another robench, or by hand")
     for row in results.to_dict("records"):
         if not math.isfinite(row["value"]) or row["unit"] != METRICS[row["metric"]].unit:
-            raise TableError(
-                f"{path} has {row['value']} {row['unit']} as {row['metric']}: write it from a run's results.csv"
-            )
-    return results
+            raise TableError(f"{path} has {row['value']} {row['unit']} as {row['metric']}: {mend}")
+        ends = [row[name] for name in ("ci_low", "ci_high") if not math.isnan(row[name])]
+        if not all(map(math.isfinite, ends)) or ends != sorted(ends):
+            raise TableError(f"{path} has {row['ci_low']} to {row['ci_high']} as interval of {row['metric']}: {mend}")
 
 
 def _refuse_other_schema(path: Path) -> None:
