@@ -199,7 +199,7 @@ def test_a_finished_run_replaces_what_it_was(tmp_path: Path) -> None:
         ({"protocol": "p#2"}, "protocol of imagenet-c, p#1 and p#2"),
         ({"cells": CELLS[:40]}, "protocol of imagenet-c, p#1 and p#1 .40 of 75 cells"),
         ({"dataset": "e"}, "datasets are d and e"),
-        ({"data_sha": "y"}, "samples are x and y"),
+        ({"data_sha": "y" * 64}, "samples are x and yyyyyyyyyyyy: "),
         ({"source": "released"}, "sources are computed and released"),
     ],
 )

@@ -361,6 +361,25 @@ def test_a_damaged_manifest_is_one_line(
         assert f"{run / 'manifest.json'} is damaged" in said
 
 
+def test_a_run_that_normalises_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fog = {("fog", severity): first(10 * severity, N) for severity in range(1, 6)}
+    divisor = write_run(tmp_path / "divisor", fog)
+    run = str(write_run(tmp_path / "run", fog, normalize_by=str(divisor)))
+    assert command(["score", run]) == 0
+    assert command(["gate", run, "--baseline", run]) == 0
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nmetric = "ce"\n')
+    assert command(["gate", run, "--baseline", run, "--rules", str(rules)]) == 0
+    divisor.rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert command(["gate", run, "--baseline", run, "--rules", str(rules)]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{run} is normalised by the run {divisor}, which is not there any more: put it back" in said
+    assert command(["compare", run, run, "--metric", "ce,mean_error"]) == 2
+    assert command(["score", run, "--normalize-by", "none"]) == 0
+    assert command(["compare", run, run, "--metric", "ce,mean_error"]) == 0
+
+
 def test_distributions_are_those_of_the_results(sides: Path) -> None:
     """The first of every distribution is the figure in results.csv, whatever else was computed or not."""
     ours, theirs = open_side(sides / "worse"), open_side(sides / "base")

@@ -26,8 +26,8 @@ def refuse_unlike(run: Side, base: Side, *, paired: bool) -> None:
     for what, ours, theirs in (("seed", run.seed, base.seed), ("samples", run.data_sha[:12], base.data_sha[:12])):
         if ours != theirs:
             raise OptionError(
-                f"{run.path} has {what} {ours}, {base.path} {theirs}: evaluate with the same, or allow it "
-                'with pairing = "unpaired"'
+                f"{run.path} has {what} {ours}, {base.path} {theirs}: evaluate both with the same, or gate "
+                'them by rules with pairing = "unpaired"'
             )
 
 
