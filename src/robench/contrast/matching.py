@@ -19,14 +19,14 @@ def refuse_unlike(run: Side, base: Side, *, paired: bool) -> None:
     """Raise OptionError if the sides are of other data or, if paired, of other samples or another seed."""
     if run.dataset != base.dataset:
         raise OptionError(
-            f"{run.path} is on dataset {run.dataset}, {base.path} on {base.dataset}: evaluate both on one"
+            f"{run.name} is on dataset {run.dataset}, {base.name} on {base.dataset}: evaluate both on one"
         )
     if not paired:
         return
     for what, ours, theirs in (("seed", run.seed, base.seed), ("samples", run.data_sha[:12], base.data_sha[:12])):
         if ours != theirs:
             raise OptionError(
-                f"{run.path} has {what} {ours}, {base.path} {theirs}: evaluate both with the same, or gate "
+                f"{run.name} has {what} {ours}, {base.name} {theirs}: evaluate both with the same, or gate "
                 'them by rules with pairing = "unpaired"'
             )
 
@@ -43,15 +43,15 @@ def match(run: Side, base: Side, chosen: Callable[[Figure], bool]) -> list[tuple
                 raise OptionError(_made_otherwise(column, run, figure, base, other))
         if moved := moved_between(figure.row, other.row, "figures"):
             raise OptionError(
-                f"{figure} moved between robench {other.row['robench_version']} ({base.path}) and "
-                f"{figure.row['robench_version']} ({run.path}): {quoted(moved)}{WAY_OUT}"
+                f"{figure} moved between robench {other.row['robench_version']} ({base.name}) and "
+                f"{figure.row['robench_version']} ({run.name}): {quoted(moved)}{WAY_OUT}"
             )
         ours, theirs = _averaged(run, figure), _averaged(base, figure)
         if ours != theirs or (figure.row["n"] != other.row["n"] and not figure.is_cell):
             unlike = sorted(ours ^ theirs)
             example = f", for example not both over {unlike[0][0]} {unlike[0][1]}" if unlike else ""
             raise OptionError(
-                f"{figure} is over other cells in {run.path} ({len(ours)}) than in {base.path} ({len(theirs)}){example}: "
+                f"{figure} is over other cells in {run.name} ({len(ours)}) than in {base.name} ({len(theirs)}){example}: "
                 "evaluate the same, or gate their cells"
             )
         pairs.append((figure, other))
@@ -62,9 +62,9 @@ def _made_otherwise(column: str, run: Side, ours: Figure, base: Side, theirs: Fi
     """One line: what of the way in which a figure was made differs, and since when, where an upgrade of robench explains it."""
     one, two = ours.row[column], theirs.row[column]
     if column != "protocol":
-        return f"{ours}: {column} is {one} in {run.path} and {two} in {base.path}: evaluate both with the same options"
+        return f"{ours}: {column} is {one} in {run.name} and {two} in {base.name}: evaluate both with the same options"
     difference = protocol_difference(one, two)
-    what = f"{ours}: {run.path} and {base.path} have other protocols, they differ in {difference}"
+    what = f"{ours}: {run.name} and {base.name} have other protocols, they differ in {difference}"
     moved = [entry for entry in moved_between(ours.row, theirs.row, "protocol") if entry.part in difference]
     versions = [figure.row["robench_version"] for figure in (ours, theirs)]
     if not moved and versions[0] != versions[1]:

@@ -39,8 +39,8 @@ def distributions(side: Side, keys: Iterable[Key]) -> dict[Key, Floats]:
             continue  # Clean images of another geometry, or scored with another --normalize-by than the run was made with.
         if not math.isclose(row["value"], stored.value, rel_tol=1e-9, abs_tol=1e-12):
             raise RunError(
-                f"{side.path}: {stored} is {stored.value:.6g} in results.csv and {row['value']:.6g} by its records: "
-                f"`robench score {side.path}` writes it again"
+                f"{side.name}: {stored} is {stored.value:.6g} in results.csv and {row['value']:.6g} by its records: "
+                f"`robench score {side.name}` writes it again"
             )
         found[key] = row["distribution"]
     return found

@@ -99,10 +99,11 @@ class Figure:
 class Side:
     """Results with where they are from.
 
-    path: of the first run or of the CSV file.  figures: by key.  runs: one for each seed; none for a CSV file, which has no records.
+    name: path of the run or of the CSV file; of several seeds all of them, joined by +.  figures: by key.
+    runs: one for each seed; none for a CSV file, which has no records.
     """
 
-    path: Path
+    name: str
     figures: dict[Key, Figure]
     runs: tuple[RunDirectory, ...] = ()
 
@@ -183,7 +184,7 @@ def open_side(sources: Source) -> Side:
                 continue  # Clean images of another suite's geometry: the first suite's are the ones that count.
             raise TableError(f"{path} has two rows for {figure}: keep one")
         figures[figure.key] = figure
-    return Side(path, figures, runs)
+    return Side(" + ".join(map(str, paths)), figures, runs)
 
 
 def _read_csv(path: Path) -> Results:

@@ -121,14 +121,14 @@ def power(
     ours = open_side(run)
     judged, notes = _alone(ours, rules) if baseline is None else _beside(ours, open_side(baseline), rules)
     if not judged:
-        raise OptionError(f"the rules match no figure of {ours.path}: nothing would be compared")
+        raise OptionError(f"the rules match no figure of {ours.name}: nothing would be compared")
     tests = sum(one.rule.fail_if == FAIL_IF[1] for one in judged)
     if still := [str(one.figure) for one in judged if not one.error > 0]:
         notes.append(f"{', '.join(still)}: left out, for nothing tells how far it moves by chance")
     judged = [one for one in judged if one.error > 0]
     if not judged:
         raise OptionError(
-            f"nothing tells how far the figures of {ours.path} that the rules match move by chance: evaluate more images"
+            f"nothing tells how far the figures of {ours.name} that the rules match move by chance: evaluate more images"
         )
     if tests > 1:
         notes.append(
@@ -165,7 +165,7 @@ def _alone(side: Side, rules: Sequence[Rule]) -> tuple[list[_Judged], list[str]]
         if rule.matches(figure)
     ]
     if not side.runs:
-        return judged, [f"{side.path} has no records: tests use the intervals, as of independent images"]
+        return judged, [f"{side.name} has no records: tests use the intervals, as of independent images"]
     return judged, [f"{_ASSUMED}; --baseline RUN measures it"]
 
 
@@ -198,7 +198,7 @@ def _beside(run: Side, base: Side, rules: Sequence[Rule]) -> tuple[list[_Judged]
                     judged.append(found)
     order = {id(rule): number for number, rule in enumerate(rules)}
     judged.sort(key=lambda one: order[id(one.rule)])
-    notes = [f"the spread of a change is that between {run.path} and {base.path}"]
+    notes = [f"the spread of a change is that between {run.name} and {base.name}"]
     if unmoved:
         notes.append(f"{', '.join(dict.fromkeys(unmoved))}: the same on every image of both sides, and so {_ASSUMED}")
     return judged, notes
