@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from gate.invented import first, write_run
 from robench.cli.entry import command
-from robench.compare import compare, disagreement, flips
+from robench.compare import compare, disagreement, flips, write_flips
 from robench.errors import OptionError, RunError
 
 N = 100
@@ -89,6 +89,14 @@ def test_without_the_list_of_samples(runs: list[Path], tmp_path: Path, capsys: p
     assert command([*line, "--flips", str(tmp_path / "flips.csv")]) == 2
     assert "give the same `robench evaluate` again" in capsys.readouterr().err
     assert not (tmp_path / "flips.csv").exists()
+
+
+def test_a_folder_that_takes_no_files(runs: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    flipped = flips(runs)
+    monkeypatch.setattr("robench.compare.check_replaceable", lambda *_: (tmp_path / "there").rmdir())
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RunError, match=r"flips\.csv cannot be written: its folder is gone"):
+        write_flips(flipped, tmp_path / "there" / "flips.csv")
 
 
 def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path) -> None:

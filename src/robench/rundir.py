@@ -384,6 +384,8 @@ def writing(path: Path) -> Iterator[None]:
             raise RunError(f"no space left to write {path}: free some, then give the same command to go on") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise RunError(f"no permission to write {path}: choose another --out") from error
+        if error.errno == errno.ENOENT:
+            raise RunError(f"{path} cannot be written: its folder is gone, or takes no files") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise RunError(f"{path} cannot be a run directory: a file is in the way") from error
         raise
