@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from scipy.stats import binomtest
 
 from gate.invented import first, write_run
 from robench.cli.entry import command
-from robench.compare import compare, disagreement, flips
+from robench.compare import compare, disagreement, flips, write_flips
 from robench.errors import OptionError, RunError
 
 N = 100
@@ -77,11 +78,32 @@ def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
     assert "not paired" in capsys.readouterr().err
 
 
+def test_without_the_list_of_samples(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(runs[0], tmp_path / "a")
+    (tmp_path / "a" / "samples.parquet").unlink()
+    line = ["compare", str(tmp_path / "a"), str(runs[1])]
+    assert command(line) == 0
+    said = capsys.readouterr().err
+    assert "no flips are counted: cannot read" in said
+    assert "not paired" not in said
+    assert command([*line, "--flips", str(tmp_path / "flips.csv")]) == 2
+    assert "give the same `robench evaluate` again" in capsys.readouterr().err
+    assert not (tmp_path / "flips.csv").exists()
+
+
+def test_a_folder_that_takes_no_files(runs: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    flipped = flips(runs)
+    monkeypatch.setattr("robench.compare.check_replaceable", lambda *_: (tmp_path / "there").rmdir())
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RunError, match=r"flips\.csv cannot be written: its folder is gone"):
+        write_flips(flipped, tmp_path / "there" / "flips.csv")
+
+
 def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="has no records of images"):
         flips([runs[0], runs[1] / "results.csv"])
     other = write_run(tmp_path / "seed", {("clean", 0): first(5, N)}, seed=1)
-    with pytest.raises(OptionError, match="seed 1"):
+    with pytest.raises(OptionError, match=r'seed 1.*or gate them by rules with pairing = "unpaired"'):
         compare([runs[0], other])
     snow = write_run(tmp_path / "snow", {("snow", 1): first(5, N)})
     clean = write_run(tmp_path / "clean", {("clean", 0): first(5, N)})

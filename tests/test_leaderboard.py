@@ -15,6 +15,7 @@ import openpyxl
 import pandas as pd
 import pytest
 
+from gate.invented import first, write_run
 from robench import tables
 from robench.errors import OptionError, RobenchError, TableError
 from robench.leaderboard import FORMATS, leaderboard
@@ -64,7 +65,7 @@ def make_run(path: Path, rows: list[dict[str, object]], **model: object) -> Path
     manifest = {
         "schema": 1,
         "model": facts | model,
-        "data": {},
+        "data": {"name": rows[0]["dataset"], "sha256": rows[0]["data_sha"], "samples": 200},
         "identity": {},
         "options": {},
         "conditions": [],
@@ -112,6 +113,8 @@ def test_frames_have_their_columns(tmp_path: Path) -> None:
         ("scale", "consistency", 0.4, {"corruption": "scale", "severity": 1}),
         ("scale", "consistency", 0.9, {"corruption": "scale", "severity": 1, "axis": "scale", "axis_value": 0.5}),
         ("noise", "accuracy_area", 0.5, {}),
+        ("occlusion", "accuracy_area", 0.7, {"corruption": "grid", "severity": 1}),
+        ("occlusion", "accuracy_area", 0.8, {}),
         ("resolution", "accuracy", 0.6, {"corruption": "network", "resolution": 96}),
         ("resolution", "accuracy", 0.9, {"corruption": "information", "resolution": 224}),
     ]
@@ -120,7 +123,8 @@ def test_frames_have_their_columns(tmp_path: Path) -> None:
     found = {name: row[name] for name in row if name in [f.column for f in FIGURES] or name.endswith("px")}
     assert found == {
         "top1": 80.0, "top5": 90.0, "mean_error": 40.0, "mce": 80.0, "mean_flip_rate": 10.0, "consistency": 20.0,
-        "circular_consistency": 30.0, "scale_consistency": 40.0, "accuracy_area": 50.0, "top1_96px": 60.0,
+        "circular_consistency": 30.0, "scale_consistency": 40.0, "accuracy_area": 50.0,
+        "occlusion_accuracy_area": 80.0, "top1_96px": 60.0,
     }  # fmt: skip
 
 
@@ -195,7 +199,7 @@ def test_a_finished_run_replaces_what_it_was(tmp_path: Path) -> None:
         ({"protocol": "p#2"}, "protocol of imagenet-c, p#1 and p#2"),
         ({"cells": CELLS[:40]}, "protocol of imagenet-c, p#1 and p#1 .40 of 75 cells"),
         ({"dataset": "e"}, "datasets are d and e"),
-        ({"data_sha": "y"}, "samples are x and y"),
+        ({"data_sha": "y" * 64}, "samples are x and yyyyyyyyyyyy: "),
         ({"source": "released"}, "sources are computed and released"),
     ],
 )
@@ -385,6 +389,78 @@ def test_a_damaged_leaderboard_is_refused(tmp_path: Path) -> None:
         with pytest.raises(RobenchError):
             leaderboard([file], out)
         assert out.read_text() == bad
+
+
+def test_a_board_from_before_a_figure_had_a_column(tmp_path: Path) -> None:
+    out = tmp_path / "leaderboard.csv"
+    leaderboard([results_file(tmp_path / "a.csv", rows_of("a", 0.4, 0.36, 0.44))], out)
+    whole = out.read_bytes()
+    later = [f"occlusion_accuracy_area{end}" for end in ("", *ENDS)]
+    pd.read_csv(out, dtype=str).drop(columns=later).to_csv(out, index=False, lineterminator="\n")
+    leaderboard([results_file(tmp_path / "b.csv", rows_of("b", 0.3, 0.29, 0.31))], out)
+    assert list(read(out).columns) == LEADERBOARD.names
+    assert read(out)["model"].tolist() == ["b", "a"]
+    leaderboard([tmp_path / "a.csv"], out, suites=None)
+    pd.read_csv(out, dtype=str).query("model == 'a'").assign(rank="1").to_csv(out, index=False, lineterminator="\n")
+    assert out.read_bytes() == whole
+
+
+def seeds_of(path: Path, wrong: Sequence[int], **model: object) -> list[Path]:
+    """A run a seed, of 100 images, so many of which are wrong under fog."""
+    facts = {
+        "label": "net", "classes": 2, "sha256": "ab" * 32, "parameters": 2_000_000,
+        "preprocessing": {"resize": 36, "crop": 32, "interpolation": "bicubic"},
+    }  # fmt: skip
+    return [
+        write_run(
+            path / f"s{seed}",
+            {("clean", 0): first(10, 100), ("fog", 3): first(one, 100)},
+            seed=seed,
+            metrics=("accuracy", "error_rate", "mean_error"),
+            model=facts | (model if seed else {}),
+        )
+        for seed, one in enumerate(wrong)
+    ]
+
+
+def test_seeds_of_one_model_are_a_row(tmp_path: Path) -> None:
+    runs = seeds_of(tmp_path, [20, 30, 60])
+    out = tmp_path / "board.csv"
+    (row,) = leaderboard(runs, out).rows
+    single = leaderboard(runs[:1]).rows[0]
+    assert row["mean_error"] == pytest.approx((20 + 30 + 60) / 3)
+    assert row["mean_error_ci_low"] < 25 < 50 < row["mean_error_ci_high"]
+    assert row["seed"] == "0+1+2"
+    for name in ("weights_sha", "param_count", "img_size", "crop_pct", "interpolation", "top1", "images", "protocol"):
+        assert row[name] == single[name], name
+    before = out.read_bytes()
+    leaderboard([*runs, out, *runs], out)
+    assert out.read_bytes() == before, "the board itself is one of them"
+    with pytest.raises(OptionError, match="name the run directories alone"):
+        leaderboard([runs[0], out])
+
+
+def test_what_seeds_say_differently_of_their_model_is_left_out(tmp_path: Path) -> None:
+    runs = seeds_of(
+        tmp_path, [20, 30], parameters=None, preprocessing={"resize": 40, "crop": 32, "interpolation": "bilinear"}
+    )
+    (row,) = leaderboard(runs).rows
+    assert row["img_size"] == 32
+    assert not {"param_count", "crop_pct", "interpolation"} & set(row)
+
+
+def test_seeds_of_other_suites_are_rows_of_their_own(tmp_path: Path) -> None:
+    runs = seeds_of(tmp_path, [20, 30])
+    facts = RunDirectory.open(runs[0]).manifest["model"]
+    other = write_run(tmp_path / "clean", {("clean", 0): first(10, 100)}, seed=1, model=facts)
+    assert {row["seed"] for row in leaderboard([runs[0], other]).rows} == {"0", "1"}
+
+
+def test_unfinished_seeds_are_refused(tmp_path: Path) -> None:
+    runs = seeds_of(tmp_path, [20, 30])
+    (runs[1] / "records" / "cifar-c-fog-3-32px.parquet").unlink()
+    with pytest.raises(RobenchError, match="1 unfinished"):
+        leaderboard(runs)
 
 
 def test_only_leaderboards_are_replaced(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ def test_baseline_of_several_seeds(tmp_path: Path) -> None:
     assert gate(runs, tmp_path / "base.csv").comparisons
     with pytest.raises(OptionError, match="seed"):
         gate(runs[0], tmp_path / "base.csv")
-    assert open_side(runs).seed == "0+1"
+    with pytest.raises(OptionError, match=f"{runs[0]} has seed 0, {re.escape(' + '.join(map(str, runs)))} 0\\+1"):
+        gate(runs[0], runs)
+    assert (open_side(runs).seed, open_side(runs).name) == ("0+1", f"{runs[0]} + {runs[1]}")
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

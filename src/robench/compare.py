@@ -54,14 +54,14 @@ def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) ->
         pairs = match(other, base, lambda figure: _chosen(figure, metrics))
         if not pairs:
             raise OptionError(
-                f"{other.path} and {base.path} have no figure in common to compare: evaluate the same suites"
+                f"{other.name} and {base.name} have no figure in common to compare: evaluate the same suites"
             )
-        found += [(str(other.path), one) for one in contrast(other, base, pairs, paired=True)]
+        found += [(other.name, one) for one in contrast(other, base, pairs, paired=True)]
     tests = [one.two_sided() if one.testable else (None, "") for _, one in found]
     tested = [number for number, (p, _) in enumerate(tests) if p is not None]
     corrected = dict(zip(tested, holm([tests[number][0] or 0.0 for number in tested]).tolist(), strict=True))
     return [
-        Difference(str(base.path), run, one, method, p, corrected.get(number))
+        Difference(base.name, run, one, method, p, corrected.get(number))
         for number, ((run, one), (p, method)) in enumerate(zip(found, tests, strict=True))
     ]
 
@@ -112,7 +112,7 @@ def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
 def _flips(base: Side, other: Side) -> pd.DataFrame:
     if not base.runs or not other.runs:
         missing = base if not base.runs else other
-        raise RunError(f"{missing.path} has no records of images: name the run directory")
+        raise RunError(f"{missing.name} has no records of images: name the run directory")
     refuse_unlike(other, base, paired=True)
     samples = base.runs[0].read_samples()
     theirs = {condition.name: condition for condition in base.runs[0].finished()}
@@ -125,15 +125,15 @@ def _flips(base: Side, other: Side) -> pd.DataFrame:
             continue
         before, after = (read_columns(side.runs[0], condition, ("sample", "label", "pred")) for side in (base, other))
         if not before["sample"].equals(after["sample"]) or not before["label"].equals(after["label"]):
-            raise RunError(f"{other.path}: {condition.name} has other samples than in {base.path}: evaluate again")
+            raise RunError(f"{other.name}: {condition.name} has other samples than in {base.name}: evaluate again")
         label, was, now = before["label"].to_numpy(), before["pred"].to_numpy(), after["pred"].to_numpy()
         at = np.flatnonzero(was != now)
         change = np.where(was[at] == label[at], "lost", np.where(now[at] == label[at], "gained", "moved"))
         parts.append(
             pd.DataFrame(
                 {
-                    "base": str(base.path),
-                    "run": str(other.path),
+                    "base": base.name,
+                    "run": other.name,
                     "suite": condition.suite,
                     "corruption": condition.corruption,
                     "severity": condition.severity,
@@ -148,7 +148,7 @@ def _flips(base: Side, other: Side) -> pd.DataFrame:
             )
         )
     if not parts:
-        raise OptionError(f"{other.path} and {base.path} have no cell in common to compare: evaluate the same suites")
+        raise OptionError(f"{other.name} and {base.name} have no cell in common to compare: evaluate the same suites")
     return pd.concat(parts, ignore_index=True)
 
 

@@ -48,6 +48,9 @@ _KEYS: dict[str, type] = {
 }
 """What a manifest must have, and of which type."""
 
+_FACTS = (("model", "label"), ("data", "name"), ("data", "sha256"), ("data", "samples"))
+"""What must be in these, for the results are made of it."""
+
 
 @dataclass(frozen=True)
 class PlannedCondition:
@@ -101,6 +104,7 @@ class RunDirectory:
                 f"{path} has schema {schema}, this robench reads {SCHEMA_VERSION}: evaluate again into another --out"
             )
         missing = [key for key in _KEYS if not isinstance(manifest.get(key), _KEYS[key])]
+        missing += [f"{name} of {key}" for key, name in _FACTS if not missing and name not in manifest[key]]
         if missing:
             raise RunError(f"{file} is damaged, it lacks {', '.join(missing)}: evaluate again with --fresh")
         return cls(path, manifest)
@@ -130,8 +134,13 @@ class RunDirectory:
 
     @property
     def conditions(self) -> list[PlannedCondition]:
-        """All conditions of the run, finished or not, in the order of evaluation."""
-        return [PlannedCondition(**condition) for condition in self.manifest["conditions"]]
+        """All conditions of the run, finished or not, in the order of evaluation; RunError if they are not listed as here."""
+        try:
+            return [PlannedCondition(**condition) for condition in self.manifest["conditions"]]
+        except TypeError as error:
+            raise RunError(
+                f"{self.path / 'manifest.json'} is damaged in its conditions, or another robench's: evaluate again with --fresh"
+            ) from error
 
     @property
     def notes(self) -> list[str]:
@@ -250,13 +259,16 @@ class RunDirectory:
         """Write the list of samples again if it is gone or damaged."""
         try:
             self.read_samples()
-        except TableError:
+        except RunError:
             with writing(self.path):
                 parquet.write_parquet(SAMPLES, samples, self.samples_path)
 
     def read_samples(self) -> pd.DataFrame:
-        """The evaluated samples (tables.SAMPLES)."""
-        return parquet.read_parquet(SAMPLES, self.samples_path)
+        """The evaluated samples (tables.SAMPLES); RunError if the list is gone or damaged."""
+        try:
+            return parquet.read_parquet(SAMPLES, self.samples_path)
+        except TableError as error:
+            raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
 
     def write_results(self, results: Results) -> None:
         """Write results.csv."""
@@ -270,7 +282,10 @@ class RunDirectory:
             raise RunError(
                 f"{self.path} has no results.csv yet: give its `robench evaluate` again, or `robench score {self.path}`"
             )
-        results = tables.read_csv(RESULTS, file)
+        try:
+            results = tables.read_csv(RESULTS, file)
+        except TableError as error:
+            raise RunError(f"{error}; `robench score {self.path}` writes it again") from error
         if not len(results):
             raise RunError(f"{file} has no rows: `robench score {self.path}` writes it again")
         return results
@@ -378,6 +393,8 @@ def writing(path: Path) -> Iterator[None]:
             raise RunError(f"no space left to write {path}: free some, then give the same command to go on") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise RunError(f"no permission to write {path}: choose another --out") from error
+        if error.errno == errno.ENOENT:
+            raise RunError(f"{path} cannot be written: its folder is gone, or takes no files") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise RunError(f"{path} cannot be a run directory: a file is in the way") from error
         if error.errno == errno.ENOENT:

@@ -222,6 +222,7 @@ LEADERBOARD = Table(
         *_percent("circular_consistency", "pairs of circularly shifted images with the same prediction (suite shift)"),
         *_percent("scale_consistency", "neighbouring scales with the same prediction (suite scale)"),
         *_percent("accuracy_area", "mean area under accuracy by strength (suite noise)"),
+        *_percent("occlusion_accuracy_area", "mean area under accuracy by covered area (suite occlusion)"),
         Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
         Column("weights_sha", _TEXT, "SHA-256 of the weights, empty where the input does not say", nullable=True),
         Column("dataset", _TEXT, "name of the dataset"),
@@ -333,17 +334,17 @@ def read_versions(path: Path) -> tuple[str, str]:
 
 
 def read_csv(table: Table, path: Path) -> Results | Records:
-    """Read a CSV file of the table; TableError if it has other columns."""
+    """Read a CSV file of the table; TableError, which names the file, if it has other columns or cells that do not fit them."""
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise TableError(f"cannot read {path} as CSV: {error}") from error
     if not isinstance(frame.index, pd.RangeIndex):
         raise TableError(f"{path} has rows with more cells than columns")
-    table.check(frame)
     numbers = [column.name for column in table.columns if column.type != "string"]
     try:
+        table.check(frame)
         frame[numbers] = frame[numbers].apply(pd.to_numeric)
-    except (ValueError, TypeError) as error:
+        return rows_to_frame(table, frame.to_dict("records"))
+    except (TableError, ValueError, TypeError) as error:
         raise TableError(f"{path}: {error}") from error
-    return rows_to_frame(table, frame.to_dict("records"))

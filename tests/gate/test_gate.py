@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -306,6 +308,76 @@ def test_update_baseline(sides: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         command(["gate", str(sides / "worse"), "--baseline", str(tmp_path / "no" / "b.csv"), "--update-baseline"]) == 2
     )
     assert list(tmp_path.iterdir()) == [target]
+
+
+DAMAGED = [
+    ("schema", "2", "has rows of schema 2"),
+    ("metric", "magic", "unknown metric 'magic'"),
+    ("unit", "furlong", "furlong as mean_error"),
+    ("value", "inf", "inf fraction as mean_error"),
+    ("ci_high", "inf", "to inf as interval of mean_error"),
+    ("ci_low", "0.9", "has 0.9 to"),
+    ("protocol", "", "'protocol' of the results table may not be empty"),
+    ("severity", "1.5", "not of its column's type"),
+]
+
+
+@pytest.mark.parametrize(("column", "cell", "says"), DAMAGED)
+def test_damaged_results_are_one_line(
+    sides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, cell: str, says: str
+) -> None:
+    run, base, page = tmp_path / "run", str(sides / "base"), tmp_path / "page.html"
+    shutil.copytree(sides / "worse", run)
+    frame = pd.read_csv(run / "results.csv", dtype=str)
+    frame.loc[frame["metric"] == "mean_error", column] = cell
+    frame.to_csv(run / "results.csv", index=False)
+    for side in (str(run), str(run / "results.csv")):
+        for line in (
+            ["gate", side, "--baseline", base],
+            ["gate", base, "--baseline", side],
+            ["compare", base, side],
+            ["report", side, "--examples", "0", "--out", str(page)],
+        ):
+            assert command(line) == 2, line
+            (said,) = capsys.readouterr().err.splitlines()
+            assert says in said
+            assert str(run) in said
+    assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"data": {}}, {"model": {}}, {"conditions": ["fog"]}, {"conditions": [{"name": "fog"}]}]
+)
+def test_a_damaged_manifest_is_one_line(
+    sides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    run, base = tmp_path / "run", str(sides / "base")
+    shutil.copytree(sides / "worse", run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | change))
+    for line in (["gate", str(run), "--baseline", base], ["compare", base, str(run)], ["pool", str(run), base]):
+        assert command(line) == 2, line
+        (said,) = capsys.readouterr().err.splitlines()
+        assert f"{run / 'manifest.json'} is damaged" in said
+
+
+def test_a_run_that_normalises_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fog = {("fog", severity): first(10 * severity, N) for severity in range(1, 6)}
+    divisor = write_run(tmp_path / "divisor", fog)
+    run = str(write_run(tmp_path / "run", fog, normalize_by=str(divisor)))
+    assert command(["score", run]) == 0
+    assert command(["gate", run, "--baseline", run]) == 0
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nmetric = "ce"\n')
+    assert command(["gate", run, "--baseline", run, "--rules", str(rules)]) == 0
+    divisor.rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert command(["gate", run, "--baseline", run, "--rules", str(rules)]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{run} is normalised by the run {divisor}, which is not there any more: put it back" in said
+    assert command(["compare", run, run, "--metric", "ce,mean_error"]) == 2
+    assert command(["score", run, "--normalize-by", "none"]) == 0
+    assert command(["compare", run, run, "--metric", "ce,mean_error"]) == 0
 
 
 def test_distributions_are_those_of_the_results(sides: Path) -> None:

@@ -12,8 +12,10 @@ from scipy.stats import binom
 
 from gate.invented import first, write_run
 from robench.cli.entry import command
+from robench.contrast import open_side
 from robench.errors import OptionError
 from robench.gate import gate, power, rules_from
+from robench.tables import RESULTS, read_csv, write_csv
 
 N = 400
 
@@ -42,6 +44,37 @@ def pair(path: Path, lost: int, gained: int, rule: dict[str, Any], **facts: Any)
         for name, one in (("before", before), ("after", after))
     ]
     return runs[0], runs[1], rules_from([{"metric": "error_rate", "corruption": "fog", **rule}])
+
+
+def test_figures_that_never_vary_are_left_out(tmp_path: Path) -> None:
+    cells = {("clean", 0): first(20, N), ("fog", 3): first(0, N), ("fog", 5): first(0, N)}
+    runs = [write_run(tmp_path / name, cells) for name in ("one", "two")]
+    rules = rules_from([{"metric": "mean_error"}, {"metric": "accuracy", "suite": "clean"}])
+    for base in (None, runs[1]):
+        found = power(runs[0], base, rules)
+        assert [one.name for one in found.chances] == ["accuracy of clean at 32 px"]
+        assert "mean_error of cifar-c at 32 px: left out" in " ".join(found.notes)
+        with pytest.raises(OptionError, match="evaluate more images"):
+            power(runs[0], base, rules[:1])
+
+
+def test_a_figure_without_an_end_of_its_interval_is_left_out(tmp_path: Path) -> None:
+    file = write_run(tmp_path / "run", {("clean", 0): first(20, N), ("fog", 3): first(40, N)}) / "results.csv"
+    results = read_csv(RESULTS, file)
+    results.loc[results["metric"] == "mean_error", "ci_high"] = np.nan
+    write_csv(RESULTS, results, tmp_path / "open.csv")
+    found = power(tmp_path / "open.csv", None, rules_from([{"metric": "mean_error"}, {"metric": "accuracy"}]))
+    assert [one.name for one in found.chances] == ["accuracy of clean at 32 px"]
+
+
+def test_images_are_counted_not_cells(tmp_path: Path) -> None:
+    """Four images under six corruptions: a mean over six cells is of four images."""
+    cells: dict[tuple[str, int], Any] = {("clean", 0): first(1, 4), **{("fog", s): first(2, 4) for s in range(1, 6)}}
+    run = write_run(
+        tmp_path / "run", {**cells, ("snow", 1): first(1, 4)}, metrics=("accuracy", "error_rate", "mean_error")
+    )
+    assert open_side(run).images == 4
+    assert power(run, None, rules_from([{"metric": "mean_error"}])).images == 4
 
 
 @pytest.mark.parametrize(("churn", "drop"), [(0.1, 0.02), (0.1, 0.05), (0.2, 0.05), (0.05, 0.04)])

@@ -57,20 +57,23 @@ def compare(
     found = differences(runs, names(metric))
     try:
         flipped = find_flips(runs)
-    except (RunError, OptionError):
+    except (RunError, OptionError) as error:
         if flips is not None:
             raise
         flipped = None
+        stderr().print(f"note: no flips are counted: {error}")
+    if any(one.method == "intervals" for one in found):
+        stderr().print(
+            "note: tests use the intervals of the results where records are missing, and are not paired there"
+        )
     if flips is not None and flipped is not None:
         write_flips(flipped, flips)
         stderr().print(f"{len(flipped)} predictions that differ are in {flips}")
     if format == "table":
         stdout().print(_table(found))
-        if flipped is None:
-            stderr().print("note: no records of images on one side: intervals are not paired, and no flips are counted")
-        elif len(flipped):
+        if flipped is not None and len(flipped):
             stdout().print(_disagreement(disagreement(flipped)))
-        else:
+        elif flipped is not None:
             stderr().print("note: all predictions on single images are the same")
     else:
         sys.stdout.write(FORMATS[format](difference_rows(found)))

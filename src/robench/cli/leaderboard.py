@@ -48,7 +48,7 @@ def leaderboard(
     """Rank models in one table: accuracy, mCE, flip rates, consistency, with intervals.
 
     Rows compare where dataset, samples, source and protocols are equal. A rank is one more than the
-    number of models whose whole interval is better.
+    number of models whose whole interval is better. Runs that differ in --seed alone are one row.
 
     [b]robench leaderboard runs/* --out leaderboard.csv[/b]
     """

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from robench.gate.power import Power
+from robench.gate.power import Chance, Power
 from robench.gate.verdict import Comparison, Verdict
 
 __all__ = [
@@ -57,15 +57,16 @@ def verdict_json(verdict: Verdict) -> str:
         "model": verdict.model,
         "baseline_model": verdict.baseline_model,
         "notes": list(verdict.notes),
-        "comparisons": [
-            {
-                name: None if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in {**asdict(one), "rule": str(one.rule)}.items()
-            }
-            for one in verdict.comparisons
-        ],
+        "comparisons": [_figure(one) for one in verdict.comparisons],
     }
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+def _figure(one: Comparison | Chance) -> dict[str, Any]:
+    cells = {**asdict(one), "rule": str(one.rule)}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in cells.items()
+    }
 
 
 def markdown(verdict: Verdict) -> str:
@@ -100,13 +101,7 @@ def power_json(found: Power) -> str:
         "model": found.model,
         "images": found.images,
         "notes": list(found.notes),
-        "figures": [
-            {
-                name: None if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in {**asdict(one), "rule": str(one.rule)}.items()
-            }
-            for one in found.chances
-        ],
+        "figures": [_figure(one) for one in found.chances],
     }
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 

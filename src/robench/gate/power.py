@@ -10,8 +10,7 @@ from statistics import NormalDist
 from robench.contrast import Contrast, Figure, Side, Source, contrast, match, open_side, refuse_unlike
 from robench.errors import OptionError
 from robench.gate.rules import FAIL_IF, Rule, read_rules
-from robench.metrics import METRICS
-from robench.metrics.paired import bootstrap_error, interval_error
+from robench.metrics.paired import bootstrap_error
 
 __all__ = ["CAUGHT", "DROPS", "Chance", "Power", "power"]
 
@@ -122,14 +121,21 @@ def power(
     ours = open_side(run)
     judged, notes = _alone(ours, rules) if baseline is None else _beside(ours, open_side(baseline), rules)
     if not judged:
-        raise OptionError(f"the rules match no figure of {ours.path}: nothing would be compared")
+        raise OptionError(f"the rules match no figure of {ours.name}: nothing would be compared")
     tests = sum(one.rule.fail_if == FAIL_IF[1] for one in judged)
+    if still := [str(one.figure) for one in judged if not one.error > 0]:
+        notes.append(f"{', '.join(still)}: left out, for nothing tells how far it moves by chance")
+    judged = [one for one in judged if one.error > 0]
+    if not judged:
+        raise OptionError(
+            f"nothing tells how far the figures of {ours.name} that the rules match move by chance: evaluate more images"
+        )
     if tests > 1:
         notes.append(
             f"{tests} tests are corrected together: each drop is taken to be alone, the case in which it is hardest to see"
         )
     chances = tuple(_chance(one, drops, tests) for one in judged)
-    return Power(ours.model, max((one.images for one in judged), default=0) or _images(ours), chances, tuple(notes))
+    return Power(ours.model, ours.images, chances, tuple(notes))
 
 
 def _chance(one: _Judged, drops: Sequence[float], tests: int) -> Chance:
@@ -156,10 +162,10 @@ def _alone(side: Side, rules: Sequence[Rule]) -> tuple[list[_Judged], list[str]]
         _assumed(rule, figure, paired=bool(side.runs) and rule.pairing == "paired")
         for rule in rules
         for figure in side.figures.values()
-        if rule.matches(figure) and figure.row["ci_low"] is not None
+        if rule.matches(figure)
     ]
     if not side.runs:
-        return judged, [f"{side.path} has no records: tests use the intervals, as of independent images"]
+        return judged, [f"{side.name} has no records: tests use the intervals, as of independent images"]
     return judged, [f"{_ASSUMED}; --baseline RUN measures it"]
 
 
@@ -170,7 +176,7 @@ _ASSUMED = (
 
 def _assumed(rule: Rule, figure: Figure, *, paired: bool) -> _Judged:
     factor = math.sqrt(2 * (1 - CORRELATION) if paired else 2)
-    return _Judged(rule, figure, factor * interval_error(float(figure.row["ci_low"]), float(figure.row["ci_high"])))
+    return _Judged(rule, figure, factor * figure.error)
 
 
 def _beside(run: Side, base: Side, rules: Sequence[Rule]) -> tuple[list[_Judged], list[str]]:
@@ -184,15 +190,15 @@ def _beside(run: Side, base: Side, rules: Sequence[Rule]) -> tuple[list[_Judged]
         pairs = match(run, base, lambda figure, these=these: any(rule.matches(figure) for rule in these))  # type: ignore[misc]
         for one in contrast(run, base, pairs, paired=paired):
             for rule in these:
-                if rule.matches(one.run) and one.testable:
+                if rule.matches(one.run):
                     found = _measured(rule, one)
                     if found.error == 0:  # The same on every image tells nothing of chance.
-                        unmoved.append(str(one.base))
                         found = _assumed(rule, one.base, paired=paired)
+                        unmoved += [str(one.base)] if found.error > 0 else []
                     judged.append(found)
     order = {id(rule): number for number, rule in enumerate(rules)}
     judged.sort(key=lambda one: order[id(one.rule)])
-    notes = [f"the spread of a change is that between {run.path} and {base.path}"]
+    notes = [f"the spread of a change is that between {run.name} and {base.name}"]
     if unmoved:
         notes.append(f"{', '.join(dict.fromkeys(unmoved))}: the same on every image of both sides, and so {_ASSUMED}")
     return judged, notes
@@ -206,8 +212,3 @@ def _measured(rule: Rule, one: Contrast) -> _Judged:
     if one.resamples is not None:
         return _Judged(rule, one.base, bootstrap_error(one.resamples[0] - one.resamples[1]))
     return _Judged(rule, one.base, math.hypot(*one.errors))
-
-
-def _images(side: Side) -> int:
-    rates = [figure.row["n"] for figure in side.figures.values() if METRICS[figure.key[1]].unit == "fraction"]
-    return int(max(rates, default=0))

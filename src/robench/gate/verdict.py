@@ -100,7 +100,7 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
             judged += [(rule, one) for one in chosen]
     if not judged:
         raise OptionError(
-            f"nothing to compare: {ours.path} and {theirs.path} have no headline figure in common: give --rules"
+            f"nothing to compare: {ours.name} and {theirs.name} have no headline figure in common: give --rules"
         )
     order = {id(rule): number for number, rule in enumerate(rules)}
     judged.sort(key=lambda one: order[id(one[0])])
@@ -110,13 +110,7 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
         for one in between(ours.version, theirs.version)
         if one.how == "models"
     ]
-    return Verdict(
-        _named(run), _named(baseline), ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes))
-    )
-
-
-def _named(source: Source) -> str:
-    return str(source) if isinstance(source, str | Path) else " + ".join(map(str, source))
+    return Verdict(ours.name, theirs.name, ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes)))
 
 
 def _unmatched(rule: Rule, run: Side, base: Side, compared: int) -> list[str]:
@@ -127,11 +121,11 @@ def _unmatched(rule: Rule, run: Side, base: Side, compared: int) -> list[str]:
         return [f"{figure}: the baseline has it, the run does not; not compared" for figure in lacking]
     if lacking:
         raise OptionError(
-            f"{run.path} lacks {len(lacking)} of the {len(lacking) + compared} figures of the baseline that the rule "
+            f"{run.name} lacks {len(lacking)} of the {len(lacking) + compared} figures of the baseline that the rule "
             f"[{rule}] is for, for example {lacking[0]}: {_renamed(lacking[0], run)}evaluate them, or narrow the rule"
         )
     if not compared:
-        where = f"only {run.path} has such figures" if extra else "no figure of either side matches"
+        where = f"only {run.name} has such figures" if extra else "no figure of either side matches"
         raise OptionError(f"the rule [{rule}] compares nothing: {where}")
     return [f"{len(extra)} figures of [{rule}] are new, the baseline has none: not compared"] if extra else []
 
@@ -150,7 +144,7 @@ def _how(judged: Sequence[tuple[Rule, Contrast]], run: Side, base: Side) -> list
         return []
     if not loose:
         return ["tests are paired: per-sample records of the same images on both sides"]
-    csv = [str(side.path) for side in (run, base) if not side.runs]
+    csv = [side.name for side in (run, base) if not side.runs]
     asked = all(rule.pairing == "unpaired" for rule in loose)
     why = "as the rules ask" if asked else f"{csv[0]} has no records" if csv else "records are missing"
     return [f"{len(loose)} of {len(tested)} tests use the intervals of the results and are not paired: {why}"]

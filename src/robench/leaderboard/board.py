@@ -123,7 +123,9 @@ def _problem(rows: Sequence[Row]) -> str | None:
 
 def _two(name: str, first: Row, second: Row) -> str:
     what = {"dataset": "their datasets are", "data_sha": "their samples are", "source": "their sources are"}[name]
-    return f"{what} {first.get(name, 'not known')} and {second.get(name, 'not known')}"
+    ours, theirs = (str(row.get(name, "not known")) for row in (first, second))
+    # Fingerprints by their beginning, as in the other messages.
+    return f"{what} {ours[:12]} and {theirs[:12]}" if name == "data_sha" else f"{what} {ours} and {theirs}"
 
 
 def _sides(rows: Iterable[Row]) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from robench.errors import OptionError, RunError, unknown_name
 from robench.leaderboard.board import Board, arrange, identity
 from robench.leaderboard.formats import FORMATS
-from robench.leaderboard.inputs import read_board, read_rows
+from robench.leaderboard.inputs import read_board, read_pooled, read_rows
 from robench.leaderboard.rows import Row
 from robench.rundir import writing
 from robench.tables import atomic_write
@@ -30,7 +30,8 @@ def leaderboard(
 ) -> Board:
     """Make one table of runs and files, a row a model; write it to `out`, if that is given.
 
-    inputs: run directories, results.csv and leaderboard.csv files, result files of timm, RobustBench's JSON.
+    inputs: run directories, results.csv and leaderboard.csv files, result files of timm, RobustBench's JSON. Of runs that differ
+    in their seed alone the mean is a row.
     out: a CSV that exists is merged with: its rows of the same model, weights, samples and protocol are replaced, others kept.
     sort_by: a column with a figure, or a metric.  split: sections for rows that do not compare, which is refused otherwise.
     suites: those of the runs that count, None for all.  format: "csv", "markdown" or "latex".
@@ -71,19 +72,30 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _together(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], Row]:
-    """All rows by identity; OptionError for two of the same that differ: which one is meant cannot be told."""
-    rows: dict[tuple[str, ...], Row] = {}
-    places: dict[tuple[str, ...], Path] = {}
+    """All rows by identity."""
+    found: dict[tuple[str, ...], list[tuple[Path, Row]]] = {}
     for path in paths:
         for row in read_rows(path, suites):
-            key = identity(row)
-            if key in rows and _figures(rows[key]) != _figures(row):
-                raise OptionError(
-                    f"{places[key]} and {path} both have {row['model']} with the same weights, samples and protocol, and differ: "
-                    "leave one out, or give the runs of several seeds to `robench pool` first"
-                )
-            rows[key], places[key] = row, path
-    return rows
+            same = found.setdefault(identity(row), [])
+            if all(_figures(row) != _figures(other) for _, other in same):
+                same.append((path, row))
+    return {key: _one(same, suites) for key, same in found.items()}
+
+
+def _one(found: Sequence[tuple[Path, Row]], suites: Sequence[str] | None) -> Row:
+    """The row of one model: of runs with several seeds the pooled one; OptionError where which one is meant cannot be told."""
+    runs = [(path, row) for path, row in found if path.is_dir()]
+    if len(runs) > 1 and len({row["seed"] for _, row in runs}) == len(runs):
+        pooled = read_pooled([path for path, _ in runs], suites)
+        found = [(runs[0][0], pooled), *(one for one in found if one not in runs)]
+    (path, row), *others = found
+    for other, theirs in others:
+        if _figures(theirs) != _figures(row):
+            raise OptionError(
+                f"{path} and {other} both have {row['model']} with the same weights, samples and protocol, and differ: leave one "
+                "out; of several seeds, name the run directories alone"
+            )
+    return row
 
 
 def _once(rows: Sequence[Row]) -> list[Row]:

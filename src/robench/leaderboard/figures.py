@@ -48,6 +48,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("circular_consistency", "consistency", "shift", "circular"),
     Figure("scale_consistency", "consistency", "scale", "scale"),
     Figure("accuracy_area", "accuracy_area", "noise"),
+    Figure("occlusion_accuracy_area", "accuracy_area", "occlusion"),
 )
 
 _SIDE = re.compile(r"top1_([1-9][0-9]{0,5})px")

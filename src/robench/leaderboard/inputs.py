@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +12,12 @@ import pandas as pd
 from robench.errors import TableError
 from robench.leaderboard.figures import ENDS, FIGURES, side_column, sides_of
 from robench.leaderboard.robustbench import robustbench_rows
-from robench.leaderboard.rows import Row, rows_of_results, run_rows
+from robench.leaderboard.rows import Row, pooled_rows, rows_of_results, run_rows
 from robench.leaderboard.timm import COLUMNS, timm_rows
 from robench.metrics import METRICS
-from robench.tables import RESULTS, SCHEMA_VERSION, check_cell, leaderboard_of, read_csv
+from robench.tables import RESULTS, SCHEMA_VERSION, Table, check_cell, leaderboard_of, read_csv
 
-__all__ = ["KINDS", "Kind", "read_board", "read_rows"]
+__all__ = ["KINDS", "Kind", "read_board", "read_pooled", "read_rows"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ def read_rows(path: Path, suites: Sequence[str] | None = None) -> list[Row]:
     return [_checked(path, row) for row in rows]
 
 
+def read_pooled(paths: Sequence[Path], suites: Sequence[str] | None = None) -> Row:
+    """The row of run directories that differ in their seed alone, averaged as `robench pool` does. RobenchError for others."""
+    (row,) = pooled_rows(paths, suites)
+    return _checked(paths[0], row)
+
+
 def read_board(path: Path) -> list[Row]:
     """Rows of a leaderboard.csv; TableError for any other file, so that nothing but a leaderboard is replaced by one."""
     if not _is_board(next(iter(_cells(path)), [])):
@@ -60,12 +66,17 @@ def read_board(path: Path) -> list[Row]:
 
 
 def _is_board(header: list[str]) -> bool:
-    return bool(header) and header == leaderboard_of(sides_of(header)).names
+    return bool(header) and header == _board_of(header).names
+
+
+def _board_of(header: list[str]) -> Table:
+    """The columns of a board with that header; one of an older robench lacks the figures that came later."""
+    whole = leaderboard_of(sides_of(header))
+    return replace(whole, columns=tuple(one for one in whole.columns if one.name in header or one.name not in _FIGURES))
 
 
 def _board_rows(path: Path, _: Sequence[str] | None) -> list[Row]:
-    header = next(iter(_cells(path)))
-    frame = read_csv(leaderboard_of(sides_of(header)), path)
+    frame = read_csv(_board_of(next(iter(_cells(path)))), path)
     if (frame["schema"] != SCHEMA_VERSION).any():
         raise TableError(f"{path} has schema {frame['schema'].iloc[0]}, this robench reads {SCHEMA_VERSION}")
     rows: list[Row] = frame.to_dict("records")
@@ -111,6 +122,8 @@ def _text(path: Path) -> str:
 
 _LARGEST = 2**63
 """Nothing is counted so far, no integer column holds more, and what is not finite is not below it."""
+
+_FIGURES = {figure.column + end for figure in FIGURES for end in ("", *ENDS)}
 
 _FRACTIONS = {figure.column for figure in FIGURES if METRICS[figure.metric].unit == "fraction"} | {
     "top1_err",

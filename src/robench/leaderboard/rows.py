@@ -13,11 +13,12 @@ from robench.errors import OptionError, RunError, TableError
 from robench.leaderboard.figures import ENDS, FIGURES, Figure, family_of, side_column
 from robench.metrics import METRICS
 from robench.rundir import RunDirectory
+from robench.scoring import pool
 from robench.suites import CLEAN, find_suite
 from robench.tables import SCHEMA_VERSION
 from robench.types import Results
 
-__all__ = ["Row", "percent", "rows_of_results", "run_rows"]
+__all__ = ["Row", "percent", "pooled_rows", "rows_of_results", "run_rows"]
 
 Row = dict[str, Any]
 """Cells of the leaderboard that are filled, by column."""
@@ -36,14 +37,27 @@ def percent(value: float, complement: bool = False) -> float:
 def run_rows(path: Path, suites: Sequence[str] | None) -> list[Row]:
     """Rows of a run directory, with what its manifest says of the model; RunError if it says nothing sensible."""
     run = RunDirectory.open(path)
+    return [row | _facts(run) for row in rows_of_results(run.read_results(), path, suites)]
+
+
+def pooled_rows(paths: Sequence[Path], suites: Sequence[str] | None) -> list[Row]:
+    """The row of runs that differ in their seed alone, pooled, with what all of their manifests say of the model alike."""
+    runs = [RunDirectory.open(path) for path in paths]
+    results, _ = pool(runs)
+    first, *others = [_facts(run) for run in runs]
+    agreed = {name: value for name, value in first.items() if all(facts[name] == value for facts in others)}
+    return [row | agreed for row in rows_of_results(results, paths[0], suites)]
+
+
+def _facts(run: RunDirectory) -> Row:
+    """What a run's manifest says of its model."""
     model = run.manifest["model"]
-    rows = rows_of_results(run.read_results(), path, suites)
     try:
         preprocessing = model["preprocessing"]
         crop, resize = int(preprocessing["crop"]), preprocessing["resize"]
         whole = min(map(int, resize)) if isinstance(resize, list) else int(resize)
         count = model.get("parameters")
-        known = {
+        return {
             "weights_sha": str(model["sha256"]),
             "param_count": None if count is None else int(count) / 1e6,
             "img_size": crop,
@@ -51,8 +65,7 @@ def run_rows(path: Path, suites: Sequence[str] | None) -> list[Row]:
             "interpolation": str(preprocessing["interpolation"]),
         }
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise RunError(f"{path / 'manifest.json'} is damaged in its model ({error}): evaluate again") from error
-    return [row | known for row in rows]
+        raise RunError(f"{run.path / 'manifest.json'} is damaged in its model ({error}): evaluate again") from error
 
 
 def rows_of_results(results: Results, path: Path, suites: Sequence[str] | None) -> list[Row]:
@@ -163,5 +176,6 @@ _CELLS = {
     "corruptions": ("error_rate", "cells"),
     "sequences": ("flip_rate", "perturbations"),
     "noise": ("accuracy_area", "perturbations"),
+    "occlusion": ("accuracy_area", "perturbations"),
 }
 """Metric whose rows are the cells of a family's means, and what those are called."""

@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from robench.metrics.statistics import LEVEL
+from robench.metrics.statistics import QUANTILE
 from robench.types import Floats
 
 __all__ = ["bootstrap_error", "holm", "interval_error", "mcnemar", "normal_tail", "paired_score"]
@@ -63,7 +63,7 @@ def bootstrap_error(resamples: ArrayLike) -> float:
 
 def interval_error(low: float, high: float) -> float:
     """Return the standard error that a 95 % interval was made of: half its width by 1.96."""
-    return (high - low) / (2 * _NORMAL.inv_cdf((1 + LEVEL) / 2))
+    return (high - low) / (2 * QUANTILE)
 
 
 def normal_tail(excess: float, error: float, least: float = 0.0) -> float:

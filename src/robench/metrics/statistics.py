@@ -14,9 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from robench.types import Floats
 
-__all__ = ["LEVEL", "RESAMPLES", "halves", "percentile_interval", "resample_counts", "wilson_interval"]
+__all__ = ["LEVEL", "QUANTILE", "RESAMPLES", "halves", "percentile_interval", "resample_counts", "wilson_interval"]
 
 LEVEL = 0.95
+QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)
+"""Standard errors from the middle of a normal interval to its ends: 1.96."""
+
 RESAMPLES = 1000
 
 _BLOCK = 2_000_000
@@ -105,7 +108,7 @@ def percentile_interval(distribution: ArrayLike) -> tuple[Floats, Floats]:
 
 def wilson_interval(k: int, n: int) -> tuple[float, float]:
     """Return the Wilson score interval of the rate k/n: it has a width where k is 0 or n."""
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    z = QUANTILE
     rate, share = k / n, z * z / n
     centre = (rate + share / 2) / (1 + share)
     half = z / (1 + share) * math.sqrt(rate * (1 - rate) / n + share / (4 * n))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from robench.baselines import BASELINES, Baseline, load_baseline
-from robench.errors import OptionError, unknown_name
+from robench.errors import OptionError, RunError, unknown_name
 from robench.metrics.errors import error_rate
 from robench.rundir import PlannedCondition, RunDirectory
 from robench.scoring.frames import Sequences, curves_of
@@ -17,7 +17,7 @@ from robench.scoring.reading import read_columns, read_frames
 from robench.suites import CLEAN, SUITES, Suite
 from robench.types import Floats
 
-__all__ = ["difficulties_of", "divisors_of", "group_baseline", "open_baseline", "sequence_baseline"]
+__all__ = ["difficulties_of", "divisors_of", "group_baseline", "sequence_baseline"]
 
 
 def group_baseline(run: RunDirectory, group: Group, normalize_by: str | None) -> Baseline | None:
@@ -38,7 +38,7 @@ def group_baseline(run: RunDirectory, group: Group, normalize_by: str | None) ->
                 f"{group.resolution} px: give --normalize-by RUN, a run of the baseline model on {suite.name}, or none"
             )
         return load_baseline(choice)
-    return _run_baseline(open_baseline(choice), group)
+    return _run_baseline(_open_baseline(run, choice, normalize_by), group)
 
 
 def _run_baseline(other: RunDirectory, group: Group) -> Baseline:
@@ -103,7 +103,7 @@ def sequence_baseline(
         published = load_baseline(suite.baseline)
         rates = {(name, 1): rate for name, rate in published.flip_rates.items()}
         return Sequences(published.name, rates, {}, published.published)
-    other = open_baseline(choice)
+    other = _open_baseline(run, choice, normalize_by)
     theirs = {condition.name: condition for condition in other.finished() if condition.suite == suite.name}
     for condition in conditions:
         found = theirs.get(condition.name)
@@ -128,9 +128,14 @@ def difficulties_of(run: RunDirectory) -> list[int]:
     return list(run.manifest["options"].get("difficulties", [1]))
 
 
-def open_baseline(choice: str) -> RunDirectory:
-    """The run that is to be the baseline; OptionError with a suggestion where it is none, nor a published one."""
+def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> RunDirectory:
+    """The run that is to be the baseline of `run`, as it was asked for now or, with None, when `run` was made."""
     if not Path(choice).is_dir():
+        if normalize_by is None:
+            raise RunError(
+                f"{run.path} is normalised by the run {choice}, which is not there any more: put it back, or leave such figures "
+                f"out with `robench score {run.path} --normalize-by none`"
+            )
         raise OptionError(f"{unknown_name('baseline', choice, (*BASELINES, 'none'))}, nor is it the directory of a run")
     return RunDirectory.open(choice)
 
