@@ -74,7 +74,7 @@ def test_cifar_resnet(depth: int, seeds: int, worst: float, shared: Path, capsys
 
 
 @pytest.mark.slow(minutes=4)
-@pytest.mark.parametrize("severity", [1, 3, 5])
+@pytest.mark.parametrize("severity", [1, 5])
 def test_squeezenet(severity: int, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classifier = load_classifier(
         shared / "data/checkpoints/squeezenet1_0_imagenet.pth", "torchvision:squeezenet1_0", device="cpu"
@@ -82,7 +82,7 @@ def test_squeezenet(severity: int, shared: Path, capsys: pytest.CaptureFixture[s
     data = shared / "data/imagenet"
     images = open_dataset(data)
     positions = np.array([k for k in range(len(images)) if images.labels[k] % 10 in (0, 3, 6)])
-    ours = errors(classifier, data, positions, "imagecorruptions", (severity,), seeds=1)
+    ours = errors(classifier, data, positions, "imagecorruptions", (severity,), seeds=2)
     difference = compare(ours, shared / "reference/ref_imagenetc_squeezenet1_0.csv")
     with capsys.disabled():
         print(f"\nSqueezeNet on imagecorruptions, ours minus reference:\n{report(difference)}")
