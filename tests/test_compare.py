@@ -12,8 +12,9 @@ from scipy.stats import binomtest
 
 from gate.invented import first, write_run
 from robench.cli.entry import command
-from robench.compare import compare, disagreement, flips, write_flips
+from robench.compare import compare, costs, disagreement, flips, write_flips
 from robench.errors import OptionError, RunError
+from robench.rundir import RunDirectory
 
 N = 100
 
@@ -50,6 +51,29 @@ def test_differences(runs: list[Path]) -> None:
     assert mean.method == "paired bootstrap"
     assert mean.contrast.change == pytest.approx(0.05)
     assert found["cifar-c", "error_rate", "fog", 5].p == 1.0
+
+
+def test_costs_are_those_of_the_conditions_that_both_have(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: 200 images in 2 + 2 seconds beside 200 in 1 + 7, of which the last condition is not the other's."""
+    a, b = (RunDirectory.open(shutil.copytree(run, tmp_path / run.name)) for run in runs[:2])
+    row = {
+        "suite": "cifar-c",
+        "corruption": "fog",
+        "severity": 3,
+        "resolution": 32,
+        "images": 100,
+        "images_per_second": 0.0,
+    }
+    for run, severity, seconds in ((a, 3, 2.0), (a, 5, 2.0), (b, 3, 1.0), (b, 5, 4.0), (b, 5, 3.0), (b, 1, 100.0)):
+        run.add_timing({**row, "severity": severity, "seconds": seconds})
+    (cost,) = costs([a.path, b.path])
+    assert (cost.conditions, cost.base_rate, cost.run_rate) == (2, 200 / 4, 300 / 8)
+    assert costs([runs[0], runs[1]]) == [], "not timed"
+    assert costs([a.path, b.path / "results.csv"]) == [], "a table has no clock"
+    assert command(["compare", str(a.path), str(b.path)]) == 0
+    assert "1.33 times as long" in " ".join(capsys.readouterr().out.split())
 
 
 def test_flips_by_hand(runs: list[Path]) -> None:

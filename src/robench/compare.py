@@ -19,7 +19,7 @@ from robench.scoring.reading import read_columns
 from robench.suites import CLEAN, find_suite
 from robench.tables import atomic_write
 
-__all__ = ["Difference", "compare", "difference_rows", "disagreement", "flips", "write_flips"]
+__all__ = ["Cost", "Difference", "compare", "costs", "difference_rows", "disagreement", "flips", "write_flips"]
 
 _CELLS = ("error_rate", "accuracy", "flip_rate")
 
@@ -34,6 +34,20 @@ class Difference:
     method: str
     p: float | None
     p_holm: float | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What two runs took for the conditions that both have, by the clocks of their machines; nothing is tested.
+
+    base, run: names.  conditions: so many.  base_rate, run_rate: images/s.
+    """
+
+    base: str
+    run: str
+    conditions: int
+    base_rate: float
+    run_rate: float
 
 
 def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) -> list[Difference]:
@@ -96,6 +110,24 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
             for one in differences
         ]
     ).astype({"severity": "Int64", "resolution": "Int64"})
+
+
+def costs(runs: Sequence[Path | str]) -> list[Cost]:
+    """Return what each of the runs took beside the first, where both are run directories that were timed."""
+    base, *others = [open_side(run) for run in runs]
+    return [cost for other in others if (cost := _cost(base, other)) is not None]
+
+
+def _cost(base: Side, other: Side) -> Cost | None:
+    if not base.runs or not other.runs:
+        return None
+    of = ["suite", "corruption", "severity", "resolution"]
+    before, after = (side.runs[0].read_timings().groupby(of)[["images", "seconds"]].sum() for side in (base, other))
+    both = before.index.intersection(after.index)
+    if not len(both):
+        return None
+    rates = [float(one["images"] / one["seconds"]) for one in (before.loc[both].sum(), after.loc[both].sum())]
+    return Cost(base.name, other.name, len(both), rates[0], rates[1])
 
 
 def flips(runs: Sequence[Path | str]) -> pd.DataFrame:

@@ -290,6 +290,16 @@ class RunDirectory:
             raise RunError(f"{file} has no rows: `robench score {self.path}` writes it again")
         return results
 
+    def read_timings(self) -> pd.DataFrame:
+        """Read timings.csv, a row each time that a condition was finished; RunError where it is damaged, no rows where there is none."""
+        file = self.path / "timings.csv"
+        if not file.exists():
+            return tables.rows_to_frame(TIMINGS, [])
+        try:
+            return tables.read_csv(TIMINGS, file)
+        except TableError as error:
+            raise RunError(f"{error}; remove it: only images a second are in it") from error
+
     def add_timing(self, row: Mapping[str, Any]) -> None:
         """Append one row to timings.csv; a line that a killed run left half written goes."""
         file, header = self.path / "timings.csv", ",".join(TIMINGS.names).encode() + b"\n"

@@ -42,13 +42,13 @@ def compare(
     """Compare runs of the same images: differences with paired intervals and p-values, and where predictions differ.
 
     Cells: McNemar's exact test. Aggregates: a paired bootstrap. Both two-sided; the last column is corrected for all
-    differences together (Holm).
+    differences together (Holm). What they cost beside each other, by timings.csv, is said below the tables.
 
     [b]robench compare runs/main runs/new --flips flips.csv[/b]
     """
     one_thread()
     from robench.compare import compare as differences
-    from robench.compare import difference_rows, disagreement, write_flips
+    from robench.compare import costs, difference_rows, disagreement, write_flips
     from robench.compare import flips as find_flips
     from robench.summary import FORMATS
 
@@ -75,6 +75,11 @@ def compare(
             stdout().print(_disagreement(disagreement(flipped)))
         elif flipped is not None:
             stderr().print("note: all predictions on single images are the same")
+        for cost in costs(runs):
+            stdout().print(
+                f"{cost.run} took {cost.base_rate / cost.run_rate:.2f} times as long as {cost.base} ({cost.run_rate:,.0f} images/s, not "
+                f"{cost.base_rate:,.0f}, over {cost.conditions} conditions, by the clocks of their machines)"
+            )
     else:
         sys.stdout.write(FORMATS[format](difference_rows(found)))
 
