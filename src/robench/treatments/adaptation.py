@@ -53,12 +53,7 @@ class Adaptation:
 
     def limited(self, images: int) -> Adaptation:
         """Return it with statistics of at most so many calibration images, for a look at its costs."""
-        few = [
-            replace(
-                one, given=tuple((key, min(int(value), images) if key == "M" else value) for key, value in one.given)
-            )
-            for one in self.treatments
-        ]
+        few = (one.limited(images) if one.method.data == "calibration" else one for one in self.treatments)
         return replace(self, treatments=tuple(few))
 
     def gflops(self, side: int) -> float | None:
@@ -94,16 +89,15 @@ class Adaptation:
                     f"{one.method.name} learns from batch to batch, and would from one frame of a sample to the next: leave out "
                     f"{', '.join(framed)}, or give --adapt bn-frozen"
                 )
-            images = one.values.get("n", one.values.get("g"))
-            if one.method.data == "stream" and samples is not None and samples <= int(images or 0):
+            if one.method.data == "stream" and samples is not None and samples <= one.images:
                 lines.append(
                     f"{one}: a condition's {samples} images are one batch, and what is learnt from a batch counts in the next: nothing "
-                    f"is learnt here that counts; give a smaller n"
+                    f"is learnt here that counts; give a smaller {one.method.images}"
                 )
-            if compared and one.method.frames == "frozen" and images != 1:
+            if compared and one.method.frames == "frozen" and one.images != 1:
                 lines.append(
                     f"{', '.join(compared)}: what is compared there must not depend on the batch, so {one} is frozen: its statistics "
-                    f"are of {images} samples of each condition"
+                    f"are of {one.images} samples of each condition"
                 )
         return lines
 
@@ -113,7 +107,7 @@ class Adaptation:
             return
         for one in self.treatments:
             if one.method.data == "calibration":
-                images = self.calibration.count(int(one.values["M"]))
+                images = self.calibration.count(one.images)
                 native = {condition.geometry for condition in conditions if condition.native}
                 times = len(native) + 1 if one.method.stage == "statistics" else 1
                 yield from [(str(one.values.get("policy", "clean")), images)] * times
@@ -122,13 +116,14 @@ class Adaptation:
         """Return how many frames of the conditions' own samples statistics are estimated on."""
         total = 0
         for one in self.treatments:
-            images = int(one.values.get("n", one.values.get("g", one.values.get("M", 1))))
             for condition in conditions:
                 frozen = (
-                    one.method.frames == "frozen" and images > 1 and find_suite(condition.suite).family not in TOGETHER
+                    one.method.frames == "frozen"
+                    and one.images > 1
+                    and find_suite(condition.suite).family not in TOGETHER
                 )
                 if frozen or one.method.data == "condition":
-                    total += min(images, samples) * condition_frames(condition)
+                    total += min(one.images, samples) * condition_frames(condition)
         return total
 
     def fingerprint(self) -> dict[str, object]:
@@ -137,7 +132,7 @@ class Adaptation:
             return {}
         found: dict[str, object] = {"treatment": self.label}
         if self.calibration is not None:
-            most = max(int(one.values["M"]) for one in self.treatments if one.method.data == "calibration")
+            most = max(one.images for one in self.treatments if one.method.data == "calibration")
             found["calibration"] = self.calibration.fingerprint(most)
         return found
 

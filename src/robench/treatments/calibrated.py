@@ -36,6 +36,7 @@ BN_CALIB = Method(
         Parameter("policy", one_of(*POLICIES), " | ".join(POLICIES), ("clean", "clean"), bare=True),
         Parameter("M", count, IMAGES, (10_000, 10_000)),
     ),
+    images="M",
     layers=lambda module, _: count_batch_norms(module),
     start=_calibrated,
 )
@@ -82,6 +83,7 @@ BN_RESOLUTION = Method(
     source="arXiv:1909.00182 (Scale Calibrated Training); RS-Nets",
     stage="statistics",
     parameters=(Parameter("M", count, IMAGES, (4608, 4608)),),
+    images="M",
     layers=lambda module, _: count_batch_norms(module),
     start=_by_resolution,
 )
