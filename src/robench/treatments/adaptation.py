@@ -73,7 +73,7 @@ class Adaptation:
     def notes(self, conditions: Sequence[Condition], samples: int | None = None) -> list[str]:
         """Say what was changed, and where a method is of its frozen kind; OptionError where it cannot be used at all.
 
-        samples: of each condition, where the caller knows them: a method that learns from batch to batch needs two batches.
+        samples: of each condition, where the caller knows them: they may be fewer than a method's statistics are meant to be of.
         """
         lines = [
             f"{one} changes {count} layer{'' if count == 1 else 's'}"
@@ -94,12 +94,24 @@ class Adaptation:
                     f"{one}: a condition's {samples} images are one batch, and what is learnt from a batch counts in the next: nothing "
                     f"is learnt here that counts; give a smaller {one.method.images}"
                 )
+            elif one.method.data != "none":
+                lines += self._fewer(one, samples)
             if compared and one.method.frames == "frozen" and one.images != 1:
+                images = one.images if samples is None else min(one.images, samples)
                 lines.append(
                     f"{', '.join(compared)}: what is compared there must not depend on the batch, so {one} is frozen: its statistics "
-                    f"are of {one.images} samples of each condition"
+                    f"are of {images} samples of each condition"
                 )
         return lines
+
+    def _fewer(self, one: Treatment, samples: int | None) -> Iterator[str]:
+        """Say of how many images the statistics are: of calibration images always, of a condition's where the label says more."""
+        if one.method.data == "calibration":
+            assert self.calibration is not None
+            count = self.calibration.count(one.images)
+            yield f"{one}: its statistics are of {count:,} calibration images{', all there are' * (count < one.images)}"
+        elif samples is not None and samples < one.images:
+            yield f"{one}: a condition has {samples:,} images, fewer than {one.images:,}: its statistics are of these alone"
 
     def calibrating(self, conditions: Sequence[Condition]) -> Iterator[tuple[str, int]]:
         """Yield the policy and the number of the calibration images, each time that statistics are estimated on them."""
