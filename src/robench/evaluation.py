@@ -86,7 +86,7 @@ class Evaluation:
     def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> Part:
         """Classify the samples of a shard; DeviceError where one image at a time is too much for the device."""
         start = time.perf_counter()
-        classifier, session = self._start()
+        classifier, session = self._adaptation.shown(shard.condition, self._start())
         samples = self._samples[shard.condition.geometry]
         stack = samples.images
         assert isinstance(stack, Stack), "they are placed here"

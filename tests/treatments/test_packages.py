@@ -71,6 +71,8 @@ def hungry(classifier, values, calibration):
     raise (torch.OutOfMemoryError("full") if values["how"] == 1 else RuntimeError("can't allocate memory: 8 bytes"))
 
 HUNGRY = replace(method("hungry"), start=hungry, parameters=(Parameter("how", int, "a number", (1, 1)),))
+BY_SIZE = replace(method("by-size"), by_size=True)
+BN_RESOLUTIONS = method("bn-resolutions")
 IDLE, BROKEN, TEST = method("idle"), method("broken", lambda module, values: 1 // 0), method("bn-test")
 """
 
@@ -84,9 +86,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: idling\nVersion: 1.2\n")
     names = (
         *("late", "remark", "nothing", "asking", "empty", "words", "none", "others", "freezing", "named", "hungry"),
-        *("idle", "broken"),
+        *("idle", "broken", "by-size", "bn-resolutions"),
     )
-    entries = (*(f"{name} = idling_module:{name.upper()}" for name in names), "bn-test = idling_module:TEST")
+    entries = (
+        *(f"{name} = idling_module:{name.upper().replace('-', '_')}" for name in names),
+        "bn-test = idling_module:TEST",
+    )
     (metadata / "entry_points.txt").write_text("\n".join(["[robench.treatments]", *entries]) + "\n")
     monkeypatch.syspath_prepend(place)
 
@@ -167,6 +172,15 @@ def test_its_number_of_images_may_have_any_name(normalised: Classifier, picture_
     freezing = adapt(normalised, ["freezing"], None, 0)
     assert "so freezing:size=12 is frozen: its statistics are of 12 samples" in freezing.notes(shift)[1]
     assert freezing.estimating(shift[-1:], 30) == 12 * condition_frames(shift[-1])
+
+
+@pytest.mark.usefixtures("package")
+def test_the_untreated_network_is_beside_what_says_so(normalised: Classifier) -> None:
+    """Whatever it is called."""
+    for texts, there in ((["idle"], False), (["bn-resolutions"], False), (["idle", "by-size"], True)):
+        options = Options(adapt=texts, resolutions=[32])
+        plan = make_plan(["resolution"], options, normalised.preprocessing)
+        assert ("untreated" in {one.corruption for one in plan.conditions}) == there, texts
 
 
 @pytest.mark.parametrize(("images", "default"), [("", (1, 1)), ("n", (1, 1)), ("size", (0, 1)), ("size", (1, "many"))])

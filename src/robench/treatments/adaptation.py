@@ -15,7 +15,7 @@ from robench.errors import CheckpointError, OptionError
 from robench.models import Classifier
 from robench.models.family import one_line
 from robench.models.graph import GraphModule
-from robench.suites import Condition, find_suite
+from robench.suites import UNTREATED, Condition, find_suite
 from robench.treatments.batch import TOGETHER
 from robench.treatments.calibration import Calibration, open_calibration
 from robench.treatments.methods import parse_treatments
@@ -50,6 +50,10 @@ class Adaptation:
     def start(self) -> Started:
         """Apply the treatments, in order, to a deep copy of the module; estimating statistics may take a while."""
         return self._started(self.treatments)
+
+    def shown(self, condition: Condition, started: Started) -> Started:
+        """Return what evaluates a condition: what `start` returned, or the untouched network without a session."""
+        return (self.classifier, None) if condition.corruption == UNTREATED else started
 
     def limited(self, images: int) -> Adaptation:
         """Return it with statistics of at most so many calibration images, for a look at its costs."""
@@ -121,7 +125,7 @@ class Adaptation:
             if one.method.data == "calibration":
                 images = self.calibration.count(one.images)
                 native = {condition.geometry for condition in conditions if condition.native}
-                times = len(native) + 1 if one.method.stage == "statistics" else 1
+                times = len(native) + 1 if one.method.by_size else 1
                 yield from [(str(one.values.get("policy", "clean")), images)] * times
 
     def estimating(self, conditions: Sequence[Condition], samples: int) -> int:

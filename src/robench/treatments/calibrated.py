@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from robench.geometry import Geometry
 from robench.models import Classifier
-from robench.suites import UNTREATED, Condition
+from robench.suites import Condition
 from robench.treatments.calibration import Calibration
 from robench.treatments.frozen import pool
 from robench.treatments.layers import BatchNorms, Moments, count_batch_norms
@@ -53,9 +53,6 @@ class _ByResolution:
     found: dict[Geometry, list[Moments]] = field(default_factory=dict)
 
     def begin(self, condition: Condition, sample: Sample) -> int | None:
-        if condition.corruption == UNTREATED:
-            self.layers.own()
-            return None
         preprocessing = self.classifier.preprocessing
         geometry = condition.geometry if condition.native else preprocessing.geometry()
         if geometry not in self.found:
@@ -84,6 +81,7 @@ BN_RESOLUTION = Method(
     stage="statistics",
     parameters=(Parameter("M", count, IMAGES, (4608, 4608)),),
     images="M",
+    by_size=True,
     layers=lambda module, _: count_batch_norms(module),
     start=_by_resolution,
 )

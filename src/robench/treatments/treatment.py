@@ -92,6 +92,7 @@ class Method:
     images: name of the parameter that says how many images statistics are of, at most: of what `data` says.
     frames: what it does where frames of one sample are compared: the "same", or as the "frozen" kind; "refused" where there are any.
     keeps: whether the checkpoint's own statistics still count after it.
+    by_size: whether it does something else at every input size; the suite `resolution` then has the untouched network beside it.
     layers: (module, values) -> how many layers it will change; CheckpointError where it cannot.
     remarks: (values) -> what the reader of its figures should know.
     start: (classifier, values, calibration) -> the classifier with its module changed in place, and what is to be done at every condition.
@@ -109,6 +110,7 @@ class Method:
     images: str = ""
     frames: Literal["same", "frozen", "refused"] = "same"
     keeps: bool = False
+    by_size: bool = False
     remarks: Callable[[Values], Iterable[str]] = lambda _: ()
 
     def __post_init__(self) -> None:
