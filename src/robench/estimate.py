@@ -72,12 +72,13 @@ def estimate(
         samples[geometry] = _decode(images, few, geometry)
         decode_seconds += (time.perf_counter() - start) / len(few) * len(positions)
     with estimating_scope(options.precision, classifier.device):
-        treated, session = adaptation.limited(_BATCH).start()
+        started = adaptation.limited(_BATCH).start()
     calibrating = list(adaptation.calibrating(plan.conditions))
     measured: dict[tuple[str, str, Geometry], float] = {}
     for condition in plan.conditions:
         key = condition.suite, condition.corruption, condition.geometry
         if key not in measured:
+            treated, session = adaptation.shown(condition, started)
             for _ in range(2):  # The first time warms up.
                 start = time.perf_counter()
                 evaluate_condition(

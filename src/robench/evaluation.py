@@ -87,7 +87,7 @@ class Evaluation:
     def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> Part:
         """Classify the samples of a shard; DeviceError where one image at a time is too much for the device."""
         preparing = self._watch()
-        classifier, session = self._start(preparing)
+        classifier, session = self._adaptation.shown(shard.condition, self._start(preparing))
         start = time.perf_counter()
         samples = self._samples[shard.condition.geometry]
         stack = samples.images

@@ -16,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeAlias, TypeVar
 
 from robench.errors import OptionError, RobenchError
+from robench.memory import ran_out_of_memory
 
 __all__ = ["GROUPS", "Kind", "Offer", "find_offer", "offers"]
 
@@ -66,12 +67,17 @@ class Offer:
 
     @contextlib.contextmanager
     def blamed(self, what: str) -> Iterator[None]:
-        """Turn whatever the package's code raises into one line that names the package; robench's own errors pass."""
+        """Turn whatever the package's code raises into one line that names the package.
+
+        robench's own errors pass, and that memory ran out, of which the loop says what to do.
+        """
         try:
             yield
-        except (RobenchError, MemoryError):
+        except RobenchError:
             raise
         except (Exception, SystemExit) as error:
+            if ran_out_of_memory(error):
+                raise
             # Another package's code can raise anything.
             text = " ".join(str(error).split())[:200]
             raise OptionError(f"{self.origin} {what}: {type(error).__name__}: {text}") from error

@@ -17,7 +17,7 @@ from robench.conditions import Frame, frame_values, frames_of
 from robench.data import Name, Stack, read_released
 from robench.draws import Philox, philox
 from robench.errors import DeviceError, OptionError, OutOfMemory, unknown_name
-from robench.memory import keep_freed_memory
+from robench.memory import keep_freed_memory, ran_out_of_memory
 from robench.models import Classifier
 from robench.pipeline import Resident, ahead, pictures
 from robench.suites import Condition
@@ -79,8 +79,7 @@ def memory_scope(device: torch.device, mend: str, error: type[DeviceError] = Dev
     try:
         yield
     except (RuntimeError, MemoryError) as raised:
-        # On a CPU torch says so in the text of an error alone.
-        if not isinstance(raised, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(raised):
+        if not ran_out_of_memory(raised):
             raise
         clear_frames(raised.__traceback__)  # They hold what filled the memory, for as long as somebody holds the error.
         raise error(f"{device} ran out of memory at {mend}") from raised
@@ -129,7 +128,7 @@ def evaluate_condition(
                 most = session.begin(condition, replace(shown, watch=UNWATCHED).some)
         mend = f"{batch_size} images a batch: give a smaller --batch-size"
         if most is not None:
-            mend = f"{most} images, the treatment's own test batch: give --adapt a smaller n or g"
+            mend = f"{most} images, the treatment's own test batch: give --adapt with fewer"
         with memory_scope(device, mend, OutOfMemory if most is None and batch_size > 1 else DeviceError):
             made = shown.batches(batch_size) if most is None else shown.test_batches(most)
             with closing(ahead(made, device)) as parts:

@@ -6,7 +6,7 @@ import ctypes
 import os
 from functools import lru_cache
 
-__all__ = ["keep_freed_memory", "physical_memory"]
+__all__ = ["keep_freed_memory", "physical_memory", "ran_out_of_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h."""
@@ -27,6 +27,15 @@ def keep_freed_memory() -> None:
         return
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_MMAP_THRESHOLD, _MOST)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: torch's has a class of its own on a GPU alone, on a CPU it is in the text."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 def physical_memory() -> int:

@@ -94,6 +94,14 @@ def _parts(protocol: str) -> dict[str, str]:
 MOVED: tuple[Moved, ...] = (
     Moved(
         "0.1.0",
+        "`untreated` of the suite `resolution` is the checkpoint without any treatment: where others were given beside "
+        "bn-resolution (blurpool, bn-branch) it had those. With bn-resolution alone it is as before.",
+        "models",
+        suites=("resolution",),
+        metrics=("accuracy",),
+    ),
+    Moved(
+        "0.1.0",
         "`rank` of a leaderboard is one more than the number of models whose whole interval is better, and rows are in "
         "the order of the figure: models whose intervals were joined by others shared a rank, in a long table all of "
         "them.",

@@ -36,6 +36,7 @@ from robench.suites import (
     find_suite,
     suites_for,
 )
+from robench.treatments import parse_treatments
 
 __all__ = ["Options", "Plan", "make_plan"]
 
@@ -107,7 +108,7 @@ def make_plan(
                         notes.append(f"{error}; this size is left out")
                         continue
                     conditions.append(_network(suite, side, preprocessing))
-                    if any(one.startswith("bn-resolution") for one in options.adapt):
+                    if any(one.method.by_size for one in parse_treatments(options.adapt)):
                         conditions.append(replace(conditions[-1], corruption=UNTREATED))
             elif name == "information":
                 places = tuple(side for side in sizes if side <= preprocessing.crop)

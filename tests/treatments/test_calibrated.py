@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, RandAugment, autoaugment
 from torchvision.transforms import functional as operations
 
@@ -28,7 +28,7 @@ from robench.treatments.calibration import open_calibration
 from robench.treatments.layers import batch_norms
 from robench.treatments.policies import POLICIES
 from robench.treatments.randaugment import OPERATIONS, randaugment
-from treatments.networks import CLEAN, with_module
+from treatments.networks import CLEAN, randomised, with_module
 
 SMALL = Preprocessing(36, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 LARGE = Preprocessing(80, 72, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -215,6 +215,24 @@ def test_every_size_has_its_own_statistics(normalised: Classifier, picture_folde
     assert set(gflops["corruption"]) == {"network"}
     oracle = done.results[done.results["metric"] == "oracle_accuracy"]
     assert set(oracle["corruption"]) == {"network"}
+
+
+def test_untreated_is_without_the_other_treatments_too(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path
+) -> None:
+    """The records of a run without any, to the bit."""
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+    strided = with_module(normalised, randomised(module))
+    options = replace(RESOLUTION, adapt=["blurpool:filter=bin5", "bn-resolution:M=20"], calibration=picture_folder)
+    done = robench.evaluate(strided, picture_folder, ["resolution"], tmp_path / "run", options)
+    plain = robench.evaluate(strided, picture_folder, ["resolution"], tmp_path / "plain", replace(RESOLUTION, adapt=[]))
+    for side in (24, 32):
+        own = done.directory.read_records(f"resolution-untreated-1-{side}px")
+        without = plain.directory.read_records(f"resolution-network-1-{side}px")
+        assert own["confidence"].tolist() == without["confidence"].tolist()
 
 
 def test_choices_of_a_size_are_of_the_treated_network(

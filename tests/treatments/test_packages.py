@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import robench
 from robench.cli.entry import command
-from robench.errors import OptionError
+from robench.conditions import condition_frames
+from robench.errors import DeviceError, OptionError
 from robench.models import Classifier
-from robench.plan import Options
-from robench.treatments import parse_treatments
+from robench.plan import Options, make_plan
+from robench.treatments import Parameter, Value, adapt, parse_treatments
+from robench.treatments.calibrated import BN_CALIB
+from robench.treatments.calibration import open_calibration
+from treatments.networks import CLEAN
 
 CODE = """
 from dataclasses import replace
@@ -39,6 +44,35 @@ LATE = replace(method("late"), start=lambda classifier, values, calibration: (cl
 REMARK = replace(method("remark"), remarks=lambda values: 1 // 0)
 NOTHING = replace(method("nothing"), start=lambda classifier, values, calibration: classifier)
 ASKING = replace(method("asking"), parameters=(Parameter("p", strange, "a number", (1, 1)), Parameter("q", int, "a number", (1, 1))))
+EMPTY = replace(method("empty"), start=lambda classifier, values, calibration: (None, None))
+WORDS = replace(method("words"), start=lambda classifier, values, calibration: (classifier, "session"))
+
+class Sized:
+    def __init__(self, images):
+        self.images = images
+
+    def begin(self, condition, sample):
+        return self.images
+
+    def show(self, frame):
+        pass
+
+SIZE = Parameter("size", int, "a number", (12, 12))
+NONE = replace(method("none"), start=lambda classifier, values, calibration: (classifier, Sized(0)))
+OTHERS = replace(method("others"), data="calibration", stage="calibration", parameters=(SIZE,), images="size")
+FREEZING = replace(
+    method("freezing"), data="test batch", stage="statistics", frames="frozen", parameters=(SIZE,), images="size",
+    start=lambda classifier, values, calibration: (classifier, Sized(values["size"])),
+)
+NAMED = replace(OTHERS, name="named", parameters=(replace(SIZE, read=str),))
+
+def hungry(classifier, values, calibration):
+    import torch
+    raise (torch.OutOfMemoryError("full") if values["how"] == 1 else RuntimeError("can't allocate memory: 8 bytes"))
+
+HUNGRY = replace(method("hungry"), start=hungry, parameters=(Parameter("how", int, "a number", (1, 1)),))
+BY_SIZE = replace(method("by-size"), by_size=True)
+BN_RESOLUTIONS = method("bn-resolutions")
 IDLE, BROKEN, TEST = method("idle"), method("broken", lambda module, values: 1 // 0), method("bn-test")
 """
 
@@ -50,8 +84,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metadata.mkdir(parents=True)
     (place / "idling_module.py").write_text(CODE)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: idling\nVersion: 1.2\n")
-    more = [f"{name} = idling_module:{name.upper()}" for name in ("late", "remark", "nothing", "asking")]
-    entries = (*more, "idle = idling_module:IDLE", "broken = idling_module:BROKEN", "bn-test = idling_module:TEST")
+    names = (
+        *("late", "remark", "nothing", "asking", "empty", "words", "none", "others", "freezing", "named", "hungry"),
+        *("idle", "broken", "by-size", "bn-resolutions"),
+    )
+    entries = (
+        *(f"{name} = idling_module:{name.upper().replace('-', '_')}" for name in names),
+        "bn-test = idling_module:TEST",
+    )
     (metadata / "entry_points.txt").write_text("\n".join(["[robench.treatments]", *entries]) + "\n")
     monkeypatch.syspath_prepend(place)
 
@@ -93,7 +133,7 @@ def test_without_the_package_the_name_is_unknown() -> None:
 
 
 @pytest.mark.usefixtures("package")
-@pytest.mark.parametrize("text", ["broken", "late", "remark", "nothing", "asking:p=3"])
+@pytest.mark.parametrize("text", ["broken", "late", "remark", "nothing", "asking:p=3", "empty", "words", "none"])
 def test_its_mistakes_are_the_package_s(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, text: str
 ) -> None:
@@ -102,6 +142,57 @@ def test_its_mistakes_are_the_package_s(
 
 
 @pytest.mark.usefixtures("package")
+def test_what_its_start_returns_is_said(normalised: Classifier) -> None:
+    for text, kinds in (("empty", "NoneType and NoneType"), ("words", "Classifier and str"), ("nothing", "Classifier")):
+        with pytest.raises(OptionError, match=f"TypeError: start returns {kinds}, not a Classifier and a Session or"):
+            adapt(normalised, [text], None, 0).start()
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("how", [1, 2])
+def test_running_out_of_memory_is_not_its_mistake(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path, how: int
+) -> None:
+    with pytest.raises(DeviceError, match="cpu ran out of memory at 128 images, on which treatments estimate"):
+        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=[f"hungry:how={how}"]))
+
+
+@pytest.mark.usefixtures("package")
+def test_its_number_of_images_may_have_any_name(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    """In the identity, in the notes and in what --dry-run counts."""
+    done = robench.evaluate(
+        normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=["others"], calibration=picture_folder)
+    )
+    own = open_calibration(picture_folder, 0)
+    assert done.directory.manifest["identity"]["calibration"] == own.fingerprint(12) != own.fingerprint(20)
+    adaptation = adapt(normalised, ["others"], picture_folder, 0)
+    assert list(adaptation.calibrating([CLEAN])) == [("clean", 12)]
+    assert list(adaptation.limited(5).calibrating([CLEAN])) == [("clean", 5)]
+    shift = make_plan(["shift"], Options(corruptions=["crop"]), normalised.preprocessing).conditions
+    freezing = adapt(normalised, ["freezing"], None, 0)
+    assert "so freezing:size=12 is frozen: its statistics are of 12 samples" in freezing.notes(shift)[1]
+    assert freezing.estimating(shift[-1:], 30) == 12 * condition_frames(shift[-1])
+
+
+@pytest.mark.usefixtures("package")
+def test_the_untreated_network_is_beside_what_says_so(normalised: Classifier) -> None:
+    """Whatever it is called."""
+    for texts, there in ((["idle"], False), (["bn-resolutions"], False), (["idle", "by-size"], True)):
+        options = Options(adapt=texts, resolutions=[32])
+        plan = make_plan(["resolution"], options, normalised.preprocessing)
+        assert ("untreated" in {one.corruption for one in plan.conditions}) == there, texts
+
+
+@pytest.mark.parametrize(("images", "default"), [("", (1, 1)), ("n", (1, 1)), ("size", (0, 1)), ("size", (1, "many"))])
+def test_a_method_that_takes_images_says_how_many(images: str, default: tuple[Value, Value]) -> None:
+    parameters = (Parameter("size", int, "a number", default),)
+    with pytest.raises(ValueError, match=rf"takes images \(calibration\) .* as its field images, not '{images}'"):
+        replace(BN_CALIB, parameters=parameters, images=images)
+
+
+@pytest.mark.usefixtures("package")
 def test_a_wrong_value_is_its_user_s_mistake() -> None:
     with pytest.raises(OptionError, match="asking takes a number as q, not 'x'"):
         parse_treatments(["asking:q=x"])
+    with pytest.raises(OptionError, match=r"idling 1\.2 fails .*'named': TypeError: size is read as '3', no number of"):
+        parse_treatments(["named:size=3"])

@@ -213,7 +213,26 @@ def test_frames_are_frozen(normalised: Classifier, treat: Treat, picture_folder:
         "shift: what is compared there must not depend on the batch, so bn-test:n=11 is frozen: its statistics are of 11 samples of "
         "each condition"
     )
-    assert len(adapt(normalised, ["localnorm:g=1"], None, 0).notes([CLEAN, crop])) == 1
+    assert len(adapt(normalised, ["localnorm:g=1"], None, 0).notes([CLEAN, crop], 30)) == 1
+
+
+def test_notes_claim_no_more_images_than_there_are(normalised: Classifier, picture_folder: Path) -> None:
+    """Thirty samples, and thirty calibration images."""
+    crop = frames(normalised)[0]
+    for text, images in (("bn-test:n=31", 31), ("bn-prior:N=2,n=500", 500), ("localnorm:g=500", 500)):
+        notes = adapt(normalised, [text], None, 0).notes([CLEAN, crop], 30)
+        assert notes[1] == f"{text}: a condition has 30 images, fewer than {images}: its statistics are of these alone"
+        assert notes[2].endswith(f"so {text} is frozen: its statistics are of 30 samples of each condition")
+    (_, said) = adapt(normalised, ["bn-frozen"], None, 0).notes([CLEAN, crop], 30)
+    assert said == "bn-frozen:M=1000: a condition has 30 images, fewer than 1,000: its statistics are of these alone"
+    for text in ("bn-test:n=30", "bn-frozen:M=30", "tent:n=31"):
+        assert not [one for one in adapt(normalised, [text], None, 0).notes([CLEAN], 30) if "fewer than" in one]
+    for text, count in (
+        ("bn-calib:weak", "30 calibration images, all there are"),
+        ("bn-resolution:M=20", "20 calibration images"),
+    ):
+        adaptation = adapt(normalised, [text], picture_folder, 0)
+        assert adaptation.notes([CLEAN], 30)[1] == f"{adaptation.treatments[0]}: its statistics are of {count}"
 
 
 def test_calibration_images_without_need_are_refused(normalised: Classifier, picture_folder: Path) -> None:
@@ -290,7 +309,7 @@ def test_out_of_memory_says_which_batch_was_too_large(
 
     monkeypatch.setattr(Classifier, "logits", full)
     for text, said in (
-        ("bn-test:n=8", "memory at 8 images, the treatment's own test batch: give --adapt a smaller n or g"),
+        ("bn-test:n=8", "memory at 8 images, the treatment's own test batch: give --adapt with fewer"),
         ("bn-frozen:M=8", "memory at 128 images, on which treatments estimate their statistics"),
         ("localnorm:g=1", "memory at 7 images a batch: give a smaller --batch-size"),
     ):

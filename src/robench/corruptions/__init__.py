@@ -92,13 +92,8 @@ def _offered(offer: Offer) -> Corruption:
     corruption = offer.load(Corruption)
 
     def kernel(images: FloatImages, draws: Draws, **level: float) -> FloatImages:
-        try:
-            with offer.blamed(f"fails in the corruption {offer.name!r}"):
-                result: FloatImages = corruption.kernel(images.clone(), draws, **level)
-        except OptionError as error:
-            if isinstance(error.__cause__, torch.OutOfMemoryError):
-                raise error.__cause__ from None  # The loop says what to do.
-            raise
+        with offer.blamed(f"fails in the corruption {offer.name!r}"):
+            result: FloatImages = corruption.kernel(images.clone(), draws, **level)
         if not isinstance(result, torch.Tensor) or (result.shape, result.dtype) != (images.shape, images.dtype):
             raise OptionError(
                 f"{offer.origin} returns no {tuple(images.shape)} {images.dtype} from the corruption {offer.name!r}"

@@ -44,7 +44,7 @@ def network(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[i
     levels={name: {"frames": (0,)} for name in _SIZES}, axis="", source="Touvron et al. 2019, arXiv:1906.06423"
 )
 def untreated(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
-    """Run the network as `network` does, but without the treatment bn-resolution: comes with it."""
+    """Run the network as `network` does, but without any treatment: comes with those of every size, such as bn-resolution."""
     for _ in frames:
         yield crop(pictures, side)
 

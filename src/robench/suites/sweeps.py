@@ -86,7 +86,7 @@ OCCLUSION = Suite(
 )
 
 UNTREATED = "untreated"
-"""What `network` is without the treatment bn-resolution, in the same run."""
+"""What `network` is without any treatment, in the same run: beside a treatment that does something else at every size."""
 
 LUCK = "luck"
 """Copies at one size, as many as there are sizes: what an oracle gains by choosing among any predictions at all."""

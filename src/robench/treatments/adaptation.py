@@ -15,7 +15,7 @@ from robench.errors import CheckpointError, OptionError
 from robench.models import Classifier
 from robench.models.family import one_line
 from robench.models.graph import GraphModule
-from robench.suites import Condition, find_suite
+from robench.suites import UNTREATED, Condition, find_suite
 from robench.treatments.batch import TOGETHER
 from robench.treatments.calibration import Calibration, open_calibration
 from robench.treatments.methods import TREATMENTS, parse_treatments
@@ -45,7 +45,10 @@ class Adaptation:
     @property
     def whole(self) -> bool:
         """Whether what an image is treated with may depend on any other sample of its condition."""
-        return any(one.method.stage == "statistics" for one in self.treatments)
+        return any(
+            one.method.data in ("condition", "stream") or (one.method.data == "test batch" and one.images > 1)
+            for one in self.treatments
+        )
 
     @property
     def offered(self) -> list[str]:
@@ -56,14 +59,13 @@ class Adaptation:
         """Apply the treatments, in order, to a deep copy of the module; estimating statistics may take a while."""
         return self._started(self.treatments)
 
+    def shown(self, condition: Condition, started: Started) -> Started:
+        """Return what evaluates a condition: what `start` returned, or the untouched network without a session."""
+        return (self.classifier, None) if condition.corruption == UNTREATED else started
+
     def limited(self, images: int) -> Adaptation:
         """Return it with statistics of at most so many calibration images, for a look at its costs."""
-        few = [
-            replace(
-                one, given=tuple((key, min(int(value), images) if key == "M" else value) for key, value in one.given)
-            )
-            for one in self.treatments
-        ]
+        few = (one.limited(images) if one.method.data == "calibration" else one for one in self.treatments)
         return replace(self, treatments=tuple(few))
 
     def gflops(self, side: int) -> float | None:
@@ -83,7 +85,7 @@ class Adaptation:
     def notes(self, conditions: Sequence[Condition], samples: int | None = None) -> list[str]:
         """Say what was changed, and where a method is of its frozen kind; OptionError where it cannot be used at all.
 
-        samples: of each condition, where the caller knows them: a method that learns from batch to batch needs two batches.
+        samples: of each condition, where the caller knows them: they may be fewer than a method's statistics are meant to be of.
         """
         lines = [
             f"{one} changes {count} layer{'' if count == 1 else 's'}"
@@ -99,18 +101,29 @@ class Adaptation:
                     f"{one.method.name} learns from batch to batch, and would from one frame of a sample to the next: leave out "
                     f"{', '.join(framed)}, or give --adapt bn-frozen"
                 )
-            images = one.values.get("n", one.values.get("g"))
-            if one.method.data == "stream" and samples is not None and samples <= int(images or 0):
+            if one.method.data == "stream" and samples is not None and samples <= one.images:
                 lines.append(
                     f"{one}: a condition's {samples} images are one batch, and what is learnt from a batch counts in the next: nothing "
-                    f"is learnt here that counts; give a smaller n"
+                    f"is learnt here that counts; give a smaller {one.method.images}"
                 )
-            if compared and one.method.frames == "frozen" and images != 1:
+            elif one.method.data != "none":
+                lines += self._fewer(one, samples)
+            if compared and one.method.frames == "frozen" and one.images != 1:
+                images = one.images if samples is None else min(one.images, samples)
                 lines.append(
                     f"{', '.join(compared)}: what is compared there must not depend on the batch, so {one} is frozen: its statistics "
                     f"are of {images} samples of each condition"
                 )
         return lines
+
+    def _fewer(self, one: Treatment, samples: int | None) -> Iterator[str]:
+        """Say of how many images the statistics are: of calibration images always, of a condition's where the label says more."""
+        if one.method.data == "calibration":
+            assert self.calibration is not None
+            count = self.calibration.count(one.images)
+            yield f"{one}: its statistics are of {count:,} calibration images{', all there are' * (count < one.images)}"
+        elif samples is not None and samples < one.images:
+            yield f"{one}: a condition has {samples:,} images, fewer than {one.images:,}: its statistics are of these alone"
 
     def calibrating(self, conditions: Sequence[Condition]) -> Iterator[tuple[str, int]]:
         """Yield the policy and the number of the calibration images, each time that statistics are estimated on them."""
@@ -118,22 +131,23 @@ class Adaptation:
             return
         for one in self.treatments:
             if one.method.data == "calibration":
-                images = self.calibration.count(int(one.values["M"]))
+                images = self.calibration.count(one.images)
                 native = {condition.geometry for condition in conditions if condition.native}
-                times = len(native) + 1 if one.method.stage == "statistics" else 1
+                times = len(native) + 1 if one.method.by_size else 1
                 yield from [(str(one.values.get("policy", "clean")), images)] * times
 
     def estimating(self, conditions: Sequence[Condition], samples: int) -> int:
         """Return how many frames of the conditions' own samples statistics are estimated on."""
         total = 0
         for one in self.treatments:
-            images = int(one.values.get("n", one.values.get("g", one.values.get("M", 1))))
             for condition in conditions:
                 frozen = (
-                    one.method.frames == "frozen" and images > 1 and find_suite(condition.suite).family not in TOGETHER
+                    one.method.frames == "frozen"
+                    and one.images > 1
+                    and find_suite(condition.suite).family not in TOGETHER
                 )
                 if frozen or one.method.data == "condition":
-                    total += min(images, samples) * condition_frames(condition)
+                    total += min(one.images, samples) * condition_frames(condition)
         return total
 
     def fingerprint(self) -> dict[str, object]:
@@ -142,7 +156,7 @@ class Adaptation:
             return {}
         found: dict[str, object] = {"treatment": self.label}
         if self.calibration is not None:
-            most = max(int(one.values["M"]) for one in self.treatments if one.method.data == "calibration")
+            most = max(one.images for one in self.treatments if one.method.data == "calibration")
             found["calibration"] = self.calibration.fingerprint(most)
         return found
 

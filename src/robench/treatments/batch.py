@@ -60,6 +60,7 @@ BN_TEST = Method(
     stage="statistics",
     frames="frozen",
     parameters=(Parameter("n", count, IMAGES, (64, 64)),),
+    images="n",
     layers=lambda module, _: count_batch_norms(module),
     start=lambda classifier, values, _: _started(classifier, values["n"]),
 )
@@ -77,6 +78,7 @@ BN_PRIOR = Method(
         Parameter("N", number, "a number of at least 0, or inf", (16.0, 16.0)),
         Parameter("n", count, IMAGES, (8, 8)),
     ),
+    images="n",
     layers=lambda module, _: count_batch_norms(module),
     start=lambda classifier, values, _: _started(classifier, values["n"], values["N"]),
 )
@@ -90,6 +92,7 @@ LOCALNORM = Method(
     stage="statistics",
     frames="frozen",
     parameters=(Parameter("g", count, IMAGES, (16, 16)),),
+    images="g",
     layers=lambda module, _: count_batch_norms(module),
     start=lambda classifier, values, _: _started(classifier, values["g"]),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from robench.geometry import Geometry
 from robench.models import Classifier
-from robench.suites import UNTREATED, Condition
+from robench.suites import Condition
 from robench.treatments.calibration import Calibration
 from robench.treatments.frozen import pool
 from robench.treatments.layers import BatchNorms, Moments, count_batch_norms
@@ -36,6 +36,7 @@ BN_CALIB = Method(
         Parameter("policy", one_of(*POLICIES), " | ".join(POLICIES), ("clean", "clean"), bare=True),
         Parameter("M", count, IMAGES, (10_000, 10_000)),
     ),
+    images="M",
     layers=lambda module, _: count_batch_norms(module),
     start=_calibrated,
 )
@@ -52,9 +53,6 @@ class _ByResolution:
     found: dict[Geometry, list[Moments]] = field(default_factory=dict)
 
     def begin(self, condition: Condition, sample: Sample) -> int | None:
-        if condition.corruption == UNTREATED:
-            self.layers.own()
-            return None
         preprocessing = self.classifier.preprocessing
         geometry = condition.geometry if condition.native else preprocessing.geometry()
         if geometry not in self.found:
@@ -82,6 +80,8 @@ BN_RESOLUTION = Method(
     source="arXiv:1909.00182 (Scale Calibrated Training); RS-Nets",
     stage="statistics",
     parameters=(Parameter("M", count, IMAGES, (4608, 4608)),),
+    images="M",
+    by_size=True,
     layers=lambda module, _: count_batch_norms(module),
     start=_by_resolution,
 )

@@ -77,6 +77,7 @@ BN_FROZEN = Method(
     source="the frozen kind of bn-test; moments pooled in float64",
     stage="statistics",
     parameters=(Parameter("M", count, IMAGES, (1000, 1000)),),
+    images="M",
     layers=lambda module, _: count_batch_norms(module),
     start=_start,
 )

@@ -146,10 +146,6 @@ class BatchNorms:
     def __init__(self, module: nn.Module) -> None:
         self._layers = {name: _Layer(layer) for name, layer in batch_norms(module).items()}
 
-    def own(self) -> None:
-        """Normalise with the checkpoint's own statistics."""
-        self.fix([one.own for one in self._layers.values()])
-
     def fix(self, moments: Sequence[Moments]) -> None:
         """Normalise with given statistics, one pair a layer."""
         for layer, one in zip(self._layers.values(), moments, strict=True):

@@ -11,7 +11,7 @@ from robench.extensions import Offer
 from robench.models import Classifier
 from robench.suites import Condition
 from robench.treatments.calibration import Calibration
-from robench.treatments.treatment import Method, Parameter, Sample, Session, Started, Value, Values
+from robench.treatments.treatment import Method, Parameter, Sample, Session, Started, Value, Values, is_count
 
 __all__ = ["offered_method"]
 
@@ -27,15 +27,28 @@ def offered_method(offer: Offer) -> Method:
 
     def start(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
         with offer.blamed(what):
-            changed, session = method.start(classifier, values, calibration)
+            changed, session = _checked(method.start(classifier, values, calibration))
         return changed, None if session is None else _Blamed(session, offer, what)
 
     def remarks(values: Values) -> list[str]:
         with offer.blamed(what):
             return list(method.remarks(values))
 
-    parameters = tuple(replace(one, read=_reader(one, offer, what)) for one in method.parameters)
+    parameters = tuple(
+        replace(one, read=_reader(one, one.name == method.images, offer, what)) for one in method.parameters
+    )
     return replace(method, layers=layers, start=start, remarks=remarks, parameters=parameters)
+
+
+def _checked(started: object) -> Started:
+    match started:
+        case (Classifier() as classifier, (None | Session()) as session):
+            return classifier, session
+        case (one, other):
+            kinds = f"{type(one).__name__} and {type(other).__name__}"
+        case _:
+            kinds = type(started).__name__
+    raise TypeError(f"start returns {kinds}, not a Classifier and a Session or None")
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,10 @@ class _Blamed:
     def begin(self, condition: Condition, sample: Sample) -> int | None:
         """Begin a condition."""
         with self.offer.blamed(self.what):
-            return self.session.begin(condition, sample)
+            images = self.session.begin(condition, sample)
+            if images is not None and not is_count(images):
+                raise TypeError(f"begin returns {images!r}, neither a number of images nor None")
+            return images
 
     def show(self, frame: int) -> None:
         """Show a frame."""
@@ -57,16 +73,20 @@ class _Blamed:
             self.session.show(frame)
 
 
-def _reader(parameter: Parameter, offer: Offer, what: str) -> Callable[[str], Value]:
-    """What reads a package's parameter: ValueError is its user's mistake, everything else the package's."""
+def _reader(parameter: Parameter, images: bool, offer: Offer, what: str) -> Callable[[str], Value]:
+    """What reads a package's parameter, a number of images or not: ValueError is its user's mistake, all else the package's."""
 
     def read(text: str) -> Value:
         refused: ValueError
         with offer.blamed(what):
             try:
-                return parameter.read(text)
+                value = parameter.read(text)
             except ValueError as error:
                 refused = error
+            else:
+                if images and not is_count(value):
+                    raise TypeError(f"{parameter.name} is read as {value!r}, no number of images")
+                return value
         raise refused
 
     return read

@@ -102,6 +102,7 @@ TENT = Method(
         Parameter("lr", finite, "a learning rate", (1e-3, 2.5e-4)),
         Parameter("optimiser", one_of("adam", "sgd"), "adam | sgd", ("adam", "sgd")),
     ),
+    images="n",
     layers=_layers,
     start=_start,
 )

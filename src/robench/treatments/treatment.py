@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from robench.errors import OptionError, unknown_name
 from robench.suites import SMALL, Condition
@@ -30,6 +30,7 @@ __all__ = [
     "Value",
     "Values",
     "count",
+    "is_count",
     "number",
     "one_of",
 ]
@@ -44,6 +45,7 @@ Sample: TypeAlias = "Callable[[int], Iterator[Frame]]"
 """So many samples of a condition, at random -> their frames, in batches of equal size."""
 
 
+@runtime_checkable
 class Session(Protocol):
     """What a method does at every condition, with a network that it has changed."""
 
@@ -87,8 +89,10 @@ class Method:
     stage: what it changes: the "network", the "branch" of BatchNorm, the stored statistics by "calibration", or what a layer
         normalises with when it is shown an image ("statistics"), of which a network can have one method. In this order, but that
         the network may be changed at any time.
+    images: name of the parameter that says how many images statistics are of, at most: of what `data` says.
     frames: what it does where frames of one sample are compared: the "same", or as the "frozen" kind; "refused" where there are any.
     keeps: whether the checkpoint's own statistics still count after it.
+    by_size: whether it does something else at every input size; the suite `resolution` then has the untouched network beside it.
     layers: (module, values) -> how many layers it will change; CheckpointError where it cannot.
     remarks: (values) -> what the reader of its figures should know.
     start: (classifier, values, calibration) -> the classifier with its module changed in place, and what is to be done at every condition.
@@ -103,9 +107,21 @@ class Method:
     layers: Callable[[nn.Module, Values], int]
     start: Callable[[Classifier, Values, Calibration | None], Started]
     parameters: tuple[Parameter, ...] = ()
+    images: str = ""
     frames: Literal["same", "frozen", "refused"] = "same"
     keeps: bool = False
+    by_size: bool = False
     remarks: Callable[[Values], Iterable[str]] = lambda _: ()
+
+    def __post_init__(self) -> None:
+        """ValueError where it takes images and does not say how many."""
+        if not self.images and self.data == "none":
+            return
+        found = [one for one in self.parameters if one.name == self.images]
+        if not found or not all(map(is_count, found[0].default)):
+            raise ValueError(
+                f"a Method that takes images ({self.data}) names the parameter that says how many as its field images, not {self.images!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -154,6 +170,18 @@ class Treatment:
         """What was given, or all after `complete`."""
         return dict(self.given)
 
+    @property
+    def images(self) -> int:
+        """How many images its statistics are of, at most; 0 where it has none."""
+        return int(self.values[self.method.images]) if self.method.images else 0
+
+    def limited(self, images: int) -> Treatment:
+        """Return it with statistics of at most so many images."""
+        most = self.method.images
+        return replace(
+            self, given=tuple((key, min(int(value), images) if key == most else value) for key, value in self.given)
+        )
+
     def __str__(self) -> str:
         bare = {one.name for one in self.method.parameters if one.bare}
         parts = [_shown(value) if name in bare else f"{name}={_shown(value)}" for name, value in self.given]
@@ -163,6 +191,11 @@ class Treatment:
 
 def _shown(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:.10g}"
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a number of images."""
+    return isinstance(value, int) and value >= 1
 
 
 def count(text: str) -> int:
