@@ -139,6 +139,29 @@ def test_interrupted_and_resumed_is_equal(
     assert contents(resumed) == contents(whole)
 
 
+@pytest.mark.parametrize(
+    "text", ["localnorm:g=1", "bn-prior:n=1", "bn-calib:clean,M=20", "bn-resolution:M=20", "bn-test:n=8"]
+)
+def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
+    normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    calibration = picture_folder if "M=" in text else None
+    options = Options(corruptions=["contrast"], severities=[1], batch_size=7, adapt=[text], calibration=calibration)
+    robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options)
+    monkeypatch.setattr(evaluation, "_FRAMES", 1)
+    shards: list[int] = []
+    evaluate = evaluation.Evaluation.evaluate
+
+    def counted(one: evaluation.Evaluation, shard: evaluation.Shard, *more: Any) -> evaluation.Part:
+        shards.append(shard.frames)
+        return evaluate(one, shard, *more)
+
+    monkeypatch.setattr(evaluation.Evaluation, "evaluate", counted)
+    robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
+    assert shards == ([30, 30] if text == "bn-test:n=8" else [7, 7, 7, 7, 2] * 2)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
 def test_what_a_treated_run_says(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     done = robench.evaluate(
         normalised, picture_folder, ["clean"], tmp_path / "run", replace(SOME, corruptions=None, severities=None)
