@@ -79,6 +79,16 @@ def test_wrong_images(images: torch.Tensor, match: str) -> None:
         robench.corrupt(images, "contrast", index=None)
 
 
+def test_positions_as_tables_have_them() -> None:
+    """An array that nobody is to write to, as of a pandas column: torch would warn of it."""
+    index = np.arange(len(IMAGES), dtype=np.int64)
+    index.setflags(write=False)
+    assert torch.equal(robench.corrupt(IMAGES, "fog", index=index), robench.corrupt(IMAGES, "fog"))
+    assert torch.equal(
+        robench.corrupt(IMAGES, "fog", index=torch.from_numpy(index.copy())), robench.corrupt(IMAGES, "fog")
+    )
+
+
 def test_wrong_index() -> None:
     with pytest.raises(OptionError, match="give one position an image"):
         robench.corrupt(IMAGES, "contrast", index=np.arange(4).tolist())

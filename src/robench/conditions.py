@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def corrupt(
     found = find_corruption(corruption, chosen.constants)
     if not isinstance(images, Tensor):
         raise OptionError(f"{corruption} takes a (b, 3, h, w) uint8 tensor, not {type(images).__name__}")
-    rows = torch.arange(len(images)) if index is None else torch.as_tensor(index, dtype=torch.int64)
+    rows = torch.arange(len(images)) if index is None else _positions(index)
     if rows.shape != images.shape[:1]:
         raise OptionError(
             f"index has the shape {tuple(rows.shape)} for {len(images)} images: give one position an image"
@@ -64,6 +65,11 @@ def corrupt(
     if release and chosen.release_jpeg is not None:
         return jpeg_round_trip(corrupted, chosen.release_jpeg)
     return corrupted
+
+
+def _positions(index: Tensor | Ints | Sequence[int]) -> Tensor:
+    # A copy of an array, which may be one that nobody is to write to.
+    return index.to(torch.int64) if isinstance(index, Tensor) else torch.from_numpy(np.array(index, np.int64))
 
 
 @dataclass(frozen=True)

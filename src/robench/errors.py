@@ -73,8 +73,9 @@ def printable(text: str) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line that says `name` is no known `kind`, suggests the nearest and lists the rest."""
+    """One line that says `name` is no known `kind`, suggests the nearest, whatever its case, and lists the rest."""
     names = sorted(set(known))
-    near = get_close_matches(name, names, n=1)
-    suggestion = f"; did you mean {near[0]!r}?" if near else ""
+    spelled = {one.casefold(): one for one in names}
+    near = get_close_matches(name.casefold(), spelled, n=1)
+    suggestion = f"; did you mean {spelled[near[0]]!r}?" if near else ""
     return f"unknown {kind} {name!r}{suggestion} (known: {', '.join(names)})"

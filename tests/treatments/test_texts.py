@@ -40,6 +40,8 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
         ([""], "--adapt was given without a treatment"),
         (["tent:lr=inf"], "'inf'"),
         (["localnrom"], "unknown treatment 'localnrom'; did you mean 'localnorm'?"),
+        (["BN-TEST"], "unknown treatment 'BN-TEST'; did you mean 'bn-test'?"),
+        (["bn-prior:N=1_0"], "not '1_0'"),
         (["bn-test:m=8"], "unknown parameter of bn-test 'm' (known: n): `robench list treatments`"),
         (["bn-test:n=0"], "bn-test takes a number of images, 1 or more as n, not '0'"),
         (["bn-test:n=8.5"], "1 or more as n, not '8.5'"),

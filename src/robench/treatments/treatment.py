@@ -208,7 +208,7 @@ def count(text: str) -> int:
 def number(text: str) -> float:
     """Read a number of at least 0; infinity too."""
     value = float(text)
-    if not value >= 0:
+    if not value >= 0 or "_" in text:
         raise ValueError(text)
     return value
 
