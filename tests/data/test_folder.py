@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +48,27 @@ def test_other_files_are_passed_over_and_named(folder: Path) -> None:
     assert "b cat/notes.txt" in images.notes[0]
     assert "empty" in images.notes[1]
     assert images.classes == ("Zebra", "a dog", "b cat", "empty")
+
+
+def test_a_class_folder_that_leads_nowhere_is_noted(folder: Path) -> None:
+    (folder / "wolf").symlink_to(folder / "absent")
+    images = open_dataset(folder)
+    assert images.classes == ("Zebra", "a dog", "b cat")
+    assert images.notes == ("passed over 1 links that lead nowhere, for example wolf",)
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may be allowed to read everything."""
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        if str(path).endswith("deep"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DatasetError, match=r"^cannot list .*/Zebra/deep: Permission denied$"):
+        open_dataset(folder)
 
 
 @pytest.mark.parametrize(

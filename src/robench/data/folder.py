@@ -45,7 +45,7 @@ def _read(root: Path) -> ImageSet:
                 else:
                     other.append(file.relative_to(root).as_posix())
     except OSError as error:
-        raise DatasetError(f"cannot list {root}: {error}") from error
+        raise DatasetError(f"cannot list {error.filename or root}: {error.strerror or error}") from error
     if not paths:
         raise DatasetError(
             f"{root} has {len(folders)} class folders but no image in them (by file extension): if they hold shards, name one of them"
@@ -56,7 +56,13 @@ def _read(root: Path) -> ImageSet:
         labels=np.array(labels, dtype=np.int64),
         classes=tuple(folders),
         read=lambda position: read_image(root / paths[position]),
-        notes=(*_order_note(folders), *_table_note(root), *_other_note(other), *_empty_note(folders, labels)),
+        notes=(
+            *_order_note(folders),
+            *_table_note(root),
+            *_other_note(other),
+            *_empty_note(folders, labels),
+            *_dead_note(root),
+        ),
     )
 
 
@@ -107,6 +113,11 @@ def _empty_note(folders: list[str], labels: list[int]) -> list[str]:
     counts = Counter(labels)
     empty = [folder for label, folder in enumerate(folders) if not counts[label]]
     return [f"{len(empty)} class folders hold no image, for example {empty[0]}"] if empty else []
+
+
+def _dead_note(root: Path) -> list[str]:
+    dead = sorted(one.name for one in root.iterdir() if one.is_symlink() and not one.exists())
+    return [f"passed over {len(dead)} links that lead nowhere, for example {dead[0]}"] if dead else []
 
 
 FOLDER = Reader("folder", "a folder of class folders, as torchvision's ImageFolder reads it", _matches, _read)

@@ -39,9 +39,16 @@ def _check_link(link: str) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All visible files below `folder`, sorted by folder, then by name; links are followed, save those that lead up."""
+    """All visible files below `folder`, sorted by folder, then by name; links are followed, save those that lead up.
+
+    OSError for a folder that cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     found, seen = [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()
