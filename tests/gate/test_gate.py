@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -13,10 +14,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from scipy.stats import binomtest, norm
 
 from gate.invented import first, write_run
 from robench.cli.entry import command
+from robench.cli.gate import _table
 from robench.contrast import contrast, match, open_side
 from robench.errors import OptionError, RobenchError
 from robench.gate import FORMATS, HEADLINE_RULES, Rule, gate, read_rules, rules_from
@@ -378,6 +381,14 @@ def test_a_run_that_normalises_is_gone(tmp_path: Path, capsys: pytest.CaptureFix
     assert command(["compare", run, run, "--metric", "ce,mean_error"]) == 2
     assert command(["score", run, "--normalize-by", "none"]) == 0
     assert command(["compare", run, run, "--metric", "ce,mean_error"]) == 0
+
+
+def test_a_failure_is_whole_in_80_columns(tmp_path: Path) -> None:
+    for name, wrong in (("base", 10), ("run", 100)):
+        write_run(tmp_path / name, {("clean", 0): first(wrong, N), ("fog", 3): first(wrong, N)})
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(_table(gate(tmp_path / "run", tmp_path / "base", HEADLINE_RULES)))
+    assert printed.getvalue().count("FAILED") == 2
 
 
 def test_distributions_are_those_of_the_results(sides: Path) -> None:

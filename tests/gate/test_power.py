@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.stats import binom
 
 from gate.invented import first, write_run
 from robench.cli.entry import command
+from robench.cli.gate import _power_table
 from robench.contrast import open_side
 from robench.errors import OptionError
-from robench.gate import gate, power, rules_from
+from robench.gate import Chance, Power, Rule, gate, power, rules_from
 from robench.tables import RESULTS, read_csv, write_csv
 
 N = 400
@@ -65,6 +68,19 @@ def test_a_figure_without_an_end_of_its_interval_is_left_out(tmp_path: Path) -> 
     write_csv(RESULTS, results, tmp_path / "open.csv")
     found = power(tmp_path / "open.csv", None, rules_from([{"metric": "mean_error"}, {"metric": "accuracy"}]))
     assert [one.name for one in found.chances] == ["accuracy of clean at 32 px"]
+
+
+def test_the_table_names_its_figures() -> None:
+    """In the 80 columns of a terminal, whatever their units are."""
+    rule, drops = Rule("accuracy"), np.array([0.005, 0.01, 0.02, 0.05])
+    chances = tuple(
+        Chance(rule, name, unit, size / 2, size / 100, 0.02, tuple(drops * size), (0.1, 0.2, 0.3, 0.4), size / 30)
+        for name, unit, size in (("accuracy of clean", "fraction", 1.0), ("t5d of noise", "strength", 0.4))
+    )
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(_power_table(Power("net", 100, chances, ())))
+    words = printed.getvalue().replace("│", " ").split()
+    assert {"accuracy", "clean", "noise", "0.50", "5.00", "0.02", "10%", "20%", "30%", "40%"} <= set(words)
 
 
 def test_images_are_counted_not_cells(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def _table(found: list[Difference]) -> Table:
     table = Table(title=f"against {found[0].base}", title_justify="left", title_style="bold")
     if several:
         table.add_column("run")
-    table.add_column("figure")
+    table.add_column("figure", overflow="fold")
     for name in ("first", "run", "change"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("95 % interval")

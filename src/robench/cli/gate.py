@@ -151,26 +151,18 @@ def _power_table(found: Power) -> Table:
         caption="unchanged: chance to fail without any drop; caught: the drop that fails the gate 80 % of the time",
         caption_justify="left",
     )
-    table.add_column("figure")
-    for name in ("baseline", "sd of a change", "unchanged"):
-        table.add_column(name, justify="right", no_wrap=True)
-    # Figures of one unit share a heading; those of others say their drops in it.
-    units = {one.unit for one in found.chances}
-    for number in range(len(found.chances[0].drops)):
-        first = found.chances[0]
-        heading = amount(first.drops[number], first.unit) if len(units) == 1 else f"drop {number + 1}"
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("caught", justify="right", no_wrap=True)
+    # A drop a line: in columns of their own they leave a terminal no room for the figure.
+    table.add_column("figure", min_width=10, overflow="fold")
+    for name in ("baseline", "sd of a change", "unchanged", "drop: fails", "caught"):
+        table.add_column(name, justify="right")
     for one in found.chances:
-        caught = [f"{share:.0%}" for share in one.caught]
-        if len(units) > 1:
-            caught = [f"{amount(size, one.unit)}: {share}" for size, share in zip(one.drops, caught, strict=True)]
+        drops = [f"{amount(size, one.unit)}: {share:.0%}" for size, share in zip(one.drops, one.caught, strict=True)]
         table.add_row(
             one.name,
             amount(one.value, one.unit),
             amount(one.error, one.unit),
             f"{one.unchanged:.1%}",
-            *caught,
+            "\n".join(drops),
             amount(one.smallest, one.unit) or "none",
         )
     return table
@@ -185,13 +177,13 @@ def _table(verdict: Verdict) -> Table:
         caption="p: of the change being worse than allowed, after Holm's correction; or of it not being within the margin",
         caption_justify="left",
     )
-    table.add_column("figure")
+    table.add_column("figure", overflow="fold")
     for name in ("baseline", "run", "change"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("95 % interval")
     for name in ("allowed", "p"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for one in verdict.comparisons:
         table.add_row(
             one.name,
