@@ -23,7 +23,10 @@ from robench.models import Classifier, Preprocessing
 from robench.perturbations import PERTURBATIONS
 from robench.plan import Options, make_plan
 from robench.rectangles import Rectangles
+from robench.rundir import PlannedCondition
 from robench.scoring import notes, pool, score
+from robench.scoring.choices import choice_rows
+from robench.scoring.frames import Curve, resampled
 from robench.types import Images
 
 SIZES = [16, 24, 32, 40]
@@ -123,6 +126,34 @@ def test_the_oracle_chance_and_the_figures_beside_one_size(run: robench.Run) -> 
     assert rows["ci_low"].notna().all()
     assert (rows["ci_low"] <= rows["value"]).all()
     assert not (rows["value"] > rows["ci_high"]).any()
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_a_rate_of_0_or_1_has_a_width(right: float) -> None:
+    """Of twenty images that are all right, or all wrong, at every size; by hand, Wilson's bound is n / (n + z^2) there."""
+    conditions = [
+        PlannedCondition(f"at-{size}", "resolution", "network", 1, size, "model#1", "computed", "clean", gflops=cost)
+        for size, cost in ((16, 1.0), (32, 4.0))
+    ]
+    oracle = {"accuracy": right, "oracle_accuracy": right, "oracle_gflops": 1.0}
+    curves = [
+        Curve(one, metric, "", np.zeros(1), np.full((1, 20), value), metric != "oracle_gflops")
+        for one in conditions
+        for metric, value in oracle.items()
+    ]
+    curves += [
+        Curve(conditions[1], "cascade_accuracy", "late", np.array([0, 1.0]), np.full((2, 20), right), True),
+        Curve(conditions[1], "cascade_gflops", "late", np.array([0, 1.0]), np.array([[1.0] * 20, [5.0] * 20])),
+    ]
+    rows = [one for one in choice_rows(resampled(curves, 20, 0), 32, 20) if one["unit"] == "fraction"]
+    assert {one["metric"] for one in rows} == {
+        "random_accuracy", "oracle_accuracy_at_static", "random_accuracy_at_static", "cascade_accuracy_at_static",
+    }  # fmt: skip
+    within = 20 / (20 + 1.959964**2)
+    ends = (within, 1.0) if right else (0.0, 1 - within)
+    for one in rows:
+        assert one["value"] == right
+        assert (one["ci_low"], one["ci_high"]) == pytest.approx(ends, abs=1e-6), one["metric"]
 
 
 def test_luck_is_the_oracle_over_copies_of_one_size(run: robench.Run) -> None:

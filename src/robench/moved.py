@@ -102,6 +102,12 @@ MOVED: tuple[Moved, ...] = (
     ),
     Moved(
         "0.1.0",
+        "Where `random_accuracy`, or what an oracle, chance or a cascade reaches at the cost of one size "
+        "(`*_accuracy_at_static`), is 0 or 1 its interval is Wilson's, as that of `oracle_accuracy` beside it; it had no "
+        "width. No figure changes.",
+    ),
+    Moved(
+        "0.1.0",
         "`rank` of a leaderboard is one more than the number of models whose whole interval is better, and rows are in "
         "the order of the figure: models whose intervals were joined by others shared a rank, in a long table all of "
         "them.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -276,7 +277,7 @@ def test_a_network_that_no_longer_runs_is_refused() -> None:
             self.stem, self.down = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 1, stride=2)
 
         def forward(self, x: Tensor) -> Tensor:
-            if self.down._forward_pre_hooks:
+            if self.down._forward_pre_hooks and not self.down._forward_hooks:
                 raise RuntimeError("maps that do not fit each other")
             return torch.as_tensor(self.down(self.stem(x)).mean(dim=(2, 3)))
 
@@ -291,6 +292,57 @@ def test_a_network_with_one_activation_for_several_convolutions_is_refused() -> 
     )
     with pytest.raises(CheckpointError, match="one activation for several layers"):
         treated(classifier, "tri3")
+
+
+class Called(nn.Module):
+    """A strided layer that is found, and an operator called in the forward; upsampling, and every second column alone."""
+
+    def __init__(self, step: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.norm, self.act = nn.Conv2d(3, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU()
+        self.down, self.act2, self.last = nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 1)
+        self.weight = nn.Parameter(torch.ones(8, 8, 2, 2))
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.conv_transpose2d(self.act(self.norm(self.first(x))), self.weight, stride=2)
+        x = torch.cat([x[..., ::2], x[..., 1::2]], dim=-1)
+        return torch.as_tensor(self.step(self.last(self.act2(self.down(x))), self.weight).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (lambda x, _: functional.max_pool2d(x, 3, stride=2), "1 max_pool2d"),
+        (lambda x, _: functional.avg_pool2d(functional.avg_pool2d(x, 2), 2), "2 avg_pool2d"),
+        (lambda x, weight: functional.conv2d(x, weight, stride=2), "1 conv2d"),
+        (lambda x, _: x[:, :, ::2, ::2], "1 slice ::2"),
+        (lambda x, weight: functional.max_pool2d(functional.conv2d(x, weight, stride=2), 2), "1 conv2d, 1 max_pool2d"),
+        (lambda x, weight: functional.avg_pool2d(functional.conv2d(x, weight), 3, stride=1)[:, :, ::2][:, :, ::2], ""),
+    ],
+)
+@pytest.mark.parametrize("texts", [["blurpool:filter=bin5"], ["blurpool:filter=delta1"], ["tent:n=8", "blurpool"]])
+def test_subsampling_that_belongs_to_no_layer_is_refused(
+    step: Callable[[Tensor, Tensor], Tensor], said: str, texts: list[str]
+) -> None:
+    adaptation = adapt(plain(randomised(Called(step))), texts, None, 0)
+    if not said:
+        adaptation.start()
+        return
+    with pytest.raises(CheckpointError) as caught:
+        adaptation.start()
+    assert str(caught.value) == (
+        f"plain+{'+'.join(map(str, adaptation.treatments))} subsamples by two outside of the layers that blurpool can change "
+        f"({said}), and would be changed in part: leave it out"
+    )
+
+
+def test_inception_is_refused() -> None:
+    """Its two reduction blocks pool beside their strided convolutions."""
+    with torch.random.fork_rng():
+        module = torchvision.models.inception_v3(weights=None, init_weights=False, num_classes=10).eval()
+    with pytest.raises(CheckpointError, match=r"subsamples by two outside of the layers .* \(2 max_pool2d\)"):
+        treated(with_module(torchvision_net("alexnet", 96), module), "tri3")
 
 
 def test_an_activation_of_several_layers_is_refused() -> None:

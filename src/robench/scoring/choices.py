@@ -105,7 +105,7 @@ def choice_rows(curves: Sequence[Resampled], own: int | None, n: int) -> Iterato
     alone, reached, paid = over("accuracy"), over("oracle_accuracy"), over("oracle_gflops")
     random = random_accuracy(reached, alone)
     for at, condition in enumerate(conditions):
-        yield {**of_condition(condition), **figure("random_accuracy", random[:, at]), "n": n}
+        yield {**of_condition(condition), **figure("random_accuracy", random[:, at], n), "n": n}
     static = next((at for at, condition in enumerate(conditions) if condition.resolution == own), None)
     if static is None:
         return
@@ -119,7 +119,7 @@ def choice_rows(curves: Sequence[Resampled], own: int | None, n: int) -> Iterato
         for who, (cost, accuracy) in ways.items():
             common = {**of_condition(last), "n": n}
             at_cost = np.array([accuracy_at_cost(*one, budget) for one in zip(cost, accuracy, strict=True)])
-            yield {**common, **figure(f"{who}_accuracy_at_static", at_cost)}
+            yield {**common, **figure(f"{who}_accuracy_at_static", at_cost, n)}
             of_one_size = alone[:, static].tolist()
             at_accuracy = np.array([cost_at_accuracy(*one) for one in zip(cost, accuracy, of_one_size, strict=True)])
             if np.isfinite(at_accuracy[0]):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import activation
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robench.errors import CheckpointError
 from robench.models import Classifier
@@ -72,6 +73,10 @@ class _Site:
     picks: bool = False
 
 
+_KINDS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, PaddedShortcut)
+"""Layers that may subsample, and that are found in the tree."""
+
+
 def _sites(module: nn.Module, taps: Sequence[int]) -> list[_Site]:
     found, seen = [], [id(one) for one in _stem(module)]
     for name, parent in module.named_modules():
@@ -96,8 +101,7 @@ def _stem(module: nn.Module) -> list[nn.Module]:
 
 def _is_strided(name: str, layer: nn.Module, taps: Sequence[int]) -> bool:
     """Whether a layer subsamples by two, and is to be changed; CheckpointError where it does so in a way of its own."""
-    kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, PaddedShortcut)
-    kind = next((kind for kind in kinds if isinstance(layer, kind)), None)
+    kind = next((kind for kind in _KINDS if isinstance(layer, kind)), None)
     if kind is None or _pair(getattr(layer, "stride", 1)) != (2, 2):
         return False
     if isinstance(layer, nn.AvgPool2d) and len(taps) == 1:
@@ -190,7 +194,7 @@ def _taps(values: Values) -> tuple[int, ...]:
 def _start(classifier: Classifier, values: Values, _: object) -> Started:
     taps = _taps(values)
     sites = _sites(classifier.module, taps)
-    before = _failure(classifier, sites)
+    before = _watched(classifier, sites)
     for site in sites:
         _change(site, taps)
     if before is None and (error := _failure(classifier)) is not None:
@@ -200,24 +204,95 @@ def _start(classifier: Classifier, values: Values, _: object) -> Started:
     return classifier, None
 
 
-def _failure(classifier: Classifier, sites: Sequence[_Site] = ()) -> Exception | None:
-    """What a network raises for an image of its own size, if anything; CheckpointError where it passes a site not once a layer."""
+class _Subsampling(TorchDispatchMode):
+    """Counts the operators that halve both axes of a map outside of the layers that are found in the tree.
+
+    Those of a backward pass, and transposed convolutions called as such, have other names.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: Counter[str] = Counter()
+        self.layers = 0
+        self._halved: tuple[object, object] = None, None
+
+    def enter(self, *_: object) -> None:
+        """Begin a layer that is known."""
+        self.layers += 1
+
+    def leave(self, *_: object) -> None:
+        """End it."""
+        self.layers -= 1
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if not self.layers:
+            names = (one.name for one in func._schema.arguments)
+            self._look(func.overloadpacket.__name__, dict(zip(names, args, strict=False)) | (kwargs or {}), output)
+        return output
+
+    def _look(self, operator: str, given: dict[str, Any], output: object) -> None:
+        if operator == "slice" and given.get("step") == 2:
+            # x[:, :, ::2, ::2] is two slices, the second of what the first gives; one alone leaves an axis as it is.
+            halved, axis = self._halved
+            if halved is given["self"] and axis != given["dim"]:
+                self.found["slice ::2"] += 1
+            self._halved = output, given["dim"]
+        elif operator in _OPERATORS and not given.get("transposed"):
+            # A pool without a stride has its kernel's.
+            stride = given.get("stride") or given.get("kernel_size") or (1,)
+            if set(stride) == {2}:
+                self.found[_OPERATORS[operator]] += 1
+
+
+_OPERATORS = {
+    "conv2d": "conv2d",
+    "convolution": "conv2d",
+    "max_pool2d": "max_pool2d",
+    "max_pool2d_with_indices": "max_pool2d",
+    "avg_pool2d": "avg_pool2d",
+}
+"""Those that may subsample, as torch dispatches them, by the name under which they are called."""
+
+
+def _watched(classifier: Classifier, sites: Sequence[_Site]) -> Exception | None:
+    """`_failure`; CheckpointError where it passes a site not once a layer, or subsamples where no site is."""
     calls: Counter[int] = Counter()
+    others = _Subsampling()
+    layers = [one for one in classifier.module.modules() if isinstance(one, _KINDS)]
     watched = {id(one): one for site in sites for one in (site.layer, site.place)}.values()
     handles = [one.register_forward_hook(lambda module, *_: calls.update([id(module)])) for one in watched]
+    handles += [one.register_forward_pre_hook(others.enter) for one in layers]
+    handles += [one.register_forward_hook(others.leave) for one in layers]
+    try:
+        with others:
+            failure = _failure(classifier)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if failure is not None:
+        return failure
+    if any(calls[id(site.layer)] != calls[id(site.place)] for site in sites):
+        raise CheckpointError(
+            f"{classifier.label} uses one activation for several layers, and blurpool would blur after each: give each its own"
+        )
+    if others.found:
+        places = ", ".join(f"{count} {name}" for name, count in others.found.items())
+        raise CheckpointError(
+            f"{classifier.label} subsamples by two outside of the layers that blurpool can change ({places}), and would be changed in "
+            "part: leave it out"
+        )
+    return None
+
+
+def _failure(classifier: Classifier) -> Exception | None:
+    """What a network raises for an image of its own size, if anything."""
     side = classifier.preprocessing.crop
     image = torch.zeros((classifier.batch or 1, 3, side, side), dtype=torch.uint8, device=classifier.device)
     try:
         classifier.logits(image)
     except Exception as error:  # noqa: BLE001 - maps that do not fit each other fail in convolutions, views and sums alike
         return error
-    finally:
-        for handle in handles:
-            handle.remove()
-    if any(calls[id(site.layer)] != calls[id(site.place)] for site in sites):
-        raise CheckpointError(
-            f"{classifier.label} uses one activation for several layers, and blurpool would blur after each: give each its own"
-        )
     return None
 
 

@@ -33,7 +33,7 @@ class _Step(nn.Module):
             if value is not None
         ]
         self.stored = [value.detach().clone() for value in self.adapted]
-        self.steps: torch.optim.Optimizer
+        self.reset()
 
     def reset(self) -> None:
         """Return to the checkpoint."""
@@ -42,6 +42,7 @@ class _Step(nn.Module):
                 value.copy_(stored)
         for value in self.adapted:
             value.requires_grad_(True)
+        self.steps: torch.optim.Optimizer
         if self.optimiser == "adam":
             self.steps = torch.optim.Adam(self.adapted, self.rate)
         else:
