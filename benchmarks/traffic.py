@@ -1,0 +1,111 @@
+"""What a GPU has to move and to launch for each corruption, counted without one: bytes an image, kernels a batch.
+
+    python benchmarks/traffic.py [--side 224] [--batch 64] [--severity 3]
+
+Every operator runs on tensors that have a CUDA device and no memory (torch's FakeTensorMode). Counted are the bytes that it reads and
+writes, each once; what a cache saves is not known here. Divided by the memory's bandwidth (4.8 TB/s: NVIDIA's figure for an H200) they
+are about the least time that eager kernels take. Draws count as one kernel, as `--compile` has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from robench.corruptions import CORRUPTIONS
+from robench.corruptions.jpeg import jpeg_round_trip
+from robench.draws import KeyedDraws
+from robench.types import Images
+
+BANDWIDTH = 4.8
+"""Of the device's memory, MB a microsecond."""
+GATHERS = ("gather", "index_select", "index")
+"""Operators that read as much of their first argument as they write."""
+NO_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "device", "_unsafe_view", "detach", "lift_fresh")
+
+
+class Traffic(TorchDispatchMode):
+    """Counts what operators read and write, and how many there are; views are free."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = self.kernels = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operator, and count it."""
+        output = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__ if hasattr(func, "overloadpacket") else str(func).split(".")[1]
+        if name not in NO_KERNEL and not getattr(func, "is_view", False):
+            written = sum(map(size, tree_leaves(output)))
+            read = sum(map(size, tree_leaves((args[1:] if name in GATHERS else args, kwargs))))
+            moved = read + written * (2 if name in GATHERS else 1)
+            self.bytes += moved
+            self.kernels += 1
+        return output
+
+
+def size(value: object) -> int:
+    """Bytes of a tensor on the device; what is expanded is read once."""
+    if not isinstance(value, Tensor) or value.device.type != "cuda":
+        return 0
+    held = 1
+    for length, stride in zip(value.shape, value.stride(), strict=True):
+        held *= length if stride else 1
+    return held * value.element_size()
+
+
+def one_kernel(*words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Stands for the compiled generator: reads next to nothing, writes four words a counter."""
+    shape = torch.broadcast_shapes(*(word.shape for word in words))
+    outputs = torch.zeros((4, *shape), dtype=torch.int64, device=words[0].device)
+    return outputs[0], outputs[1], outputs[2], outputs[3]
+
+
+def counted(corrupt: Callable[[Images, Tensor], object], side: int, batch: int) -> Traffic:
+    """Count what a function of a batch and its positions does on a CUDA device."""
+    with FakeTensorMode():
+        images = torch.empty((batch, 3, side, side), dtype=torch.uint8, device="cuda")
+        index = torch.zeros(batch, dtype=torch.int64, device="cuda")
+        traffic = Traffic()
+        with traffic:
+            corrupt(images, index)
+    return traffic
+
+
+def main() -> None:
+    """Parse the arguments, count, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=224, help="of the images, px")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--severity", type=int, default=3)
+    options = parser.parse_args()
+    table = Table(
+        title=f"{options.side} px, batches of {options.batch}, severity {options.severity}, torch {torch.__version__}"
+    )
+    for column in ("", "MB an image", f"µs at {BANDWIDTH} TB/s", "kernels a batch"):
+        table.add_column(column, justify="right" if column else "left")
+
+    def add(name: str, corrupt: Callable[[Images, Tensor], object]) -> None:
+        traffic = counted(corrupt, options.side, options.batch)
+        megabytes = traffic.bytes / options.batch / 1e6
+        table.add_row(name, f"{megabytes:.1f}", f"{megabytes / BANDWIDTH:.1f}", f"{traffic.kernels:,}")
+
+    for name, corruption in CORRUPTIONS.items():
+        level = corruption.level("224", options.severity)
+        add(name, lambda images, index: corruption(images, KeyedDraws(0, index, name, one_kernel), level))  # noqa: B023
+    table.add_section()
+    add("the JPEG pass of released files", lambda images, _: jpeg_round_trip(images, 85))
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
