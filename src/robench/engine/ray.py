@@ -119,7 +119,7 @@ class Ray:
                 if call not in member.calls:
                     continue  # It was lost with its worker meanwhile.
                 task = member.calls.pop(call)
-                outcome = self._outcome(ray, call, member, task, schedule, labels[task.run], tell)
+                outcome = self._outcome(ray, call, member, schedule, labels, tell)
                 if isinstance(outcome, Part):
                     if progress.done(member, task, self._members):
                         yield task, outcome
@@ -232,9 +232,8 @@ class Ray:
         ray: Any,
         call: Any,
         member: Member,
-        task: Task,
         schedule: Schedule,
-        label: str,
+        labels: Sequence[str],
         tell: Callable[[Event], None],
     ) -> Part | Refusal | None:
         """What came of a call; None where the worker is lost."""
@@ -245,15 +244,16 @@ class Ray:
                 raise
             return Refusal(printable(str(error.cause)))  # The system's: a full disk, a folder that is gone.
         except ray.exceptions.RayError as error:
-            doing = task.shard.condition.name
+            at = schedule.line(member.name)[0]  # The others in its line, of which this call may be, only waited.
+            doing = at.shard.condition.name
             lost = schedule.lose(member.name)
             self._end(ray, member, f"ended at {doing} ({_why(error)}): others do its work", tell)
             if lost >= ATTEMPTS:
                 reason = (
-                    f"{doing} of {label} ended {lost} workers, the last with: {_why(error)}; what is finished is on disk: look at the "
-                    "memory of the machines, then give the same command to go on"
+                    f"{doing} of {labels[at.run]} ended {lost} workers, the last with: {_why(error)}; what is finished is on disk: look "
+                    "at the memory of the machines, then give the same command to go on"
                 )
-                self._give_up(task.run, reason, schedule, tell)
+                self._give_up(at.run, reason, schedule, tell)
             return None
         return outcome
 
