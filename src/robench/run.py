@@ -101,7 +101,6 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
 
     An engine with workers elsewhere is given all of them at once, after all were prepared; the local one takes them one by one.
     Two of one place are refused before the first is prepared.
-    Two of one place are refused before the first is prepared.
     Raises what `evaluate` does; what was evaluated until then is on disk. One of several that fails does not keep the others from
     being evaluated: what it failed with is raised after them.
     """
