@@ -65,7 +65,14 @@ def test_the_package_makes_the_golden_pixels(name: str, severity: int, golden: P
     for position, (image, pixels) in enumerate(zip(images, expected, strict=True)):
         state = np.random.RandomState(100_000 * NAMES.index(name) + 1000 * severity + position)
         with package(state) as published:
-            assert np.array_equal(published.corrupt(image, severity, name), pixels)
+            made = published.corrupt(image, severity, name)
+        if name == "frost":
+            # OpenCV's weighted sum of two images rounds by the processor's instructions: one value of 150,528 may be one off.
+            difference = np.abs(made.astype(int) - pixels)
+            assert difference.max() <= 1
+            assert (difference > 0).mean() < 1e-4
+        else:
+            assert np.array_equal(made, pixels)
 
 
 def statistics(corrupted: Tensor, images: Images) -> list[float]:
