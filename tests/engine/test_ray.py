@@ -378,7 +378,7 @@ def test_released_files_give_the_same_bytes_and_others_are_refused(
     mine = job(picture_folder, tmp_path / "ray", options)
     with pytest.raises(RunError, match="no worker can evaluate demo: --released holds other files here"):
         list(evaluate_jobs([mine], ray_engine(cluster, 1), Changing(changed)))
-    assert events(tmp_path / "ray") == ["worker refused"]
+    assert events(tmp_path / "ray") == ["worker refused", "given up"]
     assert not RunDirectory.open(tmp_path / "ray").finished()
     changed.write_bytes(content)
     list(evaluate_jobs([mine], ray_engine(cluster, 1)))
