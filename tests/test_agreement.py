@@ -55,13 +55,21 @@ def report(difference: pd.Series) -> str:
 
 
 @pytest.mark.slow(minutes=3)
-@pytest.mark.parametrize(("depth", "seeds", "worst"), [(20, 5, 4), (56, 2, 5)])
-def test_cifar_resnet(depth: int, seeds: int, worst: float, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("depth", "severities", "seeds", "worst"), [(20, (1, 2, 3, 4, 5), 5, 4), (56, (1, 5), 2, 5)])
+def test_cifar_resnet(
+    depth: int,
+    severities: tuple[int, ...],
+    seeds: int,
+    worst: float,
+    shared: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     checkpoint = shared / f"data/checkpoints/cifar10_resnet{depth}.th"
     classifier = load_classifier(checkpoint, f"zoo:cifar_resnet{depth}", device="cpu")
     data = shared / "data/cifar10"
     positions = select(open_dataset(data), per_class=50)
-    ours = errors(classifier, data, positions, "cifar-c", find_suite("cifar-c").select(extra=True), seeds=seeds)
+    cells = find_suite("cifar-c").select(severities=severities, extra=True)
+    ours = errors(classifier, data, positions, "cifar-c", cells, seeds=seeds)
     difference = compare(ours, shared / f"reference/ref_cifar10c_resnet{depth}.csv")
     with capsys.disabled():
         print(f"\nResNet-{depth} on cifar-c, ours minus reference:\n{report(difference)}")
