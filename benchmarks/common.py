@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from robench.data import decode_one, open_dataset, select
-from robench.geometry import Geometry
-from robench.memory import keep_freed_memory
+from robench.datasets import decode_one, open_dataset, select
+from robench.evaluation.allocator import keep_freed_memory
+from robench.suites.geometry import Geometry
 from robench.types import Images
 
 

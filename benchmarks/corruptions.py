@@ -20,10 +20,10 @@ from common import geometric, hardware, interleaved, load, threads
 from rich.console import Console
 from rich.table import Table
 
-from robench.corruption import Corruption
-from robench.corruptions import CORRUPTIONS
-from robench.draws import KeyedDraws, Philox, compiled_philox, philox
-from robench.reference import keyed_state, package
+from robench.transforms.corruptions import CORRUPTIONS
+from robench.transforms.corruptions.base import Corruption
+from robench.transforms.draws import KeyedDraws, Philox, compiled_philox, philox
+from robench.transforms.reference import keyed_state, package
 from robench.types import Images
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")

@@ -21,8 +21,8 @@ from common import hardware, threads
 from numpy.typing import NDArray
 from PIL import Image
 
-from robench.data import ImageSet, decode, hash_images, open_dataset, select
-from robench.geometry import Geometry
+from robench.datasets import ImageSet, decode, hash_images, open_dataset, select
+from robench.suites.geometry import Geometry
 
 BATCH = 64
 Pixels = NDArray[np.uint8]

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robench.rundir import PlannedCondition, RunDirectory
-from robench.scoring import score_rows
+from robench.analysis.scoring import score_rows
+from robench.runs.conditions import PlannedCondition
+from robench.runs.directory import RunDirectory
+from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.suites import CLEAN, SUITES
-from robench.tables import RESULTS, SCHEMA_VERSION, rows_to_frame
 
 _WANTED = {
     (suite, metric) for suite in (CLEAN, "imagenet-c") for metric in ("accuracy", "error_rate", "mean_error", "mce")

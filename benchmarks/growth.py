@@ -17,9 +17,9 @@ from common import hardware, interleaved, load, threads
 from rich.console import Console
 from rich.table import Table
 
-from robench.corruption import Corruption
-from robench.corruptions import CORRUPTIONS
-from robench.draws import KeyedDraws
+from robench.transforms.corruptions import CORRUPTIONS
+from robench.transforms.corruptions.base import Corruption
+from robench.transforms.draws import KeyedDraws
 from robench.types import Images
 
 IMAGES_BY_SIDE = 4

@@ -25,9 +25,9 @@ from rich.table import Table
 from torch import nn
 
 import robench
+from robench.evaluation.options import Options
 from robench.models import Classifier, Preprocessing
-from robench.observer import Silent
-from robench.options import Options
+from robench.runs.observer import Silent
 
 SUITES = ("cifar-c", "cifar-p", "shift", "scale", "noise")
 CLASSES = 10

@@ -17,11 +17,11 @@ from common import hardware, load, threads
 from rich.console import Console
 from rich.table import Table
 
-from robench.draws import KeyedDraws
-from robench.perturbations import PERTURBATIONS
-from robench.rectangles import Rectangles
 from robench.suites.imagenet_p import EXTRA
 from robench.suites.imagenet_p import PERTURBATIONS as PUBLISHED
+from robench.transforms.draws import KeyedDraws
+from robench.transforms.perturbations import PERTURBATIONS
+from robench.transforms.warps import Rectangles
 from robench.types import Images
 
 SIDE, WHOLE = 224, 256

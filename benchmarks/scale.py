@@ -28,17 +28,18 @@ from common import hardware, threads
 from rich.console import Console
 from rich.table import Table
 
-from robench.engine import Engine, Local, Ray
-from robench.evaluation import shards_of
-from robench.geometry import Geometry
+from robench.evaluation.engines import Engine, Local, Ray
+from robench.evaluation.options import Options
+from robench.evaluation.run import Job, evaluate_jobs
+from robench.evaluation.shards import shards_of
 from robench.models import load_classifier
-from robench.observer import EVALUATING, Silent
-from robench.parquet import encode_parquet
-from robench.plan import Options
-from robench.run import Job, evaluate_jobs
-from robench.rundir import PlannedCondition, RunDirectory
+from robench.runs.conditions import PlannedCondition
+from robench.runs.directory import RunDirectory
+from robench.runs.observer import EVALUATING, Silent
+from robench.runs.parquet import encode_parquet
+from robench.runs.schema import RECORDS
 from robench.suites import Condition
-from robench.tables import RECORDS
+from robench.suites.geometry import Geometry
 
 SAMPLES, CELLS, FRAMES = 50_000, 75, 320
 """Of ImageNet: images of the validation set, cells of ImageNet-C, frames of ImageNet-P's ten perturbations."""

@@ -21,17 +21,19 @@ from common import hardware, load, threads
 from rich.console import Console
 from rich.table import Table
 
-from robench.conditions import condition_frames
-from robench.data import Stack
-from robench.draws import Philox, compiled_philox, philox
-from robench.loop import PRECISIONS, Samples, evaluate_condition, precision_scope
+from robench.datasets import Stack
+from robench.evaluation.device_scopes import PRECISIONS, precision_scope
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
+from robench.evaluation.prefetch import Residents
+from robench.evaluation.profile import Profile, profile_table
+from robench.evaluation.samples import Samples
+from robench.evaluation.stopwatch import UNWATCHED, Watch, watch_for
 from robench.models import Classifier, Preprocessing, choose_device
-from robench.options import Options
-from robench.pipeline import Residents
-from robench.plan import make_plan
-from robench.profile import Profile, profile_table
 from robench.suites import Condition, find_suite
-from robench.watch import UNWATCHED, Watch, watch_for
+from robench.transforms.apply import condition_frames
+from robench.transforms.draws import Philox, compiled_philox, philox
 
 SHARD = 16_384
 """Frames of a shard, about, in whole batches."""

@@ -21,9 +21,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from robench.corruptions import CORRUPTIONS
-from robench.corruptions.jpeg import jpeg_round_trip
-from robench.draws import KeyedDraws
+from robench.transforms.corruptions import CORRUPTIONS
+from robench.transforms.corruptions.jpeg import jpeg_round_trip
+from robench.transforms.draws import KeyedDraws
 from robench.types import Images
 
 BANDWIDTH = 4.8

@@ -22,12 +22,13 @@ from common import hardware, threads
 from rich.console import Console
 from rich.table import Table
 
-from robench import loop
-from robench.data import ImageSet, decode, hash_images, open_dataset, select
-from robench.loop import Samples, evaluate_condition
+from robench.datasets import ImageSet, decode, hash_images, open_dataset, select
+from robench.evaluation import loop
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
+from robench.evaluation.samples import Samples
 from robench.models import Classifier, load_classifier
-from robench.options import Options
-from robench.plan import make_plan
 from robench.suites import Condition
 from robench.treatments import adapt
 from robench.types import Ints

@@ -22,12 +22,12 @@ import numpy as np
 from common import hardware, threads
 
 import robench
-from robench.data import ImageSet, open_dataset, select
-from robench.metrics.statistics import percentile_interval
-from robench.observer import EVALUATING, Silent
-from robench.preparation import place_of
-from robench.scoring import score_rows
-from robench.scoring.rows import DISTRIBUTION, Row, figure
+from robench.analysis.metrics.intervals import percentile_interval
+from robench.analysis.scoring import score_rows
+from robench.analysis.scoring.rows import DISTRIBUTION, Row, figure
+from robench.datasets import ImageSet, open_dataset, select
+from robench.evaluation.prepare import place_of
+from robench.runs.observer import EVALUATING, Silent
 from robench.treatments import Treatment, parse_treatments
 
 TREATMENTS = (

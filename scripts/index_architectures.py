@@ -14,8 +14,8 @@ from pathlib import Path
 
 from robench.errors import RobenchError
 from robench.models import ARCHITECTURES, architecture_names
-from robench.models.fingerprint import Fingerprint, fingerprint
-from robench.models.guess import shapes
+from robench.models.architectures.detect import shapes
+from robench.models.architectures.fingerprint import Fingerprint, fingerprint
 
 TARGET = Path(__file__).parents[1] / "src/robench/models/architectures.csv"
 LIBRARIES = ("timm", "torchvision")

@@ -2,7 +2,7 @@
 
     python scripts/train_demo.py
 
-Writes src/robench/demo/digits.safetensors. The odd-numbered digits, which `robench evaluate demo` uses, are never seen.
+Writes src/robench/models/data/digits.safetensors. The odd-numbered digits, which `robench evaluate demo` uses, are never seen.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from robench.data.demo import digits
-from robench.models.zoo import ZOO
+from robench.datasets.readers.demo import digits
+from robench.models.architectures.cifar_resnet import ZOO
 from robench.suites import SUITES
 
-TARGET = Path(__file__).parents[1] / "src/robench/demo/digits.safetensors"
+TARGET = Path(__file__).parents[1] / "src/robench/models/data/digits.safetensors"
 EPOCHS, BATCH = 40, 64
 
 

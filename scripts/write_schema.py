@@ -1,4 +1,4 @@
-"""Write docs/schema.md, the meaning of every column of every table, from `robench.tables`.
+"""Write docs/schema.md, the meaning of every column of every table, from `robench.runs.schema`.
 
     python scripts/write_schema.py [--check]
 
@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from robench.tables import LEADERBOARD, LEADERBOARD_BY_SIDE, SCHEMA_VERSION, TABLES, Column
+from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_SIDE
+from robench.runs.schema import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
 
 TARGET = Path(__file__).parents[1] / "docs/schema.md"
 
@@ -27,8 +28,8 @@ def _lines() -> Iterator[str]:
     yield "# Columns of every table"
     yield ""
     yield f"Version {SCHEMA_VERSION}, which every manifest names, and the column `schema`. Written by `make schema` from the"
-    yield "declarations in `robench.tables`. `pandas.read_csv` or `pandas.read_parquet` reads each table in one line."
-    for table in TABLES:
+    yield "declarations in `robench.runs.schema`. `pandas.read_csv` or `pandas.read_parquet` reads each table in one line."
+    for table in (RESULTS, LEADERBOARD, RECORDS, SAMPLES, TIMINGS):
         yield from ("", f"## {table.name}", "", f"A row: {table.meaning}.", "")
         yield from _rows(table.columns)
         if table == LEADERBOARD:

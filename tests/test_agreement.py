@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robench.corruptions import CORRUPTIONS
-from robench.data import decode, hash_images, open_dataset, select
-from robench.geometry import Geometry
-from robench.loop import Samples, evaluate_condition
+from robench.datasets import decode, hash_images, open_dataset, select
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.samples import Samples
 from robench.models import Classifier, load_classifier
 from robench.suites import Condition, find_suite
+from robench.suites.geometry import Geometry
+from robench.transforms.corruptions import CORRUPTIONS
 from robench.types import Ints
 
 DETERMINISTIC = {name for name, corruption in CORRUPTIONS.items() if not corruption.random}

@@ -1,13 +1,13 @@
-"""The folders show how the data flows: imports point one way, and what reads tables needs no torch."""
+"""Imports run one way over the packages, and reading tables needs no torch."""
 
 from __future__ import annotations
 
 import ast
-import importlib
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -15,107 +15,86 @@ import robench
 
 SOURCE = Path(robench.__file__).parent
 
-# From the ground up: a module imports only from layers before its own, or from its own package.
+# Each row may import from the rows above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "memory", "light", "observer", "transfer", "profile"),
-    ("geometry", "tables", "draws", "extensions", "moved", "heartbeat"),
-    ("parquet", "watch"),
-    ("rundir", "suites", "metrics", "baselines"),
-    ("images", "filters", "scoring", "rectangles", "status"),
-    ("corruption", "perturbation"),
-    ("corruptions", "models", "data", "summary", "contrast", "leaderboard"),
-    ("gate", "compare"),
-    ("pytest_plugin",),
-    ("perturbations",),
-    ("reference", "packages"),
-    ("conditions",),
-    ("treatments", "pipeline"),
-    ("loop",),
-    ("options",),
-    ("plan", "machine"),
-    ("manifest", "evaluation"),
-    ("recipe",),
-    ("preparation",),
-    ("engine",),
-    ("run",),
-    ("jobs",),
-    ("estimate", "export", "verify", "report", "preview"),
+    ("errors", "types", "minimal"),
+    ("plugins",),
+    ("suites", "runs"),
+    ("transforms", "datasets", "analysis"),
+    ("models", "pytest_plugin"),
+    ("treatments",),
+    ("evaluation",),
     ("cli",),
     ("__main__",),
 )
-TORCH_FREE = (
-    *("types", "errors", "geometry", "tables", "extensions", "rundir", "suites", "metrics", "baselines", "scoring"),
-    *("summary", "contrast", "gate", "compare", "pytest_plugin", "leaderboard", "report", "light", "moved", "parquet"),
-    *("observer", "heartbeat", "status", "profile"),
-)
-
-
-LISTED = ("robench.suites", "robench.scoring")
-"""Packages whose modules list every name that another takes from them."""
-
-
-def top(name: str) -> str:
-    return name.split(".")[1] if "." in name else ""
+TORCH_FREE = ("suites", "runs", "analysis", "minimal", "pytest_plugin", "plugins")
 
 
 def modules() -> list[Path]:
     return sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
+def name_of(path: Path) -> str:
+    return ".".join(("robench", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {
-                f"{node.module}.{alias.name}" if node.module == "robench" else node.module for alias in node.names
-            }
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return found
+            yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_imports_point_one_way(path: Path) -> None:
+def test_the_top_level_holds_nine_packages_and_seven_files() -> None:
+    found = {path.name.removesuffix(".py") for path in SOURCE.iterdir() if not path.name.startswith("__pycache__")}
+    assert found == {name for row in LAYERS for name in row} | {"__init__", "py.typed"}
+
+
+def test_imports_run_one_way() -> None:
     layer = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    for name in imports(path):
-        if not name.startswith("robench"):
-            continue
-        other = top(name)
-        assert other == own or layer[other] < layer[own], f"{own} may not import {other}"
+    wrong = []
+    for path in modules():
+        own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        for name in imports(path):
+            other = (*name.split("."), "")[1] if name.startswith("robench.") else own
+            if other != own and not layer[other] < layer[own]:
+                wrong.append(f"{path.relative_to(SOURCE)} imports {name}")
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_only_reference_imports_the_package(path: Path) -> None:
-    if path.name != "reference.py":
-        assert not any(name.split(".")[0] == "imagecorruptions" for name in imports(path))
+def test_modules_import_no_private_names_of_others() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)} imports {name}"
+        for path in modules()
+        for name in imports(path)
+        if name.startswith("robench.") and name.rpartition(".")[2].startswith("_")
+    ]
+    assert not wrong
+
+
+def test_only_reference_imports_the_imagecorruptions_package() -> None:
+    users = [path.name for path in modules() if any(name.split(".")[0] == "imagecorruptions" for name in imports(path))]
+    assert users == ["reference.py"]
 
 
 def test_tables_need_no_torch() -> None:
+    names = [name_of(path) for path in modules() if path.relative_to(SOURCE).parts[0].removesuffix(".py") in TORCH_FREE]
     code = (
         "import sys, importlib\n"
-        f"for name in {TORCH_FREE!r}: importlib.import_module('robench.' + name)\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
         "import robench, robench.cli\n"
-        "robench.gate.gate, robench.compare.compare, robench.leaderboard.leaderboard\n"
+        "robench.gate, robench.compare, robench.leaderboard, robench.report\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-W", "error", "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(SOURCE).as_posix())
-def test_what_others_take_of_suites_and_scoring_is_listed(path: Path) -> None:
-    """`__all__` of their modules has every name that is imported from them."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(LISTED):
-            module = importlib.import_module(node.module)
-            names = {alias.name for alias in node.names if not isinstance(getattr(module, alias.name), ModuleType)}
-            assert names <= set(module.__all__), node.module
 
 
 def test_public_names() -> None:
     assert robench.__all__ == sorted(robench.__all__)
     for name in robench.__all__:
         assert getattr(robench, name).__doc__, name
-    assert robench.__version__ == "0.1.0"
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert robench.__version__ == project["version"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = robench.nothing

@@ -13,20 +13,21 @@ import pytest
 import torch
 
 import robench
-from robench.contrast import open_side
-from robench.draws import KeyedDraws
+from robench.analysis.comparison import open_side
+from robench.analysis.gate import gate
+from robench.analysis.gate.rules import Rule
+from robench.analysis.metrics.intervals import halves
+from robench.analysis.scoring import notes, pool, score
+from robench.analysis.scoring.curves import Curve, resampled
+from robench.analysis.scoring.size_selection import choice_rows
 from robench.errors import OptionError
-from robench.gate import gate
-from robench.gate.rules import Rule
-from robench.metrics.statistics import halves
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
 from robench.models import Classifier, Preprocessing
-from robench.perturbations import PERTURBATIONS
-from robench.plan import Options, make_plan
-from robench.rectangles import Rectangles
-from robench.rundir import PlannedCondition
-from robench.scoring import notes, pool, score
-from robench.scoring.choices import choice_rows
-from robench.scoring.frames import Curve, resampled
+from robench.runs.conditions import PlannedCondition
+from robench.transforms.draws import KeyedDraws
+from robench.transforms.perturbations import PERTURBATIONS
+from robench.transforms.warps import Rectangles
 from robench.types import Images
 
 SIZES = [16, 24, 32, 40]

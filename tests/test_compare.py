@@ -11,10 +11,10 @@ import pytest
 from scipy.stats import binomtest
 
 from gate.invented import first, write_run
+from robench.analysis.comparison.compare import compare, costs, disagreement, flips, write_flips
 from robench.cli.entry import command
-from robench.compare import compare, costs, disagreement, flips, write_flips
 from robench.errors import OptionError, RunError
-from robench.rundir import RunDirectory
+from robench.runs.directory import RunDirectory
 
 N = 100
 

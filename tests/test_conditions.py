@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import robench
-from robench.corruptions import find_corruption
-from robench.corruptions.jpeg import jpeg_round_trip_library
 from robench.errors import OptionError
 from robench.suites import SUITES
+from robench.transforms.corruptions import find_corruption
+from robench.transforms.corruptions.jpeg import jpeg_round_trip_library
 
 IMAGES = torch.randint(0, 256, (5, 3, 40, 36), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from robench.data import open_dataset
-from robench.data.sizes import resized_again
-from robench.geometry import Geometry
+from robench.analysis.scoring.sanity import find_permutation
+from robench.datasets import open_dataset
+from robench.datasets.checks import resized_again
+from robench.evaluation.options import Options
+from robench.evaluation.run import evaluate
 from robench.models import Classifier, load_classifier
-from robench.observer import Silent
-from robench.plan import Options
-from robench.run import evaluate
-from robench.scoring.doubts import find_permutation
+from robench.runs.observer import Silent
+from robench.suites.geometry import Geometry
 from robench.types import Ints
 
 
@@ -87,7 +87,7 @@ class _Notes(Silent):
 
 def _shuffled_digits(folder: Path) -> Path:
     """The demo's digits as files whose folders are named in another order."""
-    from robench.data.demo import read_demo
+    from robench.datasets.readers.demo import read_demo
 
     demo = read_demo()
     for position in range(0, len(demo), 3):
@@ -104,7 +104,7 @@ def test_permuted_labels_are_said_before_the_work_and_mended_by_the_suggested_ma
     run = evaluate(load_classifier("demo", device="cpu"), images, ["cifar-c"], tmp_path / "run", options, observer)
     doubt = next(note for note in observer.notes if "permuted" in note)
     assert "--class-map" in doubt
-    from robench.data import open_dataset
+    from robench.datasets import open_dataset
 
     suggested = tmp_path / "run/class_map.suggested.txt"
     mended = open_dataset(images, suggested)
@@ -123,7 +123,7 @@ def test_accuracy_below_chance_is_no_guessing(tmp_path: Path, classifier: Classi
     """As on ImageNet-A, whose images were chosen for being mistaken."""
     from dataclasses import replace
 
-    from robench.data import open_dataset
+    from robench.datasets import open_dataset
 
     images = open_dataset(picture_folder)
     first = evaluate(classifier, images, ["clean"], tmp_path / "first")
@@ -137,7 +137,7 @@ def test_accuracy_below_chance_is_no_guessing(tmp_path: Path, classifier: Classi
 def test_few_images_that_are_right_are_no_chance(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
     from dataclasses import replace
 
-    from robench.data import open_dataset
+    from robench.datasets import open_dataset
 
     images = open_dataset(picture_folder)
     first = evaluate(classifier, images, ["clean"], tmp_path / "first", Options(limit=3))

@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor
 
 from on_device import fake_cuda
-from robench.draws import DRAWS_VERSION, KeyedDraws, compiled_philox, philox
+from robench.transforms.draws import DRAWS_VERSION, KeyedDraws, compiled_philox, philox
 
 KNOWN = [  # Random123, tests/kat_vectors: counter, key, output of philox4x32-10
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),

@@ -16,17 +16,18 @@ import torch
 from torch import Tensor, nn
 
 import robench
-from robench import evaluation
-from robench.engine import LOCAL, Event, Local, Task
 from robench.errors import DeviceError, OptionError, RunError
-from robench.evaluation import Part
-from robench.heartbeat import Heartbeat, read_progress
+from robench.evaluation import evaluator
+from robench.evaluation.engines import LOCAL, Event, Local, Task
+from robench.evaluation.options import Options
+from robench.evaluation.prepare import Prepared
+from robench.evaluation.run import Job, evaluate_jobs
+from robench.evaluation.shards import Part
+from robench.evaluation.writer import Run
 from robench.models import Classifier, Preprocessing
-from robench.observer import Observer, Silent
-from robench.plan import Options
-from robench.preparation import Prepared
-from robench.run import Job, Run, evaluate_jobs
-from robench.rundir import RunDirectory
+from robench.runs.directory import RunDirectory
+from robench.runs.observer import Observer, Silent
+from robench.runs.progress import Heartbeat, read_progress
 from robench.treatments import Adaptation, Started
 
 SOME = Options(corruptions=["contrast"], severities=[1, 5], batch_size=16)
@@ -215,7 +216,7 @@ def test_a_resumed_condition_has_the_images_of_its_seconds(
     picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after the first of two shards: the rate is the other one's."""
-    monkeypatch.setattr(evaluation, "_FRAMES", 8)
+    monkeypatch.setattr(evaluator, "_FRAMES", 8)
 
     class Stopping(Counting):
         def advance(self, count: int) -> None:

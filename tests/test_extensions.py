@@ -21,23 +21,24 @@ import torch
 
 import robench
 from robench.cli.entry import command
-from robench.corruptions import find_corruption
-from robench.draws import KeyedDraws
 from robench.errors import CheckpointError, OptionError, RunError
-from robench.extensions import GROUPS, offers
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
+from robench.evaluation.prepare import prepare
+from robench.evaluation.provenance import code_of_run, packages_of_run
 from robench.models import Preprocessing, architecture_names, find_family
 from robench.models.architectures import build_architecture, names_factory
-from robench.observer import Silent
-from robench.packages import code_of_run, packages_of_run
-from robench.plan import Options, make_plan
-from robench.preparation import prepare
+from robench.plugins import GROUPS, offers
+from robench.runs.observer import Silent
 from robench.suites import SUITES, find_suite
+from robench.transforms.corruptions import find_corruption
+from robench.transforms.draws import KeyedDraws
 from robench.treatments import adapt, find_treatment
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "robench-example"
 
 CORRUPTION = """
-from robench.corruption import corruption, severities
+from robench.transforms.corruptions.base import corruption, severities
 
 @corruption(levels={"32": severities(share=(0.1, 0.2, 0.3, 0.4, 0.5))}, source="a test")
 def fade(images, draws, *, share):
@@ -45,7 +46,7 @@ def fade(images, draws, *, share):
     return images * (1 - share)
 """
 SUITE = """
-from robench.geometry import Geometry
+from robench.suites.geometry import Geometry
 from robench.suites import Suite
 
 def suite(name="fades", corruptions=("fade",), constants="32", family="corruptions"):
@@ -397,7 +398,10 @@ def test_a_family_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             FAMILY.replace("    return nn", "    raise ValueError('no')\n    return nn"),
             r"odd 1\.0 cannot .* odd:flat: V",
         ),
-        ("FAMILY = 3", r"the family 'odd' of odd 1\.0 is of the type int, not robench.models.family.Family"),
+        (
+            "FAMILY = 3",
+            r"the family 'odd' of odd 1\.0 is of the type int, not robench.models.architectures.base.Family",
+        ),
     ],
 )
 def test_a_family_that_fails_names_its_package(

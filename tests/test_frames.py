@@ -15,20 +15,22 @@ from PIL import Image
 
 import robench
 from on_device import fake_cuda
+from robench.analysis.metrics.intervals import wilson_interval
+from robench.analysis.scoring import notes
 from robench.cli.entry import command
-from robench.conditions import frame_values, frames_of
-from robench.data import Stack
-from robench.draws import KeyedDraws, philox
+from robench.datasets import Stack
 from robench.errors import DeviceError, OptionError, RunError
-from robench.loop import Samples, _Shown, evaluate_condition
-from robench.metrics.statistics import wilson_interval
+from robench.evaluation.loop import _Shown, evaluate_condition
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
+from robench.evaluation.samples import Samples
 from robench.models import Classifier, Preprocessing
-from robench.perturbations import PERTURBATIONS, find_perturbation
-from robench.plan import Options, make_plan
-from robench.rectangles import Rectangles
-from robench.scoring import notes
 from robench.suites import find_suite, map_offset, suites_for
 from robench.suites.sweeps import NOISE, OCCLUSION
+from robench.transforms.apply import frame_values, frames_of
+from robench.transforms.draws import KeyedDraws, philox
+from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
+from robench.transforms.warps import Rectangles
 from robench.types import Images
 
 CASES = [

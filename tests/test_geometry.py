@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from robench.errors import OptionError
-from robench.geometry import INTERPOLATIONS, Geometry
+from robench.suites.geometry import INTERPOLATIONS, Geometry
 
 
 def picture(width: int, height: int) -> Image.Image:

@@ -11,8 +11,16 @@ import torch
 from PIL import Image
 
 from robench.errors import OptionError
-from robench.geometry import INTERPOLATIONS
-from robench.images import from_pictures, pictures, resize, resize_library, resize_tensors, to_float, to_uint8
+from robench.suites.geometry import INTERPOLATIONS
+from robench.transforms.resize import (
+    from_pictures,
+    pictures,
+    resize,
+    resize_library,
+    resize_tensors,
+    to_float,
+    to_uint8,
+)
 from robench.types import Images
 
 SIZES = [  # before, after: rows, columns; one factor for both axes

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from robench.errors import OptionError
-from robench.jobs import make_jobs, read_jobs
-from robench.options import Options
+from robench.evaluation.jobs import make_jobs, read_jobs
+from robench.evaluation.options import Options
 from robench.suites import find_preset
 
 

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from on_device import fake_cuda
-from robench.corruption import Corruption
-from robench.corruptions import CORRUPTIONS, PACKAGE, SETS
-from robench.draws import KeyedDraws
 from robench.errors import OptionError
 from robench.suites import SUITES
 from robench.suites.imagenet_c import CORRUPTIONS as PUBLISHED
 from robench.suites.imagenet_c import EXTRA
-from robench.transfer import sent
+from robench.transforms.corruptions import CORRUPTIONS, PACKAGE, SETS
+from robench.transforms.corruptions.base import Corruption
+from robench.transforms.device import sent
+from robench.transforms.draws import KeyedDraws
 from robench.types import Images
 
 EVERY = {f"{name}-{constants}": (found, constants) for constants in SETS for name, found in SETS[constants].items()}

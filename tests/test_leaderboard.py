@@ -16,15 +16,17 @@ import pandas as pd
 import pytest
 
 from gate.invented import first, write_run
-from robench import tables
+from robench.analysis.leaderboard import FORMATS, leaderboard
+from robench.analysis.leaderboard.columns import ENDS, FIGURES
+from robench.analysis.leaderboard.ranking import ranks
+from robench.analysis.leaderboard.schema import LEADERBOARD, leaderboard_of
+from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, RobenchError, TableError
-from robench.leaderboard import FORMATS, leaderboard
-from robench.leaderboard.board import ranks
-from robench.leaderboard.figures import ENDS, FIGURES
-from robench.metrics import METRICS
-from robench.rundir import RunDirectory
+from robench.runs import schema
+from robench.runs.csv import read_csv, write_csv
+from robench.runs.directory import RunDirectory
+from robench.runs.schema import RESULTS
 from robench.suites import SUITES
-from robench.tables import LEADERBOARD, RESULTS, leaderboard_of
 
 ROOT = Path(__file__).parents[1]
 CELLS = [(name, severity) for name in SUITES["imagenet-c"].corruptions for severity in range(1, 6)]
@@ -53,7 +55,7 @@ def rows_of(
 
 
 def results_file(path: Path, rows: list[dict[str, object]]) -> Path:
-    tables.write_csv(RESULTS, tables.rows_to_frame(RESULTS, rows), path)
+    write_csv(RESULTS, schema.rows_to_frame(RESULTS, rows), path)
     return path
 
 
@@ -74,7 +76,7 @@ def make_run(path: Path, rows: list[dict[str, object]], **model: object) -> Path
     path.mkdir()
     run = RunDirectory(path, manifest)
     run.write_manifest()
-    run.write_results(tables.rows_to_frame(RESULTS, rows))
+    run.write_results(schema.rows_to_frame(RESULTS, rows))
     return path
 
 
@@ -492,7 +494,7 @@ def test_round_trip_through_pandas_and_a_reader_of_csv(tmp_path: Path) -> None:
                 value = row.get(column)
                 assert ours[column] == ("" if value is None else str(value))
                 assert theirs[column] == ours[column] or float(theirs[column]) == float(ours[column])
-    assert tables.read_csv(LEADERBOARD, out).equals(board.frame)
+    assert read_csv(LEADERBOARD, out).equals(board.frame)
 
 
 def test_round_trip_through_a_spreadsheet(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from gate.invented import write_run
-from robench.gate import gate
-from robench.gate.formats import verdict_json
-from robench.light import NEEDED, READER, requirements
+from robench.analysis.gate import gate
+from robench.analysis.gate.formats import verdict_json
+from robench.minimal import NEEDED, READER, requirements
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,7 +105,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_the_list_is_what_the_wheel_says(site: Path) -> None:
-    done = run(site, "-m", "robench.light")
+    done = run(site, "-m", "robench.minimal")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == requirements()
     assert [re.split("[>=]", line)[0] for line in requirements()] == [*NEEDED, "fastparquet"]

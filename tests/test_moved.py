@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from gate.invented import write_run
+from robench.analysis.comparison.changes import MOVED, Moved, between, protocol_difference, quoted
+from robench.analysis.gate import gate, update_baseline
+from robench.analysis.gate.rules import Rule
 from robench.errors import OptionError, TableError
-from robench.gate import gate, update_baseline
-from robench.gate.rules import Rule
-from robench.moved import MOVED, Moved, between, protocol_difference, quoted
 
 ROOT = Path(__file__).parents[1]
 OLD = "0.0.9"
@@ -39,8 +39,12 @@ def test_the_list_is_the_changelogs() -> None:
     listed = [(one.version, one.text) for one in MOVED]
     written = changelog()
     assert len(written) >= 11
-    assert [one for one in written if one not in listed] == [], "under Numbers, and not in robench.moved"
-    assert [one for one in listed if one not in written] == [], "in robench.moved, and not under Numbers"
+    assert [one for one in written if one not in listed] == [], (
+        "under Numbers, and not in robench.analysis.comparison.changes"
+    )
+    assert [one for one in listed if one not in written] == [], (
+        "in robench.analysis.comparison.changes, and not under Numbers"
+    )
 
 
 @pytest.fixture
@@ -102,7 +106,7 @@ def test_another_protocol_is_refused_with_what_moved_it(run: Path, monkeypatch: 
     ):
         gate(run, baseline, [Rule("mean_error", suite=("cifar-c",))])
     entry = Moved("0.0.12", "Fog is thicker: 3 points of error.", "protocol", ("cifar-c",), ("*",))
-    monkeypatch.setattr("robench.moved.MOVED", (entry, *MOVED))
+    monkeypatch.setattr("robench.analysis.comparison.changes.MOVED", (entry, *MOVED))
     with pytest.raises(OptionError, match=r"Between robench 0\.0\.9 and 0\.1\.0: Fog is thicker") as caught:
         gate(run, baseline, [Rule("mean_error", suite=("cifar-c",))])
     assert "--update-baseline" in str(caught.value)

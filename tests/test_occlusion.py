@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 import robench
-from robench.draws import KeyedDraws
-from robench.perturbations import PERTURBATIONS
-from robench.perturbations.occlusion import _RATIOS, _size
-from robench.plan import Options, make_plan
-from robench.rectangles import Rectangles
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
 from robench.suites import suites_for
 from robench.suites.sweeps import OCCLUSION
+from robench.transforms.draws import KeyedDraws
+from robench.transforms.perturbations import PERTURBATIONS
+from robench.transforms.perturbations.occlusion import _RATIOS, _size
+from robench.transforms.warps import Rectangles
 from robench.types import Images
 
 MEAN_COLOUR = np.array([124, 116, 104], np.uint8)[:, None, None]

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robench import parquet
 from robench.errors import RunError, TableError
-from robench.parquet import read_arrays, read_distinct, read_parquet, schema_of, write_parquet
-from robench.tables import RECORDS, SAMPLES
+from robench.runs import parquet
+from robench.runs.parquet import read_arrays, read_distinct, read_parquet, schema_of, write_parquet
+from robench.runs.schema import RECORDS, SAMPLES
 
 ROWS = 60
 

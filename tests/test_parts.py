@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robench import parquet
 from robench.errors import RunError, TableError
-from robench.parquet import encode_parquet, read_parquet, rows_of_groups, write_parquet
-from robench.rundir import RunDirectory
-from robench.tables import RECORDS
+from robench.runs import parquet
+from robench.runs.directory import RunDirectory
+from robench.runs.parquet import encode_parquet, read_parquet, rows_of_groups, write_parquet
+from robench.runs.schema import RECORDS
 
 Shards = list[tuple[int, int]]
 NAME, OTHER = "cifar-p-tilt-1-32px", "cifar-p-snow-1-32px"

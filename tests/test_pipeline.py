@@ -22,20 +22,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
-import robench.conditions
+import robench.transforms.apply
 from on_device import device_alone
-from robench import loop, pipeline
-from robench.data import Stack
-from robench.draws import philox
+from robench.datasets import Stack
 from robench.errors import DeviceError, OutOfMemory
-from robench.loop import Samples, evaluate_condition
+from robench.evaluation import loop, prefetch
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
+from robench.evaluation.prefetch import Resident, Residents, _placed, ahead
+from robench.evaluation.samples import Samples
+from robench.evaluation.stopwatch import watch_for
 from robench.models import Classifier, Preprocessing
-from robench.options import Options
-from robench.pipeline import Resident, Residents, _placed, ahead
-from robench.plan import make_plan
 from robench.suites import SUITES, Condition, Suite
+from robench.transforms.draws import philox
 from robench.treatments import adapt, adaptation
-from robench.watch import watch_for
 
 
 def conditions(suite: Suite) -> list[Condition]:
@@ -95,14 +96,14 @@ def on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.zeros(torch.cat(columns).cpu().shape, np.int32)
 
     monkeypatch.setattr(loop, "_fetched", fetched)
-    level = robench.conditions._level
+    level = robench.transforms.apply._level
 
     def few(condition: Condition) -> dict[str, Any]:
         """Of every perturbation the first frames: the others take the same way."""
         found = level(condition)
         return {**found, "frames": found["frames"][:3]}
 
-    monkeypatch.setattr(robench.conditions, "_level", few)
+    monkeypatch.setattr(robench.transforms.apply, "_level", few)
 
 
 @pytest.mark.usefixtures("on_fake_cuda")
@@ -168,7 +169,7 @@ def test_a_frame_is_made_beside_the_work_on_the_one_before(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: model)
     monkeypatch.setattr(torch.cuda, "stream", streams.on)
     monkeypatch.setattr(torch.cuda, "Event", lambda **_: None)
-    monkeypatch.setattr(pipeline, "_side", lambda _: side)
+    monkeypatch.setattr(prefetch, "_side", lambda _: side)
 
     def made() -> Generator[tuple[int, Any]]:
         for number in range(4):
@@ -238,7 +239,7 @@ def resident(images: Stack, device: torch.device | None = None) -> Resident:
 
 def test_a_resident_stack_is_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the stack itself, of one size and of many, in any order of rows."""
-    monkeypatch.setattr(pipeline, "_PIECE", 1000)
+    monkeypatch.setattr(prefetch, "_PIECE", 1000)
     rng = np.random.default_rng(0)
     shapes = np.array([(32, 72), (32, 160), (41, 32), (33, 33)])
     ragged = Stack(rng.integers(0, 256, 3 * shapes.prod(axis=1).sum(), dtype=np.uint8), shapes)
@@ -275,7 +276,7 @@ def test_a_resident_stack_lets_the_host_wait_no_more() -> None:
 def test_a_device_keeps_what_fits_until_it_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = (Stack(np.zeros((count, 3, 32, 32), np.uint8)) for count in (1, 3))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * small.pixels.nbytes + 1, 0))
-    monkeypatch.setattr(pipeline, "_placed", lambda images, _: resident(images))
+    monkeypatch.setattr(prefetch, "_placed", lambda images, _: resident(images))
     residents = Residents(torch.device("cuda", 0))
     kept = residents.of(small)
     assert isinstance(kept, Resident)

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from gate.invented import first, write_run
+from robench.analysis.comparison import open_side
+from robench.analysis.gate import gate, rules_from, update_baseline
+from robench.analysis.metrics.intervals import percentile_interval
+from robench.analysis.scoring import pool
+from robench.analysis.scoring.pooling import pooled_distribution
 from robench.cli.entry import command
-from robench.contrast import open_side
 from robench.errors import OptionError, RobenchError, RunError
-from robench.gate import gate, rules_from, update_baseline
-from robench.metrics.statistics import percentile_interval
-from robench.rundir import RunDirectory
-from robench.scoring import pool
-from robench.scoring.pooling import pooled_distribution
-from robench.tables import RESULTS, read_csv
+from robench.runs.csv import read_csv
+from robench.runs.directory import RunDirectory
+from robench.runs.schema import RESULTS
 
 N = 200
 NET: dict[str, Any] = {"model": {"label": "net", "classes": 2, "sha256": "a1"}}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from robench.cli.entry import command
-from robench.rundir import RunDirectory
+from robench.runs.directory import RunDirectory
 from robench.suites import PRESETS, SUITES
 
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from robench.cli.entry import command
-from robench.conditions import corrupt
-from robench.preview import preview
+from robench.evaluation.preview import preview
+from robench.transforms.apply import corrupt
 
 
 @pytest.fixture

@@ -14,14 +14,16 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from robench import conditions, loop, pipeline
-from robench.conditions import condition_frames
-from robench.data import Stack
-from robench.loop import Samples, evaluate_condition
+from robench.datasets import Stack
+from robench.evaluation import loop, prefetch
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.profile import PHASES, Profile, profile_table
+from robench.evaluation.samples import Samples
+from robench.evaluation.stopwatch import UNWATCHED, GpuWatch, Watch, watch_for
 from robench.models import Classifier
-from robench.profile import PHASES, Profile, profile_table
 from robench.suites import Condition
-from robench.watch import UNWATCHED, GpuWatch, Watch, watch_for
+from robench.transforms import apply
+from robench.transforms.apply import condition_frames
 from treatments.networks import CLEAN
 
 NOISE = replace(CLEAN, suite="cifar-c", corruption="gaussian_noise", severity=1, constants="32")
@@ -65,10 +67,10 @@ def test_the_phases_and_the_idle_time_are_the_whole(
     """Three batches, of which each copy takes 1, each corruption 2 and each forward pass 3 seconds, and 5 of none of these."""
     clock = Clock()
     samples = Samples(Stack(np.zeros((5, 3, 32, 32), np.uint8)), np.arange(5), np.arange(5), np.zeros(5, np.int64))
-    monkeypatch.setattr(loop, "pictures", clock.taking(1.0, pipeline.pictures))
+    monkeypatch.setattr(loop, "pictures", clock.taking(1.0, prefetch.pictures))
     monkeypatch.setattr(loop, "_records", clock.taking(4.0, loop._records))
     monkeypatch.setattr(loop, "_fetched", clock.taking(5.0, loop._fetched))
-    real = conditions.frames_of
+    real = apply.frames_of
 
     def frames(*args: Any) -> Any:
         for frame in real(*args):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from gate.invented import write_run
-from robench.metrics.statistics import resample_counts
-from robench.rundir import PlannedCondition, RunDirectory
-from robench.scoring import frames, score, scorer
-from robench.scoring.frames import Curve, resampled
+from robench.analysis.metrics.intervals import resample_counts
+from robench.analysis.scoring import score
+from robench.analysis.scoring.curves import Curve, resampled
+from robench.runs.conditions import PlannedCondition
+from robench.runs.directory import RunDirectory
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_a_few_curves_at_a_time_are_as_all_at_once(
         for number, k in enumerate(places)
     ]
     found = resampled(iter(curves), 50, 3)
-    monkeypatch.setattr(frames, "_TOGETHER", 1000)
+    monkeypatch.setattr(curves, "_TOGETHER", 1000)
     whole = resampled(curves, 50, 3)
     assert [one.metric for one in found] == [curve.metric for curve in curves]
     counts = np.concatenate([np.ones((1, 50)), *resample_counts(50, 3)])
@@ -43,7 +44,7 @@ def test_a_few_cells_at_a_time_are_as_all_at_once(tmp_path: Path, monkeypatch: p
     cells = {(name, severity): rng.random(40) < 0.1 * severity for name in ("fog", "snow") for severity in (1, 2, 3)}
     run = RunDirectory.open(write_run(tmp_path / "run", {("clean", 0): rng.random(40) < 0.1, **cells}))
     whole = score(run, "none")
-    monkeypatch.setattr(scorer, "_TOGETHER", 3)
+    monkeypatch.setattr(score, "_TOGETHER", 3)
     assert score(run, "none").to_csv() == whole.to_csv()
     wrong = np.mean([np.mean(one) for one in cells.values()])
     assert whole.set_index("metric")["value"]["mean_error"] == pytest.approx(wrong)

@@ -18,11 +18,16 @@ import numpy as np
 import pytest
 
 import robench
-from robench import evaluation, loop, plan, tables
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
+from robench.evaluation import evaluator, loop, plan
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
 from robench.models import Classifier
-from robench.plan import Options, make_plan
-from robench.rundir import RunDirectory
+from robench.runs import schema
+from robench.runs.csv import read_csv
+from robench.runs.directory import RunDirectory
+from robench.runs.files import atomic_write
+from robench.runs.lock import lock_run
 
 SOME = Options(
     corruptions=["gaussian_noise", "shot_noise", "contrast", "jpeg_compression"], severities=[1, 5], batch_size=7
@@ -47,7 +52,7 @@ def test_what_a_run_leaves(whole: Path) -> None:
     assert directory.conditions[0].suite == "clean"
     for condition in directory.conditions:
         records = directory.read_records(condition.name)
-        tables.RECORDS.check(records)
+        schema.RECORDS.check(records)
         assert records["sample"].tolist() == list(range(30))
         assert set(records["corruption"]) == {condition.corruption}
         assert (records["pred"] == [top[0] for top in records["top5"]]).all()
@@ -59,7 +64,7 @@ def test_what_a_run_leaves(whole: Path) -> None:
     ]
     assert row["value"].item() == np.mean(noisy["pred"] != noisy["label"])
     assert not set(results["metric"]) & {"mce", "relative_mce"}, "a part of a suite has no mCE"
-    assert len(tables.read_csv(tables.TIMINGS, whole / "timings.csv")) == 9
+    assert len(read_csv(schema.TIMINGS, whole / "timings.csv")) == 9
     assert not list(whole.rglob(".tmp-*"))
 
 
@@ -67,7 +72,7 @@ def test_the_same_command_again_changes_nothing(
     classifier: Classifier, picture_folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(whole)
-    monkeypatch.setattr(evaluation, "evaluate_condition", lambda *_, **__: pytest.fail("evaluated again"))
+    monkeypatch.setattr(evaluator, "evaluate_condition", lambda *_, **__: pytest.fail("evaluated again"))
     robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, SOME)
     assert contents(whole) == before
 
@@ -90,11 +95,11 @@ def test_interrupted_and_resumed_is_equal(
         finished.append(1)
         return real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evaluation, "evaluate_condition", stops)
+    monkeypatch.setattr(evaluator, "evaluate_condition", stops)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", SOME)
     assert len(RunDirectory.open(tmp_path / "again").finished()) == after
-    monkeypatch.setattr(evaluation, "evaluate_condition", real)
+    monkeypatch.setattr(evaluator, "evaluate_condition", real)
     robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", SOME)
     assert contents(tmp_path / "again") == contents(whole)
 
@@ -162,7 +167,7 @@ def test_places_that_are_no_runs(classifier: Classifier, picture_folder: Path, t
 
 
 def test_a_run_is_written_by_one_process(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
-    with RunDirectory.open(whole).locked(), pytest.raises(RunError, match="another robench"):
+    with lock_run(whole), pytest.raises(RunError, match="another robench"):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, SOME)
 
 
@@ -176,7 +181,7 @@ def test_disk_trouble_is_one_line_and_loses_nothing(
     code: int,
     match: str,
 ) -> None:
-    real = tables.atomic_write
+    real = atomic_write
     written: list[Path] = []
 
     def fails(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -185,10 +190,10 @@ def test_disk_trouble_is_one_line_and_loses_nothing(
             raise OSError(code, os.strerror(code))
         real(path, write)
 
-    monkeypatch.setattr(tables, "atomic_write", fails)
+    monkeypatch.setattr(schema, "atomic_write", fails)
     with pytest.raises(RunError, match=match):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
-    monkeypatch.setattr(tables, "atomic_write", real)
+    monkeypatch.setattr(schema, "atomic_write", real)
     assert len(RunDirectory.open(tmp_path / "full").finished()) == 3
     robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", SOME)
     assert contents(tmp_path / "full") == contents(whole)
@@ -334,7 +339,7 @@ def test_killed_at_random_moments_and_resumed_is_equal(tmp_path: Path) -> None:
             process.wait()
     subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    timings = tables.read_csv(tables.TIMINGS, tmp_path / "killed" / "timings.csv")
+    timings = read_csv(schema.TIMINGS, tmp_path / "killed" / "timings.csv")
     manifest = json.loads((tmp_path / "killed" / "manifest.json").read_text())
     assert len(timings) <= len(manifest["conditions"])
 
@@ -413,7 +418,7 @@ def test_another_process_changes_nothing_in_a_running_run(
     classifier: Classifier, picture_folder: Path, whole: Path
 ) -> None:
     before = (whole / "manifest.json").read_bytes()
-    with RunDirectory.open(whole).locked(), pytest.raises(RunError, match="another robench"):
+    with lock_run(whole), pytest.raises(RunError, match="another robench"):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, replace(SOME, normalize_by="none"))
     assert (whole / "manifest.json").read_bytes() == before
 

@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robench.baselines import load_baseline
+from robench.analysis.baselines import load_baseline
+from robench.analysis.metrics.intervals import RESAMPLES, resample_counts, wilson_interval
+from robench.analysis.scoring import notes, score
 from robench.errors import OptionError, RunError
-from robench.metrics.statistics import RESAMPLES, resample_counts, wilson_interval
-from robench.rundir import PlannedCondition, RunDirectory
-from robench.scoring import notes, score
+from robench.runs.conditions import PlannedCondition
+from robench.runs.csv import write_csv
+from robench.runs.directory import RunDirectory
+from robench.runs.schema import RESULTS, SCHEMA_VERSION
 from robench.suites import CLEAN, SUITES
-from robench.tables import RESULTS, SCHEMA_VERSION, write_csv
 
 IMAGES, CLASSES, SEED = 120, 4, 3
 MAIN = SUITES["imagenet-c"].corruptions
@@ -444,7 +446,7 @@ def test_records_of_some_of_the_samples_are_refused(rows: int, tmp_path: Path) -
 def test_scoring_needs_no_torch(full: RunDirectory) -> None:
     code = (
         "import sys\n"
-        "from robench.rundir import RunDirectory\n"
+        "from robench.runs.directory import RunDirectory\n"
         f"from {score.__module__} import score\n"
         "score(RunDirectory.open(sys.argv[1]))\n"
         "sys.exit('torch' in sys.modules)"

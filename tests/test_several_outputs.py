@@ -13,11 +13,11 @@ from torch import Tensor
 
 from robench import ImageSet, evaluate, load_classifier, open_dataset
 from robench.cli.entry import command
-from robench.data.classes import imagenet_wnids
+from robench.datasets.class_mapping import imagenet_wnids
 from robench.errors import CheckpointError, DatasetError
-from robench.observer import Silent
-from robench.options import Options
-from robench.preparation import fit, prepare
+from robench.evaluation.options import Options
+from robench.evaluation.prepare import fit, prepare
+from robench.runs.observer import Silent
 
 NETWORK = """
 import torch

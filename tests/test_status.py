@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from gate.invented import write_run
-from robench import heartbeat, status
 from robench.cli.entry import command
 from robench.errors import RunError
-from robench.heartbeat import PROGRESS, Heartbeat, Progress, read_progress
-from robench.observer import WorkerState
-from robench.rundir import RunDirectory, is_locked
+from robench.runs import progress, status
+from robench.runs.directory import RunDirectory
+from robench.runs.lock import is_locked, lock_run
+from robench.runs.observer import WorkerState
+from robench.runs.progress import PROGRESS, Heartbeat, Progress, read_progress
 from test_parts import part, records
 
 CELLS: dict[tuple[str, int], list[bool]] = {("clean", 0): [False] * 30, ("fog", 1): [True] * 30}
@@ -84,7 +85,7 @@ def test_how_it_ended(tmp_path: Path, error: BaseException, state: str) -> None:
 
 def test_it_writes_seldom_and_the_speed_is_of_the_last_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, written = 0.0, []
-    monkeypatch.setattr("robench.heartbeat.time.monotonic", lambda: now)
+    monkeypatch.setattr("robench.runs.progress.time.monotonic", lambda: now)
     beat = Heartbeat()
     beat.begin(tmp_path, 1, 0)
     beat.phase("evaluating", 10**6)
@@ -108,7 +109,7 @@ def test_where_it_cannot_be_written_the_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_damaged_progress_is_none(tmp_path: Path) -> None:
-    write(tmp_path, Progress(updated=ago(0), workers=(WorkerState("w"),), notes=(heartbeat.Note(ago(0), "e"),)))
+    write(tmp_path, Progress(updated=ago(0), workers=(WorkerState("w"),), notes=(progress.Note(ago(0), "e"),)))
     whole = (tmp_path / PROGRESS).read_bytes()
     assert read_progress(tmp_path) is not None
     for end in range(0, len(whole), 7):
@@ -189,10 +190,11 @@ def test_images_of_parts_and_of_the_phase_are_counted(run: RunDirectory, monkeyp
 _CODE = """
 import sys, time
 from pathlib import Path
-from robench.heartbeat import Heartbeat
-from robench.rundir import RunDirectory
+from robench.runs.progress import Heartbeat
+from robench.runs.directory import RunDirectory
+from robench.runs.lock import lock_run
 run = RunDirectory.open(sys.argv[1])
-with run.locked(), Heartbeat() as beat:
+with lock_run(run.path), Heartbeat() as beat:
     beat.begin(run.path, 2, 1)
     print("ready", flush=True)
     time.sleep(60)
@@ -226,7 +228,7 @@ def test_looking_never_refuses_a_run_that_begins(run: RunDirectory) -> None:
     looking.start()
     try:
         for _ in range(300):
-            with run.locked():
+            with lock_run(run.path):
                 pass
     finally:
         ended.set()

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import robench
-from robench.draws import KeyedDraws
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
 from robench.models import Classifier, Preprocessing
-from robench.perturbations import PERTURBATIONS
-from robench.plan import Options, make_plan
-from robench.rectangles import Rectangles
 from robench.suites.sweeps import NOISE
+from robench.transforms.draws import KeyedDraws
+from robench.transforms.perturbations import PERTURBATIONS
+from robench.transforms.warps import Rectangles
 from robench.types import Images
 
 SIDE, INDEX = 40, (3, 0, 2**33)

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robench import parquet, tables
 from robench.errors import TableError
-from robench.tables import RECORDS, RESULTS, SAMPLES
+from robench.runs import parquet, schema
+from robench.runs.csv import read_csv, write_csv
+from robench.runs.files import atomic_write
+from robench.runs.schema import RECORDS, RESULTS, SAMPLES
 
 
 def result(**cells: object) -> dict[str, object]:
@@ -24,30 +26,30 @@ def result(**cells: object) -> dict[str, object]:
 
 def test_results_survive_csv_to_the_last_bit(tmp_path: Path) -> None:
     values = [0.1 + 0.2, 1 / 3, 1e-300, 2.0**-1074, 100.0]
-    frame = tables.rows_to_frame(RESULTS, [result(value=v, severity=3, corruption="fog") for v in values] + [result()])
-    tables.write_csv(RESULTS, frame, tmp_path / "r.csv")
-    assert tables.read_csv(RESULTS, tmp_path / "r.csv").equals(frame)
+    frame = schema.rows_to_frame(RESULTS, [result(value=v, severity=3, corruption="fog") for v in values] + [result()])
+    write_csv(RESULTS, frame, tmp_path / "r.csv")
+    assert read_csv(RESULTS, tmp_path / "r.csv").equals(frame)
     assert ",3," in (tmp_path / "r.csv").read_text(), "an integer column with empty cells stays integer"
 
 
 def test_a_required_cell_may_not_be_empty() -> None:
     with pytest.raises(TableError, match="'value' of the results table may not be empty"):
-        tables.rows_to_frame(RESULTS, [result(value=None)])
+        schema.rows_to_frame(RESULTS, [result(value=None)])
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\x00\x01"])
 def test_other_csv_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.csv").write_text(text)
     with pytest.raises(TableError):
-        tables.read_csv(RESULTS, tmp_path / "r.csv")
+        read_csv(RESULTS, tmp_path / "r.csv")
 
 
 def test_text_in_a_number_column_is_refused(tmp_path: Path) -> None:
-    frame = tables.rows_to_frame(RESULTS, [result()])
-    tables.write_csv(RESULTS, frame, tmp_path / "r.csv")
+    frame = schema.rows_to_frame(RESULTS, [result()])
+    write_csv(RESULTS, frame, tmp_path / "r.csv")
     (tmp_path / "r.csv").write_text((tmp_path / "r.csv").read_text().replace("0.1", "ten"))
     with pytest.raises(TableError, match=r"r\.csv"):
-        tables.read_csv(RESULTS, tmp_path / "r.csv")
+        read_csv(RESULTS, tmp_path / "r.csv")
 
 
 def test_parquet_of_another_table_is_refused(tmp_path: Path) -> None:
@@ -63,20 +65,20 @@ def test_parquet_of_another_table_is_refused(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "f.txt"
-    tables.atomic_write(file, lambda handle: handle.write(b"old"))
+    atomic_write(file, lambda handle: handle.write(b"old"))
 
     def broken(handle: IO[bytes]) -> None:
         handle.write(b"new")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        tables.atomic_write(file, broken)
+        atomic_write(file, broken)
     assert file.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["f.txt"]
 
 
 def test_every_column_says_what_it_means() -> None:
-    for table in (RECORDS, RESULTS, SAMPLES, tables.TIMINGS):
+    for table in (RECORDS, RESULTS, SAMPLES, schema.TIMINGS):
         assert all(column.meaning for column in table.columns)
         assert len(set(table.names)) == len(table.names)
 
@@ -93,11 +95,11 @@ def test_distinct_values_are_all_that_occur(tmp_path: Path) -> None:
 
 
 def test_a_cell_of_another_type_is_refused(tmp_path: Path) -> None:
-    frame = tables.rows_to_frame(RESULTS, [result()])
-    tables.write_csv(RESULTS, frame, tmp_path / "r.csv")
+    frame = schema.rows_to_frame(RESULTS, [result()])
+    write_csv(RESULTS, frame, tmp_path / "r.csv")
     (tmp_path / "r.csv").write_text((tmp_path / "r.csv").read_text().replace(",5,", ",5.5,"))
     with pytest.raises(TableError, match="not of its column's type"):
-        tables.read_csv(RESULTS, tmp_path / "r.csv")
+        read_csv(RESULTS, tmp_path / "r.csv")
 
 
 def test_a_relative_path_with_a_colon_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 import robench
-from robench import verify
 from robench.cli.entry import command
-from robench.conditions import condition_images
-from robench.data import decode_few, open_dataset
+from robench.datasets import decode_few, open_dataset
 from robench.errors import OptionError, RunError
+from robench.evaluation import verify
+from robench.evaluation.options import Options
 from robench.models import Classifier
-from robench.plan import Options
-from robench.reference import reference_corrupt
-from robench.rundir import RunDirectory
+from robench.runs.directory import RunDirectory
 from robench.suites import Condition
+from robench.transforms.apply import condition_images
+from robench.transforms.reference import reference_corrupt
 from robench.types import Images
 
 pytest.importorskip("cv2", reason="needs robench[reference]")

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from robench.corruption import corruption, severities
-from robench.draws import Draws
-from robench.geometry import Geometry
 from robench.models import Classifier, Family, Preprocessing
 from robench.suites import Suite
+from robench.suites.geometry import Geometry
+from robench.transforms.corruptions.base import corruption, severities
+from robench.transforms.draws import Draws
 from robench.treatments import Method, Parameter, Value
 from robench.types import FloatImages
 

@@ -3,10 +3,10 @@
     classifier = robench.load_classifier("resnet50.pth", arch="torchvision:resnet50")
     run = robench.evaluate(classifier, "imagenet/val", suites=["imagenet-c"], out="runs/resnet50")
     foggy = robench.corrupt(images, "gaussian_noise", severity=3, suite="imagenet-c")
-    verdict = robench.gate.gate("runs/resnet50", "baseline.csv")
+    verdict = robench.gate("runs/resnet50", "baseline.csv")
+    robench.report(["runs/resnet50"], "report.html")
 
-Names are imported when they are first used, so that `import robench` needs no torch; `compare`, `gate` and `leaderboard` are
-modules with a function of that name each, and need none either.
+Python imports a name when it is first used. `import robench`, `compare`, `gate` and `leaderboard` therefore need no torch.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robench import compare, gate, leaderboard
-    from robench.conditions import corrupt
-    from robench.data import ImageSet, open_dataset
+    from robench.analysis.comparison import compare
+    from robench.analysis.gate import gate
+    from robench.analysis.leaderboard import leaderboard
+    from robench.analysis.scoring import score
+    from robench.datasets import ImageSet, open_dataset
     from robench.errors import RobenchError
+    from robench.evaluation.options import Options
+    from robench.evaluation.report import report
+    from robench.evaluation.run import evaluate
+    from robench.evaluation.writer import Run
     from robench.models import Classifier, Preprocessing, load_classifier
-    from robench.plan import Options
-    from robench.run import Run, evaluate
-    from robench.rundir import RunDirectory
-    from robench.scoring import score
+    from robench.runs.directory import RunDirectory
+    from robench.transforms.apply import corrupt
 
 __all__ = [
     "Classifier",
@@ -40,25 +44,28 @@ __all__ = [
     "leaderboard",
     "load_classifier",
     "open_dataset",
+    "report",
     "score",
 ]
 
 _HOME = {
     "Classifier": "robench.models",
-    "ImageSet": "robench.data",
-    "Options": "robench.plan",
+    "ImageSet": "robench.datasets",
+    "Options": "robench.evaluation.options",
     "Preprocessing": "robench.models",
     "RobenchError": "robench.errors",
-    "Run": "robench.run",
-    "RunDirectory": "robench.rundir",
-    "corrupt": "robench.conditions",
-    "evaluate": "robench.run",
+    "Run": "robench.evaluation.writer",
+    "RunDirectory": "robench.runs.directory",
+    "compare": "robench.analysis.comparison",
+    "corrupt": "robench.transforms.apply",
+    "evaluate": "robench.evaluation.run",
+    "gate": "robench.analysis.gate",
+    "leaderboard": "robench.analysis.leaderboard",
     "load_classifier": "robench.models",
-    "open_dataset": "robench.data",
-    "score": "robench.scoring",
+    "open_dataset": "robench.datasets",
+    "report": "robench.evaluation.report",
+    "score": "robench.analysis.scoring",
 }
-
-_MODULES = ("compare", "gate", "leaderboard")
 
 
 def __getattr__(name: str) -> Any:
@@ -66,8 +73,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("robench")
-    if name in _MODULES:
-        return import_module(f"robench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'robench' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -26,7 +26,9 @@ __all__ = [
     "RobenchError",
     "RunError",
     "TableError",
+    "one_line",
     "printable",
+    "ran_out_of_memory",
     "unknown_name",
 ]
 
@@ -79,3 +81,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name.casefold(), spelled, n=1)
     suggestion = f"; did you mean {spelled[near[0]]!r}?" if near else ""
     return f"unknown {kind} {name!r}{suggestion} (known: {', '.join(names)})"
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: torch's has a class of its own on a GPU alone, on a CPU it is in the text."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def one_line(error: Exception) -> str:
+    """Return the text of a library's error as one line of at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from robench.gate import Comparison, Verdict
+    from robench.analysis.gate import Comparison, Verdict
 
 __all__ = ["robench_gate"]
 
@@ -34,8 +34,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         return
     if baseline is None:
         raise pytest.UsageError("--robench-gate needs --robench-baseline RUN|CSV")
+    from robench.analysis.gate import gate, read_rules
     from robench.errors import RobenchError
-    from robench.gate import gate, read_rules
 
     rules = config.getoption("--robench-rules")
     try:
@@ -59,7 +59,7 @@ class _Compared(pytest.Item):
 
     def runtest(self) -> None:
         """Fail if the comparison did."""
-        from robench.gate.formats import sentence
+        from robench.analysis.gate.formats import sentence
 
         if self._comparison.failed:
             raise _ComparisonError(f"{sentence(self._comparison)}\nrule: {self._comparison.rule}")
@@ -81,9 +81,9 @@ def robench_gate() -> Callable[..., Verdict]:
 
     rules: a TOML file, or a list of tables as in one; None as on the command line.
     """
+    from robench.analysis.gate import gate, read_rules, rules_from
+    from robench.analysis.gate.formats import outcome, sentence
     from robench.errors import RobenchError
-    from robench.gate import gate, read_rules, rules_from
-    from robench.gate.formats import outcome, sentence
 
     def check(
         run: Path | str, baseline: Path | str, rules: Path | str | Sequence[Mapping[str, Any]] | None = None

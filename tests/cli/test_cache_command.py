@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from robench.cli.entry import command
-from robench.data import Decoded, cache_folder, decode, hash_images, open_dataset, select
-from robench.geometry import Geometry
+from robench.datasets import Decoded, cache_folder, decode, hash_images, open_dataset, select
+from robench.suites.geometry import Geometry
 
 Capture = pytest.CaptureFixture[str]
 

@@ -22,9 +22,9 @@ from torchvision.models import resnet18
 import robench
 from robench.cli import entry
 from robench.cli.entry import command
-from robench.models.zoo import CifarResNet
-from robench.rundir import RunDirectory
-from robench.tables import RESULTS
+from robench.models.architectures.cifar_resnet import CifarResNet
+from robench.runs.directory import RunDirectory
+from robench.runs.schema import RESULTS
 
 SMALL = [
     "--limit",
@@ -419,7 +419,7 @@ def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robench.jobs.open_dataset", interrupt)
+    monkeypatch.setattr("robench.evaluation.jobs.open_dataset", interrupt)
     assert command(["evaluate", "demo"]) == 130
     assert "interrupted: give the same command again" in capsys.readouterr().err
 

@@ -25,9 +25,9 @@ import numpy as np
 from PIL import Image
 
 from data import layouts
-from robench.data import decode_one, open_dataset
+from robench.datasets import decode_one, open_dataset
 from robench.errors import DatasetError, RobenchError
-from robench.geometry import Geometry
+from robench.suites.geometry import Geometry
 
 HANG = 5.0
 """Seconds after which an input counts as a hang."""

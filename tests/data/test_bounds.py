@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robench.data import decode_one, open_dataset, select
-from robench.data.npy import open_array, read_integers
+from robench.datasets import decode_one, open_dataset, select
+from robench.datasets.io.npy import open_array, read_integers
 from robench.errors import DatasetError, OptionError
-from robench.geometry import Geometry
+from robench.suites.geometry import Geometry
 
 
 @pytest.mark.parametrize("size", [(1, 30_000), (30_000, 1)])

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robench.data import ImageSet, cache, cache_folder, decode, hash_images, open_dataset, select
-from robench.data import entries as store
-from robench.data.locks import locked
-from robench.data.stack import Decoded
+from robench.datasets import ImageSet, cache_folder, decode, hash_images, open_dataset, select
+from robench.datasets.cache import decode as cache
+from robench.datasets.cache import entries as store
+from robench.datasets.cache.image_stack import Decoded
+from robench.datasets.cache.locks import locked
 from robench.errors import DatasetError, OptionError
-from robench.geometry import Geometry
+from robench.suites.geometry import Geometry
 
 GEOMETRY = Geometry(resize=36, crop=32)
 
@@ -114,8 +115,9 @@ def test_threads_at_once(images: ImageSet) -> None:
 PROCESS = """
 import sys, time
 from pathlib import Path
-from robench.data import cache, decode, hash_images, open_dataset, select
-from robench.geometry import Geometry
+from robench.datasets.cache import decode as cache
+from robench.datasets import decode, hash_images, open_dataset, select
+from robench.suites.geometry import Geometry
 name, gate, log = sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
 real = cache.decode_one
 def slow(*arguments):

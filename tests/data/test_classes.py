@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from robench.data import decode_few, fit_classes, open_dataset
-from robench.data.classes import imagenet_wnids
-from robench.data.image_set import ImageSet
+from robench.datasets import decode_few, fit_classes, open_dataset
+from robench.datasets.class_mapping import imagenet_wnids
+from robench.datasets.dataset import ImageSet
 from robench.errors import DatasetError
-from robench.geometry import Geometry
+from robench.evaluation.prepare import fit
 from robench.models import Classifier
-from robench.preparation import fit
+from robench.suites.geometry import Geometry
 
 
 def _folders(root: Path, names: list[str], size: int = 20) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from robench.data import open_dataset, select
+from robench.datasets import open_dataset, select
 from robench.errors import DatasetError, OptionError
 
 

@@ -22,11 +22,11 @@ import pytest
 from PIL import Image
 
 from data import layouts
-from robench.data import decode_one, open_dataset
-from robench.data.formats import image_formats
-from robench.data.pickles import Call, read_pickle
+from robench.datasets import decode_one, open_dataset
+from robench.datasets.io.image_formats import image_formats
+from robench.datasets.io.safe_pickle import Call, read_pickle
 from robench.errors import DatasetError
-from robench.geometry import Geometry
+from robench.suites.geometry import Geometry
 
 HUGE = 100 * 2**30
 
@@ -334,7 +334,7 @@ def test_a_large_picture_is_decoded_without_a_word(tmp_path: Path, options: list
     code = (
         "import sys, pathlib; from PIL import Image; Image.MAX_IMAGE_PIXELS = 600\n"
         "if sys.argv[2] == 'control': Image.open(sys.argv[1]); sys.exit()\n"
-        "from robench.data import decode_one; from robench.geometry import Geometry\n"
+        "from robench.datasets import decode_one; from robench.suites.geometry import Geometry\n"
         "print(decode_one(pathlib.Path(sys.argv[1]).read_bytes(), Geometry()).shape)"
     )
 
@@ -425,7 +425,7 @@ def progressive(side: int) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("kind", ["images", "labels", "lists"])
 def test_parquet_that_grows_when_it_is_decoded(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One large value in a dictionary, and its number in every row: ten gigabytes in a file of some kilobytes."""
-    monkeypatch.setattr("robench.data.parquet._GROUP_BYTES", 2**30)
+    monkeypatch.setattr("robench.datasets.readers.parquet._GROUP_BYTES", 2**30)
     rows, large = 20_000, b"x" * 500_000
     many = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([large]))
     few = pa.array([b"x"] * rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from robench.data.locks import locked
+from robench.datasets.cache.locks import locked
 
 
 def test_one_at_a_time_though_the_file_comes_and_goes(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from torchvision import datasets
 from data import layouts
 from data.layouts import LABELS, NAMES, PIXELS, PNGS
 from robench.cli.entry import command
-from robench.data import READERS, ImageSet, decode_one, open_dataset
+from robench.datasets import READERS, ImageSet, decode_one, open_dataset
 from robench.errors import DatasetError
-from robench.export import export
-from robench.geometry import Geometry
+from robench.evaluation.export import export
+from robench.suites.geometry import Geometry
 
 
 def pictures(images: ImageSet) -> NDArray[np.uint8]:

@@ -16,18 +16,19 @@ import torch
 from PIL import Image
 
 import robench
-from robench import evaluation, loop
-from robench.conditions import frames_of
-from robench.data import ImageSet, check_released, decode_few, open_dataset, read_released
+from robench.analysis.scoring import notes
+from robench.datasets import ImageSet, check_released, decode_few, open_dataset, read_released
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
-from robench.estimate import estimate
-from robench.geometry import Geometry
+from robench.evaluation import evaluator, loop
+from robench.evaluation.estimate import estimate
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
 from robench.models import Classifier
-from robench.plan import Options, make_plan
-from robench.rectangles import Rectangles
-from robench.rundir import RunDirectory
-from robench.scoring import notes
+from robench.runs.directory import RunDirectory
 from robench.suites import Condition, ReleasedFiles
+from robench.suites.geometry import Geometry
+from robench.transforms.apply import frames_of
+from robench.transforms.warps import Rectangles
 
 SOME = Options(corruptions=["gaussian_noise", "contrast"], batch_size=7)
 MOVED = Options(corruptions=["gaussian_noise", "rotate"], difficulties=(1, 2), batch_size=7)
@@ -430,10 +431,10 @@ def test_other_files_are_refused_and_a_resumed_run_is_equal(
         return real(*arguments, **options)
 
     options = replace(SOME, released=tree)
-    monkeypatch.setattr(evaluation, "evaluate_condition", stops)
+    monkeypatch.setattr(evaluator, "evaluate_condition", stops)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
-    monkeypatch.setattr(evaluation, "evaluate_condition", real)
+    monkeypatch.setattr(evaluator, "evaluate_condition", real)
     assert len(RunDirectory.open(tmp_path / "run").finished()) == 4
     shutil.copytree(tree, tmp_path / "other")
     changed = tmp_path / "other" / "gaussian_noise" / "2" / "ant" / "0.JPEG"

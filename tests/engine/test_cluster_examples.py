@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from robench.cli import app
-from robench.jobs import read_jobs
-from robench.rundir import RunDirectory
+from robench.evaluation.jobs import read_jobs
+from robench.runs.directory import RunDirectory
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cluster"
 

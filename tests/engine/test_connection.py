@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from robench.engine.connection import connected
 from robench.errors import OptionError
+from robench.evaluation.engines.ray_cluster import connected
 
 
 class Pretended:

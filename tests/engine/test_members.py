@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from robench.engine import Task, members
-from robench.engine.members import Member, Progress
-from robench.engine.schedule import Schedule
-from robench.evaluation import Shard
-from robench.geometry import Geometry
-from robench.observer import Silent, WorkerState
+from robench.evaluation.engines import Task, ray_workers
+from robench.evaluation.engines.ray_workers import Member, Progress
+from robench.evaluation.engines.scheduler import Schedule
+from robench.evaluation.shards import Shard
+from robench.runs.observer import Silent, WorkerState
 from robench.suites import Condition
+from robench.suites.geometry import Geometry
 
 FOG = Condition("cifar-c", "fog", 3, Geometry(resize=(32, 32)), constants="32")
 
@@ -60,7 +60,7 @@ class Told(Silent):
 @pytest.fixture(autouse=True)
 def _always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are looked at whenever they can be."""
-    monkeypatch.setattr(members, "_SHOWN", -1.0)
+    monkeypatch.setattr(ray_workers, "_SHOWN", -1.0)
 
 
 def test_images_under_way_count_until_their_worker_is_lost() -> None:
@@ -97,7 +97,7 @@ def test_of_several_models_the_one_that_a_worker_is_at_is_named() -> None:
 
 
 def test_a_worker_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "_SHOWN", 3600.0)
+    monkeypatch.setattr(ray_workers, "_SHOWN", 3600.0)
     cluster, told = Cluster(a=70), Told()
     Progress(told, Schedule([])).show(cluster, [cluster.member("a")])
     assert not told.states

@@ -19,14 +19,15 @@ import torch
 from PIL import Image
 
 import robench
-from robench import evaluation
-from robench.engine import Local, schedule
 from robench.errors import DatasetError, OptionError, RunError
+from robench.evaluation import evaluator
+from robench.evaluation.engines import Local, scheduler
+from robench.evaluation.options import Options
+from robench.evaluation.run import Job, evaluate_jobs
+from robench.evaluation.writer import Run
 from robench.models import load_classifier
-from robench.observer import EVALUATING, Silent, WorkerState
-from robench.plan import Options
-from robench.run import Job, Run, evaluate_jobs
-from robench.rundir import RunDirectory
+from robench.runs.directory import RunDirectory
+from robench.runs.observer import EVALUATING, Silent, WorkerState
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'robench[ray]'")
 # Ray's own: it leaves sockets and log files to the collector, and calls what newer libraries deprecate.
@@ -92,7 +93,7 @@ def events(path: Path) -> list[str]:
 
 
 def ray_engine(cluster: Any, workers: int) -> Any:
-    from robench.engine import Ray
+    from robench.evaluation.engines import Ray
 
     return Ray(cluster.address, workers, "cpu", 1)
 
@@ -114,7 +115,7 @@ class Once(Silent):
 
 
 def test_one_worker_started_here_gives_the_same_bytes(picture_folder: Path, tmp_path: Path) -> None:
-    from robench.engine import Ray
+    from robench.evaluation.engines import Ray
 
     mine = job(picture_folder, tmp_path / "ray", Options(corruptions=["contrast"], severities=[5], batch_size=7))
     list(evaluate_jobs([mine], Ray(None, 1, "cpu", 1)))
@@ -127,7 +128,7 @@ def test_one_worker_started_here_gives_the_same_bytes(picture_folder: Path, tmp_
 def test_two_nodes_and_several_models_give_the_same_bytes(
     cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "_FRAMES", 30)  # Several shards a condition, and parts of files.
+    monkeypatch.setattr(evaluator, "_FRAMES", 30)  # Several shards a condition, and parts of files.
     for _ in range(2):
         cluster.add_node(num_cpus=1)
 
@@ -150,7 +151,7 @@ def test_two_nodes_and_several_models_give_the_same_bytes(
 @pytest.mark.slow(minutes=1)
 def test_a_node_that_joins_later_is_used(cluster: Any, tmp_path: Path) -> None:
     """The head has no core, as that of a Kubernetes cluster: what it evaluates with joins one by one."""
-    from robench.engine import Ray
+    from robench.evaluation.engines import Ray
 
     class Watching(Once):
         seen: ClassVar[set[str]] = set()
@@ -174,9 +175,9 @@ def test_a_node_that_joins_later_is_used(cluster: Any, tmp_path: Path) -> None:
 def test_a_lost_or_slow_worker_costs_nothing(
     cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(evaluation, "_FRAMES", 6)
+    monkeypatch.setattr(evaluator, "_FRAMES", 6)
     if fault == "stopped":  # Nobody hears of it but by waiting.
-        monkeypatch.setattr(schedule, "_AT_LEAST", 1.0)
+        monkeypatch.setattr(scheduler, "_AT_LEAST", 1.0)
     nodes = {node.node_id[:6]: node for node in (cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1))}
     engine = ray_engine(cluster, 2)
 
@@ -302,8 +303,8 @@ def test_a_shard_that_ends_every_worker_stops_its_run_alone(
 def test_recipes_are_checked(picture_folder: Path, tmp_path: Path) -> None:
     """Other images, or another model, under the same names: what a machine may have that was not brought up to date."""
     from robench.errors import CheckpointError
-    from robench.preparation import prepare
-    from robench.recipe import Recipe
+    from robench.evaluation.prepare import prepare
+    from robench.evaluation.spec import Recipe
 
     data = shutil.copytree(picture_folder, tmp_path / "pictures")
     weights = tmp_path / "model.pt"
@@ -338,7 +339,7 @@ def released_files(data: Path, folder: Path) -> Path:
 
 
 def test_a_recipe_tells_released_files_from_others(picture_folder: Path, tmp_path: Path) -> None:
-    from robench.preparation import prepare
+    from robench.evaluation.prepare import prepare
 
     files = released_files(picture_folder, tmp_path / "files")
     mine = job(picture_folder, tmp_path / "run", Options(corruptions=["contrast"], severities=[1, 5], released=files))
@@ -369,7 +370,7 @@ class Changing(Silent):
 def test_released_files_give_the_same_bytes_and_others_are_refused(
     cluster: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "_FRAMES", 12)  # Several shards a condition: not all begin with its first file.
+    monkeypatch.setattr(evaluator, "_FRAMES", 12)  # Several shards a condition: not all begin with its first file.
     cluster.add_node(num_cpus=1)
     files = released_files(picture_folder, tmp_path / "files")
     options = Options(corruptions=["contrast"], severities=[1, 5], released=files, batch_size=7)
@@ -389,7 +390,7 @@ def test_released_files_give_the_same_bytes_and_others_are_refused(
 def test_what_workers_cannot_load_is_said_before_anything_is_written(picture_folder: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from robench.engine import Ray
+    from robench.evaluation.engines import Ray
 
     classifier = replace(load_classifier("demo", device="cpu"), origin=None)
     mine = Job(
@@ -403,7 +404,7 @@ def test_what_workers_cannot_load_is_said_before_anything_is_written(picture_fol
 def test_an_address_where_nobody_listens_is_refused_at_once(picture_folder: Path, tmp_path: Path) -> None:
     import socket
 
-    from robench.engine import Ray
+    from robench.evaluation.engines import Ray
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

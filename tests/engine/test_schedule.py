@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robench.engine import Task
-from robench.engine.schedule import Schedule
-from robench.evaluation import Shard, shards_of
-from robench.geometry import Geometry
+from robench.evaluation.engines import Task
+from robench.evaluation.engines.scheduler import Schedule
+from robench.evaluation.shards import Shard, shards_of
 from robench.suites import CLEAN, Condition
+from robench.suites.geometry import Geometry
 
 CLEAN_IMAGES = Condition(CLEAN, CLEAN, 0, Geometry(resize=(32, 32)))
 FOG = Condition("cifar-c", "fog", 3, Geometry(resize=(32, 32)), constants="32")

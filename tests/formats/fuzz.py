@@ -30,8 +30,8 @@ from data import fuzz, layouts
 from data.fuzz import Operation, mutate
 from robench.errors import RobenchError
 from robench.models import load_classifier
-from robench.models.loaded import Request
-from robench.models.loading import load_untried
+from robench.models.formats.base import Request
+from robench.models.loader import load_untried
 
 _SIDE = 8
 _ARCH = "zoo:cifar_resnet8"

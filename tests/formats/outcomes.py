@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from formats.makers import Made
 from robench.errors import CheckpointError
 from robench.models import Classifier, load_classifier
-from robench.models.loaded import Request
-from robench.models.loading import load_untried
+from robench.models.formats.base import Request
+from robench.models.loader import load_untried
 
 __all__ = ["CUTS", "Outcome", "broken", "load_made", "original"]
 

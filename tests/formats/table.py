@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from formats.makers import FORMATS, Made, hugging_face_resnet
 from formats.outcomes import Outcome, broken, load_made, original
-from robench.data import decode_few, open_dataset, select
+from robench.datasets import decode_few, open_dataset, select
 from robench.models import load_classifier
 from robench.models.architectures import build_architecture
 

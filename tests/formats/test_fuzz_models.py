@@ -13,8 +13,8 @@ import torch
 from data import fuzz as readers
 from formats import fuzz
 from robench.errors import RobenchError
-from robench.models.loaded import Request
-from robench.models.loading import load_untried
+from robench.models.formats.base import Request
+from robench.models.loader import load_untried
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),

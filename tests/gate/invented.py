@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from robench.rundir import PlannedCondition, RunDirectory
-from robench.scoring import score_rows
+from robench.analysis.scoring import score_rows
+from robench.runs.conditions import PlannedCondition
+from robench.runs.directory import RunDirectory
+from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.suites import CLEAN
-from robench.tables import RESULTS, SCHEMA_VERSION, rows_to_frame
 
 CELLS = Mapping[tuple[str, int], ArrayLike]
 

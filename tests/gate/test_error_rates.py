@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 import robench
 from gate.invented import write_run
-from robench.gate import HEADLINE_RULES, gate, rules_from
+from robench.analysis.gate import HEADLINE_RULES, gate, rules_from
 
 REPEATS = 200
 BOUND = 18

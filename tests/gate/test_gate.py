@@ -18,14 +18,14 @@ from rich.console import Console
 from scipy.stats import binomtest, norm
 
 from gate.invented import first, write_run
+from robench.analysis.comparison import contrast, match, open_side
+from robench.analysis.gate import FORMATS, HEADLINE_RULES, Rule, gate, read_rules, rules_from
+from robench.analysis.metrics.intervals import resample_counts
+from robench.analysis.scoring import score
 from robench.cli.entry import command
 from robench.cli.gate import _table
-from robench.contrast import contrast, match, open_side
 from robench.errors import OptionError, RobenchError
-from robench.gate import FORMATS, HEADLINE_RULES, Rule, gate, read_rules, rules_from
-from robench.metrics.statistics import resample_counts
-from robench.rundir import RunDirectory
-from robench.scoring import score
+from robench.runs.directory import RunDirectory
 
 N = 200
 

@@ -13,12 +13,13 @@ from rich.console import Console
 from scipy.stats import binom
 
 from gate.invented import first, write_run
+from robench.analysis.comparison import open_side
+from robench.analysis.gate import Chance, Power, Rule, gate, power, rules_from
 from robench.cli.entry import command
 from robench.cli.gate import _power_table
-from robench.contrast import open_side
 from robench.errors import OptionError
-from robench.gate import Chance, Power, Rule, gate, power, rules_from
-from robench.tables import RESULTS, read_csv, write_csv
+from robench.runs.csv import read_csv, write_csv
+from robench.runs.schema import RESULTS
 
 N = 400
 

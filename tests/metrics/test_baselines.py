@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from robench.baselines import BASELINES, load_baseline
+from robench.analysis.baselines import BASELINES, load_baseline
 from robench.errors import OptionError
 from robench.suites import SEVERITIES, SUITES
 
@@ -63,7 +63,7 @@ def test_errors_of_a_corruption() -> None:
 
 def test_every_file_names_its_source() -> None:
     for name, file in BASELINES.items():
-        text = files("robench.baselines").joinpath(file).read_text()
+        text = files("robench.analysis.baselines").joinpath(file).read_text()
         assert text.startswith("# ")
         assert "arXiv:" in text.splitlines()[0]
         assert load_baseline(name).name == name

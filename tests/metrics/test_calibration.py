@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from robench.metrics.calibration import Reliability, ece, rms_calibration_error
+from robench.analysis.metrics.calibration import Reliability, ece, rms_calibration_error
 from robench.types import Floats, Ints
 
 
@@ -92,6 +92,6 @@ def test_figures_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> 
     confidence, correct = sample(257, 6)
     counts = np.random.default_rng(7).multinomial(257, np.full(257, 1 / 257), 50)
     whole = Reliability.of(confidence, correct).errors(counts)
-    monkeypatch.setattr("robench.metrics.calibration._CHUNK", 1)
+    monkeypatch.setattr("robench.analysis.metrics.calibration._CHUNK", 1)
     alone = Reliability.of(confidence, correct).errors(counts)
     np.testing.assert_array_equal(whole, alone)

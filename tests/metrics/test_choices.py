@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from robench.metrics.choices import (
+from robench.analysis.metrics.intervals import halves
+from robench.analysis.metrics.size_selection import (
     accuracy_at_cost,
     cascade,
     cost_at_accuracy,
@@ -16,7 +17,6 @@ from robench.metrics.choices import (
     oracle,
     random_accuracy,
 )
-from robench.metrics.statistics import halves
 from robench.types import Floats
 
 COST = np.array([1.0, 3.0, 4.0, 9.0])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from robench.metrics.errors import (
+from robench.analysis.metrics.classification import (
     ByClass,
     accuracy,
     class_error,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robench.baselines import load_baseline
-from robench.metrics.curves import accuracy_area, consistency, half_strength
-from robench.metrics.flips import flip_rate, fr, mfr, t5d
+from robench.analysis.baselines import load_baseline
+from robench.analysis.metrics.curves import accuracy_area, consistency, half_strength
+from robench.analysis.metrics.flips import flip_rate, fr, mfr, t5d
 from robench.suites import find_suite
 
 

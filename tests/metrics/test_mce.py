@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robench.baselines import load_baseline
-from robench.metrics.mce import ce, mce, relative_mce
+from robench.analysis.baselines import load_baseline
+from robench.analysis.metrics.mce import ce, mce, relative_mce
 from robench.suites import SUITES
 
 ERRORS = np.array([[0.2, 0.4], [0.3, 0.5], [0.1, 0.2]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robench.metrics import METRICS, calibration, choices, curves, errors, flips, mce
+from robench.analysis.metrics import METRICS, calibration, classification, curves, flips, mce, size_selection
 
 HIGHER = {"accuracy", "consistency", "mean_prob_label", "accuracy_area", "half_strength"}
 HIGHER |= {"oracle_accuracy", "random_accuracy", "luck_accuracy", "cascade_accuracy"}
@@ -17,7 +17,7 @@ PLAIN |= {f"{who}_{what}_at_static" for who in ("oracle", "random", "cascade") f
 def test_a_metric_is_a_function_of_its_name() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
-        modules = (errors, mce, calibration, flips, curves, choices)
+        modules = (classification, mce, calibration, flips, curves, size_selection)
         assert name in PLAIN or [module for module in modules if name in module.__all__], name
         assert metric.meaning
         assert metric.source

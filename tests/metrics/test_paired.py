@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from robench.metrics.paired import bootstrap_error, holm, interval_error, mcnemar, normal_tail, paired_score
+from robench.analysis.metrics.paired_tests import (
+    bootstrap_error,
+    holm,
+    interval_error,
+    mcnemar,
+    normal_tail,
+    paired_score,
+)
 
 
 @pytest.mark.parametrize(

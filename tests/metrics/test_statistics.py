@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from robench.metrics.statistics import RESAMPLES, percentile_interval, resample_counts, wilson_interval
+from robench.analysis.metrics.intervals import RESAMPLES, percentile_interval, resample_counts, wilson_interval
 
 FROZEN = [[3, 0, 1, 1, 0, 0, 2, 3, 0, 0], [0, 3, 1, 0, 1, 1, 2, 0, 1, 1], [2, 1, 2, 0, 3, 1, 0, 1, 0, 0]]
 
@@ -43,7 +43,7 @@ def test_blocks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = counts(50, 0, 100)
     assert (counts(50, 0, 100) == whole).all(), "kept ones"
     for name, size in (("_BLOCK", 170), ("_CACHED", 110), ("_KEPT", 0)):
-        monkeypatch.setattr(f"robench.metrics.statistics.{name}", size)
+        monkeypatch.setattr(f"robench.analysis.metrics.intervals.{name}", size)
     blocks = list(resample_counts(50, 0, 100))
     assert {len(block) for block in blocks} == {3, 1}
     assert (np.concatenate(blocks) == whole).all()

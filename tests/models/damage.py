@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
-from robench.models.loaded import Loaded, Request
+from robench.models.formats.base import Loaded, Request
 
 CPU = torch.device("cpu")
 Load = Callable[[Request], Loaded]

@@ -13,23 +13,24 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from robench.errors import CheckpointError
-from robench.geometry import INTERPOLATIONS
-from robench.models import ARCHITECTURES, Preprocessing, architecture_names, download, timm, torchvision, zoo
-from robench.models.zoo import ZOO, CifarResNet
+from robench.models import ARCHITECTURES, Preprocessing, architecture_names
+from robench.models.architectures import cifar_resnet, download, timm, torchvision
+from robench.models.architectures.cifar_resnet import ZOO, CifarResNet
+from robench.suites.geometry import INTERPOLATIONS
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (56, 853_018)])
 def test_cifar_resnets_have_the_published_size(depth: int, parameters: int) -> None:
-    module, preprocessing = zoo.build(f"cifar_resnet{depth}")
+    module, preprocessing = cifar_resnet.build(f"cifar_resnet{depth}")
     assert sum(value.numel() for value in module.parameters()) == parameters
     assert preprocessing == Preprocessing(32, 32, "bilinear", MEAN, STD)
 
 
 @pytest.mark.parametrize("name", list(ZOO))
 def test_zoo_names_say_the_depth(name: str) -> None:
-    module, _ = zoo.build(name, 7)
+    module, _ = cifar_resnet.build(name, 7)
     layers = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in module.modules())
     assert name == f"cifar_resnet{layers}"
     assert module.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
@@ -153,7 +154,7 @@ def test_unknown_torchvision_weights_list_the_known() -> None:
 
 def test_the_zoo_publishes_no_weights() -> None:
     with pytest.raises(CheckpointError, match="--arch zoo:cifar_resnet20"):
-        zoo.pretrained("cifar_resnet20")
+        cifar_resnet.pretrained("cifar_resnet20")
 
 
 @pytest.mark.parametrize(("family", "name"), [("torchvision", "resnet18"), ("timm", "test_resnet")])

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
-from robench.models.checkpoint import EXTENSIONS, read_weights
-from robench.models.reading import PICKLES, file_sha256, misnamed
+from robench.models.checkpoints.read import PICKLES, file_sha256, misnamed
+from robench.models.checkpoints.state_dict import EXTENSIONS, read_weights
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "conv.bias": torch.ones(2)}
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import functional as reference
 
-from robench import images as pixels
 from robench.errors import OptionError
 from robench.models import Classifier, Preprocessing
+from robench.transforms import resize as pixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET = Preprocessing(resize=256, crop=224, interpolation="bilinear", mean=MEAN, std=STD)

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from models.damage import difference, flips, images, no_models, outcome, refusal, request, rewritten, small, truncations
 from robench.errors import CheckpointError
-from robench.models import exported, load_classifier
-from robench.plan import Options, make_plan
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
+from robench.models import load_classifier
+from robench.models.formats import torch_export
 
 PROGRAM = "models/model.json"
 
@@ -81,8 +83,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_logits_are_those_of_the_module(archive: Path) -> None:
-    assert exported.matches(archive)
-    loaded = exported.load(request(archive))
+    assert torch_export.matches(archive)
+    loaded = torch_export.load(request(archive))
     assert (loaded.label, loaded.batch, loaded.softmax, loaded.preprocessing.crop) == ("small", None, False, 32)
     for count in (1, 3, 7):
         assert difference(loaded, small(), images(count)) == 0
@@ -90,14 +92,14 @@ def test_logits_are_those_of_the_module(archive: Path) -> None:
 
 
 def test_a_fixed_batch_is_told(tmp_path: Path) -> None:
-    loaded = exported.load(request(saved(small(), tmp_path / "fixed.pt2", dynamic=False)))
+    loaded = torch_export.load(request(saved(small(), tmp_path / "fixed.pt2", dynamic=False)))
     assert loaded.batch == 4
     assert difference(loaded, small(), images(4)) == 0
 
 
 def test_any_memory_layout_will_do(tmp_path: Path) -> None:
     """Decomposed graphs hold views, which other strides than the exported ones refuse; channels last is what robench runs in."""
-    loaded = exported.load(request(saved(small(), tmp_path / "views.pt2", decomposed=True)))
+    loaded = torch_export.load(request(saved(small(), tmp_path / "views.pt2", decomposed=True)))
     loaded.module.to(memory_format=torch.channels_last)
     x = images().contiguous(memory_format=torch.channels_last)
     assert difference(loaded, small(), x) < 1e-5
@@ -123,7 +125,7 @@ def test_symbols_lists_and_regions_are_run(tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = Attention().eval()
-    loaded = exported.load(request(saved(module, tmp_path / "attention.pt2")))
+    loaded = torch_export.load(request(saved(module, tmp_path / "attention.pt2")))
     for count in (2, 5):
         assert difference(loaded, module, images(count)) <= 1e-6
 
@@ -145,21 +147,21 @@ class Named(nn.Module):
 
 
 def test_outputs_keep_their_names(tmp_path: Path) -> None:
-    out = exported.load(request(saved(Named().eval(), tmp_path / "named.pt2"))).module(images())
+    out = torch_export.load(request(saved(Named().eval(), tmp_path / "named.pt2"))).module(images())
     assert list(out) == ["features", "logits"]
     assert torch.equal(out["logits"], small()(images()))
 
 
 def test_softmax_and_half_precision(tmp_path: Path) -> None:
     module = nn.Sequential(small(), nn.Softmax(1)).eval()
-    assert exported.load(request(saved(module, tmp_path / "softmax.pt2"))).softmax is True
+    assert torch_export.load(request(saved(module, tmp_path / "softmax.pt2"))).softmax is True
     single = nn.Sequential(small(1), nn.Sigmoid()).eval()
-    assert exported.load(request(saved(single, tmp_path / "sigmoid.pt2"))).softmax is True
+    assert torch_export.load(request(saved(single, tmp_path / "sigmoid.pt2"))).softmax is True
     half = small().bfloat16()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(torch.export.export(half, (images().bfloat16(),)), str(tmp_path / "half.pt2"))
-    loaded = exported.load(request(tmp_path / "half.pt2"))
+    loaded = torch_export.load(request(tmp_path / "half.pt2"))
     assert next(loaded.module.parameters()).dtype == torch.bfloat16
     assert difference(loaded, half, images().bfloat16()) == 0
 
@@ -205,7 +207,7 @@ def test_training_mode_is_said_where_it_acts(tmp_path: Path, name: str, decompos
     make = (ACTING | IDLE)[name]
     for training in (True, False):
         path = saved(make().train(training), tmp_path / f"{training}.pt2", dynamic=False, decomposed=decomposed)
-        notes = exported.load(request(path)).notes
+        notes = torch_export.load(request(path)).notes
         # Decomposed attention is dropout of its own, whose share is not a constant of one operator.
         if not (name == "attention" and decomposed):
             assert any("export it after model.eval()" in note for note in notes) == (training and name in ACTING)
@@ -220,7 +222,7 @@ class Static(nn.Module):
 
 def test_sizes_that_the_export_fixed_are_refused_at_others(tmp_path: Path) -> None:
     path = saved(Static(), tmp_path / "static.pt2")
-    assert difference(exported.load(request(path)), Static(), images()) < 1e-6
+    assert difference(torch_export.load(request(path)), Static(), images()) < 1e-6
     with pytest.raises(
         CheckpointError, match="does not run on 64x64 images: it was exported for images of 32 px alone"
     ):
@@ -240,7 +242,7 @@ def test_sizes_that_the_export_bounds_are_kept(tmp_path: Path) -> None:
         given = images(side=sizes[3])
         program = torch.export.export(Pools(step), (given,), dynamic_shapes=({0: batch, 2: size, 3: size},))
         torch.export.save(program, str(tmp_path / "bounded.pt2"))
-        loaded = exported.load(request(tmp_path / "bounded.pt2"))
+        loaded = torch_export.load(request(tmp_path / "bounded.pt2"))
         for one in range(1, 41):
             if one in sizes:
                 assert difference(loaded, Pools(step), images(side=one)) == 0
@@ -275,8 +277,8 @@ def test_older_layouts_are_read(tmp_path: Path, archive: Path) -> None:
         target.writestr("serialized_state_dict.pt", pickled(state))
         target.writestr("serialized_constants.pt", pickled({}))
     for name in ("v28.pt2", "v27.pt2"):
-        assert exported.matches(tmp_path / name)
-        assert difference(exported.load(request(tmp_path / name)), small(), images()) == 0
+        assert torch_export.matches(tmp_path / name)
+        assert difference(torch_export.load(request(tmp_path / name)), small(), images()) == 0
 
 
 # What runs code in torch.export.load (2.14), each with a change of the archive that does so.
@@ -286,7 +288,7 @@ def test_the_fallback_to_unrestricted_pickles_is_not_there(tmp_path: Path, archi
     touched = tmp_path / "touched"
     evil = pickled((Evil(touched),))
     samples = rewritten(archive, tmp_path / "samples.pt2", in_member("sample_inputs", evil))
-    assert difference(exported.load(request(samples)), small(), images()) == 0  # samples are never read
+    assert difference(torch_export.load(request(samples)), small(), images()) == 0  # samples are never read
     assert not touched.exists()
     plainly_loaded(samples)
     assert touched.exists()
@@ -304,7 +306,7 @@ def test_pickled_weights_run_nothing(tmp_path: Path, archive: Path) -> None:
         return pickled(Evil(touched)) if "weights/weight_" in name else content
 
     path = rewritten(archive, tmp_path / "evil.pt2", change)
-    assert "holds more than tensors" in refusal(exported.load, path)
+    assert "holds more than tensors" in refusal(torch_export.load, path)
     assert not touched.exists()
     plainly_loaded(path)
     assert touched.exists()
@@ -322,12 +324,12 @@ def test_pickled_constants_run_nothing(tmp_path: Path, archive: Path) -> None:
         import pickle
 
         opened.writestr("small/data/constants/opaque_obj_0", pickle.dumps(Evil(touched), protocol=2))
-    exported.load(request(path))  # nothing needs it, so it is never read
+    torch_export.load(request(path))  # nothing needs it, so it is never read
     assert not touched.exists()
     plainly_loaded(path)
     assert touched.exists()
     used = rewritten(path, tmp_path / "used.pt2", in_program(_constant_in_place_of_a_buffer))
-    assert "an object of a class of its own" in refusal(exported.load, used)
+    assert "an object of a class of its own" in refusal(torch_export.load, used)
 
 
 def _constant_in_place_of_a_buffer(program: Any) -> None:
@@ -349,7 +351,7 @@ def test_expressions_of_sizes_are_not_evaluated(tmp_path: Path, archive: Path) -
         assert "@" in text
 
     path = rewritten(archive, tmp_path / "evil.pt2", in_program(change))
-    assert difference(exported.load(request(path)), small(), images()) == 0
+    assert difference(torch_export.load(request(path)), small(), images()) == 0
     assert not touched.exists()
     plainly_loaded(path)
     assert touched.exists()
@@ -383,7 +385,7 @@ def test_targets_are_operators_only(tmp_path: Path, archive: Path, target: str) 
         node["inputs"] = [{"name": "path", "arg": {"as_string": str(touched)}, "kind": 1}]
 
     path = rewritten(archive, tmp_path / "evil.pt2", in_program(change))
-    assert TARGETS[target] in refusal(exported.load, path)
+    assert TARGETS[target] in refusal(torch_export.load, path)
     assert not touched.exists()
 
 
@@ -394,7 +396,7 @@ def test_other_kinds_of_arguments_are_refused(tmp_path: Path, archive: Path) -> 
             program["graph_module"]["graph"]["nodes"][2]["inputs"][0]["arg"] = {kind: value}
 
         path = rewritten(archive, tmp_path / "evil.pt2", in_program(change))
-        assert "which no classifier needs" in refusal(exported.load, path)
+        assert "which no classifier needs" in refusal(torch_export.load, path)
 
 
 def test_compiled_code_is_refused(tmp_path: Path) -> None:
@@ -402,13 +404,13 @@ def test_compiled_code_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as opened:
         opened.writestr("x/archive_format", "pt2")
         opened.writestr("x/data/aotinductor/model/model.so", b"\x7fELF")
-    assert exported.matches(path)
-    assert "compiled code" in refusal(exported.load, path)
+    assert torch_export.matches(path)
+    assert "compiled code" in refusal(torch_export.load, path)
 
 
 def test_weights_outside_of_their_bytes_are_damaged(tmp_path: Path, archive: Path) -> None:
     path = rewritten(archive, tmp_path / "w.pt2", in_member("weights/weight_0", b"abcd"))
-    assert "fewer than its tensor" in refusal(exported.load, path)
+    assert "fewer than its tensor" in refusal(torch_export.load, path)
     for bad in ({"as_int": -1}, {"as_int": 10**12}):
 
         def change(name: str, content: bytes, bad: object = bad) -> bytes:
@@ -418,7 +420,7 @@ def test_weights_outside_of_their_bytes_are_damaged(tmp_path: Path, archive: Pat
             next(iter(config["config"].values()))["tensor_meta"]["strides"][0] = bad
             return json.dumps(config).encode()
 
-        assert "damaged" in refusal(exported.load, rewritten(archive, tmp_path / "w.pt2", change))
+        assert "damaged" in refusal(torch_export.load, rewritten(archive, tmp_path / "w.pt2", change))
 
 
 def test_wrong_inputs_are_told(tmp_path: Path) -> None:
@@ -427,23 +429,23 @@ def test_wrong_inputs_are_told(tmp_path: Path) -> None:
             return x.mean((2, 3)) + y.mean((2, 3))
 
     torch.export.save(torch.export.export(Two(), (images(), images())), str(tmp_path / "two.pt2"))
-    assert "takes 2 inputs" in refusal(exported.load, tmp_path / "two.pt2")
+    assert "takes 2 inputs" in refusal(torch_export.load, tmp_path / "two.pt2")
     torch.export.save(torch.export.export(nn.Linear(4, 2), (torch.ones(3, 4),)), str(tmp_path / "flat.pt2"))
-    assert "takes 3x4 input" in refusal(exported.load, tmp_path / "flat.pt2")
+    assert "takes 3x4 input" in refusal(torch_export.load, tmp_path / "flat.pt2")
 
 
 def test_missing_members_and_broken_json(tmp_path: Path, archive: Path) -> None:
     gone = rewritten(archive, tmp_path / "w.pt2", lambda name, content: None if name.endswith("weight_3") else content)
-    assert "it has no data/weights/weight_3" in refusal(exported.load, gone)
+    assert "it has no data/weights/weight_3" in refusal(torch_export.load, gone)
     for text in (b"{", b"[]", b"[" * 100_000, b'{"graph_module": {"graph": {"inputs": 3}}}', b"\xff"):
-        refusal(exported.load, rewritten(archive, tmp_path / "w.pt2", in_member(PROGRAM, text)))
+        refusal(torch_export.load, rewritten(archive, tmp_path / "w.pt2", in_member(PROGRAM, text)))
 
 
 def test_truncated_archives_are_damaged(tmp_path: Path, archive: Path) -> None:
     path = tmp_path / "w.pt2"
     path.write_bytes(archive.read_bytes())
     for _ in truncations(path):
-        assert "damaged or incomplete" in refusal(exported.load, path)
+        assert "damaged or incomplete" in refusal(torch_export.load, path)
 
 
 def test_a_flipped_bit_is_seen_or_changes_nothing(tmp_path: Path, archive: Path) -> None:
@@ -452,7 +454,7 @@ def test_a_flipped_bit_is_seen_or_changes_nothing(tmp_path: Path, archive: Path)
     path.write_bytes(archive.read_bytes())
     refused = 0
     for _ in flips(path, 60):
-        loaded = outcome(exported.load, path)
+        loaded = outcome(torch_export.load, path)
         refused += loaded is None
         assert loaded is None or difference(loaded, small(), images()) == 0
     assert refused >= 10
@@ -460,4 +462,4 @@ def test_a_flipped_bit_is_seen_or_changes_nothing(tmp_path: Path, archive: Path)
 
 def test_what_is_no_model_is_said_in_one_line(tmp_path: Path) -> None:
     for path in no_models(tmp_path, ".pt2"):
-        refusal(exported.load, path)
+        refusal(torch_export.load, path)

@@ -10,9 +10,9 @@ import pytest
 from torch import nn
 
 from robench.errors import CheckpointError
-from robench.models.classifier import Preprocessing
-from robench.models.configured import of_pretrained_cfg
-from robench.models.factory import call_factory, is_factory, preprocessing_of
+from robench.models.architectures.factory import call_factory, is_factory, preprocessing_of
+from robench.models.preprocessing import Preprocessing
+from robench.models.preprocessing.from_config import of_pretrained_cfg
 
 CODE = """
 import sibling_of_factory

@@ -12,13 +12,13 @@ import torchvision
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
-from robench.models import ARCHITECTURES, architecture_names, guess, load_classifier
-from robench.models.architectures import build_architecture
-from robench.models.checkpoint import read_weights
-from robench.models.fingerprint import fingerprint, likeness
-from robench.models.guess import fitting_architectures, guess_architecture, shapes
-from robench.models.index import Structure, indexed_versions, load_index
-from robench.models.zoo import CifarResNet
+from robench.models import ARCHITECTURES, architecture_names, load_classifier
+from robench.models.architectures import build_architecture, detect
+from robench.models.architectures.cifar_resnet import CifarResNet
+from robench.models.architectures.detect import fitting_architectures, guess_architecture, shapes
+from robench.models.architectures.fingerprint import fingerprint, likeness
+from robench.models.architectures.index import Structure, indexed_versions, load_index
+from robench.models.checkpoints.state_dict import read_weights
 
 State = dict[str, Tensor]
 
@@ -123,7 +123,7 @@ def test_a_stated_name_that_does_not_fit_plays_no_role(stated: str) -> None:
 
 
 def test_a_long_list_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guess, "_LISTED", 1)
+    monkeypatch.setattr(detect, "_LISTED", 1)
     found = _refusal(_torchvision("resnet18", 37))
     assert found.endswith(
         f"torchvision:resnet18 and {len(fitting_architectures(_torchvision('resnet18', 37))) - 1} more"
@@ -169,16 +169,16 @@ def _indexed(state: State, *archs: str) -> Structure:
 
 def test_architectures_that_the_index_lacks_are_tried_while_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     without = tuple(one for one in load_index() if not one.archs[0].startswith("zoo:"))
-    monkeypatch.setattr(guess, "load_index", lambda: without)
+    monkeypatch.setattr(detect, "load_index", lambda: without)
     assert guess_architecture(_zoo()) == "zoo:cifar_resnet8"
-    monkeypatch.setattr(guess, "_NEW", 4)
+    monkeypatch.setattr(detect, "_NEW", 4)
     assert "(5 of the installed libraries are newer than the index and were not tried)" in _refusal(_zoo())
 
 
 def test_architectures_that_the_libraries_no_longer_have_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     old = (_indexed(_zoo(), "timm:gone", "zoo:cifar_resnet8", "keras:net"), _indexed(_zoo(14), "timm:gone_too"))
     others = [one for one in load_index() if "zoo:cifar_resnet8" not in one.archs]
-    monkeypatch.setattr(guess, "load_index", lambda: (*old, *others))
+    monkeypatch.setattr(detect, "load_index", lambda: (*old, *others))
     assert guess_architecture(_zoo()) == "zoo:cifar_resnet8"
     assert "zoo:cifar_resnet8 has 1 unexpected (extra)" in _refusal(_zoo() | {"extra": torch.ones(1)})
     assert "gone" not in _refusal(_zoo(14))
@@ -188,7 +188,7 @@ def test_an_architecture_that_changed_since_is_found_by_its_likeness(monkeypatch
     state = _zoo()
     before = {key.replace("linear", "fc"): value for key, value in state.items()}
     changed = [_indexed(before, *one.archs) if "zoo:cifar_resnet8" in one.archs else one for one in load_index()]
-    monkeypatch.setattr(guess, "load_index", lambda: tuple(changed))
+    monkeypatch.setattr(detect, "load_index", lambda: tuple(changed))
     assert guess_architecture(state) == "zoo:cifar_resnet8"
     assert "zoo:cifar_resnet8 has 2 missing (linear.weight), 2 unexpected (fc.weight)" in _refusal(before)
 
@@ -199,7 +199,7 @@ def test_an_architecture_that_cannot_be_built_is_passed_over(monkeypatch: pytest
             raise NotImplementedError("no data!")
         return shapes(arch, classes)
 
-    monkeypatch.setattr(guess, "shapes", without_values)
+    monkeypatch.setattr(detect, "shapes", without_values)
     found = fitting_architectures(_torchvision("resnet18", 37))
     assert "timm:resnet18" in found
     assert "torchvision:resnet18" not in found
@@ -211,7 +211,7 @@ def test_an_architecture_that_cannot_be_built_is_passed_over(monkeypatch: pytest
 def test_an_index_that_is_missing_or_damaged_is_said(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robench.models.index.files", lambda package: tmp_path)
+    monkeypatch.setattr("robench.models.architectures.index.files", lambda package: tmp_path)
     with pytest.raises(CheckpointError, match="missing: install robench again"):
         load_index.__wrapped__()
     (tmp_path / "architectures.csv").write_text(text)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from models.damage import flips, images, outcome, refusal, request, truncations
-from robench.models import huggingface, limits
-from robench.models.limits import check_integers, check_places, limited
-from robench.models.loaded import Loaded
+from robench.models.formats import build_limits, huggingface
+from robench.models.formats.base import Loaded
+from robench.models.formats.build_limits import check_integers, check_places, limited
 
 transformers = pytest.importorskip("transformers")
 NEW = int(transformers.__version__.partition(".")[0]) >= 5
@@ -264,8 +264,8 @@ def test_a_picture_that_no_network_takes_is_refused(tmp_path: Path) -> None:
 
 def test_a_loop_over_all_pairs_of_places_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = levit(tmp_path / "w")
-    monkeypatch.setattr(limits, "_BIASES", {})
-    monkeypatch.setattr(limits, "_CALLS", 10**6)
+    monkeypatch.setattr(build_limits, "_BIASES", {})
+    monkeypatch.setattr(build_limits, "_CALLS", 10**6)
     changed(folder, image_size=8192)
     assert "far larger than the weights" in refusal(huggingface.load, folder)
     assert sys.getprofile() is None

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError, DeviceError, OptionError
 from robench.models import ARCHITECTURES, choose_device, load_classifier
-from robench.models.family import Family
-from robench.models.loaded import assumed
-from robench.models.zoo import CifarResNet
+from robench.models.architectures.base import Family
+from robench.models.architectures.cifar_resnet import CifarResNet
+from robench.models.preprocessing import assumed
 
 ARCH = "zoo:cifar_resnet8"
 
@@ -80,7 +80,7 @@ def test_the_demo_loads() -> None:
 
 
 def test_a_missing_demo_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("robench.models.loading.resources.files", lambda package: tmp_path)
+    monkeypatch.setattr("robench.models.loader.resources.files", lambda package: tmp_path)
     assert "install robench again" in _refusal("demo", None)
 
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from models.damage import difference, flips, images, no_models, outcome, refusal, request, small, truncations
 from robench.errors import OptionError
+from robench.evaluation.options import Options
+from robench.evaluation.run import evaluate
 from robench.models import load_classifier
-from robench.models import onnx as format_of_onnx
-from robench.models.loaded import Request
-from robench.plan import Options
-from robench.run import evaluate
+from robench.models.formats import onnx as format_of_onnx
+from robench.models.formats.base import Request
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -17,10 +17,11 @@ from torch import Tensor
 from models.damage import difference, images, no_models, refusal, request, small, truncations
 from robench.cli.entry import command
 from robench.errors import CheckpointError
-from robench.models import huggingface, load_classifier, pickled, weights
-from robench.models.classifier import Preprocessing
-from robench.models.loaded import Request
-from robench.models.reading import is_bare_pickle
+from robench.models import load_classifier
+from robench.models.checkpoints.read import is_bare_pickle
+from robench.models.formats import huggingface, pickled_module, state_dict
+from robench.models.formats.base import Request
+from robench.models.preprocessing import Preprocessing
 
 
 def saved(path: Path, content: object, zipped: bool = True) -> Path:
@@ -32,9 +33,9 @@ def saved(path: Path, content: object, zipped: bool = True) -> Path:
 @pytest.mark.parametrize("nested", [True, False])
 def test_the_module_is_read_where_it_is_trusted(tmp_path: Path, nested: bool, zipped: bool) -> None:
     path = saved(tmp_path / "w.pth", {"model": small(), "epoch": 3} if nested else small(), zipped)
-    assert pickled.matches(path)
-    assert "--trust-pickle" in refusal(weights.load, path)
-    loaded = weights.load(request(path, trust_pickle=True))
+    assert pickled_module.matches(path)
+    assert "--trust-pickle" in refusal(state_dict.load, path)
+    loaded = state_dict.load(request(path, trust_pickle=True))
     assert difference(loaded, small(), images()) == 0
     assert "ran with your rights" in loaded.notes[0]
     assert loaded.arch == "pickle:Sequential"
@@ -42,8 +43,8 @@ def test_the_module_is_read_where_it_is_trusted(tmp_path: Path, nested: bool, zi
 
 def test_a_module_under_the_name_of_safetensors_needs_trust_too(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.safetensors", small())
-    assert "--trust-pickle" in refusal(weights.load, path)
-    assert difference(weights.load(request(path, trust_pickle=True)), small(), images()) == 0
+    assert "--trust-pickle" in refusal(state_dict.load, path)
+    assert difference(state_dict.load(request(path, trust_pickle=True)), small(), images()) == 0
 
 
 class Touches:
@@ -57,9 +58,9 @@ class Touches:
 def test_nothing_is_run_without_trust(tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     path = saved(tmp_path / "evil.pth", Touches(touched))
-    refusal(weights.load, path)
+    refusal(state_dict.load, path)
     assert not touched.exists()
-    assert "holds no weights" in refusal(weights.load, path, trust_pickle=True)
+    assert "holds no weights" in refusal(state_dict.load, path, trust_pickle=True)
     assert touched.exists()  # that is what trust means
 
 
@@ -74,23 +75,23 @@ def test_classes_beside_the_file_are_found(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pt", net_of_pickle.Net())
     sys.path.remove(str(tmp_path))
     del sys.modules["net_of_pickle"]
-    loaded = weights.load(request(path, trust_pickle=True))
+    loaded = state_dict.load(request(path, trust_pickle=True))
     del sys.modules["net_of_pickle"]
     assert loaded.preprocessing == Preprocessing(9, 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
     assert len(loaded.notes) == 1
     (tmp_path / "net_of_pickle.py").unlink()
-    assert "ModuleNotFoundError" in refusal(weights.load, path, trust_pickle=True)
+    assert "ModuleNotFoundError" in refusal(state_dict.load, path, trust_pickle=True)
 
 
 def test_damaged_files_are_told(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pt", small())
     for _ in truncations(path):
-        assert "damaged or incomplete" in refusal(weights.load, path, trust_pickle=True)
+        assert "damaged or incomplete" in refusal(state_dict.load, path, trust_pickle=True)
     for _ in truncations(saved(path, small(), zipped=False)):
-        assert "cannot be unpickled" in refusal(weights.load, path, trust_pickle=True)
+        assert "cannot be unpickled" in refusal(state_dict.load, path, trust_pickle=True)
     for wrong in no_models(tmp_path, ".pth"):
-        refusal(weights.load, wrong, trust_pickle=True)
-    assert "holds no weights" in refusal(weights.load, saved(path, {"a": 1}), trust_pickle=True)
+        refusal(state_dict.load, wrong, trust_pickle=True)
+    assert "holds no weights" in refusal(state_dict.load, saved(path, {"a": 1}), trust_pickle=True)
 
 
 @pytest.mark.parametrize("name", ["w.pkl", "w.pickle", "w.pth"])
@@ -98,8 +99,8 @@ def test_damaged_files_are_told(tmp_path: Path) -> None:
 def test_modules_of_pickle_dump_are_read_where_they_are_trusted(tmp_path: Path, name: str, protocol: int) -> None:
     path = tmp_path / name
     path.write_bytes(pickle.dumps(small(), protocol))
-    assert "--trust-pickle runs it with your rights" in refusal(weights.load, path)
-    assert difference(weights.load(request(path, trust_pickle=True)), small(), images()) == 0
+    assert "--trust-pickle runs it with your rights" in refusal(state_dict.load, path)
+    assert difference(state_dict.load(request(path, trust_pickle=True)), small(), images()) == 0
     classifier = load_classifier(path, device="cpu", trust_pickle=True, crop=32)
     assert (classifier.label, classifier.classes) == ("w", 5)
 
@@ -107,9 +108,9 @@ def test_modules_of_pickle_dump_are_read_where_they_are_trusted(tmp_path: Path, 
 def test_plain_pickles_are_not_called_damaged(tmp_path: Path) -> None:
     path = tmp_path / "w.pkl"
     path.write_bytes(pickle.dumps({"weight": [1.0, 2.0]}, 2))
-    assert "a plain pickle, which torch did not write" in refusal(weights.load, path)
+    assert "a plain pickle, which torch did not write" in refusal(state_dict.load, path)
     path.write_bytes(pickle.dumps({"weight": torch.ones(3)}, 4))
-    assert "--trust-pickle runs it with your rights" in refusal(weights.load, path)
+    assert "--trust-pickle runs it with your rights" in refusal(state_dict.load, path)
     for content in (small().state_dict(), small()):
         for zipped in (True, False):
             assert not is_bare_pickle(saved(path, content, zipped))
@@ -129,7 +130,7 @@ def test_tensors_of_a_gpu_come_to_the_cpu(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch, "load", watched)
     path = tmp_path / "w.pkl"
     path.write_bytes(pickle.dumps({"weight": torch.ones(3)}))
-    assert isinstance(pickled.unpickle(path), dict)
+    assert isinstance(pickled_module.unpickle(path), dict)
     assert seen == ["cpu"]
 
 
@@ -146,7 +147,7 @@ def test_a_hugging_face_folder_may_need_trust(tmp_path: Path) -> None:
     saved(tmp_path / "pytorch_model.bin", Own(model.state_dict()))
     assert "--trust-pickle runs it with your rights" in refusal(huggingface.load, tmp_path)
     loaded = huggingface.load(request(tmp_path, trust_pickle=True))
-    assert loaded.notes[0] == pickled.NOTE
+    assert loaded.notes[0] == pickled_module.NOTE
     x = images()
     with torch.inference_mode():
         assert torch.equal(loaded.module.eval()(x).logits, model(x).logits)
@@ -168,15 +169,15 @@ def test_shards_may_need_trust(tmp_path: Path) -> None:
     index = tmp_path / "pytorch_model.bin.index.json"
     index.write_text(json.dumps({"weight_map": where}))
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 5}))
-    for load, path in ((huggingface.load, tmp_path), (weights.load, index)):
+    for load, path in ((huggingface.load, tmp_path), (state_dict.load, index)):
         asked = Request(path, "timm:resnet10t", torch.device("cpu"))
         with pytest.raises(CheckpointError, match=r"b\.bin was refused, .* --trust-pickle runs it with your rights"):
             load(asked)
         loaded = load(replace(asked, trust_pickle=True))
-        assert loaded.notes.count(pickled.NOTE) == 1
+        assert loaded.notes.count(pickled_module.NOTE) == 1
         assert difference(loaded, model, images()) == 0
     saved(tmp_path / "b.bin", small())
-    for load, path in ((huggingface.load, tmp_path), (weights.load, index)):
+    for load, path in ((huggingface.load, tmp_path), (state_dict.load, index)):
         assert "b.bin holds something else than tensors" in refusal(load, path, trust_pickle=True)
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from robench.errors import CheckpointError
-from robench.models.configured import of_pretrained_cfg, of_processor, unlike_timm
-from robench.models.processors import PROCESSORS
+from robench.models.preprocessing.from_config import of_pretrained_cfg, of_processor, unlike_timm
+from robench.models.preprocessing.hf_processors import PROCESSORS
 
 transformers = pytest.importorskip("transformers")
 if not hasattr(transformers, "ViTImageProcessorPil"):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from robench.errors import CheckpointError
-from robench.models.sharded import files_sha256, is_index, read_sharded, shards
+from robench.models.checkpoints.sharded import files_sha256, is_index, read_sharded, shards
 
 STATE = {f"layer{number}.weight": torch.full((20, 20), float(number)) for number in range(6)}
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from models.damage import difference, flips, images, no_models, outcome, refusal, request, rewritten, small, truncations
-from robench.models import load_classifier, operators, torchscript
+from robench.models import load_classifier
+from robench.models.formats import allowed_operators, torchscript
 
 # TorchScript itself is deprecated, which is the tests' own affair; a test below holds that loading says nothing of it.
 pytestmark = [
@@ -270,14 +271,14 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path, archive: Path) -> N
 def test_code_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robench.models.archive._PACKED", 1000)
+    monkeypatch.setattr("robench.models.checkpoints.torch_archive._PACKED", 1000)
     assert "compressed members" in refusal(torchscript.load, archive)
 
 
 def test_weights_that_unpack_to_more_than_memory_are_refused(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robench.models.archive.physical_memory", lambda: 1000)
+    monkeypatch.setattr("robench.models.checkpoints.torch_archive.physical_memory", lambda: 1000)
     assert "does not fit in memory" in refusal(torchscript.load, archive)
 
 
@@ -286,7 +287,7 @@ def test_an_archive_of_very_many_members_is_refused(
 ) -> None:
     path = tmp_path / "many.pt"
     path.write_bytes(archive.read_bytes())
-    monkeypatch.setattr("robench.models.archive._MEMBERS", 100)
+    monkeypatch.setattr("robench.models.checkpoints.torch_archive._MEMBERS", 100)
     assert outcome(torchscript.load, path) is not None
     with zipfile.ZipFile(path, "a") as opened:
         for number in range(100):
@@ -325,5 +326,9 @@ def test_operators_that_reach_outside_are_all_named() -> None:
     for schema in torch._C._jit_get_all_schemas():
         namespace, _, name = schema.name.partition("::")
         words = [name, *(argument.name for argument in schema.arguments if "str" in str(argument.type))]
-        if namespace in operators.NAMESPACES and any(map(outside.search, words)) and schema.name not in harmless:
-            assert operators.forbidden(namespace, name), schema.name
+        if (
+            namespace in allowed_operators.NAMESPACES
+            and any(map(outside.search, words))
+            and schema.name not in harmless
+        ):
+            assert allowed_operators.forbidden(namespace, name), schema.name

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from models.damage import images, rewritten, small
 from robench.errors import CheckpointError, OptionError
-from robench.models import exported, load_classifier, trial
-from robench.models.loaded import Request
+from robench.models import load_classifier, sandbox
+from robench.models.formats import torch_export
+from robench.models.formats.base import Request
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
@@ -77,8 +78,8 @@ class OnLoading(nn.Module):
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit of one second, and of one GiB."""
-    monkeypatch.setattr(trial, "_SECONDS", 1.0)
-    monkeypatch.setattr(trial, "_BASE", 2**30)
+    monkeypatch.setattr(sandbox, "_SECONDS", 1.0)
+    monkeypatch.setattr(sandbox, "_BASE", 2**30)
 
 
 def refusal(path: Path) -> str:
@@ -206,7 +207,7 @@ SUMS: dict[str, list[tuple[str, Any, Any]]] = {
 
 @pytest.mark.parametrize("name", SUMS)
 def test_arithmetic_of_graphs_ends_at_64_bits(tmp_path: Path, name: str) -> None:
-    loaded = exported.load(Request(calculated(tmp_path / "sums.pt2", SUMS[name]), None, torch.device("cpu")))
+    loaded = torch_export.load(Request(calculated(tmp_path / "sums.pt2", SUMS[name]), None, torch.device("cpu")))
     with pytest.raises(ArithmeticError, match=r"64 bits|than numbers"):
         loaded.module(images(side=8))
 
@@ -218,9 +219,9 @@ def test_arithmetic_within_64_bits_is_pythons(tmp_path: Path) -> None:
         ("mul", 3037000499, 3037000499),
         ("mod", -7, 3),
     ]
-    loaded = exported.load(Request(calculated(tmp_path / "sums.pt2", calls), None, torch.device("cpu")))
+    loaded = torch_export.load(Request(calculated(tmp_path / "sums.pt2", calls), None, torch.device("cpu")))
     loaded.module(images(side=8))
-    from robench.models.arithmetic import ARITHMETIC
+    from robench.models.formats.export_arithmetic import ARITHMETIC
 
     for name, first, second in [*calls, ("pow", 2, -3), ("pow", 1, 10**9), ("truediv", 1, 3)]:
         expected = {
@@ -251,7 +252,7 @@ def test_what_ends_passes_and_its_errors_arrive(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("short")
 def test_trust_does_without_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_PROGRAM", "raise SystemExit(3)")
+    monkeypatch.setattr(sandbox, "_PROGRAM", "raise SystemExit(3)")
     path = scripted(tmp_path / "small.pt")
     assert load_classifier(path, device="cpu", trust_pickle=True).classes == 5
     with pytest.raises(RuntimeError, match="the trial of"):
@@ -260,7 +261,7 @@ def test_trust_does_without_the_trial(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("short")
 def test_a_crash_is_another_process_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_PROGRAM", "import os; os.abort()")
+    monkeypatch.setattr(sandbox, "_PROGRAM", "import os; os.abort()")
     assert "ended the process that tried it (SIGABRT)" in refusal(scripted(tmp_path / "small.pt"))
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from robench.errors import CheckpointError
 from robench.models import Classifier, load_classifier
-from robench.models.reading import check_file
-from robench.models.zoo import CifarResNet
+from robench.models.architectures.cifar_resnet import CifarResNet
+from robench.models.checkpoints.read import check_file
 
 ARCH = "zoo:cifar_resnet8"
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robench import filters
-from robench.corruptions import CORRUPTIONS
-from robench.draws import KeyedDraws
-from robench.images import to_float
-from robench.perturbation import Constants
-from robench.perturbations import find_perturbation
-from robench.rectangles import Rectangles, affine, crop, inverse_affine, inverse_tilt, perspective
+from robench.transforms import filters
+from robench.transforms.corruptions import CORRUPTIONS
+from robench.transforms.draws import KeyedDraws
+from robench.transforms.perturbations import find_perturbation
+from robench.transforms.perturbations.base import Constants
+from robench.transforms.resize import to_float
+from robench.transforms.warps import Rectangles, affine, crop, inverse_affine, inverse_tilt, perspective
 from robench.types import Images
 
 FILES = {"imagenet-p": ("224", 224), "cifar10-p": ("32", 32)}

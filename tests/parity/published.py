@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robench.corruptions import find_corruption
-from robench.images import to_float
 from robench.suites.imagenet_c import CORRUPTIONS as PUBLISHED
 from robench.suites.imagenet_c import EXTRA
+from robench.transforms.corruptions import find_corruption
+from robench.transforms.resize import to_float
 from robench.types import Images
 
 NAMES = (*PUBLISHED, *EXTRA)

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from parity import frames
 from parity.published import CLOSE, EQUAL, FILES, NAMES, golden_cell, impulse_deviation, pixels
-from robench.corruptions import find_corruption
-from robench.draws import KeyedDraws
+from robench.transforms.corruptions import find_corruption
+from robench.transforms.draws import KeyedDraws
 
 BARS = dict.fromkeys(EQUAL, "equal") | dict.fromkeys(CLOSE, "truncates alike, at most 1 apart")
 CAPTION = (

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 import robench
-from robench.corruptions import CORRUPTIONS, PACKAGE
-from robench.corruptions.weather import plasma
-from robench.data import decode_few, open_dataset, select
-from robench.draws import KeyedDraws
-from robench.geometry import Geometry
-from robench.reference import keyed_state, package, reference_corrupt
+from robench.datasets import decode_few, open_dataset, select
+from robench.suites.geometry import Geometry
+from robench.transforms.corruptions import CORRUPTIONS, PACKAGE
+from robench.transforms.corruptions.weather import plasma
+from robench.transforms.draws import KeyedDraws
+from robench.transforms.reference import keyed_state, package, reference_corrupt
 from robench.types import Floats, Images
 
 stats = pytest.importorskip("scipy.stats", reason="needs robench[reference]")

@@ -19,9 +19,9 @@ from parity.published import (
     impulse_deviation,
     pixels,
 )
-from robench.corruptions import CORRUPTIONS, PACKAGE, find_corruption
-from robench.corruptions.jpeg import jpeg_round_trip_library, jpeg_round_trip_tensors
-from robench.draws import KeyedDraws
+from robench.transforms.corruptions import CORRUPTIONS, PACKAGE, find_corruption
+from robench.transforms.corruptions.jpeg import jpeg_round_trip_library, jpeg_round_trip_tensors
+from robench.transforms.draws import KeyedDraws
 
 CELLS = [(file, severity) for file, (_, severities) in FILES.items() for severity in severities]
 

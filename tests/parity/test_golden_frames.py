@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parity.frames import CLOSE, EQUAL, FILES, golden_sequences
-from robench.perturbations import PERTURBATIONS
+from robench.transforms.perturbations import PERTURBATIONS
 
 cells = [(file, name) for file in FILES for name in (*EQUAL, *CLOSE)]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 import robench
 from parity.published import published_draws
-from robench.corruptions import CORRUPTIONS, find_corruption
-from robench.data import decode, hash_images, open_dataset, select
-from robench.geometry import Geometry
+from robench.datasets import decode, hash_images, open_dataset, select
 from robench.suites import find_suite
+from robench.suites.geometry import Geometry
+from robench.transforms.corruptions import CORRUPTIONS, find_corruption
 from robench.types import Images, Ints
 
 STATISTICS = ["mae", "rmse", "bias", "std_out"]

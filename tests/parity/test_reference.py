@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from robench import reference
-from robench.corruptions import CORRUPTIONS
-from robench.draws import KeyedDraws
 from robench.errors import OptionError
-from robench.reference import keyed_state, package, reference_corrupt
 from robench.suites.imagenet_c import CORRUPTIONS as PUBLISHED
 from robench.suites.imagenet_c import EXTRA
+from robench.transforms import reference
+from robench.transforms.corruptions import CORRUPTIONS
+from robench.transforms.draws import KeyedDraws
+from robench.transforms.reference import keyed_state, package, reference_corrupt
 from robench.types import Images
 
 pytest.importorskip("cv2", reason="needs robench[reference]")
@@ -99,7 +99,7 @@ def test_nothing_of_the_repair_is_left_behind() -> None:
 import sys, numpy as np, scipy.ndimage, torch
 before = {name: sys.modules.get(name) for name in ("pkg_resources", "scipy.ndimage.interpolation")}
 random, gaussian = np.random, __import__("skimage.filters").filters.gaussian
-from robench.reference import reference_corrupt
+from robench.transforms.reference import reference_corrupt
 assert "imagecorruptions" not in sys.modules
 for name in ("fog", "glass_blur", "frost", "spatter"):
     reference_corrupt(torch.zeros((1, 3, 32, 32), dtype=torch.uint8), name, 1, index=[0])

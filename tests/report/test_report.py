@@ -20,11 +20,11 @@ from PIL import Image
 
 import robench
 from gate.invented import first, write_run
+from robench import report
+from robench.analysis.gate.formats import amount
+from robench.analysis.report.class_names import class_names
 from robench.cli.entry import command
 from robench.errors import OptionError, RobenchError
-from robench.gate.formats import amount
-from robench.report import report
-from robench.report.names import class_names
 
 EVIL = "x</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}<!--"
 
@@ -118,8 +118,8 @@ def test_gallery_shows_the_pixels_of_the_run(demo: Path, page: Page) -> None:
     run = robench.RunDirectory.open(demo)
     index = run.read_samples()["index"].to_numpy()
     clean = np.asarray(Image.open(io.BytesIO(base64.b64decode(str(found[0]["src"]).split(",")[1]))))
-    from robench.data import decode_few
-    from robench.geometry import Geometry
+    from robench.datasets import decode_few
+    from robench.suites.geometry import Geometry
 
     of_run = decode_few(images, index, Geometry(resize=(32, 32)))
     (sample,) = np.flatnonzero((of_run == clean.transpose(2, 0, 1)).all(axis=(1, 2, 3)))[:1]
@@ -261,7 +261,7 @@ def test_another_place_of_the_images_is_refused(demo: Path, tmp_path: Path) -> N
 
 def test_without_the_gallery_no_torch(demo: Path, tmp_path: Path) -> None:
     code = (
-        f"import sys; from robench.report import report; report([{str(demo)!r}], {str(tmp_path / 'page.html')!r}, examples=0); "
+        f"import sys; from robench import report; report([{str(demo)!r}], {str(tmp_path / 'page.html')!r}, examples=0); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robench.data import decode, hash_images, open_dataset, select
-from robench.geometry import Geometry
-from robench.loop import Samples, evaluate_condition
+from robench.datasets import decode, hash_images, open_dataset, select
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.samples import Samples
 from robench.models import Classifier, Preprocessing
 from robench.suites import Condition
+from robench.suites.geometry import Geometry
 from robench.treatments import adapt
 from robench.types import Records
 from treatments.networks import CLEAN, randomised

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from robench.geometry import Geometry
 from robench.models import Classifier
 from robench.suites import Condition
+from robench.suites.geometry import Geometry
 
 CLEAN = Condition("clean", "clean", 0, Geometry(resize=(32, 32)))
 

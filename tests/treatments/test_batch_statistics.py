@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.conditions import Frame
 from robench.errors import CheckpointError
 from robench.models import Classifier
+from robench.transforms.apply import Frame
 from robench.treatments import adapt
-from robench.treatments.frozen import pool
-from robench.treatments.layers import BatchNorms, batch_norms
+from robench.treatments.batch_norm import BatchNorms, batch_norms
+from robench.treatments.bn_frozen import pool
 from treatments.networks import CLEAN, randomised, with_module
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from robench.errors import CheckpointError
 from robench.models import Classifier, Preprocessing
-from robench.models.zoo import CifarResNet
+from robench.models.architectures.cifar_resnet import CifarResNet
 from robench.treatments import adapt
 from robench.treatments.blurpool import FILTERS, blur
 from treatments.networks import CLEAN, randomised, with_module

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError
 from robench.models import Classifier, load_classifier
-from robench.models.zoo import CifarResNet
+from robench.models.architectures.cifar_resnet import CifarResNet
 from robench.treatments import adapt
 from treatments.networks import randomised
 

@@ -16,17 +16,17 @@ from torchvision.transforms import InterpolationMode, RandAugment, autoaugment
 from torchvision.transforms import functional as operations
 
 import robench
-from robench.data import decode_few, open_dataset, select
-from robench.draws import KeyedDraws
+from robench.datasets import decode_few, open_dataset, select
 from robench.errors import DatasetError, OptionError, RunError
-from robench.geometry import Geometry
-from robench.images import pictures
+from robench.evaluation.options import Options
 from robench.models import Classifier, Preprocessing
-from robench.plan import Options
+from robench.suites.geometry import Geometry
+from robench.transforms.draws import KeyedDraws
+from robench.transforms.resize import pictures
 from robench.treatments import adapt, parse_treatments
+from robench.treatments.augmentation import POLICIES
+from robench.treatments.batch_norm import batch_norms
 from robench.treatments.calibration import open_calibration
-from robench.treatments.layers import batch_norms
-from robench.treatments.policies import POLICIES
 from robench.treatments.randaugment import OPERATIONS, randaugment
 from treatments.networks import CLEAN, randomised, with_module
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from robench import loop
-from robench.conditions import condition_images
-from robench.data import decode, hash_images, open_dataset, select
-from robench.geometry import Geometry
-from robench.loop import Samples, evaluate_condition
+from robench.datasets import decode, hash_images, open_dataset, select
+from robench.evaluation import loop
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.samples import Samples
 from robench.models import load_classifier
 from robench.suites import Condition
+from robench.suites.geometry import Geometry
+from robench.transforms.apply import condition_images
 from robench.treatments import adapt
 
 pytestmark = pytest.mark.slow

@@ -10,12 +10,13 @@ import pytest
 
 import robench
 from robench.cli.entry import command
-from robench.conditions import condition_frames
 from robench.errors import DeviceError, OptionError
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
 from robench.models import Classifier
-from robench.plan import Options, make_plan
+from robench.transforms.apply import condition_frames
 from robench.treatments import Parameter, Value, adapt, parse_treatments
-from robench.treatments.calibrated import BN_CALIB
+from robench.treatments.bn_calibrated import BN_CALIB
 from robench.treatments.calibration import open_calibration
 from treatments.networks import CLEAN
 

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from robench.errors import CheckpointError, OptionError
-from robench.loop import Samples
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
+from robench.evaluation.samples import Samples
 from robench.models import Classifier
-from robench.plan import Options, make_plan
 from robench.treatments import adapt, equal_parts, sample_order
 from treatments.conftest import Treat
 from treatments.networks import CLEAN, with_module
@@ -60,7 +61,7 @@ def test_the_first_batch_is_from_before_the_step(treat: Treat, samples: Samples)
 
 
 def test_every_condition_starts_from_the_checkpoint(normalised: Classifier, samples: Samples, treat: Treat) -> None:
-    from robench.loop import evaluate_condition
+    from robench.evaluation.loop import evaluate_condition
 
     before = copy.deepcopy(normalised.module.state_dict())
     treated, session = adapt(normalised, ["tent:n=8,lr=0.5"], None, 0).start()
@@ -70,7 +71,7 @@ def test_every_condition_starts_from_the_checkpoint(normalised: Classifier, samp
 
 
 def test_nothing_but_scale_and_shift_changes(normalised: Classifier, samples: Samples) -> None:
-    from robench.loop import evaluate_condition
+    from robench.evaluation.loop import evaluate_condition
 
     treated, session = adapt(normalised, ["tent:n=8,lr=0.5"], None, 0).start()
     evaluate_condition(treated, samples, CLEAN, seed=0, batch_size=8, session=session)

@@ -15,16 +15,19 @@ import pytest
 import torch
 
 import robench
-from robench import evaluation
-from robench.conditions import frames_of
-from robench.data import decode, hash_images, open_dataset, select
+from robench.datasets import decode, hash_images, open_dataset, select
 from robench.errors import CheckpointError, DeviceError, OptionError, RunError
-from robench.estimate import estimate
-from robench.loop import Samples, evaluate_condition
+from robench.evaluation import evaluator
+from robench.evaluation.estimate import estimate
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.options import Options
+from robench.evaluation.plan import make_plan
+from robench.evaluation.samples import Samples
+from robench.evaluation.shards import Part, Shard
 from robench.models import Classifier
-from robench.plan import Options, make_plan
-from robench.rectangles import Rectangles
 from robench.suites import Condition
+from robench.transforms.apply import frames_of
+from robench.transforms.warps import Rectangles
 from robench.treatments import adapt, equal_parts, sample_order
 from treatments.conftest import Treat
 from treatments.networks import CLEAN
@@ -130,10 +133,10 @@ def test_interrupted_and_resumed_is_equal(
             raise KeyboardInterrupt
         return evaluate_condition(*args, **kwargs)
 
-    monkeypatch.setattr(evaluation, "evaluate_condition", interrupted)
+    monkeypatch.setattr(evaluator, "evaluate_condition", interrupted)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
-    monkeypatch.setattr(evaluation, "evaluate_condition", evaluate_condition)
+    monkeypatch.setattr(evaluator, "evaluate_condition", evaluate_condition)
     resumed = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options).path
     assert len(contents(resumed)) == 6
     assert contents(resumed) == contents(whole)
@@ -148,15 +151,15 @@ def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
     calibration = picture_folder if "M=" in text else None
     options = Options(corruptions=["contrast"], severities=[1], batch_size=7, adapt=[text], calibration=calibration)
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options)
-    monkeypatch.setattr(evaluation, "_FRAMES", 1)
+    monkeypatch.setattr(evaluator, "_FRAMES", 1)
     shards: list[int] = []
-    evaluate = evaluation.Evaluation.evaluate
+    evaluate = evaluator.Evaluation.evaluate
 
-    def counted(one: evaluation.Evaluation, shard: evaluation.Shard, *more: Any) -> evaluation.Part:
+    def counted(one: evaluator.Evaluation, shard: Shard, *more: Any) -> Part:
         shards.append(shard.frames)
         return evaluate(one, shard, *more)
 
-    monkeypatch.setattr(evaluation.Evaluation, "evaluate", counted)
+    monkeypatch.setattr(evaluator.Evaluation, "evaluate", counted)
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
     assert shards == ([30, 30] if text == "bn-test:n=8" else [7, 7, 7, 7, 2] * 2)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.options import names, stdout
+from robench.cli.common import names, stdout
 from robench.errors import OptionError, unknown_name
 
 __all__ = ["cache_app"]
@@ -26,7 +26,7 @@ def list_cache(
     format: Annotated[str, typer.Option(help="How to print it.", metavar="table|json")] = "table",  # noqa: A002
 ) -> None:
     """What the cache holds, the last used first, and how much room it takes."""
-    from robench.data.entries import as_json, cache_folder, list_entries, size_limit, size_text
+    from robench.datasets.cache.entries import as_json, cache_folder, list_entries, size_limit, size_text
 
     if format not in ("table", "json"):
         raise OptionError(unknown_name("format", format, ("table", "json")))
@@ -67,7 +67,7 @@ def clear_cache(
     ] = None,
 ) -> None:
     """Remove decoded images: all, or those named. They are made again when they are needed; what is in use stays."""
-    from robench.data.entries import clear, size_text
+    from robench.datasets.cache.entries import clear, size_text
 
     cleared = clear(names(chosen) or (), older_than)
     for entry in cleared.removed:

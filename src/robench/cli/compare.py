@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.options import names, one_thread, stderr, stdout
+from robench.cli.common import names, one_thread, stderr, stdout
 from robench.errors import OptionError, RunError, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robench.compare import Difference
+    from robench.analysis.comparison.compare import Difference
 
 __all__ = ["compare"]
 
@@ -47,10 +47,10 @@ def compare(
     [b]robench compare runs/main runs/new --flips flips.csv[/b]
     """
     one_thread()
-    from robench.compare import compare as differences
-    from robench.compare import costs, difference_rows, disagreement, write_flips
-    from robench.compare import flips as find_flips
-    from robench.summary import FORMATS
+    from robench.analysis.comparison.compare import compare as differences
+    from robench.analysis.comparison.compare import costs, difference_rows, disagreement, write_flips
+    from robench.analysis.comparison.compare import flips as find_flips
+    from robench.cli.summary import FORMATS
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
@@ -85,7 +85,7 @@ def compare(
 
 
 def _table(found: list[Difference]) -> Table:
-    from robench.gate.formats import amount, chance
+    from robench.analysis.gate.formats import amount, chance
 
     several = len({one.run for one in found}) > 1
     table = Table(title=f"against {found[0].base}", title_justify="left", title_style="bold")

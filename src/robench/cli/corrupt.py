@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import names, numbers, stderr, stdout
+from robench.cli.common import names, numbers, stderr, stdout
 from robench.cli.progress import observer
 
 __all__ = ["corrupt"]
@@ -36,7 +36,7 @@ def corrupt(
 
     The pixels are those that `robench evaluate` shows to a model with the same seed.
     """
-    from robench.export import export
+    from robench.evaluation.export import export
 
     with observer(stderr()) as progress:
         written = export(

@@ -10,12 +10,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from robench.cli.options import names, numbers, stderr, stdout
+from robench.cli.common import names, numbers, stderr, stdout
 from robench.cli.progress import duration, observer
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
-    from robench.estimate import Estimate
+    from robench.evaluation.estimate import Estimate
 
 __all__ = ["evaluate"]
 
@@ -307,14 +307,14 @@ def evaluate(
     for option, given in (("--address", address), ("--workers", workers)):
         if given is not None and engine == "local":
             raise OptionError(f"{option} goes with --engine ray: give that, or leave it out")
-    from robench.engine import make_engine
-    from robench.estimate import estimate
-    from robench.jobs import make_jobs
-    from robench.options import Options
-    from robench.profile import profile_table
-    from robench.run import evaluate_jobs
+    from robench.cli.summary import summary
+    from robench.evaluation.engines import make_engine
+    from robench.evaluation.estimate import estimate
+    from robench.evaluation.jobs import make_jobs
+    from robench.evaluation.options import Options
+    from robench.evaluation.profile import profile_table
+    from robench.evaluation.run import evaluate_jobs
     from robench.suites import find_preset
-    from robench.summary import summary
 
     ready = None if preset is None else find_preset(preset)
     options = Options(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.options import names, numbers, one_thread, stderr, stdout
+from robench.cli.common import names, numbers, one_thread, stderr, stdout
 from robench.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
-    from robench.gate import Power, Verdict
+    from robench.analysis.gate import Power, Verdict
 
 __all__ = ["gate"]
 
@@ -81,10 +81,10 @@ def gate(
     [b]robench gate runs/new-s0 runs/new-s1 --baseline runs/old-s0,runs/old-s1[/b]
     """
     one_thread()
-    from robench.gate import FORMATS, read_rules
-    from robench.gate import gate as judge
-    from robench.gate import update_baseline as update
-    from robench.gate.formats import markdown, outcome
+    from robench.analysis.gate import FORMATS, read_rules
+    from robench.analysis.gate import gate as judge
+    from robench.analysis.gate import update_baseline as update
+    from robench.analysis.gate.formats import markdown, outcome
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
@@ -128,8 +128,8 @@ def _print_power(
     drops: list[float] | None,
     format: str,  # noqa: A002
 ) -> None:
-    from robench.gate import power, read_rules
-    from robench.gate.formats import power_json
+    from robench.analysis.gate import power, read_rules
+    from robench.analysis.gate.formats import power_json
 
     if format not in ("table", "json"):
         raise OptionError("--power prints a table or json: leave the other --format out")
@@ -143,7 +143,7 @@ def _print_power(
 
 
 def _power_table(found: Power) -> Table:
-    from robench.gate.formats import amount
+    from robench.analysis.gate.formats import amount
 
     table = Table(
         title=f"how often a drop fails the gate: {found.model}, {found.images:,} images",
@@ -169,7 +169,7 @@ def _power_table(found: Power) -> Table:
 
 
 def _table(verdict: Verdict) -> Table:
-    from robench.gate.formats import amount, chance, interval
+    from robench.analysis.gate.formats import amount, chance, interval
 
     table = Table(
         title=f"{verdict.model} against {verdict.baseline_model}",

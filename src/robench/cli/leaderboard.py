@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import names, stderr
+from robench.cli.common import names, stderr
 
 __all__ = ["leaderboard"]
 
@@ -52,8 +52,8 @@ def leaderboard(
 
     [b]robench leaderboard runs/* --out leaderboard.csv[/b]
     """
-    from robench.leaderboard import FORMATS
-    from robench.leaderboard import leaderboard as build
+    from robench.analysis.leaderboard import FORMATS
+    from robench.analysis.leaderboard import leaderboard as build
 
     board = build(inputs, out, sort_by=sort_by, split=split, suites=names(suite), format=format)
     if out is None:

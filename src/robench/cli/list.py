@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from robench.cli.options import stderr, stdout
+from robench.cli.common import stderr, stdout
 from robench.errors import CheckpointError, OptionError, RobenchError
-from robench.extensions import Kind, Offer, offers
+from robench.plugins import Kind, Offer, offers
 
 if TYPE_CHECKING:
     from robench.suites import Suite
@@ -75,8 +75,8 @@ def perturbations(
     suite: Annotated[str | None, typer.Option(help="Only those of one suite, with its frames.")] = None,
 ) -> None:
     """The perturbations, which make several frames of each image, and with --suite their frames and constants."""
-    from robench.perturbations import PERTURBATIONS, find_perturbation
     from robench.suites import find_suite
+    from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 
     if suite is None:
         table = _table("perturbation", "what it does", "frames by", "source")
@@ -115,8 +115,8 @@ def corruptions(
     suite: Annotated[str | None, typer.Option(help="Only those of one suite, with its constants.")] = None,
 ) -> None:
     """The corruptions, and with --suite their constants at every severity."""
-    from robench.corruptions import CORRUPTIONS, find_corruption
     from robench.suites import find_suite
+    from robench.transforms.corruptions import CORRUPTIONS, find_corruption
 
     if suite is None:
         table = _table("corruption", "what it does", "source")
@@ -154,8 +154,8 @@ def models(
 ) -> None:
     """The architectures of a family, to be named as --arch FAMILY:NAME."""
     from robench.models import ARCHITECTURES, architecture_names
-    from robench.models.checkpoint import read_weights
-    from robench.models.guess import fitting_architectures
+    from robench.models.architectures.detect import fitting_architectures
+    from robench.models.checkpoints.state_dict import read_weights
 
     for offer in _offered("family", ARCHITECTURES):
         if offer.name != family:
@@ -179,7 +179,7 @@ def models(
 @list_app.command()
 def datasets() -> None:
     """The layouts of images that --data takes, in the order in which they are recognised."""
-    from robench.data import EMBEDDED, READERS
+    from robench.datasets import EMBEDDED, READERS
 
     table = _table("dataset", "what it is")
     for name in EMBEDDED:
@@ -208,7 +208,7 @@ def treatments() -> None:
 @list_app.command()
 def metrics() -> None:
     """The metrics: name, unit, direction, definition."""
-    from robench.metrics import METRICS
+    from robench.analysis.metrics import METRICS
 
     table = _table("metric", "unit", "better", "definition", "source")
     for metric in METRICS.values():

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import stderr, stdout
+from robench.cli.common import stderr, stdout
 from robench.errors import OptionError, unknown_name
 
 __all__ = ["pool"]
@@ -44,10 +44,12 @@ def pool(
 
     `robench gate` takes the run directories themselves, which tests sharper than the table.
     """
-    from robench.rundir import RunDirectory, check_replaceable, writing
-    from robench.scoring import pool as average
-    from robench.summary import FORMATS, summary
-    from robench.tables import RESULTS, write_csv
+    from robench.analysis.scoring import pool as average
+    from robench.cli.summary import FORMATS, summary
+    from robench.runs.csv import write_csv
+    from robench.runs.directory import RunDirectory
+    from robench.runs.files import check_replaceable, writing
+    from robench.runs.schema import RESULTS
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import names, numbers, stdout
+from robench.cli.common import names, numbers, stdout
 
 __all__ = ["preview"]
 
@@ -34,7 +34,7 @@ def preview(
 
     [b]robench preview cat.jpg --suite imagenet-c --out grid.png[/b]
     """
-    from robench.preview import preview as draw
+    from robench.evaluation.preview import preview as draw
 
     width, height = draw(
         image,

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from robench.observer import WorkerState
+from robench.runs.observer import WorkerState
 
 __all__ = ["LineProgress", "LiveProgress", "duration", "observer", "worker_line"]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import stderr
+from robench.cli.common import stderr
 
 __all__ = ["report"]
 
@@ -34,7 +34,7 @@ def report(
 
     [b]robench report runs/a runs/b --out compare.html --examples 0[/b]
     """
-    from robench.report import report as write
+    from robench.evaluation.report import report as write
 
     path = write(runs, out, data=data, examples=examples, title=title)
     stderr().print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import stderr, stdout
+from robench.cli.common import stderr, stdout
 
 __all__ = ["score"]
 
@@ -26,13 +26,14 @@ def score(
 
     Needs neither the images nor the weights nor torch. Writes results.csv into the run and prints the summary.
     """
-    from robench.rundir import RunDirectory
-    from robench.scoring import clean_doubts, nonfinite_notes, notes
-    from robench.scoring import score as compute
-    from robench.summary import summary
+    from robench.analysis.scoring import clean_doubts, nonfinite_notes, notes
+    from robench.analysis.scoring import score as compute
+    from robench.cli.summary import summary
+    from robench.runs.directory import RunDirectory
+    from robench.runs.lock import lock_run
 
     directory = RunDirectory.open(run)
-    with directory.locked():
+    with lock_run(directory.path):
         results = compute(directory, normalize_by)
         directory.write_results(results)
     for note in (*notes(directory, normalize_by), *nonfinite_notes(results), *clean_doubts(directory)[0]):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import stdout
+from robench.cli.common import stdout
 from robench.errors import OptionError, unknown_name
 
 __all__ = ["show"]
@@ -19,8 +19,8 @@ def show(
     format: Annotated[str, typer.Option(help="How to print them.", metavar="table|json|csv")] = "table",  # noqa: A002
 ) -> None:
     """Print the results of a run."""
-    from robench.rundir import RunDirectory
-    from robench.summary import FORMATS, summary
+    from robench.cli.summary import FORMATS, summary
+    from robench.runs.directory import RunDirectory
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))

@@ -12,11 +12,11 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from robench.cli.options import stdout
+from robench.cli.common import stdout
 from robench.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
-    from robench.status import Status
+    from robench.runs.status import Status
 
 __all__ = ["status"]
 
@@ -41,8 +41,8 @@ def status(
 
     [b]robench status --watch runs/resnet50-imagenet-imagenet-c[/b]
     """
-    from robench.status import RUNNING, as_json, find_runs
-    from robench.status import status as look
+    from robench.runs.status import RUNNING, as_json, find_runs
+    from robench.runs.status import status as look
 
     if format not in ("table", "json"):
         raise OptionError(unknown_name("format", format, ("table", "json")))

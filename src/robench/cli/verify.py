@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.options import names, numbers, stderr, stdout
+from robench.cli.common import names, numbers, stderr, stdout
 from robench.cli.progress import observer
 from robench.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
-    from robench.verify import Agreement
+    from robench.evaluation.verify import Agreement
 
 __all__ = ["verify"]
 
@@ -64,10 +64,10 @@ def verify(
 
     [b]robench verify resnet50.pth --arch torchvision:resnet50 --data imagenet/val --limit 100[/b]
     """
-    from robench.data import open_dataset
+    from robench.cli.summary import FORMATS
+    from robench.datasets import open_dataset
+    from robench.evaluation.verify import verify as compare
     from robench.models import load_classifier
-    from robench.summary import FORMATS
-    from robench.verify import verify as compare
 
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))

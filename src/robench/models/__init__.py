@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from robench.models.architectures import ARCHITECTURES, architecture_names, find_family, names_family
-from robench.models.branches import branches_of
-from robench.models.classifier import Classifier, Preprocessing
-from robench.models.family import Family
-from robench.models.loading import FORMATS, choose_device, load_classifier
+from robench.models.architectures.base import Family
+from robench.models.checkpoints.aux_bn import branches_of
+from robench.models.classifier import Classifier
+from robench.models.device import choose_device
+from robench.models.load import load_classifier
+from robench.models.loader import FORMATS
+from robench.models.preprocessing import Preprocessing
 
 __all__ = [
     "ARCHITECTURES",

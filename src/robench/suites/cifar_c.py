@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robench.geometry import Geometry
+from robench.suites.geometry import Geometry
 from robench.suites.imagenet_c import CORRUPTIONS, EXTRA
 from robench.suites.suite import Suite
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robench.geometry import Geometry
+from robench.suites.geometry import Geometry
 from robench.suites.suite import Suite
 
 __all__ = ["CORRUPTIONS", "EXTRA", "IMAGENET_64_C", "IMAGENET_C", "IMAGENET_C_299", "TINY_IMAGENET_C"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from robench.errors import OptionError, unknown_name
-from robench.geometry import Geometry
+from robench.suites.geometry import Geometry
 
 __all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "Family", "ReleasedFiles", "Suite"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from robench.treatments.adaptation import Adaptation, adapt
-from robench.treatments.methods import TREATMENTS, find_treatment, parse_treatments
-from robench.treatments.order import ESTIMATED_ON, equal_parts, sample_order
-from robench.treatments.treatment import Method, Parameter, Session, Started, Treatment, Value
+from robench.treatments.base import Method, Parameter, Session, Started, Treatment, Value
+from robench.treatments.batching import ESTIMATED_ON, equal_parts, sample_order
+from robench.treatments.registry import TREATMENTS, find_treatment, parse_treatments
 
 __all__ = [
     "ESTIMATED_ON",

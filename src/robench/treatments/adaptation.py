@@ -10,16 +10,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from robench.conditions import condition_frames
-from robench.errors import CheckpointError, OptionError
+from robench.errors import CheckpointError, OptionError, one_line
 from robench.models import Classifier
-from robench.models.family import one_line
-from robench.models.graph import GraphModule
+from robench.models.formats.export_graph import GraphModule
 from robench.suites import UNTREATED, Condition, find_suite
-from robench.treatments.batch import TOGETHER
+from robench.transforms.apply import condition_frames
+from robench.treatments.base import Started, Treatment
+from robench.treatments.bn_test_batch import TOGETHER
 from robench.treatments.calibration import Calibration, open_calibration
-from robench.treatments.methods import TREATMENTS, parse_treatments
-from robench.treatments.treatment import Started, Treatment
+from robench.treatments.registry import TREATMENTS, parse_treatments
 
 __all__ = ["Adaptation", "adapt"]
 

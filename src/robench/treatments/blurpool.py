@@ -22,12 +22,11 @@ from torch.nn.modules import activation
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robench.errors import CheckpointError
+from robench.errors import CheckpointError, one_line
 from robench.models import Classifier
-from robench.models.family import one_line
-from robench.models.zoo import PaddedShortcut
-from robench.transfer import sent
-from robench.treatments.treatment import Method, Parameter, Started, Values, one_of
+from robench.models.architectures.cifar_resnet import PaddedShortcut
+from robench.transforms.device import sent
+from robench.treatments.base import Method, Parameter, Started, Values, one_of
 
 __all__ = ["BLURPOOL", "FILTERS", "blur"]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from robench.data import ImageSet, decode, hash_images, open_dataset, select
+from robench.datasets import ImageSet, decode, hash_images, open_dataset, select
 from robench.errors import DatasetError
-from robench.geometry import Geometry
 from robench.models import Preprocessing
 from robench.suites import CLEAN, Condition
-from robench.treatments.order import ESTIMATED_ON, equal_parts, sample_order
-from robench.treatments.policies import POLICIES
+from robench.suites.geometry import Geometry
+from robench.treatments.augmentation import POLICIES
+from robench.treatments.batching import ESTIMATED_ON, equal_parts, sample_order
 from robench.types import Images, Ints
 
 __all__ = ["Calibration", "open_calibration"]

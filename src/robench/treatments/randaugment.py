@@ -11,8 +11,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as operations
 
-from robench.draws import Draws
-from robench.images import from_pictures, pictures
+from robench.transforms.draws import Draws
+from robench.transforms.resize import from_pictures, pictures
 from robench.types import Images
 
 __all__ = ["OPERATIONS", "randaugment"]

@@ -12,8 +12,8 @@ from robench.errors import CheckpointError
 from robench.models import Classifier
 from robench.models.outputs import Head, as_logits
 from robench.suites import Condition
-from robench.treatments.layers import BatchNorms, batch_norms, count_batch_norms
-from robench.treatments.treatment import IMAGES, Method, Parameter, Sample, Started, Values, count, finite, one_of
+from robench.treatments.base import IMAGES, Method, Parameter, Sample, Started, Values, count, finite, one_of
+from robench.treatments.batch_norm import BatchNorms, batch_norms, count_batch_norms
 
 __all__ = ["TENT"]
 

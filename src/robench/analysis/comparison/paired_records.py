@@ -1,0 +1,80 @@
+"""What the records of a side say of its figures: how they are distributed, and which images are wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robench.analysis.comparison.results_set import KEY, NORMALISED, OF_IMAGES, Key, Side
+from robench.analysis.scoring.records import read_columns
+from robench.errors import RunError
+from robench.suites import find_suite
+from robench.types import Floats
+
+__all__ = ["distributions", "wrong_images"]
+
+
+def distributions(side: Side, keys: Iterable[Key]) -> dict[Key, Floats]:
+    """Return for the keys of figures that follow from the records (1 + resamples,): the figure, then resamples of it.
+
+    RunError where results.csv has another figure than the records.
+    """
+    if not side.runs[0].finished():
+        return {}
+    keys = set(keys)
+    wanted = {(key[0], key[1]) for key in keys}
+    normalised = any(metric in NORMALISED for _, metric in wanted)
+    found: dict[Key, Floats] = {}
+    for row in side.rows(None if normalised else "none", wanted):
+        key = tuple(None if _missing(row.get(name)) else row[name] for name in KEY)
+        if key not in keys or "distribution" not in row:
+            continue
+        stored = side.figures[key]
+        if (row["protocol"], row.get("baseline")) != (stored.row["protocol"], stored.row["baseline"]):
+            continue  # Clean images of another geometry, or scored with another --normalize-by than the run was made with.
+        if not math.isclose(row["value"], stored.value, rel_tol=1e-9, abs_tol=1e-12):
+            raise RunError(
+                f"{side.name}: {stored} is {stored.value:.6g} in results.csv and {row['value']:.6g} by its records: "
+                f"`robench score {side.name}` writes it again"
+            )
+        found[key] = row["distribution"]
+    return found
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def wrong_images(side: Side, keys: Iterable[Key]) -> dict[Key, NDArray[np.bool_]]:
+    """Return for the keys of cells with one image a sample which images are wrong (n,); none of several seeds."""
+    found: dict[Key, NDArray[np.bool_]] = {}
+    if len(side.runs) != 1:
+        return found
+    run = side.runs[0]
+    cells = [key for key in keys if key[1] in OF_IMAGES and key[4] is None]
+    for condition in run.finished():
+        place = (condition.suite, condition.corruption, condition.severity, condition.resolution)
+        of_cell = [
+            key
+            for key in cells
+            if (key[0], key[2], key[3], key[6]) == place and side.figures[key].row["protocol"] == condition.protocol
+        ]
+        if condition.frames != 1 or find_suite(condition.suite).family not in ("corruptions", "resolution"):
+            continue
+        columns = {OF_IMAGES[key[1]] for key in of_cell}
+        records = read_columns(run, condition, ["label", *sorted(columns)]) if columns else None
+        for key in of_cell:
+            assert records is not None
+            label = records["label"].to_numpy()
+            if key[1] == "top5_error":
+                found[key] = np.array(
+                    [true not in five for true, five in zip(label, records["top5"], strict=True)], dtype=bool
+                )
+            else:
+                found[key] = np.asarray(records["pred"].to_numpy() != label)
+    return found

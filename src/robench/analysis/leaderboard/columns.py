@@ -1,0 +1,84 @@
+"""Which figure of the results stands in which column of the leaderboard, as data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from robench.analysis.metrics import METRICS
+from robench.errors import OptionError, unknown_name
+from robench.suites import CLEAN, find_suite
+
+__all__ = ["ENDS", "FIGURES", "Figure", "family_of", "higher_is_better", "side_column", "sides_of", "sort_column"]
+
+ENDS = ("_ci_low", "_ci_high")
+"""What is appended to a figure's column for the ends of its interval."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A column and the rows of the results that it takes its value from.
+
+    family: of the suite, or "clean".  corruption: of the row, None for the suite's aggregate.
+    difficulty: the row's, where the suite has some.  complement: whether the column is 100 less the metric.
+    """
+
+    column: str
+    metric: str
+    family: str
+    corruption: str | None = None
+    difficulty: float | None = None
+    complement: bool = False
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of the column."""
+        return METRICS[self.metric].higher_is_better != self.complement
+
+
+FIGURES: tuple[Figure, ...] = (
+    Figure("top1", "accuracy", CLEAN, CLEAN),
+    Figure("top5", "top5_error", CLEAN, CLEAN, complement=True),
+    Figure("mean_error", "mean_error", "corruptions"),
+    Figure("mce", "mce", "corruptions"),
+    Figure("relative_mce", "relative_mce", "corruptions"),
+    Figure("mean_flip_rate", "mean_flip_rate", "sequences", difficulty=1.0),
+    Figure("mfr", "mfr", "sequences", difficulty=1.0),
+    Figure("consistency", "consistency", "shift", "crop"),
+    Figure("circular_consistency", "consistency", "shift", "circular"),
+    Figure("scale_consistency", "consistency", "scale", "scale"),
+    Figure("accuracy_area", "accuracy_area", "noise"),
+    Figure("occlusion_accuracy_area", "accuracy_area", "occlusion"),
+)
+
+_SIDE = re.compile(r"top1_([1-9][0-9]{0,5})px")
+
+
+def family_of(suite: str) -> str:
+    """Family of a suite; the unperturbed images are one of their own. OptionError for a suite that this robench lacks."""
+    return CLEAN if suite == CLEAN else find_suite(suite).family
+
+
+def side_column(side: int) -> str:
+    """Column of the accuracy at an input size."""
+    return f"top1_{side}px"
+
+
+def sides_of(columns: list[str]) -> list[int]:
+    """Input sizes that some of the columns are of."""
+    return [int(found[1]) for name in columns if (found := _SIDE.fullmatch(name))]
+
+
+def sort_column(name: str, columns: list[str]) -> str:
+    """The column to rank by: a figure's, or the first of the metric called so; OptionError for others."""
+    sides = [side_column(side) for side in sides_of(columns)]
+    by_metric = {figure.metric: figure.column for figure in reversed(FIGURES) if not figure.complement}
+    known = {**by_metric, **{figure.column: figure.column for figure in FIGURES}, **{side: side for side in sides}}
+    if name not in known:
+        raise OptionError(unknown_name("figure to sort by", name, known))
+    return known[name]
+
+
+def higher_is_better(column: str) -> bool:
+    """Direction of a figure's column."""
+    return next((figure.higher_is_better for figure in FIGURES if figure.column == column), True)

@@ -1,0 +1,95 @@
+"""The confusions of each run: which classes a model predicts as which others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from robench.analysis.report.class_names import class_names
+from robench.analysis.report.grouping import Subject
+from robench.analysis.report.sections import Listing
+from robench.analysis.scoring.confusion import confusions
+from robench.errors import RobenchError
+from robench.runs.directory import RunDirectory
+from robench.suites import CLEAN
+
+__all__ = ["Example", "ExampleFinder", "Gallery", "classes_of", "gallery", "name_of"]
+
+_LISTED = 12
+"""Confusions in the table."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image, clean and corrupted, as `data:` URIs. told: a line for each model, with what it takes the corrupted one for."""
+
+    corruption: str
+    severity: int
+    label: str
+    side: int
+    clean: str
+    corrupted: str
+    told: Sequence[tuple[str, str, bool]]
+
+
+ExampleFinder: TypeAlias = Callable[
+    [Sequence[Subject], RunDirectory, str, Sequence[Mapping[str, Any]]], Iterator[Example]
+]
+"""(all runs of the page, the run, the suite, rows with `label` and `pred`) -> at most one image for each row."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What one model confuses. note: why there are no images, where there are none."""
+
+    model: str
+    suite: str
+    confusions: Listing
+    examples: Sequence[Example]
+    note: str = ""
+
+
+def gallery(subjects: Sequence[Subject], examples: ExampleFinder | None) -> Iterator[Gallery]:
+    """Yield the confusions of each run under each suite of corruptions.
+
+    Args:
+        subjects: The runs of the page.
+        examples: Finds images of the most frequent confusions; None for none. Its RobenchError becomes a note.
+    """
+    for subject in subjects:
+        run = subject.run
+        if run is None:
+            continue
+        suites = [name for name in dict.fromkeys(one.suite for one in run.finished()) if name != CLEAN]
+        for suite in suites:
+            pairs = confusions(run, suite)
+            if not len(pairs):
+                continue
+            names = classes_of(run)
+            rows = [
+                [
+                    name_of(names, row["label"]),
+                    name_of(names, row["pred"]),
+                    f"{row['count']:,}",
+                    f"{100 * row['share']:.1f} %",
+                ]
+                for row in pairs.head(_LISTED).to_dict("records")
+            ]
+            listing = Listing(("label", "taken for", "predictions", "of that label's"), rows, 2)
+            try:
+                chosen = pairs[["label", "pred"]].to_dict("records")
+                images, note = list(examples(subjects, run, suite, chosen)) if examples else [], ""
+            except RobenchError as error:
+                images, note = [], f"no images: {error}"
+            yield Gallery(subject.label, suite, listing, images, note)
+
+
+def classes_of(run: RunDirectory) -> list[str]:
+    """Return the names of a run's classes, ImageNet's in words."""
+    return class_names(run.manifest["data"].get("classes", []))
+
+
+def name_of(classes: Sequence[str], index: int) -> str:
+    """Return the name of a class, or its number where the run has no name for it."""
+    return classes[index] if index < len(classes) else f"class {index}"

@@ -1,0 +1,112 @@
+"""Datasets: readers in one explicit table, the choice of samples, and the decode cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one, decoders, find_decoded, hash_images
+from robench.datasets.cache.entries import cache_folder
+from robench.datasets.cache.image_stack import Decoded, Stack, fill
+from robench.datasets.checks import resized_again
+from robench.datasets.class_mapping import fit_classes
+from robench.datasets.dataset import ImageSet, map_classes, select
+from robench.datasets.readers.base import Reader
+from robench.datasets.readers.cifar import CIFAR
+from robench.datasets.readers.demo import read_demo
+from robench.datasets.readers.image_folder import FOLDER
+from robench.datasets.readers.label_table import LABEL_TABLE
+from robench.datasets.readers.numpy_arrays import ARRAYS
+from robench.datasets.readers.objectnet import OBJECTNET
+from robench.datasets.readers.parquet import PARQUET
+from robench.datasets.readers.webdataset import WEBDATASET
+from robench.datasets.released import CheckedFiles, Name, check_released, find_released, read_released, released_names
+from robench.errors import DatasetError
+
+__all__ = [
+    "EMBEDDED",
+    "READERS",
+    "CheckedFiles",
+    "Decoded",
+    "Hashes",
+    "ImageSet",
+    "Name",
+    "Reader",
+    "Stack",
+    "cache_folder",
+    "check_released",
+    "decode",
+    "decode_few",
+    "decode_one",
+    "decoders",
+    "fill",
+    "find_decoded",
+    "find_released",
+    "fit_classes",
+    "hash_images",
+    "open_dataset",
+    "read_released",
+    "released_names",
+    "resized_again",
+    "select",
+]
+
+EMBEDDED: dict[str, Callable[[], ImageSet]] = {"demo": read_demo}
+"""Datasets that need no files, by name."""
+
+
+READERS: tuple[Reader, ...] = (CIFAR, PARQUET, WEBDATASET, ARRAYS, LABEL_TABLE, OBJECTNET, FOLDER)
+"""Layouts of files in the order in which they are recognised: a folder of class folders is whatever is left."""
+
+_TAKEN = (
+    "a folder of class folders or with labels.csv, a CIFAR folder, a .csv, .tsv, .jsonl, .npy, .parquet or .tar file, or demo "
+    "(see `robench list datasets`)"
+)
+
+
+def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageSet:
+    """Open an embedded dataset by name, or files by the first reader that knows their layout.
+
+    DatasetError where that fails; nothing that a file contains is run, and no image is decoded yet.
+    """
+    if not str(data):
+        raise DatasetError(f"the dataset has an empty name: give {_TAKEN}")
+    images = EMBEDDED[data]() if isinstance(data, str) and data in EMBEDDED else _read(Path(data))
+    images = replace(images, root=None if str(data) in EMBEDDED else Path(data), origin=(data, class_map))
+    return images if class_map is None else map_classes(images, Path(class_map))
+
+
+def _read(path: Path) -> ImageSet:
+    try:
+        reader = next((reader for reader in READERS if reader.matches(path)), None)
+        if reader is None:
+            raise DatasetError(_unknown(path))
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+    images = reader.read(path)
+    # Names go into tables of UTF-8; those of files and of JSON texts need not be that.
+    odd = next((name for name in (images.name, *images.classes, *images.paths) if not _is_text(name)), None)
+    if odd is not None:
+        raise DatasetError(f"{path} holds a name that is not UTF-8, {_shown(odd)!r}: rename it")
+    return images
+
+
+def _unknown(path: Path) -> str:
+    if path.is_dir():
+        return f"{path} has no class folders, and is no other dataset: give {_TAKEN}"
+    if path.exists():
+        return f"{path} is a file that no reader of datasets knows: give {_TAKEN}"
+    return f"there is no dataset {path}: give {_TAKEN}"
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(name: str) -> str:
+    return name.encode(errors="replace").decode()

@@ -1,0 +1,1 @@
+"""The decode cache: images are decoded once per dataset and geometry."""

@@ -1,0 +1,58 @@
+"""Scopes for precision and for running out of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from traceback import clear_frames
+
+import torch
+
+from robench.errors import DeviceError, OptionError, ran_out_of_memory, unknown_name
+from robench.treatments import ESTIMATED_ON
+
+__all__ = ["PRECISIONS", "estimating_scope", "memory_scope", "precision_scope"]
+
+
+PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Arithmetic of the model, by name, and the type it is cast to."""
+
+
+@contextmanager
+def precision_scope(precision: str, device: torch.device) -> Iterator[None]:
+    """Run the model in `precision`: fp32 switches TF32 off; the process's own settings come back afterwards."""
+    if precision not in PRECISIONS:
+        raise OptionError(unknown_name("precision", precision, PRECISIONS))
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    algorithms = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    dtype = PRECISIONS[precision]
+    try:
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = algorithms
+
+
+@contextmanager
+def memory_scope(device: torch.device, mend: str, error: type[DeviceError] = DeviceError) -> Iterator[None]:
+    """Turn running out of memory into a DeviceError; mend: at what, and what to do.  error: `OutOfMemory` where less would do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as raised:
+        if not ran_out_of_memory(raised):
+            raise
+        clear_frames(raised.__traceback__)  # They hold what filled the memory, for as long as somebody holds the error.
+        raise error(f"{device} ran out of memory at {mend}") from raised
+
+
+@contextmanager
+def estimating_scope(precision: str, device: torch.device) -> Iterator[None]:
+    """Run the model for a treatment's statistics."""
+    mend = f"{ESTIMATED_ON} images, on which treatments estimate their statistics: use another --device"
+    with memory_scope(device, mend), precision_scope(precision, device):
+        yield

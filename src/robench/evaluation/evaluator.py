@@ -1,0 +1,108 @@
+"""The unit of work: a shard, some whole batches of one condition; and what evaluates shards, one model on one device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+
+from robench.datasets import Stack
+from robench.errors import DeviceError, OutOfMemory
+from robench.evaluation.device_scopes import estimating_scope
+from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.options import Options
+from robench.evaluation.prefetch import Residents
+from robench.evaluation.samples import Samples
+from robench.evaluation.shards import Part, Shard
+from robench.evaluation.stopwatch import UNWATCHED, Watch, watch_for
+from robench.runs.parquet import encode_parquet
+from robench.runs.schema import RECORDS
+from robench.suites.geometry import Geometry
+from robench.transforms.draws import compiled_philox, philox
+from robench.treatments import Adaptation, Started
+
+__all__ = ["Evaluation"]
+
+
+class Evaluation:
+    """A model with its treatments and the samples of every geometry, on one device: evaluates shards, in any order.
+
+    Decoded images stay on a GPU that has room for them. A device that runs out of memory first gives theirs back, and then gets half
+    the batch, from then on.
+    """
+
+    def __init__(self, adaptation: Adaptation, samples: Mapping[Geometry, Samples], options: Options) -> None:
+        self._adaptation, self._samples, self._options = adaptation, samples, options
+        self._batch_size = options.batch_size
+        self._started: Started | None = None
+        self._residents = Residents(adaptation.classifier.device)
+
+    def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> Part:
+        """Classify the samples of a shard; DeviceError where one image at a time is too much for the device."""
+        preparing = self._watch()
+        classifier, session = self._adaptation.shown(shard.condition, self._start(preparing))
+        start = time.perf_counter()
+        samples = self._samples[shard.condition.geometry]
+        stack = samples.images
+        assert isinstance(stack, Stack), "they are placed here"
+        count = shard.stop - shard.start
+        whole = count == len(samples.rows)
+        if not whole:
+            samples = samples.at(np.arange(shard.start, shard.stop))
+        while True:
+            told = _Told(advance)
+            watch = self._watch()
+            try:
+                records = evaluate_condition(
+                    classifier,
+                    replace(samples, images=self._residents.of(stack)),
+                    shard.condition,
+                    seed=self._options.seed,
+                    batch_size=self._batch_size,
+                    precision=self._options.precision,
+                    generator=compiled_philox() if self._options.compiled else philox,
+                    advance=told,
+                    session=session,
+                    watch=watch,
+                )
+            except DeviceError as error:
+                told.take_back()
+                if self._residents.drop():
+                    continue
+                if not isinstance(error, OutOfMemory):
+                    raise
+                self._batch_size = (self._batch_size + 1) // 2
+            else:
+                break
+        with watch.work(), watch.span("records"):
+            content = encode_parquet(RECORDS, records, None if whole else count)
+        profile = preparing.read() + watch.read() if self._options.profile else None
+        return Part(content, time.perf_counter() - start, self._batch_size, profile)
+
+    def _watch(self) -> Watch:
+        return watch_for(self._adaptation.classifier.device) if self._options.profile else UNWATCHED
+
+    def _start(self, watch: Watch) -> Started:
+        """The treated classifier, made when it is first needed: statistics may take a while."""
+        if self._started is None:
+            treated = watch.span("statistics") if self._adaptation.treatments else nullcontext()
+            with watch.work(), treated, estimating_scope(self._options.precision, self._adaptation.classifier.device):
+                self._started = self._adaptation.start()
+        return self._started
+
+
+class _Told:
+    """Progress of an attempt, which can be taken back."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance, self._count = advance, 0
+
+    def __call__(self, count: int) -> None:
+        self._count += count
+        self._advance(count)
+
+    def take_back(self) -> None:
+        self._advance(-self._count)

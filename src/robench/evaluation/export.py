@@ -1,0 +1,112 @@
+"""Corrupted images as files: `robench corrupt`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+
+from robench.datasets import READERS, ImageSet, decode_few, open_dataset, select
+from robench.datasets.io.bounded import read_image
+from robench.errors import OptionError
+from robench.models import choose_device
+from robench.runs.files import writing
+from robench.runs.observer import Observer, Silent
+from robench.suites import find_suite
+from robench.suites.geometry import Geometry
+from robench.transforms.apply import corrupt
+
+__all__ = ["export"]
+
+_BATCH = 64
+_NAME_BYTES = 255
+"""The longest name of a folder that file systems take."""
+
+
+def export(
+    images: Path,
+    out: Path,
+    *,
+    suite: str,
+    corruptions: Sequence[str] | None = None,
+    severities: Sequence[int] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    release: bool = False,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> int:
+    """Write `out`/CORRUPTION/SEVERITY/CLASS/NAME.png for every image and cell, and return how many files that were.
+
+    images: a dataset, or one image file (index 0, no CLASS).  The pixels are those of an evaluation of the
+    same images with the same seed; existing files are replaced. Raises DatasetError, OptionError, RunError.
+    """
+    observer = observer or Silent()
+    chosen = find_suite(suite)
+    if chosen.family != "corruptions":
+        raise OptionError(f"the suite {suite} makes frames, not single images: name one such as imagenet-c")
+    if not chosen.corruptions:
+        raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
+    geometry, size = (Geometry(), 1) if chosen.geometry is None else (chosen.geometry, _BATCH)
+    cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
+    dataset = _single(images) if _is_picture(images) else open_dataset(images)
+    files = _file_names(_in_classes(dataset))
+    positions = select(dataset, limit=limit)
+    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
+        raise OptionError(
+            f"{out} lies among the images of {images}, and would be a class of them: choose another --out"
+        )
+    target = choose_device(device)
+    observer.phase("corrupting", len(positions) * len(cells))
+    written = 0
+    for start in range(0, len(positions), size):
+        batch = positions[start : start + size]
+        pixels = torch.from_numpy(decode_few(dataset, batch, geometry)).to(target)
+        for corruption, severity in cells:
+            index = torch.from_numpy(batch)
+            corrupted = corrupt(pixels, corruption, severity, suite, seed=seed, index=index, release=release)
+            for position, picture in zip(batch.tolist(), corrupted.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+                file = out / corruption / str(severity) / files[position]
+                with writing(out):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(picture).save(file)
+                written += 1
+            observer.advance(len(batch))
+    return written
+
+
+def _in_classes(images: ImageSet) -> list[str]:
+    """Every path below its class: as it is where all are so already, as of class folders, else with the class put before."""
+    names = [images.classes[label] for label in images.labels.tolist()]
+    if all(not name or path.startswith(f"{name}/") for name, path in zip(names, images.paths, strict=True)):
+        return list(images.paths)
+    folders = {name: _as_folder(name, number) for number, name in enumerate(images.classes)}
+    return [f"{folders[name]}/{path}" for name, path in zip(names, images.paths, strict=True)]
+
+
+def _as_folder(name: str, number: int) -> str:
+    """The name of a class as that of a folder, another for each class."""
+    escaped = re.sub(r"[%/\\\x00-\x1f]|^\.", lambda found: f"%{ord(found[0]):02X}", name)
+    return escaped if 0 < len(os.fsencode(escaped)) <= _NAME_BYTES else f"%class{number}"
+
+
+def _file_names(paths: Sequence[str]) -> list[str]:
+    """Every path as a PNG's; where that leaves some alike, as of `a.bmp` and `a.jpg`, these keep their suffix."""
+    names = [str(PurePosixPath(path).with_suffix("")) for path in paths]
+    while twice := {name for name, count in Counter(names).items() if count > 1}:
+        names = [path if name in twice else name for name, path in zip(names, paths, strict=True)]
+    return [f"{name}.png" for name in names]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.is_file() and not any(reader.matches(path) for reader in READERS)
+
+
+def _single(file: Path) -> ImageSet:
+    return ImageSet(file.stem, (file.name,), np.zeros(1, dtype=np.int64), ("",), lambda _: read_image(file))

@@ -1,0 +1,45 @@
+"""The report of runs, with example images of what each model confuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from robench.analysis.report import EXAMPLES, TITLE, write_page
+from robench.analysis.report.confusions import ExampleFinder
+from robench.errors import OptionError
+
+__all__ = ["report"]
+
+
+def report(
+    runs: Sequence[str | Path],
+    out: str | Path = "report.html",
+    *,
+    data: str | Path | None = None,
+    examples: int = EXAMPLES,
+    title: str = TITLE,
+) -> Path:
+    """Write one self-contained page about runs, side by side, and return its path.
+
+    Args:
+        runs: Run directories, or results CSV files, which have no records: neither calibration nor confusions.
+        out: The page. An existing file is replaced if it is a report.
+        data: The images now; None for where the run read them.
+        examples: Images of each run and suite; with 0 no image is read and torch is not imported.
+        title: Heading of the page.
+
+    Raises:
+        OptionError: altair is missing, or `out` is another file.
+        RunError: A run has no results.
+        TableError: A CSV file has other columns.
+    """
+    if examples < 0:
+        raise OptionError(f"--examples must be at least 0, not {examples}")
+    finder: ExampleFinder | None = None
+    if examples:
+        from robench.evaluation.examples import find_examples  # Needs torch.
+
+        finder = partial(find_examples, data=data, count=examples)
+    return write_page(runs, out, examples=finder, title=title)

@@ -1,0 +1,1 @@
+"""Weights in files: safe reading, state dicts, sharded files, fitting them to a network."""

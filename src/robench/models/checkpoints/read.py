@@ -1,0 +1,223 @@
+"""The content of one weights file, read without running anything that it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robench.errors import CheckpointError, one_line
+from robench.models.checkpoints import torch_archive
+from robench.models.memory import physical_memory
+
+__all__ = [
+    "FILE_EXTENSIONS",
+    "PICKLES",
+    "check_file",
+    "file_sha256",
+    "holds_weights",
+    "is_bare_pickle",
+    "misnamed",
+    "read_content",
+]
+
+FILE_EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".pkl", ".pickle", ".safetensors")
+
+PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""How a bare pickle of protocol 2 and above begins."""
+_TRUST = "--trust-pickle runs it with your rights, if you trust whoever made it"
+
+
+_ARCHIVE = b"PK\x03\x04"
+"""What torch knows its own archives by."""
+_MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
+_HEADER = 100_000_000
+"""Most bytes that the header of a safetensors file may have, by its format."""
+_OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself: get that with git lfs pull",
+    b"<": "a web page or another text: download the file itself",
+    b"\x1f\x8b": "packed by gzip: unpack it first",
+    b"\x89HDF": "an HDF5 file, as Keras writes them: save the state dict of the network in PyTorch",
+}
+"""What is often given for weights, by how it begins."""
+
+
+class _Ignored:
+    """Stands in for a value beside the weights; whatever the file says about it is dropped."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+# Training scripts save these beside the weights (best_acc, args). The real ones are never called: a numpy dtype
+# takes its flags from the file, so its state could make numpy follow a pointer that the file wrote.
+_IGNORED_GLOBALS = (
+    "argparse.Namespace",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+)
+
+
+def read_content(path: Path) -> object:
+    """Return what a weights file holds, tensors on the CPU; CheckpointError for what is no weights file, or would run code.
+
+    Its content says whether safetensors or torch wrote it, its name only where neither did.
+    """
+    check_file(path)
+    is_safetensors = _is_safetensors(path) or (_is_called_safetensors(path) and not _is_pickle(path))
+    return _read_safetensors(path) if is_safetensors else _read_torch(path)
+
+
+def misnamed(path: Path) -> str | None:
+    """Say what a file is that was read, where its name says otherwise."""
+    found = _is_safetensors(path)
+    if found == _is_called_safetensors(path):
+        return None
+    return f"{path} is {'a safetensors' if found else 'a PyTorch'} file, whatever its name says: read as that"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def holds_weights(path: Path) -> bool:
+    """Whether a file is one of safetensors or of torch.save by its content; OSError where it cannot be read."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(64)
+    return _is_safetensors(path) or _MAGIC in start or "data.pkl" in torch_archive.names(path)
+
+
+def check_file(path: Path) -> None:
+    """Raise CheckpointError unless `path` is a file that could hold weights, by its name or content and its size."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: give one weights file ({', '.join(FILE_EXTENSIONS)})")
+    if not path.exists():
+        raise CheckpointError(f"no weights file {path}: check the path")
+    try:
+        if not path.name.lower().endswith(FILE_EXTENSIONS) and not holds_weights(path):
+            raise CheckpointError(f"{path} has none of the extensions of weights files: {', '.join(FILE_EXTENSIONS)}")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise CheckpointError(f"{path} is empty: copy or download it again")
+        size, memory = path.stat().st_size, physical_memory()
+        if size > memory:
+            raise CheckpointError(
+                f"{path} is of {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of memory here: is it damaged?"
+            )
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        content: object = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise (_broken(path, error) if _is_safetensors(path) else _stranger(path, "a safetensors")) from error
+    return content
+
+
+def _is_called_safetensors(path: Path) -> bool:
+    return path.name.lower().endswith(".safetensors")
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins with the length of a header of JSON and with that, as no pickle and no archive can."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _HEADER
+
+
+def _read_torch(path: Path) -> object:
+    if "constants.pkl" in torch_archive.names(path):
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which carries code: save only its weights where it was made, "
+            "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+        )
+    with path.open("rb") as file:
+        is_archive = file.read(4) == _ARCHIVE
+    if is_archive:
+        torch_archive.check_sums(path)
+        if "data.pkl" not in torch_archive.names(path):
+            raise _stranger(path, "a PyTorch")
+    ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_GLOBALS]
+    try:
+        # The file and not its path: torch goes by the name too.
+        with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(ignored):
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters comes as an error
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not _is_pickle(path):
+            raise _stranger(path, "a PyTorch") from error
+        raise CheckpointError(
+            f"{path} was refused, and nothing in it was run: it holds more than weights and would need to run code. "
+            "Save only the state dict where it was made, torch.save(model.state_dict(), 'weights.pth'), or convert it to "
+            f".safetensors; {_TRUST} ({_reason(error)})"
+        ) from error
+    except Exception as error:
+        # torch has no error of its own for a damaged file: whatever its readers trip over arrives here.
+        if not _is_pickle(path):
+            raise _stranger(path, "a PyTorch") from error
+        if is_bare_pickle(path):
+            raise CheckpointError(
+                f"{path} was refused, and nothing in it was run: it is a plain pickle, which torch did not write, and could run "
+                f"code. Save the state dict where it was made, torch.save(model.state_dict(), 'weights.pth'); {_TRUST}"
+            ) from error
+        raise _broken(path, error) from error
+
+
+def is_bare_pickle(path: Path) -> bool:
+    """Whether a file is a pickle that torch.save did not write: its own begin with a number, or are archives."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    return start.startswith(PICKLES) and _MAGIC not in start
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether the file is a torch archive (a zip) or a bare pickle (protocol 2 and above)."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", *PICKLES)
+
+
+def _reason(error: Exception) -> str:
+    """The global that torch names somewhere in its long text."""
+    for line in str(error).splitlines():
+        if "GLOBAL" in line:
+            return line.partition("GLOBAL ")[2].split()[0] if "GLOBAL " in line else line.strip()
+    return "unsupported pickle"
+
+
+def _stranger(path: Path, kind: str) -> CheckpointError:
+    """What to say of a file that is something else."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[257:262] == b"ustar" or torch_archive.names(path):
+        return CheckpointError(
+            f"{path} is an archive that torch did not write: unpack it, and give the weights file in it"
+        )
+    known = next((what for begins, what in _OTHERS.items() if start.startswith(begins)), None)
+    if known is not None:
+        return CheckpointError(f"{path} is no weights file but {known}")
+    return CheckpointError(f"{path} is not {kind} file: download it again or check what it is")
+
+
+def _broken(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged or incomplete: copy or download it again ({one_line(error)})")

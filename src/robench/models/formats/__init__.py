@@ -1,0 +1,1 @@
+"""File formats of models, one file a format; `robench.models.FORMATS` lists them."""

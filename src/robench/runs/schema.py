@@ -1,0 +1,199 @@
+"""The columns of every table robench writes, as data, and the reading, checking and writing of such tables.
+
+Torch-free: this module and everything that stands on it (metrics, score, gate) starts without the GPU stack.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from robench.errors import OptionError, TableError
+
+__all__ = [
+    "RECORDS",
+    "RESULTS",
+    "SAMPLES",
+    "SCHEMA_VERSION",
+    "TIMINGS",
+    "Column",
+    "Table",
+    "Type",
+    "check_cell",
+    "empty",
+    "rows_to_frame",
+]
+
+SCHEMA_VERSION = 1
+"""Version of the tables' columns; written into every row of the results and into every manifest."""
+
+Type: TypeAlias = Literal["string", "int16", "int32", "int64", "float", "double", "list<int32>"]
+"""Type of a column's cells, by Arrow's name for it: `float` has 32 bits, `double` 64."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, type, unit and meaning. `nullable` says whether a cell may be empty."""
+
+    name: str
+    type: Type
+    meaning: str
+    unit: str = ""
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A named list of columns, in the order in which they are written; `meaning` says what a row is, and in which file."""
+
+    name: str
+    columns: tuple[Column, ...]
+    meaning: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [column.name for column in self.columns]
+
+    def check(self, frame: pd.DataFrame) -> None:
+        """Raise TableError unless `frame` has exactly the declared columns, in order."""
+        missing = [name for name in self.names if name not in frame.columns]
+        unexpected = [name for name in frame.columns if name not in self.names]
+        if missing or unexpected:
+            raise TableError(
+                f"not a {self.name} table: missing columns {missing or 'none'}, unexpected columns {unexpected or 'none'}"
+            )
+        if list(frame.columns) != self.names:
+            raise TableError(f"the columns of the {self.name} table are in another order than {self.names}")
+
+
+_TEXT: Type = "string"
+_F32: Type = "float"
+_F64: Type = "double"
+
+RECORDS = Table(
+    "records",
+    (
+        Column("suite", _TEXT, "suite the condition belongs to; `clean` for the unperturbed images"),
+        Column("corruption", _TEXT, "corruption or perturbation; `clean` for the unperturbed images"),
+        Column("severity", "int16", "severity 1-5, or the difficulty whose frames these are; 0 for clean images"),
+        Column(
+            "axis_value",
+            _F64,
+            "place of the frame on its perturbation's axis; on the map of offsets 1000 times that down plus that to the right",
+            nullable=True,
+        ),
+        Column("frame", "int32", "frame of a sequence, 0 where there is none"),
+        Column("resolution", "int32", "side of the image that is corrupted and classified", "px"),
+        Column("sample", "int64", "position of the sample in the whole sorted dataset"),
+        Column("label", "int32", "true class"),
+        Column("pred", "int32", "class with the largest logit; -1 where a logit is not finite"),
+        Column("top5", "list<int32>", "the five (or all, where fewer) most probable classes, best first"),
+        Column("confidence", _F32, "softmax probability of the predicted class", "fraction"),
+        Column("prob_label", _F32, "softmax probability of the true class", "fraction"),
+    ),
+    "one sample under one condition; `records/*.parquet` of a run",
+)
+
+RESULTS = Table(
+    "results",
+    (
+        Column("schema", "int64", "version of these columns"),
+        Column("model", _TEXT, "label of the model"),
+        Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
+        Column("dataset", _TEXT, "name of the dataset"),
+        Column("data_sha", _TEXT, "fingerprint of the evaluated samples: paths, labels and contents"),
+        Column("suite", _TEXT, "suite of the condition or aggregate"),
+        Column("source", _TEXT, "`computed` here or `released` files"),
+        Column("protocol", _TEXT, "what moves numbers, readable, with a hash; rows compare only where it is equal"),
+        Column("metric", _TEXT, "name of the metric; see `robench list metrics`"),
+        Column("corruption", _TEXT, "corruption of a cell or of its aggregate over severities", nullable=True),
+        Column("severity", "int64", "severity of a cell, difficulty of a sequence, 0 for clean images", nullable=True),
+        Column("axis", _TEXT, "what axis_value stands for, for example `class`", nullable=True),
+        Column(
+            "axis_value",
+            _F64,
+            "place on that axis; on `offsets` 1000 times that down plus that to the right, px",
+            nullable=True,
+        ),
+        Column("resolution", "int64", "side of the image", "px", nullable=True),
+        Column("value", _F64, "the figure"),
+        Column("unit", _TEXT, "unit of value, ci_low and ci_high"),
+        Column("ci_low", _F64, "lower end of the 95 % interval", nullable=True),
+        Column("ci_high", _F64, "upper end of the 95 % interval", nullable=True),
+        Column("n", "int64", "what the figure is over: images for a cell, cells for an aggregate over cells"),
+        Column("baseline", _TEXT, "what a normalised figure is divided by", nullable=True),
+        Column("seed", _TEXT, "seed of all draws; of several that were pooled, `0+1+2`"),
+        Column("robench_version", _TEXT, "version of robench that computed the row"),
+    ),
+    "one figure; `results.csv` of a run",
+)
+
+SAMPLES = Table(
+    "samples",
+    (
+        Column("index", "int64", "position of the sample in the whole sorted dataset"),
+        Column("path", _TEXT, "path relative to the dataset's folder"),
+        Column("label", "int32", "true class"),
+        Column("sha", _TEXT, "SHA-256 of the encoded image"),
+    ),
+    "one evaluated sample; `samples.parquet` of a run",
+)
+
+TIMINGS = Table(
+    "timings",
+    (
+        Column("suite", _TEXT, "suite of the condition"),
+        Column("corruption", _TEXT, "corruption of the condition"),
+        Column("severity", "int64", "severity of the condition"),
+        Column("resolution", "int64", "side of the image", "px"),
+        Column("images", "int64", "images classified"),
+        Column("seconds", _F64, "wall time of the condition", "s"),
+        Column("images_per_second", _F64, "images divided by seconds", "1/s"),
+    ),
+    "one evaluated condition; `timings.csv` of a run, outside what is equal byte for byte",
+)
+
+
+_FORMULA = re.compile(r"(?:^|;)\s*(?:[=@＝＠]|[+\-＋－](?!\d+\.?\d*$|\.\d+$))")
+"""What a spreadsheet calculates: at the start, or after the separator of half of the world's spreadsheets."""
+
+
+def check_cell(kind: str, text: str) -> None:
+    """Raise OptionError for a name that a spreadsheet would take for a formula, or a page for markup, in a cell of a table."""
+    if _FORMULA.search(text) or any(one in "<>" or unicodedata.category(one) in ("Cc", "Cs") for one in text):
+        raise OptionError(
+            f"the {kind} is called {text!r}, which would run as a formula or a script where the results are opened: rename it"
+        )
+
+
+def empty(table: Table) -> pd.DataFrame:
+    """Return a frame with the table's columns and no rows."""
+    return pd.DataFrame({name: [] for name in table.names})
+
+
+def rows_to_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Build a frame from rows that name only the cells they fill; nullable columns left out are empty."""
+    frame = pd.DataFrame(list(rows), columns=table.names).astype(object)
+    frame = frame.where(frame.notna(), None)
+    for column in table.columns:
+        if not column.nullable and frame[column.name].isna().any():
+            raise TableError(f"column {column.name!r} of the {table.name} table may not be empty")
+    try:
+        return frame.astype({column.name: _DTYPES[column.type] for column in table.columns})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TableError(f"a cell of the {table.name} table is not of its column's type: {error}") from error
+
+
+_DTYPES = {
+    **dict.fromkeys(("int16", "int32", "int64"), pd.Int64Dtype()),
+    **dict.fromkeys(("float", "double"), np.dtype(np.float64)),
+    "string": pd.StringDtype(),
+}
+"""Nullable integers and plain strings, so that an empty severity stays empty instead of turning into a float."""

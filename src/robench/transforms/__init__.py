@@ -1,0 +1,1 @@
+"""From pixels to pixels: corruptions, perturbations, resizing, filters and keyed random draws."""

@@ -1,0 +1,96 @@
+"""Geometry: elastic deformation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robench.transforms.corruptions.base import Level, corruption, severities
+from robench.transforms.device import sent
+from robench.transforms.draws import Draws
+from robench.transforms.filters import sample, smooth
+from robench.types import FloatImages
+
+__all__ = ["elastic_transform"]
+
+
+def _levels(
+    size: int, alpha: tuple[float, ...], sigma: tuple[float, ...], affine: tuple[float, ...]
+) -> tuple[Level, ...]:
+    """The published constants are multiples of a `size` near the image's own, so in pixels; other images keep them."""
+    return severities(
+        alpha=tuple(size * value for value in alpha),
+        sigma=tuple(size * value for value in sigma),
+        affine=tuple(size * value for value in affine),
+    )
+
+
+_LARGE = ((2, 2, 0.05, 0.07, 0.12), (0.7, 0.08, 0.01, 0.01, 0.01), (0.1, 0.2, 0.02, 0.02, 0.02))
+
+
+@corruption(
+    levels={
+        "224": _levels(244, *_LARGE),
+        "299": _levels(360, *_LARGE),
+        "64": _levels(64, (0, 0.05, 0.1, 0.1, 0.16), (0, 0.3, 0.08, 0.03, 0.03), (0.08, 0.06, 0.06, 0.03, 0.02)),
+        "32": _levels(32, (0, 0.05, 0.08, 0.1, 0.1), (0, 0.2, 0.06, 0.04, 0.03), (0.08, 0.07, 0.06, 0.05, 0.03)),
+    },
+    source="arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py",
+    random=True,
+    interpolates=False,
+)
+def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float, sigma: float, affine: float) -> FloatImages:
+    """Move three points by up to `affine` pixels and the image with them, then every pixel by a smooth random field.
+
+    Severities 1 and 2 bend the image as a whole, 3 to 5 locally; errors need not rise from 2 to 3.
+    """
+    height, width = images.shape[2:]
+    y, x = _affine_places(draws.uniform("affine", (3, 2)).double() * (2 * affine) - affine, height, width)
+    images = sample(images, _mirror_101(y, height), _mirror_101(x, width))
+    if not alpha:
+        return images
+    right, down = (smooth_noise(draws, name, (height, width), (sigma, sigma)) * alpha for name in ("right", "down"))
+    return displaced(images, right, down)
+
+
+def smooth_noise(draws: Draws, name: str, size: tuple[int, int], sigma: tuple[float, float]) -> Tensor:
+    """(b, h, w) uniform noise from -1 to 1 after a Gaussian of sigma pixels down and across."""
+    noise = draws.uniform(name, size) * 2 - 1
+    return smooth(noise[:, None], sigma, truncate=3)[:, 0]
+
+
+def displaced(images: FloatImages, right: Tensor, down: Tensor) -> FloatImages:
+    """Every pixel from the place (b, h, w) pixels beside and below it; mirrored beyond the edges (b a | a b)."""
+    height, width = images.shape[2:]
+    y = torch.arange(height, device=images.device)[:, None] + down
+    x = torch.arange(width, device=images.device) + right
+    return sample(images, _mirror(y, height), _mirror(x, width))
+
+
+def _affine_places(moved: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """(b, h, w) rows and columns that each pixel comes from; moved: (b, 3, 2) x and y of how far the points go."""
+    across, down, reach = width // 2, height // 2, min(height, width) // 3
+    corners = (across + reach, down + reach), (across + reach, down - reach), (across - reach, down - reach)
+    points = moved + sent(torch.tensor(corners, dtype=moved.dtype), moved.device)
+    first, second = points[:, 1] - points[:, 0], points[:, 2] - points[:, 1]
+    # The edges between the points were (0, -2 reach) and (-2 reach, 0); the inverse map takes the moved ones back there.
+    scale = 2 * reach / (first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1])
+    x = torch.arange(width, device=moved.device) - points[:, 0, 0, None]
+    y = torch.arange(height, device=moved.device) - points[:, 0, 1, None]
+    x, y = x[:, None, :], y[:, :, None]
+    first, second, scale = first[:, :, None, None], second[:, :, None, None], scale[:, None, None]
+    source_x = across + reach + scale * (first[:, 1] * x - first[:, 0] * y)
+    source_y = down + reach + scale * (second[:, 0] * y - second[:, 1] * x)
+    return source_y, source_x
+
+
+def _mirror(place: Tensor, length: int) -> Tensor:
+    """Fold places beyond the edges back between 0 and length - 1, the edge pixels twice."""
+    folded = (place + 0.5).remainder(2 * length)
+    return (torch.minimum(folded, 2 * length - folded) - 0.5).clamp(0, length - 1)
+
+
+def _mirror_101(place: Tensor, length: int) -> Tensor:
+    """Fold places beyond the edges back between 0 and length - 1, the edge pixels once."""
+    folded = place.remainder(2 * (length - 1))
+    return torch.minimum(folded, 2 * (length - 1) - folded)

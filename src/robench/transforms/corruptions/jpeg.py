@@ -1,0 +1,203 @@
+"""JPEG compression, exactly: libjpeg's integer round trip in tensors, and the library itself on a CPU.
+
+Both give the same bits: 4:2:0, the "islow" integer transforms, triangle ("fancy") chroma upsampling: what Pillow does
+by default. Sources: ITU-T T.81; libjpeg's jccolor.c, jcsample.c, jfdctint.c, jcdctmgr.c, jidctint.c, jdsample.c.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+
+from robench.transforms.corruptions.base import corruption, severities
+from robench.transforms.device import sent
+from robench.transforms.draws import Draws
+from robench.transforms.resize import from_pictures, pictures
+from robench.types import Floats, Images
+
+__all__ = ["jpeg_compression", "jpeg_round_trip", "jpeg_round_trip_library", "jpeg_round_trip_tensors"]
+
+
+@corruption(
+    levels={
+        "224": severities(quality=(25, 18, 15, 10, 7)),
+        "299": severities(quality=(23, 16, 13, 8, 5)),
+        "64": severities(quality=(65, 58, 50, 40, 25)),
+        "32": severities(quality=(80, 65, 58, 50, 40)),
+    },
+    source="arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py",
+    values="uint8",
+    interpolates=False,
+)
+def jpeg_compression(images: Images, draws: Draws, *, quality: float) -> Images:
+    """Compress with JPEG at `quality` (1 to 95) and decode again."""
+    return jpeg_round_trip(images, int(quality))
+
+
+def jpeg_round_trip(images: Images, quality: int) -> Images:
+    """(b, 3, h, w) uint8 through JPEG at `quality` and back: the library's codec on a CPU, tensors elsewhere."""
+    if images.device.type == "cpu":
+        return jpeg_round_trip_library(images, quality)
+    return jpeg_round_trip_tensors(images, quality)
+
+
+def jpeg_round_trip_library(images: Images, quality: int) -> Images:
+    """The round trip through Pillow's libjpeg, image by image; CPU tensors only."""
+    return from_pictures((_recode(picture, quality) for picture in pictures(images)), images.shape)
+
+
+def _recode(picture: Image.Image, quality: int) -> Image.Image:
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer, formats=("JPEG",))
+
+
+def jpeg_round_trip_tensors(images: Images, quality: int) -> Images:
+    """The round trip in integer arithmetic on any device; equal to the library's to the last bit."""
+    height, width = images.shape[2:]
+    luma, blue, red = _to_ycc(images.to(torch.int32)).unbind(1)
+    luma_table, chroma_table = _quantisation(quality)
+    luma = _code(_pad_edge(luma, -height % 16, -width % 16), luma_table)[:, :height, :width]
+    chroma = torch.cat([blue, red])
+    chroma = _halve(_pad_edge(chroma, height % 2, -width % 16))
+    rows, columns = -(-height // 2), -(-width // 2)
+    chroma = _code(_pad_edge(chroma, -rows % 8, 0), chroma_table)[:, :rows, :columns]
+    blue, red = _double(chroma)[:, :height, :width].chunk(2)
+    return _to_rgb(luma, blue, red)
+
+
+def _to_ycc(rgb: Tensor) -> Tensor:
+    """RGB -> YCbCr in 16-bit fixed point (jccolor.c); chroma's rounding constant is half a unit short on purpose."""
+    red, green, blue = rgb.unbind(1)
+    half, offset = 1 << 15, (128 << 16) + (1 << 15) - 1
+    return torch.stack(
+        [
+            (19595 * red + 38470 * green + 7471 * blue + half) >> 16,
+            (-11059 * red - 21709 * green + 32768 * blue + offset) >> 16,
+            (32768 * red - 27439 * green - 5329 * blue + offset) >> 16,
+        ],
+        dim=1,
+    )
+
+
+def _to_rgb(luma: Tensor, blue: Tensor, red: Tensor) -> Images:
+    """YCbCr -> RGB in 16-bit fixed point (jdcolor.c)."""
+    blue, red, half = blue - 128, red - 128, 1 << 15
+    channels = [
+        luma + ((91881 * red + half) >> 16),
+        luma + ((-22554 * blue - 46802 * red + half) >> 16),
+        luma + ((116130 * blue + half) >> 16),
+    ]
+    return torch.stack(channels, dim=1).clamp_(0, 255).to(torch.uint8)
+
+
+def _pad_edge(planes: Tensor, rows: int, columns: int) -> Tensor:
+    """Repeat the last row and column; (b, h, w) int32."""
+    if not rows and not columns:
+        return planes
+    return pad(planes[:, None].float(), (0, columns, 0, rows), mode="replicate")[:, 0].to(torch.int32)
+
+
+def _halve(planes: Tensor) -> Tensor:
+    """2x2 means whose rounding alternates between 1 and 2 quarters from column to column (jcsample.c)."""
+    total = planes[:, 0::2, 0::2] + planes[:, 0::2, 1::2] + planes[:, 1::2, 0::2] + planes[:, 1::2, 1::2]
+    bias = torch.arange(total.shape[2], device=planes.device, dtype=torch.int32) % 2 + 1
+    return (total + bias) >> 2
+
+
+def _double(planes: Tensor) -> Tensor:
+    """Triangle-filter upsampling, 3/4 nearer and 1/4 further, rows before columns are rounded once (jdsample.c)."""
+    above = torch.cat([planes[:, :1], planes[:, :-1]], dim=1)
+    below = torch.cat([planes[:, 1:], planes[:, -1:]], dim=1)
+    rows = torch.stack([3 * planes + above, 3 * planes + below], dim=2).flatten(1, 2)
+    left = torch.cat([rows[:, :, :1], rows[:, :, :-1]], dim=2)
+    right = torch.cat([rows[:, :, 1:], rows[:, :, -1:]], dim=2)
+    return torch.stack([(3 * rows + left + 8) >> 4, (3 * rows + right + 7) >> 4], dim=3).flatten(2, 3)
+
+
+def _code(planes: Tensor, table: Floats) -> Tensor:
+    """Transform, quantise, dequantise and transform back 8x8 blocks; (b, h, w) int32, sides multiples of 8.
+
+    Within one pass libjpeg's butterflies are linear with integer coefficients, so each pass is one matrix product
+    followed by one rounded shift; in float64 every step is exact, and matrix products run on every device.
+    """
+    count, height, width = planes.shape
+    forward = sent(torch.tensor(_transform()), planes.device)
+    steps = sent(torch.tensor(table), planes.device)
+    blocks = (planes.double() - 128).reshape(count, height // 8, 8, width // 8, 8).transpose(2, 3)
+    rows = _shift(blocks @ forward.T, 11)
+    coefficients = _shift(forward @ rows, 15)
+    quantised = ((coefficients.abs() + 4 * steps) / (8 * steps)).floor_() * coefficients.sign()
+    columns = _shift(forward.T @ (quantised * steps), 11)
+    values = _shift(columns @ forward, 18).add_(128).clamp_(0, 255)
+    return values.transpose(2, 3).reshape(count, height, width).to(torch.int32)
+
+
+def _shift(values: Tensor, bits: int) -> Tensor:
+    """Divide integers held in float64 by 2^bits, rounding halves up."""
+    return values.add_(2.0 ** (bits - 1)).mul_(2.0**-bits).floor_()
+
+
+@lru_cache(maxsize=1)
+def _transform() -> Floats:
+    """(8, 8) libjpeg's forward transform in units of 2^-13; its transpose is the inverse one (jfdctint.c, jidctint.c)."""
+    fixed = {
+        name: round(float(f"{name[0]}.{name[2:]}") * 8192)
+        for name in (
+            "0_298631336", "0_390180644", "0_541196100", "0_765366865", "0_899976223", "1_175875602",
+            "1_501321110", "1_847759065", "1_961570560", "2_053119869", "2_562915447", "3_072711026",
+        )
+    }  # fmt: skip
+    x = np.eye(8)
+    s0, s1, s2, s3 = x[0] + x[7], x[1] + x[6], x[2] + x[5], x[3] + x[4]
+    d0, d1, d2, d3 = x[0] - x[7], x[1] - x[6], x[2] - x[5], x[3] - x[4]
+    even = (s0 - s3 + s1 - s2) * fixed["0_541196100"]
+    all_odd = (d0 + d1 + d2 + d3) * fixed["1_175875602"]
+    z1, z2 = (d0 + d3) * -fixed["0_899976223"], (d1 + d2) * -fixed["2_562915447"]
+    z3, z4 = all_odd - (d1 + d3) * fixed["1_961570560"], all_odd - (d0 + d2) * fixed["0_390180644"]
+    return np.stack(
+        [
+            (s0 + s1 + s2 + s3) * 8192,
+            d0 * fixed["1_501321110"] + z1 + z4,
+            even + (s0 - s3) * fixed["0_765366865"],
+            d1 * fixed["3_072711026"] + z2 + z3,
+            (s0 - s1 - s2 + s3) * 8192,
+            d2 * fixed["2_053119869"] + z2 + z4,
+            even - (s1 - s2) * fixed["1_847759065"],
+            d3 * fixed["0_298631336"] + z1 + z3,
+        ]
+    )
+
+
+_LUMA = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *((99,) * 8,) * 4,
+)
+
+
+def _quantisation(quality: int) -> tuple[Floats, Floats]:
+    """Annex K's tables scaled to `quality` as libjpeg does, 1..255."""
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    luma, chroma = (
+        np.clip((np.array(table) * scale + 50) // 100, 1, 255).astype(np.float64) for table in (_LUMA, _CHROMA)
+    )
+    return luma, chroma

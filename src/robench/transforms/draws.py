@@ -1,0 +1,223 @@
+"""Counter-based random draws, keyed by (seed, sample index, scope, name of the draw).
+
+A draw has a name, not a place in a stream: the values of one sample never depend on which other samples are in its
+batch, on the order, on the device or on what was drawn before. The generator is Philox4x32-10 (Salmon et al., 2011,
+"Parallel random numbers: as easy as 1, 2, 3"), checked against the known answers of its authors' Random123 library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robench.transforms.device import sent
+
+__all__ = ["DRAWS_VERSION", "Draws", "KeyedDraws", "compiled_philox", "philox"]
+
+DRAWS_VERSION = 1
+"""Part of every key and every protocol: raised whenever any draw would change."""
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+_CHUNK = 40_960
+"""Counters computed at once on a CPU, so that the ten rounds stay in a core's own cache."""
+_SEARCHED = 1 << 17
+"""Poisson counts searched for at once on a CPU, for the same reason."""
+
+Philox: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+def philox(
+    c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, k0: Tensor, k1: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Philox4x32-10 of counters (c0, c1, c2, c3) under the key (k0, k1): four output words.
+
+    All are int64 tensors that hold 32-bit words and broadcast against each other. int64 because torch multiplies unsigned
+    32-bit words nowhere: the 64-bit product wraps, and its two halves are what Philox needs. The odd words are masked
+    once, at the end: until then they only take part in exclusive-or, whose upper bits are masked with the even words'.
+    """
+    for _ in range(_ROUNDS):
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0 = ((p1 >> 32) ^ c1).bitwise_xor_(k0).bitwise_and_(_MASK)
+        c2 = ((p0 >> 32) ^ c3).bitwise_xor_(k1).bitwise_and_(_MASK)
+        c1, c3 = p1, p0
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return c0, c1 & _MASK, c2, c3 & _MASK
+
+
+@lru_cache(maxsize=1)
+def compiled_philox() -> Philox:
+    """Return `philox` through torch.compile: the same integers, many times faster; needs a compiler for the device."""
+    compiled: Philox = torch.compile(philox, dynamic=True)
+    return compiled
+
+
+class Draws(Protocol):
+    """What a corruption may draw; row i of every draw belongs to row i of its batch."""
+
+    def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) float32, uniform in [0, 1)."""
+
+    def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) float32, standard normal."""
+
+    def integers(self, name: str, low: int, high: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) int64, uniform in low..high-1; high: one for all, or (b,) int64."""
+
+    def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) int16, uniform over all 65,536 values: half the cost of `uniform`, for decisions."""
+
+    def poisson(self, name: str, rates: tuple[float, ...], row: Tensor) -> Tensor:
+        """Poisson counts, float32 of the shape of `row`: (b, ...) int64, which of the `rates` applies to each value."""
+
+    def rows(self, chosen: slice) -> Draws:
+        """Return the draws of some of the batch's rows."""
+
+    def within(self, scope: str) -> Draws:
+        """Return other draws for the same samples: those of a part, for example of one frame."""
+
+
+@dataclass(frozen=True)
+class KeyedDraws:
+    """Draws of a batch from Philox.
+
+    seed: of the run.  index: (b,) int64, position of each sample in the dataset, on the device of the draws.
+    scope: the corruption (and frame): no two corruptions share draws; severities do, so severity curves are paired.
+    generator: `philox`, or `compiled_philox()`, which gives the same integers.
+    """
+
+    seed: int
+    index: Tensor
+    scope: str
+    generator: Philox = philox
+
+    def rows(self, chosen: slice) -> KeyedDraws:
+        """Return the draws of some of the batch's rows."""
+        return replace(self, index=self.index[chosen])
+
+    def within(self, scope: str) -> KeyedDraws:
+        """Return other draws for the same samples: those of a part, for example of one frame."""
+        return replace(self, scope=f"{self.scope}/{scope}")
+
+    def words(self, name: str, count: int) -> Tensor:
+        """(b, count) int64 of independent 32-bit words, 0..2^32-1.
+
+        The counter is (block, 0, low and high half of the sample's index); the key is the first 64 bits of BLAKE2b of
+        version, seed, scope and name. Word j is output j // blocks of block j % blocks, blocks = ceil(count / 4).
+        """
+        digest = hashlib.blake2b(f"{DRAWS_VERSION}/{self.seed}/{self.scope}/{name}".encode(), digest_size=8).digest()
+        index = self.index[:, None]
+        k0 = torch.full((1, 1), int.from_bytes(digest[:4], "little"), device=index.device)
+        k1 = torch.full((1, 1), int.from_bytes(digest[4:], "little"), device=index.device)
+        blocks = torch.arange(-(-count // 4), device=index.device)[None]
+        low, high, zero = index & _MASK, (index >> 32) & _MASK, torch.zeros_like(k0)
+        words = torch.empty((len(index), 4, blocks.shape[1]), dtype=torch.int64, device=index.device)
+        rows, columns = _chunk(len(index), blocks.shape[1], index.device)
+        for top in range(0, len(index), rows):
+            for left in range(0, blocks.shape[1], columns):
+                part = slice(top, top + rows), slice(left, left + columns)
+                outputs = self.generator(blocks[:, part[1]], zero, low[part[0]], high[part[0]], k0, k1)
+                for lane, output in enumerate(outputs):
+                    words[part[0], lane, part[1]] = output
+        return words.flatten(1)[:, :count]
+
+    def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) float32, uniform over the multiples of 2^-24 in [0, 1)."""
+        return ((self.words(name, math.prod(shape)) >> 8).float() * 2.0**-24).reshape(-1, *shape)
+
+    def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) float32, standard normal by Box and Muller's transform; at most 6.8 in size.
+
+        A pair of values takes one word for its radius and half a word for its angle, one of 65,536 directions: the words
+        are the larger part of the cost, and so many directions cannot be told from all of them.
+        """
+        count = math.prod(shape)
+        pairs = -(-count // 2)
+        words = self.words(name, pairs + -(-pairs // 2))
+        radius = words[:, :pairs].float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+        angle = _halves(words[:, pairs:])[:, :pairs].float().add_(0.5).mul_(2 * math.pi * 2.0**-16)
+        return torch.cat([angle.cos().mul_(radius), angle.sin().mul_(radius)], dim=1)[:, :count].reshape(-1, *shape)
+
+    def integers(self, name: str, low: int, high: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) int64, uniform in low..high-1; high: one for all, or (b,) int64.
+
+        For high - low below 2^31, with a bias below (high - low) / 2^32.
+        """
+        span = high[:, None] - low if isinstance(high, Tensor) else high - low
+        return (((self.words(name, math.prod(shape)) * span) >> 32) + low).reshape(-1, *shape)
+
+    def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) int16, uniform over all 65,536 values; two to a word, the lower half first."""
+        count = math.prod(shape)
+        return _halves(self.words(name, -(-count // 2)))[:, :count].reshape(-1, *shape)
+
+    def poisson(self, name: str, rates: tuple[float, ...], row: Tensor) -> Tensor:
+        """Poisson counts, float32 of the shape of `row`, by inverting the distribution function with one word a value.
+
+        rates: the rates that occur.  row: (b, ...) int64, which of them applies to each value.
+        """
+        words = (self.words(name, math.prod(row.shape[1:])) - 2**31).to(torch.int32).flatten()
+        thresholds = sent(torch.tensor(_poisson_thresholds(rates)), row.device)
+        piece = _SEARCHED if row.device.type == "cpu" else max(1, row.numel())
+        pieces = zip(words.split(piece), row.flatten().split(piece), strict=True)
+        return torch.cat([_inverted(words, row, thresholds) for words, row in pieces]).reshape(row.shape)
+
+
+def _inverted(words: Tensor, row: Tensor, thresholds: Tensor) -> Tensor:
+    """(n,) float32: how many of the thresholds of its row lie below each word, by bisection."""
+    width = thresholds.shape[1]
+    before = row.to(torch.int32) * width - 1
+    place, step = before, (width + 1) // 2
+    while step:
+        reached = thresholds.flatten().index_select(0, place + step) < words
+        place = reached.to(torch.int32).mul_(step).add_(place)
+        step //= 2
+    return torch.sub(place, before).float()
+
+
+def _halves(words: Tensor) -> Tensor:
+    """(b, n) int64 words -> (b, 2n) int16, the lower half of each word first."""
+    halves: Tensor = words.to(torch.int32).contiguous().view(torch.int16)
+    return halves
+
+
+def _chunk(samples: int, blocks: int, device: torch.device) -> tuple[int, int]:
+    """Rows and columns of counters that are computed at once."""
+    if device.type != "cpu":
+        return max(1, samples), max(1, blocks)
+    columns = max(1, min(blocks, _CHUNK))
+    return max(1, _CHUNK // columns), columns
+
+
+@lru_cache(maxsize=64)
+def _poisson_thresholds(rates: tuple[float, ...]) -> NDArray[np.int32]:
+    """(rates, 2^m - 1) int32: how many of a row's thresholds lie below a word, both moved down by 2^31, is its count.
+
+    Word w stands for the middle of [w, w + 1) in units of 2^-32, and counts k if the distribution function at k is at most
+    that. The rows end where the function passes 1 - 2^-33, and are filled with what no word reaches. (Word 0 counts as word
+    1 does: a threshold below every word does not fit.)
+    """
+    rate = np.asarray(rates, dtype=np.float64)[:, None]
+    most = int(max(rates) + 10 * math.sqrt(max(rates)) + 30)
+    counts = np.arange(most)
+    log_factorial = np.array([math.lgamma(k + 1.0) for k in counts])
+    log_rate = np.log(np.where(rate > 0, rate, 1))
+    mass = np.where(rate > 0, np.exp(counts * log_rate - rate - log_factorial), counts == 0)
+    reached = np.ceil(np.cumsum(mass, axis=1) * 2.0**32 - 0.5).astype(np.int64) - 1
+    used = int((reached < _MASK).sum(axis=1).max())
+    width = 2 ** max(1, used).bit_length() - 1
+    table = np.full((len(rates), width), 2**31 - 1, dtype=np.int32)
+    table[:, :used] = (reached[:, :used].clip(0, _MASK) - 2**31).astype(np.int32)
+    table.setflags(write=False)
+    return table

@@ -1,0 +1,59 @@
+"""All perturbations, in one explicit table. To add one, write its kernel in the file of its kind and name it here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from robench.errors import OptionError, unknown_name
+from robench.transforms.perturbations.base import Perturbation
+from robench.transforms.perturbations.blur import gaussian_blur, motion_blur, stored_motion_blur
+from robench.transforms.perturbations.degradations import DEGRADATIONS
+from robench.transforms.perturbations.geometry import rotate, scale, shear, tilt, translate, zoom_blur
+from robench.transforms.perturbations.noise import gaussian_noise, shot_noise, speckle_noise
+from robench.transforms.perturbations.occlusion import grid, noise_rectangle, rectangle
+from robench.transforms.perturbations.resolution import information, luck, network, untreated
+from robench.transforms.perturbations.shift import circular, crop, diagonal, offset_map
+from robench.transforms.perturbations.weather import brightness, snow, spatter
+
+__all__ = ["PERTURBATIONS", "find_perturbation"]
+
+PERTURBATIONS: dict[str, Perturbation] = {
+    perturbation.name: perturbation
+    for perturbation in (
+        gaussian_noise,
+        shot_noise,
+        motion_blur,
+        zoom_blur,
+        snow,
+        brightness,
+        translate,
+        rotate,
+        tilt,
+        scale,
+        speckle_noise,
+        gaussian_blur,
+        spatter,
+        shear,
+        crop,
+        circular,
+        diagonal,
+        replace(offset_map, name="map"),
+        *DEGRADATIONS,
+        rectangle,
+        noise_rectangle,
+        grid,
+        information,
+        network,
+        untreated,
+        luck,
+    )
+}
+
+_STORED = {"motion_blur": replace(stored_motion_blur, name="motion_blur")}
+
+
+def find_perturbation(name: str, constants: str) -> Perturbation:
+    """Return the perturbation called `name` of a set of constants; OptionError with a suggestion if there is none."""
+    if name not in PERTURBATIONS:
+        raise OptionError(unknown_name("perturbation", name, PERTURBATIONS))
+    return _STORED[name] if constants == "64" and name in _STORED else PERTURBATIONS[name]

@@ -1,0 +1,155 @@
+"""Frames of a picture that is degraded ever more: noises, light and contrast, by strength."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from robench.transforms import corruptions
+from robench.transforms.corruptions.base import Level, corruption
+from robench.transforms.draws import Draws
+from robench.transforms.perturbations.base import Perturbation, perturbation
+from robench.transforms.warps import Rectangles, crop
+from robench.types import FloatImages, Images
+
+__all__ = ["DEGRADATIONS"]
+
+_SOURCE = "degradations of Yin et al. 2020, arXiv:1902.06550 (LocalNorm)"
+_EVERYWHERE = ("224", "299", "64", "32")
+_SIGMAS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.15, 0.20, 0.30, 0.40, 0.50)
+_SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50)
+_WIDTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+"""Of multiplicative uniform noise. The paper's levels are not at hand, so these are robench's choice: a uniform factor of
+width w spreads by w / sqrt(12), here .03 to .87, and speckle's sigma goes from .02 to .50."""
+
+
+@corruption(levels={}, source=_SOURCE, random=True)
+def _uniform(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
+    """Add noise that is uniform between -strength and strength."""
+    noise: Tensor = draws.uniform("noise", tuple(images.shape[1:]))
+    return noise.mul_(2).sub_(1).mul_(strength).add_(images)
+
+
+@corruption(levels={}, source=_SOURCE, random=True)
+def _multiplied(images: FloatImages, draws: Draws, *, strength: float, low: float) -> FloatImages:
+    """Multiply every value by 1 + strength u, u uniform between low and low + 1."""
+    noise: Tensor = draws.uniform("noise", tuple(images.shape[1:]))
+    return noise.add_(low).mul_(strength).mul_(images).add_(images)
+
+
+@corruption(levels={}, source=_SOURCE, random=True)
+def _counted(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
+    """Multiply every value by one plus a Poisson count of mean `strength`."""
+    row = torch.zeros(images.shape, dtype=torch.int64, device=images.device)
+    return draws.poisson("noise", (strength,), row).mul_(images).add_(images)
+
+
+@corruption(levels={}, source=_SOURCE, random=True, values="uint8")
+def _masked(images: Images, draws: Draws, *, strength: float) -> Images:
+    """Set a share `strength` of the pixels to 0 in all three channels."""
+    drawn = draws.int16("mask", tuple(images.shape[2:]))
+    return images.masked_fill(drawn[:, None] < round(strength * 2**16) - 2**15, 0)
+
+
+@corruption(levels={}, source=_SOURCE)
+def _offset(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
+    """Add the same to every value."""
+    return images + strength
+
+
+@corruption(levels={}, source=_SOURCE)
+def _gain(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
+    """Spread all values about mid-grey by a factor."""
+    return (images - 0.5) * strength + 0.5
+
+
+def _degradation(
+    name: str, summary: str, strengths: tuple[float, ...], apply: Callable[[Images, Draws, float], Images]
+) -> Perturbation:
+    def kernel(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+        images = crop(pictures, side)
+        for strength in frames:
+            yield apply(images, draws, strength)
+
+    kernel.__name__, kernel.__doc__ = name, summary
+    return perturbation(levels={one: {"frames": strengths} for one in _EVERYWHERE}, axis="strength", source=_SOURCE)(
+        kernel
+    )
+
+
+def _published(name: str, level: Callable[[float], Level]) -> Callable[[Images, Draws, float], Images]:
+    """A corruption of the -C family, whose constant is a function of the strength."""
+    return lambda images, draws, strength: corruptions.CORRUPTIONS[name](images, draws, level(strength))
+
+
+DEGRADATIONS: tuple[Perturbation, ...] = (
+    _degradation(
+        "gaussian",
+        "Add Gaussian noise; strength: its standard deviation, a fraction of full scale.",
+        _SIGMAS,
+        _published("gaussian_noise", lambda strength: {"sigma": strength}),
+    ),
+    _degradation(
+        "uniform",
+        "Add uniform noise; strength: half of its width.",
+        _SIGMAS,
+        lambda images, draws, strength: _uniform(images, draws, {"strength": strength}),
+    ),
+    _degradation(
+        "salt_and_pepper",
+        "Set values to 0 or 255; strength: their share.",
+        _SHARES,
+        _published("impulse_noise", lambda strength: {"amount": strength}),
+    ),
+    _degradation(
+        "speckle",
+        "Multiply by one plus Gaussian noise; strength: its standard deviation.",
+        _SIGMAS,
+        _published("speckle_noise", lambda strength: {"sigma": strength}),
+    ),
+    _degradation(
+        "poisson",
+        "Count photons; strength: one by the number expected at full scale.",
+        tuple(1 / photons for photons in (500, 250, 120, 60, 30, 15, 10, 6, 4, 3)),
+        _published("shot_noise", lambda strength: {"photons": 1 / strength}),
+    ),
+    _degradation(
+        "offset",
+        "Add the same to every value; strength: a fraction of full scale.",
+        (-0.4, -0.3, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.3, 0.4),
+        lambda images, draws, strength: _offset(images, draws, {"strength": strength}),
+    ),
+    _degradation(
+        "gain",
+        "Spread all values about mid-grey; strength: the factor, 1 leaves them.",
+        (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.5, 2, 3, 5),
+        lambda images, draws, strength: _gain(images, draws, {"strength": strength}),
+    ),
+    _degradation(
+        "multiplicative_one_sided",
+        "Multiply by 1 + strength u, u uniform between 0 and 1: ever brighter.",
+        _WIDTHS,
+        lambda images, draws, strength: _multiplied(images, draws, {"strength": strength, "low": 0.0}),
+    ),
+    _degradation(
+        "multiplicative_two_sided",
+        "Multiply by 1 + strength u, u uniform between -1/2 and 1/2.",
+        _WIDTHS,
+        lambda images, draws, strength: _multiplied(images, draws, {"strength": strength, "low": -0.5}),
+    ),
+    # Of these two the levels are robench's choice as well: about the share of values that change, as of salt and pepper.
+    _degradation(
+        "multiplicative_poisson",
+        "Multiply by one plus a Poisson count; strength: its mean.",
+        _SHARES,
+        lambda images, draws, strength: _counted(images, draws, {"strength": strength}),
+    ),
+    _degradation(
+        "shared_mask",
+        "Set pixels to 0, in all channels at once (a Bernoulli mask); strength: their share.",
+        _SHARES,
+        lambda images, draws, strength: _masked(images, draws, {"strength": strength}),
+    ),
+)

@@ -1,0 +1,87 @@
+"""Statistics estimated on calibration images: once for the network, or once for every size that it is run at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from robench.models import Classifier
+from robench.suites import Condition
+from robench.suites.geometry import Geometry
+from robench.treatments.augmentation import POLICIES
+from robench.treatments.base import IMAGES, Method, Parameter, Sample, Started, Values, count, one_of
+from robench.treatments.batch_norm import BatchNorms, Moments, count_batch_norms
+from robench.treatments.bn_frozen import pool
+from robench.treatments.calibration import Calibration
+
+__all__ = ["BN_CALIB", "BN_RESOLUTION"]
+
+
+def _calibrated(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
+    assert calibration is not None
+    layers = BatchNorms(classifier.module)
+    shown = calibration.show(str(values["policy"]), classifier.preprocessing, int(values["M"]))
+    layers.fix(pool(classifier, layers, ((0, images) for images in shown))[0])
+    layers.release()
+    return classifier, None
+
+
+BN_CALIB = Method(
+    name="bn-calib",
+    summary="statistics estimated on calibration images: as the test takes them, or weakly or strongly augmented",
+    data="calibration",
+    per_image="yes",
+    source="Merchant et al. 2020, arXiv:2010.07810 (split BatchNorms)",
+    stage="calibration",
+    parameters=(
+        Parameter("policy", one_of(*POLICIES), " | ".join(POLICIES), ("clean", "clean"), bare=True),
+        Parameter("M", count, IMAGES, (10_000, 10_000)),
+    ),
+    images="M",
+    layers=lambda module, _: count_batch_norms(module),
+    start=_calibrated,
+)
+
+
+@dataclass(frozen=True)
+class _ByResolution:
+    """Statistics of every geometry that the network has been run at so far."""
+
+    classifier: Classifier
+    layers: BatchNorms
+    images: int
+    calibration: Calibration
+    found: dict[Geometry, list[Moments]] = field(default_factory=dict)
+
+    def begin(self, condition: Condition, sample: Sample) -> int | None:
+        preprocessing = self.classifier.preprocessing
+        geometry = condition.geometry if condition.native else preprocessing.geometry()
+        if geometry not in self.found:
+            shown = self.calibration.show("clean", preprocessing, self.images, geometry)
+            batches = ((0, images) for images in shown)
+            self.found[geometry] = pool(self.classifier, self.layers, batches, condition.native)[0]
+        self.layers.fix(self.found[geometry])
+        return None
+
+    def show(self, frame: int) -> None:
+        """Leave the statistics as they are."""
+
+
+def _by_resolution(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
+    assert calibration is not None
+    layers = BatchNorms(classifier.module)
+    return classifier, _ByResolution(classifier, layers, int(values["M"]), calibration)
+
+
+BN_RESOLUTION = Method(
+    name="bn-resolution",
+    summary="statistics of their own for every size that the network is run at, estimated on calibration images of that size",
+    data="calibration",
+    per_image="yes",
+    source="arXiv:1909.00182 (Scale Calibrated Training); RS-Nets",
+    stage="statistics",
+    parameters=(Parameter("M", count, IMAGES, (4608, 4608)),),
+    images="M",
+    by_size=True,
+    layers=lambda module, _: count_batch_norms(module),
+    start=_by_resolution,
+)
