@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from robench.datasets import decode_one, open_dataset, select
-from robench.evaluation.allocator import keep_freed_memory
+from robench.evaluation.allocator import retain_freed_pages
 from robench.suites.geometry import Geometry
 from robench.types import Images
 
@@ -23,7 +23,7 @@ from robench.types import Images
 def threads(count: int) -> None:
     """Let torch and OpenCV use so many threads."""
     torch.set_num_threads(count)
-    keep_freed_memory()  # As in a run.
+    retain_freed_pages()  # As in a run.
     try:
         import cv2
     except ImportError:

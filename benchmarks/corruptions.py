@@ -85,7 +85,7 @@ def reference(published: Any, arrays: Sequence[np.ndarray], name: str, severity:
 
 def robench(corruption: Corruption, images: Images, index: torch.Tensor, severity: int, generator: Philox) -> None:
     """Ours, on the batch, with ImageNet's constants."""
-    corruption(images, KeyedDraws(0, index, corruption.name, generator), corruption.level("224", severity))
+    corruption(images, KeyedDraws(0, index, corruption.name, generator), corruption.params("224", severity))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from common import hardware, threads
 from numpy.typing import NDArray
 from PIL import Image
 
-from robench.datasets import ImageSet, decode, hash_images, open_dataset, select
+from robench.datasets import ImageDataset, decode, hash_images, open_dataset, select
 from robench.suites.geometry import Geometry
 
 BATCH = 64
@@ -58,7 +58,7 @@ def loader(folder: Path, geometry: Geometry, workers: int) -> Callable[[], None]
     return run
 
 
-def run_of(images: ImageSet, geometry: Geometry) -> None:
+def run_of(images: ImageDataset, geometry: Geometry) -> None:
     """Every batch of robench, once: hashed, decoded or found in the cache, read."""
     positions = select(images)
     decoded = decode(images, hash_images(images, positions), geometry, skip=False)

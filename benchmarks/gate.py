@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from robench.analysis.scoring import score_rows
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.suites import CLEAN, SUITES
@@ -36,7 +36,7 @@ def write_run(path: Path, images: int, extra: float) -> None:
     cells = [(CLEAN, CLEAN, 0), *((suite.name, *cell) for cell in suite.select(extra=True))]
     clean = "clean-clean-0-224px"
     planned = [
-        PlannedCondition(
+        ConditionEntry(
             clean if one == CLEAN else f"{one}-{name}-{severity}-224px",
             *(one, name, severity, 224, f"{one}#1", "computed", clean),
         )

@@ -76,7 +76,7 @@ def by_side(sizes: list[Images], severity: int, repeats: int) -> Table:
 
 def times(corruption: Corruption, batches: list[Images], severity: int, repeats: int) -> list[float]:
     """Ms per image of each batch, with ImageNet's constants."""
-    level = corruption.level("224", severity)
+    level = corruption.params("224", severity)
     took = []
     for images in batches:
         draws = KeyedDraws(0, torch.arange(len(images)), corruption.name)

@@ -27,14 +27,14 @@ from torch import nn
 import robench
 from robench.evaluation.options import Options
 from robench.models import Classifier, Preprocessing
-from robench.runs.observer import Silent
+from robench.runs.observer import NullObserver
 
 SUITES = ("cifar-c", "cifar-p", "shift", "scale", "noise")
 CLASSES = 10
 
 
 @dataclass
-class Meter(Silent):
+class Meter(NullObserver):
     """An observer that notes memory after each of these numbers of conditions: (resident, peak) in MB."""
 
     at: tuple[int, ...]

@@ -21,7 +21,7 @@ from robench.suites.imagenet_p import EXTRA
 from robench.suites.imagenet_p import PERTURBATIONS as PUBLISHED
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import PERTURBATIONS
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 SIDE, WHOLE = 224, 256
@@ -55,12 +55,12 @@ def measure(images: Images, model: torch.nn.Module, arch: str) -> Table:
         table.add_column(column, justify="left" if column == "perturbation" else "right")
     for name in (*PUBLISHED, *EXTRA):
         perturbation = PERTURBATIONS[name]
-        level = perturbation.level("224")
+        level = perturbation.params("224")
         best = float("inf")
         for _ in range(2):
             start = time.perf_counter()
             draws = KeyedDraws(0, torch.arange(len(images)), name)
-            count = sum(1 for _ in perturbation(Rectangles.of(images), SIDE, draws, level))
+            count = sum(1 for _ in perturbation(PaddedBatch.of(images), SIDE, draws, level))
             best = min(best, (time.perf_counter() - start) / count / len(images))
         table.add_row(name, str(count), f"{1 / best:,.0f}", f"{1e3 * best:.2f}", f"{100 * best / forward:.0f} %")
     return table

@@ -33,9 +33,9 @@ from robench.evaluation.options import Options
 from robench.evaluation.run import Job, evaluate_jobs
 from robench.evaluation.shards import shards_of
 from robench.models import load_classifier
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import EVALUATING, Silent
+from robench.runs.observer import EVALUATING, NullObserver
 from robench.runs.parquet import encode_parquet
 from robench.runs.schema import RECORDS
 from robench.suites import Condition
@@ -46,7 +46,7 @@ SAMPLES, CELLS, FRAMES = 50_000, 75, 320
 BATCH = 256
 
 
-class Clock(Silent):
+class Clock(NullObserver):
     """When the evaluation began and ended."""
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ def estimate(folder: Path, overhead: float, rates: Sequence[float]) -> Table:
 def driver(folder: Path) -> tuple[float, float]:
     """Seconds that writing a shard takes, and joining it, of a condition of 31 frames."""
     rng, frames, samples, parts = np.random.default_rng(0), 31, 512, 8
-    planned = PlannedCondition("p", "imagenet-p", "p", 1, 224, "p#1", "computed", "clean", frames)
+    planned = ConditionEntry("p", "imagenet-p", "p", 1, 224, "p#1", "computed", "clean", frames)
     directory = RunDirectory(folder, {"identity": {}, "conditions": [planned.__dict__]})
     (folder / "records").mkdir(parents=True)
     rows = frames * samples
@@ -235,9 +235,9 @@ def driver(folder: Path) -> tuple[float, float]:
     cuts = [(samples * number, samples * (number + 1)) for number in range(parts)]
     start = time.perf_counter()
     for cut in cuts:
-        directory.write_part("p", *cut, content)
+        directory.write_shard("p", *cut, content)
     written = time.perf_counter()
-    directory.join_parts("p", cuts)
+    directory.merge_shards("p", cuts)
     return (written - start) / parts, (time.perf_counter() - written) / parts
 
 

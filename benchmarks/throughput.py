@@ -21,15 +21,15 @@ from common import hardware, load, threads
 from rich.console import Console
 from rich.table import Table
 
-from robench.datasets import Stack
+from robench.datasets import ImageStack
 from robench.evaluation.device_scopes import PRECISIONS, precision_scope
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
-from robench.evaluation.prefetch import Residents
+from robench.evaluation.prefetch import DeviceImageCache
 from robench.evaluation.profile import Profile, profile_table
 from robench.evaluation.samples import Samples
-from robench.evaluation.stopwatch import UNWATCHED, Watch, watch_for
+from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch, stopwatch_for
 from robench.models import Classifier, Preprocessing, choose_device
 from robench.suites import Condition, find_suite
 from robench.transforms.apply import condition_frames
@@ -65,7 +65,7 @@ def main() -> None:
         batch=options.batch or (256 if cuda else 16),
         precision=options.precision or ("bf16" if cuda else "fp32"),
         generator=compiled_philox() if options.compile else philox,
-        residents=Residents(device),
+        residents=DeviceImageCache(device),
         repeats=options.repeats,
     )
     console = Console(width=110)
@@ -118,7 +118,7 @@ class Machine:
     batch: int
     precision: str
     generator: Philox
-    residents: Residents
+    residents: DeviceImageCache
     repeats: int
 
     def suite(self, name: str, severity: int) -> list[Measured]:
@@ -129,7 +129,7 @@ class Machine:
 
     def profile(self, condition: Condition) -> Profile:
         """Evaluate a condition once more, and say where its time goes."""
-        watch = watch_for(self.classifier.device)
+        watch = stopwatch_for(self.classifier.device)
         self._evaluate(condition, self._samples(condition), watch)
         return watch.read()
 
@@ -141,7 +141,7 @@ class Machine:
         turns = [(self._bare(images, batch), self._evaluate(condition, samples)) for _ in range(self.repeats)]
         return Measured(condition, images, min(ours for _, ours in turns), min(bare for bare, _ in turns))
 
-    def _evaluate(self, condition: Condition, samples: Samples, watch: Watch = UNWATCHED) -> float:
+    def _evaluate(self, condition: Condition, samples: Samples, watch: Stopwatch = NULL_STOPWATCH) -> float:
         start = time.perf_counter()
         size = max(1, SHARD // condition_frames(condition) // self.batch) * self.batch
         for first in range(0, len(samples.rows), size):
@@ -179,17 +179,17 @@ class Machine:
         assert isinstance(side, int)
         places = np.arange(count)
         samples = Samples(_stack(side, count), places, places, np.zeros(count, np.int64))
-        assert isinstance(samples.images, Stack)
+        assert isinstance(samples.images, ImageStack)
         return replace(samples, images=self.residents.of(samples.images))
 
 
-_STACKS: dict[tuple[int, int], Stack] = {}
+_STACKS: dict[tuple[int, int], ImageStack] = {}
 
 
-def _stack(side: int, count: int) -> Stack:
+def _stack(side: int, count: int) -> ImageStack:
     if (side, count) not in _STACKS:
         different = load(None, side, min(count, DIFFERENT)).numpy()
-        _STACKS[side, count] = Stack(different[np.arange(count) % len(different)])
+        _STACKS[side, count] = ImageStack(different[np.arange(count) % len(different)])
     return _STACKS[side, count]
 
 

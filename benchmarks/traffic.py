@@ -100,7 +100,7 @@ def main() -> None:
         table.add_row(name, f"{megabytes:.1f}", f"{megabytes / BANDWIDTH:.1f}", f"{traffic.kernels:,}")
 
     for name, corruption in CORRUPTIONS.items():
-        level = corruption.level("224", options.severity)
+        level = corruption.params("224", options.severity)
         add(name, lambda images, index: corruption(images, KeyedDraws(0, index, name, one_kernel), level))  # noqa: B023
     table.add_section()
     add("the JPEG pass of released files", lambda images, _: jpeg_round_trip(images, 85))

@@ -22,7 +22,7 @@ from common import hardware, threads
 from rich.console import Console
 from rich.table import Table
 
-from robench.datasets import ImageSet, decode, hash_images, open_dataset, select
+from robench.datasets import ImageDataset, decode, hash_images, open_dataset, select
 from robench.evaluation import loop
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
@@ -86,7 +86,7 @@ def main() -> None:
     console.print(table)
 
 
-def decoded(images: ImageSet, condition: Condition) -> Samples:
+def decoded(images: ImageDataset, condition: Condition) -> Samples:
     """All images at the size of the condition."""
     positions = select(images)
     found = decode(images, hash_images(images, positions), condition.geometry, skip=False)

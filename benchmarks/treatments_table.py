@@ -24,10 +24,10 @@ from common import hardware, threads
 import robench
 from robench.analysis.metrics.intervals import percentile_interval
 from robench.analysis.scoring import score_rows
-from robench.analysis.scoring.rows import DISTRIBUTION, Row, figure
-from robench.datasets import ImageSet, open_dataset, select
-from robench.evaluation.prepare import place_of
-from robench.runs.observer import EVALUATING, Silent
+from robench.analysis.scoring.rows import DISTRIBUTION, Row, result_row
+from robench.datasets import ImageDataset, open_dataset, select
+from robench.evaluation.prepare import default_run_path
+from robench.runs.observer import EVALUATING, NullObserver
 from robench.treatments import Treatment, parse_treatments
 
 TREATMENTS = (
@@ -62,7 +62,7 @@ SECONDS = "seconds.csv"
 """Runs that were made without a break, and the processor time of each."""
 
 
-class Clock(Silent):
+class Clock(NullObserver):
     """The processor time of a run from its first condition to its last, with what a treatment estimates before them."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Plan:
     """Where the runs are, and of what.  images: how many, by suite.  severities: of cifar-c, None for all."""
 
     classifier: robench.Classifier
-    dataset: ImageSet
+    dataset: ImageDataset
     out: Path
     images: dict[str, int]
     severities: list[int] | None
@@ -92,7 +92,7 @@ class Plan:
     def place(self, suite: str, treatment: str) -> Path:
         """The run directory of a suite and a treatment."""
         label = "+".join([self.classifier.label, *map(str, parsed(treatment))])
-        return self.out / place_of(label, self.dataset.name, [suite]).name
+        return self.out / default_run_path(label, self.dataset.name, [suite]).name
 
     def run(self, suite: str, treatment: str) -> None:
         """Make or finish a run."""
@@ -165,7 +165,7 @@ def main() -> None:
     print("\n".join(sizes(plan)))
 
 
-def the_others(dataset: ImageSet, counts: Collection[int], folder: Path) -> Path:
+def the_others(dataset: ImageDataset, counts: Collection[int], folder: Path) -> Path:
     """Copy the images of the dataset that none of so many evenly spread ones are to a folder; they are no training images."""
     evaluated = np.unique(np.concatenate([select(dataset, limit=count) for count in counts]))
     others = np.setdiff1d(np.arange(len(dataset)), evaluated)
@@ -231,7 +231,7 @@ def first(rows: list[Row], metric: str) -> Row | None:
 def part(rows: list[Row], corruptions: Collection[str]) -> Row | None:
     """The mean error over some corruptions, in each of the resamples."""
     cells = [one for one in rows if one["metric"] == "error_rate" and one.get("corruption") in corruptions]
-    return figure("mean_error", np.mean([one[DISTRIBUTION] for one in cells], axis=0)) if cells else None
+    return result_row("mean_error", np.mean([one[DISTRIBUTION] for one in cells], axis=0)) if cells else None
 
 
 def shown(row: Row | None, plain: Row | None) -> str:

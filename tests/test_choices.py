@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import robench
-from robench.analysis.comparison import open_side
+from robench.analysis.comparison import load_results
 from robench.analysis.gate import gate
 from robench.analysis.gate.rules import Rule
-from robench.analysis.metrics.intervals import halves
+from robench.analysis.metrics.intervals import split_half
 from robench.analysis.scoring import notes, pool, score
 from robench.analysis.scoring.curves import Curve, resampled
 from robench.analysis.scoring.size_selection import choice_rows
@@ -24,10 +24,10 @@ from robench.errors import OptionError
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Classifier, Preprocessing
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import PERTURBATIONS
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 SIZES = [16, 24, 32, 40]
@@ -56,7 +56,7 @@ def figures(run: robench.Run, metric: str, up_to: int | None = None) -> list[flo
 def one_by_one(run: robench.Run, late: float, sizes: int) -> tuple[float, float]:
     """Accuracy and mean cost of a cascade: every image with the thresholds of the half that it is not of."""
     records, cost = by_size(run)[:sizes], figures(run, "gflops")
-    first = halves(records[0]["sample"].to_numpy(), 0)
+    first = split_half(records[0]["sample"].to_numpy(), 0)
     right, paid = [], []
     for image in range(len(first)):
         others = [one["confidence"].to_numpy()[first != first[image]] for one in records]
@@ -133,7 +133,7 @@ def test_the_oracle_chance_and_the_figures_beside_one_size(run: robench.Run) -> 
 def test_a_rate_of_0_or_1_has_a_width(right: float) -> None:
     """Of twenty images that are all right, or all wrong, at every size; by hand, Wilson's bound is n / (n + z^2) there."""
     conditions = [
-        PlannedCondition(f"at-{size}", "resolution", "network", 1, size, "model#1", "computed", "clean", gflops=cost)
+        ConditionEntry(f"at-{size}", "resolution", "network", 1, size, "model#1", "computed", "clean", gflops=cost)
         for size, cost in ((16, 1.0), (32, 4.0))
     ]
     oracle = {"accuracy": right, "oracle_accuracy": right, "oracle_gflops": 1.0}
@@ -177,7 +177,7 @@ def test_copies_are_moved_by_one_pixel_each_in_another_direction() -> None:
         [places[:, None].expand(side, side), places.expand(side, side), 0 * places.expand(side, side)]
     )
     level = {"frames": tuple(range(25))}
-    batch = Rectangles.of(picture[None])
+    batch = PaddedBatch.of(picture[None])
     frames: list[Images] = list(PERTURBATIONS["luck"](batch, side, KeyedDraws(0, torch.arange(1), "luck"), level))
     moved = [(3 - int(frame[0, 0, 3, 3]), 3 - int(frame[0, 1, 3, 3])) for frame in frames]
     assert moved[0] == (0, 0)
@@ -240,7 +240,7 @@ def test_an_image_without_a_prediction_is_nobodys_choice(demo: Classifier, tmp_p
     (alone,) = [row["value"] for row in rows_of(plain, "accuracy", 32)]
     assert figures(done, "oracle_accuracy", 32) == [alone]
     assert len(figures(done, "gflops")) == 2
-    assert open_side(done.path).figures, "no figure twice"
+    assert load_results(done.path).figures, "no figure twice"
 
 
 def rows_of(run: robench.Run, metric: str, resolution: int) -> list[dict[str, float]]:

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from gate.invented import first, write_run
 from robench.analysis.comparison.compare import compare, costs, disagreement, flips, write_flips
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.errors import OptionError, RunError
 from robench.runs.directory import RunDirectory
 
@@ -34,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_differences(runs: list[Path]) -> None:
-    found = {one.contrast.run.key[:4]: one for one in compare(runs[:2])}
+    found = {one.paired.run.key[:4]: one for one in compare(runs[:2])}
     assert list(found) == [
         ("clean", "accuracy", "clean", 0),
         ("cifar-c", "error_rate", "fog", 3),
@@ -42,14 +42,14 @@ def test_differences(runs: list[Path]) -> None:
         ("cifar-c", "mean_error", None, None),
     ]
     fog = found["cifar-c", "error_rate", "fog", 3]
-    assert fog.contrast.change == pytest.approx(0.1)
+    assert fog.paired.change == pytest.approx(0.1)
     assert fog.method == "mcnemar"
     assert fog.p == pytest.approx(binomtest(12, 14, 0.5).pvalue)
     assert fog.p_holm == pytest.approx(3 * binomtest(12, 14, 0.5).pvalue)  # mean_error has the smaller one
-    assert fog.contrast.ci_low < 0.1 < fog.contrast.ci_high
+    assert fog.paired.ci_low < 0.1 < fog.paired.ci_high
     mean = found["cifar-c", "mean_error", None, None]
     assert mean.method == "paired bootstrap"
-    assert mean.contrast.change == pytest.approx(0.05)
+    assert mean.paired.change == pytest.approx(0.05)
     assert found["cifar-c", "error_rate", "fog", 5].p == 1.0
 
 
@@ -72,7 +72,7 @@ def test_costs_are_those_of_the_conditions_that_both_have(
     assert (cost.conditions, cost.base_rate, cost.run_rate) == (2, 200 / 4, 300 / 8)
     assert costs([runs[0], runs[1]]) == [], "not timed"
     assert costs([a.path, b.path / "results.csv"]) == [], "a table has no clock"
-    assert command(["compare", str(a.path), str(b.path)]) == 0
+    assert run_cli(["compare", str(a.path), str(b.path)]) == 0
     assert "1.33 times as long" in " ".join(capsys.readouterr().out.split())
 
 
@@ -87,18 +87,18 @@ def test_flips_by_hand(runs: list[Path]) -> None:
 
 def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [str(run) for run in runs]
-    assert command(["compare", *names, "--flips", str(tmp_path / "flips.csv")]) == 0
+    assert run_cli(["compare", *names, "--flips", str(tmp_path / "flips.csv")]) == 0
     printed = capsys.readouterr()
     assert "where predictions differ most" in printed.out
     assert "14 predictions that differ" in printed.err
     assert len(pd.read_csv(tmp_path / "flips.csv")) == 14
-    assert command(["compare", *names, "--format", "json", "--metric", "ece,error_rate"]) == 0
+    assert run_cli(["compare", *names, "--format", "json", "--metric", "ece,error_rate"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["metric"] for row in rows} == {"ece", "error_rate"}
     assert len(rows) == 2 * (3 * 2 + 1)
-    assert command(["compare", names[0]]) == 2
-    assert command(["compare", *names, "--metric", "eror_rate"]) == 2
-    assert command(["compare", names[0], f"{names[1]}/results.csv"]) == 0
+    assert run_cli(["compare", names[0]]) == 2
+    assert run_cli(["compare", *names, "--metric", "eror_rate"]) == 2
+    assert run_cli(["compare", names[0], f"{names[1]}/results.csv"]) == 0
     assert "not paired" in capsys.readouterr().err
 
 
@@ -106,11 +106,11 @@ def test_without_the_list_of_samples(runs: list[Path], tmp_path: Path, capsys: p
     shutil.copytree(runs[0], tmp_path / "a")
     (tmp_path / "a" / "samples.parquet").unlink()
     line = ["compare", str(tmp_path / "a"), str(runs[1])]
-    assert command(line) == 0
+    assert run_cli(line) == 0
     said = capsys.readouterr().err
     assert "no flips are counted: cannot read" in said
     assert "not paired" not in said
-    assert command([*line, "--flips", str(tmp_path / "flips.csv")]) == 2
+    assert run_cli([*line, "--flips", str(tmp_path / "flips.csv")]) == 2
     assert "give the same `robench evaluate` again" in capsys.readouterr().err
     assert not (tmp_path / "flips.csv").exists()
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from robench.analysis.scoring.sanity import find_permutation
 from robench.datasets import open_dataset
-from robench.datasets.checks import resized_again
+from robench.datasets.checks import double_resize_note
 from robench.evaluation.options import Options
 from robench.evaluation.run import evaluate
 from robench.models import Classifier, load_classifier
-from robench.runs.observer import Silent
+from robench.runs.observer import NullObserver
 from robench.suites.geometry import Geometry
 from robench.types import Ints
 
@@ -77,7 +77,7 @@ def test_two_classes_that_a_model_confuses_are_no_permutation() -> None:
     assert find_permutation(label, np.roll(pred.reshape(10, 1000), 1, axis=1).ravel(), 10) is None
 
 
-class _Notes(Silent):
+class _Notes(NullObserver):
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -202,6 +202,6 @@ def test_cut_images_that_would_be_resized_again_are_said(tmp_path: Path, classif
     assert any("32x32 px already" in note and "--resize 32" in note for note in observer.notes)
     for resize, is_said in (((36, 36), True), ((32, 32), False)):
         images = open_dataset(tmp_path / "cut")
-        said = resized_again(images, np.arange(3), Geometry(resize=resize, crop=32))
+        said = double_resize_note(images, np.arange(3), Geometry(resize=resize, crop=32))
         assert (said is not None) == is_said
         assert said is None or "are enlarged to 36x36 and cut to 32" in said

@@ -123,7 +123,7 @@ def test_rows_do_not_depend_on_the_batch(kind: str, samples: int, shape: tuple[i
     assert whole.dtype == DTYPES.get(kind, torch.float32)
     assert torch.equal(whole.flip(0), draw(keyed(index[::-1]), shape))
     assert torch.equal(whole, torch.cat([draw(keyed(index[:1]), shape), draw(keyed(index[1:]), shape)]))
-    assert torch.equal(whole[1:], draw(keyed(index).rows(slice(1, None)), shape))
+    assert torch.equal(whole[1:], draw(keyed(index).select(slice(1, None)), shape))
     for row in (0, samples // 2, samples - 1):
         assert torch.equal(whole[row], draw(keyed([index[row]]), shape)[0])
 

@@ -20,15 +20,15 @@ from robench.errors import DeviceError, OptionError, RunError
 from robench.evaluation import evaluator
 from robench.evaluation.engines import LOCAL, Event, Local, Task
 from robench.evaluation.options import Options
-from robench.evaluation.prepare import Prepared
+from robench.evaluation.prepare import PreparedRun
 from robench.evaluation.run import Job, evaluate_jobs
-from robench.evaluation.shards import Part
+from robench.evaluation.shards import ShardResult
 from robench.evaluation.writer import Run
 from robench.models import Classifier, Preprocessing
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import Observer, Silent
+from robench.runs.observer import NullObserver, Observer
 from robench.runs.progress import Heartbeat, read_progress
-from robench.treatments import Adaptation, Started
+from robench.treatments import Adaptation, PreparedModel
 
 SOME = Options(corruptions=["contrast"], severities=[1, 5], batch_size=16)
 
@@ -53,7 +53,7 @@ def greedy(most: int) -> Classifier:
     return Classifier("greedy", "test", Greedy(most).eval(), preprocessing, 3, "0" * 64, torch.device("cpu"))
 
 
-class Counting(Silent):
+class Counting(NullObserver):
     """How many images a phase was told of, and which phases there were."""
 
     def __init__(self) -> None:
@@ -237,7 +237,7 @@ def test_what_treatments_estimate_is_no_conditions_time(
     """It is a phase of the profile, and takes no condition's images a second down."""
     clock, start, late = time.perf_counter, Adaptation.start, [0.0]
 
-    def slow(adaptation: Adaptation) -> Started:
+    def slow(adaptation: Adaptation) -> PreparedModel:
         late[0] += 1000
         return start(adaptation)
 
@@ -254,12 +254,12 @@ def test_what_treatments_estimate_is_no_conditions_time(
 class Together(Local):
     """Takes all runs at once, as engines with workers do, and evaluates them here from their recipes."""
 
-    together = True
+    runs_concurrently = True
 
     def run(
-        self, runs: Sequence[Prepared], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
-    ) -> Iterator[tuple[Task, Part]]:
-        recipes = [one.recipe for one in runs]
+        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
+    ) -> Iterator[tuple[Task, ShardResult]]:
+        recipes = [one.spec for one in runs]
         made = [one.make("cpu") for one in recipes if one is not None]
         for task in tasks:
             yield task, made[task.run].evaluate(task.shard, observer.advance)

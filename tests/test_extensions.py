@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import robench
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.errors import CheckpointError, OptionError, RunError
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
@@ -28,8 +28,8 @@ from robench.evaluation.prepare import prepare
 from robench.evaluation.provenance import code_of_run, packages_of_run
 from robench.models import Preprocessing, architecture_names, find_family
 from robench.models.architectures import build_architecture, names_factory
-from robench.plugins import GROUPS, offers
-from robench.runs.observer import Silent
+from robench.plugins import GROUPS, plugins
+from robench.runs.observer import NullObserver
 from robench.suites import SUITES, find_suite
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.draws import KeyedDraws
@@ -125,12 +125,12 @@ def test_the_example_is_listed_with_its_package(
     monkeypatch.setenv("COLUMNS", "300")
     listed = (("suites", "example-fades"), ("corruptions", "example_fade"), ("treatments", "example-rounded"))
     for what, name in listed:
-        assert command(["list", what]) == 0
+        assert run_cli(["list", what]) == 0
         shown = capsys.readouterr().out.splitlines()
         assert [line for line in shown if name in line and "(robench-example 0.1.0)" in line], what
-    assert command(["list", "models", "example"]) == 0
+    assert run_cli(["list", "models", "example"]) == 0
     assert capsys.readouterr().out == "example:linear\n"
-    assert command(["list", "models"]) == 0
+    assert run_cli(["list", "models"]) == 0
     assert "robench-example 0.1.0 has the family example" in capsys.readouterr().err
 
 
@@ -160,10 +160,10 @@ def test_workers_with_another_version_of_a_package_refuse(
         here.syspath_prepend(installed)
         demo = robench.load_classifier("demo", device="cpu")
         recipes = [
-            prepare(demo, "demo", ["example-fades"], tmp_path / "run", Options(limit=4), Silent()).recipe,
+            prepare(demo, "demo", ["example-fades"], tmp_path / "run", Options(limit=4), NullObserver()).spec,
             prepare(
-                demo, "demo", ["clean"], tmp_path / "run", Options(limit=4, adapt=["example-rounded"]), Silent()
-            ).recipe,
+                demo, "demo", ["clean"], tmp_path / "run", Options(limit=4, adapt=["example-rounded"]), NullObserver()
+            ).spec,
         ]
     monkeypatch.syspath_prepend(other)
     for recipe in recipes:
@@ -222,15 +222,15 @@ def test_the_rest_of_robench_takes_the_examples_runs(
             ["leaderboard", str(place), "--out", str(tmp_path / "board.csv")],
             ["report", str(place), "--out", str(tmp_path / "page.html"), "--examples", "1"],
         ):
-            assert command(arguments) == 0, capsys.readouterr().err
+            assert run_cli(arguments) == 0, capsys.readouterr().err
         assert (place / "results.csv").read_bytes() == before
         capsys.readouterr()
-        assert command(["show", str(place)]) == 0
+        assert run_cli(["show", str(place)]) == 0
         assert "2 of 10 cells" in capsys.readouterr().out
     assert "fades to grey and fog" in (tmp_path / "page.html").read_text()
-    assert command(["show", str(place)]) == 0
+    assert run_cli(["show", str(place)]) == 0
     assert "2 cells" in capsys.readouterr().out
-    assert command(["score", str(place)]) == 2
+    assert run_cli(["score", str(place)]) == 2
     assert "install the package that its protocol names, resize32x32-bilinear+fp32+robench-example-0.1.0#" in (
         capsys.readouterr().err
     )
@@ -264,7 +264,7 @@ def test_nothing_is_imported_for_what_is_built_in(tmp_path: Path, monkeypatch: p
     taken = {"suites": {"cifar-c": "X"}, "corruptions": {"fog": "X"}, "models": {"zoo": "X"}}
     install(tmp_path, "taker", "raise SystemExit(3)", "1.0", **taken)
     monkeypatch.syspath_prepend(tmp_path)
-    assert [offer.name for offer in offers("suite")] == ["cifar-c"]
+    assert [offer.name for offer in plugins("suite")] == ["cifar-c"]
     assert find_suite("cifar-c") is SUITES["cifar-c"]
     assert find_corruption("fog", "32").random
     assert "cifar_resnet8" in architecture_names("zoo")
@@ -277,12 +277,12 @@ def test_what_is_built_in_is_listed_once_with_a_note(
     install(tmp_path, "taker", SUITE, suites={"cifar-c": "suite", "gone": "missing"}, models={"zoo": "SUITE"})
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    assert command(["list", "suites"]) == 0
+    assert run_cli(["list", "suites"]) == 0
     shown = capsys.readouterr()
     assert shown.out.count("cifar-c ") == 1
     assert "the suite 'cifar-c' of taker 1.0 is ignored: that name is built in" in shown.err
     assert "taker 1.0 cannot give the suite 'gone': AttributeError: " in shown.err
-    assert command(["list", "models"]) == 0
+    assert run_cli(["list", "models"]) == 0
     assert "the family 'zoo' of taker 1.0 is ignored" in capsys.readouterr().err
 
 
@@ -310,7 +310,7 @@ def test_a_broken_suite_is_one_line_that_names_its_package(
     install(tmp_path, "bad", code, suites={"fades": thing})
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "bad", raising=False)
-    assert command(["evaluate", "demo", "--suite", "fades", "--out", str(tmp_path / "run")]) == 2
+    assert run_cli(["evaluate", "demo", "--suite", "fades", "--out", str(tmp_path / "run")]) == 2
     shown = capsys.readouterr().err.strip()
     assert says in shown
     assert "bad 1.0" in shown
@@ -366,7 +366,7 @@ def test_a_corruption_that_fails_names_its_package(
     monkeypatch.delitem(sys.modules, "faulty", raising=False)
     found = find_corruption("fade", "32")
     with pytest.raises(OptionError, match=says):
-        found(pictures(), KeyedDraws(0, torch.arange(2), "fade"), found.level("32", 1))
+        found(pictures(), KeyedDraws(0, torch.arange(2), "fade"), found.params("32", 1))
 
 
 def test_too_little_memory_in_a_corruption_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,7 +376,7 @@ def test_too_little_memory_in_a_corruption_is_told_as_that(tmp_path: Path, monke
     monkeypatch.syspath_prepend(tmp_path)
     found = find_corruption("fade", "32")
     with pytest.raises(torch.OutOfMemoryError, match="full"):
-        found(pictures(), KeyedDraws(0, torch.arange(2), "fade"), found.level("32", 1))
+        found(pictures(), KeyedDraws(0, torch.arange(2), "fade"), found.params("32", 1))
 
 
 def test_a_family_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ import robench
 from on_device import fake_cuda
 from robench.analysis.metrics.intervals import wilson_interval
 from robench.analysis.scoring import notes
-from robench.cli.entry import command
-from robench.datasets import Stack
+from robench.cli.entry import run_cli
+from robench.datasets import ImageStack
 from robench.errors import DeviceError, OptionError, RunError
-from robench.evaluation.loop import _Shown, evaluate_condition
+from robench.evaluation.loop import _ConditionBatches, evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.evaluation.samples import Samples
@@ -30,7 +30,7 @@ from robench.suites.sweeps import NOISE, OCCLUSION
 from robench.transforms.apply import frame_values, frames_of
 from robench.transforms.draws import KeyedDraws, philox
 from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 CASES = [
@@ -45,7 +45,7 @@ MARGIN = {"224": 88, "64": 73, "32": 36}
 SHIFTS = ("crop", "circular", "diagonal", "map")
 
 
-def pictures(constants: str, shapes: list[tuple[int, int]]) -> Rectangles:
+def pictures(constants: str, shapes: list[tuple[int, int]]) -> PaddedBatch:
     rng = np.random.default_rng(1)
     height, width = max(h for h, _ in shapes), max(w for _, w in shapes)
     pixels = torch.zeros((len(shapes), 3, height, width), dtype=torch.uint8)
@@ -53,7 +53,7 @@ def pictures(constants: str, shapes: list[tuple[int, int]]) -> Rectangles:
         small = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
         picture = np.array(Image.fromarray(small).resize((w, h), Image.Resampling.BICUBIC))
         pixels[row, :, :h, :w] = torch.from_numpy(picture).permute(2, 0, 1)
-    return Rectangles(pixels, tuple(shapes))
+    return PaddedBatch(pixels, tuple(shapes))
 
 
 def shapes(name: str, constants: str) -> list[tuple[int, int]]:
@@ -61,10 +61,10 @@ def shapes(name: str, constants: str) -> list[tuple[int, int]]:
     return [(side, side)] * 3 if name in SHIFTS else [(side, side), (side + 9, side), (side, 2 * side + 1)]
 
 
-def frames(name: str, constants: str, batch: Rectangles, index: tuple[int, ...], seed: int = 0) -> Images:
+def frames(name: str, constants: str, batch: PaddedBatch, index: tuple[int, ...], seed: int = 0) -> Images:
     perturbation = find_perturbation(name, constants)
     draws = KeyedDraws(seed, torch.tensor(index), name)
-    return torch.stack(list(perturbation(batch, SIDES[constants], draws, perturbation.level(constants))))
+    return torch.stack(list(perturbation(batch, SIDES[constants], draws, perturbation.params(constants))))
 
 
 @pytest.mark.parametrize(("name", "constants"), CASES)
@@ -73,14 +73,14 @@ def test_a_batch_is_its_pictures_one_by_one(name: str, constants: str) -> None:
     whole = pictures(constants, given)
     before = whole.pixels.clone()
     together = frames(name, constants, whole, (4, 0, 17))
-    level = find_perturbation(name, constants).level(constants)
+    level = find_perturbation(name, constants).params(constants)
     side = SIDES[constants]
     assert together.shape == (len(level["frames"]), 3, 3, side, side)
     assert together.dtype == torch.uint8
     assert torch.equal(whole.pixels, before)
     for row, position in enumerate((4, 0, 17)):
         height, width = given[row]
-        alone = Rectangles(whole.pixels[row : row + 1, :, :height, :width].contiguous(), (given[row],))
+        alone = PaddedBatch(whole.pixels[row : row + 1, :, :height, :width].contiguous(), (given[row],))
         assert torch.equal(frames(name, constants, alone, (position,))[:, 0], together[:, row])
 
 
@@ -99,10 +99,10 @@ def test_runs_on_a_cuda_device_without_asking_the_host(name: str, constants: str
     with fake_cuda():
         given = shapes(name, constants)
         height, width = max(h for h, _ in given), max(w for _, w in given)
-        batch = Rectangles(torch.zeros((3, 3, height, width), dtype=torch.uint8, device="cuda"), tuple(given))
+        batch = PaddedBatch(torch.zeros((3, 3, height, width), dtype=torch.uint8, device="cuda"), tuple(given))
         perturbation = find_perturbation(name, constants)
         draws = KeyedDraws(0, torch.arange(3, device="cuda"), name)
-        for frame in perturbation(batch, SIDES[constants], draws, perturbation.level(constants)):
+        for frame in perturbation(batch, SIDES[constants], draws, perturbation.params(constants)):
             assert frame.device.type == "cuda"
 
 
@@ -111,8 +111,8 @@ def test_runs_on_a_cuda_device_without_asking_the_host(name: str, constants: str
 def test_cuda_equals_cpu(name: str, constants: str, cuda: torch.device) -> None:
     batch = pictures(constants, shapes(name, constants))
     perturbation = find_perturbation(name, constants)
-    level = perturbation.level(constants)
-    there = Rectangles(batch.pixels.to(cuda), batch.sizes)
+    level = perturbation.params(constants)
+    there = PaddedBatch(batch.pixels.to(cuda), batch.sizes)
     draws = KeyedDraws(0, torch.arange(3, device=cuda), name)
     ours = torch.stack([frame.cpu() for frame in perturbation(there, SIDES[constants], draws, level)])
     difference = (ours.int() - frames(name, constants, batch, (0, 1, 2)).int()).abs()
@@ -125,7 +125,7 @@ def test_crops_of_every_side_stay_within_the_picture(crop: int, whole: int) -> N
     preprocessing = Preprocessing(crop, crop, "bilinear", (0.5,) * 3, (0.5,) * 3)
     shifts = [one for one in make_plan(["shift"], Options(), preprocessing).conditions if one.suite == "shift"]
     assert {one.geometry.side for one in shifts} == {whole}
-    offsets = [PERTURBATIONS["map"].level(one.constants)["frames"][-1] for one in shifts]
+    offsets = [PERTURBATIONS["map"].params(one.constants)["frames"][-1] for one in shifts]
     assert all(max(map_offset(offset)) <= whole - crop for offset in offsets)
 
 
@@ -136,10 +136,10 @@ def test_sweeps_say_what_side_they_need(suite: str) -> None:
     for name in (*chosen.corruptions, *chosen.extra):
         perturbation = find_perturbation(name, "32")
         for side in {chosen.smallest, chosen.smallest - 1} - {0}:
-            batch = Rectangles.of(torch.zeros((2, 3, side + 4, side + 4), dtype=torch.uint8))
+            batch = PaddedBatch.of(torch.zeros((2, 3, side + 4, side + 4), dtype=torch.uint8))
             draws = KeyedDraws(0, torch.arange(2), name)
             with pytest.raises(OptionError, match="at least") if side < chosen.smallest else nullcontext():
-                list(perturbation(batch, side, draws, perturbation.level("32")))
+                list(perturbation(batch, side, draws, perturbation.params("32")))
     assert NOISE not in suites_for(["all"], 28)
     assert NOISE in suites_for(["all"], 32)
 
@@ -153,7 +153,7 @@ def test_clean_images_have_the_geometry_of_the_frames(suite: str, frame: str) ->
     rectangle, image = (
         torch.from_numpy(np.array(one.geometry.apply(picture))).permute(2, 0, 1) for one in (frames, clean)
     )
-    made = frames_of(Rectangles.of(rectangle[None]), frames, torch.arange(1), 0)
+    made = frames_of(PaddedBatch.of(rectangle[None]), frames, torch.arange(1), 0)
     same = next(one for one in made if one.value == (1 if frame == "scale" else 0))
     assert torch.equal(same.images[0], image)
 
@@ -217,10 +217,10 @@ def test_other_sizes_of_information_are_another_run(demo: Classifier, tmp_path: 
         robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", replace(options, resolutions=[16]))
 
 
-def stack(shapes: list[tuple[int, int]]) -> Stack:
+def stack(shapes: list[tuple[int, int]]) -> ImageStack:
     rng = np.random.default_rng(3)
     pixels = [rng.integers(0, 256, (3, *shape), dtype=np.uint8) for shape in shapes]
-    return Stack(np.concatenate([one.reshape(-1) for one in pixels]), np.array(shapes, np.int64))
+    return ImageStack(np.concatenate([one.reshape(-1) for one in pixels]), np.array(shapes, np.int64))
 
 
 def test_one_long_picture_does_not_widen_its_batch() -> None:
@@ -244,8 +244,8 @@ def test_pictures_in_groups_are_the_pictures_together(
     seen: dict[str, list[torch.Tensor]] = {"groups": [], "together": []}
     for how, record in seen.items():
         if how == "together":
-            monkeypatch.setattr(Stack, "groups", lambda _, rows: [np.arange(len(rows))])
-        shown = _Shown(samples, plan.conditions[1], 0, torch.device("cpu"), philox).batches(4)
+            monkeypatch.setattr(ImageStack, "groups", lambda _, rows: [np.arange(len(rows))])
+        shown = _ConditionBatches(samples, plan.conditions[1], 0, torch.device("cpu"), philox).batches(4)
         record += [frame.images for _, frame in shown]
     assert all(map(torch.equal, *seen.values()))
     assert len(seen["groups"]) == len(seen["together"]) == 2 * plan.listed[1].frames
@@ -255,7 +255,7 @@ def test_too_little_memory_is_one_line(demo: Classifier, monkeypatch: pytest.Mon
     condition = make_plan(["cifar-p"], Options(corruptions=["rotate"]), demo.preprocessing).conditions[1]
     samples = Samples(stack([(32, 32)]), np.arange(1), np.arange(1), np.arange(1))
     for fails in (lambda *_: np.zeros(1 << 55), lambda *_: torch.zeros(1 << 55)):
-        monkeypatch.setattr(Stack, "take", fails)
+        monkeypatch.setattr(ImageStack, "take", fails)
         with pytest.raises(DeviceError, match="give a smaller --batch-size"):
             evaluate_condition(demo, samples, condition, seed=0, batch_size=4)
 
@@ -271,7 +271,7 @@ def test_shift_offsets_are_uniform_and_each_images_own() -> None:
     """Of pictures whose pixels say where they are."""
     places = torch.arange(36, dtype=torch.uint8)
     pixels = torch.stack([places[:, None].expand(36, 36), places.expand(36, 36), 0 * places.expand(36, 36)])[None]
-    batch = Rectangles.of(pixels.repeat(400, 1, 1, 1))
+    batch = PaddedBatch.of(pixels.repeat(400, 1, 1, 1))
     made = frames("crop", "32", batch, tuple(range(400)))[:, :, :2, 0, 0].flatten(0, 1)
     counts = torch.bincount((made[:, 0] * 4 + made[:, 1]).long(), minlength=16).double()
     assert made.max() == 3
@@ -337,7 +337,7 @@ def test_the_map_of_offsets(run: robench.Run, capsys: pytest.CaptureFixture[str]
     assert set(rows["axis"]) == {"offsets"}
     assert rows.set_index("axis_value")["value"].to_dict() == right.to_dict()
     assert sorted(right.index) == [1000 * down + across for down in range(5) for across in range(5)]
-    assert command(["show", str(run.path)]) == 0
+    assert run_cli(["show", str(run.path)]) == 0
     grid = capsys.readouterr().out.split("px down, px right")[1].splitlines()
     line = next(one for one in grid if one.startswith("│  3 │"))
     assert [float(cell) for cell in line.split("│")[2:-1]] == [round(100 * right[3000 + k], 1) for k in range(5)]
@@ -516,7 +516,7 @@ def test_a_size_that_the_model_cannot_run_at_is_left_out(
     options = Options(limit=4, resolutions=[16, 24])
     done = robench.evaluate(picky, "demo", ["resolution"], tmp_path / "run", options)
     assert any("picky cannot run at 16 px (needs 32 px)" in note for note in done.directory.manifest["notes"])
-    assert command(["show", str(done.path)]) == 0
+    assert run_cli(["show", str(done.path)]) == 0
     assert "picky cannot run at 16 px" in capsys.readouterr().out
     rows = done.results[(done.results["corruption"] == "network") & (done.results["metric"] == "accuracy")]
     assert rows["resolution"].tolist() == [24]

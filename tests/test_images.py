@@ -13,12 +13,12 @@ from PIL import Image
 from robench.errors import OptionError
 from robench.suites.geometry import INTERPOLATIONS
 from robench.transforms.resize import (
-    from_pictures,
-    pictures,
+    from_pil,
     resize,
-    resize_library,
     resize_tensors,
+    resize_with_pillow,
     to_float,
+    to_pil,
     to_uint8,
 )
 from robench.types import Images
@@ -72,10 +72,10 @@ def test_to_uint8_clips_and_truncates() -> None:
 @pytest.mark.parametrize("shape", [(33, 47), (120, 75)])
 def test_pictures_are_what_pillow_makes(shape: tuple[int, int]) -> None:
     images = noise(*shape)
-    made, expected = list(pictures(images)), as_pillow(images)
+    made, expected = list(to_pil(images)), as_pillow(images)
     for one, other in zip(made, expected, strict=True):
         assert (one.mode, one.size, one.tobytes()) == ("RGB", other.size, other.tobytes())
-    back = from_pictures(expected, images.shape)
+    back = from_pil(expected, images.shape)
     assert torch.equal(back, images)
     assert back.is_contiguous()
 
@@ -93,7 +93,7 @@ def test_resize_equals_pillow(before: tuple[int, int], after: tuple[int, int], i
         assert torch.equal(resized, expected)
         assert resized.dtype == torch.uint8
         assert resized.is_contiguous()
-    assert torch.equal(resize_library(images, after, interpolation), expected)
+    assert torch.equal(resize_with_pillow(images, after, interpolation), expected)
     assert torch.equal(images, copy)
 
 
@@ -106,7 +106,7 @@ def test_axes_that_shrink_differently_go_columns_first(
     images, way = noise(*before), INTERPOLATIONS[interpolation]
     columns = [one.resize((after[1], before[0]), way) for one in as_pillow(images)]
     expected = as_tensor([one.resize(after[::-1], way) for one in columns])
-    assert torch.equal(resize_library(images, after, interpolation), expected)
+    assert torch.equal(resize_with_pillow(images, after, interpolation), expected)
     assert torch.equal(resize_tensors(images, after, interpolation), expected)
 
 

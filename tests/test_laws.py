@@ -19,13 +19,17 @@ from robench.errors import OptionError
 from robench.suites import SUITES
 from robench.suites.imagenet_c import CORRUPTIONS as PUBLISHED
 from robench.suites.imagenet_c import EXTRA
-from robench.transforms.corruptions import CORRUPTIONS, PACKAGE, SETS
+from robench.transforms.corruptions import CONSTANT_SETS, CORRUPTIONS, IMAGECORRUPTIONS
 from robench.transforms.corruptions.base import Corruption
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.transforms.draws import KeyedDraws
 from robench.types import Images
 
-EVERY = {f"{name}-{constants}": (found, constants) for constants in SETS for name, found in SETS[constants].items()}
+EVERY = {
+    f"{name}-{constants}": (found, constants)
+    for constants in CONSTANT_SETS
+    for name, found in CONSTANT_SETS[constants].items()
+}
 """Every corruption of every set of constants; of the package's, those that are its own."""
 EVERY = {key: one for key, one in EVERY.items() if one[1] != "package" or one[0].kernel.__module__.endswith("package")}
 CASES = [pytest.param(*one, severity, id=f"{key}-{severity}") for key, one in EVERY.items() for severity in (1, 3, 5)]
@@ -53,7 +57,7 @@ def draws(corruption: Corruption, index: tuple[int, ...] = INDEX, seed: int = 0)
 def corrupt(
     corruption: Corruption, images: Images, constants: str, severity: int, index: tuple[int, ...] = INDEX, seed: int = 0
 ) -> Images:
-    return corruption(images, draws(corruption, index, seed), corruption.level(constants, severity))
+    return corruption(images, draws(corruption, index, seed), corruption.params(constants, severity))
 
 
 @every_case
@@ -145,16 +149,16 @@ def test_layouts_in_memory_do_not_show(corruption: Corruption, constants: str, s
 
 @every_corruption
 def test_what_is_refused_is_named(corruption: Corruption, constants: str) -> None:
-    level = corruption.level(constants, 1)
+    level = corruption.params(constants, 1)
     with pytest.raises(OptionError, match=f"{corruption.name} needs images of at least 32x32 pixels, these have 31x40"):
         corruption(torch.zeros((5, 3, 31, 40), dtype=torch.uint8), draws(corruption), level)
     for wrong in (pictures(40, 40).float(), pictures(40, 40)[0], pictures(40, 40)[:, :1]):
         with pytest.raises(OptionError, match=f"{corruption.name} takes .* uint8 images, not .*{wrong.dtype}"):
             corruption(wrong, draws(corruption), level)
     with pytest.raises(OptionError, match="severity 0 does not exist"):
-        corruption.level(constants, 0)
+        corruption.params(constants, 0)
     with pytest.raises(OptionError, match=f"{corruption.name} has no constants '225'"):
-        corruption.level("225", 1)
+        corruption.params("225", 1)
 
 
 def test_the_fake_device_notices_the_host() -> None:
@@ -171,14 +175,14 @@ def test_the_fake_device_notices_the_host() -> None:
             lambda: here.to("cuda"),
             lambda: here.to("cuda", non_blocking=True),
             lambda: values.copy_(here),
-            lambda: sent(here, values.device).copy_(torch.empty(3, pin_memory=True)),
+            lambda: to_device(here, values.device).copy_(torch.empty(3, pin_memory=True)),
         )
         for waits, mode in product(waiting, (nullcontext, torch.inference_mode)):
             with mode(), pytest.raises(AssertionError, match="waits for its copy"):
                 waits()
         with pytest.raises(AssertionError, match="waits for its copy"):
             torch.tensor([1.0], device="cuda")
-        assert sent(here, values.device).device.type == "cuda"
+        assert to_device(here, values.device).device.type == "cuda"
 
 
 @every_case
@@ -186,7 +190,7 @@ def test_runs_on_a_cuda_device_without_asking_the_host(corruption: Corruption, c
     with fake_cuda():
         images = torch.zeros((2, 3, 101, 77), dtype=torch.uint8, device="cuda")
         keyed = KeyedDraws(0, torch.arange(2, device="cuda"), corruption.name)
-        result = corruption(images, keyed, corruption.level(constants, severity))
+        result = corruption(images, keyed, corruption.params(constants, severity))
     assert (result.shape, result.dtype, result.device.type) == (images.shape, torch.uint8, "cuda")
 
 
@@ -196,7 +200,7 @@ def test_cuda_equals_cpu(corruption: Corruption, constants: str, severity: int, 
     images = pictures(101, 77)
     expected = corrupt(corruption, images, constants, severity).int()
     keyed = KeyedDraws(0, torch.tensor(INDEX, device=cuda), corruption.name)
-    result = corruption(images.to(cuda), keyed, corruption.level(constants, severity))
+    result = corruption(images.to(cuda), keyed, corruption.params(constants, severity))
     assert result.device.type == "cuda"
     difference = (result.cpu().int() - expected).abs()
     assert difference.max() <= 1
@@ -208,12 +212,12 @@ def test_severities_between_the_published_ones(corruption: Corruption, constants
     """Oracle: the two neighbours, between which every constant and the mean change lie."""
     if not corruption.interpolates:
         with pytest.raises(OptionError, match=f"{corruption.name} has no severity 2.5"):
-            corruption.level(constants, 2.5)
+            corruption.params(constants, 2.5)
         return
     images = pictures(96, 96)
-    milder, between, stronger = (corruption.level(constants, severity) for severity in (2, 2.5, 3))
+    milder, between, stronger = (corruption.params(constants, severity) for severity in (2, 2.5, 3))
     assert all(between[name] == pytest.approx((milder[name] + stronger[name]) / 2) for name in milder)
-    assert corruption.level(constants, 2.0) == milder
+    assert corruption.params(constants, 2.0) == milder
     if corruption.name == "saturate":
         return  # Between 2 and 3 its factor passes 1, which changes nothing.
     changes = [
@@ -226,10 +230,10 @@ def test_severities_between_the_published_ones(corruption: Corruption, constants
 
 @every_corruption
 def test_the_table_says_what_a_reader_needs(corruption: Corruption, constants: str) -> None:
-    assert SETS[constants][corruption.name] is corruption
+    assert CONSTANT_SETS[constants][corruption.name] is corruption
     assert corruption.source.strip()
     assert corruption.summary.endswith(".")
-    assert {key for key in SETS if SETS[key][corruption.name] is corruption} == set(corruption.levels)
+    assert {key for key in CONSTANT_SETS if CONSTANT_SETS[key][corruption.name] is corruption} == set(corruption.levels)
     names = {tuple(level) for levels in corruption.levels.values() for level in levels}
     assert len(names) == 1
     assert all(len(levels) == 5 for levels in corruption.levels.values())
@@ -238,7 +242,7 @@ def test_the_table_says_what_a_reader_needs(corruption: Corruption, constants: s
 def test_suites_and_corruptions_name_each_other() -> None:
     published = (*PUBLISHED, *EXTRA)
     assert tuple(CORRUPTIONS) == published
-    assert set(PACKAGE) == set(published)
+    assert set(IMAGECORRUPTIONS) == set(published)
     for suite in (suite for suite in SUITES.values() if suite.family == "corruptions"):
         assert {*suite.corruptions, *suite.extra} in ({*published}, set())
-        assert not suite.corruptions or suite.constants in SETS
+        assert not suite.corruptions or suite.constants in CONSTANT_SETS

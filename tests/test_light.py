@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from gate.invented import write_run
 from robench.analysis.gate import gate
 from robench.analysis.gate.formats import verdict_json
-from robench.minimal import NEEDED, READER, requirements
+from robench.minimal import PARQUET_READER, REQUIRED, requirements
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def needed() -> set[str]:
     """The listed distributions and all that they require."""
     names: set[str] = set()
-    left = [*NEEDED, Requirement(READER).name]
+    left = [*REQUIRED, Requirement(PARQUET_READER).name]
     while left:
         name = _canonical(left.pop())
         if name in names:
@@ -108,7 +108,7 @@ def test_the_list_is_what_the_wheel_says(site: Path) -> None:
     done = run(site, "-m", "robench.minimal")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == requirements()
-    assert [re.split("[>=]", line)[0] for line in requirements()] == [*NEEDED, "fastparquet"]
+    assert [re.split("[>=]", line)[0] for line in requirements()] == [*REQUIRED, "fastparquet"]
     assert not {"torch", "pyarrow", "scipy"} & set(allowed())
 
 

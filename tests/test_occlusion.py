@@ -22,7 +22,7 @@ from robench.suites.sweeps import OCCLUSION
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import PERTURBATIONS
 from robench.transforms.perturbations.occlusion import _RATIOS, _size
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 MEAN_COLOUR = np.array([124, 116, 104], np.uint8)[:, None, None]
@@ -43,9 +43,9 @@ def pictures(side: int, count: int) -> Images:
 
 def frames(name: str, images: Images) -> list[NDArray[np.uint8]]:
     one = PERTURBATIONS[name]
-    level = one.level("32")
+    level = one.params("32")
     assert list(level["frames"]) == AREAS
-    made = one(Rectangles.of(images), images.shape[2], keyed(name, len(images)), level)
+    made = one(PaddedBatch.of(images), images.shape[2], keyed(name, len(images)), level)
     return [frame.numpy() for frame in made]
 
 

@@ -87,9 +87,9 @@ def test_however_it_is_cut_the_file_is_the_same(
     frames, samples, shards = cut
     run, whole = run_at(tmp_path_factory.mktemp("cut") / "run"), records(samples, frames)
     for shard in shards:
-        run.write_part(NAME, *shard, part(whole, frames, *shard))
-    assert run.sound_parts(NAME, shards, frames) == sorted(shards)
-    run.join_parts(NAME, shards)
+        run.write_shard(NAME, *shard, part(whole, frames, *shard))
+    assert run.valid_shards(NAME, shards, frames) == sorted(shards)
+    run.merge_shards(NAME, shards)
     joined = run.records_path(NAME).read_bytes()
     assert files(run.path) == [f"records/{NAME}.parquet"], "parts are gone"
     assert [path.name for path in (run.path / "records").iterdir()] == [f"{NAME}.parquet"]
@@ -108,8 +108,8 @@ def test_pages_end_where_they_do_in_a_whole_table(tmp_path: Path, monkeypatch: p
     run, whole = run_at(tmp_path / "run"), records(20_000, 2)
     shards = [(0, 301), (301, 7777), (7777, 20_000)]
     for shard in shards:
-        run.write_part(NAME, *shard, part(whole, 2, *shard))
-    run.join_parts(NAME, shards)
+        run.write_shard(NAME, *shard, part(whole, 2, *shard))
+    run.merge_shards(NAME, shards)
     run.write_records(OTHER, whole)
     assert run.records_path(NAME).read_bytes() == run.records_path(OTHER).read_bytes()
 
@@ -165,15 +165,15 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, damage: Callable[[Path], N
     run, whole = run_at(tmp_path / "run"), records(20, 3)
     shards = [(0, 8), (8, 16), (16, 20)]
     for shard in shards:
-        run.write_part(NAME, *shard, part(whole, 3, *shard))
-    file = run.parts_folder(NAME) / "8-16.parquet"
+        run.write_shard(NAME, *shard, part(whole, 3, *shard))
+    file = run.shards_folder(NAME) / "8-16.parquet"
     file.unlink() if damage is Path.touch else None
     damage(file)
-    assert run.sound_parts(NAME, shards, 3) == [(0, 8), (16, 20)]
+    assert run.valid_shards(NAME, shards, 3) == [(0, 8), (16, 20)]
     assert not file.exists()
-    run.write_part(NAME, 8, 16, part(whole, 3, 8, 16))
-    run.join_parts(NAME, shards)
-    assert not run.damaged(NAME, 60)
+    run.write_shard(NAME, 8, 16, part(whole, 3, 8, 16))
+    run.merge_shards(NAME, shards)
+    assert not run.is_damaged(NAME, 60)
     run.write_records(OTHER, whole)
     assert run.records_path(NAME).read_bytes() == run.records_path(OTHER).read_bytes()
 
@@ -183,41 +183,41 @@ def test_a_part_damaged_before_joining_stops_the_run(tmp_path: Path, damage: Cal
     run, whole = run_at(tmp_path / "run"), records(20, 3)
     shards = [(0, 8), (8, 20)]
     for shard in shards:
-        run.write_part(NAME, *shard, part(whole, 3, *shard))
-    damage(run.parts_folder(NAME) / "8-20.parquet")
+        run.write_shard(NAME, *shard, part(whole, 3, *shard))
+    damage(run.shards_folder(NAME) / "8-20.parquet")
     with pytest.raises(RunError, match=r"8-20\.parquet.*give the same `robench evaluate` again"):
-        run.join_parts(NAME, shards)
+        run.merge_shards(NAME, shards)
     assert run.finished() == []
-    assert run.sound_parts(NAME, shards, 3) == [(0, 8)]
+    assert run.valid_shards(NAME, shards, 3) == [(0, 8)]
     assert not list(run.path.rglob(".tmp-*"))
 
 
 def test_what_no_resumed_run_needs_is_removed(tmp_path: Path) -> None:
     before, run, whole = run_at(tmp_path / "run", seed=1), RunDirectory(tmp_path / "run", {}), records(20, 3)
     run = RunDirectory(before.path, {**before.manifest, "identity": {"seed": 0}})
-    before.write_part(NAME, 0, 10, part(whole, 3, 0, 10))
-    assert run.sound_parts(NAME, [(0, 10)], 3) == [], "another run's, which was here before"
-    run.write_part(NAME, 0, 8, part(whole, 3, 0, 8))
-    run.write_part(NAME, 0, 10, part(whole, 3, 0, 10))
-    run.write_part(OTHER, 0, 10, part(whole, 3, 0, 10))
-    run.write_part("unknown", 0, 10, part(whole, 3, 0, 10))
-    (run.parts_folder(NAME) / ".tmp-x.parquet").write_bytes(b"PAR1")
+    before.write_shard(NAME, 0, 10, part(whole, 3, 0, 10))
+    assert run.valid_shards(NAME, [(0, 10)], 3) == [], "another run's, which was here before"
+    run.write_shard(NAME, 0, 8, part(whole, 3, 0, 8))
+    run.write_shard(NAME, 0, 10, part(whole, 3, 0, 10))
+    run.write_shard(OTHER, 0, 10, part(whole, 3, 0, 10))
+    run.write_shard("unknown", 0, 10, part(whole, 3, 0, 10))
+    (run.shards_folder(NAME) / ".tmp-x.parquet").write_bytes(b"PAR1")
     run.write_records(OTHER, whole)
-    run.sweep()
-    own = run.parts_folder(NAME).relative_to(run.path).as_posix()
+    run.remove_leftovers()
+    own = run.shards_folder(NAME).relative_to(run.path).as_posix()
     assert files(run.path) == [f"{own}/0-10.parquet", f"{own}/0-8.parquet", f"records/{OTHER}.parquet"]
-    assert run.sound_parts(NAME, [(0, 10), (10, 20)], 3) == [(0, 10)]
+    assert run.valid_shards(NAME, [(0, 10), (10, 20)], 3) == [(0, 10)]
     assert files(run.path) == [f"{own}/0-10.parquet", f"records/{OTHER}.parquet"], "and another sharding's"
     assert [one.name for one in run.finished()] == [OTHER]
 
 
 def test_a_manifest_is_written_where_something_changes(tmp_path: Path) -> None:
     run, file = run_at(tmp_path / "run"), tmp_path / "run" / "manifest.json"
-    changed = run.saying(notes=["one"], seed=1)
+    changed = run.with_manifest_entries(notes=["one"], seed=1)
     assert changed.manifest == {**run.manifest, "notes": ["one"], "seed": 1} == json.loads(file.read_text())
     assert "notes" not in run.manifest
     file.unlink()
-    assert changed.saying(seed=1) == changed
+    assert changed.with_manifest_entries(seed=1) == changed
     assert not file.exists()
 
 
@@ -249,14 +249,14 @@ def test_killed_at_any_moment_it_resumes(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(shutil, "rmtree", counted(shutil.rmtree))
 
     def go_on(run: RunDirectory) -> Iterator[str]:
-        run.sweep()
-        if NAME not in {one.name for one in run.finished()} or run.damaged(NAME, 36):
-            sound = run.sound_parts(NAME, shards, 3)
+        run.remove_leftovers()
+        if NAME not in {one.name for one in run.finished()} or run.is_damaged(NAME, 36):
+            sound = run.valid_shards(NAME, shards, 3)
             yield f"{len(sound)} parts"
             for shard in shards:
                 if shard not in sound:
-                    run.write_part(NAME, *shard, part(whole, 3, *shard))
-            run.join_parts(NAME, shards)
+                    run.write_shard(NAME, *shard, part(whole, 3, *shard))
+            run.merge_shards(NAME, shards)
             yield "finished"
 
     seen = set()
@@ -271,7 +271,7 @@ def test_killed_at_any_moment_it_resumes(tmp_path: Path, monkeypatch: pytest.Mon
             killed = True
         left = 1000
         seen |= set(go_on(run))
-        run.sweep()
+        run.remove_leftovers()
         assert files(run.path) == [f"records/{NAME}.parquet"]
         assert run.records_path(NAME).read_bytes() == expected.records_path(NAME).read_bytes()
         if not killed:

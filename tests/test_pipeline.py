@@ -24,15 +24,16 @@ from torch._subclasses import FakeTensorMode
 
 import robench.transforms.apply
 from on_device import device_alone
-from robench.datasets import Stack
+from robench.datasets import ImageStack
 from robench.errors import DeviceError, OutOfMemory
-from robench.evaluation import loop, prefetch
+from robench.evaluation import loop
+from robench.evaluation import prefetch as prefetching
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
-from robench.evaluation.prefetch import Resident, Residents, _placed, ahead
+from robench.evaluation.prefetch import DeviceImageCache, DeviceImages, _placed, prefetch
 from robench.evaluation.samples import Samples
-from robench.evaluation.stopwatch import watch_for
+from robench.evaluation.stopwatch import stopwatch_for
 from robench.models import Classifier, Preprocessing
 from robench.suites import SUITES, Condition, Suite
 from robench.transforms.draws import philox
@@ -73,24 +74,24 @@ def fake_classifier(side: int) -> Classifier:
     return Classifier("tiny", "test:tiny", module, preprocessing, 3, "0" * 64, torch.device("cuda", 0))
 
 
-def stack(condition: Condition) -> Stack:
+def stack(condition: Condition) -> ImageStack:
     """Three black images; of different sizes where the suite takes pictures as they are."""
     geometry = condition.geometry
     if geometry.crop is not None or isinstance(geometry.resize, tuple):
-        return Stack(np.zeros((3, 3, geometry.side, geometry.side), np.uint8))
+        return ImageStack(np.zeros((3, 3, geometry.side, geometry.side), np.uint8))
     side = geometry.resize or 64
     shapes = np.array([(side, side + 40), (side, 5 * side), (side + 9, side)])
-    return Stack(np.zeros(3 * shapes.prod(axis=1).sum(), np.uint8), shapes)
+    return ImageStack(np.zeros(3 * shapes.prod(axis=1).sum(), np.uint8), shapes)
 
 
-def samples_of(images: Stack | Resident, count: int = 3) -> Samples:
+def samples_of(images: ImageStack | DeviceImages, count: int = 3) -> Samples:
     return Samples(images, np.arange(count), np.arange(count), np.zeros(count, np.int64))
 
 
 @pytest.fixture
 def on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a machine without a driver cannot do: make a stream, and read values that there are none of."""
-    monkeypatch.setattr(loop, "ahead", lambda parts, _: parts)
+    monkeypatch.setattr(loop, "prefetch", lambda parts, _: parts)
 
     def fetched(columns: list[Tensor]) -> NDArray[np.int32]:
         return np.zeros(torch.cat(columns).cpu().shape, np.int32)
@@ -169,7 +170,7 @@ def test_a_frame_is_made_beside_the_work_on_the_one_before(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: model)
     monkeypatch.setattr(torch.cuda, "stream", streams.on)
     monkeypatch.setattr(torch.cuda, "Event", lambda **_: None)
-    monkeypatch.setattr(prefetch, "_side", lambda _: side)
+    monkeypatch.setattr(prefetching, "_side", lambda _: side)
 
     def made() -> Generator[tuple[int, Any]]:
         for number in range(4):
@@ -178,7 +179,7 @@ def test_a_frame_is_made_beside_the_work_on_the_one_before(monkeypatch: pytest.M
             yield number, SimpleNamespace(images=images)
         streams.log.append("closed")
 
-    for number, _ in ahead(made(), torch.device("cuda", 0)):
+    for number, _ in prefetch(made(), torch.device("cuda", 0)):
         assert streams.current == "model"
         streams.log.append(f"model works on {number}")
     expected = ["side waits for model"]
@@ -202,7 +203,7 @@ def test_on_a_cpu_nothing_is_made_ahead_and_what_makes_it_is_closed() -> None:
         finally:
             log.append("closed")
 
-    with closing(ahead(made(), torch.device("cpu"))) as parts:
+    with closing(prefetch(made(), torch.device("cpu"))) as parts:
         for number, _ in parts:
             log.append(f"used {number}")
             if number:
@@ -217,7 +218,7 @@ def test_a_frame_stays_as_it_is_while_the_next_one_is_made(name: str) -> None:
         images = stack(condition)
         images.pixels[...] = np.random.default_rng(0).integers(0, 256, images.pixels.shape, dtype=np.uint8)
         samples = samples_of(images)
-        shown = loop._Shown(samples, condition, 0, torch.device("cpu"), philox)
+        shown = loop._ConditionBatches(samples, condition, 0, torch.device("cpu"), philox)
         frames = [(frame.images, frame.images.clone()) for _, frame in shown.batches(2)]
         assert all(torch.equal(*pair) for pair in frames), condition.name
 
@@ -226,24 +227,24 @@ def test_a_frame_stays_as_it_is_while_the_next_one_is_made(name: str) -> None:
 def real(classifier: Classifier) -> tuple[Classifier, Samples]:
     """A network that can be run, and nine pictures."""
     pixels = np.random.default_rng(1).integers(0, 256, (9, 3, 32, 32), dtype=np.uint8)
-    return classifier, samples_of(Stack(pixels), 9)
+    return classifier, samples_of(ImageStack(pixels), 9)
 
 
 NOISE = next(one for one in CONDITIONS if one.name == "cifar-c-gaussian_noise-3-32px")
 ROTATE = next(one for one in CONDITIONS if one.name == "cifar-p-rotate-1-32px")
 
 
-def resident(images: Stack, device: torch.device | None = None) -> Resident:
+def resident(images: ImageStack, device: torch.device | None = None) -> DeviceImages:
     return _placed(images, device or torch.device("cpu"))
 
 
 def test_a_resident_stack_is_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: the stack itself, of one size and of many, in any order of rows."""
-    monkeypatch.setattr(prefetch, "_PIECE", 1000)
+    monkeypatch.setattr(prefetching, "_PIECE", 1000)
     rng = np.random.default_rng(0)
     shapes = np.array([(32, 72), (32, 160), (41, 32), (33, 33)])
-    ragged = Stack(rng.integers(0, 256, 3 * shapes.prod(axis=1).sum(), dtype=np.uint8), shapes)
-    square = Stack(rng.integers(0, 256, (6, 3, 33, 33), dtype=np.uint8))
+    ragged = ImageStack(rng.integers(0, 256, 3 * shapes.prod(axis=1).sum(), dtype=np.uint8), shapes)
+    square = ImageStack(rng.integers(0, 256, (6, 3, 33, 33), dtype=np.uint8))
     for images in (ragged, square):
         there = resident(images)
         for rows in (np.array([0, 1, 2]), np.array([2]), np.array([3, 1]), np.array([1, 3])):
@@ -256,7 +257,7 @@ def test_a_resident_stack_is_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_records_of_a_resident_stack_are_those_of_the_stack(real: tuple[Classifier, Samples]) -> None:
     classifier, samples = real
-    assert isinstance(samples.images, Stack)
+    assert isinstance(samples.images, ImageStack)
     there = replace(samples, images=resident(samples.images))
     for condition in (NOISE, ROTATE):
         one, other = (evaluate_condition(classifier, s, condition, seed=0, batch_size=4) for s in (samples, there))
@@ -274,19 +275,19 @@ def test_a_resident_stack_lets_the_host_wait_no_more() -> None:
 
 
 def test_a_device_keeps_what_fits_until_it_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large = (Stack(np.zeros((count, 3, 32, 32), np.uint8)) for count in (1, 3))
+    small, large = (ImageStack(np.zeros((count, 3, 32, 32), np.uint8)) for count in (1, 3))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * small.pixels.nbytes + 1, 0))
-    monkeypatch.setattr(prefetch, "_placed", lambda images, _: resident(images))
-    residents = Residents(torch.device("cuda", 0))
+    monkeypatch.setattr(prefetching, "_placed", lambda images, _: resident(images))
+    residents = DeviceImageCache(torch.device("cuda", 0))
     kept = residents.of(small)
-    assert isinstance(kept, Resident)
+    assert isinstance(kept, DeviceImages)
     assert residents.of(small) is kept
     assert residents.of(large) is large
     assert residents.drop()
     assert residents.of(small) is small
     assert not residents.drop()
-    assert residents.of(Stack(small.pixels)) is not kept
-    assert Residents(torch.device("cpu")).of(small) is small
+    assert residents.of(ImageStack(small.pixels)) is not kept
+    assert DeviceImageCache(torch.device("cpu")).of(small) is small
 
 
 class Small(nn.Module):
@@ -332,7 +333,7 @@ def test_what_filled_the_memory_does_not_live_on_in_the_error(real: tuple[Classi
 def test_where_no_smaller_batch_can_be_chosen_nothing_is_to_be_halved(real: tuple[Classifier, Samples]) -> None:
     classifier, samples = real
     none = replace(classifier, module=Small(classifier.module, 0))
-    session = SimpleNamespace(begin=lambda *_: 4, show=lambda _: None)
+    session = SimpleNamespace(start_condition=lambda *_: 4, before_batch=lambda _: None)
     for given, size in ((None, 1), (session, 4)):
         with pytest.raises(DeviceError, match="ran out of memory") as raised:
             evaluate_condition(none, samples, NOISE, seed=0, batch_size=size, session=given)
@@ -349,10 +350,10 @@ def test_what_is_made_ahead_on_cuda_has_the_records_of_the_plain_loop(
     condition: Condition, real: tuple[Classifier, Samples], cuda: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classifier = moved(real[0], cuda)
-    images = Stack(np.random.default_rng(2).integers(0, 256, (500, 3, 32, 32), dtype=np.uint8))
+    images = ImageStack(np.random.default_rng(2).integers(0, 256, (500, 3, 32, 32), dtype=np.uint8))
     samples, there = samples_of(images, 500), samples_of(resident(images, cuda), 500)
     runs = [evaluate_condition(classifier, one, condition, seed=0, batch_size=64) for one in (samples, there) * 3]
-    monkeypatch.setattr(loop, "ahead", lambda parts, _: parts)
+    monkeypatch.setattr(loop, "prefetch", lambda parts, _: parts)
     plain = evaluate_condition(classifier, samples, condition, seed=0, batch_size=64)
     for records in runs:
         pd.testing.assert_frame_equal(records, plain, check_exact=True)
@@ -360,7 +361,7 @@ def test_what_is_made_ahead_on_cuda_has_the_records_of_the_plain_loop(
 
 @pytest.mark.gpu
 def test_phases_on_cuda_are_timed_and_fit_into_the_whole(real: tuple[Classifier, Samples], cuda: torch.device) -> None:
-    watch = watch_for(cuda)
+    watch = stopwatch_for(cuda)
     evaluate_condition(moved(real[0], cuda), real[1], NOISE, seed=0, batch_size=4, watch=watch)
     profile = watch.read()
     assert set(profile.beside) == {"copy", "corruption"}

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from gate.invented import first, write_run
-from robench.analysis.comparison import open_side
+from robench.analysis.comparison import load_results
 from robench.analysis.gate import gate, rules_from, update_baseline
 from robench.analysis.metrics.intervals import percentile_interval
 from robench.analysis.scoring import pool
 from robench.analysis.scoring.pooling import pooled_distribution
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.errors import OptionError, RobenchError, RunError
 from robench.runs.csv import read_csv
 from robench.runs.directory import RunDirectory
@@ -119,17 +119,17 @@ def test_baseline_of_several_seeds(tmp_path: Path) -> None:
         gate(runs[0], tmp_path / "base.csv")
     with pytest.raises(OptionError, match=f"{runs[0]} has seed 0, {re.escape(' + '.join(map(str, runs)))} 0\\+1"):
         gate(runs[0], runs)
-    assert (open_side(runs).seed, open_side(runs).name) == ("0+1", f"{runs[0]} + {runs[1]}")
+    assert (load_results(runs).seed, load_results(runs).name) == ("0+1", f"{runs[0]} + {runs[1]}")
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [str(run) for run in seeds_of(tmp_path, [first(40, N), first(60, N)])]
-    assert command(["pool", *runs, "--out", str(tmp_path / "pooled.csv")]) == 0
+    assert run_cli(["pool", *runs, "--out", str(tmp_path / "pooled.csv")]) == 0
     assert "seed 0+1" in capsys.readouterr().out
-    assert command(["gate", *runs, "--baseline", ",".join(runs)]) == 0
-    assert command(["leaderboard", str(tmp_path / "pooled.csv")]) == 0
+    assert run_cli(["gate", *runs, "--baseline", ",".join(runs)]) == 0
+    assert run_cli(["leaderboard", str(tmp_path / "pooled.csv")]) == 0
     assert ",0+1," in capsys.readouterr().out
-    assert command(["pool", runs[0]]) == 2
+    assert run_cli(["pool", runs[0]]) == 2
     assert "give two or more" in capsys.readouterr().err
 
 
@@ -153,7 +153,7 @@ def test_other_runs_are_refused(tmp_path: Path, change: dict[str, Any], says: st
 def test_unfinished_runs_and_files_are_refused(tmp_path: Path) -> None:
     runs = seeds_of(tmp_path, [first(40, N), first(60, N)])
     with pytest.raises(RobenchError, match="is a file"):
-        open_side([runs[0], runs[0] / "results.csv"])
+        load_results([runs[0], runs[0] / "results.csv"])
     RunDirectory.open(runs[1]).records_path("cifar-c-fog-3-32px").unlink()
     with pytest.raises(RunError, match="1 unfinished"):
         pool([RunDirectory.open(run) for run in runs])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.runs.directory import RunDirectory
 from robench.suites import PRESETS, SUITES
 
@@ -33,7 +33,7 @@ def test_a_run_of_the_preset(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     out = tmp_path / "ci"
-    assert command(["evaluate", "demo", "--preset", "ci", "--limit", "40", "--out", str(out)]) == 0
+    assert run_cli(["evaluate", "demo", "--preset", "ci", "--limit", "40", "--out", str(out)]) == 0
     conditions = RunDirectory.open(out).finished()
     assert {(c.corruption, c.severity) for c in conditions if c.suite == "cifar-c"} == {
         (name, 3) for name in PRESETS["ci"].corruptions
@@ -41,12 +41,12 @@ def test_a_run_of_the_preset(
     assert RunDirectory.open(out).manifest["data"]["samples"] == 40
     few = tmp_path / "few"
     arguments = ["evaluate", "demo", "--preset", "ci", "--limit", "20", "--corruption", "fog", "--severity", "1"]
-    assert command([*arguments, "--out", str(few)]) == 0
+    assert run_cli([*arguments, "--out", str(few)]) == 0
     assert [c.name for c in RunDirectory.open(few).finished() if c.suite == "cifar-c"] == ["cifar-c-fog-1-32px"]
     capsys.readouterr()
-    assert command(["evaluate", "demo", "--preset", "ci", "--suite", "shift"]) == 2
+    assert run_cli(["evaluate", "demo", "--preset", "ci", "--suite", "shift"]) == 2
     assert "leave --suite out" in capsys.readouterr().err
-    assert command(["evaluate", "demo", "--preset", "c1"]) == 2
+    assert run_cli(["evaluate", "demo", "--preset", "c1"]) == 2
     assert "ci" in capsys.readouterr().err
-    assert command(["list", "presets"]) == 0
+    assert run_cli(["list", "presets"]) == 0
     assert "gaussian_noise" in capsys.readouterr().out

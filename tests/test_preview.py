@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.evaluation.preview import preview
 from robench.transforms.apply import corrupt
 
@@ -87,7 +87,7 @@ def test_mistakes_are_one_line(picture: Path, tmp_path: Path, capsys: pytest.Cap
         ([str(picture), "--out", str(tmp_path / "no" / "grid.png")], "is no folder"),
     ):
         extra = [] if "--out" in arguments else ["--out", str(tmp_path / "grid.png")]
-        assert command(["preview", *arguments, *extra]) == 2, arguments
+        assert run_cli(["preview", *arguments, *extra]) == 2, arguments
         printed = capsys.readouterr()
         assert match in printed.err
         assert len(printed.err.splitlines()) == 1

@@ -14,12 +14,12 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from robench.datasets import Stack
+from robench.datasets import ImageStack
 from robench.evaluation import loop, prefetch
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.profile import PHASES, Profile, profile_table
 from robench.evaluation.samples import Samples
-from robench.evaluation.stopwatch import UNWATCHED, GpuWatch, Watch, watch_for
+from robench.evaluation.stopwatch import NULL_STOPWATCH, CudaStopwatch, Stopwatch, stopwatch_for
 from robench.models import Classifier
 from robench.suites import Condition
 from robench.transforms import apply
@@ -39,7 +39,7 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def taking(self, seconds: float, work: Any) -> Any:
+    def with_classes(self, seconds: float, work: Any) -> Any:
         """Return the same work, which takes so long."""
 
         def slow(*args: Any, **kwargs: Any) -> Any:
@@ -66,10 +66,10 @@ def test_the_phases_and_the_idle_time_are_the_whole(
 ) -> None:
     """Three batches, of which each copy takes 1, each corruption 2 and each forward pass 3 seconds, and 5 of none of these."""
     clock = Clock()
-    samples = Samples(Stack(np.zeros((5, 3, 32, 32), np.uint8)), np.arange(5), np.arange(5), np.zeros(5, np.int64))
-    monkeypatch.setattr(loop, "pictures", clock.taking(1.0, prefetch.pictures))
-    monkeypatch.setattr(loop, "_records", clock.taking(4.0, loop._records))
-    monkeypatch.setattr(loop, "_fetched", clock.taking(5.0, loop._fetched))
+    samples = Samples(ImageStack(np.zeros((5, 3, 32, 32), np.uint8)), np.arange(5), np.arange(5), np.zeros(5, np.int64))
+    monkeypatch.setattr(loop, "gather_batch", clock.with_classes(1.0, prefetch.gather_batch))
+    monkeypatch.setattr(loop, "_records", clock.with_classes(4.0, loop._records))
+    monkeypatch.setattr(loop, "_fetched", clock.with_classes(5.0, loop._fetched))
     real = apply.frames_of
 
     def frames(*args: Any) -> Any:
@@ -78,7 +78,7 @@ def test_the_phases_and_the_idle_time_are_the_whole(
             yield frame
 
     monkeypatch.setattr(loop, "frames_of", frames)
-    watch = Watch(clock)
+    watch = Stopwatch(clock)
     slow = replace(classifier, module=Slow(classifier.module, clock))
     evaluate_condition(slow, samples, condition, seed=0, batch_size=2, watch=watch)
     profile = watch.read()
@@ -87,10 +87,10 @@ def test_the_phases_and_the_idle_time_are_the_whole(
 
 
 def test_a_watch_changes_no_records(classifier: Classifier) -> None:
-    samples = Samples(Stack(np.zeros((5, 3, 32, 32), np.uint8)), np.arange(5), np.arange(5), np.zeros(5, np.int64))
+    samples = Samples(ImageStack(np.zeros((5, 3, 32, 32), np.uint8)), np.arange(5), np.arange(5), np.zeros(5, np.int64))
     one, other = (
         evaluate_condition(classifier, samples, ROTATED, seed=0, batch_size=2, watch=watch)
-        for watch in (UNWATCHED, watch_for(classifier.device))
+        for watch in (NULL_STOPWATCH, stopwatch_for(classifier.device))
     )
     assert one.equals(other)
     assert len(one) == 5 * condition_frames(ROTATED)
@@ -126,7 +126,7 @@ def test_a_gpu_is_timed_by_events_on_the_stream_that_works(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
     clock = Clock()
-    watch = GpuWatch(torch.device("cuda", 0), clock)
+    watch = CudaStopwatch(torch.device("cuda", 0), clock)
     with watch.work():
         for phase in PHASES:
             with watch.span(phase):

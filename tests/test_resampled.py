@@ -11,7 +11,7 @@ from gate.invented import write_run
 from robench.analysis.metrics.intervals import resample_counts
 from robench.analysis.scoring import score
 from robench.analysis.scoring.curves import Curve, resampled
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 
 
@@ -22,7 +22,7 @@ def test_a_few_curves_at_a_time_are_as_all_at_once(
     monkeypatch: pytest.MonkeyPatch, places: list[int], cut: bool
 ) -> None:
     rng = np.random.default_rng(0)
-    planned = PlannedCondition("a", "s", "c", 1, 32, "p", "computed", "clean")
+    planned = ConditionEntry("a", "s", "c", 1, 32, "p", "computed", "clean")
     curves = [
         Curve(planned, f"m{number}", "x", np.arange(k, dtype=float), rng.integers(0, 31, (k, 50)) / 30)
         for number, k in enumerate(places)

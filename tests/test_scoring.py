@@ -17,7 +17,7 @@ from robench.analysis.baselines import load_baseline
 from robench.analysis.metrics.intervals import RESAMPLES, resample_counts, wilson_interval
 from robench.analysis.scoring import notes, score
 from robench.errors import OptionError, RunError
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.csv import write_csv
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION
@@ -28,13 +28,13 @@ MAIN = SUITES["imagenet-c"].corruptions
 ALL = [(corruption, severity) for corruption in MAIN for severity in range(1, 6)]
 
 
-def condition(suite: str, corruption: str, severity: int, side: int, protocol: str) -> PlannedCondition:
+def condition(suite: str, corruption: str, severity: int, side: int, protocol: str) -> ConditionEntry:
     clean = f"clean-clean-0-{side}px"
     name = f"{suite}-{corruption}-{severity}-{side}px"
-    return PlannedCondition(name, suite, corruption, severity, side, protocol, "computed", clean)
+    return ConditionEntry(name, suite, corruption, severity, side, protocol, "computed", clean)
 
 
-def records(planned: PlannedCondition, seed: int, images: int = IMAGES) -> pd.DataFrame:
+def records(planned: ConditionEntry, seed: int, images: int = IMAGES) -> pd.DataFrame:
     """Invented outcomes: worse with severity, overconfident, class 1 without samples."""
     rng = np.random.default_rng([seed, planned.severity, *planned.name.encode()])
     label = np.array([0, 2, 3])[np.arange(images) % 3]

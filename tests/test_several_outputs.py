@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robench import ImageSet, evaluate, load_classifier, open_dataset
-from robench.cli.entry import command
+from robench import ImageDataset, evaluate, load_classifier, open_dataset
+from robench.cli.entry import run_cli
 from robench.datasets.class_mapping import imagenet_wnids
 from robench.errors import CheckpointError, DatasetError
 from robench.evaluation.options import Options
-from robench.evaluation.prepare import fit, prepare
-from robench.runs.observer import Silent
+from robench.evaluation.prepare import match_model_to_dataset, prepare
+from robench.runs.observer import NullObserver
 
 NETWORK = """
 import torch
@@ -59,7 +59,7 @@ def pictures(root: Path, classes: list[str]) -> Path:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> ImageSet:
+def images(tmp_path: Path) -> ImageDataset:
     return open_dataset(pictures(tmp_path / "set", ["ant", "bee", "cow"]))
 
 
@@ -87,8 +87,8 @@ def batch() -> Tensor:
         ("features-logits-auxiliary", "logits"),
     ],
 )
-def test_the_classes_of_the_images_decide(network: str, images: ImageSet, order: str, part: str) -> None:
-    fitted, _ = fit(load_classifier(network + order, device="cpu"), images)
+def test_the_classes_of_the_images_decide(network: str, images: ImageDataset, order: str, part: str) -> None:
+    fitted, _ = match_model_to_dataset(load_classifier(network + order, device="cpu"), images)
     assert fitted.classes == 3
     assert torch.equal(fitted.logits(batch()), alone(network, part))
     number = order.split("-").index(part) + 1
@@ -102,13 +102,13 @@ def test_one_output_in_a_tuple_is_not_noted(network: str) -> None:
     assert (classifier.classes, classifier.notes, classifier.outputs) == (3, (), ())
 
 
-def test_what_an_output_is_goes_with_it(network: str, tmp_path: Path, images: ImageSet) -> None:
-    fitted, _ = fit(load_classifier(network + "features-softmax", device="cpu"), images)
+def test_what_an_output_is_goes_with_it(network: str, tmp_path: Path, images: ImageDataset) -> None:
+    fitted, _ = match_model_to_dataset(load_classifier(network + "features-softmax", device="cpu"), images)
     assert fitted.head == "probabilities"
     assert torch.allclose(fitted.logits(batch()).exp(), alone(network, "softmax"))
     two = open_dataset(pictures(tmp_path / "two", ["ant", "bee"]))
     for order, head in (("features-one", "logit"), ("features-gate", "probability")):
-        fitted, _ = fit(load_classifier(network + order, device="cpu"), two)
+        fitted, _ = match_model_to_dataset(load_classifier(network + order, device="cpu"), two)
         assert (fitted.classes, fitted.head) == (2, head)
 
 
@@ -117,25 +117,25 @@ def test_what_nothing_decides_is_refused(network: str, tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match="of 192 and 3 and 4 classes, and none fits the 5 classes of five: let it"
     ):
-        fit(classifier, open_dataset(pictures(tmp_path / "five", list("abcde"))))
+        match_model_to_dataset(classifier, open_dataset(pictures(tmp_path / "five", list("abcde"))))
     table = pictures(tmp_path / "numbers", ["x"]) / "labels.csv"
     table.write_text("file_name,label\nx/0.png,0\nx/1.png,1\n")
     with pytest.raises(CheckpointError, match="and more than one fits the 2 classes of numbers"):
-        fit(classifier, open_dataset(table))
+        match_model_to_dataset(classifier, open_dataset(table))
     with pytest.raises(DatasetError, match=r"has 5 classes .* has 4"):
-        fit(load_classifier(network + "map-few", device="cpu"), open_dataset(tmp_path / "five"))
+        match_model_to_dataset(load_classifier(network + "map-few", device="cpu"), open_dataset(tmp_path / "five"))
 
 
 def test_some_of_imagenets_classes_are_of_an_output_of_all(network: str, tmp_path: Path) -> None:
     some = open_dataset(pictures(tmp_path / "some", list(imagenet_wnids()[:5])))
-    fitted, found = fit(load_classifier(network + "features-many", device="cpu"), some)
+    fitted, found = match_model_to_dataset(load_classifier(network + "features-many", device="cpu"), some)
     assert (fitted.classes, found.groups) == (1000, ((0,), (1,), (2,), (3,), (4,)))
     assert fitted.logits(batch()).shape == (4, 5)
 
 
-def test_a_run_says_which_output_it_took(network: str, tmp_path: Path, images: ImageSet) -> None:
+def test_a_run_says_which_output_it_took(network: str, tmp_path: Path, images: ImageDataset) -> None:
     model = network + "features-logits"
-    assert command(["evaluate", model, "--data", str(images.root), "--out", str(tmp_path / "run")]) == 0
+    assert run_cli(["evaluate", model, "--data", str(images.root), "--out", str(tmp_path / "run")]) == 0
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     assert manifest["model"]["classes"] == 3
     assert "2x192 and 2x3: number 2 is taken for its logits" in manifest["notes"][0]
@@ -144,10 +144,10 @@ def test_a_run_says_which_output_it_took(network: str, tmp_path: Path, images: I
     assert records[0] == records[1]
 
 
-def test_a_worker_takes_the_same_output(network: str, tmp_path: Path, images: ImageSet) -> None:
+def test_a_worker_takes_the_same_output(network: str, tmp_path: Path, images: ImageDataset) -> None:
     classifier = load_classifier(network + "features-logits", device="cpu")
-    prepared = prepare(classifier, images, ["clean"], tmp_path / "run", Options(), Silent())
-    assert prepared.recipe is not None
+    prepared = prepare(classifier, images, ["clean"], tmp_path / "run", Options(), NullObserver())
+    assert prepared.spec is not None
     assert prepared.evaluation is not None
     (shard,) = prepared.shards(prepared.plan.conditions[0])
-    assert prepared.recipe.make("cpu").evaluate(shard).content == prepared.evaluation.evaluate(shard).content
+    assert prepared.spec.make("cpu").evaluate(shard).content == prepared.evaluation.evaluate(shard).content

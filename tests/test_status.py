@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gate.invented import write_run
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.errors import RunError
 from robench.runs import progress, status
 from robench.runs.directory import RunDirectory
@@ -175,8 +175,8 @@ def test_states(
 
 def test_images_of_parts_and_of_the_phase_are_counted(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     run.records_path("cifar-c-fog-1-32px").unlink()
-    run.write_part("cifar-c-fog-1-32px", 0, 8, part(records(30, 1), 1, 0, 8))
-    run.write_part("cifar-c-fog-1-32px", 20, 30, part(records(30, 1), 1, 20, 30))
+    run.write_shard("cifar-c-fog-1-32px", 0, 8, part(records(30, 1), 1, 0, 8))
+    run.write_shard("cifar-c-fog-1-32px", 20, 30, part(records(30, 1), 1, 20, 30))
     assert status.status(run.path).images_done == 30 + 18
     monkeypatch.setattr(status, "is_locked", lambda _: True)
     now = Progress(phase="evaluating", done=24, total=30, images_per_second=2.0, updated=ago(1))
@@ -236,7 +236,7 @@ def test_looking_never_refuses_a_run_that_begins(run: RunDirectory) -> None:
 
 
 def lines(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
-    code = command(["status", *map(str, arguments)])
+    code = run_cli(["status", *map(str, arguments)])
     printed = capsys.readouterr()
     return code, printed.out, printed.err
 

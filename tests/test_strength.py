@@ -20,7 +20,7 @@ from robench.models import Classifier, Preprocessing
 from robench.suites.sweeps import NOISE
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import PERTURBATIONS
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 SIDE, INDEX = 40, (3, 0, 2**33)
@@ -33,8 +33,8 @@ def pictures() -> Images:
 
 def degraded(name: str, images: Images) -> list[tuple[float, NDArray[np.uint8]]]:
     one, keyed = PERTURBATIONS[name], KeyedDraws(0, torch.tensor(INDEX), f"frames/{name}")
-    level = one.level("32")
-    frames = one(Rectangles.of(images), SIDE, keyed, level)
+    level = one.params("32")
+    frames = one(PaddedBatch.of(images), SIDE, keyed, level)
     return [(value, frame.numpy()) for value, frame in zip(level["frames"], frames, strict=True)]
 
 

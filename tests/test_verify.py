@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import robench
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.datasets import decode_few, open_dataset
 from robench.errors import OptionError, RunError
 from robench.evaluation import verify
@@ -116,28 +116,28 @@ def test_verify_sees_a_difference(
         return pixels if condition.backend == "reference" else (pixels.int() + shift).clamp(0, 255).to(torch.uint8)
 
     arguments = ["verify", "--data", str(picture_folder), "--corruption", name, "--severity", "2", "--format", "json"]
-    assert command(arguments) == 0
+    assert run_cli(arguments) == 0
     assert json.loads(capsys.readouterr().out)[0]["agrees"] is True
     monkeypatch.setattr(verify, "condition_images", shifted)
-    assert command(arguments) == 1
+    assert run_cli(arguments) == 1
     printed = capsys.readouterr()
     assert json.loads(printed.out)[0]["agrees"] is False
     assert f"0 of 1 cells agree; not: {name} 2" in printed.err
 
 
 def test_verify_on_the_command_line(capsys: pytest.CaptureFixture[str], picture_folder: Path, tmp_path: Path) -> None:
-    assert command(["verify", "demo", "--limit", "4", "--severity", "1", "--corruption", "contrast,fog"]) == 0
+    assert run_cli(["verify", "demo", "--limit", "4", "--severity", "1", "--corruption", "contrast,fog"]) == 0
     printed = capsys.readouterr()
     assert "error, %" in printed.out
     assert "fog *" in printed.out
     assert "2 of 2 cells agree" in printed.err
-    assert command(["verify"]) == 2
+    assert run_cli(["verify"]) == 2
     assert "give --data" in capsys.readouterr().err
-    assert command(["verify", "--data", str(picture_folder), "--suite", "cifar-c"]) == 2
+    assert run_cli(["verify", "--data", str(picture_folder), "--suite", "cifar-c"]) == 2
     assert "not those of cifar-c" in capsys.readouterr().err
-    assert command(["verify", "--data", str(picture_folder), "--arch", "zoo:cifar_resnet20"]) == 2
+    assert run_cli(["verify", "--data", str(picture_folder), "--arch", "zoo:cifar_resnet20"]) == 2
     assert "--arch belongs to a MODEL" in capsys.readouterr().err
     run = str(tmp_path / "run")
     options = ["--suite", "imagecorruptions", "--corruption", "fog", "--severity", "1", "--limit", "4", "--out", run]
-    assert command(["evaluate", "demo", "--backend", "reference", *options]) == 0
+    assert run_cli(["evaluate", "demo", "--backend", "reference", *options]) == 0
     assert RunDirectory.open(tmp_path / "run").manifest["options"]["backend"] == "reference"

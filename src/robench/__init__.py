@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from robench.analysis.gate import gate
     from robench.analysis.leaderboard import leaderboard
     from robench.analysis.scoring import score
-    from robench.datasets import ImageSet, open_dataset
+    from robench.datasets import ImageDataset, open_dataset
     from robench.errors import RobenchError
     from robench.evaluation.options import Options
     from robench.evaluation.report import report
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Classifier",
-    "ImageSet",
+    "ImageDataset",
     "Options",
     "Preprocessing",
     "RobenchError",

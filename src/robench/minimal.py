@@ -12,19 +12,19 @@ from __future__ import annotations
 import re
 from importlib.metadata import requires
 
-__all__ = ["NEEDED", "READER", "requirements"]
+__all__ = ["PARQUET_READER", "REQUIRED", "requirements"]
 
-NEEDED = ("numpy", "pandas", "typer", "rich")
+REQUIRED = ("numpy", "pandas", "typer", "rich")
 """Distributions, beside what they need themselves."""
 
-READER = "fastparquet>=2024.11"
+PARQUET_READER = "fastparquet>=2024.11"
 """Reads the records of single images, for paired tests, where pyarrow is not installed, which is larger than all the rest."""
 
 
 def requirements() -> list[str]:
     """Return the lines of a requirements file, in the order of NEEDED, then the READER."""
     found = {re.split(r"[^\w.-]", one, maxsplit=1)[0]: one for one in requires("robench") or () if ";" not in one}
-    return [*(found[name] for name in NEEDED), READER]
+    return [*(found[name] for name in REQUIRED), PARQUET_READER]
 
 
 if __name__ == "__main__":

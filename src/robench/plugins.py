@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 from robench.errors import OptionError, RobenchError, ran_out_of_memory
 
-__all__ = ["GROUPS", "Kind", "Offer", "find_offer", "offers"]
+__all__ = ["GROUPS", "Kind", "Plugin", "find_plugin", "plugins"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ GROUPS: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Offer:
+class Plugin:
     """An entry of an installed package; nothing of the package is imported before `load`.
 
     package, version: of the distribution.  entry: where in it the thing is.
@@ -52,7 +52,10 @@ class Offer:
 
     def load(self, wanted: type[T]) -> T:
         """Import and return it; OptionError, which names the package, where that fails or is nothing of the wanted type."""
-        with self.blamed(f"cannot give the {self.kind} {self.name!r}"), contextlib.redirect_stdout(sys.stderr):
+        with (
+            self.attribute_errors(f"cannot give the {self.kind} {self.name!r}"),
+            contextlib.redirect_stdout(sys.stderr),
+        ):
             found: object = self.entry.load()
         if not isinstance(found, wanted):
             raise OptionError(
@@ -65,7 +68,7 @@ class Offer:
         return found
 
     @contextlib.contextmanager
-    def blamed(self, what: str) -> Iterator[None]:
+    def attribute_errors(self, what: str) -> Iterator[None]:
         """Turn whatever the package's code raises into one line that names the package.
 
         robench's own errors pass, and that memory ran out, of which the loop says what to do.
@@ -82,14 +85,14 @@ class Offer:
             raise OptionError(f"{self.origin} {what}: {type(error).__name__}: {text}") from error
 
 
-def offers(kind: Kind) -> tuple[Offer, ...]:
+def plugins(kind: Kind) -> tuple[Plugin, ...]:
     """Return what the installed packages offer of a kind, by name; nothing is imported."""
     return _offers(kind, tuple(sys.path))
 
 
-def find_offer(kind: Kind, name: str) -> Offer | None:
+def find_plugin(kind: Kind, name: str) -> Plugin | None:
     """Return the one offer of a name that is not built in, None if there is none; OptionError where packages differ."""
-    found = [offer for offer in offers(kind) if offer.name == name]
+    found = [offer for offer in plugins(kind) if offer.name == name]
     if len(found) > 1:
         raise OptionError(
             f"{' and '.join(offer.origin for offer in found)} each offer a {kind} called {name!r}: uninstall all but one"
@@ -98,10 +101,10 @@ def find_offer(kind: Kind, name: str) -> Offer | None:
 
 
 @lru_cache(maxsize=16)
-def _offers(kind: Kind, path: tuple[str, ...]) -> tuple[Offer, ...]:
+def _offers(kind: Kind, path: tuple[str, ...]) -> tuple[Plugin, ...]:
     """Looking through all installed packages takes tens of milliseconds, and a corruption is asked for with every batch."""
     found = {
-        Offer(kind, entry.name, entry.dist.name, entry.dist.version, entry)
+        Plugin(kind, entry.name, entry.dist.name, entry.dist.version, entry)
         for entry in entry_points(group=GROUPS[kind])
         if entry.dist is not None
     }

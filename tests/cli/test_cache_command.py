@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.datasets import Decoded, cache_folder, decode, hash_images, open_dataset, select
 from robench.suites.geometry import Geometry
 
@@ -36,11 +36,11 @@ def keys() -> dict[str, int]:
 
 
 def test_list(picture_folder: Path, capsys: Capture) -> None:
-    assert command(["cache", "list"]) == 0
+    assert run_cli(["cache", "list"]) == 0
     assert capsys.readouterr().out.startswith("0 B of at most ")
     held = load(picture_folder, 32)
     load(picture_folder, 16)
-    assert command(["cache", "list", "--format", "json"]) == 0
+    assert run_cli(["cache", "list", "--format", "json"]) == 0
     cache = json.loads(capsys.readouterr().out)
     assert {entry["key"]: entry["bytes"] for entry in cache["entries"]} == keys()
     assert cache["bytes"] == sum(keys().values())
@@ -49,7 +49,7 @@ def test_list(picture_folder: Path, capsys: Capture) -> None:
         "resize32x32-bilinear": ("pictures", 30, True),
         "resize16x16-bilinear": ("pictures", 30, False),
     }
-    assert command(["cache", "list"]) == 0
+    assert run_cli(["cache", "list"]) == 0
     text = capsys.readouterr().out
     for entry in cache["entries"]:
         assert entry["key"][:8] in text
@@ -60,7 +60,7 @@ def test_list(picture_folder: Path, capsys: Capture) -> None:
 def test_clear(picture_folder: Path, capsys: Capture) -> None:
     held = load(picture_folder, 32)
     load(picture_folder, 16)
-    assert command(["cache", "clear"]) == 0
+    assert run_cli(["cache", "clear"]) == 0
     text = capsys.readouterr().out
     assert "removed pictures at resize16x16-bilinear" in text
     assert "left pictures at resize32x32-bilinear" in text
@@ -68,7 +68,7 @@ def test_clear(picture_folder: Path, capsys: Capture) -> None:
     assert len(keys()) == 1
     assert held.images.pixels.shape == (30, 3, 32, 32)
     del held
-    assert command(["cache", "clear", "pictures"]) == 0
+    assert run_cli(["cache", "clear", "pictures"]) == 0
     assert keys() == {}
 
 
@@ -77,9 +77,9 @@ def test_clear_by_key_and_age(picture_folder: Path, capsys: Capture) -> None:
         load(picture_folder, side)
     named, old, new = keys()
     os.utime(cache_folder() / "decoded" / old / "entry.json", (time.time() - 3 * 86_400,) * 2)
-    assert command(["cache", "clear", "--older-than", "2"]) == 0
+    assert run_cli(["cache", "clear", "--older-than", "2"]) == 0
     assert set(keys()) == {named, new}
-    assert command(["cache", "clear", named[:8]]) == 0
+    assert run_cli(["cache", "clear", named[:8]]) == 0
     assert set(keys()) == {new}
     capsys.readouterr()
 
@@ -89,9 +89,9 @@ def test_another_versions_entry_is_listed_and_cleared(capsys: Capture) -> None:
     entry.mkdir(parents=True)
     (entry / "images.npy").write_bytes(b"12345")
     (entry / "unreadable.json").write_text("{}")
-    assert command(["cache", "list"]) == 0
+    assert run_cli(["cache", "list"]) == 0
     assert "another version" in capsys.readouterr().out
-    assert command(["cache", "clear"]) == 0
+    assert run_cli(["cache", "clear"]) == 0
     assert "7 B freed" in capsys.readouterr().out
     assert keys() == {}
 
@@ -99,7 +99,7 @@ def test_another_versions_entry_is_listed_and_cleared(capsys: Capture) -> None:
 def test_what_is_no_entry_stays(capsys: Capture) -> None:
     other = cache_folder() / "decoded" / "mine"
     other.mkdir(parents=True)
-    assert command(["cache", "clear"]) == 0
+    assert run_cli(["cache", "clear"]) == 0
     assert other.exists()
     capsys.readouterr()
 
@@ -115,14 +115,14 @@ def test_what_is_no_entry_stays(capsys: Capture) -> None:
 )
 def test_a_mistake_removes_nothing(arguments: list[str], match: str, picture_folder: Path, capsys: Capture) -> None:
     load(picture_folder, 8)
-    assert command(arguments) == 2
+    assert run_cli(arguments) == 2
     assert match in capsys.readouterr().err
     assert len(keys()) == 1
 
 
 def test_a_size_that_is_none(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setenv("ROBENCH_CACHE_SIZE", "much")
-    assert command(["cache", "list"]) == 2
+    assert run_cli(["cache", "list"]) == 2
     assert capsys.readouterr().err.startswith("robench: ROBENCH_CACHE_SIZE is 'much'")
 
 
@@ -134,5 +134,5 @@ def test_it_starts_without_torch() -> None:
 @pytest.mark.parametrize("action", ["list", "clear"])
 def test_a_file_is_no_cache(action: str, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "cache").write_text("")
-    assert command(["cache", action]) == 2
+    assert run_cli(["cache", action]) == 2
     assert "is a file: set ROBENCH_CACHE to a folder" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/ci-gate"
@@ -105,7 +105,7 @@ def test_github_fails_for_a_degraded_model_and_passes_for_the_accepted(repositor
     assert (failure.get("message") or "").startswith("mean_error of cifar-c at 32 px went from")
 
     run, baseline = repository / "runs/new", repository / "baseline.csv"
-    assert command(["gate", str(run), "--baseline", str(baseline), "--update-baseline"]) == 0
+    assert run_cli(["gate", str(run), "--baseline", str(baseline), "--update-baseline"]) == 0
     step = {"uses": "./.github/actions/robench-gate", "with": {"run": str(run), "baseline": str(baseline)}}
     ((script, variables),) = scripts(step, repository)
     assert shell(script, repository, variables).returncode == 0

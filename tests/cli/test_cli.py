@@ -21,7 +21,7 @@ from torchvision.models import resnet18
 
 import robench
 from robench.cli import entry
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.models.architectures.cifar_resnet import CifarResNet
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS
@@ -42,7 +42,7 @@ SMALL = [
 
 @pytest.fixture
 def demo_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    assert command(["evaluate", "demo", *SMALL, "--out", str(tmp_path / "run")]) == 0
+    assert run_cli(["evaluate", "demo", *SMALL, "--out", str(tmp_path / "run")]) == 0
     capsys.readouterr()
     return tmp_path / "run"
 
@@ -51,7 +51,7 @@ def test_demo_in_one_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert command(["evaluate", "demo", *SMALL]) == 0
+    assert run_cli(["evaluate", "demo", *SMALL]) == 0
     printed = capsys.readouterr()
     assert "cifar-c: top-1 error" in printed.out
     assert "mean_error" in printed.out
@@ -64,16 +64,16 @@ def test_demo_in_one_command(
 def test_score_and_show(demo_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (demo_run / "results.csv").read_bytes()
     (demo_run / "results.csv").unlink()
-    assert command(["show", str(demo_run)]) == 2
+    assert run_cli(["show", str(demo_run)]) == 2
     assert "robench score" in capsys.readouterr().err
-    assert command(["score", str(demo_run)]) == 0
+    assert run_cli(["score", str(demo_run)]) == 0
     assert (demo_run / "results.csv").read_bytes() == before
     table = capsys.readouterr().out
-    assert command(["show", str(demo_run)]) == 0
+    assert run_cli(["show", str(demo_run)]) == 0
     assert capsys.readouterr().out == table
-    assert command(["show", str(demo_run), "--format", "csv"]) == 0
+    assert run_cli(["show", str(demo_run), "--format", "csv"]) == 0
     assert capsys.readouterr().out.encode() == before
-    assert command(["show", str(demo_run), "--format", "json"]) == 0
+    assert run_cli(["show", str(demo_run), "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert list(rows[0]) == RESULTS.names
     assert len(rows) == len(pd.read_csv(StringIO(before.decode())))
@@ -84,10 +84,10 @@ def test_normalised_by_itself_every_ce_is_100(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     whole = ["evaluate", "demo", "--limit", "40", "--corruption", "contrast", "--device", "cpu"]
-    assert command([*whole, "--out", "base"]) == 0
-    assert command([*whole, "--out", "run", "--normalize-by", "base"]) == 0
+    assert run_cli([*whole, "--out", "base"]) == 0
+    assert run_cli([*whole, "--out", "run", "--normalize-by", "base"]) == 0
     monkeypatch.chdir(tmp_path / "run")  # The baseline is found from any folder.
-    assert command(["score", "."]) == 0
+    assert run_cli(["score", "."]) == 0
     results = pd.read_csv(tmp_path / "run" / "results.csv")
     ce = results[results["metric"] == "ce"]
     assert ce["value"].tolist() == [100.0]
@@ -100,7 +100,7 @@ def test_dry_run_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path / "cache"))
-    assert command(["evaluate", "demo", *SMALL, "--dry-run"]) == 0
+    assert run_cli(["evaluate", "demo", *SMALL, "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "5 conditions x 40 images" in printed
     assert "200 forward passes" in printed
@@ -119,7 +119,7 @@ def test_treatments_of_the_command_line(
         "--calibration",
         "demo",
     ]
-    assert command(["evaluate", "demo", "--suite", "clean", "--limit", "20", *several]) == 0
+    assert run_cli(["evaluate", "demo", "--suite", "clean", "--limit", "20", *several]) == 0
     label = "demo+blurpool:filter=rect2+bn-calib:clean,M=20@demo+bn-prior:N=4,n=5"
     printed = capsys.readouterr()
     assert label in printed.out
@@ -141,7 +141,7 @@ def test_corrupt_writes_the_pixels_of_an_evaluation(
         "--severity",
         "3",
     ]
-    assert command([*arguments, "--seed", "5", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert run_cli([*arguments, "--seed", "5", "--out", str(tmp_path), "--device", "cpu"]) == 0
     assert "30 images" in capsys.readouterr().out
     picture = Image.open(picture_folder / "bee" / "2.png").convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
     clean = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
@@ -156,7 +156,7 @@ def test_corrupt_gives_every_image_its_own_file(tmp_path: Path, capsys: pytest.C
     for number, name in enumerate(("one.png", "one.bmp", "two.bmp")):
         Image.new("RGB", (32, 32), (50 * number, 0, 0)).save(folder / name)
     whole = ["corrupt", str(tmp_path / "set"), "--suite", "cifar-c", "--corruption", "contrast", "--severity", "1"]
-    assert command([*whole, "--out", str(tmp_path / "out")]) == 0
+    assert run_cli([*whole, "--out", str(tmp_path / "out")]) == 0
     assert "3 images" in capsys.readouterr().out
     written = sorted(file.name for file in (tmp_path / "out" / "contrast" / "1" / "a").iterdir())
     assert written == ["one.bmp.png", "one.png.png", "two.png"]
@@ -164,7 +164,7 @@ def test_corrupt_gives_every_image_its_own_file(tmp_path: Path, capsys: pytest.C
 
 def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = str(picture_folder / "ant" / "0.png")
-    assert command(["corrupt", image, "--suite", "cifar-c", "--severity", "1", "--out", str(tmp_path)]) == 0
+    assert run_cli(["corrupt", image, "--suite", "cifar-c", "--severity", "1", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "pixelate" / "1" / "0.png").exists()
     capsys.readouterr()
 
@@ -232,7 +232,7 @@ def test_a_mistake_is_one_line_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (
-        command(
+        run_cli(
             [*arguments, *(["--limit", "5"] if arguments[:1] == ["evaluate"] and "--limit" not in arguments else [])]
         )
         == 2
@@ -252,7 +252,7 @@ def test_an_internal_error_is_exit_3_with_a_log(
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(entry, "app", broken)
-    assert command(["show", "x"]) == 3
+    assert run_cli(["show", "x"]) == 3
     line = capsys.readouterr().err
     log = Path(line.split("the traceback is in ")[1].split(":")[0])
     assert "ZeroDivisionError: oops" in log.read_text()
@@ -266,7 +266,7 @@ def test_an_interruption_is_exit_130_and_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(entry, "app", interrupted)
-    assert command(["evaluate", "demo"]) == 130
+    assert run_cli(["evaluate", "demo"]) == 130
     assert "give the same command again" in capsys.readouterr().err
 
 
@@ -288,13 +288,13 @@ def test_a_cluster_that_ends_the_program_interrupts_it(tmp_path: Path) -> None:
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command([]) == 2
+    assert run_cli([]) == 2
     assert "evaluate" in "".join(capsys.readouterr())
-    assert command(["evaluate", "--help"]) == 0
+    assert run_cli(["evaluate", "--help"]) == 0
     text = capsys.readouterr().out
     for group in ("What to run", "Which samples", "The image", "The machine", "The run"):
         assert group in text
-    assert command(["--version"]) == 0
+    assert run_cli(["--version"]) == 0
     assert capsys.readouterr().out.startswith("robench ")
 
 
@@ -314,16 +314,16 @@ def test_lists(
     arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    assert command(["list", *arguments]) == 0
+    assert run_cli(["list", *arguments]) == 0
     assert expected in capsys.readouterr().out
 
 
 def test_models_that_fit_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "w.pth")
-    assert command(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
+    assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
     assert {"torchvision:resnet18", "timm:resnet18"} < set(capsys.readouterr().out.split())
     torch.save({"mine": torch.ones(3)}, tmp_path / "w.pth")
-    assert command(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 2
+    assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 2
     assert "fit no known architecture" in capsys.readouterr().err
 
 
@@ -341,13 +341,13 @@ WRAPPED: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, Any]]] = {
 @pytest.mark.parametrize("wrapper", WRAPPED)
 def test_models_that_fit_a_wrapped_file(wrapper: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(WRAPPED[wrapper](CifarResNet(10, depth=8).state_dict()), tmp_path / "w.pth")
-    assert command(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
+    assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
     assert capsys.readouterr().out.split() == ["zoo:cifar_resnet8"]
 
 
 def test_models_of_a_family_or_of_the_stated_name_that_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fitting(*family: str) -> list[str]:
-        assert command(["list", "models", *family, "--fits", str(tmp_path / "w.pth")]) == 0
+        assert run_cli(["list", "models", *family, "--fits", str(tmp_path / "w.pth")]) == 0
         return capsys.readouterr().out.split()
 
     state = resnet18(num_classes=3).state_dict()
@@ -356,7 +356,7 @@ def test_models_of_a_family_or_of_the_stated_name_that_fit(tmp_path: Path, capsy
     assert len(fitting()) > len(fitting("timm")) > 1
     torch.save({"arch": "torchvision:resnet18", "state_dict": state}, tmp_path / "w.pth")
     assert fitting() == ["torchvision:resnet18"]
-    assert command(["list", "models", "timm", "--fits", str(tmp_path / "w.pth")]) == 2
+    assert run_cli(["list", "models", "timm", "--fits", str(tmp_path / "w.pth")]) == 2
     assert "fits no architecture of timm, but torchvision:resnet18" in capsys.readouterr().err
 
 
@@ -410,7 +410,7 @@ def test_what_the_system_refuses_is_one_line(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert command(arguments) == 2
+    assert run_cli(arguments) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
@@ -420,7 +420,7 @@ def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         raise KeyboardInterrupt
 
     monkeypatch.setattr("robench.evaluation.jobs.open_dataset", interrupt)
-    assert command(["evaluate", "demo"]) == 130
+    assert run_cli(["evaluate", "demo"]) == 130
     assert "interrupted: give the same command again" in capsys.readouterr().err
 
 
@@ -438,34 +438,34 @@ def test_perturbations_are_listed(
     arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "250")
-    assert command(arguments) == 0
+    assert run_cli(arguments) == 0
     assert text in capsys.readouterr().out
 
 
 def test_what_has_no_axis_has_no_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "250")
-    assert command(["list", "perturbations", "--suite", "resolution"]) == 0
+    assert run_cli(["list", "perturbations", "--suite", "resolution"]) == 0
     network = next(line for line in capsys.readouterr().out.splitlines() if "network" in line)
     assert [cell.strip() for cell in network.split("│")[2:5]] == ["1", "", ""]
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "score"])
 def test_help_names_what_a_baseline_divides(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command([verb, "--help"]) == 0
+    assert run_cli([verb, "--help"]) == 0
     text = "".join(capsys.readouterr().out.replace("│", "").split())
     assert "WhatCE,mCE,FR,mFRandmT5Daredividedby" in text
 
 
 def test_titles_of_narrow_tables_stay_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--suite", "resolution", "--resolution", "16", "--limit", "3", "--device", "cpu"]
-    assert command(["evaluate", "demo", *arguments, "--out", str(tmp_path / "run")]) == 0
+    assert run_cli(["evaluate", "demo", *arguments, "--out", str(tmp_path / "run")]) == 0
     assert "resolution: accuracy by information, %" in capsys.readouterr().out
 
 
 def test_lists_name_the_other_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(["list", "perturbations", "--suite", "imagenet-c"]) == 2
+    assert run_cli(["list", "perturbations", "--suite", "imagenet-c"]) == 2
     assert "list corruptions --suite imagenet-c" in capsys.readouterr().err
-    assert command(["list", "corruptions", "--suite", "imagenet-p"]) == 2
+    assert run_cli(["list", "corruptions", "--suite", "imagenet-p"]) == 2
     assert "list perturbations --suite imagenet-p" in capsys.readouterr().err
 
 
@@ -477,7 +477,7 @@ def test_frames_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         "rotate,crop,map,scale,gain,network",
     ]
     place = ["--limit", "6", "--out", str(tmp_path / "run"), "--resolution", "32,32,16", "--device", "cpu"]
-    assert command(["evaluate", "demo", *arguments, *place]) == 0
+    assert run_cli(["evaluate", "demo", *arguments, *place]) == 0
     printed = capsys.readouterr()
     for text in ("flip_rate", "consistency", "px down, px right", "accuracy by scale", "accuracy_area", "gflops"):
         assert text in printed.out
@@ -491,7 +491,7 @@ def test_models_of_one_label_share_no_folder(tmp_path: Path, capsys: pytest.Capt
     for file in files:
         torch.save(state, file)
     options = ["--arch", "zoo:cifar_resnet8", "--data", "demo", *SMALL, "--out", str(tmp_path / "runs")]
-    assert command(["evaluate", *files, *options]) == 2
+    assert run_cli(["evaluate", *files, *options]) == 2
     assert "two models are called sd: evaluate them one by one" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
@@ -504,7 +504,7 @@ def test_a_file_of_jobs_among_the_models(tmp_path: Path, capsys: pytest.CaptureF
         '[[job]]\nmodel = "demo"\nadapt = ["localnorm"]\nsuite = ["clean", "cifar-c"]\n'
     )
     arguments = ["--limit", "10", "--corruption", "contrast", "--severity", "5", "--device", "cpu"]
-    assert command(["evaluate", str(jobs), "demo", *arguments, "--out", str(tmp_path / "runs")]) == 0
+    assert run_cli(["evaluate", str(jobs), "demo", *arguments, "--out", str(tmp_path / "runs")]) == 0
     assert capsys.readouterr().err.count("results in") == 3
     runs = {path.name: RunDirectory.open(path) for path in (tmp_path / "runs").iterdir()}
     assert {name: run.manifest["options"]["adapt"] for name, run in runs.items()} == {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 
 Capture = pytest.CaptureFixture[str]
 
@@ -20,10 +20,10 @@ Capture = pytest.CaptureFixture[str]
 def test_runs_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
     small = ["--limit", "30", "--corruption", "contrast,crop,network", "--severity", "3", "--resolution", "16,32"]
     suites = ["--suite", "cifar-c,shift,resolution", "--device", "cpu"]
-    assert command(["evaluate", "demo", *small, *suites, "--out", str(tmp_path / "run")]) == 0
+    assert run_cli(["evaluate", "demo", *small, *suites, "--out", str(tmp_path / "run")]) == 0
     out = tmp_path / "leaderboard.csv"
     capsys.readouterr()
-    assert command(["leaderboard", str(tmp_path / "run"), "--out", str(out)]) == 0
+    assert run_cli(["leaderboard", str(tmp_path / "run"), "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"1 row in {out}\n")
     row = pd.read_csv(out).iloc[0]
@@ -33,13 +33,13 @@ def test_runs_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
     assert (row["model"], row["img_size"], row["images"], row["source"]) == ("demo", 32, 30, "computed")
     assert {"top1_16px", "top1_32px"} < set(row.index)
     before = out.read_bytes()
-    assert command(["leaderboard", str(tmp_path / "run"), str(out), "--out", str(out)]) == 0
+    assert run_cli(["leaderboard", str(tmp_path / "run"), str(out), "--out", str(out)]) == 0
     assert out.read_bytes() == before
     capsys.readouterr()
-    assert command(["leaderboard", str(out)]) == 0
+    assert run_cli(["leaderboard", str(out)]) == 0
     assert capsys.readouterr().out.encode() == before
     for form in ("markdown", "latex"):
-        assert command(["leaderboard", str(out), "--format", form]) == 0
+        assert run_cli(["leaderboard", str(out), "--format", form]) == 0
         assert "demo" in capsys.readouterr().out
 
 
@@ -65,7 +65,7 @@ def test_a_mistake_is_one_line(
         with Path(name).open("w", newline="") as file:
             names = ["model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size"]
             csv.writer(file).writerows([names, [model, 1, 99, 1, 99, 1, 32]])
-    assert command(["leaderboard", *arguments]) == 2
+    assert run_cli(["leaderboard", *arguments]) == 2
     printed = capsys.readouterr()
     assert match in printed.err
     assert len(printed.err.splitlines()) == 1
@@ -100,13 +100,13 @@ def test_all_shared_checkpoints(shared: Path, tmp_path: Path, capsys: Capture) -
     small = ["--limit", "100", "--corruption", "contrast", "--severity", "3", "--device", "cpu"]
     for name, (arch, data, suite, _) in models.items():
         where = ["--arch", arch, "--data", str(shared / "data" / data), "--suite", suite, "--out", str(tmp_path / name)]
-        assert command(["evaluate", str(shared / "data" / "checkpoints" / name), *where, *small]) == 0
+        assert run_cli(["evaluate", str(shared / "data" / "checkpoints" / name), *where, *small]) == 0
     out, runs = tmp_path / "leaderboard.csv", [str(tmp_path / name) for name in models]
-    assert command(["leaderboard", *runs, "--out", str(out)]) == 2
+    assert run_cli(["leaderboard", *runs, "--out", str(out)]) == 2
     assert "their datasets are cifar10 and imagenet" in capsys.readouterr().err
-    assert command(["leaderboard", *runs, "--split", "--out", str(out)]) == 0
+    assert run_cli(["leaderboard", *runs, "--split", "--out", str(out)]) == 0
     before = out.read_bytes()
-    assert command(["leaderboard", *runs, "--split", "--out", str(out)]) == 0
+    assert run_cli(["leaderboard", *runs, "--split", "--out", str(out)]) == 0
     assert out.read_bytes() == before
     board = pd.read_csv(out).set_index("weights_sha")
     assert len(board) == len(models), "the same weights in two files are two rows"

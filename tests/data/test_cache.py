@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robench.datasets import ImageSet, cache_folder, decode, hash_images, open_dataset, select
+from robench.datasets import ImageDataset, cache_folder, decode, hash_images, open_dataset, select
 from robench.datasets.cache import decode as cache
 from robench.datasets.cache import entries as store
 from robench.datasets.cache.image_stack import Decoded
@@ -28,7 +28,7 @@ GEOMETRY = Geometry(resize=36, crop=32)
 
 
 @pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageSet:
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageDataset:
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for label in "ab":
@@ -40,7 +40,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageSet:
 
 
 def load(
-    images: ImageSet,
+    images: ImageDataset,
     *,
     skip: bool = False,
     limit: int | None = None,
@@ -55,7 +55,7 @@ def entries() -> list[Path]:
 
 
 def test_pixels_are_pillows_and_are_decoded_once(
-    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = load(images)
     assert decoded.images.pixels.shape == (10, 3, 32, 32)
@@ -68,7 +68,7 @@ def test_pixels_are_pillows_and_are_decoded_once(
     assert len(entries()) == 1
 
 
-def test_changed_content_is_another_entry(images: ImageSet, tmp_path: Path) -> None:
+def test_changed_content_is_another_entry(images: ImageDataset, tmp_path: Path) -> None:
     before = np.array(load(images).images.pixels)
     file = tmp_path / "set" / images.paths[3]
     stat = file.stat()
@@ -80,7 +80,7 @@ def test_changed_content_is_another_entry(images: ImageSet, tmp_path: Path) -> N
     assert len(entries()) == 2
 
 
-def test_unreadable_images_stop_or_are_listed(images: ImageSet, tmp_path: Path) -> None:
+def test_unreadable_images_stop_or_are_listed(images: ImageDataset, tmp_path: Path) -> None:
     file = tmp_path / "set" / images.paths[6]
     file.write_bytes(file.read_bytes()[:60])
     (tmp_path / "set" / images.paths[8]).write_bytes(b"not an image")
@@ -93,14 +93,14 @@ def test_unreadable_images_stop_or_are_listed(images: ImageSet, tmp_path: Path) 
         load(images)
 
 
-def test_a_file_that_vanished(images: ImageSet, tmp_path: Path) -> None:
+def test_a_file_that_vanished(images: ImageDataset, tmp_path: Path) -> None:
     (tmp_path / "set" / images.paths[2]).unlink()
     with pytest.raises(DatasetError, match=images.paths[2]):
         load(images)
     assert list(load(images, skip=True).unreadable) == [2]
 
 
-def test_threads_at_once(images: ImageSet) -> None:
+def test_threads_at_once(images: ImageDataset) -> None:
     found: list[Decoded] = []
     threads = [threading.Thread(target=lambda: found.append(load(images, note=str))) for _ in range(6)]
     for thread in threads:
@@ -159,7 +159,7 @@ class Two:
 
 
 @pytest.fixture
-def two(images: ImageSet, tmp_path: Path) -> Iterator[Two]:
+def two(images: ImageDataset, tmp_path: Path) -> Iterator[Two]:
     both = Two(tmp_path)
     yield both
     for process in (both.first, both.second):
@@ -167,7 +167,7 @@ def two(images: ImageSet, tmp_path: Path) -> Iterator[Two]:
         process.communicate()
 
 
-def test_a_second_process_waits_for_the_first(two: Two, images: ImageSet) -> None:
+def test_a_second_process_waits_for_the_first(two: Two, images: ImageDataset) -> None:
     assert two.said == "another process is decoding set at resize36-bilinear-crop32: waiting for it\n"
     load(images, geometry=Geometry(resize=20, crop=16))  # Another entry is not held up.
     two.gate.touch()
@@ -176,7 +176,7 @@ def test_a_second_process_waits_for_the_first(two: Two, images: ImageSet) -> Non
     assert len(entries()) == 2, "no lock and no half of an entry is left"
 
 
-def test_a_killed_process_holds_nobody_up(two: Two, images: ImageSet) -> None:
+def test_a_killed_process_holds_nobody_up(two: Two, images: ImageDataset) -> None:
     two.first.kill()
     assert two.sums()[1] == str(load(images).images.pixels.astype(int).sum())
     assert two.decoders().count("second") == 10
@@ -205,7 +205,7 @@ def flip(file: Path, place: int) -> None:
         lambda entry: (entry / "images.npy").unlink(),
     ],
 )
-def test_a_damaged_entry_is_made_again(images: ImageSet, damage: Callable[[Path], object]) -> None:
+def test_a_damaged_entry_is_made_again(images: ImageDataset, damage: Callable[[Path], object]) -> None:
     whole = Geometry(resize=30)
     before = np.array(load(images, geometry=whole).images.pixels)
     damage(entries()[0])
@@ -215,7 +215,7 @@ def test_a_damaged_entry_is_made_again(images: ImageSet, damage: Callable[[Path]
     assert np.array_equal(load(images, geometry=whole).images.pixels, before)
 
 
-def test_who_uses_a_damaged_entry_keeps_it(images: ImageSet) -> None:
+def test_who_uses_a_damaged_entry_keeps_it(images: ImageDataset) -> None:
     decoded = load(images)
     before = np.array(decoded.images.pixels)
     (entries()[0] / "entry.json").unlink()
@@ -224,7 +224,7 @@ def test_who_uses_a_damaged_entry_keeps_it(images: ImageSet) -> None:
     assert np.array_equal(again.images.pixels, before)
 
 
-def used(limit: int, days_ago: int, images: ImageSet) -> Path:
+def used(limit: int, days_ago: int, images: ImageDataset) -> Path:
     """An entry of `limit` images (3 kB each), last opened so many days ago."""
     before = set(entries()) if (cache_folder() / "decoded").exists() else set()
     load(images, limit=limit, note=str)
@@ -233,7 +233,7 @@ def used(limit: int, days_ago: int, images: ImageSet) -> Path:
     return entry
 
 
-def test_what_was_used_longest_ago_makes_room(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_used_longest_ago_makes_room(images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     older, oldest, old = used(3, 2, images), used(4, 3, images), used(5, 1, images)
     monkeypatch.setenv("ROBENCH_CACHE_SIZE", "45kB")
     notes: list[str] = []
@@ -245,7 +245,7 @@ def test_what_was_used_longest_ago_makes_room(images: ImageSet, monkeypatch: pyt
     assert re.fullmatch(r"removed 12.\d kB .* to keep its limit of 45.0 kB", told)
 
 
-def test_opening_counts_as_use(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_counts_as_use(images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = used(3, 2, images), used(4, 1, images)
     load(images, limit=3)
     monkeypatch.setenv("ROBENCH_CACHE_SIZE", "30kB")
@@ -253,7 +253,7 @@ def test_opening_counts_as_use(images: ImageSet, monkeypatch: pytest.MonkeyPatch
     assert (first.exists(), second.exists()) == (True, False)
 
 
-def test_what_is_in_use_never_makes_room(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_in_use_never_makes_room(images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     first = used(3, 9, images)
     held = load(images, limit=3).images.pixels[1:2]  # A view holds it too.
     os.utime(first / "entry.json", (0, 0))
@@ -269,7 +269,7 @@ def test_what_is_in_use_never_makes_room(images: ImageSet, monkeypatch: pytest.M
 
 
 def test_what_is_larger_than_the_limit_is_kept_and_goes_first(
-    images: ImageSet, monkeypatch: pytest.MonkeyPatch
+    images: ImageDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBENCH_CACHE_SIZE", "20kB")
     notes: list[str] = []
@@ -285,7 +285,7 @@ def test_what_is_larger_than_the_limit_is_kept_and_goes_first(
     assert (small.exists(), large.exists()) == (True, False)
 
 
-def test_leftovers_of_killed_processes_are_swept(images: ImageSet) -> None:
+def test_leftovers_of_killed_processes_are_swept(images: ImageDataset) -> None:
     load(images)
     left, held = (cache_folder() / "decoded" / f".tmp-{digit * 32}" for digit in "ab")
     for folder in (left, held):
@@ -317,14 +317,14 @@ def test_sizes(text: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", ["lots", "-1", "5 GBs", "1e3", "GB", "0x10"])
-def test_a_size_that_is_none(text: str, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_size_that_is_none(text: str, images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBENCH_CACHE_SIZE", text)
     with pytest.raises(OptionError, match="give a size like 50GB"):
         load(images)
     assert entries() == []
 
 
-def test_the_limit_is_at_most_half_of_the_free_disk(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_at_most_half_of_the_free_disk(images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     load(images)
     held = sum(file.stat().st_size for file in entries()[0].iterdir())
     for free, limit in ((1000, (1000 + held) // 2), (10**13, 50 * 10**9)):
@@ -340,14 +340,14 @@ def raising(code: int) -> Callable[..., object]:
 
 
 @pytest.mark.parametrize("function", ["posix_fallocate", "pwrite"])
-def test_a_full_disk_is_one_line(function: str, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_line(function: str, images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, function, raising(errno.ENOSPC))
     with pytest.raises(DatasetError, match=r"no space left.*set ROBENCH_CACHE .*`robench cache clear`"):
         load(images, skip=True)
     assert entries() == []
 
 
-def test_a_cache_that_may_only_be_read_serves(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_may_only_be_read_serves(images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     before = np.array(load(images).images.pixels)
     for function in ("utime", "mkdir", "rename"):
         monkeypatch.setattr(os, function, raising(errno.EROFS))
@@ -356,20 +356,22 @@ def test_a_cache_that_may_only_be_read_serves(images: ImageSet, monkeypatch: pyt
         load(images, limit=3)
 
 
-def test_no_locks_is_one_line(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_locks_is_one_line(images: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fcntl.flock", raising(errno.ENOLCK))
     with pytest.raises(DatasetError, match="set ROBENCH_CACHE"):
         load(images)
 
 
-def test_no_place_for_the_cache_is_one_line(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_place_for_the_cache_is_one_line(
+    images: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(DatasetError, match="set ROBENCH_CACHE"):
         load(images)
 
 
-def test_a_link_that_leads_nowhere_is_told_in_words(images: ImageSet, tmp_path: Path) -> None:
+def test_a_link_that_leads_nowhere_is_told_in_words(images: ImageDataset, tmp_path: Path) -> None:
     (tmp_path / "set" / images.paths[3]).unlink()
     (tmp_path / "set" / images.paths[3]).symlink_to(tmp_path / "nowhere")
     assert load(images, skip=True).unreadable == {3: "No such file or directory"}
@@ -379,7 +381,7 @@ def test_a_link_that_leads_nowhere_is_told_in_words(images: ImageSet, tmp_path: 
         load(images)
 
 
-def test_an_unreadable_image_is_told_by_its_row_wherever_it_lies(images: ImageSet, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_told_by_its_row_wherever_it_lies(images: ImageDataset, tmp_path: Path) -> None:
     damaged = tmp_path / "set/a/1.png"
     damaged.write_bytes(damaged.read_bytes()[:60])
     images = open_dataset(tmp_path / "set")

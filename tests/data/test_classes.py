@@ -12,9 +12,9 @@ from PIL import Image
 
 from robench.datasets import decode_few, fit_classes, open_dataset
 from robench.datasets.class_mapping import imagenet_wnids
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.errors import DatasetError
-from robench.evaluation.prepare import fit
+from robench.evaluation.prepare import match_model_to_dataset
 from robench.models import Classifier
 from robench.suites.geometry import Geometry
 
@@ -54,8 +54,8 @@ def test_other_class_counts_are_refused(tmp_path: Path) -> None:
 def test_predictions_are_among_the_groups(classifier: Classifier) -> None:
     images = torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     whole = classifier.logits(images)
-    assert torch.equal(classifier.over(((2,), (0,))).logits(images), whole[:, [2, 0]])
-    several = classifier.over(((0, 2), (1,))).logits(images)
+    assert torch.equal(classifier.with_class_groups(((2,), (0,))).logits(images), whole[:, [2, 0]])
+    several = classifier.with_class_groups(((0, 2), (1,))).logits(images)
     assert torch.equal(several, torch.stack([whole[:, [0, 2]].max(1).values, whole[:, 1]], 1))
 
 
@@ -91,7 +91,7 @@ def test_objectnets_classes_are_those_that_imagenet_has(tmp_path: Path, below: s
 
 def test_objectnet_is_for_imagenets_models(tmp_path: Path, classifier: Classifier) -> None:
     with pytest.raises(DatasetError, match="tiny has 3"):
-        fit(classifier, open_dataset(_objectnet(tmp_path / "o")))
+        match_model_to_dataset(classifier, open_dataset(_objectnet(tmp_path / "o")))
 
 
 def test_objectnets_mappings_may_be_broken(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_objectnets_mappings_may_be_broken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("usual", [tuple(map(str, range(10))), imagenet_wnids()[:10]])
 def test_the_folder_that_spoils_it_is_named(usual: tuple[str, ...]) -> None:
     classes = tuple(sorted((*usual, "thumbnails")))
-    images = ImageSet("x", ("a.png",), np.zeros(1, np.int64), classes, lambda position: b"")
+    images = ImageDataset("x", ("a.png",), np.zeros(1, np.int64), classes, lambda position: b"")
     with pytest.raises(DatasetError, match="'thumbnails' is unlike the others"):
         fit_classes(images, 1000, "model")
 

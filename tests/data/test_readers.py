@@ -20,14 +20,14 @@ from torchvision import datasets
 
 from data import layouts
 from data.layouts import LABELS, NAMES, PIXELS, PNGS
-from robench.cli.entry import command
-from robench.datasets import READERS, ImageSet, decode_one, open_dataset
+from robench.cli.entry import run_cli
+from robench.datasets import READERS, ImageDataset, decode_one, open_dataset
 from robench.errors import DatasetError
 from robench.evaluation.export import export
 from robench.suites.geometry import Geometry
 
 
-def pictures(images: ImageSet) -> NDArray[np.uint8]:
+def pictures(images: ImageDataset) -> NDArray[np.uint8]:
     """All images of a set, (n, h, w, 3)."""
     return np.stack([decode_one(images.read(n), Geometry()).transpose(1, 2, 0) for n in range(len(images))])
 
@@ -523,7 +523,7 @@ def test_what_is_taken_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[s
         open_dataset(tmp_path / "x.txt")
     with pytest.raises(DatasetError, match="cannot read"):
         open_dataset("x" * 5000)
-    assert command(["list", "datasets"]) == 0
+    assert run_cli(["list", "datasets"]) == 0
     printed = capsys.readouterr().out
     for name in ("demo", *(reader.name for reader in READERS)):
         assert f" {name} " in printed
@@ -531,10 +531,10 @@ def test_what_is_taken_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_evaluate_and_corrupt_take_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = layouts.parquet(tmp_path)
-    assert command(["evaluate", "demo", "--data", str(file), "--out", str(tmp_path / "run")]) == 2
+    assert run_cli(["evaluate", "demo", "--data", str(file), "--out", str(tmp_path / "run")]) == 2
     assert "has 3 classes" in capsys.readouterr().err
     arguments = ["--suite", "cifar-c", "--corruption", "fog", "--severity", "1", "--device", "cpu"]
-    assert command(["corrupt", str(file), *arguments, "--out", str(tmp_path / "out")]) == 0
+    assert run_cli(["corrupt", str(file), *arguments, "--out", str(tmp_path / "out")]) == 0
     with Image.open(tmp_path / "out/fog/1" / NAMES[LABELS[5]] / "test-00000-of-00001/00000005.png") as image:
         assert image.size == (32, 32)
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import robench
 from robench.analysis.scoring import notes
-from robench.datasets import ImageSet, check_released, decode_few, open_dataset, read_released
+from robench.datasets import ImageDataset, check_released, decode_few, open_dataset, read_released
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
 from robench.evaluation import evaluator, loop
 from robench.evaluation.estimate import estimate
@@ -28,16 +28,16 @@ from robench.runs.directory import RunDirectory
 from robench.suites import Condition, ReleasedFiles
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import frames_of
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 
 SOME = Options(corruptions=["gaussian_noise", "contrast"], batch_size=7)
 MOVED = Options(corruptions=["gaussian_noise", "rotate"], difficulties=(1, 2), batch_size=7)
 
 
-def frames(classifier: Classifier, images: ImageSet, condition: Condition) -> np.ndarray:
+def frames(classifier: Classifier, images: ImageDataset, condition: Condition) -> np.ndarray:
     """(n, frames, side, side, 3) as robench computes them."""
     positions = np.arange(len(images))
-    pictures = Rectangles.of(torch.from_numpy(decode_few(images, positions, condition.geometry)))
+    pictures = PaddedBatch.of(torch.from_numpy(decode_few(images, positions, condition.geometry)))
     made = [frame.images for frame in frames_of(pictures, condition, torch.from_numpy(positions), 0)]
     return torch.stack(made, dim=1).permute(0, 1, 3, 4, 2).numpy()
 
@@ -47,7 +47,7 @@ def computed(classifier: Classifier, suite: str, options: Options) -> list[Condi
     return [condition for condition in plan.conditions if condition.suite == suite]
 
 
-def write_tree(root: Path, classifier: Classifier, images: ImageSet, conditions: Sequence[Condition]) -> Path:
+def write_tree(root: Path, classifier: Classifier, images: ImageDataset, conditions: Sequence[Condition]) -> Path:
     for condition in conditions:
         for position, (image,) in enumerate(frames(classifier, images, condition)):
             folder = root / condition.corruption / str(condition.severity) / images.classes[images.labels[position]]
@@ -57,7 +57,7 @@ def write_tree(root: Path, classifier: Classifier, images: ImageSet, conditions:
     return root
 
 
-def write_videos(root: Path, classifier: Classifier, images: ImageSet, conditions: Sequence[Condition]) -> Path:
+def write_videos(root: Path, classifier: Classifier, images: ImageDataset, conditions: Sequence[Condition]) -> Path:
     for condition in conditions:
         label = condition.corruption + ("" if condition.severity == 1 else f"_{condition.severity}")
         for position, shown in enumerate(frames(classifier, images, condition)):
@@ -79,7 +79,7 @@ def write_video(file: Path, shown: np.ndarray, codec: str = "libx264rgb", pixels
         container.mux(stream.encode())
 
 
-def write_arrays(root: Path, classifier: Classifier, images: ImageSet, conditions: Sequence[Condition]) -> Path:
+def write_arrays(root: Path, classifier: Classifier, images: ImageDataset, conditions: Sequence[Condition]) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(condition.corruption for condition in conditions):
         cells = [condition for condition in conditions if condition.corruption == name]
@@ -120,18 +120,18 @@ def pictures(picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def images(pictures: Path) -> ImageSet:
+def images(pictures: Path) -> ImageDataset:
     return open_dataset(pictures)
 
 
 @pytest.fixture(scope="module")
-def tree(classifier: Classifier, images: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(classifier: Classifier, images: ImageDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("released") / "tree"
     return write_tree(root, classifier, images, computed(classifier, "cifar-c", SOME))
 
 
 @pytest.fixture(scope="module")
-def arrays(classifier: Classifier, images: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def arrays(classifier: Classifier, images: ImageDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("released") / "arrays"
     return write_arrays(root, classifier, images, computed(classifier, "cifar-c", SOME))
 
@@ -186,7 +186,7 @@ def test_a_class_map_goes_with_released_files(
 
 @pytest.mark.parametrize("write", [write_videos, write_arrays])
 def test_frames_of_computed_pixels_give_the_computed_results(
-    write: Any, classifier: Classifier, images: ImageSet, pictures: Path, tmp_path: Path
+    write: Any, classifier: Classifier, images: ImageDataset, pictures: Path, tmp_path: Path
 ) -> None:
     few = replace(MOVED, limit=5)
     root = write(tmp_path / "files", classifier, images, computed(classifier, "cifar-p", few))
@@ -318,7 +318,7 @@ def test_two_folders_of_the_same(classifier: Classifier, pictures: Path, tree: P
 
 
 def test_all_takes_files_where_any_were_published(
-    classifier: Classifier, images: ImageSet, pictures: Path, tmp_path: Path
+    classifier: Classifier, images: ImageDataset, pictures: Path, tmp_path: Path
 ) -> None:
     options = Options(
         corruptions=["contrast", "rotate", "gain"], severities=[1], limit=2, released=tmp_path, batch_size=7
@@ -547,7 +547,7 @@ def test_arrays_that_are_not_the_published_ones(
     ],
 )
 def test_videos_that_are_not_the_published_ones(
-    kind: str, match: str, classifier: Classifier, images: ImageSet, pictures: Path, tmp_path: Path
+    kind: str, match: str, classifier: Classifier, images: ImageDataset, pictures: Path, tmp_path: Path
 ) -> None:
     options = replace(MOVED, corruptions=["rotate"])
     shown = frames(classifier, images, computed(classifier, "cifar-p", options)[0])[:1]
@@ -594,7 +594,7 @@ def test_two_samples_of_one_name(classifier: Classifier, pictures: Path, tree: P
 
 
 def test_a_dry_run_reads_the_files(
-    classifier: Classifier, images: ImageSet, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier, images: ImageDataset, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs = estimate(classifier, images, ["cifar-c"], replace(SOME, released=tree))
     assert (len(costs.seconds), costs.forwards) == (11, 11 * 12)
@@ -614,7 +614,7 @@ def test_random_bytes_are_refused_in_one_line_or_give_an_image(kind: str, tmp_pa
     suite, name, count = ("cifar-p", "rotate", 31) if sequence else ("cifar-c", "fog", 1)
     files = ReleasedFiles(file if array else tmp_path, count)
     conditions = [Condition(suite, name, 1, Geometry(resize=(32, 32)), "32", files=files)]
-    one = ImageSet("one", ("ant/0.png",), np.zeros(1, np.int64), ("ant",), lambda _: b"")
+    one = ImageDataset("one", ("ant/0.png",), np.zeros(1, np.int64), ("ant",), lambda _: b"")
     shown = rng.integers(0, 256, (31, 1, 1, 3), dtype=np.uint8).repeat(32, axis=1).repeat(32, axis=2)
     file.parent.mkdir(exist_ok=True)
     if sequence:

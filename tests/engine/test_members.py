@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from robench.evaluation.engines import Task, ray_workers
-from robench.evaluation.engines.ray_workers import Member, Progress
-from robench.evaluation.engines.scheduler import Schedule
+from robench.evaluation.engines.ray_workers import RayWorker, WorkerProgress
+from robench.evaluation.engines.scheduler import Scheduler
 from robench.evaluation.shards import Shard
-from robench.runs.observer import Silent, WorkerState
+from robench.runs.observer import NullObserver, WorkerState
 from robench.suites import Condition
 from robench.suites.geometry import Geometry
 
@@ -31,8 +31,8 @@ class Cluster:
         self.images = images
         self.gone: set[str] = set()
 
-    def member(self, name: str, greeting: object = None) -> Member:
-        return Member(name, SimpleNamespace(images=SimpleNamespace(remote=lambda: name)), greeting, node="here")
+    def member(self, name: str, greeting: object = None) -> RayWorker:
+        return RayWorker(name, SimpleNamespace(images=SimpleNamespace(remote=lambda: name)), greeting, node="here")
 
     def wait(self, calls: list[str], timeout: float) -> tuple[list[str], list[str]]:
         return [call for call in calls if self.images[call] is not None], []
@@ -43,7 +43,7 @@ class Cluster:
         return self.images[call]
 
 
-class Told(Silent):
+class Told(NullObserver):
     """How many images are done and under way, and what the workers are at."""
 
     def __init__(self) -> None:
@@ -67,8 +67,8 @@ def test_images_under_way_count_until_their_worker_is_lost() -> None:
     cluster, told = Cluster(a=70, b=10, c=None), Told()
     first, *others = tasks = [Task(0, Shard(FOG, 64 * number, 64 * (number + 1))) for number in range(6)]
     a, b, c = cluster.member("a"), cluster.member("b"), cluster.member("c", greeting="pending")
-    schedule = Schedule(tasks)
-    progress = Progress(told, schedule)
+    schedule = Scheduler(tasks)
+    progress = WorkerProgress(told, schedule)
     assert [schedule.take(name) for name in "aab"] == [first, others[0], others[1]]
     progress.show(cluster, [a, b, c])
     assert told.images == 70 + 10
@@ -80,7 +80,7 @@ def test_images_under_way_count_until_their_worker_is_lost() -> None:
     ]
     assert progress.done(a, first, [a, b, c])
     assert told.images == 64 + 6 + 10, "what is done is under way no more"
-    schedule.lose("b")
+    schedule.worker_lost("b")
     progress.show(cluster, [a, c])
     assert told.images == 64 + 6
     cluster.images["a"] = 500
@@ -90,32 +90,32 @@ def test_images_under_way_count_until_their_worker_is_lost() -> None:
 
 def test_of_several_models_the_one_that_a_worker_is_at_is_named() -> None:
     cluster, told = Cluster(a=70), Told()
-    schedule = Schedule([Task(1, Shard(FOG, 0, 64))])
+    schedule = Scheduler([Task(1, Shard(FOG, 0, 64))])
     schedule.take("a")
-    Progress(told, schedule, ["one", "other"]).show(cluster, [cluster.member("a")])
+    WorkerProgress(told, schedule, ["one", "other"]).show(cluster, [cluster.member("a")])
     assert [one.doing for one in told.states] == ["other: cifar-c-fog-3-32px"]
 
 
 def test_a_worker_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_workers, "_SHOWN", 3600.0)
     cluster, told = Cluster(a=70), Told()
-    Progress(told, Schedule([])).show(cluster, [cluster.member("a")])
+    WorkerProgress(told, Scheduler([])).show(cluster, [cluster.member("a")])
     assert not told.states
 
 
 def test_the_rate_of_a_worker() -> None:
     cluster = Cluster(a=100)
     member = cluster.member("a")
-    member.look(cluster)
+    member.poll(cluster)
     before = member.rate
     assert member.images == 100
     assert before > 0
     for images in (60, None):  # Half the batch from now on; and busy.
         cluster.images["a"] = images
-        member.look(cluster)
+        member.poll(cluster)
         assert member.images == 60
         assert member.rate == pytest.approx(0.7 * before)
     cluster.images["a"] = 200
     cluster.gone.add("a")
-    member.look(cluster)
+    member.poll(cluster)
     assert member.images == 60

@@ -27,7 +27,7 @@ from robench.evaluation.run import Job, evaluate_jobs
 from robench.evaluation.writer import Run
 from robench.models import load_classifier
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import EVALUATING, Silent, WorkerState
+from robench.runs.observer import EVALUATING, NullObserver, WorkerState
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'robench[ray]'")
 # Ray's own: it leaves sockets and log files to the collector, and calls what newer libraries deprecate.
@@ -98,7 +98,7 @@ def ray_engine(cluster: Any, workers: int) -> Any:
     return Ray(cluster.address, workers, "cpu", 1)
 
 
-class Once(Silent):
+class Once(NullObserver):
     """Does something when the first condition is finished."""
 
     def __init__(self, act: Callable[[], object]) -> None:
@@ -304,16 +304,16 @@ def test_recipes_are_checked(picture_folder: Path, tmp_path: Path) -> None:
     """Other images, or another model, under the same names: what a machine may have that was not brought up to date."""
     from robench.errors import CheckpointError
     from robench.evaluation.prepare import prepare
-    from robench.evaluation.spec import Recipe
+    from robench.evaluation.spec import EvaluatorSpec
 
     data = shutil.copytree(picture_folder, tmp_path / "pictures")
     weights = tmp_path / "model.pt"
     torch.save(load_classifier("demo", device="cpu").module.state_dict(), weights)
     classifier = load_classifier(str(weights), "zoo:cifar_resnet8", "cpu")
     dataset = robench.open_dataset(data, _names(data))
-    prepared = prepare(classifier, dataset, ["clean"], tmp_path / "run", Options(), Silent())
-    recipe = prepared.recipe
-    assert isinstance(recipe, Recipe)
+    prepared = prepare(classifier, dataset, ["clean"], tmp_path / "run", Options(), NullObserver())
+    recipe = prepared.spec
+    assert isinstance(recipe, EvaluatorSpec)
     made = recipe.make("cpu")
     assert made.evaluate(prepared.shards(prepared.plan.conditions[0])[0]).batch_size == 64
     picture = next(data.rglob("*.png"))
@@ -343,7 +343,7 @@ def test_a_recipe_tells_released_files_from_others(picture_folder: Path, tmp_pat
 
     files = released_files(picture_folder, tmp_path / "files")
     mine = job(picture_folder, tmp_path / "run", Options(corruptions=["contrast"], severities=[1, 5], released=files))
-    recipe = prepare(mine.load(), mine.dataset, ["cifar-c"], mine.out, mine.options, Silent()).recipe
+    recipe = prepare(mine.load(), mine.dataset, ["cifar-c"], mine.out, mine.options, NullObserver()).spec
     assert recipe is not None
     recipe.make("cpu")
     changed = next((files / "contrast" / "5").rglob("*.JPEG"))
@@ -355,7 +355,7 @@ def test_a_recipe_tells_released_files_from_others(picture_folder: Path, tmp_pat
         recipe.make("cpu")
 
 
-class Changing(Silent):
+class Changing(NullObserver):
     """Changes a file when the driver has checked it and no worker has: what another machine's would be."""
 
     def __init__(self, file: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robench.evaluation.engines import Task
-from robench.evaluation.engines.scheduler import Schedule
+from robench.evaluation.engines.scheduler import Scheduler
 from robench.evaluation.shards import Shard, shards_of
 from robench.suites import CLEAN, Condition
 from robench.suites.geometry import Geometry
@@ -30,7 +30,7 @@ def tasks(count: int, run: int = 0) -> list[Task]:
     return [Task(run, Shard(FOG, 64 * number, 64 * (number + 1))) for number in range(count)]
 
 
-def taken(schedule: Schedule, worker: str) -> Task:
+def taken(schedule: Scheduler, worker: str) -> Task:
     task = schedule.take(worker)
     assert task is not None
     return task
@@ -39,7 +39,7 @@ def taken(schedule: Schedule, worker: str) -> Task:
 def test_tasks_are_given_in_their_order_run_by_run() -> None:
     """Else a worker would have made the evaluations of all runs, and let them go, before it comes to the first in earnest."""
     given = [task for run in range(3) for task in (Task(run, Shard(CLEAN_IMAGES, 0, 64)), *tasks(2, run))]
-    schedule = Schedule(given)
+    schedule = Scheduler(given)
     order = []
     while (task := schedule.take("a")) is not None:
         order.append(task)
@@ -49,21 +49,21 @@ def test_tasks_are_given_in_their_order_run_by_run() -> None:
 
 
 def test_a_second_task_waits_in_the_line_only_while_there_is_plenty() -> None:
-    schedule = Schedule(tasks(4))
+    schedule = Scheduler(tasks(4))
     first, second = taken(schedule, "a"), taken(schedule, "a")
-    assert schedule.line("a") == [first, second] == tasks(2)
+    assert schedule.assigned("a") == [first, second] == tasks(2)
     assert schedule.take("a") is None, "two are enough"
     taken(schedule, "b")
     assert schedule.take("b") is None, "one is left, for whoever comes to it first"
 
 
 def test_what_is_left_of_a_run_can_be_dropped() -> None:
-    schedule = Schedule([*tasks(3), *tasks(2, run=1)])
+    schedule = Scheduler([*tasks(3), *tasks(2, run=1)])
     first, second = taken(schedule, "a"), taken(schedule, "a")
-    schedule.drop(0)
+    schedule.cancel_run(0)
     assert schedule.open_runs == {1}
     assert not schedule.done("a", first), "nobody asks for it any more"
-    assert schedule.lose("a") == 1
+    assert schedule.worker_lost("a") == 1
     assert second.run == 0
     assert [taken(schedule, "b"), taken(schedule, "c")] == tasks(2, run=1)
     assert [schedule.done(worker, task) for worker, task in zip("bc", tasks(2, run=1), strict=True)] == [True, True]
@@ -71,10 +71,10 @@ def test_what_is_left_of_a_run_can_be_dropped() -> None:
 
 
 def test_what_a_lost_worker_had_is_done_by_others() -> None:
-    schedule = Schedule(tasks(4))
+    schedule = Scheduler(tasks(4))
     mine = [taken(schedule, "a"), taken(schedule, "a")]
-    assert schedule.lose("a") == 1
-    assert schedule.lose("a") == 0, "it is gone"
+    assert schedule.worker_lost("a") == 1
+    assert schedule.worker_lost("a") == 0, "it is gone"
     again = []
     while (task := schedule.take("b")) is not None:
         again.append(task)
@@ -85,14 +85,14 @@ def test_what_a_lost_worker_had_is_done_by_others() -> None:
 
 
 def test_a_task_that_ends_workers_is_counted() -> None:
-    schedule = Schedule(tasks(1))
+    schedule = Scheduler(tasks(1))
     for number in (1, 2, 3):
         taken(schedule, f"w{number}")
-        assert schedule.lose(f"w{number}") == number
+        assert schedule.worker_lost(f"w{number}") == number
 
 
 def test_a_refused_run_goes_to_others() -> None:
-    schedule = Schedule([*tasks(1, run=0), *tasks(1, run=1)])
+    schedule = Scheduler([*tasks(1, run=0), *tasks(1, run=1)])
     task = taken(schedule, "a")
     schedule.refuse("a", task)
     assert schedule.refuses("a", 0)
@@ -107,7 +107,7 @@ def test_a_refused_run_goes_to_others() -> None:
 
 def test_a_straggler_is_overtaken_and_counts_once() -> None:
     clock = Clock()
-    schedule = Schedule(tasks(3), clock)
+    schedule = Scheduler(tasks(3), clock)
     slow = taken(schedule, "slow")
     for _ in range(2):
         quick = taken(schedule, "quick")
@@ -126,7 +126,7 @@ def test_a_straggler_is_overtaken_and_counts_once() -> None:
 
 def test_the_first_task_of_all_may_hang_too() -> None:
     clock = Clock()
-    schedule = Schedule(tasks(1), clock)
+    schedule = Scheduler(tasks(1), clock)
     task = taken(schedule, "hangs")
     clock.now = 599
     assert schedule.take("idle") is None
@@ -135,7 +135,7 @@ def test_the_first_task_of_all_may_hang_too() -> None:
 
 
 def test_what_only_waits_in_a_line_is_taken_over_at_once() -> None:
-    schedule = Schedule(tasks(4), Clock())
+    schedule = Scheduler(tasks(4), Clock())
     first, second = taken(schedule, "a"), taken(schedule, "a")
     for _ in range(2):
         schedule.done("b", taken(schedule, "b"))
@@ -148,14 +148,14 @@ def test_what_only_waits_in_a_line_is_taken_over_at_once() -> None:
 
 def test_a_task_with_two_workers_survives_either() -> None:
     clock = Clock()
-    schedule = Schedule(tasks(2), clock)
+    schedule = Scheduler(tasks(2), clock)
     late = taken(schedule, "a")
     schedule.done("b", taken(schedule, "b"))
     clock.now = 100
     assert taken(schedule, "b") == late
-    schedule.lose("a")
+    schedule.worker_lost("a")
     assert schedule.take("c") is None, "b is still at it"
-    schedule.lose("b")
+    schedule.worker_lost("b")
     assert taken(schedule, "c") == late
 
 
@@ -166,19 +166,19 @@ def test_whatever_happens_each_task_counts_once(count: int, chance: object) -> N
     clock, done = Clock(), []
     assert hasattr(chance, "random")
     assert hasattr(chance, "choice")
-    schedule = Schedule([*tasks(count, 0), *tasks(count, 1)], clock)
+    schedule = Scheduler([*tasks(count, 0), *tasks(count, 1)], clock)
     for _ in range(10_000):
         if schedule.finished:
             break
         clock.now += 20 * chance.random()
         worker = chance.choice(["stays", "a", "b"])
         schedule.take(worker)
-        line = schedule.line(worker)
+        line = schedule.assigned(worker)
         if not line:
             continue
         luck = chance.random()
         if worker != "stays" and luck < 0.2:
-            schedule.lose(worker)
+            schedule.worker_lost(worker)
         elif worker == "a" and luck < 0.3:
             schedule.refuse(worker, line[0])
         elif schedule.done(worker, line[0]):

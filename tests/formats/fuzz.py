@@ -30,8 +30,8 @@ from data import fuzz, layouts
 from data.fuzz import Operation, mutate
 from robench.errors import RobenchError
 from robench.models import load_classifier
-from robench.models.formats.base import Request
-from robench.models.loader import load_untried
+from robench.models.formats.base import LoadRequest
+from robench.models.loader import load_model
 
 _SIDE = 8
 _ARCH = "zoo:cifar_resnet8"
@@ -165,7 +165,7 @@ def attempt(number: int, folder: Path, ran: Path) -> str:
     """Load and run an input without another process: "model" or "refused"; whatever else happens is for `again`."""
     path, arch = written(number, folder, ran)
     try:
-        load_untried(path, Request(path, arch, torch.device("cpu")), {"crop": _SIDE})
+        load_model(path, LoadRequest(path, arch, torch.device("cpu")), {"crop": _SIDE})
     except RobenchError as error:
         if "\n" in str(error):
             raise AssertionError("more than one line") from error

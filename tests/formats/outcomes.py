@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from formats.makers import Made
 from robench.errors import CheckpointError
 from robench.models import Classifier, load_classifier
-from robench.models.formats.base import Request
-from robench.models.loader import load_untried
+from robench.models.formats.base import LoadRequest
+from robench.models.loader import load_model
 
 __all__ = ["CUTS", "Outcome", "broken", "load_made", "original"]
 
@@ -59,8 +59,8 @@ def broken(made: Made, side: int, images: Tensor, expected: Tensor, kind: str) -
         made.file.write_bytes(content)
         try:
             # Without the trial, which would take most of the time, and hide what the formats themselves let through.
-            request = Request(made.path, made.arch, torch.device("cpu"))
-            logits = load_untried(made.path, request, {"crop": side}).logits(images)
+            request = LoadRequest(made.path, made.arch, torch.device("cpu"))
+            logits = load_model(made.path, request, {"crop": side}).logits(images)
         except CheckpointError as error:
             refused += 1
             lines.append(str(error))

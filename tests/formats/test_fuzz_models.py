@@ -13,8 +13,8 @@ import torch
 from data import fuzz as readers
 from formats import fuzz
 from robench.errors import RobenchError
-from robench.models.formats.base import Request
-from robench.models.loader import load_untried
+from robench.models.formats.base import LoadRequest
+from robench.models.loader import load_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
@@ -27,7 +27,7 @@ def test_the_seeds_themselves(seed: fuzz.Seed, tmp_path: Path) -> None:
     path = tmp_path / seed.name
     path.write_bytes(seed.make(tmp_path / "ran"))
     try:
-        load_untried(path, Request(path, seed.arch, torch.device("cpu")), {"crop": 8})
+        load_model(path, LoadRequest(path, seed.arch, torch.device("cpu")), {"crop": 8})
         assert not seed.name.startswith(("payload", "legacy payload"))
     except RobenchError:
         assert "payload" in seed.name

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from robench.analysis.scoring import score_rows
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.suites import CLEAN
@@ -37,7 +37,7 @@ def write_run(
     dataset = facts.pop("dataset", "pictures")
     clean = "clean-clean-0-32px"
     planned = [
-        PlannedCondition(
+        ConditionEntry(
             clean if name == CLEAN else f"cifar-c-{name}-{severity}-32px",
             CLEAN if name == CLEAN else "cifar-c",
             *(name, severity, 32, protocol, "computed", clean),

@@ -18,11 +18,11 @@ from rich.console import Console
 from scipy.stats import binomtest, norm
 
 from gate.invented import first, write_run
-from robench.analysis.comparison import contrast, match, open_side
+from robench.analysis.comparison import compare_pairs, load_results, match_results
 from robench.analysis.gate import FORMATS, HEADLINE_RULES, Rule, gate, read_rules, rules_from
 from robench.analysis.metrics.intervals import resample_counts
 from robench.analysis.scoring import score
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.cli.gate import _table
 from robench.errors import OptionError, RobenchError
 from robench.runs.directory import RunDirectory
@@ -245,24 +245,24 @@ def test_where_rules_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_exit_codes(sides: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(sides)
-    assert command(["gate", "same", "--baseline", "base"]) == 0
+    assert run_cli(["gate", "same", "--baseline", "base"]) == 0
     assert "gate passed: 2 comparisons" in capsys.readouterr().err
-    assert command(["gate", "worse", "--baseline", "base"]) == 1
+    assert run_cli(["gate", "worse", "--baseline", "base"]) == 1
     printed = capsys.readouterr()
     assert "FAILED" in printed.out
     assert "gate failed: 1 of 2 comparisons" in printed.err
-    assert command(["gate", "worse", "--baseline", "base", "--format", "xml"]) == 2
-    assert command(["gate", "worse"]) == 2
-    assert command(["gate", "worse", "--baseline", "none.csv"]) == 2
+    assert run_cli(["gate", "worse", "--baseline", "base", "--format", "xml"]) == 2
+    assert run_cli(["gate", "worse"]) == 2
+    assert run_cli(["gate", "worse", "--baseline", "none.csv"]) == 2
     (sides / "bad.csv").write_text("a,b\n1,2\n")
-    assert command(["gate", "worse", "--baseline", "bad.csv"]) == 2
+    assert run_cli(["gate", "worse", "--baseline", "bad.csv"]) == 2
     assert "not a results table" in capsys.readouterr().err
     frame = pd.read_csv("base.csv", dtype=str)
     frame.assign(schema="0").to_csv("old.csv", index=False)
-    assert command(["gate", "worse", "--baseline", "old.csv"]) == 2
+    assert run_cli(["gate", "worse", "--baseline", "old.csv"]) == 2
     assert "schema 0" in capsys.readouterr().err
     pd.concat([frame, frame.assign(model="b")]).to_csv("two.csv", index=False)
-    assert command(["gate", "worse", "--baseline", "two.csv"]) == 2
+    assert run_cli(["gate", "worse", "--baseline", "two.csv"]) == 2
     assert "several (model base, b" in capsys.readouterr().err
 
 
@@ -273,7 +273,7 @@ def test_formats(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     printed = {}
     for name in FORMATS:
-        assert command(["gate", "worse", "--baseline", "base", "--format", name]) == 1
+        assert run_cli(["gate", "worse", "--baseline", "base", "--format", name]) == 1
         printed[name] = capsys.readouterr().out
     found = json.loads(printed["json"])
     assert found["passed"] is False
@@ -302,13 +302,13 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 
 def test_update_baseline(sides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "baseline.csv"
-    assert command(["gate", str(sides / "worse"), "--baseline", str(target), "--update-baseline"]) == 0
+    assert run_cli(["gate", str(sides / "worse"), "--baseline", str(target), "--update-baseline"]) == 0
     assert target.read_bytes() == (sides / "worse" / "results.csv").read_bytes()
     assert "nothing was compared" in capsys.readouterr().err
-    assert command(["gate", str(sides / "worse"), "--baseline", str(target)]) == 0
-    assert command(["gate", str(sides / "worse"), "--baseline", str(sides / "base"), "--update-baseline"]) == 2
+    assert run_cli(["gate", str(sides / "worse"), "--baseline", str(target)]) == 0
+    assert run_cli(["gate", str(sides / "worse"), "--baseline", str(sides / "base"), "--update-baseline"]) == 2
     assert (
-        command(["gate", str(sides / "worse"), "--baseline", str(tmp_path / "no" / "b.csv"), "--update-baseline"]) == 2
+        run_cli(["gate", str(sides / "worse"), "--baseline", str(tmp_path / "no" / "b.csv"), "--update-baseline"]) == 2
     )
     assert list(tmp_path.iterdir()) == [target]
 
@@ -341,7 +341,7 @@ def test_damaged_results_are_one_line(
             ["compare", base, side],
             ["report", side, "--examples", "0", "--out", str(page)],
         ):
-            assert command(line) == 2, line
+            assert run_cli(line) == 2, line
             (said,) = capsys.readouterr().err.splitlines()
             assert says in said
             assert str(run) in said
@@ -359,7 +359,7 @@ def test_a_damaged_manifest_is_one_line(
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps(manifest | change))
     for line in (["gate", str(run), "--baseline", base], ["compare", base, str(run)], ["pool", str(run), base]):
-        assert command(line) == 2, line
+        assert run_cli(line) == 2, line
         (said,) = capsys.readouterr().err.splitlines()
         assert f"{run / 'manifest.json'} is damaged" in said
 
@@ -368,19 +368,19 @@ def test_a_run_that_normalises_is_gone(tmp_path: Path, capsys: pytest.CaptureFix
     fog = {("fog", severity): first(10 * severity, N) for severity in range(1, 6)}
     divisor = write_run(tmp_path / "divisor", fog)
     run = str(write_run(tmp_path / "run", fog, normalize_by=str(divisor)))
-    assert command(["score", run]) == 0
-    assert command(["gate", run, "--baseline", run]) == 0
+    assert run_cli(["score", run]) == 0
+    assert run_cli(["gate", run, "--baseline", run]) == 0
     rules = tmp_path / "rules.toml"
     rules.write_text('[[rules]]\nmetric = "ce"\n')
-    assert command(["gate", run, "--baseline", run, "--rules", str(rules)]) == 0
+    assert run_cli(["gate", run, "--baseline", run, "--rules", str(rules)]) == 0
     divisor.rename(tmp_path / "elsewhere")
     capsys.readouterr()
-    assert command(["gate", run, "--baseline", run, "--rules", str(rules)]) == 2
+    assert run_cli(["gate", run, "--baseline", run, "--rules", str(rules)]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert f"{run} is normalised by the run {divisor}, which is not there any more: put it back" in said
-    assert command(["compare", run, run, "--metric", "ce,mean_error"]) == 2
-    assert command(["score", run, "--normalize-by", "none"]) == 0
-    assert command(["compare", run, run, "--metric", "ce,mean_error"]) == 0
+    assert run_cli(["compare", run, run, "--metric", "ce,mean_error"]) == 2
+    assert run_cli(["score", run, "--normalize-by", "none"]) == 0
+    assert run_cli(["compare", run, run, "--metric", "ce,mean_error"]) == 0
 
 
 def test_a_failure_is_whole_in_80_columns(tmp_path: Path) -> None:
@@ -393,12 +393,12 @@ def test_a_failure_is_whole_in_80_columns(tmp_path: Path) -> None:
 
 def test_distributions_are_those_of_the_results(sides: Path) -> None:
     """The first of every distribution is the figure in results.csv, whatever else was computed or not."""
-    ours, theirs = open_side(sides / "worse"), open_side(sides / "base")
-    found = contrast(ours, theirs, match(ours, theirs, lambda _: True), paired=True)
+    ours, theirs = load_results(sides / "worse"), load_results(sides / "base")
+    found = compare_pairs(ours, theirs, match_results(ours, theirs, lambda _: True), paired=True)
     assert len(found) == len(ours.figures)
     for some in ({"error_rate"}, {"ece"}, {"class_error", "mean_error"}):
-        ours, theirs = open_side(sides / "worse"), open_side(sides / "base")
-        few = contrast(ours, theirs, match(ours, theirs, lambda f, s=some: f.key[1] in s), paired=True)  # type: ignore[misc]
+        ours, theirs = load_results(sides / "worse"), load_results(sides / "base")
+        few = compare_pairs(ours, theirs, match_results(ours, theirs, lambda f, s=some: f.key[1] in s), paired=True)  # type: ignore[misc]
         whole = [c for c in found if c.run.key[1] in some]
         assert [(c.run.key, c.ci_low, c.ci_high) for c in few] == [(c.run.key, c.ci_low, c.ci_high) for c in whole]
 
@@ -443,7 +443,7 @@ def test_interrupted_runs_are_no_side(tmp_path: Path, capsys: pytest.CaptureFixt
     whole, part = write_run(tmp_path / "whole", cells), write_run(tmp_path / "part", cells)
     (part / "records" / "cifar-c-fog-3-32px.parquet").unlink()
     for arguments in ([str(part), "--baseline", str(whole)], [str(part), "--baseline", "new.csv", "--update-baseline"]):
-        assert command(["gate", *arguments]) == 2
+        assert run_cli(["gate", *arguments]) == 2
         assert "1 of 3 conditions unfinished" in capsys.readouterr().err
     narrow = write_run(tmp_path / "narrow", {("clean", 0): first(20, 40)})
     assert any("mean_error of cifar-c" in note and "not compared" in note for note in gate(narrow, whole).notes)
@@ -455,11 +455,11 @@ def test_nothing_but_a_baseline_is_replaced(tmp_path: Path, capsys: pytest.Captu
     other.write_bytes(b"precious")
     for target in (other, run / "results.csv", run / "manifest.json", run / "new.csv"):
         before = target.read_bytes() if target.exists() else None
-        assert command(["gate", str(run), "--baseline", str(target), "--update-baseline"]) == 2
+        assert run_cli(["gate", str(run), "--baseline", str(target), "--update-baseline"]) == 2
         assert capsys.readouterr().err.count("\n") == 1
         assert (target.read_bytes() if target.exists() else None) == before
     for _ in range(2):
-        assert command(["gate", str(run), "--baseline", str(tmp_path / "base.csv"), "--update-baseline"]) == 0
+        assert run_cli(["gate", str(run), "--baseline", str(tmp_path / "base.csv"), "--update-baseline"]) == 0
 
 
 @pytest.mark.parametrize(("column", "value"), [("value", "inf"), ("unit", "percent")])

@@ -13,9 +13,9 @@ from rich.console import Console
 from scipy.stats import binom
 
 from gate.invented import first, write_run
-from robench.analysis.comparison import open_side
-from robench.analysis.gate import Chance, Power, Rule, gate, power, rules_from
-from robench.cli.entry import command
+from robench.analysis.comparison import load_results
+from robench.analysis.gate import Power, PowerEstimate, Rule, gate, power, rules_from
+from robench.cli.entry import run_cli
 from robench.cli.gate import _power_table
 from robench.errors import OptionError
 from robench.runs.csv import read_csv, write_csv
@@ -75,7 +75,9 @@ def test_the_table_names_its_figures() -> None:
     """In the 80 columns of a terminal, whatever their units are."""
     rule, drops = Rule("accuracy"), np.array([0.005, 0.01, 0.02, 0.05])
     chances = tuple(
-        Chance(rule, name, unit, size / 2, size / 100, 0.02, tuple(drops * size), (0.1, 0.2, 0.3, 0.4), size / 30)
+        PowerEstimate(
+            rule, name, unit, size / 2, size / 100, 0.02, tuple(drops * size), (0.1, 0.2, 0.3, 0.4), size / 30
+        )
         for name, unit, size in (("accuracy of clean", "fraction", 1.0), ("t5d of noise", "strength", 0.4))
     )
     printed = io.StringIO()
@@ -90,7 +92,7 @@ def test_images_are_counted_not_cells(tmp_path: Path) -> None:
     run = write_run(
         tmp_path / "run", {**cells, ("snow", 1): first(1, 4)}, metrics=("accuracy", "error_rate", "mean_error")
     )
-    assert open_side(run).images == 4
+    assert load_results(run).images == 4
     assert power(run, None, rules_from([{"metric": "mean_error"}])).images == 4
 
 
@@ -100,8 +102,10 @@ def test_power_of_a_cell_is_mcnemars(tmp_path: Path, churn: float, drop: float) 
     before, after, rule = pair(tmp_path, changed // 2, changed - changed // 2, {})
     (one,) = power(after, before, rule, [drop]).chances
     assert one.caught[0] == pytest.approx(exact(N, churn, drop, 0.05), abs=0.05)
-    assert one.unchanged <= 0.05
-    assert exact(N, max(churn, one.smallest), one.smallest, 0.05) == pytest.approx(0.8, abs=0.06)
+    assert one.false_alarm_rate <= 0.05
+    assert exact(N, max(churn, one.minimum_detectable_effect), one.minimum_detectable_effect, 0.05) == pytest.approx(
+        0.8, abs=0.06
+    )
 
 
 def test_power_of_a_mean_is_how_often_gates_fail(tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_other_demands_move_the_threshold(tmp_path: Path) -> None:
     spread = (0.1 / N) ** 0.5
     (one,) = power(after, before, inferior).chances
     assert one.error == pytest.approx(spread)
-    assert one.unchanged > 0.5
+    assert one.false_alarm_rate > 0.5
     assert (
         power(after, before, allowed, [0.05]).chances[0].caught[0]
         < power(after, before, plain, [0.05]).chances[0].caught[0]
@@ -178,15 +182,15 @@ def test_refusals(tmp_path: Path) -> None:
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, after, _ = pair(tmp_path, 20, 20, {})
-    assert command(["gate", str(after), "--power", "--drop", "0.02,0.1"]) == 0
+    assert run_cli(["gate", str(after), "--power", "--drop", "0.02,0.1"]) == 0
     out = capsys.readouterr().out
     assert "10.00 %" in out
-    assert command(["gate", str(after), "--power", "--format", "json"]) == 0
+    assert run_cli(["gate", str(after), "--power", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["figures"][0]["drops"] == [0.005, 0.01, 0.02, 0.05]
     for arguments, says in (
         (["--power", "--format", "junit"], "a table or json"),
         (["--drop", "0.1"], "--drop says what --power"),
         ([], "nothing to compare with"),
     ):
-        assert command(["gate", str(after), *arguments]) == 2
+        assert run_cli(["gate", str(after), *arguments]) == 2
         assert says in capsys.readouterr().err

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from robench.analysis.metrics.intervals import halves
+from robench.analysis.metrics.intervals import split_half
 from robench.analysis.metrics.size_selection import (
     accuracy_at_cost,
     cascade,
@@ -112,13 +112,13 @@ def test_places_on_a_curve() -> None:
 
 def test_halves_are_of_position_and_seed_alone() -> None:
     index = np.array([900, 3, 17, 5, 44, 12, 8])
-    first = halves(index, 0)
+    first = split_half(index, 0)
     assert first.sum() == 3
     order = np.random.default_rng(0).permutation(7)
-    assert (halves(index[order], 0) == first[order]).all()
+    assert (split_half(index[order], 0) == first[order]).all()
     many = np.arange(2000)
-    assert halves(many, 0).sum() == 1000
-    assert abs((halves(many, 0) == halves(many, 1)).mean() - 0.5) < 0.05
+    assert split_half(many, 0).sum() == 1000
+    assert abs((split_half(many, 0) == split_half(many, 1)).mean() - 0.5) < 0.05
     # Blocks of a sorted dataset, its classes, are split alike.
-    assert abs(halves(many, 0).reshape(10, 200).mean(axis=1) - 0.5).max() < 4 * 0.5 / 200**0.5
-    assert halves(np.array([], np.int64), 0).shape == (0,)
+    assert abs(split_half(many, 0).reshape(10, 200).mean(axis=1) - 0.5).max() < 4 * 0.5 / 200**0.5
+    assert split_half(np.array([], np.int64), 0).shape == (0,)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
-from robench.models.formats.base import Loaded, Request
+from robench.models.formats.base import LoadedModel, LoadRequest
 
 CPU = torch.device("cpu")
-Load = Callable[[Request], Loaded]
+Load = Callable[[LoadRequest], LoadedModel]
 
 
-def request(path: Path, trust_pickle: bool = False) -> Request:
-    return Request(path, None, CPU, trust_pickle=trust_pickle)
+def request(path: Path, trust_pickle: bool = False) -> LoadRequest:
+    return LoadRequest(path, None, CPU, trust_pickle=trust_pickle)
 
 
 def refusal(load: Load, path: Path, trust_pickle: bool = False) -> str:
@@ -45,7 +45,7 @@ def images(count: int = 4, side: int = 32) -> Tensor:
     return torch.randn((count, 3, side, side), generator=torch.Generator().manual_seed(1))
 
 
-def difference(loaded: Loaded, original: nn.Module, x: Tensor) -> float:
+def difference(loaded: LoadedModel, original: nn.Module, x: Tensor) -> float:
     """Largest absolute difference of the logits."""
     with torch.inference_mode():
         out = loaded.module.eval()(x)
@@ -54,7 +54,7 @@ def difference(loaded: Loaded, original: nn.Module, x: Tensor) -> float:
     return float((out - expected).abs().max())
 
 
-def outcome(load: Load, path: Path) -> Loaded | None:
+def outcome(load: Load, path: Path) -> LoadedModel | None:
     """Load a file that may be broken; None where it is refused, in one line."""
     try:
         return load(request(path))

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
-from robench.models.checkpoints.read import PICKLES, file_sha256, misnamed
+from robench.models.checkpoints.read import PICKLES, extension_mismatch_note, file_sha256
 from robench.models.checkpoints.state_dict import EXTENSIONS, read_weights
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "conv.bias": torch.ones(2)}
@@ -172,16 +172,16 @@ def test_the_content_says_what_wrote_a_file(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     save_file(STATE, path)
     assert read_weights(path).state.keys() == STATE.keys()
-    assert misnamed(path) == f"{path} is a safetensors file, whatever its name says: read as that"
+    assert extension_mismatch_note(path) == f"{path} is a safetensors file, whatever its name says: read as that"
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
     assert "damaged or incomplete" in _refusal(path)
     path.rename(tmp_path / "right.safetensors").write_bytes(whole)
-    assert misnamed(tmp_path / "right.safetensors") is None
+    assert extension_mismatch_note(tmp_path / "right.safetensors") is None
     for zipped in (True, False):
         path = _saved(tmp_path / "w.safetensors", STATE, _use_new_zipfile_serialization=zipped)
         assert _same(read_weights(path).state)
-        assert misnamed(path) == f"{path} is a PyTorch file, whatever its name says: read as that"
+        assert extension_mismatch_note(path) == f"{path} is a PyTorch file, whatever its name says: read as that"
     # Its header has 0x0280 bytes, which is how a pickle begins.
     path, metadata = tmp_path / "pickle-like.pth", {"x": "." * 488}
     save_file(STATE, path, metadata)

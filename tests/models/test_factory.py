@@ -12,7 +12,7 @@ from torch import nn
 from robench.errors import CheckpointError
 from robench.models.architectures.factory import call_factory, is_factory, preprocessing_of
 from robench.models.preprocessing import Preprocessing
-from robench.models.preprocessing.from_config import of_pretrained_cfg
+from robench.models.preprocessing.from_config import from_timm_config
 
 CODE = """
 import sibling_of_factory
@@ -157,4 +157,4 @@ def test_timms_own_modules_are_understood() -> None:
 @pytest.mark.parametrize("fraction", [1e-9, 1e-3])
 def test_a_crop_of_nearly_nothing_is_the_configurations_mistake(fraction: float) -> None:
     with pytest.raises(CheckpointError, match="far more than crop"):
-        of_pretrained_cfg({"input_size": (3, 224, 224), "crop_pct": fraction}, "x")
+        from_timm_config({"input_size": (3, 224, 224), "crop_pct": fraction}, "x")

@@ -15,8 +15,8 @@ from robench.errors import CheckpointError
 from robench.models import ARCHITECTURES, architecture_names, load_classifier
 from robench.models.architectures import build_architecture, detect
 from robench.models.architectures.cifar_resnet import CifarResNet
-from robench.models.architectures.detect import fitting_architectures, guess_architecture, shapes
-from robench.models.architectures.fingerprint import fingerprint, likeness
+from robench.models.architectures.detect import detect_architecture, fitting_architectures, shapes
+from robench.models.architectures.fingerprint import fingerprint, similarity
 from robench.models.architectures.index import Structure, indexed_versions, load_index
 from robench.models.checkpoints.state_dict import read_weights
 
@@ -42,7 +42,7 @@ def _timm(name: str, classes: int | None) -> State:
 
 def _refusal(state: State, stated: str | None = None) -> str:
     with pytest.raises(CheckpointError) as caught:
-        guess_architecture(state, stated)
+        detect_architecture(state, stated)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -57,18 +57,18 @@ def _refusal(state: State, stated: str | None = None) -> str:
     ],
 )
 def test_real_checkpoints_are_known(shared: Path, file: str, arch: str) -> None:
-    assert guess_architecture(read_weights(shared / "data/checkpoints" / file).state) == arch
+    assert detect_architecture(read_weights(shared / "data/checkpoints" / file).state) == arch
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 def test_networks_of_every_family_are_known_at_any_number_of_classes(classes: int) -> None:
-    assert guess_architecture(_zoo(classes=classes)) == "zoo:cifar_resnet8"
-    assert guess_architecture(_torchvision("mobilenet_v2", classes)) == "torchvision:mobilenet_v2"
-    assert guess_architecture(_timm("test_vit2", classes)) == "timm:test_vit2"
+    assert detect_architecture(_zoo(classes=classes)) == "zoo:cifar_resnet8"
+    assert detect_architecture(_torchvision("mobilenet_v2", classes)) == "torchvision:mobilenet_v2"
+    assert detect_architecture(_timm("test_vit2", classes)) == "timm:test_vit2"
 
 
 def test_a_network_that_is_published_without_a_head_is_known_by_the_one_that_it_got() -> None:
-    assert guess_architecture(_timm("vit_small_patch14_reg4_dinov2", 37)) == "timm:vit_small_patch14_reg4_dinov2"
+    assert detect_architecture(_timm("vit_small_patch14_reg4_dinov2", 37)) == "timm:vit_small_patch14_reg4_dinov2"
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet8", "test_resnet"])
@@ -76,18 +76,18 @@ def test_what_is_guessed_loads(name: str, tmp_path: Path) -> None:
     family = "zoo" if name.startswith("cifar") else "timm"
     module, _ = ARCHITECTURES[family].build(name, 7)
     torch.save(module.state_dict(), tmp_path / "w.pth")
-    arch = guess_architecture(read_weights(tmp_path / "w.pth").state)
+    arch = detect_architecture(read_weights(tmp_path / "w.pth").state)
     assert (arch, load_classifier(tmp_path / "w.pth", arch, "cpu").classes) == (f"{family}:{name}", 7)
 
 
 def test_files_without_batch_counters_are_known() -> None:
     state = {key: value for key, value in _zoo().items() if not key.endswith("num_batches_tracked")}
     assert len(state) < len(_zoo())
-    assert guess_architecture(state) == "zoo:cifar_resnet8"
+    assert detect_architecture(state) == "zoo:cifar_resnet8"
 
 
 def test_the_dtype_of_the_weights_plays_no_role_but_integers_are_none() -> None:
-    assert guess_architecture({key: value.half() for key, value in _zoo().items()}) == "zoo:cifar_resnet8"
+    assert detect_architecture({key: value.half() for key, value in _zoo().items()}) == "zoo:cifar_resnet8"
     found = _refusal(_zoo() | {"conv1.weight": torch.ones(16, 3, 3, 3, dtype=torch.int8)})
     assert "zoo:cifar_resnet8 has 1 of another kind (conv1.weight torch.int8 instead of torch.float32)" in found
 
@@ -112,14 +112,14 @@ def test_a_stated_name_decides_where_it_fits() -> None:
         "fit 2 known architectures: give --arch with the right one of torchvision:resnet18, timm:resnet18"
         in _refusal(state, "resnet18")
     )
-    assert guess_architecture(state, "timm:resnet18") == "timm:resnet18"
-    assert guess_architecture(state, "resnet18.a1_in1k") == "timm:resnet18.a1_in1k"
-    assert guess_architecture(_timm("vit_tiny_patch16_224", 5), "vit_tiny_patch16_224") == "timm:vit_tiny_patch16_224"
+    assert detect_architecture(state, "timm:resnet18") == "timm:resnet18"
+    assert detect_architecture(state, "resnet18.a1_in1k") == "timm:resnet18.a1_in1k"
+    assert detect_architecture(_timm("vit_tiny_patch16_224", 5), "vit_tiny_patch16_224") == "timm:vit_tiny_patch16_224"
 
 
 @pytest.mark.parametrize("stated", ["resnet18", "resnet18.nope", "my_net", "hf-hub:someone/net", "", "zoo:", "a\nb"])
 def test_a_stated_name_that_does_not_fit_plays_no_role(stated: str) -> None:
-    assert guess_architecture(_zoo(), stated) == "zoo:cifar_resnet8"
+    assert detect_architecture(_zoo(), stated) == "zoo:cifar_resnet8"
 
 
 def test_a_long_list_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def _indexed(state: State, *archs: str) -> Structure:
 def test_architectures_that_the_index_lacks_are_tried_while_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     without = tuple(one for one in load_index() if not one.archs[0].startswith("zoo:"))
     monkeypatch.setattr(detect, "load_index", lambda: without)
-    assert guess_architecture(_zoo()) == "zoo:cifar_resnet8"
+    assert detect_architecture(_zoo()) == "zoo:cifar_resnet8"
     monkeypatch.setattr(detect, "_NEW", 4)
     assert "(5 of the installed libraries are newer than the index and were not tried)" in _refusal(_zoo())
 
@@ -179,7 +179,7 @@ def test_architectures_that_the_libraries_no_longer_have_are_left_out(monkeypatc
     old = (_indexed(_zoo(), "timm:gone", "zoo:cifar_resnet8", "keras:net"), _indexed(_zoo(14), "timm:gone_too"))
     others = [one for one in load_index() if "zoo:cifar_resnet8" not in one.archs]
     monkeypatch.setattr(detect, "load_index", lambda: (*old, *others))
-    assert guess_architecture(_zoo()) == "zoo:cifar_resnet8"
+    assert detect_architecture(_zoo()) == "zoo:cifar_resnet8"
     assert "zoo:cifar_resnet8 has 1 unexpected (extra)" in _refusal(_zoo() | {"extra": torch.ones(1)})
     assert "gone" not in _refusal(_zoo(14))
 
@@ -189,7 +189,7 @@ def test_an_architecture_that_changed_since_is_found_by_its_likeness(monkeypatch
     before = {key.replace("linear", "fc"): value for key, value in state.items()}
     changed = [_indexed(before, *one.archs) if "zoo:cifar_resnet8" in one.archs else one for one in load_index()]
     monkeypatch.setattr(detect, "load_index", lambda: tuple(changed))
-    assert guess_architecture(state) == "zoo:cifar_resnet8"
+    assert detect_architecture(state) == "zoo:cifar_resnet8"
     assert "zoo:cifar_resnet8 has 2 missing (linear.weight), 2 unexpected (fc.weight)" in _refusal(before)
 
 
@@ -249,14 +249,14 @@ def test_likeness_estimates_the_share_of_names_and_shapes_in_common() -> None:
     for one, state in zip(prints, states, strict=True):
         exact = [len(_features(state) & _features(o)) / len(_features(state) | _features(o)) for o in states]
         # Four standard deviations of 64 draws at a share of a half.
-        assert likeness(one, prints) == pytest.approx(exact, abs=0.25)
+        assert similarity(one, prints) == pytest.approx(exact, abs=0.25)
 
 
 def test_a_fingerprint_knows_shapes_but_neither_classes_nor_order() -> None:
     one = fingerprint(_zoo())
     assert one == fingerprint(_zoo(classes=3)) == fingerprint(dict(reversed(_zoo().items())))
     assert one != fingerprint(_zoo() | {"conv1.weight": torch.ones(16, 3, 5, 5)})
-    assert likeness(one, [one]).tolist() == [1.0]
+    assert similarity(one, [one]).tolist() == [1.0]
 
 
 def _sample() -> list[str]:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from models.damage import flips, images, outcome, refusal, request, truncations
 from robench.models.formats import build_limits, huggingface
-from robench.models.formats.base import Loaded
-from robench.models.formats.build_limits import check_integers, check_places, limited
+from robench.models.formats.base import LoadedModel
+from robench.models.formats.build_limits import check_integers, check_position_embeddings, limit_build
 
 transformers = pytest.importorskip("transformers")
 NEW = int(transformers.__version__.partition(".")[0]) >= 5
@@ -92,7 +92,7 @@ def changed(folder: Path, **values: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
-def difference(loaded: Loaded, original: nn.Module) -> float:
+def difference(loaded: LoadedModel, original: nn.Module) -> float:
     x = images()
     with torch.inference_mode():
         return float((loaded.module.eval()(x).logits - original(x).logits).abs().max())
@@ -296,8 +296,8 @@ def test_real_configurations_are_within_the_limits() -> None:
             continue  # natten is not installed
         written = json.loads(config.to_json_string(use_diff=False))
         check_integers(written, state, model_type, huggingface._read_keys(written))
-        check_places(config, state, model_type)
-        with limited(state, model_type), torch.device("meta"):
+        check_position_embeddings(config, state, model_type)
+        with limit_build(state, model_type), torch.device("meta"):
             getattr(transformers, name)(config)
         built += 1
     assert built > 35

@@ -18,7 +18,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.run import evaluate
 from robench.models import load_classifier
 from robench.models.formats import onnx as format_of_onnx
-from robench.models.formats.base import Request
+from robench.models.formats.base import LoadRequest
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -185,7 +185,7 @@ def test_training_mode_is_said(tmp_path: Path, training: bool) -> None:
 
 
 def test_without_cuda_it_runs_on_the_cpu_and_says_so(model: Path) -> None:
-    loaded = format_of_onnx.load(Request(model, None, torch.device("cuda")))
+    loaded = format_of_onnx.load(LoadRequest(model, None, torch.device("cuda")))
     if "onnxruntime-gpu" in loaded.notes[-1]:
         assert difference(loaded, small(), images()) < ROUNDING
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
-from robench.models.outputs import as_logits, ends_in_sigmoid, head_of, logits_places, output_tensor
+from robench.models.outputs import as_logits, ends_in_sigmoid, head_of, logit_indices, output_tensor
 
 VALUES = torch.randn((4, 5), generator=torch.Generator().manual_seed(0))
 Inception = namedtuple("Inception", ["logits", "aux_logits"])
@@ -68,7 +68,7 @@ def test_anything_else_is_named(output: object) -> None:
     ],
 )
 def test_what_can_be_the_logits_of_several_outputs(output: object, places: list[int]) -> None:
-    assert logits_places(output, 4) == places
+    assert logit_indices(output, 4) == places
 
 
 def test_probabilities_become_logits_with_the_same_softmax() -> None:

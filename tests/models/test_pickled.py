@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from models.damage import difference, images, no_models, refusal, request, small, truncations
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.errors import CheckpointError
 from robench.models import load_classifier
 from robench.models.checkpoints.read import is_bare_pickle
 from robench.models.formats import huggingface, pickled_module, state_dict
-from robench.models.formats.base import Request
+from robench.models.formats.base import LoadRequest
 from robench.models.preprocessing import Preprocessing
 
 
@@ -170,7 +170,7 @@ def test_shards_may_need_trust(tmp_path: Path) -> None:
     index.write_text(json.dumps({"weight_map": where}))
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 5}))
     for load, path in ((huggingface.load, tmp_path), (state_dict.load, index)):
-        asked = Request(path, "timm:resnet10t", torch.device("cpu"))
+        asked = LoadRequest(path, "timm:resnet10t", torch.device("cpu"))
         with pytest.raises(CheckpointError, match=r"b\.bin was refused, .* --trust-pickle runs it with your rights"):
             load(asked)
         loaded = load(replace(asked, trust_pickle=True))
@@ -190,10 +190,10 @@ class Says:
 
 def test_the_warning_comes_before_the_code_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "w.pth", Says())
-    assert command(["evaluate", str(path), "--data", "demo", "--trust-pickle", "--out", str(tmp_path / "run")]) == 2
+    assert run_cli(["evaluate", str(path), "--data", "demo", "--trust-pickle", "--out", str(tmp_path / "run")]) == 2
     warning, said, error = capfd.readouterr().err.splitlines()
     assert warning.startswith("warning: --trust-pickle: from now on code in the model's file runs with your rights")
     assert said == "the code runs"
     assert "holds no weights" in error
-    assert command(["evaluate", str(path), "--data", "demo", "--out", str(tmp_path / "run")]) == 2
+    assert run_cli(["evaluate", str(path), "--data", "demo", "--out", str(tmp_path / "run")]) == 2
     assert "warning:" not in capfd.readouterr().err

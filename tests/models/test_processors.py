@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from robench.errors import CheckpointError
-from robench.models.preprocessing.from_config import of_pretrained_cfg, of_processor, unlike_timm
+from robench.models.preprocessing.from_config import from_hf_processor, from_timm_config, timm_deviation_note
 from robench.models.preprocessing.hf_processors import PROCESSORS
 
 transformers = pytest.importorskip("transformers")
@@ -66,7 +66,7 @@ def picture(height: int, width: int) -> Image.Image:
 
 
 def ours(config: Mapping[str, Any], image: Image.Image, model_type: str = "") -> tuple[Tensor, tuple[str, ...]]:
-    preprocessing, notes, is_reversed = of_processor(config, "x", model_type)
+    preprocessing, notes, is_reversed = from_hf_processor(config, "x", model_type)
     pixels = torch.from_numpy(np.array(preprocessing.geometry().apply(image))).permute(2, 0, 1) / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     values = (pixels - mean) / std
@@ -89,7 +89,7 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def level(config: Mapping[str, Any]) -> float:
     """One grey level of 255 in the network's input."""
-    return 1 / 255 / min(of_processor(config, "x")[0].std)
+    return 1 / 255 / min(from_hf_processor(config, "x")[0].std)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -165,9 +165,9 @@ def test_every_image_classifier_has_its_processor() -> None:
 def test_other_names_are_of_the_same_class(kind: str) -> None:
     key = "feature_extractor_type" if kind.endswith("FeatureExtractor") else "image_processor_type"
     config = {"size": 224, "crop_pct": 0.875}
-    assert of_processor({**config, key: kind}, "x") == of_processor(config, "x", "resnet")
-    assert of_processor({**config, key: kind}, "x")[0].resize == 256
-    assert "ConvNextish" in of_processor({**config, key: "ConvNextish"}, "x", "resnet")[1][0]
+    assert from_hf_processor({**config, key: kind}, "x") == from_hf_processor(config, "x", "resnet")
+    assert from_hf_processor({**config, key: kind}, "x")[0].resize == 256
+    assert "ConvNextish" in from_hf_processor({**config, key: "ConvNextish"}, "x", "resnet")[1][0]
 
 
 def test_what_a_file_leaves_out_is_the_classes_own() -> None:
@@ -210,7 +210,7 @@ def test_what_a_processor_does_otherwise_is_said(name: str) -> None:
 )
 def test_impossible_numbers_are_told(config: dict[str, Any], text: str) -> None:
     with pytest.raises(CheckpointError, match=text):
-        of_processor(config, "x")
+        from_hf_processor(config, "x")
 
 
 TIMM: dict[str, dict[str, Any]] = {
@@ -231,7 +231,7 @@ def test_input_is_that_of_timm(case: str, size: tuple[int, int]) -> None:
     config = TIMM[case]
     resolved = timm.data.resolve_data_config(pretrained_cfg=config or {"num_classes": 3})
     expected = timm.data.create_transform(**resolved, is_training=False)(picture(*size))
-    stated = of_pretrained_cfg(config, "x")
+    stated = from_timm_config(config, "x")
     pixels = torch.from_numpy(np.array(stated.geometry().apply(picture(*size)))).permute(2, 0, 1) / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (stated.mean, stated.std))
     assert torch.equal((pixels - mean) / std, expected)
@@ -240,15 +240,15 @@ def test_input_is_that_of_timm(case: str, size: tuple[int, int]) -> None:
 def test_what_timm_would_do_otherwise_is_said() -> None:
     import timm.data
 
-    assert unlike_timm({"crop_mode": "border"})[0].startswith("its crop_mode is border")
-    assert unlike_timm({"crop_mode": "squash"}) == unlike_timm(None) == ()
+    assert timm_deviation_note({"crop_mode": "border"})[0].startswith("its crop_mode is border")
+    assert timm_deviation_note({"crop_mode": "squash"}) == timm_deviation_note(None) == ()
     with pytest.raises(CheckpointError, match="only trains with"):
-        of_pretrained_cfg({"interpolation": "random"}, "x")
+        from_timm_config({"interpolation": "random"}, "x")
     # timm itself has nothing to evaluate such a model with.
     with pytest.raises(KeyError, match="random"):
         timm.data.create_transform(224, is_training=False, interpolation="random")
     with pytest.raises(CheckpointError, match="none of center, squash, border"):
-        of_pretrained_cfg({"crop_mode": "none"}, "x")
+        from_timm_config({"crop_mode": "none"}, "x")
 
 
 def test_no_configuration_makes_another_error() -> None:
@@ -292,9 +292,11 @@ def test_no_configuration_makes_another_error() -> None:
     for number in range(4000):
         try:
             if number % 3:
-                of_processor({"image_processor_type": kinds[number % len(kinds)], **drawn(processors + others)}, "x")
+                from_hf_processor(
+                    {"image_processor_type": kinds[number % len(kinds)], **drawn(processors + others)}, "x"
+                )
             else:
-                of_pretrained_cfg(drawn(pretrained), "x")
+                from_timm_config(drawn(pretrained), "x")
         except CheckpointError as error:
             told.append(str(error))
     assert 500 < len(told) < 3500

@@ -331,4 +331,4 @@ def test_operators_that_reach_outside_are_all_named() -> None:
             and any(map(outside.search, words))
             and schema.name not in harmless
         ):
-            assert allowed_operators.forbidden(namespace, name), schema.name
+            assert allowed_operators.reason_forbidden(namespace, name), schema.name

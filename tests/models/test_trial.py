@@ -18,7 +18,7 @@ from models.damage import images, rewritten, small
 from robench.errors import CheckpointError, OptionError
 from robench.models import load_classifier, sandbox
 from robench.models.formats import torch_export
-from robench.models.formats.base import Request
+from robench.models.formats.base import LoadRequest
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
@@ -207,7 +207,7 @@ SUMS: dict[str, list[tuple[str, Any, Any]]] = {
 
 @pytest.mark.parametrize("name", SUMS)
 def test_arithmetic_of_graphs_ends_at_64_bits(tmp_path: Path, name: str) -> None:
-    loaded = torch_export.load(Request(calculated(tmp_path / "sums.pt2", SUMS[name]), None, torch.device("cpu")))
+    loaded = torch_export.load(LoadRequest(calculated(tmp_path / "sums.pt2", SUMS[name]), None, torch.device("cpu")))
     with pytest.raises(ArithmeticError, match=r"64 bits|than numbers"):
         loaded.module(images(side=8))
 
@@ -219,7 +219,7 @@ def test_arithmetic_within_64_bits_is_pythons(tmp_path: Path) -> None:
         ("mul", 3037000499, 3037000499),
         ("mod", -7, 3),
     ]
-    loaded = torch_export.load(Request(calculated(tmp_path / "sums.pt2", calls), None, torch.device("cpu")))
+    loaded = torch_export.load(LoadRequest(calculated(tmp_path / "sums.pt2", calls), None, torch.device("cpu")))
     loaded.module(images(side=8))
     from robench.models.formats.export_arithmetic import ARITHMETIC
 

@@ -16,7 +16,7 @@ from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import find_perturbation
 from robench.transforms.perturbations.base import Constants
 from robench.transforms.resize import to_float
-from robench.transforms.warps import Rectangles, affine, crop, inverse_affine, inverse_tilt, perspective
+from robench.transforms.warps import PaddedBatch, affine, crop, inverse_affine, inverse_tilt, perspective
 from robench.types import Images
 
 FILES = {"imagenet-p": ("224", 224), "cifar10-p": ("32", 32)}
@@ -53,11 +53,11 @@ def golden_sequences(golden: Path, file: str, name: str) -> Iterator[Sequence]:
     """All sequences of a perturbation in a golden file."""
     constants, side = FILES[file]
     perturbation = find_perturbation(name, constants)
-    level = perturbation.level(constants)
+    level = perturbation.params(constants)
     with np.load(golden / f"{file}.npz") as arrays:
         for key in [key for key in arrays if key.startswith("source")]:
             number = key.removeprefix("source")
-            pictures = Rectangles.of(_tensor(arrays[key][None]))
+            pictures = PaddedBatch.of(_tensor(arrays[key][None]))
             frames = list(perturbation(pictures, side, KeyedDraws(0, torch.arange(1), name), level))
             given = f"{name}{number}_frames"
             listed = arrays[given].tolist() if given in arrays else list(range(len(frames)))
@@ -69,7 +69,7 @@ def golden_sequences(golden: Path, file: str, name: str) -> Iterator[Sequence]:
             )
 
 
-def _value(name: str, pictures: Rectangles, side: int, level: Constants, frame: int) -> Tensor:
+def _value(name: str, pictures: PaddedBatch, side: int, level: Constants, frame: int) -> Tensor:
     """A frame before its values are made bytes, 0..255."""
     if name == "tilt":
         return perspective(pictures, side, [inverse_tilt(pictures.sizes[0], level["frames"][frame])])

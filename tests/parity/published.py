@@ -66,10 +66,10 @@ class PublishedDraws:
         drawn = [state.poisson(one) for state, one in zip(self.states, mean, strict=True)]
         return _stack([_channels_first(one) for one in drawn])
 
-    def rows(self, chosen: slice) -> PublishedDraws:
+    def select(self, chosen: slice) -> PublishedDraws:
         return PublishedDraws(self.states[chosen])
 
-    def within(self, scope: str) -> PublishedDraws:
+    def scoped(self, scope: str) -> PublishedDraws:
         return self
 
 
@@ -124,7 +124,7 @@ def golden_cell(name: str, file: str, severity: int, golden: Path) -> Cell:
     images, expected = pixels(golden, file, "inputs"), pixels(golden, file, f"{name}/{severity}")
     constants = FILES[file][0]
     corruption = find_corruption(name, constants)
-    level = corruption.level(constants, severity)
+    level = corruption.params(constants, severity)
     seeds = [100_000 * NAMES.index(name) + 1000 * severity + position for position in range(len(images))]
     ours = values = corruption(images, published_draws(seeds), level)
     if corruption.values == "float":

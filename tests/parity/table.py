@@ -49,7 +49,7 @@ def impulse(file: str, severity: int, golden: Path) -> float:
     """Deviation of impulse noise's shares, infinite if it touches anything else."""
     images, constants = pixels(golden, file, "inputs"), FILES[file][0]
     corruption = find_corruption("impulse_noise", constants)
-    level = corruption.level(constants, severity)
+    level = corruption.params(constants, severity)
     result = corruption(images, KeyedDraws(0, torch.arange(len(images)), corruption.name), level)
     deviation, untouched = impulse_deviation(images, result, level["amount"])
     return deviation if untouched else float("inf")

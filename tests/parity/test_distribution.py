@@ -14,7 +14,7 @@ from torch import Tensor
 import robench
 from robench.datasets import decode_few, open_dataset, select
 from robench.suites.geometry import Geometry
-from robench.transforms.corruptions import CORRUPTIONS, PACKAGE
+from robench.transforms.corruptions import CORRUPTIONS, IMAGECORRUPTIONS
 from robench.transforms.corruptions.weather import plasma
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.reference import keyed_state, package, reference_corrupt
@@ -26,7 +26,7 @@ pytest.importorskip("cv2", reason="needs robench[reference]")
 Statistic = Callable[[Tensor], Tensor]
 
 COUNT = 200
-RANDOM = [name for name, corruption in PACKAGE.items() if corruption.random]
+RANDOM = [name for name, corruption in IMAGECORRUPTIONS.items() if corruption.random]
 CHANCE = 1e-4
 """Smallest probability that is still called chance; every seed is fixed, so a test passes always or never."""
 
@@ -127,7 +127,7 @@ def test_channels_of_many_pictures(name: str, shared: Path) -> None:
         theirs = np.stack(
             [
                 channels(reference_corrupt(clean, name, severity, index=positions.tolist(), seed=seed))
-                for seed in range(4 if PACKAGE[name].random else 1)
+                for seed in range(4 if IMAGECORRUPTIONS[name].random else 1)
             ]
         )
         if (name, severity) == ("spatter", 1):

@@ -19,7 +19,7 @@ from parity.published import (
     impulse_deviation,
     pixels,
 )
-from robench.transforms.corruptions import CORRUPTIONS, PACKAGE, find_corruption
+from robench.transforms.corruptions import CORRUPTIONS, IMAGECORRUPTIONS, find_corruption
 from robench.transforms.corruptions.jpeg import jpeg_round_trip_library, jpeg_round_trip_tensors
 from robench.transforms.draws import KeyedDraws
 
@@ -31,7 +31,7 @@ def test_no_golden_cell_is_left_out(golden: Path) -> None:
         with np.load(golden / f"{file}.npz") as arrays:
             found = set(arrays.files) - {"inputs"}
         assert found == {f"{name}/{severity}" for name in NAMES for severity in severities}
-    assert {*EQUAL, *LOOSE, *CLOSE, "impulse_noise"} == set(CORRUPTIONS) == set(PACKAGE)
+    assert {*EQUAL, *LOOSE, *CLOSE, "impulse_noise"} == set(CORRUPTIONS) == set(IMAGECORRUPTIONS)
 
 
 @pytest.mark.parametrize(("file", "severity"), CELLS)
@@ -70,7 +70,7 @@ def test_impulse_noise_sets_the_published_share(side: str, file: str, severity: 
     images = pixels(golden, file, "inputs")
     constants = FILES[file][0]
     corruption = find_corruption("impulse_noise", constants)
-    level = corruption.level(constants, severity)
+    level = corruption.params(constants, severity)
     draws = KeyedDraws(0, torch.arange(len(images)), corruption.name)
     result = corruption(images, draws, level) if side == "ours" else pixels(golden, file, f"impulse_noise/{severity}")
     deviation, untouched = impulse_deviation(images, result, level["amount"])

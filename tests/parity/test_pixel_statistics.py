@@ -105,7 +105,7 @@ def test_cifar_with_the_references_own_stream(suite: str, file: str, shared: Pat
             continue
         corruption = find_corruption(row.corruption, constants)
         draws = published_draws([100 * order.index(row.corruption) + row.severity])
-        level = corruption.level(constants, row.severity)
+        level = corruption.params(constants, row.severity)
         ours = statistics(images, torch.cat([corruption(image[None], draws, level) for image in images]))
         for name, value in zip(STATISTICS, ours, strict=True):
             if abs(value - getattr(row, name)) > 0.1:

@@ -86,7 +86,7 @@ def test_ours_has_the_statistics_of_the_package(name: str, severity: int) -> Non
     """Within 3 %, or a twentieth of a grey level: means that are whole numbers are truncated either way."""
     images, index = smooth(128, 4), torch.arange(4)
     corruption = CORRUPTIONS[name]
-    ours = corruption(images, KeyedDraws(0, index, name), corruption.level("224", severity)).double()
+    ours = corruption(images, KeyedDraws(0, index, name), corruption.params("224", severity)).double()
     theirs = reference_corrupt(images, name, severity, index=index.tolist()).double()
     if not corruption.random:
         assert (ours - theirs).abs().max() <= 1

@@ -21,9 +21,9 @@ from PIL import Image
 import robench
 from gate.invented import first, write_run
 from robench import report
-from robench.analysis.gate.formats import amount
+from robench.analysis.gate.formats import format_value
 from robench.analysis.report.class_names import class_names
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.errors import OptionError, RobenchError
 
 EVIL = "x</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}<!--"
@@ -98,7 +98,7 @@ def test_every_part_is_there(page: Page) -> None:
 def test_figures_are_those_of_the_results(demo: Path, page: Page) -> None:
     results = pd.read_csv(demo / "results.csv")
     mean = results[results["metric"] == "mean_error"].iloc[0]
-    assert amount(mean["value"], "fraction") in page.text
+    assert format_value(mean["value"], "fraction") in page.text
     heat = next(spec for spec in json.loads(page.scripts[1]) if "by corruption and severity" in spec["description"])
     (rows,) = (one["data"]["values"] for one in [heat if "data" in heat else heat["layer"][0]])
     cells = results[(results["suite"] == "cifar-c") & (results["metric"] == "error_rate")]
@@ -241,12 +241,12 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ([str(run), "--out", str(tmp_path / "no" / "page.html")], "no such folder"),
         ([str(run), "--examples", "-1"], "at least 0"),
     ):
-        assert command(["report", *arguments]) == 2
+        assert run_cli(["report", *arguments]) == 2
         error = capsys.readouterr().err
         assert says in error
         assert error.count("\n") == 1
     assert not list(tmp_path.glob("*.html"))
-    assert command(["report", str(run), "--out", str(tmp_path / "page.html"), "--examples", "0"]) == 0
+    assert run_cli(["report", str(run), "--out", str(tmp_path / "page.html"), "--examples", "0"]) == 0
     with pytest.raises(RobenchError):
         report([], tmp_path / "page.html")
 

@@ -241,7 +241,7 @@ def test_it_is_counted_and_composed(normalised: Classifier) -> None:
     images = noise(32, 20)
     first, session = adaptation.start()
     assert session is not None
-    assert session.begin(CLEAN, lambda _: iter(())) == 20
+    assert session.start_condition(CLEAN, lambda _: iter(())) == 20
     plain = copy.deepcopy(treated(network, "rect2").module)
     for one in plain.modules():
         if isinstance(one, nn.BatchNorm2d):

@@ -22,7 +22,7 @@ from robench.evaluation.options import Options
 from robench.models import Classifier, Preprocessing
 from robench.suites.geometry import Geometry
 from robench.transforms.draws import KeyedDraws
-from robench.transforms.resize import pictures
+from robench.transforms.resize import to_pil
 from robench.treatments import adapt, parse_treatments
 from robench.treatments.augmentation import POLICIES
 from robench.treatments.batch_norm import batch_norms
@@ -43,7 +43,7 @@ def pixels(count: int, height: int, width: int) -> Tensor:
 def test_every_operation_is_torchvision_s() -> None:
     space = RandAugment()._augmentation_space(31, (40, 52))
     assert list(OPERATIONS) == list(space)
-    (picture,) = pictures(pixels(1, 40, 52))
+    (picture,) = to_pil(pixels(1, 40, 52))
     for name, (apply, signed) in OPERATIONS.items():
         magnitudes, has_sign = space[name]
         assert signed == has_sign
@@ -61,7 +61,7 @@ def test_each_image_draws_its_own_two_operations() -> None:
     signs = draws.integers("sign", 0, 2, (2,))
     changed = randaugment(images, draws)
     for at in (0, 7, 150):
-        (picture,) = pictures(images[at : at + 1])
+        (picture,) = to_pil(images[at : at + 1])
         for number, sign in zip(numbers[at].tolist(), signs[at].tolist(), strict=True):
             apply, signed = list(OPERATIONS.values())[number]
             picture = apply(picture, -0.3 if sign and signed else 0.3)
@@ -106,7 +106,7 @@ def test_larger_ones_are_cut_as_randomresizedcrop_cuts() -> None:
         y, x = int(places[at, 0] * (height - h + 1)), int(places[at, 1] * (width - w + 1))
         shares.append(h * w / (height * width))
         ratios.append(w / h)
-        (picture,) = pictures(images[at : at + 1])
+        (picture,) = to_pil(images[at : at + 1])
         expected = operations.resized_crop(picture, y, x, h, w, [72, 72], InterpolationMode.BICUBIC)
         expected = operations.hflip(expected) if flips[at] else expected
         assert np.array_equal(np.asarray(expected).transpose(2, 0, 1), changed[at].numpy())
@@ -118,13 +118,13 @@ def test_larger_ones_are_cut_as_randomresizedcrop_cuts() -> None:
 
 def test_the_images_are_evenly_thinned(picture_folder: Path) -> None:
     calibration = open_calibration(picture_folder, 0)
-    assert sum(map(len, calibration.show("clean", SMALL, 10_000))) == 30
-    few = torch.cat(list(calibration.show("clean", SMALL, 6)))
-    with_order = torch.cat(list(calibration.show("clean", SMALL, 30)))
+    assert sum(map(len, calibration.batches("clean", SMALL, 10_000))) == 30
+    few = torch.cat(list(calibration.batches("clean", SMALL, 6)))
+    with_order = torch.cat(list(calibration.batches("clean", SMALL, 30)))
     assert len(few) == 6
     assert all(any(torch.equal(one, other) for other in with_order) for one in few)
     for policy in ("weak", "strong"):
-        assert torch.cat(list(calibration.show(policy, LARGE, 6))).shape == (6, 3, 72, 72)
+        assert torch.cat(list(calibration.batches(policy, LARGE, 6))).shape == (6, 3, 72, 72)
 
 
 @pytest.mark.parametrize("policy", ["clean", "weak", "strong"])
@@ -133,7 +133,7 @@ def test_the_statistics_are_those_of_the_images(normalised: Classifier, picture_
     assert adaptation.classifier.label == f"normed+bn-calib:{policy},M=10000@pictures"
     treated, session = adaptation.start()
     assert session is None
-    images = torch.cat(list(open_calibration(picture_folder, 0).show(policy, SMALL, 10_000)))
+    images = torch.cat(list(open_calibration(picture_folder, 0).batches(policy, SMALL, 10_000)))
     x = normalised.module.get_submodule("0")(images.float() / 255 * 4 - 2).double().numpy()
     first = next(iter(batch_norms(treated.module).values()))
     assert first.running_mean is not None
@@ -146,7 +146,7 @@ def test_it_starts_from_calibrated_statistics(normalised: Classifier, picture_fo
     texts = ["bn-calib:clean", "bn-prior:N=inf"]
     treated, session = adapt(normalised, texts, picture_folder, 0).start()
     assert session is not None
-    session.begin(CLEAN, lambda _: iter(()))
+    session.start_condition(CLEAN, lambda _: iter(()))
     calibrated, _ = adapt(normalised, texts[:1], picture_folder, 0).start()
     assert torch.allclose(treated.logits(images), calibrated.logits(images), atol=1e-5)
     assert not torch.allclose(treated.logits(images), normalised.logits(images), atol=0.1)

@@ -64,7 +64,7 @@ def test_mixed_corruptions_in_one_batch_do_not_help(shared: Path, real: Samples)
     classifier = load_classifier(shared / "data" / "checkpoints" / "cifar10_resnet20.th", "zoo:cifar_resnet20", "cpu")
     treated, session = adapt(classifier, ["bn-test:n=200"], None, 0).start()
     assert session is not None
-    session.begin(NOISE, lambda _: iter(()))
+    session.start_condition(NOISE, lambda _: iter(()))
     rows = np.random.default_rng(0).permutation(500)[:200]
     pixels, _ = real.images.take(rows)
     clean = torch.from_numpy(pixels)

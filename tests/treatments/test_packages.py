@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import robench
-from robench.cli.entry import command
+from robench.cli.entry import run_cli
 from robench.errors import DeviceError, OptionError
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
@@ -114,7 +114,7 @@ def test_a_package_s_treatment(
     assert manifest["identity"]["packages"] == ["idling-1.2"]
     assert "idle changes 3 layers" in manifest["notes"]
     assert "bn-test:n=8 changes 2 layers" in manifest["notes"], "a built-in name means what it did"
-    assert command(["list", "treatments"]) == 0
+    assert run_cli(["list", "treatments"]) == 0
     shown = capsys.readouterr()
     assert "nothing at all" in shown.out
     assert "the treatment 'bn-test' of idling 1.2 is ignored: that name is built in" in shown.err

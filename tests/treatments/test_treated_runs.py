@@ -23,11 +23,11 @@ from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.evaluation.samples import Samples
-from robench.evaluation.shards import Part, Shard
+from robench.evaluation.shards import Shard, ShardResult
 from robench.models import Classifier
 from robench.suites import Condition
 from robench.transforms.apply import frames_of
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.treatments import adapt, equal_parts, sample_order
 from treatments.conftest import Treat
 from treatments.networks import CLEAN
@@ -58,7 +58,7 @@ def test_the_test_batches_are_the_keyed_ones(treat: Treat, normalised: Classifie
     order = sample_order(samples.index, CLEAN, 5)
     treated, session = adapt(normalised, ["bn-test:n=8"], None, 5).start()
     assert session is not None
-    session.begin(CLEAN, lambda _: iter(()))
+    session.start_condition(CLEAN, lambda _: iter(()))
     parts = equal_parts(order, 8)
     assert sorted(map(len, parts)) == [7, 7, 8, 8]
     for part in parts:
@@ -153,13 +153,13 @@ def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options)
     monkeypatch.setattr(evaluator, "_FRAMES", 1)
     shards: list[int] = []
-    evaluate = evaluator.Evaluation.evaluate
+    evaluate = evaluator.Evaluator.evaluate
 
-    def counted(one: evaluator.Evaluation, shard: Shard, *more: Any) -> Part:
+    def counted(one: evaluator.Evaluator, shard: Shard, *more: Any) -> ShardResult:
         shards.append(shard.frames)
         return evaluate(one, shard, *more)
 
-    monkeypatch.setattr(evaluator.Evaluation, "evaluate", counted)
+    monkeypatch.setattr(evaluator.Evaluator, "evaluate", counted)
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
     assert shards == ([30, 30] if text == "bn-test:n=8" else [7, 7, 7, 7, 2] * 2)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
@@ -304,7 +304,7 @@ def by_hand(normalised: Classifier, samples: Samples, condition: Condition, part
     for part in parts:
         pixels, _ = samples.images.take(samples.rows[part])
         index = torch.from_numpy(samples.index[part])
-        for frame in frames_of(Rectangles.of(torch.from_numpy(pixels)), condition, index, 0):
+        for frame in frames_of(PaddedBatch.of(torch.from_numpy(pixels)), condition, index, 0):
             confidence = trained.logits(frame.images).softmax(1).max(1).values
             found.setdefault(frame.number, np.empty(len(samples.rows), np.float32))[part] = confidence.numpy()
     return found

@@ -72,6 +72,6 @@ def clear_cache(
     cleared = clear(names(chosen) or (), older_than)
     for entry in cleared.removed:
         stdout().print(f"removed {entry.label}, {size_text(entry.bytes)}", soft_wrap=True)
-    for entry, reason in cleared.left:
+    for entry, reason in cleared.kept:
         stdout().print(f"left {entry.label}, {size_text(entry.bytes)}: {reason}", soft_wrap=True)
     stdout().print(f"{size_text(cleared.bytes)} freed")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from robench.errors import OptionError
 
-__all__ = ["names", "numbers", "one_thread", "stderr", "stdout"]
+__all__ = ["limit_blas_threads", "names", "numbers", "stderr", "stdout"]
 
 T = TypeVar("T", int, float)
 
@@ -60,7 +60,7 @@ def numbers(values: Sequence[str] | None, option: str, kind: Callable[[str], T])
         raise OptionError(f"{option} takes numbers separated by commas, not {','.join(parts)!r}") from None
 
 
-def one_thread() -> None:
+def limit_blas_threads() -> None:
     """Keep numpy's matrix products on one thread, where numpy is not imported yet and the user has not said otherwise.
 
     Threads wait for one another without letting others run: they save a tenth of a second on a machine of one's own, and take

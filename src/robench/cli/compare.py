@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.common import names, one_thread, stderr, stdout
+from robench.cli.common import limit_blas_threads, names, stderr, stdout
 from robench.errors import OptionError, RunError, unknown_name
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def compare(
 
     [b]robench compare runs/main runs/new --flips flips.csv[/b]
     """
-    one_thread()
+    limit_blas_threads()
     from robench.analysis.comparison.compare import compare as differences
     from robench.analysis.comparison.compare import costs, difference_rows, disagreement, write_flips
     from robench.analysis.comparison.compare import flips as find_flips
@@ -85,7 +85,7 @@ def compare(
 
 
 def _table(found: list[Difference]) -> Table:
-    from robench.analysis.gate.formats import amount, chance
+    from robench.analysis.gate.formats import format_p_value, format_value
 
     several = len({one.run for one in found}) > 1
     table = Table(title=f"against {found[0].base}", title_justify="left", title_style="bold")
@@ -98,17 +98,17 @@ def _table(found: list[Difference]) -> Table:
     for name in ("p", "p, Holm"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in found:
-        figure, unit = one.contrast, str(one.contrast.run.row["unit"])
-        ends = [amount(end, unit, signed=True) for end in (figure.ci_low, figure.ci_high)]
+        figure, unit = one.paired, str(one.paired.run.row["unit"])
+        ends = [format_value(end, unit, signed=True) for end in (figure.ci_low, figure.ci_high)]
         table.add_row(
             *([one.run] if several else []),
             str(figure.run),
-            amount(figure.base.value, unit),
-            amount(figure.run.value, unit),
-            amount(figure.change, unit, signed=True),
+            format_value(figure.base.value, unit),
+            format_value(figure.run.value, unit),
+            format_value(figure.change, unit, signed=True),
             " … ".join(ends) if ends[0] else "",
-            chance(one.p),
-            chance(one.p_holm),
+            format_p_value(one.p),
+            format_p_value(one.p_holm),
             style="bold" if one.p_holm is not None and one.p_holm <= 0.05 else "",
         )
     return table

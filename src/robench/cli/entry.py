@@ -29,9 +29,9 @@ from robench.cli.status import status
 from robench.cli.verify import verify
 from robench.errors import RobenchError
 
-__all__ = ["app", "command", "main"]
+__all__ = ["app", "main", "run_cli"]
 
-_UsageProblem: type[typer.BadParameter] = next(
+_UsageError: type[typer.BadParameter] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
 """The root of the parser's errors. Some versions of typer use click, others bring a copy of it: this finds either."""
@@ -90,15 +90,15 @@ def main() -> None:
             )  # A terminal that lacks a character gets a question mark, not an error.
     # Clusters end what they run by SIGTERM: the work ends then as it does at the keyboard.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(command(sys.argv[1:]))
+    sys.exit(run_cli(sys.argv[1:]))
 
 
 _NAMES = "ENAMETOOLONG ELOOP ENOTDIR EISDIR EACCES EPERM EROFS ENOSPC EDQUOT EBUSY EIO ENXIO EMFILE ENFILE"
-_THE_SYSTEMS = {getattr(errno, name) for name in _NAMES.split()}
+_SYSTEM_ERRNOS = {getattr(errno, name) for name in _NAMES.split()}
 """Errors of the operating system that its user can mend; the others are ours."""
 
 
-def command(arguments: list[str]) -> int:
+def run_cli(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are printed as one line."""
     try:
         if sys.stdout is None:
@@ -109,7 +109,7 @@ def command(arguments: list[str]) -> int:
             raise KeyboardInterrupt  # The parser turns it into an exit code without a word.
     except RobenchError as error:
         return _fail(str(error), 2)
-    except _UsageProblem as error:
+    except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error, file=sys.stderr)  # noqa: T201
             return 2
@@ -127,7 +127,7 @@ def command(arguments: list[str]) -> int:
             return _internal()
         return _fail(f"this needs {name}, which is not installed: `pip install robench` installs what is missing", 2)
     except OSError as error:
-        if error.errno not in _THE_SYSTEMS:
+        if error.errno not in _SYSTEM_ERRNOS:
             return _internal()
         if error.filename is not None:
             return _fail(f"{error.filename}: {error.strerror}", 2)

@@ -338,7 +338,7 @@ def evaluate(
         seed=seed,
         normalize_by=normalize_by,
         fresh=fresh,
-        compiled=compiled,
+        compile=compiled,
         profile=profile,
     )
     chosen_engine = make_engine(engine, address, workers, device, threads)
@@ -359,7 +359,7 @@ def evaluate(
             "warning: --trust-pickle: from now on code in the model's file runs with your rights, if it has some; it can read, "
             "change and send your files"
         )
-    on = chosen_engine.loads_on or device
+    on = chosen_engine.driver_device or device
     jobs = make_jobs(model, shared, options, preset=ready, out=out, device=on, trust_pickle=trust_pickle)
     if dry_run:
         for one in jobs:

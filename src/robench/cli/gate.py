@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.common import names, numbers, one_thread, stderr, stdout
+from robench.cli.common import limit_blas_threads, names, numbers, stderr, stdout
 from robench.errors import OptionError, unknown_name
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def gate(
 
     [b]robench gate runs/new-s0 runs/new-s1 --baseline runs/old-s0,runs/old-s1[/b]
     """
-    one_thread()
+    limit_blas_threads()
     from robench.analysis.gate import FORMATS, read_rules
     from robench.analysis.gate import gate as judge
     from robench.analysis.gate import update_baseline as update
@@ -143,7 +143,7 @@ def _print_power(
 
 
 def _power_table(found: Power) -> Table:
-    from robench.analysis.gate.formats import amount
+    from robench.analysis.gate.formats import format_value
 
     table = Table(
         title=f"how often a drop fails the gate: {found.model}, {found.images:,} images",
@@ -156,20 +156,22 @@ def _power_table(found: Power) -> Table:
     for name in ("baseline", "sd of a change", "unchanged", "drop: fails", "caught"):
         table.add_column(name, justify="right")
     for one in found.chances:
-        drops = [f"{amount(size, one.unit)}: {share:.0%}" for size, share in zip(one.drops, one.caught, strict=True)]
+        drops = [
+            f"{format_value(size, one.unit)}: {share:.0%}" for size, share in zip(one.drops, one.caught, strict=True)
+        ]
         table.add_row(
             one.name,
-            amount(one.value, one.unit),
-            amount(one.error, one.unit),
-            f"{one.unchanged:.1%}",
+            format_value(one.value, one.unit),
+            format_value(one.error, one.unit),
+            f"{one.false_alarm_rate:.1%}",
             "\n".join(drops),
-            amount(one.smallest, one.unit) or "none",
+            format_value(one.minimum_detectable_effect, one.unit) or "none",
         )
     return table
 
 
 def _table(verdict: Verdict) -> Table:
-    from robench.analysis.gate.formats import amount, chance, interval
+    from robench.analysis.gate.formats import format_p_value, format_value, interval
 
     table = Table(
         title=f"{verdict.model} against {verdict.baseline_model}",
@@ -187,12 +189,12 @@ def _table(verdict: Verdict) -> Table:
     for one in verdict.comparisons:
         table.add_row(
             one.name,
-            amount(one.base, one.unit),
-            amount(one.run, one.unit),
-            amount(one.change, one.unit, signed=True),
+            format_value(one.base, one.unit),
+            format_value(one.run, one.unit),
+            format_value(one.change, one.unit, signed=True),
             interval(one),
-            amount(one.limit, one.unit),
-            chance(one.p if one.p_holm is None else one.p_holm),
+            format_value(one.limit, one.unit),
+            format_p_value(one.p if one.p_holm is None else one.p_holm),
             "FAILED" if one.failed else "ok",
             style="bold red" if one.failed else "",
         )

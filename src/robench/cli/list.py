@@ -12,7 +12,7 @@ from rich.table import Table
 
 from robench.cli.common import stderr, stdout
 from robench.errors import CheckpointError, OptionError, RobenchError
-from robench.plugins import Kind, Offer, offers
+from robench.plugins import Kind, Plugin, plugins
 
 if TYPE_CHECKING:
     from robench.suites import Suite
@@ -91,7 +91,7 @@ def perturbations(
     constants = chosen.constants or "224"
     for name in (*chosen.corruptions, *chosen.extra):
         found = find_perturbation(name, constants)
-        frames = found.level(constants)["frames"]
+        frames = found.params(constants)["frames"]
         others = [{key: value for key, value in level.items() if key != "frames"} for level in found.levels[constants]]
         text = "; ".join(", ".join(f"{key} {value}" for key, value in one.items()) for one in others if one)
         label = f"{name} (extra)" if name in chosen.extra else name
@@ -134,7 +134,7 @@ def corruptions(
     table = _table("corruption", *map(str, chosen.severities))
     for name in (*chosen.corruptions, *chosen.extra):
         label = f"{name} (extra)" if name in chosen.extra else name
-        levels = [find_corruption(name, chosen.constants).level(chosen.constants, one) for one in chosen.severities]
+        levels = [find_corruption(name, chosen.constants).params(chosen.constants, one) for one in chosen.severities]
         table.add_row(label, *(", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels))
     stdout().print(table)
 
@@ -217,16 +217,16 @@ def metrics() -> None:
     stdout().print(table)
 
 
-def _offered(kind: Kind, built_in: Collection[str]) -> Iterator[Offer]:
+def _offered(kind: Kind, built_in: Collection[str]) -> Iterator[Plugin]:
     """What installed packages offer beside what is built in; stderr says what is ignored."""
-    for offer in offers(kind):
+    for offer in plugins(kind):
         if offer.name in built_in:
             stderr().print(f"note: the {kind} {offer.name!r} of {offer.origin} is ignored: that name is built in")
         else:
             yield offer
 
 
-def _loaded(kind: Kind, built_in: Collection[str], find: Callable[[str], T]) -> Iterator[tuple[Offer, T]]:
+def _loaded(kind: Kind, built_in: Collection[str], find: Callable[[str], T]) -> Iterator[tuple[Plugin, T]]:
     """The same, imported; of what cannot be, stderr says why."""
     for offer in _offered(kind, built_in):
         try:

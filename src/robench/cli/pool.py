@@ -48,7 +48,7 @@ def pool(
     from robench.cli.summary import FORMATS, summary
     from robench.runs.csv import write_csv
     from robench.runs.directory import RunDirectory
-    from robench.runs.files import check_replaceable, writing
+    from robench.runs.files import check_replaceable, translate_os_errors
     from robench.runs.schema import RESULTS
 
     if format not in ("table", *FORMATS):
@@ -57,7 +57,7 @@ def pool(
         check_replaceable(out, RESULTS.names, "--out")
     results, notes = average([RunDirectory.open(one) for one in runs], normalize_by)
     if out is not None:
-        with writing(out):
+        with translate_os_errors(out):
             write_csv(RESULTS, results, out)
         stderr().print(f"results of {len(runs)} seeds in {out}")
     elif format != "table":

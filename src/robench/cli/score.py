@@ -26,7 +26,7 @@ def score(
 
     Needs neither the images nor the weights nor torch. Writes results.csv into the run and prints the summary.
     """
-    from robench.analysis.scoring import clean_doubts, nonfinite_notes, notes
+    from robench.analysis.scoring import check_clean_records, nonfinite_notes, notes
     from robench.analysis.scoring import score as compute
     from robench.cli.summary import summary
     from robench.runs.directory import RunDirectory
@@ -36,6 +36,6 @@ def score(
     with lock_run(directory.path):
         results = compute(directory, normalize_by)
         directory.write_results(results)
-    for note in (*notes(directory, normalize_by), *nonfinite_notes(results), *clean_doubts(directory)[0]):
+    for note in (*notes(directory, normalize_by), *nonfinite_notes(results), *check_clean_records(directory)[0]):
         stderr().print(f"note: {note}")
     stdout().print(summary(results, directory.notes))

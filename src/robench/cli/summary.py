@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.analysis.metrics import METRICS
-from robench.suites import CLEAN, UNTREATED, known_suite, map_offset, shown_family
+from robench.suites import CLEAN, UNTREATED, display_family, lookup_suite, map_offset
 from robench.types import Results
 
 __all__ = ["FORMATS", "summary"]
@@ -76,7 +76,7 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
     if grid.any():
         tables.append(_grid(suite, curves[grid]))
         curves = curves[~grid]
-    if shown_family(suite) == "resolution":
+    if display_family(suite) == "resolution":
         network = rows[(rows["metric"] == "accuracy") & rows["corruption"].isin(["network", UNTREATED])]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
     for axis, of_axis in curves.groupby("axis", sort=False):
@@ -124,7 +124,7 @@ def _figures(suite: str, rows: Results) -> Table:
     single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction", "copies"])
     for row in rows[single].to_dict("records"):
         at = "" if pd.isna(row["axis"]) else f"{row['axis']} {row['axis_value']:g}"
-        if shown_family(suite) == "resolution" and not at:
+        if display_family(suite) == "resolution" and not at:
             at = f"{row['resolution']} px"
         name = "all" if pd.isna(row["corruption"]) else str(row["corruption"])
         table.add_row(name, _label(row), at, _figure(row["value"], row), _interval(row))
@@ -142,7 +142,7 @@ def _cells(suite: str, rows: Results) -> Table:
     table.add_column("mean", justify="right")
     if len(ce):
         table.add_column("CE", justify="right")
-    whole = known_suite(suite)
+    whole = lookup_suite(suite)
     extra = set(whole.extra) if whole is not None else set()
     for corruption, group in cells.groupby("corruption", sort=False):
         by_severity = group.set_index("severity")["value"]
@@ -179,7 +179,7 @@ def _aggregates(results: Results) -> Table:
 
 
 def _of_images(suite: str) -> bool:
-    return shown_family(suite) == "corruptions"
+    return display_family(suite) == "corruptions"
 
 
 def _label(row: dict[str, object]) -> str:
@@ -204,6 +204,6 @@ def _interval(row: dict[str, object]) -> str:
 def _over(row: dict[str, object]) -> str:
     if row["suite"] == CLEAN:
         return f"{row['n']} images"
-    suite = known_suite(str(row["suite"]))
+    suite = lookup_suite(str(row["suite"]))
     whole = len(suite.corruptions) * len(suite.severities) if suite is not None else row["n"]
     return f"{row['n']} of {whole} cells" if row["n"] != whole else f"{row['n']} cells"

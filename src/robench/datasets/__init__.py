@@ -8,10 +8,10 @@ from pathlib import Path
 
 from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one, decoders, find_decoded, hash_images
 from robench.datasets.cache.entries import cache_folder
-from robench.datasets.cache.image_stack import Decoded, Stack, fill
-from robench.datasets.checks import resized_again
+from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
+from robench.datasets.checks import double_resize_note
 from robench.datasets.class_mapping import fit_classes
-from robench.datasets.dataset import ImageSet, map_classes, select
+from robench.datasets.dataset import ImageDataset, map_classes, select
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.cifar import CIFAR
 from robench.datasets.readers.demo import read_demo
@@ -30,17 +30,18 @@ __all__ = [
     "CheckedFiles",
     "Decoded",
     "Hashes",
-    "ImageSet",
+    "ImageDataset",
+    "ImageStack",
     "Name",
     "Reader",
-    "Stack",
     "cache_folder",
     "check_released",
+    "copy_padded",
     "decode",
     "decode_few",
     "decode_one",
     "decoders",
-    "fill",
+    "double_resize_note",
     "find_decoded",
     "find_released",
     "fit_classes",
@@ -48,11 +49,10 @@ __all__ = [
     "open_dataset",
     "read_released",
     "released_names",
-    "resized_again",
     "select",
 ]
 
-EMBEDDED: dict[str, Callable[[], ImageSet]] = {"demo": read_demo}
+EMBEDDED: dict[str, Callable[[], ImageDataset]] = {"demo": read_demo}
 """Datasets that need no files, by name."""
 
 
@@ -65,7 +65,7 @@ _TAKEN = (
 )
 
 
-def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageSet:
+def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageDataset:
     """Open an embedded dataset by name, or files by the first reader that knows their layout.
 
     DatasetError where that fails; nothing that a file contains is run, and no image is decoded yet.
@@ -77,7 +77,7 @@ def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageSet:
     return images if class_map is None else map_classes(images, Path(class_map))
 
 
-def _read(path: Path) -> ImageSet:
+def _read(path: Path) -> ImageDataset:
     try:
         reader = next((reader for reader in READERS if reader.matches(path)), None)
         if reader is None:

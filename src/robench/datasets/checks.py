@@ -7,18 +7,18 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from robench.datasets.cache.decode import DAMAGE
-from robench.datasets.dataset import ImageSet
+from robench.datasets.cache.decode import DECODE_ERRORS
+from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.image_formats import image_formats
 from robench.suites.geometry import Geometry
 from robench.types import Ints
 
-__all__ = ["resized_again"]
+__all__ = ["double_resize_note"]
 
 _LOOKED_AT = 16
 
 
-def resized_again(images: ImageSet, positions: Ints, geometry: Geometry) -> str | None:
+def double_resize_note(images: ImageDataset, positions: Ints, geometry: Geometry) -> str | None:
     """Say that the pictures are already of the size of the crop, if some evenly spread ones are, and would be enlarged first."""
     side, resize = geometry.crop, geometry.resize
     if side is None or resize is None or resize in (side, (side, side)):
@@ -29,7 +29,7 @@ def resized_again(images: ImageSet, positions: Ints, geometry: Geometry) -> str 
         try:
             with Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
                 sizes.add(image.size)
-        except DAMAGE:
+        except DECODE_ERRORS:
             continue  # The run itself says which images cannot be read.
     if sizes != {(side, side)}:
         return None

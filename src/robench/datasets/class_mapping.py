@@ -7,7 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.errors import DatasetError
 
 __all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids"]
@@ -16,7 +16,7 @@ IMAGENET_CLASSES = 1000
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
-def fit_classes(images: ImageSet, outputs: int, model: str) -> ImageSet:
+def fit_classes(images: ImageDataset, outputs: int, model: str) -> ImageDataset:
     """Return the dataset with what its classes are among the `outputs` of a model; DatasetError if they are not its.
 
     As many classes as outputs are the outputs, in order. Fewer that are all WordNet ids of ImageNet's classes, as ImageNet-A
@@ -58,7 +58,7 @@ def imagenet_wnids() -> tuple[str, ...]:
     return tuple(Path(folders[0], "data", "_info", "imagenet_synsets.txt").read_text().split())
 
 
-def _are_numbers(images: ImageSet) -> bool:
+def _are_numbers(images: ImageDataset) -> bool:
     """Whether the classes are named by their own numbers, as those of labels that are numbers are."""
     return images.classes == tuple(map(str, range(len(images.classes))))
 
@@ -70,7 +70,7 @@ def _from_one(last: int) -> str:
     )
 
 
-def _misfit(images: ImageSet, outputs: int, model: str) -> DatasetError:
+def _misfit(images: ImageDataset, outputs: int, model: str) -> DatasetError:
     if len(images.classes) == outputs + 1 and _are_numbers(images) and images.labels.min() == 1:
         return DatasetError(
             f"{images.name} has labels 1 to {outputs}, and {model} numbers its {outputs} classes from 0: the labels seem to begin "
@@ -90,7 +90,7 @@ def _misfit(images: ImageSet, outputs: int, model: str) -> DatasetError:
     )
 
 
-def _without_images(images: ImageSet) -> list[str]:
+def _without_images(images: ImageDataset) -> list[str]:
     held = set(images.labels.tolist())
     return [name for label, name in enumerate(images.classes) if label not in held]
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from robench.datasets.io.bounded import read_listing
+from robench.datasets.io.bounded import read_limited
 from robench.errors import DatasetError, OptionError
 from robench.types import Ints
 
-__all__ = ["ImageSet", "map_classes", "select"]
+__all__ = ["ImageDataset", "map_classes", "select"]
 
 _LISTING_BYTES = 2**30
 """Of a list of paths or classes; 20 million paths take less."""
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageDataset:
     """A labelled set of images; the position in `paths` is a sample's index, whatever part of the set is evaluated.
 
     name: for tables.  paths: unique and sorted.  labels: (n,) class of each.  classes: their names, position = class.
@@ -39,7 +39,7 @@ class ImageSet:
     read: Callable[[int], bytes]
     groups: tuple[tuple[int, ...], ...] | None = None
     border: int = 0
-    stored: Ints | None = None
+    file_labels: Ints | None = None
     root: Path | None = None
     origin: tuple[str | Path, Path | None] | None = None
     notes: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class ImageSet:
         return len(self.paths)
 
 
-def map_classes(images: ImageSet, class_map: Path) -> ImageSet:
+def map_classes(images: ImageDataset, class_map: Path) -> ImageDataset:
     """Relabel by a file with one class name a line, line number (from 0) = class.
 
     For models with another class order, and for sets that hold only some of a model's classes. Classes without an image need
@@ -72,11 +72,11 @@ def map_classes(images: ImageSet, class_map: Path) -> ImageSet:
             "it needs one class name a line, spelled as the folders are"
         )
     labels = np.array([index.get(name, -1) for name in images.classes], dtype=np.int64)[images.labels]
-    return replace(images, labels=labels, classes=tuple(names), groups=None, stored=images.labels)
+    return replace(images, labels=labels, classes=tuple(names), groups=None, file_labels=images.labels)
 
 
 def select(
-    images: ImageSet, *, limit: int | None = None, per_class: int | None = None, subset: Path | None = None
+    images: ImageDataset, *, limit: int | None = None, per_class: int | None = None, subset: Path | None = None
 ) -> Ints:
     """Return the positions to evaluate, ascending.
 
@@ -97,7 +97,7 @@ def select(
     return chosen
 
 
-def _subset(images: ImageSet, subset: Path) -> Ints:
+def _subset(images: ImageDataset, subset: Path) -> Ints:
     position = {path: index for index, path in enumerate(images.paths)}
     wanted = [line.strip().removeprefix("./") for line in _lines(subset, "--subset") if line.strip()]
     missing = [path for path in wanted if path not in position]
@@ -113,7 +113,7 @@ def _subset(images: ImageSet, subset: Path) -> Ints:
 
 def _lines(file: Path, option: str) -> Sequence[str]:
     try:
-        return read_listing(file, _LISTING_BYTES).decode("utf-8-sig").splitlines()
+        return read_limited(file, _LISTING_BYTES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DatasetError(f"{option} {file} is not UTF-8 text: save it as that") from error
     except DatasetError as error:

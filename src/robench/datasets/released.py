@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets.cache.decode import decode_one
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import read_image
 from robench.datasets.io.npy import open_array, read_integers
 from robench.errors import DatasetError, OptionError
@@ -90,7 +90,7 @@ def find_released(root: Path, suite: Suite, cells: Sequence[tuple[str, int]]) ->
     return {cell: files[0] for cell, files in found.items() if files}
 
 
-def released_names(images: ImageSet, positions: Ints) -> tuple[Name, ...]:
+def released_names(images: ImageDataset, positions: Ints) -> tuple[Name, ...]:
     """Return the names by which the samples at `positions` are found in a tree."""
     labels = images.labels[positions].tolist()
     return tuple(
@@ -100,7 +100,7 @@ def released_names(images: ImageSet, positions: Ints) -> tuple[Name, ...]:
 
 
 def check_released(
-    images: ImageSet,
+    images: ImageDataset,
     positions: Ints,
     conditions: Iterable[Condition],
     *,
@@ -218,7 +218,7 @@ def _holds_videos(tree: Path) -> bool:
 
 
 def _check_tree(
-    condition: Condition, tree: Path, images: ImageSet, positions: Ints, names: Sequence[Name]
+    condition: Condition, tree: Path, images: ImageDataset, positions: Ints, names: Sequence[Name]
 ) -> tuple[list[str], dict[int, str]]:
     """The paths and sizes of the samples' files, and for each position without one, why."""
     if len(set(names)) < len(names):
@@ -286,7 +286,7 @@ def _list(tree: Path, names: Iterable[Name], suffixes: tuple[str, ...]) -> dict[
 # Arrays.
 
 
-def _check_array(condition: Condition, file: Path, images: ImageSet, notes: list[str]) -> list[str]:
+def _check_array(condition: Condition, file: Path, images: ImageDataset, notes: list[str]) -> list[str]:
     """Check that an array is of the very samples of `images`; return the paths and sizes of what was looked at."""
     assert condition.files is not None
     array, sequences = open_array(file), find_suite(condition.suite).family == "sequences"
@@ -310,7 +310,7 @@ def _check_array(condition: Condition, file: Path, images: ImageSet, notes: list
         labels = read_integers(known)
         if len(labels) not in (rows, len(SEVERITIES) * rows):
             raise DatasetError(f"{known} holds {len(labels)}, not the labels of {rows} samples: {order}")
-        stored = images.labels if images.stored is None else images.stored
+        stored = images.labels if images.file_labels is None else images.file_labels
         other = np.argwhere(labels.reshape(-1, rows) != stored)
         if len(other):
             at = int(other[0, 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from functools import lru_cache
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["retain_freed_pages"]
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -17,7 +17,7 @@ _MOST = 1 << 25
 
 
 @lru_cache(maxsize=1)
-def keep_freed_memory() -> None:
+def retain_freed_pages() -> None:
     """Let the C library keep what is freed for the next batch, once in a process; where it is not glibc, nothing happens.
 
     By default it hands the buffers of every batch back to the system and asks for them again, and the system clears them:

@@ -9,9 +9,9 @@ from traceback import clear_frames
 import torch
 
 from robench.errors import DeviceError, OptionError, ran_out_of_memory, unknown_name
-from robench.treatments import ESTIMATED_ON
+from robench.treatments import STATISTICS_BATCH
 
-__all__ = ["PRECISIONS", "estimating_scope", "memory_scope", "precision_scope"]
+__all__ = ["PRECISIONS", "memory_scope", "precision_scope", "statistics_scope"]
 
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,8 +51,8 @@ def memory_scope(device: torch.device, mend: str, error: type[DeviceError] = Dev
 
 
 @contextmanager
-def estimating_scope(precision: str, device: torch.device) -> Iterator[None]:
+def statistics_scope(precision: str, device: torch.device) -> Iterator[None]:
     """Run the model for a treatment's statistics."""
-    mend = f"{ESTIMATED_ON} images, on which treatments estimate their statistics: use another --device"
+    mend = f"{STATISTICS_BATCH} images, on which treatments estimate their statistics: use another --device"
     with memory_scope(device, mend), precision_scope(precision, device):
         yield

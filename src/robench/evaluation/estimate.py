@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from robench.datasets import ImageSet, Stack, check_released, decode_one, open_dataset, released_names
+from robench.datasets import ImageDataset, ImageStack, check_released, decode_one, open_dataset, released_names
 from robench.errors import DatasetError
-from robench.evaluation.device_scopes import estimating_scope
+from robench.evaluation.device_scopes import statistics_scope
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan, make_plan
-from robench.evaluation.prepare import choose_samples, fit
+from robench.evaluation.prepare import choose_samples, match_model_to_dataset
 from robench.evaluation.samples import Samples
 from robench.models import Classifier
 from robench.suites.geometry import Geometry
@@ -55,11 +55,11 @@ class Estimate:
 
 
 def estimate(
-    classifier: Classifier, dataset: ImageSet | str | Path, suites: Sequence[str], options: Options
+    classifier: Classifier, dataset: ImageDataset | str | Path, suites: Sequence[str], options: Options
 ) -> Estimate:
     """Time one batch under every corruption on some of the images at hand, and scale it up; writes nothing."""
-    images = dataset if isinstance(dataset, ImageSet) else open_dataset(dataset)
-    classifier, images = fit(classifier, images)
+    images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
+    classifier, images = match_model_to_dataset(classifier, images)
     adaptation = adapt(classifier, options.adapt, options.calibration, options.seed)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
     adaptation.notes(plan.conditions)  # A treatment that cannot be used is an error now too.
@@ -74,14 +74,14 @@ def estimate(
         start = time.perf_counter()
         samples[geometry] = _decode(images, few, geometry)
         decode_seconds += (time.perf_counter() - start) / len(few) * len(positions)
-    with estimating_scope(options.precision, classifier.device):
+    with statistics_scope(options.precision, classifier.device):
         started = adaptation.limited(_BATCH).start()
     calibrating = list(adaptation.calibrating(plan.conditions))
     measured: dict[tuple[str, str, Geometry], float] = {}
     for condition in plan.conditions:
         key = condition.suite, condition.corruption, condition.geometry
         if key not in measured:
-            treated, session = adaptation.shown(condition, started)
+            treated, session = adaptation.for_condition(condition, started)
             for _ in range(2):  # The first time warms up.
                 start = time.perf_counter()
                 evaluate_condition(
@@ -111,12 +111,12 @@ def _calibration_seconds(adaptation: Adaptation, policy: str) -> float:
     """Of one image, decoded and through the network."""
     assert adaptation.calibration is not None
     start = time.perf_counter()
-    for images in adaptation.calibration.show(policy, adaptation.classifier.preprocessing, _BATCH):
+    for images in adaptation.calibration.batches(policy, adaptation.classifier.preprocessing, _BATCH):
         adaptation.classifier.logits(images)
     return (time.perf_counter() - start) / adaptation.calibration.count(_BATCH)
 
 
-def _decode(images: ImageSet, positions: Ints, geometry: Geometry) -> Samples:
+def _decode(images: ImageDataset, positions: Ints, geometry: Geometry) -> Samples:
     flat, sizes = [], []
     for position in positions.tolist():
         try:
@@ -127,6 +127,6 @@ def _decode(images: ImageSet, positions: Ints, geometry: Geometry) -> Samples:
                 pixels = np.zeros((3, geometry.side, geometry.side), dtype=np.uint8)
         flat.append(pixels.reshape(-1))
         sizes.append(pixels.shape[1:])
-    stack = Stack(np.concatenate(flat), np.array(sizes, np.int64))
+    stack = ImageStack(np.concatenate(flat), np.array(sizes, np.int64))
     names = released_names(images, positions)
     return Samples(stack, np.arange(len(positions)), positions, images.labels[positions], names)

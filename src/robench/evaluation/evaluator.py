@@ -9,25 +9,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from robench.datasets import Stack
+from robench.datasets import ImageStack
 from robench.errors import DeviceError, OutOfMemory
-from robench.evaluation.device_scopes import estimating_scope
+from robench.evaluation.device_scopes import statistics_scope
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
-from robench.evaluation.prefetch import Residents
+from robench.evaluation.prefetch import DeviceImageCache
 from robench.evaluation.samples import Samples
-from robench.evaluation.shards import Part, Shard
-from robench.evaluation.stopwatch import UNWATCHED, Watch, watch_for
+from robench.evaluation.shards import Shard, ShardResult
+from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch, stopwatch_for
 from robench.runs.parquet import encode_parquet
 from robench.runs.schema import RECORDS
 from robench.suites.geometry import Geometry
 from robench.transforms.draws import compiled_philox, philox
-from robench.treatments import Adaptation, Started
+from robench.treatments import Adaptation, PreparedModel
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluator"]
 
 
-class Evaluation:
+class Evaluator:
     """A model with its treatments and the samples of every geometry, on one device: evaluates shards, in any order.
 
     Decoded images stay on a GPU that has room for them. A device that runs out of memory first gives theirs back, and then gets half
@@ -37,23 +37,23 @@ class Evaluation:
     def __init__(self, adaptation: Adaptation, samples: Mapping[Geometry, Samples], options: Options) -> None:
         self._adaptation, self._samples, self._options = adaptation, samples, options
         self._batch_size = options.batch_size
-        self._started: Started | None = None
-        self._residents = Residents(adaptation.classifier.device)
+        self._started: PreparedModel | None = None
+        self._residents = DeviceImageCache(adaptation.classifier.device)
 
-    def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> Part:
+    def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> ShardResult:
         """Classify the samples of a shard; DeviceError where one image at a time is too much for the device."""
         preparing = self._watch()
-        classifier, session = self._adaptation.shown(shard.condition, self._start(preparing))
+        classifier, session = self._adaptation.for_condition(shard.condition, self._start(preparing))
         start = time.perf_counter()
         samples = self._samples[shard.condition.geometry]
         stack = samples.images
-        assert isinstance(stack, Stack), "they are placed here"
+        assert isinstance(stack, ImageStack), "they are placed here"
         count = shard.stop - shard.start
         whole = count == len(samples.rows)
         if not whole:
             samples = samples.at(np.arange(shard.start, shard.stop))
         while True:
-            told = _Told(advance)
+            told = _RevocableProgress(advance)
             watch = self._watch()
             try:
                 records = evaluate_condition(
@@ -63,7 +63,7 @@ class Evaluation:
                     seed=self._options.seed,
                     batch_size=self._batch_size,
                     precision=self._options.precision,
-                    generator=compiled_philox() if self._options.compiled else philox,
+                    generator=compiled_philox() if self._options.compile else philox,
                     advance=told,
                     session=session,
                     watch=watch,
@@ -80,21 +80,21 @@ class Evaluation:
         with watch.work(), watch.span("records"):
             content = encode_parquet(RECORDS, records, None if whole else count)
         profile = preparing.read() + watch.read() if self._options.profile else None
-        return Part(content, time.perf_counter() - start, self._batch_size, profile)
+        return ShardResult(content, time.perf_counter() - start, self._batch_size, profile)
 
-    def _watch(self) -> Watch:
-        return watch_for(self._adaptation.classifier.device) if self._options.profile else UNWATCHED
+    def _watch(self) -> Stopwatch:
+        return stopwatch_for(self._adaptation.classifier.device) if self._options.profile else NULL_STOPWATCH
 
-    def _start(self, watch: Watch) -> Started:
+    def _start(self, watch: Stopwatch) -> PreparedModel:
         """The treated classifier, made when it is first needed: statistics may take a while."""
         if self._started is None:
             treated = watch.span("statistics") if self._adaptation.treatments else nullcontext()
-            with watch.work(), treated, estimating_scope(self._options.precision, self._adaptation.classifier.device):
+            with watch.work(), treated, statistics_scope(self._options.precision, self._adaptation.classifier.device):
                 self._started = self._adaptation.start()
         return self._started
 
 
-class _Told:
+class _RevocableProgress:
     """Progress of an attempt, which can be taken back."""
 
     def __init__(self, advance: Callable[[int], None]) -> None:

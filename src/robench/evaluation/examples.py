@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from robench.analysis.report.confusions import Example, classes_of, name_of
-from robench.analysis.report.grouping import Subject
+from robench.analysis.report.grouping import ReportedRun
 from robench.analysis.scoring.confusion import confused_samples
 from robench.analysis.scoring.records import read_columns
-from robench.datasets import EMBEDDED, ImageSet, decode_few, open_dataset
+from robench.datasets import EMBEDDED, ImageDataset, decode_few, open_dataset
 from robench.errors import RunError
 from robench.evaluation.protocol import protocol
 from robench.models import Preprocessing
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import Condition, find_suite
 from robench.transforms.apply import condition_images
@@ -33,7 +33,7 @@ _SMALL = 64
 
 
 def find_examples(
-    subjects: Sequence[Subject],
+    subjects: Sequence[ReportedRun],
     run: RunDirectory,
     suite: str,
     pairs: Sequence[Mapping[str, Any]],
@@ -68,11 +68,11 @@ def find_examples(
             side=clean.shape[-1],
             clean=_uri(clean),
             corrupted=_uri(_corrupted(clean, condition, sample, run.manifest["seed"])),
-            told=[told for one in subjects if (told := _told(one, run, planned, sample)) is not None],
+            captions=[told for one in subjects if (told := _told(one, run, planned, sample)) is not None],
         )
 
 
-def _open(run: RunDirectory, data: str | Path | None) -> ImageSet:
+def _open(run: RunDirectory, data: str | Path | None) -> ImageDataset:
     """The dataset of a run, if it is still the one that was evaluated."""
 
     known = run.manifest["data"]
@@ -88,7 +88,7 @@ def _open(run: RunDirectory, data: str | Path | None) -> ImageSet:
     return images
 
 
-def _condition(run: RunDirectory, planned: PlannedCondition) -> Condition:
+def _condition(run: RunDirectory, planned: ConditionEntry) -> Condition:
     """The condition as it was evaluated: the one of the suite's and the model's geometry that has its protocol."""
 
     suite, options = find_suite(planned.suite), run.manifest["options"]
@@ -113,7 +113,9 @@ def _corrupted(clean: Any, condition: Condition, sample: int, seed: int) -> Imag
     return condition_images(torch.from_numpy(clean), condition, torch.tensor([sample]), seed)
 
 
-def _told(subject: Subject, run: RunDirectory, planned: PlannedCondition, sample: int) -> tuple[str, str, bool] | None:
+def _told(
+    subject: ReportedRun, run: RunDirectory, planned: ConditionEntry, sample: int
+) -> tuple[str, str, bool] | None:
     """What a run's model takes the same image for: label, class, whether that is right; None where it did not see it."""
     other = subject.run
     if other is None or other.manifest["data"]["sha256"] != run.manifest["data"]["sha256"]:

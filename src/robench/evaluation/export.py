@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from robench.datasets import READERS, ImageSet, decode_few, open_dataset, select
+from robench.datasets import READERS, ImageDataset, decode_few, open_dataset, select
 from robench.datasets.io.bounded import read_image
 from robench.errors import OptionError
 from robench.models import choose_device
-from robench.runs.files import writing
-from robench.runs.observer import Observer, Silent
+from robench.runs.files import translate_os_errors
+from robench.runs.observer import NullObserver, Observer
 from robench.suites import find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import corrupt
@@ -47,7 +47,7 @@ def export(
     images: a dataset, or one image file (index 0, no CLASS).  The pixels are those of an evaluation of the
     same images with the same seed; existing files are replaced. Raises DatasetError, OptionError, RunError.
     """
-    observer = observer or Silent()
+    observer = observer or NullObserver()
     chosen = find_suite(suite)
     if chosen.family != "corruptions":
         raise OptionError(f"the suite {suite} makes frames, not single images: name one such as imagenet-c")
@@ -73,7 +73,7 @@ def export(
             corrupted = corrupt(pixels, corruption, severity, suite, seed=seed, index=index, release=release)
             for position, picture in zip(batch.tolist(), corrupted.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 file = out / corruption / str(severity) / files[position]
-                with writing(out):
+                with translate_os_errors(out):
                     file.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(picture).save(file)
                 written += 1
@@ -81,7 +81,7 @@ def export(
     return written
 
 
-def _in_classes(images: ImageSet) -> list[str]:
+def _in_classes(images: ImageDataset) -> list[str]:
     """Every path below its class: as it is where all are so already, as of class folders, else with the class put before."""
     names = [images.classes[label] for label in images.labels.tolist()]
     if all(not name or path.startswith(f"{name}/") for name, path in zip(names, images.paths, strict=True)):
@@ -108,5 +108,5 @@ def _is_picture(path: Path) -> bool:
     return path.is_file() and not any(reader.matches(path) for reader in READERS)
 
 
-def _single(file: Path) -> ImageSet:
-    return ImageSet(file.stem, (file.name,), np.zeros(1, dtype=np.int64), ("",), lambda _: read_image(file))
+def _single(file: Path) -> ImageDataset:
+    return ImageDataset(file.stem, (file.name,), np.zeros(1, dtype=np.int64), ("",), lambda _: read_image(file))

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from robench.datasets import read_released
 from robench.errors import DeviceError, OutOfMemory
-from robench.evaluation.allocator import keep_freed_memory
-from robench.evaluation.device_scopes import estimating_scope, memory_scope, precision_scope
-from robench.evaluation.prefetch import ahead, pictures
+from robench.evaluation.allocator import retain_freed_pages
+from robench.evaluation.device_scopes import memory_scope, precision_scope, statistics_scope
+from robench.evaluation.prefetch import gather_batch, prefetch
 from robench.evaluation.samples import Samples
-from robench.evaluation.stopwatch import UNWATCHED, Watch
+from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch
 from robench.models import Classifier
 from robench.suites import Condition
 from robench.transforms.apply import Frame, frame_values, frames_of
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.transforms.draws import Philox, philox
-from robench.treatments import ESTIMATED_ON, Session, equal_parts, sample_order
+from robench.treatments import STATISTICS_BATCH, Session, equal_parts, sample_order
 from robench.types import Ints, Logits, Records
 
 __all__ = ["evaluate_condition"]
@@ -41,7 +41,7 @@ def evaluate_condition(
     generator: Philox = philox,
     advance: Callable[[int], None] = lambda _: None,
     session: Session | None = None,
-    watch: Watch = UNWATCHED,
+    watch: Stopwatch = NULL_STOPWATCH,
 ) -> Records:
     """Classify all samples under one condition: one row a frame and sample, frame by frame, samples in order.
 
@@ -54,27 +54,27 @@ def evaluate_condition(
     """
     device = classifier.device
     if device.type == "cpu":
-        keep_freed_memory()
-    shown = _Shown(samples, condition, seed, device, generator, watch)
+        retain_freed_pages()
+    shown = _ConditionBatches(samples, condition, seed, device, generator, watch)
     columns: dict[tuple[int, float], list[Tensor]] = {}
     places: dict[tuple[int, float], list[Ints]] = {}
     most = None
     with watch.work():
         if session is not None:
-            with watch.span("statistics"), estimating_scope(precision, device):
-                most = session.begin(condition, replace(shown, watch=UNWATCHED).some)
+            with watch.span("statistics"), statistics_scope(precision, device):
+                most = session.start_condition(condition, replace(shown, watch=NULL_STOPWATCH).some)
         mend = f"{batch_size} images a batch: give a smaller --batch-size"
         if most is not None:
             mend = f"{most} images, the treatment's own test batch: give --adapt with fewer"
         with memory_scope(device, mend, OutOfMemory if most is None and batch_size > 1 else DeviceError):
             made = shown.batches(batch_size) if most is None else shown.test_batches(most)
-            with closing(ahead(made, device)) as parts:
+            with closing(prefetch(made, device)) as parts:
                 for part, frame in parts:
                     if session is not None:
-                        session.show(frame.number)
+                        session.before_batch(frame.number)
                     with watch.span("forward"), precision_scope(precision, device):
                         logits = classifier.logits(frame.images, native=condition.native)
-                        kept = _columns(logits, sent(torch.from_numpy(samples.label[part]), device))
+                        kept = _columns(logits, to_device(torch.from_numpy(samples.label[part]), device))
                     key = frame.number, frame.value
                     columns.setdefault(key, []).append(kept)
                     places.setdefault(key, []).append(part)
@@ -91,7 +91,7 @@ def evaluate_condition(
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _ConditionBatches:
     """What the model is shown of a condition, batch by batch and of each the frames in turn."""
 
     samples: Samples
@@ -99,7 +99,7 @@ class _Shown:
     seed: int
     device: torch.device
     generator: Philox
-    watch: Watch = UNWATCHED
+    watch: Stopwatch = NULL_STOPWATCH
 
     def batches(self, size: int) -> Generator[tuple[Ints, Frame]]:
         """Yield the samples in order, `size` at once, with their places."""
@@ -115,7 +115,7 @@ class _Shown:
 
     def some(self, count: int) -> Generator[Frame]:
         """Yield the frames of the first so many samples in keyed order."""
-        for _, frame in self._parts(self._order()[:count], ESTIMATED_ON):
+        for _, frame in self._parts(self._order()[:count], STATISTICS_BATCH):
             yield frame
 
     def _order(self) -> Ints:
@@ -127,37 +127,39 @@ class _Shown:
                 yield part, frame
 
 
-def _computed(shown: _Shown, batch_size: int) -> Generator[tuple[slice, Frame]]:
+def _computed(shown: _ConditionBatches, batch_size: int) -> Generator[tuple[slice, Frame]]:
     """Yield the frames of every batch, computed, with the samples that they are of."""
     samples, device, watch = shown.samples, shown.device, shown.watch
-    index = sent(torch.tensor(samples.index), device)
+    index = to_device(torch.tensor(samples.index), device)
     for start in range(0, len(samples.rows), batch_size):
         part = slice(start, start + batch_size)
         groups = samples.images.groups(samples.rows[part])
         made = []
         for group in groups:
             with watch.span("copy"):
-                taken = pictures(samples.images, samples.rows[part][group], device)
+                taken = gather_batch(samples.images, samples.rows[part][group], device)
                 own = (
-                    index[part] if len(groups) == 1 else index[part].index_select(0, sent(torch.tensor(group), device))
+                    index[part]
+                    if len(groups) == 1
+                    else index[part].index_select(0, to_device(torch.tensor(group), device))
                 )
             frames = frames_of(taken, shown.condition, own, shown.seed, shown.generator)
             made.append(watch.each("corruption", frames))
         if len(groups) == 1:
             yield from ((part, frame) for frame in made[0])
             continue
-        order = sent(torch.from_numpy(np.concatenate(groups).argsort()), device)
+        order = to_device(torch.from_numpy(np.concatenate(groups).argsort()), device)
         for parts in zip(*made, strict=True):
             yield part, replace(parts[0], images=torch.cat([frame.images for frame in parts])[order])
 
 
-def _released(shown: _Shown, batch_size: int) -> Generator[tuple[slice, Frame]]:
+def _released(shown: _ConditionBatches, batch_size: int) -> Generator[tuple[slice, Frame]]:
     """The same from released files, of which nothing is drawn."""
     samples, values = shown.samples, frame_values(shown.condition)
     with closing(read_released(shown.condition, samples.names, samples.index, batch_size)) as parts:
         for part, number, pixels in shown.watch.each("decode", parts):
             with shown.watch.span("copy"):
-                images = sent(torch.from_numpy(pixels), shown.device)
+                images = to_device(torch.from_numpy(pixels), shown.device)
             yield part, Frame(number, values[number], images)
 
 

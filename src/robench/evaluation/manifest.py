@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from robench.analysis.baselines import BASELINES
-from robench.datasets import ImageSet
+from robench.datasets import ImageDataset
 from robench.evaluation.environment import Machine
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan
@@ -30,7 +30,7 @@ __all__ = ["make_manifest"]
 
 def make_manifest(
     adaptation: Adaptation,
-    images: ImageSet,
+    images: ImageDataset,
     samples: pd.DataFrame,
     suites: Sequence[str],
     options: Options,
@@ -90,7 +90,7 @@ def make_manifest(
                 "precision": options.precision,
             },
             "conditions": {condition.name: condition.protocol for condition in plan.listed},
-            "sizes": {one.name: list(one.places) for one in plan.conditions if one.places is not None},
+            "sizes": {one.name: list(one.axis_values) for one in plan.conditions if one.axis_values is not None},
             "draws_version": DRAWS_VERSION,
             "robench_version": version("robench"),
             "torch": torch.__version__,

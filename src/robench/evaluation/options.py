@@ -62,16 +62,16 @@ class Options:
     seed: int = 0
     normalize_by: str | None = None
     fresh: bool = False
-    compiled: bool = False
+    compile: bool = False
     profile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("limit", "per_class", "batch_size", "seed"):
-            self._plain(name, _whole)
+            self._plain(name, _integer)
         for name in ("severities", "difficulties", "resolutions", "corruptions"):
-            self._plain(name, partial(_listed, name))
+            self._plain(name, partial(_non_empty_list, name))
         for name in ("severities", "difficulties", "resolutions"):
-            self._plain(name, lambda values: sorted(set(map(_whole, values))))
+            self._plain(name, lambda values: sorted(set(map(_integer, values))))
         if isinstance(self.adapt, str):
             raise OptionError(f"adapt takes a list, not {self.adapt!r}: give [{self.adapt!r}]")
         object.__setattr__(self, "adapt", [str(one) for one in parse_treatments(self.adapt)])
@@ -110,11 +110,11 @@ class Options:
                 raise OptionError(f"the option {name} cannot be {value!r}") from None
 
 
-def _whole(value: Any) -> int:
+def _integer(value: Any) -> int:
     return operator.index(value)
 
 
-def _listed(name: str, values: Any) -> list[Any]:
+def _non_empty_list(name: str, values: Any) -> list[Any]:
     if isinstance(values, str):
         raise OptionError(f"{name} takes a list, not {values!r}: give [{values!r}]")
     if not list(values):

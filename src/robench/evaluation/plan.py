@@ -14,7 +14,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.protocol import CROP_RATIO, protocol
 from robench.evaluation.provenance import check_suite
 from robench.models import Preprocessing
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.suites import (
     CLEAN,
     LUCK,
@@ -30,7 +30,7 @@ from robench.suites import (
 )
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import condition_frames
-from robench.transforms.corruptions import PACKAGE, SETS
+from robench.transforms.corruptions import CONSTANT_SETS, IMAGECORRUPTIONS
 from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 from robench.transforms.perturbations.base import Perturbation
 from robench.transforms.reference import check_reference
@@ -49,7 +49,7 @@ class Plan:
     """
 
     conditions: tuple[Condition, ...]
-    listed: tuple[PlannedCondition, ...]
+    listed: tuple[ConditionEntry, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,19 +106,19 @@ def make_plan(
                         notes.append(f"{error}; this size is left out")
                         continue
                     conditions.append(_network(suite, side, preprocessing))
-                    if any(one.method.by_size for one in parse_treatments(options.adapt)):
+                    if any(one.method.per_resolution for one in parse_treatments(options.adapt)):
                         conditions.append(replace(conditions[-1], corruption=UNTREATED))
             elif name == "information":
                 places = tuple(side for side in sizes if side <= preprocessing.crop)
                 if places:
                     one = _sequence(suite, name, severity, preprocessing.crop)
-                    conditions.append(replace(one, places=places))
+                    conditions.append(replace(one, axis_values=places))
                 else:
                     notes.append(f"information needs a size of at most {preprocessing.crop} px, and is left out")
             elif name == LUCK:
                 copies = sum(one.corruption == "network" for one in conditions) or len(sizes)
                 one = _network(suite, preprocessing.crop, preprocessing)
-                conditions.append(replace(one, corruption=LUCK, places=tuple(range(copies))))
+                conditions.append(replace(one, corruption=LUCK, axis_values=tuple(range(copies))))
             else:
                 conditions.append(_sequence(suite, name, severity, preprocessing.crop))
     if options.backend == "reference" and any(suite.family != "corruptions" for suite in perturbed):
@@ -131,7 +131,7 @@ def make_plan(
         suite = find_suite(condition.suite)
         perturbation = _perturbation(condition)
         listed.append(
-            PlannedCondition(
+            ConditionEntry(
                 name=condition.name,
                 suite=condition.suite,
                 corruption=condition.corruption,
@@ -208,7 +208,7 @@ def _sequence(suite: Suite, name: str, severity: int, crop: int) -> Condition:
     side = suite.side or crop
     constants = suite.constants or _constants(side)
     found = find_perturbation(name, constants)
-    geometry = Geometry() if found.stored else _pictures(suite, side)
+    geometry = Geometry() if found.uses_original_size else _pictures(suite, side)
     return Condition(suite.name, name, severity, geometry, constants, side=side)
 
 
@@ -232,10 +232,10 @@ def _resolutions(crop: int) -> list[int]:
 def _pictures(suite: Suite, side: int) -> Geometry:
     """What the perturbations of a suite take, where frames of `side` pixels come out."""
     whole = int(side / CROP_RATIO)
-    if suite.pictures == "rectangle":
+    if suite.source_region == "rectangle":
         return Geometry(resize=side if side <= SMALL else whole)
-    if suite.pictures == "margin":
-        whole = side + find_perturbation("diagonal", _constants(side)).level(_constants(side))["frames"][-1]
+    if suite.source_region == "margin":
+        whole = side + find_perturbation("diagonal", _constants(side)).params(_constants(side))["frames"][-1]
         return Geometry(resize=(whole, whole)) if side <= SMALL else Geometry(resize=whole, crop=whole)
     return Geometry(resize=(side, side)) if side <= SMALL else Geometry(resize=whole, crop=side)
 
@@ -251,7 +251,8 @@ def _notes(conditions: Sequence[Condition]) -> list[str]:
         condition.corruption
         for condition in conditions
         if condition.backend == "reference"
-        and PACKAGE[condition.corruption].kernel is not SETS[condition.constants][condition.corruption].kernel
+        and IMAGECORRUPTIONS[condition.corruption].kernel
+        is not CONSTANT_SETS[condition.constants][condition.corruption].kernel
     ]
     named = ", ".join(dict.fromkeys(other))
     return [f"the package has its own {named}: suite imagecorruptions is its exact counterpart"] if other else []
@@ -294,6 +295,6 @@ def _geometry(suite: Suite, options: Options, preprocessing: Preprocessing) -> G
     if suite.geometry is not None:
         return suite.geometry
     side = suite.side or preprocessing.crop
-    if suite.pictures == "rectangle":
+    if suite.source_region == "rectangle":
         return replace(_pictures(suite, side), crop=side)
-    return _pictures(replace(suite, pictures="crop"), side)
+    return _pictures(replace(suite, source_region="crop"), side)

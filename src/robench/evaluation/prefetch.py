@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robench.datasets import Stack, fill
+from robench.datasets import ImageStack, copy_padded
 from robench.transforms.apply import Frame
-from robench.transforms.device import sent
-from robench.transforms.warps import Rectangles
+from robench.transforms.device import to_device
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images, Ints
 
-__all__ = ["Resident", "Residents", "ahead", "pictures"]
+__all__ = ["DeviceImageCache", "DeviceImages", "gather_batch", "prefetch"]
 
 Part = TypeVar("Part")
 
@@ -32,13 +32,13 @@ _AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Resident:
+class DeviceImages:
     """A stack on a device, to be used in its place.
 
     stack: the host's.  pixels: a copy of its, of the same shape, on the device.
     """
 
-    stack: Stack
+    stack: ImageStack
     pixels: Tensor
 
     def groups(self, rows: Ints) -> list[Ints]:
@@ -52,14 +52,14 @@ class Resident:
             taken = torch.zeros(
                 (len(rows), 3, *sizes[rows].max(axis=0).tolist()), dtype=torch.uint8, device=self.pixels.device
             )
-            return taken, fill(taken, self.pixels, sizes, rows)
+            return taken, copy_padded(taken, self.pixels, sizes, rows)
         shapes = [(self.pixels.shape[2], self.pixels.shape[3])] * len(rows)
         if (np.diff(rows) == 1).all():
             return self.pixels[int(rows[0]) : int(rows[-1]) + 1], shapes
-        return self.pixels.index_select(0, sent(torch.tensor(rows), self.pixels.device)), shapes
+        return self.pixels.index_select(0, to_device(torch.tensor(rows), self.pixels.device)), shapes
 
 
-class Residents:
+class DeviceImageCache:
     """The stacks that a device keeps from one condition to the next; only a CUDA device keeps any.
 
     share: of the memory that is free, what one stack may take.
@@ -67,9 +67,9 @@ class Residents:
 
     def __init__(self, device: torch.device, share: float = _SHARE) -> None:
         self._device, self._share = device, share
-        self._known: list[tuple[Stack, Stack | Resident]] = []
+        self._known: list[tuple[ImageStack, ImageStack | DeviceImages]] = []
 
-    def of(self, stack: Stack) -> Stack | Resident:
+    def of(self, stack: ImageStack) -> ImageStack | DeviceImages:
         """Return the stack on the device, copied there the first time; itself where it does not fit."""
         for known, kept in self._known:
             if known is stack:
@@ -80,34 +80,36 @@ class Residents:
 
     def drop(self) -> bool:
         """Give their memory back and keep none from now on; return whether there were any. For when the device ran out of it."""
-        dropped = any(isinstance(kept, Resident) for _, kept in self._known)
+        dropped = any(isinstance(kept, DeviceImages) for _, kept in self._known)
         self._known = [(stack, stack) for stack, _ in self._known]
         self._share = 0.0
         return dropped
 
-    def _fits(self, stack: Stack) -> bool:
+    def _fits(self, stack: ImageStack) -> bool:
         if self._device.type != "cuda" or not self._share:
             return False
         free, _ = torch.cuda.mem_get_info(self._device)
         return stack.pixels.nbytes <= self._share * free
 
 
-def _placed(stack: Stack, device: torch.device) -> Resident:
+def _placed(stack: ImageStack, device: torch.device) -> DeviceImages:
     pixels = torch.empty(stack.pixels.shape, dtype=torch.uint8, device=device)
     values, there = stack.pixels.reshape(-1), pixels.view(-1)
     for start in range(0, values.size, _PIECE):
         piece = values[start : start + _PIECE]
-        there[start : start + len(piece)].copy_(sent(torch.tensor(piece), device))
-    return Resident(stack, pixels)
+        there[start : start + len(piece)].copy_(to_device(torch.tensor(piece), device))
+    return DeviceImages(stack, pixels)
 
 
-def pictures(images: Stack | Resident, rows: Ints, device: torch.device) -> Rectangles:
+def gather_batch(images: ImageStack | DeviceImages, rows: Ints, device: torch.device) -> PaddedBatch:
     """Return some images of a stack on a device."""
     pixels, sizes = images.take(rows)
-    return Rectangles(pixels if isinstance(pixels, Tensor) else sent(torch.from_numpy(pixels), device), tuple(sizes))
+    return PaddedBatch(
+        pixels if isinstance(pixels, Tensor) else to_device(torch.from_numpy(pixels), device), tuple(sizes)
+    )
 
 
-def ahead(parts: Generator[tuple[Part, Frame]], device: torch.device) -> Generator[tuple[Part, Frame]]:
+def prefetch(parts: Generator[tuple[Part, Frame]], device: torch.device) -> Generator[tuple[Part, Frame]]:
     """Yield the same, on a CUDA device each made on a stream of its own while the caller's work on the one before goes on.
 
     The caller's stream waits for a frame where it is handed over. The host waits for none, but for the caller's work of some frames

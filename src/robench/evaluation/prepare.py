@@ -18,26 +18,26 @@ from robench.analysis.scoring import notes as score_notes
 from robench.datasets import (
     Decoded,
     Hashes,
-    ImageSet,
+    ImageDataset,
     check_released,
     decode,
+    double_resize_note,
     fit_classes,
     hash_images,
     open_dataset,
     released_names,
-    resized_again,
     select,
 )
 from robench.errors import CheckpointError, DatasetError, OptionError, RunError, unknown_name
 from robench.evaluation.environment import Machine
-from robench.evaluation.evaluator import Evaluation
+from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.manifest import make_manifest
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan, make_plan
 from robench.evaluation.provenance import code_of_run
 from robench.evaluation.samples import Samples
 from robench.evaluation.shards import Shard, shards_of
-from robench.evaluation.spec import Recipe
+from robench.evaluation.spec import EvaluatorSpec
 from robench.models import Classifier
 from robench.runs.directory import RunDirectory
 from robench.runs.observer import Observer
@@ -47,11 +47,11 @@ from robench.suites.geometry import Geometry
 from robench.treatments import adapt
 from robench.types import Ints
 
-__all__ = ["Prepared", "choose_samples", "fit", "place_of", "prepare"]
+__all__ = ["PreparedRun", "choose_samples", "default_run_path", "match_model_to_dataset", "prepare"]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRun:
     """A run that can begin.
 
     path: of its directory.  manifest: as it would be written anew.  samples: table of tables.SAMPLES.
@@ -67,8 +67,8 @@ class Prepared:
     plan: Plan
     batch_size: int
     whole: bool
-    recipe: Recipe | None
-    evaluation: Evaluation | None
+    spec: EvaluatorSpec | None
+    evaluation: Evaluator | None
     decoding: float = 0.0
 
     def shards(self, condition: Condition) -> list[Shard]:
@@ -78,20 +78,20 @@ class Prepared:
 
 def prepare(
     classifier: Classifier,
-    dataset: ImageSet | str | Path,
+    dataset: ImageDataset | str | Path,
     suites: Sequence[str],
     out: str | Path | None,
     options: Options,
     observer: Observer,
     machine: Machine | None = None,
     folder: Path | None = None,
-) -> Prepared:
+) -> PreparedRun:
     """Check everything that a user can have wrong, hash and decode the images, and say what the run is.
 
-    out, folder: as `place_of` has them.  machine: that will compute it; None for the classifier's device in this process.
+    out, folder: as `default_run_path` has them.  machine: that will compute it; None for the classifier's device in this process.
     """
-    images = dataset if isinstance(dataset, ImageSet) else open_dataset(dataset)
-    classifier, images = fit(classifier, images)
+    images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
+    classifier, images = match_model_to_dataset(classifier, images)
     if options.precision in ("bf16", "fp16") and classifier.dtype != torch.float32:
         kind_of = str(classifier.dtype).removeprefix("torch.")
         raise OptionError(f"{classifier.label} was stored in {kind_of} and computes in that: leave --precision out")
@@ -106,8 +106,8 @@ def prepare(
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
     positions = choose_samples(images, options)
     plan = replace(plan, notes=(*plan.notes, *adaptation.notes(plan.conditions, len(positions))))
-    path = place_of(classifier.label, images.name, suites, out, folder)
-    _check_place(path, options, images.root)
+    path = default_run_path(classifier.label, images.name, suites, out, folder)
+    _check_output_path(path, options, images.root)
 
     from_files = tuple(condition for condition in plan.conditions if condition.files is not None)
     if from_files:
@@ -156,7 +156,7 @@ def prepare(
     }
     recipe = None
     if classifier.origin is not None and images.origin is not None:
-        recipe = Recipe(
+        recipe = EvaluatorSpec(
             code=code_of_run(classifier, adaptation.offered, map(find_suite, suites), options.backend),
             model=classifier.origin,
             sha256=classifier.sha256,
@@ -175,21 +175,21 @@ def prepare(
             released=from_files,
             fingerprints=released.fingerprints,
         )
-    return Prepared(
+    return PreparedRun(
         path=path,
         manifest=manifest,
         samples=samples,
         plan=plan,
         batch_size=options.batch_size,
         whole=adaptation.whole,
-        recipe=recipe,
-        evaluation=Evaluation(adaptation, shown, options),
+        spec=recipe,
+        evaluation=Evaluator(adaptation, shown, options),
         decoding=decoding,
     )
 
 
 def _decode(
-    images: ImageSet, hashes: Hashes, plan: Plan, options: Options, observer: Observer
+    images: ImageDataset, hashes: Hashes, plan: Plan, options: Options, observer: Observer
 ) -> dict[Geometry, Decoded]:
     decoded = {}
     for geometry in plan.geometries:
@@ -200,15 +200,15 @@ def _decode(
     return decoded
 
 
-def fit(classifier: Classifier, images: ImageSet) -> tuple[Classifier, ImageSet]:
+def match_model_to_dataset(classifier: Classifier, images: ImageDataset) -> tuple[Classifier, ImageDataset]:
     """Return both as they belong together: the model over the dataset's classes, or a DatasetError that says what to do."""
     if classifier.outputs:
-        classifier = classifier.taking(_fitting_classes(classifier, images))
+        classifier = classifier.with_classes(_fitting_classes(classifier, images))
     images = fit_classes(images, classifier.classes, classifier.label)
-    return (classifier if images.groups is None else classifier.over(images.groups)), images
+    return (classifier if images.groups is None else classifier.with_class_groups(images.groups)), images
 
 
-def _fitting_classes(classifier: Classifier, images: ImageSet) -> int:
+def _fitting_classes(classifier: Classifier, images: ImageDataset) -> int:
     """How many classes that output has which fits the images; CheckpointError unless it is one alone."""
     sizes = list(dict.fromkeys(one.classes for one in classifier.outputs))
     fitting = [size for size in sizes if _fits(images, size)]
@@ -224,7 +224,7 @@ def _fitting_classes(classifier: Classifier, images: ImageSet) -> int:
     )
 
 
-def _fits(images: ImageSet, outputs: int) -> bool:
+def _fits(images: ImageDataset, outputs: int) -> bool:
     try:
         fit_classes(images, outputs, "")
     except DatasetError:
@@ -232,12 +232,12 @@ def _fits(images: ImageSet, outputs: int) -> bool:
     return True
 
 
-def choose_samples(images: ImageSet, options: Options) -> Ints:
+def choose_samples(images: ImageDataset, options: Options) -> Ints:
     """Return the positions to evaluate."""
     return select(images, limit=options.limit, per_class=options.per_class, subset=options.subset)
 
 
-def place_of(
+def default_run_path(
     model: str, data: str, suites: Sequence[str], out: str | Path | None = None, folder: Path | None = None
 ) -> Path:
     """Return where a run goes: `out`, or `folder`/<model>, or runs/<model>-<data>-<suite>."""
@@ -253,12 +253,12 @@ def _file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_.+@=" else "_" for c in name)
 
 
-def _size_notes(classifier: Classifier, images: ImageSet, positions: Ints, plan: Plan) -> list[str]:
+def _size_notes(classifier: Classifier, images: ImageDataset, positions: Ints, plan: Plan) -> list[str]:
     """Say where images are resized that perhaps should not be."""
     notes = []
     for condition in plan.conditions:
         if condition.is_clean:
-            twice = resized_again(images, positions, condition.geometry)
+            twice = double_resize_note(images, positions, condition.geometry)
             side = classifier.preprocessing.crop
             if twice is not None:
                 notes.append(twice)
@@ -270,7 +270,7 @@ def _size_notes(classifier: Classifier, images: ImageSet, positions: Ints, plan:
     return list(dict.fromkeys(notes))
 
 
-def _check_place(path: Path, options: Options, data: Path | None) -> None:
+def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
     """Refuse what cannot become a run, or be normalised, before any long work: other folders, no permission."""
     whole, chosen = path.resolve(), options.normalize_by
     if chosen is not None and chosen not in (*BASELINES, "none"):

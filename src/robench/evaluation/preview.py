@@ -17,10 +17,10 @@ from robench.errors import DatasetError, OptionError
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
-from robench.runs.files import atomic_write, writing
+from robench.runs.files import atomic_write, translate_os_errors
 from robench.suites import Condition, find_suite, map_offset
 from robench.transforms.apply import condition_images, frame_values, frames_of
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 __all__ = ["preview"]
@@ -75,7 +75,7 @@ def preview(
     sheet = _sheet(_merged(rows))
     about = PngInfo()
     about.add_text("Software", _MADE_BY)
-    with writing(out):
+    with translate_os_errors(out):
         atomic_write(out, lambda file: sheet.save(file, "PNG", pnginfo=about))
     return sheet.size
 
@@ -112,7 +112,7 @@ def _row(encoded: bytes, condition: Condition, seed: int) -> _Row:
         return condition.corruption, [(f"{condition.resolution} px", pictures)]
     values = frame_values(condition)
     drawn = set(_spread(len(values)))
-    frames = frames_of(Rectangles.of(pictures), condition, index, seed)
+    frames = frames_of(PaddedBatch.of(pictures), condition, index, seed)
     found = [(_place(condition, frame.number, frame.value), frame.images) for frame in frames if frame.number in drawn]
     return condition.corruption, found
 

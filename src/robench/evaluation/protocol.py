@@ -40,7 +40,7 @@ def protocol(condition: Condition, precision: str) -> str:
         parts = ["resize1x1" if squeezed else f"resize1/{CROP_RATIO:g}-crop", precision]
         facts = {"crop": None if squeezed else CROP_RATIO, "precision": precision}
         if condition.corruption in suite.later:
-            level = find_perturbation(condition.corruption, condition.constants).level(condition.constants)
+            level = find_perturbation(condition.corruption, condition.constants).params(condition.constants)
             facts |= {"levels": {condition.corruption: dict(level)}}
     elif suite.family != "corruptions":
         parts.insert(1, f"frames{condition.resolution}")

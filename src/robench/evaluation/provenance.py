@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from robench.errors import OptionError
 from robench.models import ARCHITECTURES, Classifier
-from robench.plugins import Offer, find_offer
+from robench.plugins import Plugin, find_plugin
 from robench.suites import SUITES, Suite
 from robench.transforms.corruptions import CORRUPTIONS, find_corruption
 from robench.transforms.perturbations import find_perturbation
@@ -17,7 +17,7 @@ __all__ = ["check_suite", "code_of_run", "packages_of_run", "packages_of_suite",
 
 def check_suite(suite: Suite, backend: str) -> None:
     """Raise OptionError, before any work, where a package's suite names what is not there."""
-    offer = None if suite.name in SUITES else find_offer("suite", suite.name)
+    offer = None if suite.name in SUITES else find_plugin("suite", suite.name)
     if offer is None:
         return
     for name in (*suite.corruptions, *suite.extra):
@@ -28,7 +28,7 @@ def check_suite(suite: Suite, backend: str) -> None:
                 find_perturbation(name, suite.constants)
                 continue
             for severity in suite.severities:
-                find_corruption(name, suite.constants).level(suite.constants, severity)
+                find_corruption(name, suite.constants).params(suite.constants, severity)
         except OptionError as error:
             raise OptionError(f"the suite {suite.name} of {offer.origin} cannot be: {error}") from error
 
@@ -73,20 +73,20 @@ def version_here(package: str) -> str | None:
         return None
 
 
-def _offers_of_suite(suite: Suite) -> list[Offer]:
-    found = [] if suite.name in SUITES else [find_offer("suite", suite.name)]
+def _offers_of_suite(suite: Suite) -> list[Plugin]:
+    found = [] if suite.name in SUITES else [find_plugin("suite", suite.name)]
     if suite.family == "corruptions":
         others = (name for name in (*suite.corruptions, *suite.extra) if name not in CORRUPTIONS)
-        found += [find_offer("corruption", name) for name in others]
+        found += [find_plugin("corruption", name) for name in others]
     return [offer for offer in found if offer is not None]
 
 
-def _offers_of_run(arch: str, treatments: Sequence[str]) -> list[Offer]:
+def _offers_of_run(arch: str, treatments: Sequence[str]) -> list[Plugin]:
     family, colon, _ = arch.partition(":")
-    found = [find_offer("family", family)] if colon and family not in ARCHITECTURES else []
-    found += [find_offer("treatment", name) for name in treatments]
+    found = [find_plugin("family", family)] if colon and family not in ARCHITECTURES else []
+    found += [find_plugin("treatment", name) for name in treatments]
     return [offer for offer in found if offer is not None]
 
 
-def _named(found: Iterable[Offer]) -> list[str]:
+def _named(found: Iterable[Plugin]) -> list[str]:
     return sorted({f"{offer.package}-{offer.version}" for offer in found})

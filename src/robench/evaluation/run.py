@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from robench.datasets import ImageSet, open_dataset
+from robench.datasets import ImageDataset, open_dataset
 from robench.errors import OptionError, RobenchError, RunError
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
 from robench.evaluation.options import Options
-from robench.evaluation.prepare import Prepared, place_of, prepare
-from robench.evaluation.writer import Run, _Writing
+from robench.evaluation.prepare import PreparedRun, default_run_path, prepare
+from robench.evaluation.writer import Run, RunWriter
 from robench.models import Classifier
-from robench.runs.observer import EVALUATING, SCORING, Observer, Silent, WorkerState
+from robench.runs.observer import EVALUATING, SCORING, NullObserver, Observer, WorkerState
 from robench.runs.progress import Heartbeat
 from robench.suites import Preset
 from robench.treatments import adapt
@@ -31,7 +31,7 @@ class Job:
     """
 
     load: Callable[[], Classifier]
-    dataset: ImageSet | str | Path
+    dataset: ImageDataset | str | Path
     suites: Sequence[str] | Preset = ("clean",)
     out: str | Path | None = None
     options: Options = field(default_factory=Options)
@@ -41,17 +41,17 @@ class Job:
         """Return the names of its suites."""
         return [self.suites.suite(classifier.preprocessing.crop)] if isinstance(self.suites, Preset) else self.suites
 
-    def place(self) -> tuple[str, Path]:
+    def output_path(self) -> tuple[str, Path]:
         """Return the model's label and the run's directory, which only loading tells."""
         classifier, options = self.load(), self.options
-        name = (self.dataset if isinstance(self.dataset, ImageSet) else open_dataset(self.dataset)).name
+        name = (self.dataset if isinstance(self.dataset, ImageDataset) else open_dataset(self.dataset)).name
         label = adapt(classifier, options.adapt, options.calibration, options.seed).classifier.label
-        return label, place_of(label, name, self.chosen(classifier), self.out, self.folder)
+        return label, default_run_path(label, name, self.chosen(classifier), self.out, self.folder)
 
 
 def evaluate(
     classifier: Classifier,
-    dataset: ImageSet | str | Path,
+    dataset: ImageDataset | str | Path,
     suites: Sequence[str] = ("clean",),
     out: str | Path | None = None,
     options: Options | None = None,
@@ -76,12 +76,12 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
     Raises what `evaluate` does; what was evaluated until then is on disk. One of several that fails does not keep the others from
     being evaluated: what it failed with is raised after them.
     """
-    observer, jobs = observer or Silent(), list(jobs)
+    observer, jobs = observer or NullObserver(), list(jobs)
     with engine.started(observer):
         # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
-        places = [job.place() for job in jobs] if len(jobs) > 1 else []
-        _check_places(places)
-        if engine.together or not places:
+        places = [job.output_path() for job in jobs] if len(jobs) > 1 else []
+        _check_output_paths(places)
+        if engine.runs_concurrently or not places:
             yield from _evaluate_together(jobs, engine, observer)
             return
         failed = []
@@ -96,10 +96,10 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
 
 
 def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) -> Iterator[Run]:
-    prepared = [_prepared(job, engine, observer) for job in jobs]
+    prepared = [_prepare_job(job, engine, observer) for job in jobs]
     with ExitStack() as stack:
         runs = [
-            _Writing.begin(one, job.options.fresh, engine.name, observer, stack.enter_context(ExitStack()))
+            RunWriter.begin(one, job.options.fresh, engine.name, observer, stack.enter_context(ExitStack()))
             for one, job in zip(prepared, jobs, strict=True)
         ]
         tasks = [Task(number, shard) for number, run in enumerate(runs) for shard in run.missing]
@@ -116,7 +116,7 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
                     run.heartbeat.note(event.text)
                     run.record(event)
 
-        for task, part in engine.run(prepared, tasks, _Watching(observer, [run.heartbeat for run in runs]), tell):
+        for task, part in engine.run(prepared, tasks, EngineObserver(observer, [run.heartbeat for run in runs]), tell):
             run = runs[task.run]
             run.add(task.shard, part)
             if len(runs) > 1:
@@ -128,7 +128,7 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
                 yield run.finish()
 
 
-class _Watching(Silent):
+class EngineObserver(NullObserver):
     """What an engine tells of progress, to the caller, and to whoever looks at the runs' directories; events go another way."""
 
     def __init__(self, observer: Observer, heartbeats: Sequence[Heartbeat]) -> None:
@@ -147,7 +147,7 @@ class _Watching(Silent):
             one.workers(states)
 
 
-def _check_places(places: Sequence[tuple[str, Path]]) -> None:
+def _check_output_paths(places: Sequence[tuple[str, Path]]) -> None:
     known: set[Path] = set()
     for label, path in places:
         if path.absolute() in known:
@@ -158,15 +158,15 @@ def _check_places(places: Sequence[tuple[str, Path]]) -> None:
         known.add(path.absolute())
 
 
-def _prepared(job: Job, engine: Engine, observer: Observer) -> Prepared:
+def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
     classifier = job.load()
     one = prepare(
         classifier, job.dataset, job.chosen(classifier), job.out, job.options, observer, engine.machine, job.folder
     )
-    if engine.together and one.recipe is None:
+    if engine.runs_concurrently and one.spec is None:
         raise OptionError(
             f"--engine {engine.name}: workers must load {one.manifest['model']['label']} and its images themselves: take them from "
             "load_classifier and open_dataset"
         )
     # Workers make their own: this process need not hold the networks of all models.
-    return replace(one, evaluation=None) if engine.together else one
+    return replace(one, evaluation=None) if engine.runs_concurrently else one

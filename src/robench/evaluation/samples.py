@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robench.datasets import Name, Stack
-from robench.evaluation.prefetch import Resident
+from robench.datasets import ImageStack, Name
+from robench.evaluation.prefetch import DeviceImages
 from robench.types import Ints
 
 __all__ = ["Samples"]
@@ -20,7 +20,7 @@ class Samples:
     names: (m,) by which their released files are found; empty where no condition has such files.
     """
 
-    images: Stack | Resident
+    images: ImageStack | DeviceImages
     rows: Ints
     index: Ints
     label: Ints

@@ -8,7 +8,7 @@ from robench.evaluation.profile import Profile
 from robench.suites import Condition
 from robench.transforms.apply import condition_frames
 
-__all__ = ["Part", "Shard", "shards_of"]
+__all__ = ["Shard", "ShardResult", "shards_of"]
 
 
 _FRAMES = 16_384
@@ -34,7 +34,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Part:
+class ShardResult:
     """An evaluated shard.
 
     content: its records as a file of tables.RECORDS, frame by frame, a row group each; of a whole condition that of the run.

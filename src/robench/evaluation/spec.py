@@ -10,7 +10,7 @@ from typing import Any
 from robench.datasets import (
     Decoded,
     Hashes,
-    ImageSet,
+    ImageDataset,
     Name,
     check_released,
     decode,
@@ -19,7 +19,7 @@ from robench.datasets import (
     open_dataset,
 )
 from robench.errors import CheckpointError, DatasetError, RunError
-from robench.evaluation.evaluator import Evaluation
+from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.options import Options
 from robench.evaluation.provenance import version_here
 from robench.evaluation.samples import Samples
@@ -29,11 +29,11 @@ from robench.suites.geometry import Geometry
 from robench.treatments import adapt
 from robench.types import Ints
 
-__all__ = ["Recipe"]
+__all__ = ["EvaluatorSpec"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EvaluatorSpec:
     """Everything of an evaluation but what is heavy: the network and the pixels.
 
     code: version of each package whose code makes the records, beside those of `machine.software`.
@@ -64,7 +64,7 @@ class Recipe:
     released: tuple[Condition, ...]
     fingerprints: Mapping[str, str]
 
-    def make(self, device: str) -> Evaluation:
+    def make(self, device: str) -> Evaluator:
         """Return the evaluation, on a device of this process.
 
         Raises RunError, CheckpointError or DatasetError where packages, the model's file or the images are others than the
@@ -83,9 +83,9 @@ class Recipe:
                 f"{self.model['model']} is another file here (SHA-256 {classifier.sha256[:12]} instead of {self.sha256[:12]}): "
                 "copy it again"
             )
-        classifier = classifier.taking(self.classes)
+        classifier = classifier.with_classes(self.classes)
         if self.groups is not None:
-            classifier = classifier.over(self.groups)
+            classifier = classifier.with_class_groups(self.groups)
         adaptation = adapt(classifier, self.options.adapt, self.options.calibration, self.options.seed)
         if adaptation.fingerprint() != self.treatment:
             raise DatasetError(f"--calibration {self.options.calibration} holds other images here: copy it again")
@@ -96,7 +96,7 @@ class Recipe:
             geometry: Samples(one.images, self.rows, self.index, self.label, self.names)
             for geometry, one in zip(self.geometries, decoded, strict=True)
         }
-        return Evaluation(adaptation, samples, self.options)
+        return Evaluator(adaptation, samples, self.options)
 
     def _decoded(self) -> list[Decoded]:
         """The pixels, from this machine's cache, or into it from the images after they were found to be the same."""
@@ -111,7 +111,7 @@ class Recipe:
             ]
         return [one for one in found if one is not None]
 
-    def _check_images(self, images: ImageSet) -> None:
+    def _check_images(self, images: ImageDataset) -> None:
         positions = self.hashes.positions
         if positions.max() < len(images):
             here = hash_images(images, positions).sha

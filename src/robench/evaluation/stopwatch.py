@@ -13,7 +13,7 @@ import torch
 
 from robench.evaluation.profile import Profile
 
-__all__ = ["UNWATCHED", "GpuWatch", "Watch", "watch_for"]
+__all__ = ["NULL_STOPWATCH", "CudaStopwatch", "Stopwatch", "stopwatch_for"]
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ _BESIDE = ("copy", "corruption")
 _ON_GPU = (*_BESIDE, "forward")
 
 
-class Watch:
+class Stopwatch:
     """Adds up how long each phase of some work takes, by the host's clock.
 
     clock: seconds since some moment.
@@ -75,7 +75,7 @@ class Watch:
             self._seconds[phase] += self._clock() - start
 
 
-class GpuWatch(Watch):
+class CudaStopwatch(Stopwatch):
     """The same where a CUDA device works: its phases are timed by events, for which nobody waits until `read`.
 
     What it does beside the model takes longer than alone, and slows the model down: the times are those of both at once.
@@ -111,7 +111,7 @@ class GpuWatch(Watch):
             self._events.append((phase, start, end))
 
 
-class _Unwatched(Watch):
+class _Unwatched(Stopwatch):
     """Times nothing."""
 
     def work(self) -> AbstractContextManager[None]:
@@ -127,9 +127,9 @@ class _Unwatched(Watch):
         """Ignore."""
 
 
-UNWATCHED: Watch = _Unwatched()
+NULL_STOPWATCH: Stopwatch = _Unwatched()
 
 
-def watch_for(device: torch.device) -> Watch:
+def stopwatch_for(device: torch.device) -> Stopwatch:
     """Return a stopwatch for work on a device."""
-    return GpuWatch(device) if device.type == "cuda" else Watch()
+    return CudaStopwatch(device) if device.type == "cuda" else Stopwatch()

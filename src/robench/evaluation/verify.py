@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from robench.datasets import ImageSet, decode_few, select
+from robench.datasets import ImageDataset, decode_few, select
 from robench.errors import OptionError
-from robench.evaluation.prepare import fit
+from robench.evaluation.prepare import match_model_to_dataset
 from robench.models import Classifier
-from robench.runs.observer import Observer, Silent
+from robench.runs.observer import NullObserver, Observer
 from robench.suites import BACKENDS, Condition, find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import condition_images
@@ -57,7 +57,7 @@ class Agreement:
 
 
 def verify(
-    images: ImageSet,
+    images: ImageDataset,
     suite: str = "imagecorruptions",
     *,
     classifier: Classifier | None = None,
@@ -73,7 +73,7 @@ def verify(
     evenly spread. Pictures keep their own size where neither the suite nor a classifier has one.
     Raises OptionError, also where the package is not installed, and DatasetError.
     """
-    observer = observer or Silent()
+    observer = observer or NullObserver()
     chosen = find_suite(suite)
     if not chosen.corruptions:
         raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
@@ -81,7 +81,7 @@ def verify(
     cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
     geometry = chosen.geometry or (classifier.preprocessing.geometry() if classifier else Geometry())
     if classifier is not None:
-        classifier, images = fit(classifier, images)
+        classifier, images = match_model_to_dataset(classifier, images)
     positions = select(images, limit=limit)
     size = _BATCH if chosen.geometry or classifier else 1
     batches = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robench.models.architectures import ARCHITECTURES, architecture_names, find_family, names_family
 from robench.models.architectures.base import Family
-from robench.models.checkpoints.aux_bn import branches_of
+from robench.models.checkpoints.aux_bn import aux_bn_branches
 from robench.models.classifier import Classifier
 from robench.models.device import choose_device
 from robench.models.load import load_classifier
@@ -18,7 +18,7 @@ __all__ = [
     "Family",
     "Preprocessing",
     "architecture_names",
-    "branches_of",
+    "aux_bn_branches",
     "choose_device",
     "find_family",
     "load_classifier",

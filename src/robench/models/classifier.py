@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robench.errors import OptionError
-from robench.models.outputs import Head, Output, Taken, as_logits
+from robench.models.outputs import Head, Output, SelectOutput, as_logits
 from robench.models.preprocessing import Preprocessing
 from robench.transforms import resize as pixels
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.types import Images, Logits
 
 __all__ = ["Classifier"]
@@ -61,7 +61,7 @@ class Classifier:
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
-        images = sent(images, self.device) if images.device.type == "cpu" else images.to(self.device)
+        images = to_device(images, self.device) if images.device.type == "cpu" else images.to(self.device)
         side = self.preprocessing.crop
         if not native and tuple(images.shape[2:]) != (side, side):
             images = pixels.resize(images, (side, side), self.preprocessing.interpolation)
@@ -71,21 +71,21 @@ class Classifier:
             logits = self._run(values)
             return logits if self.groups is None else _grouped(logits, self.groups)
 
-    def taking(self, classes: int) -> Classifier:
+    def with_classes(self, classes: int) -> Classifier:
         """Return the same model with the first of its `outputs` that has so many classes; itself where there is no choice."""
         chosen = next((one for one in self.outputs if one.classes == classes), None)
         if chosen is None:
             return self
         return replace(
             self,
-            module=Taken(self.module, chosen.place) if chosen.place else self.module,
+            module=SelectOutput(self.module, chosen.place) if chosen.place else self.module,
             classes=classes,
             head=chosen.head,
             outputs=(),
             notes=(*self.notes, *chosen.notes),
         )
 
-    def over(self, groups: tuple[tuple[int, ...], ...]) -> Classifier:
+    def with_class_groups(self, groups: tuple[tuple[int, ...], ...]) -> Classifier:
         """Return the same model with a class for each group of outputs: its logit is the largest of theirs."""
         return replace(self, groups=groups)
 
@@ -118,8 +118,8 @@ class Classifier:
 
     def _normalised(self, images: Images) -> Tensor:
         values = pixels.to_float(images)
-        mean = sent(torch.tensor(self.preprocessing.mean), values.device).view(3, 1, 1)
-        std = sent(torch.tensor(self.preprocessing.std), values.device).view(3, 1, 1)
+        mean = to_device(torch.tensor(self.preprocessing.mean), values.device).view(3, 1, 1)
+        std = to_device(torch.tensor(self.preprocessing.std), values.device).view(3, 1, 1)
         return values.sub_(mean).div_(std)
 
 
@@ -127,5 +127,5 @@ def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
     """(b, classes) -> (b, groups): the largest logit of each; NaN where any logit, of a group or not, is not finite."""
     longest = max(map(len, groups))
     filled = [[*group, *group[:1] * (longest - len(group))] for group in groups]
-    best = logits[:, sent(torch.tensor(filled), logits.device)].amax(dim=2)
+    best = logits[:, to_device(torch.tensor(filled), logits.device)].amax(dim=2)
     return torch.where(logits.isfinite().all(dim=1, keepdim=True), best, torch.nan)

@@ -9,9 +9,9 @@ from typing import Any
 
 from robench.models.classifier import Classifier
 from robench.models.device import choose_device
-from robench.models.formats.base import Request
-from robench.models.loader import _computes, load_untried
-from robench.models.sandbox import try_out
+from robench.models.formats.base import LoadRequest
+from robench.models.loader import is_program_file, load_model
+from robench.models.sandbox import run_in_sandbox
 
 __all__ = ["load_classifier"]
 
@@ -41,7 +41,7 @@ def load_classifier(
     The number of classes follows the weights. The other arguments replace parts of the model's preprocessing.
     Raises CheckpointError, DeviceError or OptionError; the caller's random generators are left as they were.
     """
-    request = Request(Path(model), arch, choose_device(device), trust_pickle, weights_key)
+    request = LoadRequest(Path(model), arch, choose_device(device), trust_pickle, weights_key)
     given: dict[str, Any] = {
         "mean": None if mean is None else list(mean),
         "std": None if std is None else list(std),
@@ -49,7 +49,7 @@ def load_classifier(
         "crop": crop,
         "interpolation": interpolation,
     }
-    if not trust_pickle and _computes(model):
-        try_out(request, given)
+    if not trust_pickle and is_program_file(model):
+        run_in_sandbox(request, given)
     origin = {"model": model, "arch": arch, "trust_pickle": trust_pickle, "weights_key": weights_key, **given}
-    return replace(load_untried(model, request, given), origin=origin)
+    return replace(load_model(model, request, given), origin=origin)

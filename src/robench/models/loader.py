@@ -26,26 +26,48 @@ from robench.models.architectures.factory import call_factory, preprocessing_of
 from robench.models.checkpoints.state_dict import EXTENSIONS
 from robench.models.classifier import Classifier
 from robench.models.formats import huggingface, onnx, state_dict, torch_export, torchscript
-from robench.models.formats.base import Format, Loaded, Request
+from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
 from robench.models.preprocessing import Preprocessing, assumed
-from robench.models.preprocessing.from_config import unlike_timm
-from robench.models.probe import _probed
+from robench.models.preprocessing.from_config import timm_deviation_note
+from robench.models.probe import probe
 
-__all__ = ["FORMATS", "load_untried"]
+__all__ = ["FORMATS", "load_model"]
 
-FORMATS: tuple[Format, ...] = (
-    Format("huggingface", "a folder with config.json, as the Hugging Face hub has them; timm's too", huggingface.matches, huggingface.load),
-    Format("torchscript", "a TorchScript archive, torch.jit.save", torchscript.matches, torchscript.load, computes=True),
-    Format("exported", "a program of torch.export.save (.pt2)", torch_export.matches, torch_export.load, computes=True),
-    Format("onnx", "an ONNX file (.onnx), run by onnxruntime", onnx.matches, onnx.load, computes=True),
-    Format("weights", f"tensors by name ({' '.join(EXTENSIONS)}), with --arch or one that fits", state_dict.matches, state_dict.load),
-)  # fmt: skip
+FORMATS: tuple[ModelFormat, ...] = (
+    ModelFormat(
+        "huggingface",
+        "a folder with config.json, as the Hugging Face hub has them; timm's too",
+        huggingface.matches,
+        huggingface.load,
+    ),
+    ModelFormat(
+        "torchscript",
+        "a TorchScript archive, torch.jit.save",
+        torchscript.matches,
+        torchscript.load,
+        is_program=True,
+    ),
+    ModelFormat(
+        "exported",
+        "a program of torch.export.save (.pt2)",
+        torch_export.matches,
+        torch_export.load,
+        is_program=True,
+    ),
+    ModelFormat("onnx", "an ONNX file (.onnx), run by onnxruntime", onnx.matches, onnx.load, is_program=True),
+    ModelFormat(
+        "weights",
+        f"tensors by name ({' '.join(EXTENSIONS)}), with --arch or one that fits",
+        state_dict.matches,
+        state_dict.load,
+    ),
+)
 """What a model can be stored as, in the order in which a path is tried."""
 
 _DEMO_ARCH = "zoo:cifar_resnet8"
 
 
-def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) -> Classifier:
+def load_model(model: str | Path, request: LoadRequest, given: Mapping[str, Any]) -> Classifier:
     """Return what `load_classifier` does, of a model that may still compute for ever; given: parts of its preprocessing."""
     place, mean, std, crop = request.device, given.get("mean"), given.get("std"), given.get("crop")
     loaded = _load(model, request)
@@ -54,8 +76,8 @@ def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) 
         stated = assumed(crop)[0]
     preprocessing = stated.replaced(**given)
     module = _placed(loaded.module, place)
-    probe = _probed(loaded, module, preprocessing.crop, place)
-    first = probe.outputs[0]
+    result = probe(loaded, module, preprocessing.crop, place)
+    first = result.outputs[0]
     classifier = Classifier(
         label=loaded.label,
         arch=loaded.arch,
@@ -66,25 +88,25 @@ def load_untried(model: str | Path, request: Request, given: Mapping[str, Any]) 
         device=place,
         head=first.head,
         batch=loaded.batch,
-        dtype=probe.dtype,
+        dtype=result.dtype,
         torch_runs=loaded.torch_runs,
-        outputs=probe.outputs,
+        outputs=result.outputs,
         notes=tuple(
             map(
                 printable,
                 (
                     *_still_true(loaded, mean, std, crop),
                     *_contradictions(loaded, preprocessing, request.arch),
-                    *probe.notes,
+                    *result.notes,
                 ),
             )
         ),
     )
     # Which of several holds the logits, the classes of the images decide where their numbers differ.
-    return classifier.taking(first.classes) if len({one.classes for one in probe.outputs}) == 1 else classifier
+    return classifier.with_classes(first.classes) if len({one.classes for one in result.outputs}) == 1 else classifier
 
 
-def _load(model: str | Path, request: Request) -> Loaded:
+def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
     text = str(model)
     if not text:
         raise CheckpointError(
@@ -106,14 +128,14 @@ def _load(model: str | Path, request: Request) -> Loaded:
     return _load_path(request)
 
 
-def _computes(model: str | Path) -> bool:
+def is_program_file(model: str | Path) -> bool:
     """Whether a model is a file that says itself what is computed."""
     path = Path(model)
     found = _format(path) if path.exists() and model != "demo" else None
-    return found is not None and found.computes
+    return found is not None and found.is_program
 
 
-def _format(path: Path) -> Format | None:
+def _format(path: Path) -> ModelFormat | None:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise CheckpointError(f"{path} is no regular file: give the file itself")
     if path.is_symlink() and not path.exists():
@@ -127,7 +149,7 @@ def _format(path: Path) -> Format | None:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _load_path(request: Request) -> Loaded:
+def _load_path(request: LoadRequest) -> LoadedModel:
     path = request.path
     found = _format(path)
     if found is None and path.suffix.lower() in _EXPORTED:
@@ -156,22 +178,22 @@ def _load_path(request: Request) -> Loaded:
     return replace(loaded, preprocessing=preprocessing, notes=(*kept, note, *notes))
 
 
-def _load_demo(device: torch.device) -> Loaded:
+def _load_demo(device: torch.device) -> LoadedModel:
     resource = resources.files("robench.models").joinpath("data", "digits.safetensors")
     if not resource.is_file():
         raise CheckpointError("the demo's weights, models/data/digits.safetensors, are missing: install robench again")
     with resources.as_file(resource) as path:
-        return replace(state_dict.load(Request(path, _DEMO_ARCH, device)), label="demo")
+        return replace(state_dict.load(LoadRequest(path, _DEMO_ARCH, device)), label="demo")
 
 
-def _load_published(family: str, name: str) -> Loaded:
+def _load_published(family: str, name: str) -> LoadedModel:
     with torch.random.fork_rng(devices=[]):
         module, preprocessing = find_family(family).pretrained(name)
-    arch, notes = f"{family}:{name.partition('@')[0]}", unlike_timm(getattr(module, "pretrained_cfg", None))
-    return Loaded(name, arch, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
+    arch, notes = f"{family}:{name.partition('@')[0]}", timm_deviation_note(getattr(module, "pretrained_cfg", None))
+    return LoadedModel(name, arch, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
 
 
-def _load_factory(text: str) -> Loaded:
+def _load_factory(text: str) -> LoadedModel:
     with torch.random.fork_rng(devices=[]):
         module = call_factory(text)
     stated = preprocessing_of(module)
@@ -179,7 +201,7 @@ def _load_factory(text: str) -> Loaded:
     name, _, arguments = text.rpartition(":")[2].partition("?")
     label = "-".join([name, *(argument.rpartition("/")[2] for argument in arguments.split("&") if argument)])
     notes = (note,) if note is not None else ()
-    return Loaded(label, text, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
+    return LoadedModel(label, text, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
 
 
 def _state_sha256(state: Mapping[str, Tensor]) -> str:
@@ -211,7 +233,7 @@ _ASSUMPTIONS = (assumed()[1], assumed(1)[1])
 
 
 def _still_true(
-    loaded: Loaded, mean: Sequence[float] | None, std: Sequence[float] | None, crop: int | None
+    loaded: LoadedModel, mean: Sequence[float] | None, std: Sequence[float] | None, crop: int | None
 ) -> list[str]:
     """The notes but for what was assumed and is given now."""
     given = mean is not None and std is not None
@@ -219,7 +241,7 @@ def _still_true(
     return [note for note in loaded.notes if note not in settled and not (given and note == _ASSUMPTIONS[1])]
 
 
-def _contradictions(loaded: Loaded, used: Preprocessing, arch: str | None) -> list[str]:
+def _contradictions(loaded: LoadedModel, used: Preprocessing, arch: str | None) -> list[str]:
     """Say where options feed the model something else than what it says it was made for."""
     if any(note in _ASSUMPTIONS for note in loaded.notes):
         return []

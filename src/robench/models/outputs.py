@@ -16,12 +16,12 @@ from robench.types import Logits
 __all__ = [
     "Head",
     "Output",
-    "Taken",
+    "SelectOutput",
     "as_logits",
     "ends_in_sigmoid",
     "head_of",
     "is_by_image",
-    "logits_places",
+    "logit_indices",
     "output_tensor",
 ]
 
@@ -47,7 +47,7 @@ class Output:
     notes: tuple[str, ...] = ()
 
 
-class Taken(nn.Module):
+class SelectOutput(nn.Module):
     """A module that returns one of the outputs of another, by its place in the tuple that this returns."""
 
     def __init__(self, module: nn.Module, place: int) -> None:
@@ -59,7 +59,7 @@ class Taken(nn.Module):
         return self.module(x)[self.place]
 
 
-def logits_places(output: object, count: int) -> list[int]:
+def logit_indices(output: object, count: int) -> list[int]:
     """Return the places in a tuple or list of those that can be the logits of `count` images; none where nothing is to choose.
 
     They are of the shape (count, k) or (count, k, 1, 1). Where names tell, or there is one tensor alone and first, nothing is.

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError, DeviceError, one_line, printable
-from robench.models.formats.base import Loaded
+from robench.models.formats.base import LoadedModel
 from robench.models.outputs import (
     Output,
-    Taken,
+    SelectOutput,
     as_logits,
     ends_in_sigmoid,
     head_of,
     is_by_image,
-    logits_places,
+    logit_indices,
     output_tensor,
 )
 
@@ -30,7 +30,7 @@ _BATCH = 4096
 
 
 @dataclass(frozen=True)
-class _Probe:
+class ProbeResult:
     """What a module shows of itself on a blank image and on noise."""
 
     outputs: tuple[Output, ...]
@@ -38,7 +38,7 @@ class _Probe:
     notes: tuple[str, ...]
 
 
-def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) -> _Probe:
+def probe(loaded: LoadedModel, module: nn.Module, side: int, device: torch.device) -> ProbeResult:
     """Run the module once; CheckpointError unless it runs at this size and gives at least two classes."""
     label, count = loaded.label, 2 if loaded.batch is None else loaded.batch
     if not 1 <= count <= _BATCH:
@@ -51,12 +51,12 @@ def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) 
         with torch.inference_mode():
             output = module(images)
             found: list[tuple[int | None, Tensor, bool | None]] = []
-            places: list[int | None] = [*logits_places(output, count)]
+            places: list[int | None] = [*logit_indices(output, count)]
             for place in places or [None]:
                 values = output_tensor(output if place is None else output[place])
                 softmax = loaded.softmax
                 if softmax is None and values.numel() == count:
-                    one = module if place is None else Taken(module, place)
+                    one = module if place is None else SelectOutput(module, place)
                     softmax = ends_in_sigmoid(partial(one, images))
                 found.append((place, values, softmax))
     except torch.OutOfMemoryError as error:
@@ -75,7 +75,7 @@ def _probed(loaded: Loaded, module: nn.Module, side: int, device: torch.device) 
         None if found[0][0] is None else f"{label} gives {len(output)} outputs for {count} images, {_sizes(output)}"
     )
     outputs = [_output(label, count, several, *one) for one in found]
-    return _Probe(tuple(outputs), dtype, tuple(notes))
+    return ProbeResult(tuple(outputs), dtype, tuple(notes))
 
 
 def _output(

@@ -20,10 +20,10 @@ import torch
 
 from robench import errors
 from robench.errors import CheckpointError, RobenchError
-from robench.models.formats.base import Request
+from robench.models.formats.base import LoadRequest
 from robench.models.memory import physical_memory
 
-__all__ = ["answer", "try_out"]
+__all__ = ["run_in_sandbox", "sandbox_main"]
 
 _SECONDS, _SECONDS_A_BYTE, _MOST_SECONDS = 10.0, 0.25 / 2**20, 600.0
 """Of computing on one core: for loading the file and running it on two images."""
@@ -42,7 +42,7 @@ answer(task)
 """
 
 
-def try_out(request: Request, given: Mapping[str, object]) -> None:
+def run_in_sandbox(request: LoadRequest, given: Mapping[str, object]) -> None:
     """Load and run a model file as `loader.load_untried` does, in another process; given: numbers, and lists of them.
 
     Raises what that raises there, and CheckpointError where it takes too long, or too much memory, or ends the process.
@@ -102,19 +102,19 @@ def _ended(path: Path, number: int, seconds: float) -> CheckpointError:
     )
 
 
-def answer(task: Mapping[str, Any]) -> None:
+def sandbox_main(task: Mapping[str, Any]) -> None:
     """In the other process: load and run the model within the limits, and write to stdout which error of `errors` came of it."""
     # What libraries print is no part of the answer.
     out = os.dup(1)
     os.dup2(2, 1)
-    from robench.models.loader import load_untried
+    from robench.models.loader import load_model
 
     # On one core, so that seconds mean the same on every machine.
     torch.set_num_threads(1)
     _limit(task["seconds"], task["memory"])
     path, said = Path(task["model"]), {}
     try:
-        load_untried(path, Request(path, task["arch"], torch.device(task["device"])), task["given"])
+        load_model(path, LoadRequest(path, task["arch"], torch.device(task["device"])), task["given"])
     except RobenchError as error:
         said = {"error": type(error).__name__, "text": str(error)}
     except MemoryError:

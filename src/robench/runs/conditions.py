@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PlannedCondition"]
+__all__ = ["ConditionEntry"]
 
 
 @dataclass(frozen=True)
-class PlannedCondition:
+class ConditionEntry:
     """A condition as the manifest lists it.
 
     name: stem of the records file.  resolution: side of the image, px.  protocol: of its results' rows.

@@ -27,9 +27,9 @@ import pandas as pd
 
 from robench.errors import RunError, TableError
 from robench.runs import parquet, schema
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.csv import read_csv, write_csv
-from robench.runs.files import atomic_write, writing
+from robench.runs.files import atomic_write, translate_os_errors
 from robench.runs.schema import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS
 from robench.types import Records, Results
 
@@ -85,7 +85,7 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path, manifest: Mapping[str, Any], samples: pd.DataFrame) -> RunDirectory:
         """Make the directory with its manifest and list of samples; the manifest comes last, and makes it a run."""
-        with writing(path):
+        with translate_os_errors(path):
             (path / "records").mkdir(parents=True, exist_ok=True)
             run = cls(path, manifest)
             parquet.write_parquet(SAMPLES, samples, run.samples_path)
@@ -95,10 +95,10 @@ class RunDirectory:
     def write_manifest(self) -> None:
         """Write the manifest as it is in memory."""
         text = json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n"
-        with writing(self.path):
+        with translate_os_errors(self.path):
             atomic_write(self.path / "manifest.json", lambda file: file.write(text.encode()))
 
-    def saying(self, **entries: Any) -> RunDirectory:
+    def with_manifest_entries(self, **entries: Any) -> RunDirectory:
         """Return the run with these entries in its manifest, which is written where that changes it."""
         changed = RunDirectory(self.path, {**self.manifest, **entries})
         if changed.manifest != self.manifest:
@@ -106,10 +106,10 @@ class RunDirectory:
         return changed
 
     @property
-    def conditions(self) -> list[PlannedCondition]:
+    def conditions(self) -> list[ConditionEntry]:
         """All conditions of the run, finished or not, in the order of evaluation; RunError if they are not listed as here."""
         try:
-            return [PlannedCondition(**condition) for condition in self.manifest["conditions"]]
+            return [ConditionEntry(**condition) for condition in self.manifest["conditions"]]
         except TypeError as error:
             raise RunError(
                 f"{self.path / 'manifest.json'} is damaged in its conditions, or another robench's: evaluate again with --fresh"
@@ -129,7 +129,7 @@ class RunDirectory:
         """Where the list of samples is."""
         return self.path / "samples.parquet"
 
-    def finished(self) -> list[PlannedCondition]:
+    def finished(self) -> list[ConditionEntry]:
         """The conditions whose records are on disk."""
         return [condition for condition in self.conditions if self.records_path(condition.name).exists()]
 
@@ -139,24 +139,24 @@ class RunDirectory:
 
     def write_records(self, name: str, records: Records) -> None:
         """Write the records of one condition, which is finished by that."""
-        with writing(self.path):
+        with translate_os_errors(self.path):
             self.records_path(name).parent.mkdir(exist_ok=True)
             parquet.write_parquet(RECORDS, records, self.records_path(name))
 
     def write_encoded(self, name: str, content: bytes) -> None:
         """The same of records that `parquet.encode_parquet` has made a file of, elsewhere perhaps."""
-        with writing(self.path):
+        with translate_os_errors(self.path):
             self.records_path(name).parent.mkdir(exist_ok=True)
             atomic_write(self.records_path(name), lambda file: file.write(content))
 
-    def damaged(self, name: str, rows: int) -> bool:
+    def is_damaged(self, name: str, rows: int) -> bool:
         """Whether the records of a finished condition cannot be read, or are not so many."""
         try:
             return sum(parquet.rows_of_groups(RECORDS, self.records_path(name))) != rows
         except TableError:
             return True
 
-    def parts_folder(self, name: str) -> Path:
+    def shards_folder(self, name: str) -> Path:
         """Where the parts of the unfinished condition called `name` are.
 
         The folder above is named after the run's identity: a worker that outlives its driver cannot leave there a part of
@@ -169,21 +169,21 @@ class RunDirectory:
     def _parts(self) -> Path:
         return self.path / "records" / ".parts"
 
-    def write_part(self, name: str, start: int, stop: int, content: bytes) -> None:
+    def write_shard(self, name: str, start: int, stop: int, content: bytes) -> None:
         """Write the records of the samples at places start..stop of an unfinished condition.
 
         content: frame by frame, a row group each, as a file.
         """
-        folder = self.parts_folder(name)
-        with writing(self.path):
+        folder = self.shards_folder(name)
+        with translate_os_errors(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             atomic_write(folder / _part(start, stop), lambda file: file.write(content))
 
-    def sound_parts(self, name: str, shards: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
+    def valid_shards(self, name: str, shards: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
         """Return those of the shards of a condition whose parts are on disk and whole; whatever else is there is removed."""
         found = []
         wanted = {_part(start, stop): (start, stop) for start, stop in shards}
-        folder = self.parts_folder(name)
+        folder = self.shards_folder(name)
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             start, stop = wanted.get(file.name, (0, 0))
             try:
@@ -192,29 +192,29 @@ class RunDirectory:
                     continue
             except TableError:
                 pass
-            with writing(self.path):
+            with translate_os_errors(self.path):
                 file.unlink(missing_ok=True)
         return sorted(found)
 
-    def samples_in_parts(self) -> dict[str, int]:
+    def samples_in_shards(self) -> dict[str, int]:
         """How many samples of each unfinished condition have parts, by its name; these are not read."""
         found: dict[str, int] = {}
-        for file in self.parts_folder("").glob("*/*-*.parquet"):
+        for file in self.shards_folder("").glob("*/*-*.parquet"):
             start, _, stop = file.stem.partition("-")
             if start.isdecimal() and stop.isdecimal():
                 found[file.parent.name] = found.get(file.parent.name, 0) + int(stop) - int(start)
         return found
 
-    def join_parts(self, name: str, shards: Sequence[tuple[int, int]]) -> None:
+    def merge_shards(self, name: str, shards: Sequence[tuple[int, int]]) -> None:
         """Finish a condition of which all parts are on disk; the records are those that `write_records` writes of all at once.
 
         shards: (start, stop) of each part, which together are all samples.  RunError if a part cannot be read.
         """
         ordered = sorted(shards)
         assert [start for start, _ in ordered] == [0, *(stop for _, stop in ordered[:-1])], ordered
-        folder = self.parts_folder(name)
+        folder = self.shards_folder(name)
         try:
-            with writing(self.path):
+            with translate_os_errors(self.path):
                 parquet.join_parquet(RECORDS, [folder / _part(*shard) for shard in ordered], self.records_path(name))
         except TableError as error:
             raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
@@ -222,7 +222,7 @@ class RunDirectory:
 
     def _drop(self, folder: Path) -> None:
         """Remove a folder of parts, and those above it that are empty then."""
-        with writing(self.path):
+        with translate_os_errors(self.path):
             shutil.rmtree(folder, ignore_errors=True)  # A worker that outlived its driver may be writing there.
             with suppress(OSError):  # Where they hold other conditions' parts.
                 folder.parent.rmdir()
@@ -233,7 +233,7 @@ class RunDirectory:
         try:
             self.read_samples()
         except RunError:
-            with writing(self.path):
+            with translate_os_errors(self.path):
                 parquet.write_parquet(SAMPLES, samples, self.samples_path)
 
     def read_samples(self) -> pd.DataFrame:
@@ -245,7 +245,7 @@ class RunDirectory:
 
     def write_results(self, results: Results) -> None:
         """Write results.csv."""
-        with writing(self.path):
+        with translate_os_errors(self.path):
             write_csv(RESULTS, results, self.path / "results.csv")
 
     def read_results(self) -> Results:
@@ -277,7 +277,7 @@ class RunDirectory:
         """Append one row to timings.csv; a line that a killed run left half written goes."""
         file, header = self.path / "timings.csv", ",".join(TIMINGS.names).encode() + b"\n"
         line = schema.rows_to_frame(TIMINGS, [row]).to_csv(index=False, header=False, lineterminator="\n").encode()
-        with writing(self.path):
+        with translate_os_errors(self.path):
             found = file.read_bytes() if file.exists() else b""
             whole = found[: found.rfind(b"\n") + 1]
             if whole and not whole.startswith(header):
@@ -289,15 +289,15 @@ class RunDirectory:
                 opened.flush()
                 os.fsync(opened.fileno())
 
-    def sweep(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove what a killed run left behind and no resumed one needs."""
         unfinished = {one.name for one in self.conditions} - {one.name for one in self.finished()}
-        with writing(self.path):
+        with translate_os_errors(self.path):
             for folder in (self.path, self.path / "records"):
                 for leftover in folder.glob(".tmp-*"):
                     leftover.unlink(missing_ok=True)
             for folder in self._parts.glob("*/*"):
-                if folder.name not in unfinished or folder != self.parts_folder(folder.name):
+                if folder.name not in unfinished or folder != self.shards_folder(folder.name):
                     self._drop(folder)
                 for leftover in folder.glob(".tmp-*"):
                     leftover.unlink(missing_ok=True)

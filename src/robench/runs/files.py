@@ -12,7 +12,7 @@ from typing import IO
 
 from robench.errors import OptionError, RunError
 
-__all__ = ["atomic_write", "check_replaceable", "writing"]
+__all__ = ["atomic_write", "check_replaceable", "translate_os_errors"]
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -48,7 +48,7 @@ def check_replaceable(path: Path, header: Sequence[str], option: str) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def translate_os_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a missing permission while writing below `path` into one line; finished conditions stay."""
     try:
         yield

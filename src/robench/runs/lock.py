@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from robench.errors import RunError
-from robench.runs.files import writing
+from robench.runs.files import translate_os_errors
 
 __all__ = ["is_locked", "lock_run"]
 
@@ -50,7 +50,7 @@ def lock_run(path: Path) -> Iterator[None]:
     Raises:
         RunError: Another process holds the run.
     """
-    with writing(path):
+    with translate_os_errors(path):
         handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         # `is_locked` holds the lock for a moment, which can be long on a busy machine.

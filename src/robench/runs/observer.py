@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["EVALUATING", "SCORING", "Both", "Observer", "Silent", "WorkerState"]
+__all__ = ["EVALUATING", "SCORING", "NullObserver", "Observer", "ObserverGroup", "WorkerState"]
 
 EVALUATING = "evaluating"
 """The phase in which images are classified."""
@@ -49,7 +49,7 @@ class Observer(Protocol):
         """What the workers are at now; told every few seconds where there are several."""
 
 
-class Silent:
+class NullObserver:
     """An observer that shows nothing."""
 
     def phase(self, name: str, total: int) -> None:
@@ -68,7 +68,7 @@ class Silent:
         """Ignore."""
 
 
-class Both:
+class ObserverGroup:
     """Tells two observers everything."""
 
     def __init__(self, first: Observer, second: Observer) -> None:

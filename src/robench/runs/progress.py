@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 from robench.runs.observer import WorkerState
 
-__all__ = ["PROGRESS", "RUNNING", "Heartbeat", "Note", "Progress", "age", "read_progress"]
+__all__ = ["PROGRESS", "RUNNING", "Heartbeat", "Note", "Progress", "read_progress", "seconds_since_update"]
 
 PROGRESS = "progress.json"
 RUNNING = "running"
@@ -72,7 +72,7 @@ def read_progress(path: Path) -> Progress | None:
         workers = tuple(_as(WorkerState, one) for one in found.pop("workers"))
         notes = tuple(_as(Note, one) for one in found.pop("notes"))
         progress = _as(Progress, {**found, "workers": workers, "notes": notes})
-        age(progress.updated)
+        seconds_since_update(progress.updated)
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
     return progress
@@ -192,7 +192,7 @@ class Heartbeat:
             pass  # A full disk stops the run where its records cannot be written, with a line that says so.
 
 
-def age(at: str) -> float:
+def seconds_since_update(at: str) -> float:
     """Seconds since a time, UTC in ISO 8601; ValueError or TypeError where it is none."""
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
 

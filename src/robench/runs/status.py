@@ -13,7 +13,7 @@ from robench.errors import RunError
 from robench.runs.directory import RunDirectory
 from robench.runs.lock import is_locked
 from robench.runs.observer import EVALUATING, WorkerState
-from robench.runs.progress import PROGRESS, RUNNING, Note, Progress, age, read_progress
+from robench.runs.progress import PROGRESS, RUNNING, Note, Progress, read_progress, seconds_since_update
 
 __all__ = ["RUNNING", "Status", "as_json", "find_runs", "status"]
 
@@ -53,7 +53,7 @@ class Status:
     @property
     def age(self) -> float | None:
         """Seconds since it was last heard of, None if it never was."""
-        return age(self.updated) if self.updated else None
+        return seconds_since_update(self.updated) if self.updated else None
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
@@ -84,7 +84,7 @@ def status(path: Path) -> Status:
     except RunError as error:
         return Status(path, "damaged", next=str(error))
     samples, planned = int(run.manifest["data"]["samples"]), run.conditions
-    finished, parts = {one.name for one in run.finished()}, run.samples_in_parts()
+    finished, parts = {one.name for one in run.finished()}, run.samples_in_shards()
     state = _state(progress, locked, whole=len(finished) == len(planned) and (path / "results.csv").exists())
     images = sum(one.frames for one in planned) * samples
     done = sum(one.frames * (samples if one.name in finished else parts.get(one.name, 0)) for one in planned)
@@ -116,7 +116,7 @@ def _state(progress: Progress | None, locked: bool | None, *, whole: bool) -> st
         return "interrupted" if last == "finished" else last
     if locked is False and progress.host == socket.gethostname():
         return "finished" if whole else "interrupted"  # It was killed. Other machines' locks may not be seen here.
-    return RUNNING if age(progress.updated) < _FRESH else "stalled"
+    return RUNNING if seconds_since_update(progress.updated) < _FRESH else "stalled"
 
 
 def _heard(found: Status, progress: Progress | None) -> Status:

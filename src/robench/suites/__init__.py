@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robench.errors import OptionError, unknown_name
-from robench.plugins import find_offer, offers
+from robench.plugins import find_plugin, plugins
 from robench.suites.cifar_c import CIFAR_C
 from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
@@ -44,12 +44,12 @@ __all__ = [
     "Preset",
     "ReleasedFiles",
     "Suite",
+    "display_family",
     "find_preset",
     "find_suite",
-    "known_suite",
+    "lookup_suite",
     "map_offset",
     "map_place",
-    "shown_family",
     "suites_for",
 ]
 
@@ -105,21 +105,21 @@ def suites_for(names: Sequence[str], side: int) -> list[Suite]:
 
 def find_suite(name: str) -> Suite:
     """Return the suite called `name`, built in or an installed package's; OptionError with a suggestion if there is none."""
-    found = known_suite(name)
+    found = lookup_suite(name)
     if found is None:
-        raise OptionError(unknown_name("suite", name, (*SUITES, ALL, *(offer.name for offer in offers("suite")))))
+        raise OptionError(unknown_name("suite", name, (*SUITES, ALL, *(offer.name for offer in plugins("suite")))))
     return found
 
 
-def known_suite(name: str) -> Suite | None:
+def lookup_suite(name: str) -> Suite | None:
     """Return the suite called `name`, built in or an installed package's; None if there is none."""
     if name in SUITES:
         return SUITES[name]
-    offer = find_offer("suite", name)
+    offer = find_plugin("suite", name)
     return None if offer is None else offer.load(Suite)
 
 
-def shown_family(name: str) -> Family:
+def display_family(name: str) -> Family:
     """Return how figures of a suite are shown: of one not known here, a package's or a newer robench's, as errors of its cells."""
-    found = known_suite(name)
+    found = lookup_suite(name)
     return found.family if found is not None else "corruptions"

@@ -37,7 +37,7 @@ IMAGENET_P = Suite(
     baseline="alexnet",
     family="sequences",
     side=224,
-    pictures="rectangle",
+    source_region="rectangle",
 )
 
 IMAGENET_P_299 = Suite(
@@ -50,7 +50,7 @@ IMAGENET_P_299 = Suite(
     severities=DIFFICULTIES,
     family="sequences",
     side=299,
-    pictures="rectangle",
+    source_region="rectangle",
 )
 
 TINY_IMAGENET_P = Suite(
@@ -63,7 +63,7 @@ TINY_IMAGENET_P = Suite(
     severities=DIFFICULTIES,
     family="sequences",
     side=64,
-    pictures="rectangle",
+    source_region="rectangle",
 )
 
 _OF_CIFAR = tuple("spatter" if name == "snow" else name for name in PERTURBATIONS)
@@ -78,5 +78,5 @@ CIFAR_P = Suite(
     severities=DIFFICULTIES,
     family="sequences",
     side=32,
-    pictures="rectangle",
+    source_region="rectangle",
 )

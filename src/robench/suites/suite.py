@@ -58,7 +58,7 @@ class Condition:
     side: int | None = None
     native: bool = False
     files: ReleasedFiles | None = None
-    places: tuple[int, ...] | None = None
+    axis_values: tuple[int, ...] | None = None
     named_geometry: bool = False
 
     @property
@@ -115,7 +115,7 @@ class Suite:
     family: Family = "corruptions"
     side: int | None = None
     smallest: int = 32
-    pictures: Literal["rectangle", "margin", "crop"] = "crop"
+    source_region: Literal["rectangle", "margin", "crop"] = "crop"
 
     @property
     def released_side(self) -> int | None:

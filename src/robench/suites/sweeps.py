@@ -47,7 +47,7 @@ SHIFT = Suite(
     severities=(1,),
     family="shift",
     smallest=1,
-    pictures="margin",
+    source_region="margin",
 )
 
 SCALE = Suite(
@@ -58,7 +58,7 @@ SCALE = Suite(
     severities=(1,),
     family="scale",
     smallest=1,
-    pictures="rectangle",
+    source_region="rectangle",
 )
 
 _OF_LOCALNORM = ("multiplicative_one_sided", "multiplicative_two_sided", "multiplicative_poisson", "shared_mask")

@@ -18,7 +18,7 @@ from robench.transforms.draws import KeyedDraws, Philox, philox
 from robench.transforms.perturbations import find_perturbation
 from robench.transforms.perturbations.base import Constants
 from robench.transforms.reference import reference_corrupt
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images, Ints
 
 __all__ = ["Frame", "condition_frames", "condition_images", "corrupt", "frame_values", "frames_of"]
@@ -61,7 +61,7 @@ def corrupt(
             f"index has the shape {tuple(rows.shape)} for {len(images)} images: give one position an image"
         )
     draws = KeyedDraws(seed, rows.to(images.device), corruption, generator)
-    corrupted = found(images, draws, found.level(chosen.constants, severity))
+    corrupted = found(images, draws, found.params(chosen.constants, severity))
     if release and chosen.release_jpeg is not None:
         return jpeg_round_trip(corrupted, chosen.release_jpeg)
     return corrupted
@@ -99,12 +99,12 @@ def frame_values(condition: Condition) -> list[float]:
 
 def _level(condition: Condition) -> Constants:
     """The constants of a perturbation, with the frames that the run chooses."""
-    level = find_perturbation(condition.corruption, condition.constants).level(condition.constants, condition.severity)
-    return level if condition.places is None else {**level, "frames": condition.places}
+    level = find_perturbation(condition.corruption, condition.constants).params(condition.constants, condition.severity)
+    return level if condition.axis_values is None else {**level, "frames": condition.axis_values}
 
 
 def frames_of(
-    pictures: Rectangles, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
+    pictures: PaddedBatch, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
 ) -> Iterator[Frame]:
     """Yield what a condition makes of a batch: one image of each sample, or the frames of a perturbation in turn."""
     if find_suite(condition.suite).family == "corruptions":

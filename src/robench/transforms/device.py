@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["sent"]
+__all__ = ["to_device"]
 
 
-def sent(values: Tensor, device: torch.device) -> Tensor:
+def to_device(values: Tensor, device: torch.device) -> Tensor:
     """Return a tensor of the host on a device, itself where that is the host.
 
     To a GPU it goes from page-locked memory: a copy of other memory lets the host wait for all that the stream has still to do.

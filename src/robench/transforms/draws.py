@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 
 __all__ = ["DRAWS_VERSION", "Draws", "KeyedDraws", "compiled_philox", "philox"]
 
@@ -81,10 +81,10 @@ class Draws(Protocol):
     def poisson(self, name: str, rates: tuple[float, ...], row: Tensor) -> Tensor:
         """Poisson counts, float32 of the shape of `row`: (b, ...) int64, which of the `rates` applies to each value."""
 
-    def rows(self, chosen: slice) -> Draws:
+    def select(self, chosen: slice) -> Draws:
         """Return the draws of some of the batch's rows."""
 
-    def within(self, scope: str) -> Draws:
+    def scoped(self, scope: str) -> Draws:
         """Return other draws for the same samples: those of a part, for example of one frame."""
 
 
@@ -102,11 +102,11 @@ class KeyedDraws:
     scope: str
     generator: Philox = philox
 
-    def rows(self, chosen: slice) -> KeyedDraws:
+    def select(self, chosen: slice) -> KeyedDraws:
         """Return the draws of some of the batch's rows."""
         return replace(self, index=self.index[chosen])
 
-    def within(self, scope: str) -> KeyedDraws:
+    def scoped(self, scope: str) -> KeyedDraws:
         """Return other draws for the same samples: those of a part, for example of one frame."""
         return replace(self, scope=f"{self.scope}/{scope}")
 
@@ -168,7 +168,7 @@ class KeyedDraws:
         rates: the rates that occur.  row: (b, ...) int64, which of them applies to each value.
         """
         words = (self.words(name, math.prod(row.shape[1:])) - 2**31).to(torch.int32).flatten()
-        thresholds = sent(torch.tensor(_poisson_thresholds(rates)), row.device)
+        thresholds = to_device(torch.tensor(_poisson_thresholds(rates)), row.device)
         piece = _SEARCHED if row.device.type == "cpu" else max(1, row.numel())
         pieces = zip(words.split(piece), row.flatten().split(piece), strict=True)
         return torch.cat([_inverted(words, row, thresholds) for words, row in pieces]).reshape(row.shape)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.types import Floats, Images, Ints
 
 __all__ = [
@@ -110,7 +110,7 @@ def motion_blur(values: Tensor, taps: Floats, angle: Tensor, beyond: bool = True
     distance = torch.arange(len(taps), device=angle.device, dtype=torch.float64)
     radians = angle.double()[:, None] * (math.pi / 180)
     down, across = (torch.ceil(distance * way - 0.5).long() for way in (radians.sin(), radians.cos()))
-    weights = sent(torch.tensor(taps), angle.device).expand(len(angle), -1)
+    weights = to_device(torch.tensor(taps), angle.device).expand(len(angle), -1)
     if not beyond:
         weights = torch.where((down.abs() < values.shape[2]) & (across.abs() < values.shape[3]), weights, 0)
     if values.device.type == "cpu":
@@ -180,11 +180,13 @@ def smooth(values: Tensor, sigma: tuple[float, float], truncate: float) -> Tenso
     taps = [gaussian_taps(one, truncate) for one in sigma]
     if max(map(len, taps)) <= _NARROW:
         for axis, weights in zip((2, 3), taps, strict=True):
-            places = sent(torch.from_numpy(_mirrored(values.shape[axis], len(weights) // 2)), values.device)
+            places = to_device(torch.from_numpy(_mirrored(values.shape[axis], len(weights) // 2)), values.device)
             values = correlate_padded(values.index_select(axis, places), weights, axis)
         return values
     matrices = zip(values.shape[2:], taps, strict=True)
-    rows, columns = (sent(torch.from_numpy(_matrix(length, weights)), values.device) for length, weights in matrices)
+    rows, columns = (
+        to_device(torch.from_numpy(_matrix(length, weights)), values.device) for length, weights in matrices
+    )
     exact = values.double().mul_(2**24).round_()
     exact = (rows @ exact).mul_(2.0**-20).round_()
     return ((exact @ columns.T) * 2.0**-52).to(values.dtype)

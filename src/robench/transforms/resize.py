@@ -14,10 +14,10 @@ from torch import Tensor
 
 from robench.errors import OptionError, unknown_name
 from robench.suites.geometry import INTERPOLATIONS
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.types import FloatImages, Images, Ints
 
-__all__ = ["from_pictures", "pictures", "resize", "resize_library", "resize_tensors", "to_float", "to_uint8"]
+__all__ = ["from_pil", "resize", "resize_tensors", "resize_with_pillow", "to_float", "to_pil", "to_uint8"]
 
 
 def to_float(images: Images) -> FloatImages:
@@ -38,7 +38,7 @@ _SMALL = 64 * 64
 """Pixels up to which a call of Pillow's costs more than moving the memory: such images take one call, by rows."""
 
 
-def pictures(images: Images) -> Iterator[Image.Image]:
+def to_pil(images: Images) -> Iterator[Image.Image]:
     """(b, 3, h, w) uint8 on a CPU -> Pillow images, one by one."""
     height, width = images.shape[2:]
     if height * width <= _SMALL:
@@ -49,7 +49,7 @@ def pictures(images: Images) -> Iterator[Image.Image]:
             yield Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
 
 
-def from_pictures(found: Iterable[Image.Image], shape: torch.Size) -> Images:
+def from_pil(found: Iterable[Image.Image], shape: torch.Size) -> Images:
     """RGB Pillow images -> (b, 3, h, w) uint8, of the given shape."""
     batch, channels, height, width = shape
     if height * width <= _SMALL:
@@ -74,11 +74,11 @@ def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear
     enlarges = size[0] >= images.shape[2] and size[1] >= images.shape[3]
     copies = interpolation == "nearest" or (interpolation == "box" and enlarges)
     if images.device.type == "cpu" and images.shape[2] * images.shape[3] > _SMALL and not copies:
-        return resize_library(images, size, interpolation)
+        return resize_with_pillow(images, size, interpolation)
     return resize_tensors(images, size, interpolation)
 
 
-def resize_library(images: Images, size: tuple[int, int], interpolation: str) -> Images:
+def resize_with_pillow(images: Images, size: tuple[int, int], interpolation: str) -> Images:
     """`resize` through Pillow (nearest: through NumPy, which copies whole rows); CPU tensors only."""
     if interpolation == "nearest":
         down, across = (_nearest(n, m, images.device).numpy() for n, m in zip(images.shape[2:], size, strict=True))
@@ -86,9 +86,9 @@ def resize_library(images: Images, size: tuple[int, int], interpolation: str) ->
     (height, width), filtered = size, INTERPOLATIONS[interpolation]
     # Pillow 13 starts with the cheaper axis, older versions with the columns: where the axes shrink differently, one by one.
     alike = images.shape[2] * width == images.shape[3] * height
-    columns = (one if alike else one.resize((width, one.height), filtered) for one in pictures(images))
+    columns = (one if alike else one.resize((width, one.height), filtered) for one in to_pil(images))
     resized = (one.resize((width, height), filtered) for one in columns)
-    return from_pictures(resized, torch.Size((*images.shape[:2], *size)))
+    return from_pil(resized, torch.Size((*images.shape[:2], *size)))
 
 
 def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) -> Images:
@@ -109,7 +109,7 @@ def _nearest(before: int, after: int, device: torch.device) -> Tensor:
     """Source place of every target place, added up step by step as Pillow does: where places tie, the rounding decides."""
     step = before / after
     places = accumulate([step] * (after - 1), initial=step * 0.5)
-    return sent(torch.tensor([min(int(place), before - 1) for place in places]), device)
+    return to_device(torch.tensor([min(int(place), before - 1) for place in places]), device)
 
 
 _PRECISION = 22
@@ -123,12 +123,12 @@ def _resample(images: Images, axis: int, length: int, interpolation: str) -> Ima
     """
     before = images.shape[axis]
     first, weights = _taps(before, length, interpolation)
-    places = sent(torch.from_numpy(first), images.device)
+    places = to_device(torch.from_numpy(first), images.device)
     if len(weights) == 1:
         return images.index_select(axis, places)
     total = torch.full((), 1 << (_PRECISION - 1), dtype=torch.int32, device=images.device)
     for tap, row in enumerate(weights):
-        weight = sent(torch.tensor(row, dtype=torch.int32), images.device).view(-1, *[1] * (3 - axis))
+        weight = to_device(torch.tensor(row, dtype=torch.int32), images.device).view(-1, *[1] * (3 - axis))
         values = images.index_select(axis, (places + tap).clamp_(max=before - 1))
         total = values.to(torch.int32).mul_(weight).add_(total)
     return (total >> _PRECISION).clamp_(0, 255).to(torch.uint8)

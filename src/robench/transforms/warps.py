@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.types import Images
 
-__all__ = ["Matrix", "Rectangles", "affine", "crop", "inverse_affine", "inverse_tilt", "perspective", "translate"]
+__all__ = ["Matrix", "PaddedBatch", "affine", "crop", "inverse_affine", "inverse_tilt", "perspective", "translate"]
 
 Matrix: TypeAlias = tuple[float, ...]
 """Row by row: 6 values of an affine map, 9 of a projective one."""
 
 
 @dataclass(frozen=True)
-class Rectangles:
+class PaddedBatch:
     """A batch of pictures, each in the top left of its row.
 
     pixels: (b, 3, H, W) uint8, H and W the largest height and width.  sizes: (height, width) of each.
@@ -36,50 +36,50 @@ class Rectangles:
     sizes: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, images: Images) -> Rectangles:
+    def of(cls, images: Images) -> PaddedBatch:
         """Take images that are all of one size."""
         return cls(images, ((images.shape[2], images.shape[3]),) * len(images))
 
-    def numbers(self, values: Sequence[Sequence[float]] | Sequence[float]) -> Tensor:
+    def as_tensor(self, values: Sequence[Sequence[float]] | Sequence[float]) -> Tensor:
         """(b, ...) float64 on the device of the pixels, for arithmetic with (b, rows, columns)."""
-        return sent(torch.tensor(values, dtype=torch.float64), self.pixels.device)
+        return to_device(torch.tensor(values, dtype=torch.float64), self.pixels.device)
 
-    def picked(self, y: Tensor, x: Tensor) -> Tensor:
+    def gather(self, y: Tensor, x: Tensor) -> Tensor:
         """(b, 3, rows, columns) float64 at the whole places y, x (b, rows, columns) int64 of each picture."""
         place = (y * self.pixels.shape[3] + x).flatten(1)[:, None].expand(-1, 3, -1)
         return self.pixels.flatten(2).gather(2, place).double().reshape(len(y), 3, *y.shape[1:])
 
     def grid(self, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Rows (b, side, 1) and columns (b, 1, side) of the centred crop, and heights and widths (b, 1, 1), all float64."""
-        height, width = (self.numbers([size[axis] for size in self.sizes])[:, None, None] for axis in (0, 1))
+        height, width = (self.as_tensor([size[axis] for size in self.sizes])[:, None, None] for axis in (0, 1))
         top, left = (
-            self.numbers([round((size[axis] - side) / 2) for size in self.sizes])[:, None, None] for axis in (0, 1)
+            self.as_tensor([round((size[axis] - side) / 2) for size in self.sizes])[:, None, None] for axis in (0, 1)
         )
         steps = torch.arange(side, dtype=torch.float64, device=self.pixels.device)
         return top + steps[None, :, None], left + steps[None, None, :], height, width
 
 
-def crop(pictures: Rectangles, side: int) -> Images:
+def crop(pictures: PaddedBatch, side: int) -> Images:
     """(b, 3, side, side): the middles of the pictures as they are."""
     return translate(pictures, side, 0)
 
 
-def translate(pictures: Rectangles, side: int, right: int) -> Images:
+def translate(pictures: PaddedBatch, side: int, right: int) -> Images:
     """Move the pictures to the right by whole pixels; what they leave behind is black."""
     y, x, height, width = pictures.grid(side)
     x = x - right
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    values = pictures.picked(*(_clamped(one, most).expand(-1, side, side) for one, most in ((y, height), (x, width))))
+    values = pictures.gather(*(_clamped(one, most).expand(-1, side, side) for one, most in ((y, height), (x, width))))
     return torch.where(inside[:, None], values, 0).to(torch.uint8)
 
 
-def affine(pictures: Rectangles, side: int, matrices: Sequence[Matrix]) -> Images:
+def affine(pictures: PaddedBatch, side: int, matrices: Sequence[Matrix]) -> Images:
     """Sample each picture, bilinear, where its matrix (a, b, c, d, e, f) takes the places of the result.
 
     The middle of pixel (x, y) is x + 0.5, y + 0.5, and comes from (a x + b y + c, d x + e y + f) of the picture.
     """
     y, x, height, width = pictures.grid(side)
-    a, b, c, d, e, f = pictures.numbers(matrices)[:, :, None, None].unbind(1)
+    a, b, c, d, e, f = pictures.as_tensor(matrices)[:, :, None, None].unbind(1)
     across = a * (x + 0.5) + b * (y + 0.5) + c
     down = d * (x + 0.5) + e * (y + 0.5) + f
     inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
@@ -90,7 +90,7 @@ def affine(pictures: Rectangles, side: int, matrices: Sequence[Matrix]) -> Image
     rows = [_clamped(top + step, height) for step in (0, 1)]
     lines = []
     for row in rows:
-        first, second = (pictures.picked(row, column) for column in columns)
+        first, second = (pictures.gather(row, column) for column in columns)
         lines.append(first + (second - first) * dx)
     values = lines[0] + (lines[1] - lines[0]) * dy
     return torch.where(inside[:, None], values, 0).to(torch.uint8)
@@ -127,13 +127,13 @@ def inverse_tilt(size: tuple[int, int], degrees: float) -> Matrix:
     return tuple(float(value) for value in np.linalg.inv(matrix).flat)
 
 
-def perspective(pictures: Rectangles, side: int, matrices: Sequence[Matrix]) -> Tensor:
+def perspective(pictures: PaddedBatch, side: int, matrices: Sequence[Matrix]) -> Tensor:
     """(b, 3, side, side) float64 grey levels of each picture, bilinear, where its matrix takes the places of the result.
 
     Source: OpenCV, warpPerspective: the black beyond an edge is blended in.
     """
     y, x, height, width = pictures.grid(side)
-    m = pictures.numbers(matrices)[:, :, None, None].unbind(1)
+    m = pictures.as_tensor(matrices)[:, :, None, None].unbind(1)
     depth = m[6] * x + m[7] * y + m[8]
     across, down = ((m[k] * x + m[k + 1] * y + m[k + 2]) / depth for k in (0, 3))
     left, top = across.floor(), down.floor()
@@ -143,7 +143,7 @@ def perspective(pictures: Rectangles, side: int, matrices: Sequence[Matrix]) -> 
         for column, weight_x in ((left, 1 - dx), (left + 1, dx)):
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             weight = torch.where(inside, weight_y * weight_x, 0)[:, None]
-            total = total + pictures.picked(_clamped(row, height), _clamped(column, width)) * weight
+            total = total + pictures.gather(_clamped(row, height), _clamped(column, width)) * weight
     return total
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from robench.treatments.adaptation import Adaptation, adapt
-from robench.treatments.base import Method, Parameter, Session, Started, Treatment, Value
-from robench.treatments.batching import ESTIMATED_ON, equal_parts, sample_order
+from robench.treatments.base import Method, Parameter, PreparedModel, Session, Treatment, Value
+from robench.treatments.batching import STATISTICS_BATCH, equal_parts, sample_order
 from robench.treatments.registry import TREATMENTS, find_treatment, parse_treatments
 
 __all__ = [
-    "ESTIMATED_ON",
+    "STATISTICS_BATCH",
     "TREATMENTS",
     "Adaptation",
     "Method",
     "Parameter",
+    "PreparedModel",
     "Session",
-    "Started",
     "Treatment",
     "Value",
     "adapt",

@@ -15,8 +15,8 @@ from robench.models import Classifier
 from robench.models.formats.export_graph import GraphModule
 from robench.suites import UNTREATED, Condition, find_suite
 from robench.transforms.apply import condition_frames
-from robench.treatments.base import Started, Treatment
-from robench.treatments.bn_test_batch import TOGETHER
+from robench.treatments.base import PreparedModel, Treatment
+from robench.treatments.bn_test_batch import ALL_IMAGES
 from robench.treatments.calibration import Calibration, open_calibration
 from robench.treatments.registry import TREATMENTS, parse_treatments
 
@@ -54,11 +54,11 @@ class Adaptation:
         """The names of those treatments that are not built in."""
         return [one.method.name for one in self.treatments if one.method.name not in TREATMENTS]
 
-    def start(self) -> Started:
+    def start(self) -> PreparedModel:
         """Apply the treatments, in order, to a deep copy of the module; estimating statistics may take a while."""
         return self._started(self.treatments)
 
-    def shown(self, condition: Condition, started: Started) -> Started:
+    def for_condition(self, condition: Condition, started: PreparedModel) -> PreparedModel:
         """Return what evaluates a condition: what `start` returned, or the untouched network without a session."""
         return (self.classifier, None) if condition.corruption == UNTREATED else started
 
@@ -72,7 +72,7 @@ class Adaptation:
         shaped, _ = self._started([one for one in self.treatments if one.method.stage == "network"])
         return shaped.gflops(side)
 
-    def _started(self, treatments: Sequence[Treatment]) -> Started:
+    def _started(self, treatments: Sequence[Treatment]) -> PreparedModel:
         classifier, session = self.classifier, None
         if treatments:
             classifier = replace(classifier, module=_copied(classifier))
@@ -90,10 +90,10 @@ class Adaptation:
             f"{one} changes {count} layer{'' if count == 1 else 's'}"
             for one, count in zip(self.treatments, self.layers, strict=True)
         ]
-        lines += [remark for one in self.treatments for remark in one.method.remarks(one.values)]
+        lines += [remark for one in self.treatments for remark in one.method.notes(one.values)]
         families = {one.suite: find_suite(one.suite).family for one in conditions}
         framed = [suite for suite, family in families.items() if family != "corruptions"]
-        compared = [suite for suite in framed if families[suite] not in TOGETHER]
+        compared = [suite for suite in framed if families[suite] not in ALL_IMAGES]
         for one in self.treatments:
             if framed and one.method.frames == "refused":
                 raise OptionError(
@@ -132,7 +132,7 @@ class Adaptation:
             if one.method.data == "calibration":
                 images = self.calibration.count(one.images)
                 native = {condition.geometry for condition in conditions if condition.native}
-                times = len(native) + 1 if one.method.by_size else 1
+                times = len(native) + 1 if one.method.per_resolution else 1
                 yield from [(str(one.values.get("policy", "clean")), images)] * times
 
     def estimating(self, conditions: Sequence[Condition], samples: int) -> int:
@@ -143,7 +143,7 @@ class Adaptation:
                 frozen = (
                     one.method.frames == "frozen"
                     and one.images > 1
-                    and find_suite(condition.suite).family not in TOGETHER
+                    and find_suite(condition.suite).family not in ALL_IMAGES
                 )
                 if frozen or one.method.data == "condition":
                     total += min(one.images, samples) * condition_frames(condition)

@@ -14,7 +14,7 @@ from robench.models import Preprocessing
 from robench.suites import SMALL
 from robench.suites.geometry import INTERPOLATIONS, Geometry
 from robench.transforms.draws import Draws, KeyedDraws
-from robench.transforms.resize import from_pictures, pictures
+from robench.transforms.resize import from_pil, to_pil
 from robench.treatments.randaugment import randaugment
 from robench.types import Images
 
@@ -77,13 +77,13 @@ def _resized(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: 
     side = preprocessing.crop
     shapes, places = draws.uniform("shape", (_TRIES, 2)).tolist(), draws.uniform("place", (2,)).tolist()
     found = []
-    for picture, (height, width), drawn, (down, right) in zip(pictures(pixels), sizes, shapes, places, strict=True):
+    for picture, (height, width), drawn, (down, right) in zip(to_pil(pixels), sizes, shapes, places, strict=True):
         tried = (_size(height, width, *one) for one in drawn)
         h, w = next((one for one in tried if one[0] <= height and one[1] <= width), _whole(height, width))
         y, x = int(down * (height - h + 1)), int(right * (width - w + 1))
         cut = picture.crop((x, y, x + w, y + h))
         found.append(cut.resize((side, side), INTERPOLATIONS[preprocessing.interpolation]))
-    return from_pictures(found, torch.Size((len(pixels), 3, side, side)))
+    return from_pil(found, torch.Size((len(pixels), 3, side, side)))
 
 
 def _size(height: int, width: int, share: float, shape: float) -> tuple[int, int]:

@@ -23,9 +23,9 @@ __all__ = [
     "IMAGES",
     "Method",
     "Parameter",
+    "PreparedModel",
     "Sample",
     "Session",
-    "Started",
     "Treatment",
     "Value",
     "Values",
@@ -49,14 +49,14 @@ Sample: TypeAlias = "Callable[[int], Iterator[Frame]]"
 class Session(Protocol):
     """What a method does at every condition, with a network that it has changed."""
 
-    def begin(self, condition: Condition, sample: Sample) -> int | None:
+    def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         """Forget the condition before; return the images of a test batch, None where the loop's own batches will do."""
 
-    def show(self, frame: int) -> None:
+    def before_batch(self, frame: int) -> None:
         """Prepare for a batch of one frame of the samples, by its number."""
 
 
-Started: TypeAlias = "tuple[Classifier, Session | None]"
+PreparedModel: TypeAlias = "tuple[Classifier, Session | None]"
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,13 @@ class Method:
     source: str
     stage: Literal["network", "branch", "calibration", "statistics"]
     layers: Callable[[nn.Module, Values], int]
-    start: Callable[[Classifier, Values, Calibration | None], Started]
+    start: Callable[[Classifier, Values, Calibration | None], PreparedModel]
     parameters: tuple[Parameter, ...] = ()
     images: str = ""
     frames: Literal["same", "frozen", "refused"] = "same"
-    keeps: bool = False
-    by_size: bool = False
-    remarks: Callable[[Values], Iterable[str]] = lambda _: ()
+    keeps_running_stats: bool = False
+    per_resolution: bool = False
+    notes: Callable[[Values], Iterable[str]] = lambda _: ()
 
     def __post_init__(self) -> None:
         """ValueError where it takes images and does not say how many."""

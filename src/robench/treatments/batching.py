@@ -9,9 +9,9 @@ from robench.suites import Condition
 from robench.transforms.draws import KeyedDraws
 from robench.types import Ints
 
-__all__ = ["ESTIMATED_ON", "equal_parts", "sample_order"]
+__all__ = ["STATISTICS_BATCH", "equal_parts", "sample_order"]
 
-ESTIMATED_ON = 128
+STATISTICS_BATCH = 128
 """Most images that statistics are estimated on at once. Part of the methods: a layer sees what the batch's own made of it."""
 
 

@@ -25,8 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robench.errors import CheckpointError, one_line
 from robench.models import Classifier
 from robench.models.architectures.cifar_resnet import PaddedShortcut
-from robench.transforms.device import sent
-from robench.treatments.base import Method, Parameter, Started, Values, one_of
+from robench.transforms.device import to_device
+from robench.treatments.base import Method, Parameter, PreparedModel, Values, one_of
 
 __all__ = ["BLURPOOL", "FILTERS", "blur"]
 
@@ -53,9 +53,9 @@ def blur(x: Tensor, taps: Sequence[int], stride: int = 2) -> Tensor:
     for axis in (2, 3):
         # By hand, because torch's own padding refuses maps that are smaller than the filter.
         place = np.pad(np.arange(x.shape[axis]), (before, after), mode="reflect")
-        x = x.index_select(axis, sent(torch.from_numpy(place), x.device))
+        x = x.index_select(axis, to_device(torch.from_numpy(place), x.device))
     one = torch.tensor(taps, dtype=torch.float64)
-    kernel = sent((one[:, None] * one / one.sum() ** 2).to(x.dtype), x.device)
+    kernel = to_device((one[:, None] * one / one.sum() ** 2).to(x.dtype), x.device)
     return functional.conv2d(x, kernel.expand(x.shape[1], 1, -1, -1), stride=stride, groups=x.shape[1])
 
 
@@ -190,7 +190,7 @@ def _taps(values: Values) -> tuple[int, ...]:
     return FILTERS[str(values["filter"])]
 
 
-def _start(classifier: Classifier, values: Values, _: object) -> Started:
+def _start(classifier: Classifier, values: Values, _: object) -> PreparedModel:
     taps = _taps(values)
     sites = _sites(classifier.module, taps)
     before = _watched(classifier, sites)
@@ -310,5 +310,5 @@ BLURPOOL = Method(
     parameters=(Parameter("filter", one_of(*FILTERS), " | ".join(FILTERS), ("tri3", "tri3")),),
     layers=lambda module, values: len(_sites(module, _taps(values))),
     start=_start,
-    remarks=_remarks,
+    notes=_remarks,
 )

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from robench.errors import CheckpointError
-from robench.models import Classifier, branches_of
-from robench.treatments.base import Method, Parameter, Started, Values
+from robench.models import Classifier, aux_bn_branches
+from robench.treatments.base import Method, Parameter, PreparedModel, Values
 from robench.treatments.batch_norm import batch_norms
 
 __all__ = ["BN_BRANCH"]
@@ -25,7 +25,7 @@ def _read(text: str) -> str:
 
 
 def _layers(module: nn.Module, values: Values) -> int:
-    counts = [count for one in batch_norms(module).values() if (count := len(branches_of(one)))]
+    counts = [count for one in batch_norms(module).values() if (count := len(aux_bn_branches(one)))]
     if not counts:
         raise CheckpointError(
             "the network has no auxiliary BatchNorm branches (tensors aux_bn.0.* of timm, aux_bn.* of AdvProp): leave bn-branch out"
@@ -37,10 +37,10 @@ def _layers(module: nn.Module, values: Values) -> int:
     return len(counts)
 
 
-def _start(classifier: Classifier, values: Values, _: object) -> Started:
+def _start(classifier: Classifier, values: Values, _: object) -> PreparedModel:
     chosen = str(values["branch"])
     for layer in batch_norms(classifier.module).values() if chosen != _MAIN else ():
-        branches = branches_of(layer)
+        branches = aux_bn_branches(layer)
         if branches:
             # The layer's own forward may hold an activation: it takes the branch's tensors, not its place.
             branch = branches[int(chosen.removeprefix("aux"))].state_dict()

@@ -8,7 +8,7 @@ from robench.models import Classifier
 from robench.suites import Condition
 from robench.suites.geometry import Geometry
 from robench.treatments.augmentation import POLICIES
-from robench.treatments.base import IMAGES, Method, Parameter, Sample, Started, Values, count, one_of
+from robench.treatments.base import IMAGES, Method, Parameter, PreparedModel, Sample, Values, count, one_of
 from robench.treatments.batch_norm import BatchNorms, Moments, count_batch_norms
 from robench.treatments.bn_frozen import pool
 from robench.treatments.calibration import Calibration
@@ -16,10 +16,10 @@ from robench.treatments.calibration import Calibration
 __all__ = ["BN_CALIB", "BN_RESOLUTION"]
 
 
-def _calibrated(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
+def _calibrated(classifier: Classifier, values: Values, calibration: Calibration | None) -> PreparedModel:
     assert calibration is not None
     layers = BatchNorms(classifier.module)
-    shown = calibration.show(str(values["policy"]), classifier.preprocessing, int(values["M"]))
+    shown = calibration.batches(str(values["policy"]), classifier.preprocessing, int(values["M"]))
     layers.fix(pool(classifier, layers, ((0, images) for images in shown))[0])
     layers.release()
     return classifier, None
@@ -52,21 +52,21 @@ class _ByResolution:
     calibration: Calibration
     found: dict[Geometry, list[Moments]] = field(default_factory=dict)
 
-    def begin(self, condition: Condition, sample: Sample) -> int | None:
+    def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         preprocessing = self.classifier.preprocessing
         geometry = condition.geometry if condition.native else preprocessing.geometry()
         if geometry not in self.found:
-            shown = self.calibration.show("clean", preprocessing, self.images, geometry)
+            shown = self.calibration.batches("clean", preprocessing, self.images, geometry)
             batches = ((0, images) for images in shown)
             self.found[geometry] = pool(self.classifier, self.layers, batches, condition.native)[0]
         self.layers.fix(self.found[geometry])
         return None
 
-    def show(self, frame: int) -> None:
+    def before_batch(self, frame: int) -> None:
         """Leave the statistics as they are."""
 
 
-def _by_resolution(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
+def _by_resolution(classifier: Classifier, values: Values, calibration: Calibration | None) -> PreparedModel:
     assert calibration is not None
     layers = BatchNorms(classifier.module)
     return classifier, _ByResolution(classifier, layers, int(values["M"]), calibration)
@@ -81,7 +81,7 @@ BN_RESOLUTION = Method(
     stage="statistics",
     parameters=(Parameter("M", count, IMAGES, (4608, 4608)),),
     images="M",
-    by_size=True,
+    per_resolution=True,
     layers=lambda module, _: count_batch_norms(module),
     start=_by_resolution,
 )

@@ -8,7 +8,7 @@ from functools import partial
 
 from robench.models import Classifier
 from robench.suites import Condition, find_suite
-from robench.treatments.base import IMAGES, Method, Parameter, Sample, Started, Values, count
+from robench.treatments.base import IMAGES, Method, Parameter, PreparedModel, Sample, Values, count
 from robench.treatments.batch_norm import BatchNorms, Moments, count_batch_norms
 from robench.types import Images
 
@@ -55,17 +55,17 @@ class _Frozen:
     images: int
     found: dict[int, list[Moments]] = field(default_factory=dict)
 
-    def begin(self, condition: Condition, sample: Sample) -> int | None:
+    def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         self.found.clear()
         self.found.update(freeze(self.classifier, self.layers, condition, sample, self.images))
-        self.show(0)
+        self.before_batch(0)
         return None
 
-    def show(self, frame: int) -> None:
+    def before_batch(self, frame: int) -> None:
         self.layers.fix(self.found.get(frame, self.found[0]))
 
 
-def _start(classifier: Classifier, values: Values, _: object) -> Started:
+def _start(classifier: Classifier, values: Values, _: object) -> PreparedModel:
     return classifier, _Frozen(classifier, BatchNorms(classifier.module), int(values["M"]))
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from robench.models import Classifier
 from robench.suites import Condition, find_suite
-from robench.treatments.base import IMAGES, Method, Parameter, Sample, Started, Value, count, number
+from robench.treatments.base import IMAGES, Method, Parameter, PreparedModel, Sample, Value, count, number
 from robench.treatments.batch_norm import BatchNorms, Moments, count_batch_norms
 from robench.treatments.bn_frozen import freeze
 
-__all__ = ["BN_PRIOR", "BN_TEST", "LOCALNORM", "TOGETHER"]
+__all__ = ["ALL_IMAGES", "BN_PRIOR", "BN_TEST", "LOCALNORM"]
 
 
-TOGETHER = ("corruptions", "noise", "occlusion")
+ALL_IMAGES = ("corruptions", "noise", "occlusion")
 """Families of suites whose frames are never compared with one another: test batches are of one frame of several samples."""
 
 
@@ -30,24 +30,24 @@ class _TestBatch:
     prior: float = 0.0
     frozen: dict[int, list[Moments]] = field(default_factory=dict)
 
-    def begin(self, condition: Condition, sample: Sample) -> int | None:
+    def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         self.frozen.clear()
         if self.images == 1:
             self.layers.by_image(self.prior)
             return None
-        if find_suite(condition.suite).family not in TOGETHER:
+        if find_suite(condition.suite).family not in ALL_IMAGES:
             self.frozen.update(freeze(self.classifier, self.layers, condition, sample, self.images, self.prior))
-            self.show(0)
+            self.before_batch(0)
             return None
         self.layers.by_batch(self.prior)
         return self.images
 
-    def show(self, frame: int) -> None:
+    def before_batch(self, frame: int) -> None:
         if self.frozen:
             self.layers.fix(self.frozen.get(frame, self.frozen[0]))
 
 
-def _started(classifier: Classifier, images: Value, prior: Value = 0.0) -> Started:
+def _started(classifier: Classifier, images: Value, prior: Value = 0.0) -> PreparedModel:
     return classifier, _TestBatch(classifier, BatchNorms(classifier.module), int(images), float(prior))
 
 
@@ -73,7 +73,7 @@ BN_PRIOR = Method(
     source="Schneider et al. 2020, arXiv:2006.16971",
     stage="statistics",
     frames="frozen",
-    keeps=True,
+    keeps_running_stats=True,
     parameters=(
         Parameter("N", number, "a number of at least 0, or inf", (16.0, 16.0)),
         Parameter("n", count, IMAGES, (8, 8)),

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from robench.datasets import ImageSet, decode, hash_images, open_dataset, select
+from robench.datasets import ImageDataset, decode, hash_images, open_dataset, select
 from robench.errors import DatasetError
 from robench.models import Preprocessing
 from robench.suites import CLEAN, Condition
 from robench.suites.geometry import Geometry
 from robench.treatments.augmentation import POLICIES
-from robench.treatments.batching import ESTIMATED_ON, equal_parts, sample_order
+from robench.treatments.batching import STATISTICS_BATCH, equal_parts, sample_order
 from robench.types import Images, Ints
 
 __all__ = ["Calibration", "open_calibration"]
@@ -28,7 +28,7 @@ class Calibration:
     seed: of the draws of the policies and of the order.
     """
 
-    images: ImageSet
+    images: ImageDataset
     seed: int
 
     def count(self, most: int) -> int:
@@ -36,11 +36,11 @@ class Calibration:
         return min(most, len(self.images))
 
     def fingerprint(self, most: int) -> str:
-        """Return the SHA-256 of the contents of the images that `show` takes."""
+        """Return the SHA-256 of the contents of the images that `batches` yields."""
         hashes = hash_images(self.images, self._positions(most))
         return hashlib.sha256("\n".join(hashes.sha).encode()).hexdigest()
 
-    def show(
+    def batches(
         self, policy: str, preprocessing: Preprocessing, most: int, geometry: Geometry | None = None
     ) -> Iterator[Images]:
         """Yield at most so many images under a policy of `POLICIES`, (b, 3, side, side) uint8, in keyed order.
@@ -56,7 +56,7 @@ class Calibration:
                 f"--calibration: cannot read the image {self.images.paths[position]}: {reason}; mend it or take it away"
             )
         order = sample_order(positions, Condition(CLEAN, f"calibration-{policy}", 0, Geometry()), self.seed)
-        for rows in equal_parts(order, ESTIMATED_ON):
+        for rows in equal_parts(order, STATISTICS_BATCH):
             pixels, sizes = found.images.take(rows)
             index = torch.from_numpy(positions[rows])
             yield chosen(torch.from_numpy(pixels), sizes, preprocessing, index, self.seed)

@@ -8,39 +8,39 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from robench.models import Classifier
-from robench.plugins import Offer
+from robench.plugins import Plugin
 from robench.suites import Condition
-from robench.treatments.base import Method, Parameter, Sample, Session, Started, Value, Values, is_count
+from robench.treatments.base import Method, Parameter, PreparedModel, Sample, Session, Value, Values, is_count
 from robench.treatments.calibration import Calibration
 
-__all__ = ["offered_method"]
+__all__ = ["plugin_method"]
 
 
-def offered_method(offer: Offer) -> Method:
+def plugin_method(offer: Plugin) -> Method:
     """Return a package's method, whose mistakes name the package: OptionError."""
     method = offer.load(Method)
     what = f"fails in the treatment {offer.name!r}"
 
     def layers(module: nn.Module, values: Values) -> int:
-        with offer.blamed(what):
+        with offer.attribute_errors(what):
             return method.layers(module, values)
 
-    def start(classifier: Classifier, values: Values, calibration: Calibration | None) -> Started:
-        with offer.blamed(what):
+    def start(classifier: Classifier, values: Values, calibration: Calibration | None) -> PreparedModel:
+        with offer.attribute_errors(what):
             changed, session = _checked(method.start(classifier, values, calibration))
         return changed, None if session is None else _Blamed(session, offer, what)
 
     def remarks(values: Values) -> list[str]:
-        with offer.blamed(what):
-            return list(method.remarks(values))
+        with offer.attribute_errors(what):
+            return list(method.notes(values))
 
     parameters = tuple(
         replace(one, read=_reader(one, one.name == method.images, offer, what)) for one in method.parameters
     )
-    return replace(method, layers=layers, start=start, remarks=remarks, parameters=parameters)
+    return replace(method, layers=layers, start=start, notes=remarks, parameters=parameters)
 
 
-def _checked(started: object) -> Started:
+def _checked(started: object) -> PreparedModel:
     match started:
         case (Classifier() as classifier, (None | Session()) as session):
             return classifier, session
@@ -56,29 +56,29 @@ class _Blamed:
     """A package's session, whose mistakes name the package."""
 
     session: Session
-    offer: Offer
+    offer: Plugin
     what: str
 
-    def begin(self, condition: Condition, sample: Sample) -> int | None:
+    def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         """Begin a condition."""
-        with self.offer.blamed(self.what):
-            images = self.session.begin(condition, sample)
+        with self.offer.attribute_errors(self.what):
+            images = self.session.start_condition(condition, sample)
             if images is not None and not is_count(images):
                 raise TypeError(f"begin returns {images!r}, neither a number of images nor None")
             return images
 
-    def show(self, frame: int) -> None:
+    def before_batch(self, frame: int) -> None:
         """Show a frame."""
-        with self.offer.blamed(self.what):
-            self.session.show(frame)
+        with self.offer.attribute_errors(self.what):
+            self.session.before_batch(frame)
 
 
-def _reader(parameter: Parameter, images: bool, offer: Offer, what: str) -> Callable[[str], Value]:
+def _reader(parameter: Parameter, images: bool, offer: Plugin, what: str) -> Callable[[str], Value]:
     """What reads a package's parameter, a number of images or not: ValueError is its user's mistake, all else the package's."""
 
     def read(text: str) -> Value:
         refused: ValueError
-        with offer.blamed(what):
+        with offer.attribute_errors(what):
             try:
                 value = parameter.read(text)
             except ValueError as error:

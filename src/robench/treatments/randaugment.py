@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as operations
 
 from robench.transforms.draws import Draws
-from robench.transforms.resize import from_pictures, pictures
+from robench.transforms.resize import from_pil, to_pil
 from robench.types import Images
 
 __all__ = ["OPERATIONS", "randaugment"]
@@ -77,9 +77,9 @@ def randaugment(images: Images, draws: Draws) -> Images:
     signs = draws.integers("sign", 0, 2, (_OPERATIONS,)).tolist()
     known = list(OPERATIONS.values())
     changed = []
-    for image, numbers, negative in zip(pictures(images), chosen, signs, strict=True):
+    for image, numbers, negative in zip(to_pil(images), chosen, signs, strict=True):
         for number, sign in zip(numbers, negative, strict=True):
             apply, signed = known[number]
             image = apply(image, -_SHARE if signed and sign else _SHARE)
         changed.append(image)
-    return from_pictures(changed, torch.Size(images.shape))
+    return from_pil(changed, torch.Size(images.shape))

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from robench.errors import OptionError, unknown_name
-from robench.plugins import find_offer, offers
+from robench.plugins import find_plugin, plugins
 from robench.treatments.base import Method, Treatment
 from robench.treatments.blurpool import BLURPOOL
 from robench.treatments.bn_branch import BN_BRANCH
 from robench.treatments.bn_calibrated import BN_CALIB, BN_RESOLUTION
 from robench.treatments.bn_frozen import BN_FROZEN
 from robench.treatments.bn_test_batch import BN_PRIOR, BN_TEST, LOCALNORM
-from robench.treatments.plugins import offered_method
+from robench.treatments.plugins import plugin_method
 from robench.treatments.tent import TENT
 
 __all__ = ["TREATMENTS", "find_treatment", "parse_treatments"]
@@ -39,10 +39,10 @@ def find_treatment(name: str) -> Method:
     """Return the method called `name`, built in or an installed package's; OptionError with a suggestion if there is none."""
     if name in TREATMENTS:
         return TREATMENTS[name]
-    offer = find_offer("treatment", name)
+    offer = find_plugin("treatment", name)
     if offer is None:
-        raise OptionError(unknown_name("treatment", name, (*TREATMENTS, *(one.name for one in offers("treatment")))))
-    return offered_method(offer)
+        raise OptionError(unknown_name("treatment", name, (*TREATMENTS, *(one.name for one in plugins("treatment")))))
+    return plugin_method(offer)
 
 
 def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
@@ -82,7 +82,7 @@ def _check_together(treatments: Sequence[Treatment]) -> None:
             f"{now[0].name} and {now[1].name} both say what a layer normalises with: evaluate them in two runs"
         )
     calibrated = next((one.method.name for one in treatments if one.method.stage == "calibration"), None)
-    if calibrated and now and not now[0].keeps:
+    if calibrated and now and not now[0].keeps_running_stats:
         raise OptionError(f"{now[0].name} takes nothing of the statistics of {calibrated}: leave one out")
     rank = {"branch": 0, "calibration": 1, "statistics": 2}
     ordered = [one.method for one in treatments if one.method.stage in rank]

@@ -12,7 +12,7 @@ from robench.errors import CheckpointError
 from robench.models import Classifier
 from robench.models.outputs import Head, as_logits
 from robench.suites import Condition
-from robench.treatments.base import IMAGES, Method, Parameter, Sample, Started, Values, count, finite, one_of
+from robench.treatments.base import IMAGES, Method, Parameter, PreparedModel, Sample, Values, count, finite, one_of
 from robench.treatments.batch_norm import BatchNorms, batch_norms, count_batch_norms
 
 __all__ = ["TENT"]
@@ -66,16 +66,16 @@ class _Tent:
     step: _Step
     images: int
 
-    def begin(self, condition: Condition, sample: Sample) -> int | None:
+    def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         self.layers.by_batch()
         self.step.reset()
         return self.images
 
-    def show(self, frame: int) -> None:
+    def before_batch(self, frame: int) -> None:
         """Leave the network as the batch before left it."""
 
 
-def _start(classifier: Classifier, values: Values, _: object) -> Started:
+def _start(classifier: Classifier, values: Values, _: object) -> PreparedModel:
     layers = BatchNorms(classifier.module)
     step = _Step(classifier.module, classifier.head, str(values["optimiser"]), float(values["lr"]))
     return replace(classifier, module=step.eval(), head="logits"), _Tent(layers, step, int(values["n"]))

@@ -9,22 +9,30 @@ contrast.py  the change of a figure, and its tests
 from __future__ import annotations
 
 from robench.analysis.comparison.compare import compare
-from robench.analysis.comparison.difference import Contrast, Method, contrast
-from robench.analysis.comparison.matching import match, refuse_unlike
-from robench.analysis.comparison.results_set import HEADLINES, KEY, Figure, Side, Source, open_side, refuse_unfinished
+from robench.analysis.comparison.difference import Method, PairedDifference, compare_pairs
+from robench.analysis.comparison.matching import check_comparable, match_results
+from robench.analysis.comparison.results_set import (
+    HEADLINE_METRICS,
+    KEY,
+    ResultRow,
+    ResultsSet,
+    Source,
+    check_finished,
+    load_results,
+)
 
 __all__ = [
-    "HEADLINES",
+    "HEADLINE_METRICS",
     "KEY",
-    "Contrast",
-    "Figure",
     "Method",
-    "Side",
+    "PairedDifference",
+    "ResultRow",
+    "ResultsSet",
     "Source",
+    "check_comparable",
+    "check_finished",
     "compare",
-    "contrast",
-    "match",
-    "open_side",
-    "refuse_unfinished",
-    "refuse_unlike",
+    "compare_pairs",
+    "load_results",
+    "match_results",
 ]

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robench.analysis.comparison.difference import Contrast, contrast
-from robench.analysis.comparison.matching import match, refuse_unlike
-from robench.analysis.comparison.results_set import HEADLINES, KEY, Figure, Side, open_side
+from robench.analysis.comparison.difference import PairedDifference, compare_pairs
+from robench.analysis.comparison.matching import check_comparable, match_results
+from robench.analysis.comparison.results_set import HEADLINE_METRICS, KEY, ResultRow, ResultsSet, load_results
 from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring.records import read_columns
 from robench.errors import OptionError, RunError, unknown_name
-from robench.runs.files import atomic_write, check_replaceable, writing
+from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
 from robench.suites import CLEAN, find_suite
 
 __all__ = ["Cost", "Difference", "compare", "costs", "difference_rows", "disagreement", "flips", "write_flips"]
@@ -31,7 +31,7 @@ class Difference:
 
     base: str
     run: str
-    contrast: Contrast
+    paired: PairedDifference
     method: str
     p: float | None
     p_holm: float | None
@@ -62,16 +62,16 @@ def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) ->
     for metric in metrics or ():
         if metric not in METRICS:
             raise OptionError(unknown_name("metric", metric, METRICS))
-    base, *others = [open_side(run) for run in runs]
-    found: list[tuple[str, Contrast]] = []
+    base, *others = [load_results(run) for run in runs]
+    found: list[tuple[str, PairedDifference]] = []
     for other in others:
-        refuse_unlike(other, base, paired=True)
-        pairs = match(other, base, lambda figure: _chosen(figure, metrics))
+        check_comparable(other, base, paired=True)
+        pairs = match_results(other, base, lambda figure: _chosen(figure, metrics))
         if not pairs:
             raise OptionError(
                 f"{other.name} and {base.name} have no figure in common to compare: evaluate the same suites"
             )
-        found += [(other.name, one) for one in contrast(other, base, pairs, paired=True)]
+        found += [(other.name, one) for one in compare_pairs(other, base, pairs, paired=True)]
     tests = [one.two_sided() if one.testable else (None, "") for _, one in found]
     tested = [number for number, (p, _) in enumerate(tests) if p is not None]
     corrected = dict(zip(tested, holm([tests[number][0] or 0.0 for number in tested]).tolist(), strict=True))
@@ -81,13 +81,13 @@ def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) ->
     ]
 
 
-def _chosen(figure: Figure, metrics: Sequence[str] | None) -> bool:
+def _chosen(figure: ResultRow, metrics: Sequence[str] | None) -> bool:
     if metrics is not None:
         return figure.key[1] in metrics
     suite, metric, *_, axis, _, _ = figure.key
     if suite == CLEAN:
         return bool(metric == "accuracy")
-    return metric in (*HEADLINES, *_CELLS) and axis != "frame"
+    return metric in (*HEADLINE_METRICS, *_CELLS) and axis != "frame"
 
 
 def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
@@ -97,13 +97,13 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
             {
                 "base": one.base,
                 "run": one.run,
-                **dict(zip(KEY, one.contrast.run.key, strict=True)),
-                "unit": one.contrast.run.row["unit"],
-                "base_value": one.contrast.base.value,
-                "run_value": one.contrast.run.value,
-                "change": one.contrast.change,
-                "ci_low": one.contrast.ci_low,
-                "ci_high": one.contrast.ci_high,
+                **dict(zip(KEY, one.paired.run.key, strict=True)),
+                "unit": one.paired.run.row["unit"],
+                "base_value": one.paired.base.value,
+                "run_value": one.paired.run.value,
+                "change": one.paired.change,
+                "ci_low": one.paired.ci_low,
+                "ci_high": one.paired.ci_high,
                 "p": one.p,
                 "p_holm": one.p_holm,
                 "test": one.method,
@@ -115,11 +115,11 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
 
 def costs(runs: Sequence[Path | str]) -> list[Cost]:
     """Return what each of the runs took beside the first, where both are run directories that were timed."""
-    base, *others = [open_side(run) for run in runs]
+    base, *others = [load_results(run) for run in runs]
     return [cost for other in others if (cost := _cost(base, other)) is not None]
 
 
-def _cost(base: Side, other: Side) -> Cost | None:
+def _cost(base: ResultsSet, other: ResultsSet) -> Cost | None:
     if not base.runs or not other.runs:
         return None
     of = ["suite", "corruption", "severity", "resolution"]
@@ -137,16 +137,16 @@ def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
     Columns: base, run, suite, corruption, severity, resolution, index, path, label, base_pred, run_pred, change: `lost` where
     the first run was right, `gained` where the other is, `moved` where both are wrong. RunError without records.
     """
-    base, *others = [open_side(run) for run in runs]
+    base, *others = [load_results(run) for run in runs]
     found = [_flips(base, other) for other in others]
     return pd.concat(found, ignore_index=True)
 
 
-def _flips(base: Side, other: Side) -> pd.DataFrame:
+def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
     if not base.runs or not other.runs:
         missing = base if not base.runs else other
         raise RunError(f"{missing.name} has no records of images: name the run directory")
-    refuse_unlike(other, base, paired=True)
+    check_comparable(other, base, paired=True)
     samples = base.runs[0].read_samples()
     theirs = {condition.name: condition for condition in base.runs[0].finished()}
     parts = []
@@ -204,5 +204,5 @@ def write_flips(flipped: pd.DataFrame, path: Path) -> None:
     text = io.StringIO()
     flipped.to_csv(text, index=False, lineterminator="\n")
     check_replaceable(path, list(flipped.columns), "--flips")
-    with writing(path):
+    with translate_os_errors(path):
         atomic_write(path, lambda file: file.write(text.getvalue().encode()))

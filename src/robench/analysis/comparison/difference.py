@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.analysis.comparison.paired_records import distributions, wrong_images
-from robench.analysis.comparison.results_set import Figure, Key, Side
+from robench.analysis.comparison.results_set import Key, ResultRow, ResultsSet
 from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.intervals import QUANTILE, percentile_interval
 from robench.analysis.metrics.paired_tests import bootstrap_error, mcnemar, normal_tail, paired_score
 from robench.types import Floats
 
-__all__ = ["Contrast", "Method", "contrast"]
+__all__ = ["Method", "PairedDifference", "compare_pairs"]
 
 Method: TypeAlias = Literal["mcnemar", "score", "paired bootstrap", "intervals"]
 
 
 @dataclass(frozen=True)
-class Contrast:
+class PairedDifference:
     """A figure of two sides and the means to test its change, run - base, in the metric's unit.
 
     counts: of images lost and gained by run, and of all, where the figure is a rate of the same images.
@@ -31,8 +31,8 @@ class Contrast:
     ci_low, ci_high: of the change, 95 %; NaN where a side has no interval.
     """
 
-    run: Figure
-    base: Figure
+    run: ResultRow
+    base: ResultRow
     ci_low: float
     ci_high: float
     images: int
@@ -96,7 +96,9 @@ class Contrast:
         return excess, math.hypot(self.errors[0], slope * self.errors[1]), "intervals"
 
 
-def contrast(run: Side, base: Side, pairs: Sequence[tuple[Figure, Figure]], *, paired: bool) -> list[Contrast]:
+def compare_pairs(
+    run: ResultsSet, base: ResultsSet, pairs: Sequence[tuple[ResultRow, ResultRow]], *, paired: bool
+) -> list[PairedDifference]:
     """Prepare the tests of matched figures: by the records of both sides, where paired and both have them, else intervals."""
     images = max(1, min(run.images, base.images))
     keys = [ours.key for ours, _ in pairs]
@@ -107,12 +109,12 @@ def contrast(run: Side, base: Side, pairs: Sequence[tuple[Figure, Figure]], *, p
 
 
 def _contrast(
-    ours: Figure,
-    theirs: Figure,
+    ours: ResultRow,
+    theirs: ResultRow,
     images: int,
     resamples: Sequence[Mapping[Key, Floats]],
     wrong: Sequence[Mapping[Key, NDArray[np.bool_]]],
-) -> Contrast:
+) -> PairedDifference:
     both = [side[ours.key][1:] for side in resamples if ours.key in side]
     outcomes = [side[ours.key] for side in wrong if ours.key in side]
     counts = None
@@ -121,8 +123,8 @@ def _contrast(
         counts = int((now & ~before).sum()), int((before & ~now).sum()), len(now)
     if len(both) == 2:
         low, high = percentile_interval(both[0] - both[1])
-        return Contrast(ours, theirs, float(low), float(high), images, counts, np.stack(both))
+        return PairedDifference(ours, theirs, float(low), float(high), images, counts, np.stack(both))
     errors = (ours.error, theirs.error)
     half = QUANTILE * math.hypot(*errors)
     change = ours.value - theirs.value
-    return Contrast(ours, theirs, change - half, change + half, images, counts, None, errors)
+    return PairedDifference(ours, theirs, change - half, change + half, images, counts, None, errors)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from robench.analysis.comparison.changes import moved_between, protocol_difference, quoted
-from robench.analysis.comparison.results_set import WAY_OUT, Figure, Side
+from robench.analysis.comparison.results_set import BASELINE_HINT, ResultRow, ResultsSet
 from robench.errors import OptionError
-from robench.suites import known_suite
+from robench.suites import lookup_suite
 
-__all__ = ["match", "refuse_unlike"]
+__all__ = ["check_comparable", "match_results"]
 
-_WAY = ("protocol", "source", "baseline")
+PROVENANCE_COLUMNS = ("protocol", "source", "baseline")
 """How a figure was made: it must be equal, or the figures are not compared."""
 
 
-def refuse_unlike(run: Side, base: Side, *, paired: bool) -> None:
+def check_comparable(run: ResultsSet, base: ResultsSet, *, paired: bool) -> None:
     """Raise OptionError if the sides are of other data or, if paired, of other samples or another seed."""
     if run.dataset != base.dataset:
         raise OptionError(
@@ -31,20 +31,22 @@ def refuse_unlike(run: Side, base: Side, *, paired: bool) -> None:
             )
 
 
-def match(run: Side, base: Side, chosen: Callable[[Figure], bool]) -> list[tuple[Figure, Figure]]:
+def match_results(
+    run: ResultsSet, base: ResultsSet, chosen: Callable[[ResultRow], bool]
+) -> list[tuple[ResultRow, ResultRow]]:
     """Return the chosen figures that both sides have, run's first; OptionError where one was made in another way."""
     pairs = []
     for key, figure in run.figures.items():
         if key not in base.figures or not chosen(figure):
             continue
         other = base.figures[key]
-        for column in _WAY:
+        for column in PROVENANCE_COLUMNS:
             if figure.row[column] != other.row[column]:
-                raise OptionError(_made_otherwise(column, run, figure, base, other))
+                raise OptionError(_provenance_mismatch(column, run, figure, base, other))
         if moved := moved_between(figure.row, other.row, "figures"):
             raise OptionError(
                 f"{figure} moved between robench {other.row['robench_version']} ({base.name}) and "
-                f"{figure.row['robench_version']} ({run.name}): {quoted(moved)}{WAY_OUT}"
+                f"{figure.row['robench_version']} ({run.name}): {quoted(moved)}{BASELINE_HINT}"
             )
         ours, theirs = _averaged(run, figure), _averaged(base, figure)
         if ours != theirs or (figure.row["n"] != other.row["n"] and not figure.is_cell):
@@ -58,7 +60,7 @@ def match(run: Side, base: Side, chosen: Callable[[Figure], bool]) -> list[tuple
     return pairs
 
 
-def _made_otherwise(column: str, run: Side, ours: Figure, base: Side, theirs: Figure) -> str:
+def _provenance_mismatch(column: str, run: ResultsSet, ours: ResultRow, base: ResultsSet, theirs: ResultRow) -> str:
     """One line: what of the way in which a figure was made differs, and since when, where an upgrade of robench explains it."""
     one, two = ours.row[column], theirs.row[column]
     if column != "protocol":
@@ -71,10 +73,10 @@ def _made_otherwise(column: str, run: Side, ours: Figure, base: Side, theirs: Fi
         return f"{what}; nothing of it moved between robench {versions[1]} and {versions[0]}: evaluate both with the same options"
     if not moved:
         return f"{what}: evaluate both with the same options"
-    return f"{what}. Between robench {versions[1]} and {versions[0]}: {quoted(moved)}{WAY_OUT}"
+    return f"{what}. Between robench {versions[1]} and {versions[0]}: {quoted(moved)}{BASELINE_HINT}"
 
 
-def _averaged(side: Side, figure: Figure) -> set[tuple[str, int]]:
+def _averaged(side: ResultsSet, figure: ResultRow) -> set[tuple[str, int]]:
     """The cells that a figure without a corruption is over, by corruption and severity: the suite's own, or else extra ones."""
     if figure.key[2] is not None:
         return set()
@@ -84,6 +86,6 @@ def _averaged(side: Side, figure: Figure) -> set[tuple[str, int]]:
         for key in side.figures
         if (key[0], key[6]) == (suite, resolution) and key[2] is not None and key[3] is not None
     }
-    whole = known_suite(suite)
+    whole = lookup_suite(suite)
     own = whole.corruptions if whole is not None else ()
     return {cell for cell in cells if cell[0] in own} or cells

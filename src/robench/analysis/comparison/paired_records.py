@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robench.analysis.comparison.results_set import KEY, NORMALISED, OF_IMAGES, Key, Side
+from robench.analysis.comparison.results_set import KEY, NORMALISED, PER_IMAGE_METRICS, Key, ResultsSet
 from robench.analysis.scoring.records import read_columns
 from robench.errors import RunError
 from robench.suites import find_suite
@@ -19,7 +19,7 @@ from robench.types import Floats
 __all__ = ["distributions", "wrong_images"]
 
 
-def distributions(side: Side, keys: Iterable[Key]) -> dict[Key, Floats]:
+def distributions(side: ResultsSet, keys: Iterable[Key]) -> dict[Key, Floats]:
     """Return for the keys of figures that follow from the records (1 + resamples,): the figure, then resamples of it.
 
     RunError where results.csv has another figure than the records.
@@ -50,13 +50,13 @@ def _missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
-def wrong_images(side: Side, keys: Iterable[Key]) -> dict[Key, NDArray[np.bool_]]:
+def wrong_images(side: ResultsSet, keys: Iterable[Key]) -> dict[Key, NDArray[np.bool_]]:
     """Return for the keys of cells with one image a sample which images are wrong (n,); none of several seeds."""
     found: dict[Key, NDArray[np.bool_]] = {}
     if len(side.runs) != 1:
         return found
     run = side.runs[0]
-    cells = [key for key in keys if key[1] in OF_IMAGES and key[4] is None]
+    cells = [key for key in keys if key[1] in PER_IMAGE_METRICS and key[4] is None]
     for condition in run.finished():
         place = (condition.suite, condition.corruption, condition.severity, condition.resolution)
         of_cell = [
@@ -66,7 +66,7 @@ def wrong_images(side: Side, keys: Iterable[Key]) -> dict[Key, NDArray[np.bool_]
         ]
         if condition.frames != 1 or find_suite(condition.suite).family not in ("corruptions", "resolution"):
             continue
-        columns = {OF_IMAGES[key[1]] for key in of_cell}
+        columns = {PER_IMAGE_METRICS[key[1]] for key in of_cell}
         records = read_columns(run, condition, ["label", *sorted(columns)]) if columns else None
         for key in of_cell:
             assert records is not None

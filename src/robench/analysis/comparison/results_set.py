@@ -22,32 +22,32 @@ from robench.suites import CLEAN
 from robench.types import Results
 
 __all__ = [
-    "HEADLINES",
+    "BASELINE_HINT",
+    "HEADLINE_METRICS",
     "KEY",
     "NORMALISED",
-    "OF_IMAGES",
-    "WAY_OUT",
-    "Figure",
+    "PER_IMAGE_METRICS",
     "Key",
-    "Side",
+    "ResultRow",
+    "ResultsSet",
     "Source",
-    "open_side",
-    "refuse_unfinished",
+    "check_finished",
+    "load_results",
 ]
 
 KEY = ("suite", "metric", "corruption", "severity", "axis", "axis_value", "resolution")
 """What a figure is of. Figures of two sides are compared where these are equal."""
 
-HEADLINES = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_area")
+HEADLINE_METRICS = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_area")
 """Metrics that a suite is summed up by."""
 
 NORMALISED = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
 """Metrics that are divided by a baseline's."""
 
-OF_IMAGES = {"error_rate": "pred", "accuracy": "pred", "top5_error": "top5"}
+PER_IMAGE_METRICS = {"error_rate": "pred", "accuracy": "pred", "top5_error": "top5"}
 """Metrics of a cell that are right or wrong for each image, and the column that says so."""
 
-WAY_OUT = (
+BASELINE_HINT = (
     "Evaluate the baseline's model again, or accept a run as the new baseline: "
     "robench gate RUN --baseline CSV --update-baseline"
 )
@@ -59,7 +59,7 @@ Source: TypeAlias = Path | str | Sequence[Path | str]
 
 
 @dataclass(frozen=True)
-class Figure:
+class ResultRow:
     """One row of the results. key: its values of KEY, None where empty.  row: all columns."""
 
     key: Key
@@ -96,7 +96,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Side:
+class ResultsSet:
     """Results with where they are from.
 
     name: path of the run or of the CSV file; of several seeds all of them, joined by +.  figures: by key.
@@ -104,7 +104,7 @@ class Side:
     """
 
     name: str
-    figures: dict[Key, Figure]
+    figures: dict[Key, ResultRow]
     runs: tuple[RunDirectory, ...] = ()
 
     @property
@@ -135,7 +135,9 @@ class Side:
     @property
     def images(self) -> int:
         """Evaluated images, as far as the figures say: the largest n of a rate of images, 0 where there is none."""
-        rates = [one.row["n"] for one in self.figures.values() if one.row["metric"] in OF_IMAGES and one.is_cell]
+        rates = [
+            one.row["n"] for one in self.figures.values() if one.row["metric"] in PER_IMAGE_METRICS and one.is_cell
+        ]
         return int(max(rates, default=0))
 
     def rows(self, normalize_by: str | None, wanted: Collection[tuple[str, str]]) -> list[Row]:
@@ -148,7 +150,7 @@ class Side:
         return next(iter(self.figures.values())).row[column]
 
 
-def open_side(sources: Source) -> Side:
+def load_results(sources: Source) -> ResultsSet:
     """Read a run directory, several that differ in their seed, or a results CSV.
 
     Raises TableError or RunError unless they hold the results of one model.
@@ -176,15 +178,15 @@ def open_side(sources: Source) -> Side:
             raise TableError(
                 f"{path} holds results of several ({column} {found[0]}, {found[1]}, …): keep one model's in a file"
             )
-    figures: dict[Key, Figure] = {}
+    figures: dict[Key, ResultRow] = {}
     for row in results.astype(object).where(results.notna(), None).to_dict("records"):
-        figure = Figure(tuple(row[name] for name in KEY), row)
+        figure = ResultRow(tuple(row[name] for name in KEY), row)
         if (other := figures.get(figure.key)) is not None:
             if row["suite"] == CLEAN and row["protocol"] != other.row["protocol"]:
                 continue  # Clean images of another suite's geometry: the first suite's are the ones that count.
             raise TableError(f"{path} has two rows for {figure}: keep one")
         figures[figure.key] = figure
-    return Side(" + ".join(map(str, paths)), figures, runs)
+    return ResultsSet(" + ".join(map(str, paths)), figures, runs)
 
 
 def _read_csv(path: Path) -> Results:
@@ -219,10 +221,10 @@ def _refuse_other_schema(path: Path) -> None:
     what = f"{path} has schema {schema}, of robench {made_by or 'unknown'}, and this robench reads {SCHEMA_VERSION}"
     if schema.isdigit() and int(schema) > SCHEMA_VERSION:
         raise TableError(f"{what}: install the newer robench that wrote it")
-    raise TableError(f"{what}. {quoted(between(made_by, version('robench')))}{WAY_OUT}")
+    raise TableError(f"{what}. {quoted(between(made_by, version('robench')))}{BASELINE_HINT}")
 
 
-def refuse_unfinished(run: RunDirectory) -> None:
+def check_finished(run: RunDirectory) -> None:
     """Raise RunError for a run that was interrupted; one whose records were all removed has its results still."""
     left = len(run.conditions) - len(run.finished())
     if 0 < left < len(run.conditions):

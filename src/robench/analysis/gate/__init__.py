@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from robench.analysis.gate.formats import FORMATS
 from robench.analysis.gate.gate import Comparison, Verdict, gate, update_baseline
-from robench.analysis.gate.power import Chance, Power, power
+from robench.analysis.gate.power import Power, PowerEstimate, power
 from robench.analysis.gate.rules import FAIL_IF, HEADLINE_RULES, Rule, read_rules, rules_from
 
 __all__ = [
     "FAIL_IF",
     "FORMATS",
     "HEADLINE_RULES",
-    "Chance",
     "Comparison",
     "Power",
+    "PowerEstimate",
     "Rule",
     "Verdict",
     "gate",

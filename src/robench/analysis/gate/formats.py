@@ -10,12 +10,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 from robench.analysis.gate.gate import Comparison, Verdict
-from robench.analysis.gate.power import Chance, Power
+from robench.analysis.gate.power import Power, PowerEstimate
 
 __all__ = [
     "FORMATS",
-    "amount",
-    "chance",
+    "format_p_value",
+    "format_value",
     "github",
     "interval",
     "junit",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def amount(value: float, unit: str, *, signed: bool = False) -> str:
+def format_value(value: float, unit: str, *, signed: bool = False) -> str:
     """A figure as a person reads it: fractions in percent, percentages as they are, others with their unit."""
     if math.isnan(value):
         return ""
@@ -37,7 +37,7 @@ def amount(value: float, unit: str, *, signed: bool = False) -> str:
     return f"{value:{sign}.3g} {unit}"
 
 
-def chance(p: float | None) -> str:
+def format_p_value(p: float | None) -> str:
     """A p-value; empty where there is none."""
     return "" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
@@ -62,7 +62,7 @@ def verdict_json(verdict: Verdict) -> str:
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def _figure(one: Comparison | Chance) -> dict[str, Any]:
+def _figure(one: Comparison | PowerEstimate) -> dict[str, Any]:
     cells = {**asdict(one), "rule": str(one.rule)}
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in cells.items()
@@ -83,12 +83,12 @@ def markdown(verdict: Verdict) -> str:
         cells = (
             "**FAILED**" if one.failed else "ok",
             _cell(one.name),
-            amount(one.base, one.unit),
-            amount(one.run, one.unit),
-            amount(one.change, one.unit, signed=True),
+            format_value(one.base, one.unit),
+            format_value(one.run, one.unit),
+            format_value(one.change, one.unit, signed=True),
             interval(one),
-            amount(one.limit, one.unit),
-            chance(one.p if one.p_holm is None else one.p_holm),
+            format_value(one.limit, one.unit),
+            format_p_value(one.p if one.p_holm is None else one.p_holm),
             one.method,
         )
         lines.append("| " + " | ".join(cells) + " |")
@@ -110,7 +110,7 @@ def interval(one: Comparison) -> str:
     """The interval of the change; empty where there is none."""
     if math.isnan(one.ci_low):
         return ""
-    return f"{amount(one.ci_low, one.unit, signed=True)} … {amount(one.ci_high, one.unit, signed=True)}"
+    return f"{format_value(one.ci_low, one.unit, signed=True)} … {format_value(one.ci_high, one.unit, signed=True)}"
 
 
 def junit(verdict: Verdict) -> str:
@@ -142,12 +142,12 @@ def github(verdict: Verdict) -> str:
 
 def sentence(one: Comparison) -> str:
     """A comparison in one sentence."""
-    found = chance(one.p if one.p_holm is None else one.p_holm)
+    found = format_p_value(one.p if one.p_holm is None else one.p_holm)
     p = f", p {'' if found.startswith('<') else '= '}{found}" if found else ""
     holm = " after Holm's correction" if one.p_holm is not None else ""
     return (
-        f"{one.name} went from {amount(one.base, one.unit)} to {amount(one.run, one.unit)} "
-        f"({amount(one.change, one.unit, signed=True)}, allowed {amount(one.limit, one.unit)}{p}{holm}; {one.method})"
+        f"{one.name} went from {format_value(one.base, one.unit)} to {format_value(one.run, one.unit)} "
+        f"({format_value(one.change, one.unit, signed=True)}, allowed {format_value(one.limit, one.unit)}{p}{holm}; {one.method})"
     )
 
 

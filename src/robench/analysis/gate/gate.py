@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robench.analysis.comparison import (
-    Contrast,
-    Figure,
-    Side,
+    PairedDifference,
+    ResultRow,
+    ResultsSet,
     Source,
-    contrast,
-    match,
-    open_side,
-    refuse_unfinished,
-    refuse_unlike,
+    check_comparable,
+    check_finished,
+    compare_pairs,
+    load_results,
+    match_results,
 )
 from robench.analysis.comparison.changes import between, moved_between, quoted
 from robench.analysis.gate.rules import FAIL_IF, Rule, read_rules
@@ -25,7 +25,7 @@ from robench.analysis.scoring import pool
 from robench.errors import OptionError
 from robench.runs.csv import write_csv
 from robench.runs.directory import RunDirectory
-from robench.runs.files import check_replaceable, writing
+from robench.runs.files import check_replaceable, translate_os_errors
 from robench.runs.schema import RESULTS
 
 __all__ = ["Comparison", "Verdict", "gate", "update_baseline"]
@@ -84,18 +84,18 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
     a rule compares nothing, or the sides do not compare.
     """
     rules = read_rules() if rules is None else tuple(rules)
-    ours, theirs = open_side(run), open_side(baseline)
+    ours, theirs = load_results(run), load_results(baseline)
     for one in (*ours.runs, *theirs.runs):
-        refuse_unfinished(one)
-    judged: list[tuple[Rule, Contrast]] = []
+        check_finished(one)
+    judged: list[tuple[Rule, PairedDifference]] = []
     notes: list[str] = []
     for paired in (True, False):
         of_pairing = [rule for rule in rules if (rule.pairing == "paired") == paired]
         if not of_pairing:
             continue
-        refuse_unlike(ours, theirs, paired=paired)
-        pairs = match(ours, theirs, lambda figure, these=of_pairing: any(one.matches(figure) for one in these))  # type: ignore[misc]
-        contrasts = contrast(ours, theirs, pairs, paired=paired)
+        check_comparable(ours, theirs, paired=paired)
+        pairs = match_results(ours, theirs, lambda figure, these=of_pairing: any(one.matches(figure) for one in these))  # type: ignore[misc]
+        contrasts = compare_pairs(ours, theirs, pairs, paired=paired)
         for rule in of_pairing:
             chosen = [one for one in contrasts if rule.matches(one.run)]
             notes += _unmatched(rule, ours, theirs, len(chosen))
@@ -115,7 +115,7 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
     return Verdict(ours.name, theirs.name, ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes)))
 
 
-def _unmatched(rule: Rule, run: Side, base: Side, compared: int) -> list[str]:
+def _unmatched(rule: Rule, run: ResultsSet, base: ResultsSet, compared: int) -> list[str]:
     """Say what of a rule only the run has; OptionError where the baseline's figures are not all compared."""
     lacking = [figure for key, figure in base.figures.items() if rule.matches(figure) and key not in run.figures]
     extra = [figure for key, figure in run.figures.items() if rule.matches(figure) and key not in base.figures]
@@ -132,13 +132,13 @@ def _unmatched(rule: Rule, run: Side, base: Side, compared: int) -> list[str]:
     return [f"{len(extra)} figures of [{rule}] are new, the baseline has none: not compared"] if extra else []
 
 
-def _renamed(lacking: Figure, run: Side) -> str:
+def _renamed(lacking: ResultRow, run: ResultsSet) -> str:
     """What may have moved such figures to other places of the table since the baseline was made, if anything."""
     moved = moved_between(lacking.row, lacking.row | {"robench_version": run.version}, "figures")
     return f"since robench {lacking.row['robench_version']} {quoted(moved)}" if moved else ""
 
 
-def _how(judged: Sequence[tuple[Rule, Contrast]], run: Side, base: Side) -> list[str]:
+def _how(judged: Sequence[tuple[Rule, PairedDifference]], run: ResultsSet, base: ResultsSet) -> list[str]:
     """Say which comparisons of significance are not paired, and why."""
     tested = [(rule, one) for rule, one in judged if rule.fail_if != FAIL_IF[0]]
     loose = [rule for rule, one in tested if one.resamples is None and one.counts is None]
@@ -152,7 +152,7 @@ def _how(judged: Sequence[tuple[Rule, Contrast]], run: Side, base: Side) -> list
     return [f"{len(loose)} of {len(tested)} tests use the intervals of the results and are not paired: {why}"]
 
 
-def _judge(judged: Sequence[tuple[Rule, Contrast]]) -> list[Comparison]:
+def _judge(judged: Sequence[tuple[Rule, PairedDifference]]) -> list[Comparison]:
     tests: list[tuple[float | None, str]] = []
     for rule, one in judged:
         size = (0.0, rule.limit) if rule.relative else (rule.limit, 0.0)
@@ -199,6 +199,6 @@ def update_baseline(run: Source, baseline: Path) -> None:
     runs = [RunDirectory.open(one) for one in ([run] if isinstance(run, str | Path) else run)]
     results = runs[0].read_results() if len(runs) == 1 else pool(runs)[0]
     for one in runs:
-        refuse_unfinished(one)
-    with writing(baseline):
+        check_finished(one)
+    with translate_os_errors(baseline):
         write_csv(RESULTS, results, baseline)

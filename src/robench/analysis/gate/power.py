@@ -7,17 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from robench.analysis.comparison import Contrast, Figure, Side, Source, contrast, match, open_side, refuse_unlike
+from robench.analysis.comparison import (
+    PairedDifference,
+    ResultRow,
+    ResultsSet,
+    Source,
+    check_comparable,
+    compare_pairs,
+    load_results,
+    match_results,
+)
 from robench.analysis.gate.rules import FAIL_IF, Rule, read_rules
 from robench.analysis.metrics.paired_tests import bootstrap_error
 from robench.errors import OptionError
 
-__all__ = ["CAUGHT", "DROPS", "Chance", "Power", "power"]
+__all__ = ["EFFECT_SIZES", "TARGET_POWER", "Power", "PowerEstimate", "power"]
 
-CAUGHT = 0.8
+TARGET_POWER = 0.8
 """How often a drop is caught that counts as caught."""
 
-DROPS = (0.005, 0.01, 0.02, 0.05)
+EFFECT_SIZES = (0.005, 0.01, 0.02, 0.05)
 """Half a point to five; of figures that are no fractions or percentages, parts of the figure."""
 
 CORRELATION = 0.5
@@ -28,12 +37,12 @@ _LARGEST = 1.0
 
 
 @dataclass(frozen=True)
-class Chance:
+class PowerEstimate:
     """A figure that a rule judges, and how often the gate would fail for a drop of it alone.
 
     value: of the baseline.  error: standard error of a change.  unchanged: chance to fail where nothing changed.
     drops, caught: changes for the worse, in the metric's unit, and the chance that each fails the gate.
-    smallest: the drop that fails it `CAUGHT` of the time; NaN where none does.
+    smallest: the drop that fails it `TARGET_POWER` of the time; NaN where none does.
     """
 
     rule: Rule
@@ -41,10 +50,10 @@ class Chance:
     unit: str
     value: float
     error: float
-    unchanged: float
+    false_alarm_rate: float
     drops: tuple[float, ...]
     caught: tuple[float, ...]
-    smallest: float
+    minimum_detectable_effect: float
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Power:
 
     model: str
     images: int
-    chances: tuple[Chance, ...]
+    chances: tuple[PowerEstimate, ...]
     notes: tuple[str, ...]
 
 
@@ -62,10 +71,10 @@ class _Judged:
     """A figure, and the spread of its change. images: of the rate it is, 0 where it is not one; churn: of these that change."""
 
     rule: Rule
-    figure: Figure
+    figure: ResultRow
     error: float
     images: int = 0
-    churn: float = 0.0
+    disagreement: float = 0.0
 
     def chance(self, drop: float, alpha: float) -> float:
         """How often a true drop of this size fails the gate."""
@@ -74,7 +83,7 @@ class _Judged:
         spread, under_null, step = self.error, self.error, 0.0
         if self.images:
             # At least as many images change as are lost; McNemar's test is exact, and so a step of an image short.
-            churn = max(self.churn, abs(drop))
+            churn = max(self.disagreement, abs(drop))
             under_null = math.sqrt(churn / self.images)
             spread, step = math.sqrt(max(churn - drop**2, 1e-12) / self.images), 1 / self.images
         z = _NORMAL.inv_cdf(1 - alpha)
@@ -85,14 +94,14 @@ class _Judged:
         }[rule.fail_if]
         return _NORMAL.cdf((drop - threshold) / spread)
 
-    def smallest(self, alpha: float) -> float:
-        """The drop that is caught `CAUGHT` of the time, by halving; NaN where even the largest is not."""
+    def minimum_detectable_effect(self, alpha: float) -> float:
+        """The drop that is caught `TARGET_POWER` of the time, by halving; NaN where even the largest is not."""
         low, high = 0.0, self._largest()
-        if self.chance(high, alpha) < CAUGHT:
+        if self.chance(high, alpha) < TARGET_POWER:
             return math.nan
         for _ in range(60):
             middle = (low + high) / 2
-            low, high = (low, middle) if self.chance(middle, alpha) >= CAUGHT else (middle, high)
+            low, high = (low, middle) if self.chance(middle, alpha) >= TARGET_POWER else (middle, high)
         return high
 
     def _largest(self) -> float:
@@ -115,11 +124,11 @@ def power(
     Raises OptionError as `gate` does.
     """
     rules = read_rules() if rules is None else tuple(rules)
-    drops = DROPS if drops is None else tuple(drops)
+    drops = EFFECT_SIZES if drops is None else tuple(drops)
     if not drops or not all(0 < drop < 1 for drop in drops):
         raise OptionError("a drop is a fraction above 0 and below 1, for example 0.01 for one point")
-    ours = open_side(run)
-    judged, notes = _alone(ours, rules) if baseline is None else _beside(ours, open_side(baseline), rules)
+    ours = load_results(run)
+    judged, notes = _alone(ours, rules) if baseline is None else _beside(ours, load_results(baseline), rules)
     if not judged:
         raise OptionError(f"the rules match no figure of {ours.name}: nothing would be compared")
     tests = sum(one.rule.fail_if == FAIL_IF[1] for one in judged)
@@ -138,25 +147,25 @@ def power(
     return Power(ours.model, ours.images, chances, tuple(notes))
 
 
-def _chance(one: _Judged, drops: Sequence[float], tests: int) -> Chance:
+def _chance(one: _Judged, drops: Sequence[float], tests: int) -> PowerEstimate:
     row = one.figure.row
     alpha = one.rule.alpha / tests if one.rule.fail_if == FAIL_IF[1] else one.rule.alpha
     whole = {"fraction": 1.0, "percent": 100.0}.get(row["unit"], abs(one.figure.value))
     sizes = tuple(drop * whole for drop in drops)
-    return Chance(
+    return PowerEstimate(
         rule=one.rule,
         name=str(one.figure),
         unit=str(row["unit"]),
         value=one.figure.value,
         error=one.error,
-        unchanged=one.chance(0.0, alpha),
+        false_alarm_rate=one.chance(0.0, alpha),
         drops=sizes,
         caught=tuple(one.chance(size, alpha) for size in sizes),
-        smallest=one.smallest(alpha),
+        minimum_detectable_effect=one.minimum_detectable_effect(alpha),
     )
 
 
-def _alone(side: Side, rules: Sequence[Rule]) -> tuple[list[_Judged], list[str]]:
+def _alone(side: ResultsSet, rules: Sequence[Rule]) -> tuple[list[_Judged], list[str]]:
     """Every figure of a run that a rule judges, its change as wide as two models of that correlation would give."""
     judged = [
         _assumed(rule, figure, paired=bool(side.runs) and rule.pairing == "paired")
@@ -174,21 +183,21 @@ _ASSUMED = (
 )
 
 
-def _assumed(rule: Rule, figure: Figure, *, paired: bool) -> _Judged:
+def _assumed(rule: Rule, figure: ResultRow, *, paired: bool) -> _Judged:
     factor = math.sqrt(2 * (1 - CORRELATION) if paired else 2)
     return _Judged(rule, figure, factor * figure.error)
 
 
-def _beside(run: Side, base: Side, rules: Sequence[Rule]) -> tuple[list[_Judged], list[str]]:
+def _beside(run: ResultsSet, base: ResultsSet, rules: Sequence[Rule]) -> tuple[list[_Judged], list[str]]:
     """Every figure of both sides that a rule judges, with the spread of its change between them."""
     judged, unmoved = [], []
     for paired in (True, False):
         these = [rule for rule in rules if (rule.pairing == "paired") == paired]
         if not these:
             continue
-        refuse_unlike(run, base, paired=paired)
-        pairs = match(run, base, lambda figure, these=these: any(rule.matches(figure) for rule in these))  # type: ignore[misc]
-        for one in contrast(run, base, pairs, paired=paired):
+        check_comparable(run, base, paired=paired)
+        pairs = match_results(run, base, lambda figure, these=these: any(rule.matches(figure) for rule in these))  # type: ignore[misc]
+        for one in compare_pairs(run, base, pairs, paired=paired):
             for rule in these:
                 if rule.matches(one.run):
                     found = _measured(rule, one)
@@ -204,7 +213,7 @@ def _beside(run: Side, base: Side, rules: Sequence[Rule]) -> tuple[list[_Judged]
     return judged, notes
 
 
-def _measured(rule: Rule, one: Contrast) -> _Judged:
+def _measured(rule: Rule, one: PairedDifference) -> _Judged:
     if one.counts is not None:
         worse, better, images = one.counts
         churn = (worse + better) / images

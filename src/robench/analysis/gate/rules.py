@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from robench.analysis.comparison import HEADLINES, Figure
+from robench.analysis.comparison import HEADLINE_METRICS, ResultRow
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, unknown_name
 from robench.suites import CLEAN
@@ -50,7 +50,7 @@ class Rule:
         """The margin, where there is one, else what is allowed."""
         return self.allowed if self.margin is None else self.margin
 
-    def matches(self, figure: Figure) -> bool:
+    def matches(self, figure: ResultRow) -> bool:
         """Whether a figure is of this metric and its place fits the patterns."""
         suite, metric, corruption, severity, axis, _, resolution = figure.key
         found = {"suite": suite, "corruption": corruption, "severity": severity, "resolution": resolution, "axis": axis}
@@ -75,7 +75,7 @@ HEADLINE_RULES = (
     Rule("accuracy", suite=(CLEAN,), optional=True),
     *(
         Rule(metric, axis=("", "difficulty"), corruption=("",) if metric == "accuracy_area" else ("*",), optional=True)
-        for metric in HEADLINES
+        for metric in HEADLINE_METRICS
     ),
     Rule("accuracy", suite=("resolution",), corruption=("network",), optional=True),
 )

@@ -9,14 +9,14 @@ from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, unknown_name
 from robench.suites import CLEAN, find_suite
 
-__all__ = ["ENDS", "FIGURES", "Figure", "family_of", "higher_is_better", "side_column", "sides_of", "sort_column"]
+__all__ = ["ENDS", "FIGURES", "MetricColumn", "family_of", "higher_is_better", "side_column", "sides_of", "sort_column"]
 
 ENDS = ("_ci_low", "_ci_high")
 """What is appended to a figure's column for the ends of its interval."""
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricColumn:
     """A column and the rows of the results that it takes its value from.
 
     family: of the suite, or "clean".  corruption: of the row, None for the suite's aggregate.
@@ -36,19 +36,19 @@ class Figure:
         return METRICS[self.metric].higher_is_better != self.complement
 
 
-FIGURES: tuple[Figure, ...] = (
-    Figure("top1", "accuracy", CLEAN, CLEAN),
-    Figure("top5", "top5_error", CLEAN, CLEAN, complement=True),
-    Figure("mean_error", "mean_error", "corruptions"),
-    Figure("mce", "mce", "corruptions"),
-    Figure("relative_mce", "relative_mce", "corruptions"),
-    Figure("mean_flip_rate", "mean_flip_rate", "sequences", difficulty=1.0),
-    Figure("mfr", "mfr", "sequences", difficulty=1.0),
-    Figure("consistency", "consistency", "shift", "crop"),
-    Figure("circular_consistency", "consistency", "shift", "circular"),
-    Figure("scale_consistency", "consistency", "scale", "scale"),
-    Figure("accuracy_area", "accuracy_area", "noise"),
-    Figure("occlusion_accuracy_area", "accuracy_area", "occlusion"),
+FIGURES: tuple[MetricColumn, ...] = (
+    MetricColumn("top1", "accuracy", CLEAN, CLEAN),
+    MetricColumn("top5", "top5_error", CLEAN, CLEAN, complement=True),
+    MetricColumn("mean_error", "mean_error", "corruptions"),
+    MetricColumn("mce", "mce", "corruptions"),
+    MetricColumn("relative_mce", "relative_mce", "corruptions"),
+    MetricColumn("mean_flip_rate", "mean_flip_rate", "sequences", difficulty=1.0),
+    MetricColumn("mfr", "mfr", "sequences", difficulty=1.0),
+    MetricColumn("consistency", "consistency", "shift", "crop"),
+    MetricColumn("circular_consistency", "consistency", "shift", "circular"),
+    MetricColumn("scale_consistency", "consistency", "scale", "scale"),
+    MetricColumn("accuracy_area", "accuracy_area", "noise"),
+    MetricColumn("occlusion_accuracy_area", "accuracy_area", "occlusion"),
 )
 
 _SIDE = re.compile(r"top1_([1-9][0-9]{0,5})px")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from robench.analysis.leaderboard.formats import FORMATS
 from robench.analysis.leaderboard.inputs import read_board, read_pooled, read_rows
-from robench.analysis.leaderboard.ranking import Board, arrange, identity
+from robench.analysis.leaderboard.ranking import Board, model_key, rank_models
 from robench.analysis.leaderboard.rows import Row
 from robench.errors import OptionError, RunError, unknown_name
-from robench.runs.files import atomic_write, writing
+from robench.runs.files import atomic_write, translate_os_errors
 
 __all__ = ["leaderboard"]
 
@@ -39,28 +39,28 @@ def leaderboard(
     if format not in FORMATS:
         raise OptionError(unknown_name("format", format, FORMATS))
     path = None if out is None else Path(out)
-    new = _together([Path(one) for one in inputs], suites)
+    new = _merge_inputs([Path(one) for one in inputs], suites)
     if path is None:
-        return arrange(list(new.values()), sort_by, split)
+        return rank_models(list(new.values()), sort_by, split)
     if not path.parent.is_dir() or path.is_dir():
         raise OptionError(
             f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'there is no such folder'}"
         )
-    with _alone(path.parent):
+    with _exclusive_lock(path.parent):
         old: dict[tuple[str, ...], Row] = {}
         if path.exists() and format == "csv":
-            old = {identity(row): row for row in read_board(path)}
+            old = {model_key(row): row for row in read_board(path)}
         elif path.exists():
             _check_replaceable(path, FORMATS[format].mark)
-        board = arrange(_once(list((old | new).values())), sort_by, split)
+        board = rank_models(_deduplicate(list((old | new).values())), sort_by, split)
         text = FORMATS[format].text(board)
-        with writing(path):
+        with translate_os_errors(path):
             atomic_write(path, lambda file: file.write(text.encode()))
     return board
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold a folder, so that of two merges into one file the second sees what the first has written."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -70,12 +70,12 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _together(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], Row]:
+def _merge_inputs(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], Row]:
     """All rows by identity."""
     found: dict[tuple[str, ...], list[tuple[Path, Row]]] = {}
     for path in paths:
         for row in read_rows(path, suites):
-            same = found.setdefault(identity(row), [])
+            same = found.setdefault(model_key(row), [])
             if all(_figures(row) != _figures(other) for _, other in same):
                 same.append((path, row))
     return {key: _one(same, suites) for key, same in found.items()}
@@ -97,13 +97,13 @@ def _one(found: Sequence[tuple[Path, Row]], suites: Sequence[str] | None) -> Row
     return row
 
 
-def _once(rows: Sequence[Row]) -> list[Row]:
+def _deduplicate(rows: Sequence[Row]) -> list[Row]:
     """Leave out rows that do not know their weights, as of a results.csv, where a run's own row of the same seed stands beside them."""
-    known = {(identity(row | {"weights_sha": ""}), row.get("seed")) for row in rows if row.get("weights_sha")}
+    known = {(model_key(row | {"weights_sha": ""}), row.get("seed")) for row in rows if row.get("weights_sha")}
     return [
         row
         for row in rows
-        if row.get("weights_sha") or (identity(row | {"weights_sha": ""}), row.get("seed")) not in known
+        if row.get("weights_sha") or (model_key(row | {"weights_sha": ""}), row.get("seed")) not in known
     ]
 
 

@@ -14,7 +14,7 @@ from robench.errors import OptionError
 from robench.runs.schema import rows_to_frame
 from robench.types import Results
 
-__all__ = ["Board", "arrange", "identity", "ranks"]
+__all__ = ["Board", "model_key", "rank_models", "ranks"]
 
 _PART = re.compile(r" \([^()]*\)(?=;|$)")
 """Which part of a suite a protocol is said to be over."""
@@ -42,13 +42,13 @@ class Board:
         return rows_to_frame(leaderboard_of(_sides(self.rows)), self.rows)
 
 
-def identity(row: Row) -> tuple[str, ...]:
+def model_key(row: Row) -> tuple[str, ...]:
     """What a row replaces another one by: model, weights, samples and protocol, whatever part of a suite was finished."""
     names = ("model", "treatment", "weights_sha", *_SAME_DATA)
     return (*(row.get(name, "") for name in names), _PART.sub("", row["protocol"]))
 
 
-def arrange(rows: Sequence[Row], sort_by: str | None, split: bool) -> Board:
+def rank_models(rows: Sequence[Row], sort_by: str | None, split: bool) -> Board:
     """Sort and rank the rows; OptionError where they do not compare and are not to be split.
 
     sort_by: a column with a figure, or its metric.  split: a section for each dataset, source and, where they differ, protocol.
@@ -77,8 +77,8 @@ def _ranked(rows: Sequence[Row], column: str | None) -> list[Row]:
     intervals = [(low, high) for low, high in ends]
     places = ranks(intervals, higher)
     given = [row | {"rank": place} for row, place in zip(valued, places, strict=True)]
-    given.sort(key=lambda row: (-row[chosen] if higher else row[chosen], identity(row)))
-    rest = sorted((row for row in rows if chosen not in row), key=identity)
+    given.sort(key=lambda row: (-row[chosen] if higher else row[chosen], model_key(row)))
+    rest = sorted((row for row in rows if chosen not in row), key=model_key)
     return [row | {"rank_by": chosen} for row in (*given, *({**row, "rank": None} for row in rest))]
 
 
@@ -88,12 +88,12 @@ def _sections(rows: Sequence[Row], split: bool) -> list[list[Row]]:
         first, second = (group[0] for group in by_data[:2])
         name = next(name for name in _SAME_DATA if first.get(name) != second.get(name))
         raise OptionError(
-            f"{first['model']} and {second['model']} do not compare, {_two(name, first, second)}: give --split for a section "
+            f"{first['model']} and {second['model']} do not compare, {_duplicate_rows(name, first, second)}: give --split for a section "
             "each, or leave one out"
         )
     sections = []
     for group in by_data:
-        problem = _problem(group)
+        problem = _check_comparable(group)
         if problem is not None and not split:
             raise OptionError(f"{problem}: give --split for a section each, or leave one out")
         sections += [group] if problem is None else _grouped(group, ("protocol", "baseline"))
@@ -107,10 +107,10 @@ def _grouped(rows: Iterable[Row], names: Sequence[str]) -> list[list[Row]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _problem(rows: Sequence[Row]) -> str | None:
+def _check_comparable(rows: Sequence[Row]) -> str | None:
     """Say which two rows of the same samples have a figure in common that was made in different ways."""
     seen: dict[str, tuple[str, Row]] = {}
-    for row in sorted(rows, key=identity):
+    for row in sorted(rows, key=model_key):
         parts = dict(one.partition(" ")[::2] for one in row["protocol"].split("; "))
         if "baseline" in row:
             parts["baseline"] = row["baseline"]
@@ -122,7 +122,7 @@ def _problem(rows: Sequence[Row]) -> str | None:
     return None
 
 
-def _two(name: str, first: Row, second: Row) -> str:
+def _duplicate_rows(name: str, first: Row, second: Row) -> str:
     what = {"dataset": "their datasets are", "data_sha": "their samples are", "source": "their sources are"}[name]
     ours, theirs = (str(row.get(name, "not known")) for row in (first, second))
     # Fingerprints by their beginning, as in the other messages.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from robench.analysis.leaderboard.columns import ENDS, FIGURES, Figure, family_of, side_column
+from robench.analysis.leaderboard.columns import ENDS, FIGURES, MetricColumn, family_of, side_column
 from robench.analysis.metrics import METRICS
 from robench.analysis.scoring import pool
 from robench.errors import OptionError, RunError, TableError
@@ -132,7 +132,7 @@ def _row(results: Results, path: Path) -> Row:
     return row
 
 
-def _find(rows: Results, figure: Figure) -> Mapping[str, Any] | None:
+def _find(rows: Results, figure: MetricColumn) -> Mapping[str, Any] | None:
     """The row that a figure is taken from; of several clean ones the first, which belongs to the run's first suite."""
     fits = rows["metric"] == figure.metric
     fits &= rows["corruption"].isna() if figure.corruption is None else rows["corruption"] == figure.corruption

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robench.types import Floats
 
-__all__ = ["LEVEL", "QUANTILE", "RESAMPLES", "halves", "percentile_interval", "resample_counts", "wilson_interval"]
+__all__ = ["LEVEL", "QUANTILE", "RESAMPLES", "percentile_interval", "resample_counts", "split_half", "wilson_interval"]
 
 LEVEL = 0.95
 QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -69,7 +69,7 @@ def _drawn(n: int, seed: int, resamples: int, scope: str) -> Iterator[NDArray[np
         yield counts
 
 
-def halves(index: ArrayLike, seed: int) -> NDArray[np.bool_]:
+def split_half(index: ArrayLike, seed: int) -> NDArray[np.bool_]:
     """Return which samples (n,) are of the first half of a keyed split; of an odd number it has one less.
 
     index: (n,) positions in the dataset. Each draws its place by its position, as `resample_counts` draws, under the scope

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from robench.analysis.report.class_names import class_names
-from robench.analysis.report.grouping import Subject
-from robench.analysis.report.sections import Listing
+from robench.analysis.report.grouping import ReportedRun
+from robench.analysis.report.sections import TextTable
 from robench.analysis.scoring.confusion import confusions
 from robench.errors import RobenchError
 from robench.runs.directory import RunDirectory
@@ -30,11 +30,11 @@ class Example:
     side: int
     clean: str
     corrupted: str
-    told: Sequence[tuple[str, str, bool]]
+    captions: Sequence[tuple[str, str, bool]]
 
 
 ExampleFinder: TypeAlias = Callable[
-    [Sequence[Subject], RunDirectory, str, Sequence[Mapping[str, Any]]], Iterator[Example]
+    [Sequence[ReportedRun], RunDirectory, str, Sequence[Mapping[str, Any]]], Iterator[Example]
 ]
 """(all runs of the page, the run, the suite, rows with `label` and `pred`) -> at most one image for each row."""
 
@@ -45,12 +45,12 @@ class Gallery:
 
     model: str
     suite: str
-    confusions: Listing
+    confusions: TextTable
     examples: Sequence[Example]
     note: str = ""
 
 
-def gallery(subjects: Sequence[Subject], examples: ExampleFinder | None) -> Iterator[Gallery]:
+def gallery(subjects: Sequence[ReportedRun], examples: ExampleFinder | None) -> Iterator[Gallery]:
     """Yield the confusions of each run under each suite of corruptions.
 
     Args:
@@ -76,7 +76,7 @@ def gallery(subjects: Sequence[Subject], examples: ExampleFinder | None) -> Iter
                 ]
                 for row in pairs.head(_LISTED).to_dict("records")
             ]
-            listing = Listing(("label", "taken for", "predictions", "of that label's"), rows, 2)
+            listing = TextTable(("label", "taken for", "predictions", "of that label's"), rows, 2)
             try:
                 chosen = pairs[["label", "pred"]].to_dict("records")
                 images, note = list(examples(subjects, run, suite, chosen)) if examples else [], ""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from robench.runs.directory import RunDirectory
 from robench.types import Results
 
-__all__ = ["Subject", "alike", "unlike"]
+__all__ = ["ReportedRun", "comparable_groups", "incomparable_notes"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportedRun:
     """One run on the page. label: of the model, unlike the others'.  run: None for a results CSV, which has no records."""
 
     label: str
@@ -20,9 +20,9 @@ class Subject:
     run: RunDirectory | None
 
 
-def alike(suite: str, subjects: Sequence[Subject]) -> list[list[Subject]]:
+def comparable_groups(suite: str, subjects: Sequence[ReportedRun]) -> list[list[ReportedRun]]:
     """The runs that have a suite, in groups whose figures of it compare."""
-    groups: list[list[Subject]] = []
+    groups: list[list[ReportedRun]] = []
     for subject in subjects:
         if not (subject.results["suite"] == suite).any():
             continue
@@ -34,11 +34,11 @@ def alike(suite: str, subjects: Sequence[Subject]) -> list[list[Subject]]:
     return groups
 
 
-def unlike(subjects: Sequence[Subject]) -> list[str]:
+def incomparable_notes(subjects: Sequence[ReportedRun]) -> list[str]:
     """Say of every suite which runs do not compare, and why; the page shows them apart."""
     notes = []
     for suite in dict.fromkeys(name for one in subjects for name in one.results["suite"]):
-        first, *others = alike(suite, subjects)
+        first, *others = comparable_groups(suite, subjects)
         for group in others:
             why = next(why for one in first if (why := _difference(suite, group[0], one)))
             ours, theirs = (", ".join(one.label for one in side) for side in (group, first))
@@ -46,7 +46,7 @@ def unlike(subjects: Sequence[Subject]) -> list[str]:
     return notes
 
 
-def _difference(suite: str, one: Subject, other: Subject) -> str:
+def _difference(suite: str, one: ReportedRun, other: ReportedRun) -> str:
     """In what two runs' figures of a suite were made otherwise; empty where they compare."""
     rows = [subject.results[subject.results["suite"] == suite] for subject in (one, other)]
     for column, what in (("dataset", "they are of other datasets"), ("data_sha", "they are of different samples")):

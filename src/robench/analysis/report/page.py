@@ -15,14 +15,14 @@ from typing import Any
 
 import pandas as pd
 
-from robench.analysis.comparison import open_side
+from robench.analysis.comparison import load_results
 from robench.analysis.report.charts import COLOURS
 from robench.analysis.report.confusions import ExampleFinder, gallery
-from robench.analysis.report.grouping import Subject, unlike
-from robench.analysis.report.sections import Listing, headlines, sections
+from robench.analysis.report.grouping import ReportedRun, incomparable_notes
+from robench.analysis.report.sections import TextTable, headlines, sections
 from robench.analysis.scoring import notes
 from robench.errors import OptionError, RobenchError
-from robench.runs.files import atomic_write, writing
+from robench.runs.files import atomic_write, translate_os_errors
 from robench.runs.schema import RESULTS, rows_to_frame
 
 __all__ = ["EXAMPLES", "MARK", "TITLE", "write_page"]
@@ -75,35 +75,35 @@ def write_page(
         galleries=galleries,
         provenance=_provenance(subjects),
         notes=[(one.label, found) for one in subjects if (found := _notes(one))],
-        unlike=unlike(subjects),
+        unlike=incomparable_notes(subjects),
         specs=_json(specs),
         script=script,
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
         style=_file("style.css"),
     )
-    with writing(path):
+    with translate_os_errors(path):
         atomic_write(path, lambda file: file.write(text.encode()))
     return path
 
 
-def _subjects(paths: Sequence[Path]) -> list[Subject]:
+def _subjects(paths: Sequence[Path]) -> list[ReportedRun]:
     """The runs, each under a label that no other has."""
-    sides = [open_side(path) for path in paths]
+    sides = [load_results(path) for path in paths]
     names = [str(next(iter(side.figures.values())).row["model"]) for side in sides]  # Treatments are part of them.
     count = Counter(names)
     labels = [name if count[name] == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]
     if len(set(labels)) < len(labels):
         raise OptionError("a run is named twice: name each once")
     return [
-        Subject(
+        ReportedRun(
             label, rows_to_frame(RESULTS, (figure.row for figure in side.figures.values())), next(iter(side.runs), None)
         )
         for label, side in zip(labels, sides, strict=True)
     ]
 
 
-def _notes(subject: Subject) -> list[str]:
+def _notes(subject: ReportedRun) -> list[str]:
     """What a reader must know of a run: what it found, what is unfinished, what a baseline cannot say."""
     if subject.run is None:
         return []
@@ -114,7 +114,7 @@ def _notes(subject: Subject) -> list[str]:
     return list(dict.fromkeys([*subject.run.notes, *scored]))
 
 
-def _provenance(subjects: Sequence[Subject]) -> Listing:
+def _provenance(subjects: Sequence[ReportedRun]) -> TextTable:
     """Where the figures are from: a run a row."""
     rows = []
     for subject in subjects:
@@ -134,7 +134,7 @@ def _provenance(subjects: Sequence[Subject]) -> Listing:
                 "; ".join(dict.fromkeys(subject.results["protocol"])),
             ]
         )
-    return Listing(("model", "architecture", "weights", "data", "seed", "device", "robench", "protocols"), rows)
+    return TextTable(("model", "architecture", "weights", "data", "seed", "device", "robench", "protocols"), rows)
 
 
 @dataclass(frozen=True)

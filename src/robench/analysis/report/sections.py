@@ -8,20 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from robench.analysis.comparison import HEADLINES
-from robench.analysis.gate.formats import amount
+from robench.analysis.comparison import HEADLINE_METRICS
+from robench.analysis.gate.formats import format_value
 from robench.analysis.metrics.calibration import Reliability
 from robench.analysis.report.charts import Rows, bars, grid_map, heat_map, lines, reliability
-from robench.analysis.report.grouping import Subject, alike
-from robench.analysis.report.size_selection import beside_one_size, ways
+from robench.analysis.report.grouping import ReportedRun, comparable_groups
+from robench.analysis.report.size_selection import policies, static_comparison
 from robench.analysis.scoring.records import read_columns
-from robench.suites import CLEAN, known_suite, map_offset, shown_family
+from robench.suites import CLEAN, display_family, lookup_suite, map_offset
 
-__all__ = ["Chart", "Listing", "Section", "headlines", "sections"]
+__all__ = ["Chart", "Section", "TextTable", "headlines", "sections"]
 
 
 @dataclass(frozen=True)
-class Listing:
+class TextTable:
     """A table of text: its heading, then its rows.  numbers: how many of the last columns hold figures, which stand to the right."""
 
     heading: Sequence[str]
@@ -37,11 +37,11 @@ class Chart:
 
     title: str
     spec: dict[str, Any]
-    table: Listing
+    table: TextTable
     row: int = 0
     small: bool = False
     wide: bool = False
-    below: Listing | None = None
+    below: TextTable | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Section:
         ]
 
 
-_HEADLINES = ("accuracy", "mean_error", "mce", "relative_mce", *HEADLINES[2:], "ece")
+_HEADLINES = ("accuracy", "mean_error", "mce", "relative_mce", *HEADLINE_METRICS[2:], "ece")
 _FIXED = "\N{NO-BREAK SPACE}"
 _PLACED = {"strength": "strength", "scale": "scale", "area": "area covered"}
 """Axes along which accuracy is a curve, and how they are called."""
 
 
-def headlines(subjects: Sequence[Subject]) -> Listing:
+def headlines(subjects: Sequence[ReportedRun]) -> TextTable:
     """What every suite is summed up by: a figure a row, a model a column."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for subject in subjects:
@@ -79,41 +79,41 @@ def headlines(subjects: Sequence[Subject]) -> Listing:
                 name = f"at {row['resolution']} px"
             elif pd.isna(name):
                 name = ""
-            elif shown_family(str(row["suite"])) not in ("shift", "scale") or row["metric"] != "consistency":
+            elif display_family(str(row["suite"])) not in ("shift", "scale") or row["metric"] != "consistency":
                 continue
             if not pd.isna(row["axis"]):
                 name = f"{name} {row['axis']} {row['axis_value']:g}".strip()
             divided = f" by {row['baseline']}" if isinstance(row["baseline"], str) else ""
             key = (str(row["suite"]), f"{row['metric']}{divided}", name)
-            low, high = (amount(_number(row[end]), row["unit"]) for end in ("ci_low", "ci_high"))
+            low, high = (format_value(_number(row[end]), row["unit"]) for end in ("ci_low", "ci_high"))
             # On a telephone the interval stands whole below its figure.
             ends = (
                 f" [{low.removesuffix(' %')}, {high}]".replace(" ", _FIXED).replace(_FIXED, " ", 1)
                 if low and high
                 else ""
             )
-            found.setdefault(key, {})[subject.label] = amount(float(row["value"]), row["unit"]) + ends
+            found.setdefault(key, {})[subject.label] = format_value(float(row["value"]), row["unit"]) + ends
     heading = ("figure", *(subject.label for subject in subjects))
     suites = list(dict.fromkeys(suite for suite, _, _ in found))
     order = sorted(found, key=lambda key: (suites.index(key[0]), _HEADLINES.index(key[1].split(" by ")[0])))
     rows = [[_named(*key), *(found[key].get(one.label, "") for one in subjects)] for key in order]
-    return Listing(heading, rows, len(subjects))
+    return TextTable(heading, rows, len(subjects))
 
 
 def _named(suite: str, figure: str, of: str) -> str:
     return f"{suite} {figure}, {of}" if of else f"{suite} {figure}"
 
 
-def sections(subjects: Sequence[Subject]) -> Iterator[Section]:
+def sections(subjects: Sequence[ReportedRun]) -> Iterator[Section]:
     """Yield the parts of the page that the runs have figures for."""
     names = [name for subject in subjects for name in dict.fromkeys(subject.results["suite"]) if name != CLEAN]
     for suite in dict.fromkeys(names):
-        groups = alike(suite, subjects)
+        groups = comparable_groups(suite, subjects)
         for group in groups:
             labels = [one.label for one in subjects]
-            charts = list(_FAMILIES.get(shown_family(suite), _curves)(suite, group, labels))
+            charts = list(_FAMILIES.get(display_family(suite), _curves)(suite, group, labels))
             if charts:
-                known = known_suite(suite)
+                known = lookup_suite(suite)
                 title = suite if len(groups) == 1 else f"{suite}: {', '.join(one.label for one in group)}"
                 yield Section(title, known.summary if known is not None else "", charts, notes=_other_seeds(group))
     if charts := list(_calibration(subjects)):
@@ -124,14 +124,14 @@ def sections(subjects: Sequence[Subject]) -> Iterator[Section]:
         )
 
 
-def _other_seeds(subjects: Sequence[Subject]) -> list[str]:
+def _other_seeds(subjects: Sequence[ReportedRun]) -> list[str]:
     seeds = {one.label: str(one.results["seed"].iloc[0]) for one in subjects}
     if len(set(seeds.values())) < 2:
         return []
     return [f"the runs have other seeds ({', '.join(f'{label}: {seed}' for label, seed in seeds.items())})"]
 
 
-def _corruptions(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+def _corruptions(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
     for subject in subjects:
         cells = _rows(subject, suite, "error_rate")
         rows = [{"name": row["corruption"], "place": int(row["severity"]), **_percent(row)} for row in cells]
@@ -166,7 +166,7 @@ def _corruptions(suite: str, subjects: Sequence[Subject], models: Sequence[str])
             yield Chart(name, spec, _table(rows, "", "severity"), row=1, small=True)
 
 
-def _clean(subject: Subject, suite: str) -> list[dict[str, Any]]:
+def _clean(subject: ReportedRun, suite: str) -> list[dict[str, Any]]:
     """The error of the unperturbed images that a suite's are made of, severity 0; none where that is not known."""
     if subject.run is None:
         return []
@@ -175,7 +175,7 @@ def _clean(subject: Subject, suite: str) -> list[dict[str, Any]]:
     return [row for row in _rows(subject, CLEAN, "error_rate") if row["protocol"] in protocols][:1]
 
 
-def _sequences(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+def _sequences(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
     for metric, x in (("flip_rate", "flip rate, %"), ("fr", "FR, % of the baseline (dashed: equal)")):
         rows = [
             {"model": subject.label, "name": _at(row), **_percent(row)}
@@ -191,7 +191,7 @@ def _sequences(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -
             )
 
 
-def _shift(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+def _shift(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
     rows = [
         {"model": subject.label, "name": row["corruption"], **_percent(row)}
         for subject in subjects
@@ -213,7 +213,7 @@ def _shift(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> It
     yield from _curves(suite, subjects, models)
 
 
-def _curves(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+def _curves(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
     """Accuracy along an axis, a plot for each perturbation."""
     for name in _names(subjects, suite, "accuracy"):
         for axis, called in _PLACED.items():
@@ -238,7 +238,7 @@ def _curves(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> I
                 )
 
 
-def _resolution(suite: str, subjects: Sequence[Subject], models: Sequence[str]) -> Iterator[Chart]:
+def _resolution(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
     sizes: list[dict[str, Any]] = []
     costs: list[dict[str, Any]] = []
     for subject in subjects:
@@ -269,18 +269,18 @@ def _resolution(suite: str, subjects: Sequence[Subject], models: Sequence[str]) 
         yield Chart(title, lines(rows, models, "px", "accuracy, %", title, size=220), _table(rows, "", "px"))
 
 
-def _choices(suite: str, subject: Subject, several: bool) -> Iterator[Chart]:
+def _choices(suite: str, subject: ReportedRun, several: bool) -> Iterator[Chart]:
     """A plot of a model: what choosing the size of every image could reach, and what one size does."""
     of_suite = subject.results[subject.results["suite"] == suite].to_dict("records")
     rows = [
         {"model": way, "label": f"{told}, {cost:.3g} GFLOPs", "place": cost, **_percent(row)}
-        for way, told, cost, row in ways(of_suite)
+        for way, told, cost, row in policies(of_suite)
     ]
     names = list(dict.fromkeys(str(row["model"]) for row in rows))
     if len(names) < 2:
         return
     title = f"accuracy by cost, a size chosen for every image{f': {subject.label}' if several else ''}"
-    told = beside_one_size(of_suite)
+    told = static_comparison(of_suite)
     heading = ("sizes", "chosen by", "accuracy at the cost of the model's own input, %", "GFLOPs for its accuracy")
     yield Chart(
         title,
@@ -288,11 +288,11 @@ def _choices(suite: str, subject: Subject, several: bool) -> Iterator[Chart]:
         _table(rows, "", "GFLOPs"),
         row=1,
         wide=True,
-        below=Listing(heading, told, 2) if told else None,
+        below=TextTable(heading, told, 2) if told else None,
     )
 
 
-_FAMILIES: dict[str, Callable[[str, Sequence[Subject], Sequence[str]], Iterator[Chart]]] = {
+_FAMILIES: dict[str, Callable[[str, Sequence[ReportedRun], Sequence[str]], Iterator[Chart]]] = {
     "corruptions": _corruptions,
     "sequences": _sequences,
     "shift": _shift,
@@ -301,13 +301,13 @@ _FAMILIES: dict[str, Callable[[str, Sequence[Subject], Sequence[str]], Iterator[
 """What the suites of a family are drawn by; others are curves along their axis."""
 
 
-def _calibration(subjects: Sequence[Subject]) -> Iterator[Chart]:
+def _calibration(subjects: Sequence[ReportedRun]) -> Iterator[Chart]:
     """The reliability of clean and of corrupted images, from the records; a plot for runs that compare."""
     models = [subject.label for subject in subjects]
     finished = [one for subject in subjects if subject.run is not None for one in subject.run.finished()]
-    suites = dict.fromkeys(one.suite for one in finished if shown_family(one.suite) == "corruptions")
+    suites = dict.fromkeys(one.suite for one in finished if display_family(one.suite) == "corruptions")
     for suite in suites:
-        groups = alike(suite, subjects)
+        groups = comparable_groups(suite, subjects)
         for group in groups:
             rows = [row for subject in group for row in _bins(subject, suite)]
             if not rows:
@@ -317,11 +317,11 @@ def _calibration(subjects: Sequence[Subject]) -> Iterator[Chart]:
             told = [
                 [str(row["model"]), f"{row['place']:.1f}", f"{row['value']:.1f}", f"{row['samples']:,}"] for row in rows
             ]
-            table = Listing(("model", "confidence, %", "accuracy, %", "predictions"), told, 3)
+            table = TextTable(("model", "confidence, %", "accuracy, %", "predictions"), told, 3)
             yield Chart(title, reliability(rows, models, f"reliability: {title}"), table)
 
 
-def _bins(subject: Subject, suite: str) -> Iterator[dict[str, Any]]:
+def _bins(subject: ReportedRun, suite: str) -> Iterator[dict[str, Any]]:
     run = subject.run
     conditions = [] if run is None else [one for one in run.finished() if one.suite == suite]
     if run is None or not conditions:
@@ -332,7 +332,7 @@ def _bins(subject: Subject, suite: str) -> Iterator[dict[str, Any]]:
             yield {"model": subject.label, "place": 100 * confidence, "value": 100 * accuracy, "samples": size}
 
 
-def _rows(subject: Subject, suite: str, metric: str) -> list[dict[str, Any]]:
+def _rows(subject: ReportedRun, suite: str, metric: str) -> list[dict[str, Any]]:
     """Rows of the results that are of a corruption or perturbation."""
     rows = subject.results
     found: list[dict[str, Any]] = rows[
@@ -341,7 +341,7 @@ def _rows(subject: Subject, suite: str, metric: str) -> list[dict[str, Any]]:
     return found
 
 
-def _names(subjects: Sequence[Subject], suite: str, metric: str) -> list[str]:
+def _names(subjects: Sequence[ReportedRun], suite: str, metric: str) -> list[str]:
     return list(dict.fromkeys(str(row["corruption"]) for one in subjects for row in _rows(one, suite, metric)))
 
 
@@ -368,7 +368,7 @@ def _number(value: Any) -> float:
     return float("nan") if pd.isna(value) else float(value)
 
 
-def _table(rows: Rows, name: str, *places: str) -> Listing:
+def _table(rows: Rows, name: str, *places: str) -> TextTable:
     """What a plot shows, as text: the model where there are several, what it is of, and the figure with its interval."""
     keys = [key for key in ("model", "name") if key in rows[0]]
     keys += [key for key in ("place", "down", "right") if key in rows[0]]
@@ -379,7 +379,7 @@ def _table(rows: Rows, name: str, *places: str) -> Listing:
     for row in rows:
         ends = "" if row.get("low") is None else f"{row['low']:.2f} to {row['high']:.2f}"
         told.append([*(_told(row[key]) for key in keys), f"{row['value']:.2f}", ends])
-    return Listing(
+    return TextTable(
         [*heading, "%", "95 % interval"], told, 2 + len([key for key in keys if key not in ("model", "name")])
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["ONE_SIZE", "beside_one_size", "ways"]
+__all__ = ["ONE_SIZE", "policies", "static_comparison"]
 
 ONE_SIZE = "one size for all"
 _FIXED = "\N{NO-BREAK SPACE}"
@@ -21,7 +21,7 @@ _CALLED = {
 Results = Sequence[Mapping[str, Any]]
 
 
-def ways(rows: Results) -> Iterator[tuple[str, str, float, Mapping[str, Any]]]:
+def policies(rows: Results) -> Iterator[tuple[str, str, float, Mapping[str, Any]]]:
     """Yield every point of every way: what the way is called, what the point is of, its cost in GFLOPs, its row of accuracy.
 
     rows: of the results of a resolution suite.
@@ -57,7 +57,7 @@ def _by_size(rows: Results, metric: str) -> dict[int, float]:
     return {row["resolution"]: float(row["value"]) for row in of_network}
 
 
-def beside_one_size(rows: Results) -> list[list[str]]:
+def static_comparison(rows: Results) -> list[list[str]]:
     """Return by sizes and way the accuracy at the cost of the network at its own input size, and the GFLOPs of its accuracy."""
     found: dict[tuple[int, str], dict[str, str]] = {}
     for row in rows:

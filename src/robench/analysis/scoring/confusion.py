@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from robench.analysis.scoring.records import read_columns
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, find_suite
 
@@ -60,7 +60,7 @@ def confused_samples(run: RunDirectory, suite: str, label: int, pred: int) -> pd
     return pd.concat(found).sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
 
-def _cells(run: RunDirectory, suite: str) -> list[PlannedCondition]:
+def _cells(run: RunDirectory, suite: str) -> list[ConditionEntry]:
     if suite == CLEAN or find_suite(suite).family != "corruptions":
         return []
     return [condition for condition in run.finished() if condition.suite == suite]

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from robench.analysis.metrics.curves import accuracy_area, consistency, half_strength
 from robench.analysis.metrics.flips import flip_rate, fr, mfr, mt5d, t5d
-from robench.analysis.scoring.rows import WIDTH, Row, figure, reaching, row, takes
-from robench.runs.conditions import PlannedCondition
+from robench.analysis.scoring.rows import DISTRIBUTION_SIZE, Row, resample_weights, result_row, row, threshold_row
+from robench.runs.conditions import ConditionEntry
 from robench.suites import LUCK, UNTREATED, Family, Suite
 from robench.types import Floats, Ints
 
 __all__ = [
+    "BootstrappedCurve",
     "Curve",
+    "FlipRateBaseline",
     "FrameRecords",
-    "Resampled",
-    "Sequences",
     "curves_of",
     "family_rows",
     "of_condition",
@@ -41,7 +41,7 @@ class FrameRecords:
     axis: (frames,) its values.  pred, confidence, prob_label: (frames, n).  top5: (frames, n, k).  label: (n,).
     """
 
-    condition: PlannedCondition
+    condition: ConditionEntry
     axis: Floats
     pred: Ints
     top5: Ints
@@ -64,7 +64,7 @@ class Curve:
     rate: whether every value is 0 or 1, so that the figure is a single rate.
     """
 
-    condition: PlannedCondition
+    condition: ConditionEntry
     metric: str
     axis: str
     places: Floats
@@ -73,10 +73,10 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Resampled:
+class BootstrappedCurve:
     """A curve without its values.  distribution: (1 + resamples, k), the figures of its places, then resamples of them."""
 
-    condition: PlannedCondition
+    condition: ConditionEntry
     metric: str
     axis: str
     places: Floats
@@ -85,7 +85,7 @@ class Resampled:
 
 
 @dataclass(frozen=True)
-class Sequences:
+class FlipRateBaseline:
     """What sequences are normalised by: flip rates and T5D by (perturbation, difficulty).
 
     published: whether a paper's, which has no T5D and nothing but difficulty 1; else a run's.
@@ -108,9 +108,9 @@ def curves_of(family: Family, records: FrameRecords, difficulties: Sequence[int]
     return curves
 
 
-def resampled(curves: Iterable[Curve], n: int, seed: int) -> list[Resampled]:
+def resampled(curves: Iterable[Curve], n: int, seed: int) -> list[BootstrappedCurve]:
     """Resample every curve, the same resamples for all; the values of few are in memory at once."""
-    kept: list[tuple[PlannedCondition, str, str, Floats, bool]] = []
+    kept: list[tuple[ConditionEntry, str, str, Floats, bool]] = []
     found: list[Floats] = []
     waiting, filled = np.empty((2 * _TOGETHER, n)), 0
     for curve in curves:
@@ -128,21 +128,22 @@ def resampled(curves: Iterable[Curve], n: int, seed: int) -> list[Resampled]:
     distributions = np.concatenate(found, axis=1)
     ends = np.cumsum([len(places) for _, _, _, places, _ in kept])
     return [
-        Resampled(*one, distributions[:, end - len(one[3]) : end]) for one, end in zip(kept, ends.tolist(), strict=True)
+        BootstrappedCurve(*one, distributions[:, end - len(one[3]) : end])
+        for one, end in zip(kept, ends.tolist(), strict=True)
     ]
 
 
 def _distributions(values: Floats, seed: int) -> Floats:
     """Resample values (k, n): (1 + resamples, k)."""
     places, n = values.shape
-    found = np.empty((WIDTH, places))
-    for part, counts in takes(n, seed):
+    found = np.empty((DISTRIBUTION_SIZE, places))
+    for part, counts in resample_weights(n, seed):
         found[part] = counts.astype(np.float64) @ values.T / n
     return found
 
 
 def family_rows(
-    suite: Suite, curves: Sequence[Resampled], clean: Floats | None, baseline: Sequences | None, n: int
+    suite: Suite, curves: Sequence[BootstrappedCurve], clean: Floats | None, baseline: FlipRateBaseline | None, n: int
 ) -> Iterator[Row]:
     """Yield the rows of a suite: the curves' figures, then what is computed from them.
 
@@ -152,7 +153,7 @@ def family_rows(
         for at, place in enumerate(curve.places.tolist()):
             yield {
                 **of_condition(curve.condition),
-                **figure(curve.metric, curve.distribution[:, at], n if curve.rate else None),
+                **result_row(curve.metric, curve.distribution[:, at], n if curve.rate else None),
                 "axis": curve.axis or None,
                 "axis_value": place if curve.axis else None,
                 "n": n,
@@ -163,7 +164,7 @@ def family_rows(
     yield from _AGGREGATES[suite.family](suite, conditions, curves, clean, baseline)
 
 
-def of_condition(condition: PlannedCondition) -> Row:
+def of_condition(condition: ConditionEntry) -> Row:
     """The columns of a row that say of which condition it is."""
     return {
         "corruption": condition.corruption,
@@ -195,10 +196,10 @@ def _sequence_curves(records: FrameRecords, difficulties: Sequence[int]) -> list
 
 def _sequence_aggregates(
     suite: Suite,
-    conditions: Sequence[PlannedCondition],
-    curves: Sequence[Resampled],
+    conditions: Sequence[ConditionEntry],
+    curves: Sequence[BootstrappedCurve],
     clean: Floats | None,
-    baseline: Sequences | None,
+    baseline: FlipRateBaseline | None,
 ) -> Iterator[Row]:
     by_cell: dict[tuple[str, str, int], Floats] = {}
     for curve in curves:
@@ -216,16 +217,16 @@ def _sequence_aggregates(
         ):
             present = [name for name in main if (metric, name, difficulty) in by_cell]
             over = np.stack([by_cell[metric, name, difficulty] for name in present], axis=1)
-            yield {**here, **figure(mean, over.mean(axis=1)), "n": len(present)}
+            yield {**here, **result_row(mean, over.mean(axis=1)), "n": len(present)}
             if baseline is None:
                 continue
             divisors = {name: published.get((name, difficulty), 0.0) for name in names}
             for name in names:
                 if metric == "flip_rate" and divisors[name] > 0 and (metric, name, difficulty) in by_cell:
-                    scaled = figure("fr", fr(by_cell[metric, name, difficulty], divisors[name]))
+                    scaled = result_row("fr", fr(by_cell[metric, name, difficulty], divisors[name]))
                     yield {**here, **scaled, "corruption": name, "baseline": baseline.name, "n": 1}
             if present == list(suite.corruptions) and all(divisors[name] > 0 for name in present):
-                scaled = figure(whole, normalised(over, [divisors[name] for name in present]))
+                scaled = result_row(whole, normalised(over, [divisors[name] for name in present]))
                 yield {**here, **scaled, "baseline": baseline.name, "n": len(present)}
 
 
@@ -278,10 +279,10 @@ def _strength_curves(records: FrameRecords, difficulties: Sequence[int]) -> list
 
 def _strength_aggregates(
     suite: Suite,
-    conditions: Sequence[PlannedCondition],
-    curves: Sequence[Resampled],
+    conditions: Sequence[ConditionEntry],
+    curves: Sequence[BootstrappedCurve],
     clean: Floats | None,
-    baseline: Sequences | None,
+    baseline: FlipRateBaseline | None,
 ) -> Iterator[Row]:
     if clean is None:
         return
@@ -295,17 +296,17 @@ def _strength_aggregates(
         accuracy = np.column_stack([curve.distribution, clean])[:, order]
         area = areas[condition.corruption] = accuracy_area(strengths, accuracy)
         one = {**of_condition(condition), "n": len(strengths)}
-        yield {**one, **figure("accuracy_area", area)}
+        yield {**one, **result_row("accuracy_area", area)}
         start = int(np.searchsorted(strengths, neutral))
         for direction, part in ((-1, np.arange(start, -1, -1)), (1, np.arange(start, len(strengths)))):
             if len(part) > 1:
                 halves = half_strength(strengths[part], accuracy[:, part])
                 if np.isfinite(halves[0]):
-                    scored = reaching("half_strength", halves)
+                    scored = threshold_row("half_strength", halves)
                     yield {**one, **scored, "axis": "direction", "axis_value": float(direction)}
     common = {key: value for key, value in of_condition(conditions[0]).items() if key not in ("corruption", "severity")}
     own = [name for name in areas if name in suite.corruptions] or list(areas)
-    yield {**common, **figure("accuracy_area", np.mean([areas[name] for name in own], axis=0)), "n": len(own)}
+    yield {**common, **result_row("accuracy_area", np.mean([areas[name] for name in own], axis=0)), "n": len(own)}
 
 
 # Resolution.
@@ -326,10 +327,10 @@ def _resolution_curves(records: FrameRecords, difficulties: Sequence[int]) -> li
 
 def _resolution_aggregates(
     suite: Suite,
-    conditions: Sequence[PlannedCondition],
-    curves: Sequence[Resampled],
+    conditions: Sequence[ConditionEntry],
+    curves: Sequence[BootstrappedCurve],
     clean: Floats | None,
-    baseline: Sequences | None,
+    baseline: FlipRateBaseline | None,
 ) -> Iterator[Row]:
     for curve in curves:
         if curve.metric == "accuracy" and curve.condition.gflops is not None:

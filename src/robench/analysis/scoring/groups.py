@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from robench.errors import RunError
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
-from robench.suites import CLEAN, Suite, known_suite
+from robench.suites import CLEAN, Suite, lookup_suite
 
 __all__ = ["Group", "groups_of", "of_images", "suite_of"]
 
@@ -21,15 +21,15 @@ class Group:
     resolution: int
     protocol: str
     source: str
-    conditions: tuple[PlannedCondition, ...]
+    conditions: tuple[ConditionEntry, ...]
 
-    def averaged(self, done: Iterable[str]) -> list[PlannedCondition]:
+    def aggregated(self, done: Iterable[str]) -> list[ConditionEntry]:
         """Those of the conditions named in `done` that aggregates are over: the suite's own, or else the extra ones."""
         names = set(done)
         present = [condition for condition in self.conditions if condition.name in names]
         return [condition for condition in present if condition.corruption in self.suite.corruptions] or present
 
-    def series(self, corruption: str, done: Iterable[str]) -> list[PlannedCondition]:
+    def by_severity(self, corruption: str, done: Iterable[str]) -> list[ConditionEntry]:
         """Conditions of a corruption in order of severity; none unless all severities are named in `done`."""
         names = set(done)
         by_severity = {c.severity: c for c in self.conditions if c.corruption == corruption and c.name in names}
@@ -38,14 +38,14 @@ class Group:
         return [by_severity[severity] for severity in self.suite.severities]
 
     @property
-    def whole(self) -> int:
+    def n_cells(self) -> int:
         """Number of cells that mCE is over."""
         return len(self.suite.corruptions) * len(self.suite.severities)
 
 
 def groups_of(run: RunDirectory) -> list[Group]:
     """Return the groups of a run, finished or not, in the order of its conditions."""
-    found: dict[tuple[object, ...], list[PlannedCondition]] = {}
+    found: dict[tuple[object, ...], list[ConditionEntry]] = {}
     for condition in filter(of_images, run.conditions):
         own = condition.name if condition.suite == CLEAN else None
         key = (condition.suite, condition.resolution, condition.protocol, condition.source, own)
@@ -53,9 +53,9 @@ def groups_of(run: RunDirectory) -> list[Group]:
     return [Group(suite_of(c[0]), c[0].resolution, c[0].protocol, c[0].source, tuple(c)) for c in found.values()]
 
 
-def suite_of(condition: PlannedCondition) -> Suite:
+def suite_of(condition: ConditionEntry) -> Suite:
     """Return a condition's suite; RunError where no robench or package here has it."""
-    found = known_suite(condition.suite)
+    found = lookup_suite(condition.suite)
     if found is None:
         raise RunError(
             f"there is no suite {condition.suite!r} here: install the package that its protocol names, {condition.protocol}, or "
@@ -64,6 +64,6 @@ def suite_of(condition: PlannedCondition) -> Suite:
     return found
 
 
-def of_images(condition: PlannedCondition) -> bool:
+def of_images(condition: ConditionEntry) -> bool:
     """Whether a condition has one image a sample, and not the frames of a perturbation."""
     return suite_of(condition).family == "corruptions"

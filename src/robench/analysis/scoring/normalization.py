@@ -9,16 +9,16 @@ import numpy as np
 
 from robench.analysis.baselines import BASELINES, Baseline, load_baseline
 from robench.analysis.metrics.classification import error_rate
-from robench.analysis.scoring.curves import Sequences, curves_of
+from robench.analysis.scoring.curves import FlipRateBaseline, curves_of
 from robench.analysis.scoring.groups import Group
 from robench.analysis.scoring.records import read_columns, read_frames
 from robench.errors import OptionError, RunError, unknown_name
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, SUITES, Suite
 from robench.types import Floats
 
-__all__ = ["difficulties_of", "divisors_of", "group_baseline", "sequence_baseline"]
+__all__ = ["baseline_errors", "difficulties_of", "group_baseline", "sequence_baseline"]
 
 
 def group_baseline(run: RunDirectory, group: Group, normalize_by: str | None) -> Baseline | None:
@@ -46,7 +46,7 @@ def _run_baseline(other: RunDirectory, group: Group) -> Baseline:
     """Errors of another run in the cells that `group` needs, all of which it must have, made in the same way."""
     planned = [condition.name for condition in group.conditions]
     corruptions = dict.fromkeys(condition.corruption for condition in group.conditions)
-    series = {corruption: group.series(corruption, planned) for corruption in corruptions}
+    series = {corruption: group.by_severity(corruption, planned) for corruption in corruptions}
     needed = [(c.corruption, c.severity) for conditions in series.values() for c in conditions]
     theirs = {
         (c.corruption, c.severity): c
@@ -79,7 +79,7 @@ def _run_baseline(other: RunDirectory, group: Group) -> Baseline:
     return Baseline(label, errors, means, _error(other, clean) if clean else None)
 
 
-def divisors_of(suite: Suite, baseline: Baseline) -> Floats | None:
+def baseline_errors(suite: Suite, baseline: Baseline) -> Floats | None:
     """The baseline's errors (corruptions, severities) of all that mCE is over, or None."""
     found = [baseline.severities(corruption) for corruption in suite.corruptions]
     whole = [errors for errors in found if errors is not None and len(errors) == len(suite.severities)]
@@ -87,8 +87,8 @@ def divisors_of(suite: Suite, baseline: Baseline) -> Floats | None:
 
 
 def sequence_baseline(
-    run: RunDirectory, suite: Suite, conditions: Sequence[PlannedCondition], normalize_by: str | None
-) -> Sequences | None:
+    run: RunDirectory, suite: Suite, conditions: Sequence[ConditionEntry], normalize_by: str | None
+) -> FlipRateBaseline | None:
     """What a suite of sequences is normalised by, None for nothing; OptionError if what was asked for cannot."""
     choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
     if suite.family != "sequences" or choice == "none" or (choice is None and suite.baseline is None):
@@ -103,7 +103,7 @@ def sequence_baseline(
             )
         published = load_baseline(suite.baseline)
         rates = {(name, 1): rate for name, rate in published.flip_rates.items()}
-        return Sequences(published.name, rates, {}, published.published)
+        return FlipRateBaseline(published.name, rates, {}, published.published)
     other = _open_baseline(run, choice, normalize_by)
     theirs = {condition.name: condition for condition in other.finished() if condition.suite == suite.name}
     for condition in conditions:
@@ -121,7 +121,7 @@ def sequence_baseline(
                 means = curve.values.mean(axis=1).tolist()
                 for place, mean in zip(curve.places.tolist(), means, strict=True):
                     cells[curve.metric][condition.corruption, int(place)] = mean
-    return Sequences(other.manifest["model"]["label"], cells["flip_rate"], cells["t5d"])
+    return FlipRateBaseline(other.manifest["model"]["label"], cells["flip_rate"], cells["t5d"])
 
 
 def difficulties_of(run: RunDirectory) -> list[int]:
@@ -141,6 +141,6 @@ def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> 
     return RunDirectory.open(choice)
 
 
-def _error(run: RunDirectory, condition: PlannedCondition) -> float:
+def _error(run: RunDirectory, condition: ConditionEntry) -> float:
     records = read_columns(run, condition, ("label", "pred"))
     return float(error_rate(records["pred"].to_numpy(), records["label"].to_numpy()))

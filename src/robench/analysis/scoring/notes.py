@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from robench.analysis.baselines import Baseline
-from robench.analysis.scoring.curves import Sequences
+from robench.analysis.scoring.curves import FlipRateBaseline
 from robench.analysis.scoring.groups import Group, groups_of, suite_of
 from robench.analysis.scoring.normalization import difficulties_of, group_baseline, sequence_baseline
-from robench.analysis.scoring.size_selection import is_sized
-from robench.runs.conditions import PlannedCondition
+from robench.analysis.scoring.size_selection import has_cost
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, Suite
 
@@ -26,7 +26,7 @@ def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
     for suite in dict.fromkeys(suite_of(condition) for condition in planned):
         if suite.family == "sequences":
             lines += _sequence_notes(run, suite, [c for c in planned if c.suite == suite.name], normalize_by)
-        if suite.family == "resolution" and sum(is_sized(one) for one in finished) > 1:
+        if suite.family == "resolution" and sum(has_cost(one) for one in finished) > 1:
             lines.append(
                 f"{suite.name}: the oracle's and luck's figures are bounds that look at the labels, not results; a cascade's are "
                 "results, with thresholds from the other half of the images"
@@ -41,13 +41,13 @@ def _group_notes(
     run: RunDirectory, group: Group, done: Iterable[str], baseline: Baseline | None, normalize_by: str | None
 ) -> Iterator[str]:
     suite, done = group.suite, set(done)
-    averaged = group.averaged(done)
+    averaged = group.aggregated(done)
     own = [condition for condition in averaged if condition.corruption in suite.corruptions]
     if averaged and not own:
-        yield f"{suite.name}: none of the {group.whole} cells evaluated: mean_error is over {len(averaged)} extra ones"
-    elif averaged and len(own) < group.whole:
+        yield f"{suite.name}: none of the {group.n_cells} cells evaluated: mean_error is over {len(averaged)} extra ones"
+    elif averaged and len(own) < group.n_cells:
         needs = ", mce needs all" if baseline is not None else ""
-        yield f"{suite.name}: {len(own)} of {group.whole} cells evaluated: mean_error is over these{needs}"
+        yield f"{suite.name}: {len(own)} of {group.n_cells} cells evaluated: mean_error is over these{needs}"
     choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
     if baseline is None:
         if choice is None:
@@ -86,7 +86,7 @@ def _undefined(group: Group, baseline: Baseline) -> Iterator[str]:
 
 
 def _sequence_notes(
-    run: RunDirectory, suite: Suite, planned: Sequence[PlannedCondition], normalize_by: str | None
+    run: RunDirectory, suite: Suite, planned: Sequence[ConditionEntry], normalize_by: str | None
 ) -> Iterator[str]:
     choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
     baseline = sequence_baseline(run, suite, planned, normalize_by)
@@ -112,7 +112,7 @@ def _sequence_notes(
 
 
 def _published_sequence_notes(
-    run: RunDirectory, suite: Suite, first: PlannedCondition, baseline: Sequences
+    run: RunDirectory, suite: Suite, first: ConditionEntry, baseline: FlipRateBaseline
 ) -> Iterator[str]:
     if first.source == "released":
         yield f"{suite.name}: {baseline.name}'s T5D are not published, so no mt5d"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from robench.analysis.metrics.intervals import resample_counts, wilson_interval
-from robench.analysis.scoring.rows import DISTRIBUTION, Row, figure, row
+from robench.analysis.scoring.rows import DISTRIBUTION, Row, result_row, row
 from robench.analysis.scoring.score import score_rows
 from robench.errors import RunError
 from robench.runs.directory import RunDirectory
@@ -78,7 +78,7 @@ def _mean(rows: Sequence[Row], seeds: int, seed: int) -> Row:
     metric, n = rows[0]["metric"], rows[0]["n"]
     if all(DISTRIBUTION in one for one in rows):
         distribution = pooled_distribution(np.stack([one[DISTRIBUTION] for one in rows]), seed)
-        found = figure(metric, distribution)
+        found = result_row(metric, distribution)
         if found["ci_low"] == found["ci_high"] and len({one["value"] for one in rows}) == 1:
             found |= {name: rows[0][name] for name in ("ci_low", "ci_high")}  # Wilson's, where all agree on 0 or 1.
         return found

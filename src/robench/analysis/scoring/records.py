@@ -13,7 +13,7 @@ from robench.analysis.metrics.calibration import Reliability
 from robench.analysis.metrics.classification import nonfinite_rate, top5_wrong
 from robench.analysis.scoring.curves import FrameRecords
 from robench.errors import RunError, TableError
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.parquet import read_arrays, read_distinct
 from robench.runs.schema import RECORDS, SAMPLES
@@ -49,7 +49,7 @@ class Outcomes:
 
 
 def read_cells(
-    run: RunDirectory, finished: Sequence[PlannedCondition], also: Sequence[str], together: int
+    run: RunDirectory, finished: Sequence[ConditionEntry], also: Sequence[str], together: int
 ) -> Iterator[Outcomes]:
     """Yield the outcomes of so many finished conditions at once; RunError unless all are of the same samples in the same order.
 
@@ -83,20 +83,20 @@ def read_cells(
             cells = []
 
 
-def read_label(run: RunDirectory, condition: PlannedCondition) -> Ints:
+def read_label(run: RunDirectory, condition: ConditionEntry) -> Ints:
     """Read the true classes (n,) of a finished condition's records."""
     label: Ints = read_columns(run, condition, ("label",))["label"].to_numpy().astype(np.int64)
     return label
 
 
-def _top5_wrong(run: RunDirectory, condition: PlannedCondition, top5: Any, label: Ints) -> NDArray[np.bool_]:
+def _top5_wrong(run: RunDirectory, condition: ConditionEntry, top5: Any, label: Ints) -> NDArray[np.bool_]:
     try:
         return top5_wrong(np.concatenate(top5.to_numpy()).reshape(len(label), -1), label)
     except ValueError as error:
         raise RunError(f"{run.path}: {condition.name} has rows of top5 of different lengths") from error
 
 
-def read_columns(run: RunDirectory, condition: PlannedCondition, columns: Sequence[str]) -> Any:
+def read_columns(run: RunDirectory, condition: ConditionEntry, columns: Sequence[str]) -> Any:
     """Read columns of a condition's records; RunError if it has none, or they are another condition's."""
     path = run.records_path(condition.name)
     try:
@@ -111,14 +111,14 @@ def read_columns(run: RunDirectory, condition: PlannedCondition, columns: Sequen
     return records
 
 
-def _anothers(run: RunDirectory, condition: PlannedCondition, column: str, found: object) -> RunError:
+def _anothers(run: RunDirectory, condition: ConditionEntry, column: str, found: object) -> RunError:
     return RunError(
         f"{run.path}: the records of {condition.name} are of {column} {found}, not {getattr(condition, column)}: delete the "
         "file and evaluate again"
     )
 
 
-def _check_rows(run: RunDirectory, condition: PlannedCondition, rows: int) -> None:
+def _check_rows(run: RunDirectory, condition: ConditionEntry, rows: int) -> None:
     expected = run.manifest["data"]["samples"] * condition.frames
     if rows != expected:
         raise RunError(
@@ -127,7 +127,7 @@ def _check_rows(run: RunDirectory, condition: PlannedCondition, rows: int) -> No
         )
 
 
-def read_frames(run: RunDirectory, condition: PlannedCondition) -> FrameRecords:
+def read_frames(run: RunDirectory, condition: ConditionEntry) -> FrameRecords:
     """Read the records of a condition frame by frame; RunError unless every frame is of the run's samples."""
     # A column at a time: all of them are ten times as large as what is left of them.
     pred = read_columns(run, condition, ("pred",))["pred"].to_numpy()

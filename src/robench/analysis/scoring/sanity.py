@@ -12,7 +12,7 @@ from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN
 from robench.types import Ints, Results
 
-__all__ = ["Permutation", "clean_doubts", "find_permutation", "nonfinite_notes"]
+__all__ = ["Permutation", "check_clean_records", "find_permutation", "nonfinite_notes"]
 
 _ERROR = 1e-9
 """Chance, in a sign test, of the records that only the other order has right, if it is no better than the given one."""
@@ -74,7 +74,7 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
     return Permutation(right / len(label), (right + gained - lost) / len(label), best(confusion.sum(axis=0)))
 
 
-def clean_doubts(run: RunDirectory) -> tuple[list[str], Permutation | None]:
+def check_clean_records(run: RunDirectory) -> tuple[list[str], Permutation | None]:
     """Say in one line each what the finished clean images show to be wrong, and the order of the classes if it is that."""
     clean = next((one for one in run.finished() if one.suite == CLEAN), None)
     if clean is None:

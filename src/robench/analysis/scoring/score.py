@@ -17,12 +17,12 @@ from robench.analysis.metrics.intervals import percentile_interval, wilson_inter
 from robench.analysis.metrics.mce import ce, mce, relative_mce
 from robench.analysis.scoring.curves import Curve, FrameRecords, curves_of, family_rows, resampled
 from robench.analysis.scoring.groups import Group, groups_of, of_images, suite_of
-from robench.analysis.scoring.normalization import difficulties_of, divisors_of, group_baseline, sequence_baseline
+from robench.analysis.scoring.normalization import baseline_errors, difficulties_of, group_baseline, sequence_baseline
 from robench.analysis.scoring.records import Outcomes, read_cells, read_frames, read_label
-from robench.analysis.scoring.rows import DISTRIBUTION, WIDTH, Row, figure, row, takes
-from robench.analysis.scoring.size_selection import choice_curves, choice_rows, is_sized
+from robench.analysis.scoring.rows import DISTRIBUTION, DISTRIBUTION_SIZE, Row, resample_weights, result_row, row
+from robench.analysis.scoring.size_selection import choice_curves, choice_rows, has_cost
 from robench.errors import RunError
-from robench.runs.conditions import PlannedCondition
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.suites import CLEAN, Suite
@@ -119,7 +119,7 @@ class _Measured:
     nonfinite_rate: dict[str, float]
     class_error: dict[Group, Floats] = field(default_factory=dict)
 
-    def over(self, metric: str, conditions: Iterable[PlannedCondition]) -> Floats:
+    def with_class_groups(self, metric: str, conditions: Iterable[ConditionEntry]) -> Floats:
         """Return a metric of several conditions, (1 + resamples, conditions)."""
         return np.stack([self.cells[condition.name][metric] for condition in conditions], axis=-1)
 
@@ -129,22 +129,22 @@ _BY_CLASS = {"class_error", "worst_class_error"}
 
 
 def _measure(
-    run: RunDirectory, images: Sequence[PlannedCondition], groups: Sequence[Group], metrics: set[str], seed: int
+    run: RunDirectory, images: Sequence[ConditionEntry], groups: Sequence[Group], metrics: set[str], seed: int
 ) -> _Measured:
     """Measure the error rate of every condition, and what else of `metrics` costs something."""
     also = {"top5": {"top5_error"}, "confidence": _CALIBRATION}
     needed = [column for column, of in also.items() if of & metrics]
     by_class = ByClass.of(read_label(run, images[0]))
     done = [condition.name for condition in images]
-    averaged = {group: group.averaged(done) for group in groups}
+    averaged = {group: group.aggregated(done) for group in groups}
     measured = [
         metric
         for metric in _CELL_METRICS
         if metric == "error_rate" or metric in metrics or (metric in _CALIBRATION and _CALIBRATION & metrics)
     ]
-    cells = {name: {metric: np.empty(WIDTH) for metric in measured} for name in done}
+    cells = {name: {metric: np.empty(DISTRIBUTION_SIZE) for metric in measured} for name in done}
     wrong_by_class = {
-        group: np.zeros((len(by_class.classes), WIDTH), np.int64)
+        group: np.zeros((len(by_class.classes), DISTRIBUTION_SIZE), np.int64)
         for group, conditions in averaged.items()
         if conditions and _BY_CLASS & metrics
     }
@@ -152,7 +152,7 @@ def _measure(
     for group, sums in wrong_by_class.items():
         for condition in averaged[group]:
             sums_of[condition.name].append(sums)
-    totals = np.zeros((len(by_class.classes), WIDTH), np.int64) if _BY_CLASS & metrics else None
+    totals = np.zeros((len(by_class.classes), DISTRIBUTION_SIZE), np.int64) if _BY_CLASS & metrics else None
     nonfinite: dict[str, float] = {}
     for outcomes in read_cells(run, images, needed, _TOGETHER):
         _resample(outcomes, by_class, seed, cells, sums_of, totals)
@@ -189,7 +189,7 @@ def _resample(
     wrong_at = np.stack([cell.wrong for cell in outcomes.cells], axis=1).astype(exact)
     top5 = [cell.top5_wrong for cell in outcomes.cells if cell.top5_wrong is not None]
     top5_at = np.stack(top5, axis=1).astype(exact) if top5 else None
-    for part, counts in takes(n, seed):
+    for part, counts in resample_weights(n, seed):
         # Sums of whole numbers that the type holds are exact, in whatever order the matrix product adds them.
         taken = counts.astype(wrong_at.dtype)
         errors = (taken @ wrong_at).astype(np.float64) / n
@@ -215,7 +215,7 @@ def _resample(
 
 def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) -> Iterator[Row]:
     done = measured.cells
-    averaged = group.averaged(done)
+    averaged = group.aggregated(done)
     if not averaged:
         return
     common: Row = {
@@ -229,9 +229,9 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
         if condition.name in done:
             cell = {"corruption": condition.corruption, "severity": condition.severity, "n": images}
             for metric, distribution in done[condition.name].items():
-                yield common | cell | figure(metric, distribution, images if metric in _RATES else None)
+                yield common | cell | result_row(metric, distribution, images if metric in _RATES else None)
             if group.suite.name == CLEAN:
-                yield common | cell | figure("accuracy", 1 - done[condition.name]["error_rate"], images)
+                yield common | cell | result_row("accuracy", 1 - done[condition.name]["error_rate"], images)
             if rate := measured.nonfinite_rate[condition.name]:
                 yield common | cell | row("nonfinite_rate", rate, wilson_interval(round(rate * images), images))
     if group.suite.name != CLEAN:
@@ -239,11 +239,11 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
             for scaled in _normalised(group, measured, baseline):
                 yield common | scaled | {"baseline": baseline.name}
         cells = {"n": len(averaged)}
-        yield common | cells | figure("mean_error", mean_error(measured.over("error_rate", averaged)))
+        yield common | cells | result_row("mean_error", mean_error(measured.with_class_groups("error_rate", averaged)))
         for metric in (metric for metric in _MEANS if all(metric in done[condition.name] for condition in averaged)):
-            yield common | cells | figure(metric, measured.over(metric, averaged).mean(axis=-1))
+            yield common | cells | result_row(metric, measured.with_class_groups(metric, averaged).mean(axis=-1))
         if group in measured.class_error:
-            yield common | cells | figure("worst_class_error", worst_class_error(measured.class_error[group].T))
+            yield common | cells | result_row("worst_class_error", worst_class_error(measured.class_error[group].T))
     if group in measured.class_error:
         yield from (common | one for one in _class_rows(group, measured, len(averaged)))
 
@@ -251,7 +251,7 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
 def _frame_rows(
     run: RunDirectory,
     suite: Suite,
-    finished: Sequence[PlannedCondition],
+    finished: Sequence[ConditionEntry],
     measured: _Measured | None,
     normalize_by: str | None,
     seed: int,
@@ -268,13 +268,13 @@ def _frame_rows(
         yield {"suite": suite.name, **one}
 
 
-def _curves(run: RunDirectory, suite: Suite, finished: Sequence[PlannedCondition]) -> Iterator[Curve]:
+def _curves(run: RunDirectory, suite: Suite, finished: Sequence[ConditionEntry]) -> Iterator[Curve]:
     difficulties = difficulties_of(run)
     sized: list[FrameRecords] = []
     for condition in finished:
         records = read_frames(run, condition)
         yield from curves_of(suite.family, records, difficulties)
-        if is_sized(condition):
+        if has_cost(condition):
             sized.append(records)
     if sized:
         index = run.read_samples()["index"].to_numpy()
@@ -313,18 +313,18 @@ def _normalised(group: Group, measured: _Measured, baseline: Baseline) -> Iterat
     """Rows of ce, mce and relative_mce, as far as the cells are complete and the baseline's errors can divide."""
     done = measured.cells
     for corruption in (*group.suite.corruptions, *group.suite.extra):
-        series, divisor = group.series(corruption, done), baseline.severities(corruption)
+        series, divisor = group.by_severity(corruption, done), baseline.severities(corruption)
         if series and divisor is not None and divisor.mean() > 0:
-            scaled = figure("ce", ce(measured.over("error_rate", series), divisor))
+            scaled = result_row("ce", ce(measured.with_class_groups("error_rate", series), divisor))
             yield {**scaled, "corruption": corruption, "n": len(series)}
-    whole = [group.series(corruption, done) for corruption in group.suite.corruptions]
-    divisors = divisors_of(group.suite, baseline)
+    whole = [group.by_severity(corruption, done) for corruption in group.suite.corruptions]
+    divisors = baseline_errors(group.suite, baseline)
     if not all(whole) or divisors is None:
         return
-    errors = np.stack([measured.over("error_rate", series) for series in whole], axis=1)
+    errors = np.stack([measured.with_class_groups("error_rate", series) for series in whole], axis=1)
     if (divisors.mean(axis=-1) > 0).all():
-        yield {**figure("mce", mce(errors, divisors)), "n": group.whole}
+        yield {**result_row("mce", mce(errors, divisors)), "n": group.n_cells}
     clean = done.get(whole[0][0].clean)
     if clean is not None and baseline.clean is not None and (divisors.mean(axis=-1) > baseline.clean).all():
-        scaled = figure("relative_mce", relative_mce(errors, clean["error_rate"], divisors, baseline.clean))
-        yield {**scaled, "n": group.whole}
+        scaled = result_row("relative_mce", relative_mce(errors, clean["error_rate"], divisors, baseline.clean))
+        yield {**scaled, "n": group.n_cells}

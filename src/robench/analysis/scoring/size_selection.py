@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.analysis.metrics.intervals import halves
+from robench.analysis.metrics.intervals import split_half
 from robench.analysis.metrics.size_selection import (
     accuracy_at_cost,
     cascade,
@@ -18,18 +18,18 @@ from robench.analysis.metrics.size_selection import (
     oracle,
     random_accuracy,
 )
-from robench.analysis.scoring.curves import Curve, FrameRecords, Resampled, of_condition
-from robench.analysis.scoring.rows import Row, figure, reaching
-from robench.runs.conditions import PlannedCondition
+from robench.analysis.scoring.curves import BootstrappedCurve, Curve, FrameRecords, of_condition
+from robench.analysis.scoring.rows import Row, result_row, threshold_row
+from robench.runs.conditions import ConditionEntry
 from robench.types import Floats, Ints
 
-__all__ = ["LATE", "choice_curves", "choice_rows", "is_sized"]
+__all__ = ["LATE", "choice_curves", "choice_rows", "has_cost"]
 
 LATE = tuple(step / 20 for step in range(21))
 """Operating points of the cascade, as `metrics.choices.exit_shares` takes them."""
 
 
-def is_sized(condition: PlannedCondition) -> bool:
+def has_cost(condition: ConditionEntry) -> bool:
     """Whether a condition is of a size that may be chosen: its cost was counted."""
     return condition.gflops is not None
 
@@ -53,7 +53,7 @@ def choice_curves(sized: Sequence[FrameRecords], index: Ints, own: int | None, s
         for at, condition in enumerate(conditions)
         for metric, values, rate in (("oracle_accuracy", reached, True), ("oracle_gflops", paid, False))
     ]
-    first = halves(index, seed)
+    first = split_half(index, seed)
     if not first.any():
         return curves
     confidence, places = np.stack([one.confidence[0] for one in sizes]).astype(np.float64), np.array(LATE)
@@ -66,7 +66,7 @@ def choice_curves(sized: Sequence[FrameRecords], index: Ints, own: int | None, s
     return curves
 
 
-def _ranges(conditions: Sequence[PlannedCondition], own: int | None) -> list[Sequence[PlannedCondition]]:
+def _ranges(conditions: Sequence[ConditionEntry], own: int | None) -> list[Sequence[ConditionEntry]]:
     """The sizes up to the network's own input, as a user would stop there, and all of them; of each at least two."""
     ends = [at + 1 for at, one in enumerate(conditions) if one.resolution == own]
     return [conditions[:end] for end in dict.fromkeys([*ends, len(conditions)]) if end > 1]
@@ -82,14 +82,14 @@ def _stops(confidence: Floats, first: NDArray[np.bool_]) -> Ints:
     return taken
 
 
-def _over(conditions: Sequence[PlannedCondition]) -> PlannedCondition:
+def _over(conditions: Sequence[ConditionEntry]) -> ConditionEntry:
     """The last of them, for figures that compare only where all sizes are the same: they are in its protocol."""
     text, _, digest = conditions[-1].protocol.partition("#")
     sizes = "-".join(str(one.resolution) for one in conditions)
     return replace(conditions[-1], protocol=f"{text}+{sizes}px#{digest}")
 
 
-def choice_rows(curves: Sequence[Resampled], own: int | None, n: int) -> Iterator[Row]:
+def choice_rows(curves: Sequence[BootstrappedCurve], own: int | None, n: int) -> Iterator[Row]:
     """Yield what is computed from the curves: chance in the oracle's shares, and all beside the network at its own input size.
 
     own: that size, px; None where it is not known.
@@ -105,7 +105,7 @@ def choice_rows(curves: Sequence[Resampled], own: int | None, n: int) -> Iterato
     alone, reached, paid = over("accuracy"), over("oracle_accuracy"), over("oracle_gflops")
     random = random_accuracy(reached, alone)
     for at, condition in enumerate(conditions):
-        yield {**of_condition(condition), **figure("random_accuracy", random[:, at], n), "n": n}
+        yield {**of_condition(condition), **result_row("random_accuracy", random[:, at], n), "n": n}
     static = next((at for at, condition in enumerate(conditions) if condition.resolution == own), None)
     if static is None:
         return
@@ -119,8 +119,8 @@ def choice_rows(curves: Sequence[Resampled], own: int | None, n: int) -> Iterato
         for who, (cost, accuracy) in ways.items():
             common = {**of_condition(last), "n": n}
             at_cost = np.array([accuracy_at_cost(*one, budget) for one in zip(cost, accuracy, strict=True)])
-            yield {**common, **figure(f"{who}_accuracy_at_static", at_cost, n)}
+            yield {**common, **result_row(f"{who}_accuracy_at_static", at_cost, n)}
             of_one_size = alone[:, static].tolist()
             at_accuracy = np.array([cost_at_accuracy(*one) for one in zip(cost, accuracy, of_one_size, strict=True)])
             if np.isfinite(at_accuracy[0]):
-                yield {**common, **reaching(f"{who}_gflops_at_static", at_accuracy)}
+                yield {**common, **threshold_row(f"{who}_gflops_at_static", at_accuracy)}

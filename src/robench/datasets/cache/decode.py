@@ -31,18 +31,18 @@ from robench.datasets.cache.entries import (
     VERSION,
     Note,
     Parts,
+    building,
     cache_folder,
     discard,
     entry_path,
     finish_entry,
     make_room,
-    making,
     new_entry,
     open_entry,
-    parts_of,
+    part_checksums,
 )
 from robench.datasets.cache.image_stack import Decoded
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.image_formats import check_scans, image_formats
 from robench.errors import DatasetError
 from robench.suites.geometry import Geometry, without_border
@@ -51,7 +51,7 @@ from robench.types import Ints
 __all__ = ["Hashes", "decode", "decode_few", "decode_one", "decoders", "find_decoded", "hash_images"]
 
 # Pillow's plugins raise many kinds of errors on damaged files; its documentation promises no base class.
-DAMAGE = (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError,
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError,
            AttributeError, RuntimeError, NotImplementedError, Image.DecompressionBombError, ImportError, Warning)  # fmt: skip
 
 # Pillow warns of damaged metadata, and of a picture with more than 89 million pixels; it refuses one with twice as many, and
@@ -75,7 +75,7 @@ class Hashes:
     unreadable: dict[int, str]
 
 
-def hash_images(images: ImageSet, positions: Ints, advance: Advance = lambda _: None) -> Hashes:
+def hash_images(images: ImageDataset, positions: Ints, advance: Advance = lambda _: None) -> Hashes:
     """Read the images at `positions` once and hash them."""
     chosen = positions.tolist()
 
@@ -93,7 +93,7 @@ def hash_images(images: ImageSet, positions: Ints, advance: Advance = lambda _: 
     return Hashes(positions, tuple(hashes), unreadable)
 
 
-def _digest(images: ImageSet, position: int) -> tuple[str, str]:
+def _digest(images: ImageDataset, position: int) -> tuple[str, str]:
     try:
         return hashlib.sha256(images.read(position)).hexdigest(), ""
     except OSError as error:
@@ -116,12 +116,12 @@ def decode_one(encoded: bytes, geometry: Geometry, border: int = 0) -> NDArray[n
             pixels = np.asarray(geometry.apply(without_border(image, border)))
     except UnidentifiedImageError as error:
         raise DatasetError("it is no image that Pillow knows") from error
-    except DAMAGE as error:
+    except DECODE_ERRORS as error:
         raise DatasetError(" ".join(str(error).split()) or type(error).__name__) from error
     return pixels.transpose(2, 0, 1)
 
 
-def decode_few(images: ImageSet, positions: Ints, geometry: Geometry) -> NDArray[np.uint8]:
+def decode_few(images: ImageDataset, positions: Ints, geometry: Geometry) -> NDArray[np.uint8]:
     """Decode some images to (n, 3, height, width) uint8, past the cache; DatasetError names the first that fails."""
     pixels = []
     for position in positions.tolist():
@@ -133,7 +133,7 @@ def decode_few(images: ImageSet, positions: Ints, geometry: Geometry) -> NDArray
 
 
 def decode(
-    images: ImageSet,
+    images: ImageDataset,
     hashes: Hashes,
     geometry: Geometry,
     *,
@@ -153,7 +153,7 @@ def decode(
     if decoded is None:
         with (
             _cache_errors(entry.parent),
-            making(entry, lambda: note(f"another process is decoding {what}: waiting for it")),
+            building(entry, lambda: note(f"another process is decoding {what}: waiting for it")),
         ):
             decoded = open_entry(entry)  # Another process may have made it meanwhile.
             if decoded is None:
@@ -205,7 +205,7 @@ def _at(positions: Ints, decoded: Decoded) -> Decoded:
 
 
 def _fill(
-    entry: Path, images: ImageSet, hashes: Hashes, geometry: Geometry, skip: bool, advance: Advance, note: Note
+    entry: Path, images: ImageDataset, hashes: Hashes, geometry: Geometry, skip: bool, advance: Advance, note: Note
 ) -> None:
     positions = hashes.positions.tolist()
     unreadable: dict[int, str] = {}
@@ -218,7 +218,7 @@ def _fill(
             shapes = _shapes(images, positions, geometry)
             whole = (sum(map(math.prod, shapes)),)
             np.save(folder / "sizes.npy", np.array([shape[1:] for shape in shapes], np.int64))
-            files["sizes.npy"] = parts_of(folder / "sizes.npy")
+            files["sizes.npy"] = part_checksums(folder / "sizes.npy")
         make_room(entry, math.prod(whole), note)
         with (folder / "images.npy").open("wb", buffering=0) as file:
             header = _header(whole)
@@ -257,7 +257,7 @@ def _fill(
         )
 
 
-def _read(images: ImageSet, position: int, geometry: Geometry, pixels: NDArray[np.uint8]) -> str:
+def _read(images: ImageDataset, position: int, geometry: Geometry, pixels: NDArray[np.uint8]) -> str:
     """Decode an image into `pixels`; the reason where that fails."""
     try:
         pixels[...] = decode_one(images.read(position), geometry, images.border)
@@ -278,7 +278,7 @@ def _in_parts(work: Callable[[range], T], count: int) -> Generator[tuple[range, 
         pool.shutdown(cancel_futures=True)
 
 
-def _shapes(images: ImageSet, positions: list[int], geometry: Geometry) -> list[tuple[int, int, int]]:
+def _shapes(images: ImageDataset, positions: list[int], geometry: Geometry) -> list[tuple[int, int, int]]:
     """Shape of each decoded picture, from the headers."""
 
     def sizes(rows: range) -> list[tuple[int, int]]:
@@ -288,12 +288,12 @@ def _shapes(images: ImageSet, positions: list[int], geometry: Geometry) -> list[
         return [(3, *size) for _, part in parts for size in part]
 
 
-def _size(images: ImageSet, position: int, geometry: Geometry) -> tuple[int, int]:
+def _size(images: ImageDataset, position: int, geometry: Geometry) -> tuple[int, int]:
     """Height and width of a picture under a geometry, from its header; one pixel where that cannot be read."""
     try:
         with Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
             return geometry.size(image.height - 2 * images.border, image.width - 2 * images.border)
-    except DAMAGE:
+    except DECODE_ERRORS:
         return 1, 1
 
 
@@ -320,12 +320,12 @@ def _write(file: int, content: bytes | memoryview, at: int) -> None:
         rest, at = rest[written:], at + written
 
 
-def _refuse(images: ImageSet, position: int, reason: str) -> None:
+def _refuse(images: ImageDataset, position: int, reason: str) -> None:
     raise DatasetError(f"cannot read the image {images.paths[position]}: {reason}; mend it or give --skip-unreadable")
 
 
 _NAMES = "ENOSPC EDQUOT EACCES EPERM EROFS ENOENT ENOTDIR EEXIST ELOOP ENAMETOOLONG EIO ENOLCK EOPNOTSUPP"
-_THE_FOLDERS = {getattr(errno, name) for name in _NAMES.split()}
+_FOLDER_ERRNOS = {getattr(errno, name) for name in _NAMES.split()}
 """Errors of the system that another folder for the cache avoids."""
 
 
@@ -334,7 +334,7 @@ def _cache_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.errno in _THE_FOLDERS:
+        if error.errno is not None and error.errno in _FOLDER_ERRNOS:
             reason = os.strerror(error.errno).lower()
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             clear = ", or free some with `robench cache clear`" if full else ""

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from robench.datasets.cache.image_stack import Decoded, Stack
+from robench.datasets.cache.image_stack import Decoded, ImageStack
 from robench.datasets.cache.locks import is_same_file, locked
 from robench.errors import OptionError, unknown_name
 
@@ -37,6 +37,7 @@ __all__ = [
     "Note",
     "Parts",
     "as_json",
+    "building",
     "cache_folder",
     "clear",
     "discard",
@@ -44,10 +45,9 @@ __all__ = [
     "finish_entry",
     "list_entries",
     "make_room",
-    "making",
     "new_entry",
     "open_entry",
-    "parts_of",
+    "part_checksums",
     "size_limit",
     "size_text",
 ]
@@ -99,7 +99,7 @@ class Cleared:
     """What `clear` did.  left: entries that stay, and why."""
 
     removed: tuple[Entry, ...]
-    left: tuple[tuple[Entry, str], ...]
+    kept: tuple[tuple[Entry, str], ...]
 
     @property
     def bytes(self) -> int:
@@ -144,11 +144,11 @@ def open_entry(path: Path, *, check: bool = True) -> Decoded | None:
         return None
     with suppress(OSError):  # A cache that may only be read serves too.
         os.utime(path / "entry.json")
-    return Decoded(Stack(pixels, sizes), unreadable)
+    return Decoded(ImageStack(pixels, sizes), unreadable)
 
 
 @contextmanager
-def making(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
+def building(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
     """Be the only one who makes the entry at `path`; `waiting` is called if another process does that first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(_lock(path), waiting):
@@ -192,7 +192,7 @@ def finish_entry(
     (folder / "entry.json").write_text(json.dumps({**about, "crc32": _crc(about)}))
 
 
-def parts_of(file: Path) -> Parts:
+def part_checksums(file: Path) -> Parts:
     """Length and checksum of a small file, as one part."""
     content = file.read_bytes()
     return [(len(content), zlib.crc32(content))]

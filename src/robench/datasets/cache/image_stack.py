@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robench.types import Ints
 
-__all__ = ["Decoded", "Stack", "fill"]
+__all__ = ["Decoded", "ImageStack", "copy_padded"]
 
 
 _LONG = 4
@@ -18,7 +18,7 @@ _LONG = 4
 
 
 @dataclass(frozen=True)
-class Stack:
+class ImageStack:
     """Decoded images of one size, or each of its own, possibly memory-mapped.
 
     pixels: (n, 3, height, width) uint8; where `sizes` are given, all of them one after the other, (values,).
@@ -47,10 +47,10 @@ class Stack:
             height, width = self.pixels.shape[2:]
             return np.ascontiguousarray(self.pixels[rows]), [(height, width)] * len(rows)
         taken = np.zeros((len(rows), 3, *self.sizes[rows].max(axis=0)), np.uint8)
-        return taken, fill(taken, self.pixels, self.sizes, rows)
+        return taken, copy_padded(taken, self.pixels, self.sizes, rows)
 
 
-def fill(taken: Any, pixels: Any, sizes: Ints, rows: Ints) -> list[tuple[int, int]]:
+def copy_padded(taken: Any, pixels: Any, sizes: Ints, rows: Ints) -> list[tuple[int, int]]:
     """Copy some of the images that lie one after the other in `pixels` each to the top left of a row of `taken`.
 
     Both are arrays or both tensors; sizes: of all images.  Returns height and width of those copied.
@@ -69,5 +69,5 @@ class Decoded:
     unreadable: reason by position in `positions`; such rows are black.
     """
 
-    images: Stack
+    images: ImageStack
     unreadable: dict[int, str]

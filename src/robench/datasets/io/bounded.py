@@ -20,7 +20,7 @@ __all__ = [
     "file_size",
     "one_line",
     "read_image",
-    "read_listing",
+    "read_limited",
     "read_part",
 ]
 
@@ -48,7 +48,7 @@ def read_part(path: Path, offset: int, size: int) -> bytes:
         return _exactly(descriptor, offset, size)
 
 
-def read_listing(path: Path, limit: int) -> bytes:
+def read_limited(path: Path, limit: int) -> bytes:
     """Return a file of labels or the like; DatasetError where that fails or it has more than `limit` bytes."""
     try:
         with _opened(path) as (descriptor, size):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.datasets.io.bounded import file_size, read_listing, read_part
+from robench.datasets.io.bounded import file_size, read_limited, read_part
 from robench.errors import DatasetError
 from robench.types import Ints
 
@@ -90,6 +90,6 @@ def read_integers(path: Path) -> Ints:
     array = open_array(path)
     if not re.fullmatch(r"[<>|=]?[iu][1248]", array.kind, re.ASCII) or len(array.shape) != 1 or array.shape[0] == 0:
         raise DatasetError(f"{path} holds {array.kind} of shape {array.shape}: labels are whole numbers of shape (n,)")
-    content = read_listing(path, _LABEL_BYTES)
+    content = read_limited(path, _LABEL_BYTES)
     values: NDArray[Any] = np.frombuffer(content, np.dtype(array.kind), count=array.shape[0], offset=array.offset)
     return values.astype(np.int64)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 
 __all__ = ["Reader"]
 
@@ -22,4 +22,4 @@ class Reader:
     name: str
     summary: str
     matches: Callable[[Path], bool]
-    read: Callable[[Path], ImageSet]
+    read: Callable[[Path], ImageDataset]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.datasets.dataset import ImageSet
-from robench.datasets.io.bounded import read_listing
+from robench.datasets.dataset import ImageDataset
+from robench.datasets.io.bounded import read_limited
 from robench.datasets.io.ppm import pixmap
 from robench.datasets.io.safe_pickle import Call, read_pickle
 from robench.datasets.readers.base import Reader
@@ -63,7 +63,7 @@ def _test_batches(folder: Path) -> list[Path]:
     return own or [folder / kind.folder / kind.test for kind in _KINDS if (folder / kind.folder).is_dir()]
 
 
-def _read(path: Path) -> ImageSet:
+def _read(path: Path) -> ImageDataset:
     if not path.is_dir():
         return _read_batch(path, ())
     batches = _test_batches(path)
@@ -77,7 +77,7 @@ def _read(path: Path) -> ImageSet:
     return _read_batch(batches[0], (note,))
 
 
-def _read_batch(path: Path, notes: tuple[str, ...]) -> ImageSet:
+def _read_batch(path: Path, notes: tuple[str, ...]) -> ImageDataset:
     """List one batch in its own order, which is also the order of the published corrupted files."""
     batch = _mapping(path)
     kind = next((kind for kind in _KINDS if kind.labels in batch), None)
@@ -91,7 +91,7 @@ def _read_batch(path: Path, notes: tuple[str, ...]) -> ImageSet:
         raise DatasetError(f"{path} has {len(rows)} images and {len(labels)} labels: download it again")
     names = _names(path.parent / kind.meta, kind)
     found, classes = numbered(labels, lambda position: f"{path}, row {position}", names)
-    return ImageSet(
+    return ImageDataset(
         name=f"cifar{kind.classes}-{path.stem}",
         paths=tuple(f"{path.stem}/{row:05d}.ppm" for row in range(len(rows))),
         labels=found,
@@ -104,7 +104,7 @@ def _read_batch(path: Path, notes: tuple[str, ...]) -> ImageSet:
 def _mapping(path: Path) -> dict[str, object]:
     """The dict in a pickle, its keys as text."""
     try:
-        content = read_pickle(read_listing(path, _BATCH_BYTES))
+        content = read_pickle(read_limited(path, _BATCH_BYTES))
     except ValueError as error:
         raise DatasetError(f"{path} cannot be read as a CIFAR batch, and nothing in it was run: {error}") from error
     if not isinstance(content, dict):

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.types import Ints
 
 __all__ = ["digits", "read_demo"]
@@ -22,12 +22,12 @@ def digits() -> tuple[Ints, Ints]:
     return np.minimum(table[:, :64].reshape(-1, 8, 8) * 16, 255), table[:, 64]
 
 
-def read_demo() -> ImageSet:
+def read_demo() -> ImageDataset:
     """Return the odd-numbered digits; the demo's model was trained on the even-numbered ones."""
     grey, labels = digits()
     chosen = np.arange(1, len(labels), 2)
     order = chosen[np.lexsort((chosen, labels[chosen]))]
-    return ImageSet(
+    return ImageDataset(
         name="demo",
         paths=tuple(f"{labels[i]}/{i:04d}.pgm" for i in order),
         labels=labels[order],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import read_image
 from robench.datasets.io.directories import files_below, image_suffixes, visible_folders
 from robench.datasets.readers.base import Reader
@@ -27,7 +27,7 @@ def _matches(path: Path) -> bool:
     return path.is_dir() and bool(visible_folders(path))
 
 
-def _read(root: Path) -> ImageSet:
+def _read(root: Path) -> ImageDataset:
     """List the images below `root`: every folder in it is a class, labelled by its place in the sorted names.
 
     Names that all are whole numbers are sorted as numbers. Images may lie deeper inside a class folder, in any format that
@@ -50,7 +50,7 @@ def _read(root: Path) -> ImageSet:
         raise DatasetError(
             f"{root} has {len(folders)} class folders but no image in them (by file extension): if they hold shards, name one of them"
         )
-    return ImageSet(
+    return ImageDataset(
         name=root.resolve().name,
         paths=tuple(paths),
         labels=np.array(labels, dtype=np.int64),

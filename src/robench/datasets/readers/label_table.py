@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from robench.datasets.dataset import ImageSet
-from robench.datasets.io.bounded import one_line, read_image, read_listing
+from robench.datasets.dataset import ImageDataset
+from robench.datasets.io.bounded import one_line, read_image, read_limited
 from robench.datasets.io.directories import visible_folders
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.labels import LABEL_COLUMNS, PATH_COLUMNS, classes_of, lower_keys, parse_json
@@ -52,7 +52,7 @@ def _names_an_image(table: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> ImageSet:
+def _read(path: Path) -> ImageDataset:
     table, notes = (path, []) if path.is_file() else _only_table(path)
     root = table.parent
     resolve = cache(os.path.realpath)  # of folders, mostly the same few
@@ -73,7 +73,7 @@ def _read(path: Path) -> ImageSet:
     found, classes = classes_of(
         [labels[path] for path in paths], lambda position: f"{table.name}, line {lines[paths[position]]}"
     )
-    return ImageSet(
+    return ImageDataset(
         name=root.resolve().name if table.name in _NAMES else table.stem,
         paths=paths,
         labels=found,
@@ -124,7 +124,7 @@ def _inside(name: str, where: str) -> str:
 def _rows(table: Path) -> Iterator[_Row]:
     """The rows of a table, one after the other; DatasetError with the line of the first that cannot be read."""
     try:
-        text = read_listing(table, _TABLE_BYTES).decode("utf-8-sig")
+        text = read_limited(table, _TABLE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{table} is not UTF-8 text: save it as that") from error
     suffix = table.suffix.lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import IMAGES
 from robench.datasets.io.npy import open_array, read_integers
 from robench.datasets.io.ppm import pixmap
@@ -22,7 +22,7 @@ def _matches(path: Path) -> bool:
     return path.suffix.lower() == ".npy" and path.is_file()
 
 
-def _read(path: Path) -> ImageSet:
+def _read(path: Path) -> ImageDataset:
     array = open_array(path)
     if not array.is_bytes or len(array.shape) != 4 or array.shape[3] != 3 or not all(array.shape):
         raise DatasetError(
@@ -42,7 +42,7 @@ def _read(path: Path) -> ImageSet:
     found, classes = numbered(labels, lambda position: f"{beside}, row {position}")
     digits = len(str(count - 1))
 
-    return ImageSet(
+    return ImageDataset(
         name=path.stem,
         paths=tuple(f"{path.stem}/{row:0{digits}d}.ppm" for row in range(count)),
         labels=found,

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from robench.datasets.class_mapping import IMAGENET_CLASSES
-from robench.datasets.dataset import ImageSet
-from robench.datasets.io.bounded import read_listing
+from robench.datasets.dataset import ImageDataset
+from robench.datasets.io.bounded import read_limited
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.image_folder import FOLDER
 from robench.datasets.readers.labels import parse_json
@@ -37,7 +37,7 @@ def _matches(path: Path) -> bool:
     return _mappings(path) is not None
 
 
-def _read(path: Path) -> ImageSet:
+def _read(path: Path) -> ImageDataset:
     """List the pictures of the classes that ImageNet has too; the other classes are left out, with a note."""
     mappings = _mappings(path)
     assert mappings is not None
@@ -79,11 +79,11 @@ def _outputs(mappings: Path) -> dict[str, tuple[int, ...]]:
     """The outputs of an ImageNet model that each folder stands for."""
 
     def content(file: str) -> Any:
-        return parse_json(read_listing(mappings / file, _MAPPING_BYTES))
+        return parse_json(read_limited(mappings / file, _MAPPING_BYTES))
 
     names, imagenet = content(_FOLDERS), content("objectnet_to_imagenet_1k.json")
     numbers = {int(output): int(number) for output, number in content("pytorch_to_imagenet_2012_id.json").items()}
-    text = read_listing(mappings / "imagenet_to_label_2012_v2", _MAPPING_BYTES).decode()
+    text = read_limited(mappings / "imagenet_to_label_2012_v2", _MAPPING_BYTES).decode()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = min(numbers.values())  # Copies of the file count from 0 or from 1.
     by_name = {lines[number - first]: output for output, number in numbers.items() if number - first < len(lines)}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import IMAGES, check_image_size, file_size, one_line, read_part
 from robench.datasets.io.directories import visible_folders
 from robench.datasets.readers.base import Reader
@@ -66,7 +66,7 @@ def _files(folder: Path) -> list[Path]:
     return [file for file in parent.glob("*.parquet") if not file.name.startswith(".")]
 
 
-def _read(path: Path) -> ImageSet:
+def _read(path: Path) -> ImageDataset:
     files, notes = choose_split(_files(path)) if path.is_dir() else ([path], ())
     shards = [_open_shard(file) for file in files]
     other = next((shard for shard in shards if shard.names != shards[0].names), None)
@@ -89,7 +89,7 @@ def _read(path: Path) -> ImageSet:
     else:
         found, classes = classes_of(labels, where)
     images = _Groups()
-    return ImageSet(
+    return ImageDataset(
         name=path.resolve().name if path.is_dir() else path.stem,
         paths=tuple(f"{shard.path.stem}/{row:08d}" for shard in shards for row in range(sum(shard.groups))),
         labels=found,

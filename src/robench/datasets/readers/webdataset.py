@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from robench.datasets.dataset import ImageSet
+from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import one_line, read_part
 from robench.datasets.io.directories import image_suffixes, visible_folders
 from robench.datasets.io.tar_index import Member, members
@@ -44,7 +44,7 @@ def _matches(path: Path) -> bool:
     )
 
 
-def _read(path: Path) -> ImageSet:
+def _read(path: Path) -> ImageDataset:
     shards, notes = _shards(path)
     twice = next((name for name, count in Counter(shard.stem for shard in shards).items() if count > 1), None)
     if twice is not None:
@@ -76,7 +76,7 @@ def _read(path: Path) -> ImageSet:
         return read_part(sample.shard, sample.image.offset, sample.image.size)
 
     name = path.resolve().name if path.is_dir() else _RANGE.sub("", path.stem).strip("-_.") or path.parent.name
-    return ImageSet(name=name, paths=paths, labels=labels, classes=classes, read=read, notes=notes)
+    return ImageDataset(name=name, paths=paths, labels=labels, classes=classes, read=read, notes=notes)
 
 
 def _shards(path: Path) -> tuple[list[Path], tuple[str, ...]]:

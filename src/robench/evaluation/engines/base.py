@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from robench.evaluation.environment import Machine
-from robench.evaluation.prepare import Prepared
-from robench.evaluation.shards import Part, Shard
+from robench.evaluation.prepare import PreparedRun
+from robench.evaluation.shards import Shard, ShardResult
 from robench.runs.observer import Observer
 
 __all__ = ["Engine", "Event", "Task"]
@@ -43,7 +43,7 @@ class Engine(Protocol):
         """A key of ENGINES."""
 
     @property
-    def together(self) -> bool:
+    def runs_concurrently(self) -> bool:
         """Whether it takes the shards of all runs at once, rather than one run after the other."""
 
     @property
@@ -51,15 +51,15 @@ class Engine(Protocol):
         """What computes, once it is started; None for the device that a classifier was loaded onto."""
 
     @property
-    def loads_on(self) -> str | None:
+    def driver_device(self) -> str | None:
         """The device for the models of this process, where others compute; None for the one that the user names."""
 
     def started(self, observer: Observer) -> AbstractContextManager[object]:
         """Hold what it needs."""
 
     def run(
-        self, runs: Sequence[Prepared], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
-    ) -> Iterator[tuple[Task, Part]]:
+        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
+    ) -> Iterator[tuple[Task, ShardResult]]:
         """Evaluate each task once, and yield them as they are done, in any order.
 
         tell: called with what the manifests keep.

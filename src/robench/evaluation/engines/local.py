@@ -10,8 +10,8 @@ import torch
 from robench.errors import OptionError
 from robench.evaluation.engines.base import Event, Task
 from robench.evaluation.environment import Machine
-from robench.evaluation.prepare import Prepared
-from robench.evaluation.shards import Part
+from robench.evaluation.prepare import PreparedRun
+from robench.evaluation.shards import ShardResult
 from robench.runs.observer import Observer
 
 __all__ = ["LOCAL", "Local"]
@@ -24,9 +24,9 @@ class Local:
     """
 
     name = "local"
-    together = False
+    runs_concurrently = False
     machine: Machine | None = None
-    loads_on: str | None = None
+    driver_device: str | None = None
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
@@ -44,8 +44,8 @@ class Local:
             torch.set_num_threads(before)
 
     def run(
-        self, runs: Sequence[Prepared], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
-    ) -> Iterator[tuple[Task, Part]]:
+        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
+    ) -> Iterator[tuple[Task, ShardResult]]:
         """Evaluate the tasks in their order."""
         for task in tasks:
             evaluation = runs[task.run].evaluation

@@ -16,12 +16,12 @@ from typing import Any
 from robench.errors import DeviceError, OptionError, RunError, printable
 from robench.evaluation.engines.base import Event, Task
 from robench.evaluation.engines.ray_cluster import connected, import_ray
-from robench.evaluation.engines.ray_workers import Member, Progress
-from robench.evaluation.engines.scheduler import ATTEMPTS, Schedule
-from robench.evaluation.engines.worker import Greeting, Refusal, Worker
+from robench.evaluation.engines.ray_workers import RayWorker, WorkerProgress
+from robench.evaluation.engines.scheduler import ATTEMPTS, Scheduler
+from robench.evaluation.engines.worker import Worker, WorkerInfo, WorkerRejection
 from robench.evaluation.environment import Machine, software
-from robench.evaluation.prepare import Prepared
-from robench.evaluation.shards import Part
+from robench.evaluation.prepare import PreparedRun
+from robench.evaluation.shards import ShardResult
 from robench.runs.observer import Observer
 
 __all__ = ["Ray"]
@@ -43,8 +43,8 @@ class Ray:
     """
 
     name = "ray"
-    together = True
-    loads_on = "cpu"
+    runs_concurrently = True
+    driver_device = "cpu"
 
     def __init__(
         self, address: str | None = None, workers: int | None = None, device: str = "auto", threads: int = 1
@@ -60,7 +60,7 @@ class Ray:
         if threads < 1:
             raise OptionError(f"--threads must be at least 1, not {threads}")
         self._address, self._count, self._device, self._threads = address, workers, device, threads
-        self._members: list[Member] = []
+        self._members: list[RayWorker] = []
         self._nodes: set[str] = set()
         self._nodes_looked = -_JOINED
         self._machine: Machine | None = None
@@ -91,8 +91,8 @@ class Ray:
                 self._members, self._nodes = [], set()
 
     def run(
-        self, runs: Sequence[Prepared], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
-    ) -> Iterator[tuple[Task, Part]]:
+        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
+    ) -> Iterator[tuple[Task, ShardResult]]:
         """Evaluate the tasks on whatever workers there are; RunError where none is left.
 
         A run that no worker can evaluate, or of which a task ends every worker, is given up: the others are evaluated to their end, and
@@ -103,10 +103,10 @@ class Ray:
             tell(event)
         self._early = []
         self._reasons, self._failed, self._stuck = {}, {}, {}
-        recipes = [_Stored(ray.put(one.recipe)) for one in runs]
-        schedule = Schedule(tasks)
+        recipes = [_Stored(ray.put(one.spec)) for one in runs]
+        schedule = Scheduler(tasks)
         labels = [one.manifest["model"]["label"] for one in runs]
-        progress = Progress(observer, schedule, labels if len(labels) > 1 else ())
+        progress = WorkerProgress(observer, schedule, labels if len(labels) > 1 else ())
         while not schedule.finished:
             self._greet(ray, tell)
             for member in self._ready:
@@ -120,7 +120,7 @@ class Ray:
                     continue  # It was lost with its worker meanwhile.
                 task = member.calls.pop(call)
                 outcome = self._outcome(ray, call, member, schedule, labels, tell)
-                if isinstance(outcome, Part):
+                if isinstance(outcome, ShardResult):
                     if progress.done(member, task, self._members):
                         yield task, outcome
                 elif outcome is not None:
@@ -135,8 +135,8 @@ class Ray:
             raise RunError("; ".join(self._failed.values()))
 
     @property
-    def _ready(self) -> list[Member]:
-        return [member for member in self._members if member.greeting is None]
+    def _ready(self) -> list[RayWorker]:
+        return [member for member in self._members if member.info is None]
 
     def _begin(self, ray: Any, observer: Observer) -> None:
         """Start the workers, and wait for the first that can work."""
@@ -180,7 +180,7 @@ class Ray:
                 room = int(has.get("GPU", 0)) if self._gpus else int(has.get("CPU", 0)) // self._threads
                 self._members += [self._start(ray, node["NodeID"]) for _ in range(room)]
 
-    def _start(self, ray: Any, node: str | None = None) -> Member:
+    def _start(self, ray: Any, node: str | None = None) -> RayWorker:
         """A new worker, pending until there is room for it, if it can be on the node of this id."""
         self._numbered += 1
         affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
@@ -195,19 +195,19 @@ class Ray:
             )
             .remote("cuda" if self._gpus else "cpu", self._threads, str(Path.cwd()))
         )
-        return Member(f"worker {self._numbered}", actor, actor.greet.remote())
+        return RayWorker(f"worker {self._numbered}", actor, actor.describe.remote())
 
     def _greet(self, ray: Any, tell: Callable[[Event], None]) -> None:
         """Hear those that have started; leave out those that would compute something else."""
-        pending = {member.greeting: member for member in self._members if member.greeting is not None}
+        pending = {member.info: member for member in self._members if member.info is not None}
         if not pending:
             return
         for call in ray.wait(list(pending), num_returns=len(pending), timeout=0)[0]:
             member = pending[call]
             try:
-                greeting: Greeting = ray.get(call)
+                greeting: WorkerInfo = ray.get(call)
             except ray.exceptions.RayTaskError as error:
-                greeting = Greeting(
+                greeting = WorkerInfo(
                     "a node", 0, None, f"robench does not start there: {printable(str(error.cause))[:200]}"
                 )
             except ray.exceptions.RayError as error:
@@ -225,28 +225,28 @@ class Ray:
                 tell(Event("worker refused", f"{member.name} on {greeting.node} is left out: {problem}"))
                 continue
             member.node, member.pid = greeting.node, greeting.pid
-            member.greeting, member.looked = None, time.monotonic()
+            member.info, member.looked = None, time.monotonic()
 
     def _outcome(
         self,
         ray: Any,
         call: Any,
-        member: Member,
-        schedule: Schedule,
+        member: RayWorker,
+        schedule: Scheduler,
         labels: Sequence[str],
         tell: Callable[[Event], None],
-    ) -> Part | Refusal | None:
+    ) -> ShardResult | WorkerRejection | None:
         """What came of a call; None where the worker is lost."""
         try:
-            outcome: Part | Refusal = ray.get(call)
+            outcome: ShardResult | WorkerRejection = ray.get(call)
         except ray.exceptions.RayTaskError as error:
             if not isinstance(error.cause, OSError):
                 raise
-            return Refusal(printable(str(error.cause)))  # The system's: a full disk, a folder that is gone.
+            return WorkerRejection(printable(str(error.cause)))  # The system's: a full disk, a folder that is gone.
         except ray.exceptions.RayError as error:
-            at = schedule.line(member.name)[0]  # The others in its line, of which this call may be, only waited.
+            at = schedule.assigned(member.name)[0]  # The others in its line, of which this call may be, only waited.
             doing = at.shard.condition.name
-            lost = schedule.lose(member.name)
+            lost = schedule.worker_lost(member.name)
             self._end(ray, member, f"ended at {doing} ({_why(error)}): others do its work", tell)
             if lost >= ATTEMPTS:
                 reason = (
@@ -257,13 +257,13 @@ class Ray:
             return None
         return outcome
 
-    def _give_up(self, run: int, reason: str, schedule: Schedule, tell: Callable[[Event], None]) -> None:
+    def _give_up(self, run: int, reason: str, schedule: Scheduler, tell: Callable[[Event], None]) -> None:
         """Leave the rest of a run undone, for a reason that is said at the end."""
-        schedule.drop(run)
+        schedule.cancel_run(run)
         self._failed[run] = reason
         tell(Event("given up", reason, run))
 
-    def _end(self, ray: Any, member: Member, text: str, tell: Callable[[Event], None]) -> None:
+    def _end(self, ray: Any, member: RayWorker, text: str, tell: Callable[[Event], None]) -> None:
         """Put another worker in the place of one that is gone."""
         self._members.remove(member)
         ray.kill(member.actor)
@@ -273,7 +273,7 @@ class Ray:
             self._members.append(self._start(ray))
 
     def _refused(
-        self, member: Member, task: Task, reason: str, schedule: Schedule, label: str, tell: Callable[[Event], None]
+        self, member: RayWorker, task: Task, reason: str, schedule: Scheduler, label: str, tell: Callable[[Event], None]
     ) -> None:
         if not schedule.refuses(member.name, task.run):
             text = f"{member.name} on {member.node} is left out of {label}: {reason}"
@@ -295,7 +295,7 @@ class Ray:
             kind = "GPU" if self._gpus else "core" if self._threads == 1 else f"node with {self._threads} cores"
             raise RunError(f"no worker could start in {_PATIENCE:.0f} s: has the cluster a free {kind}? (`ray status`)")
 
-    def _check_runs(self, schedule: Schedule, labels: Sequence[str], tell: Callable[[Event], None]) -> None:
+    def _check_runs(self, schedule: Scheduler, labels: Sequence[str], tell: Callable[[Event], None]) -> None:
         """Give up what every worker has refused; those that have not started yet get some time."""
         now = time.monotonic()
         for run in schedule.open_runs:
@@ -321,8 +321,8 @@ def _actor() -> type[Worker]:
     ray = import_ray()
 
     class Actor(Worker):
-        def greet(self) -> Greeting:
-            greeting = super().greet()
+        def describe(self) -> WorkerInfo:
+            greeting = super().describe()
             # Several nodes may be on one machine.
             node = f"{greeting.node}/{ray.get_runtime_context().get_node_id()[:6]}"
             return replace(greeting, node=node)

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robench.evaluation.engines.base import Task
-from robench.evaluation.engines.scheduler import Schedule
+from robench.evaluation.engines.scheduler import Scheduler
 from robench.runs.observer import Observer, WorkerState
 
-__all__ = ["Member", "Progress"]
+__all__ = ["RayWorker", "WorkerProgress"]
 
 _SHOWN = 2.0
 """Seconds between two looks at how far they are."""
 
 
 @dataclass
-class Member:
+class RayWorker:
     """A worker as the driver knows it.
 
     name: within the run.  greeting: pending until the actor runs.  calls: pending evaluations.
@@ -28,7 +28,7 @@ class Member:
 
     name: str
     actor: Any
-    greeting: Any
+    info: Any
     node: str = ""
     pid: int = 0
     calls: dict[Any, Task] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Member:
     settled: int = 0
     rate: float = 0.0
 
-    def look(self, ray: Any) -> None:
+    def poll(self, ray: Any) -> None:
         """See how many images it has classified; where it does not answer now, it answers later."""
         if self.asked is None:
             self.asked = self.actor.images.remote()
@@ -56,17 +56,17 @@ class Member:
         self.asked = self.actor.images.remote()
 
 
-class Progress:
+class WorkerProgress:
     """Images done and under way, as an observer is told: those of a lost worker are taken back.
 
     labels: of the runs' models, where there are several.
     """
 
-    def __init__(self, observer: Observer, schedule: Schedule, labels: Sequence[str] = ()) -> None:
+    def __init__(self, observer: Observer, schedule: Scheduler, labels: Sequence[str] = ()) -> None:
         self._observer, self._schedule, self._labels = observer, schedule, labels
         self._done, self._told, self._shown = 0, 0, time.monotonic()
 
-    def done(self, member: Member, task: Task, members: Sequence[Member]) -> bool:
+    def done(self, member: RayWorker, task: Task, members: Sequence[RayWorker]) -> bool:
         """One of the workers has done a task; whether it is the first to."""
         member.settled += task.shard.frames
         first = self._schedule.done(member.name, task)
@@ -75,17 +75,17 @@ class Progress:
             self._tell(members)
         return first
 
-    def show(self, ray: Any, members: Sequence[Member]) -> None:
+    def show(self, ray: Any, members: Sequence[RayWorker]) -> None:
         """Look at the workers and tell where all of them are, unless that was done a moment ago."""
         if time.monotonic() - self._shown <= _SHOWN:
             return
         for member in members:
-            if member.greeting is None:
-                member.look(ray)
+            if member.info is None:
+                member.poll(ray)
         self._tell(members)
         states = []
         for member in members:
-            line = self._schedule.line(member.name)
+            line = self._schedule.assigned(member.name)
             doing = line[0].shard.condition.name if line else ""
             if line and self._labels:
                 doing = f"{self._labels[line[0].run]}: {doing}"
@@ -93,9 +93,9 @@ class Progress:
         self._observer.workers(states)
         self._shown = time.monotonic()
 
-    def _tell(self, members: Sequence[Member]) -> None:
+    def _tell(self, members: Sequence[RayWorker]) -> None:
         under_way = sum(
-            min(max(one.images - one.settled, 0), sum(task.shard.frames for task in self._schedule.line(one.name)))
+            min(max(one.images - one.settled, 0), sum(task.shard.frames for task in self._schedule.assigned(one.name)))
             for one in members
         )
         now = self._done + under_way

@@ -10,7 +10,7 @@ from statistics import median
 
 from robench.evaluation.engines.base import Task
 
-__all__ = ["ATTEMPTS", "Schedule"]
+__all__ = ["ATTEMPTS", "Scheduler"]
 
 ATTEMPTS = 3
 """Workers that may end over one task before the task is to blame."""
@@ -21,14 +21,14 @@ of any run is done yet, after so many."""
 
 
 @dataclass
-class _Given:
+class _Assignment:
     """A task in a worker's line.  since: when the worker came to it."""
 
     task: Task
     since: float
 
 
-class Schedule:
+class Scheduler:
     """The tasks of some runs, given to workers by name, the next one while they are at one.
 
     clock: seconds from any beginning.
@@ -37,7 +37,7 @@ class Schedule:
     def __init__(self, tasks: Sequence[Task], clock: Callable[[], float] = time.monotonic) -> None:
         # In their order, run by run: so that a worker makes the evaluation of each once.
         self._waiting = deque(tasks)
-        self._lines: dict[str, list[_Given]] = {}
+        self._lines: dict[str, list[_Assignment]] = {}
         self._refused: dict[str, set[int]] = {}
         self._lost: Counter[Task] = Counter()
         self._missing = set(tasks)
@@ -54,7 +54,7 @@ class Schedule:
         """Runs that lack something."""
         return {task.run for task in self._missing}
 
-    def line(self, worker: str) -> list[Task]:
+    def assigned(self, worker: str) -> list[Task]:
         """What a worker has been given and has not done, the one that it is at first."""
         return [given.task for given in self._lines.get(worker, [])]
 
@@ -75,7 +75,7 @@ class Schedule:
         elif not line:
             task = self._late(worker, refused)
         if task is not None:
-            line.append(_Given(task, self._clock()))
+            line.append(_Assignment(task, self._clock()))
         return task
 
     def _late(self, worker: str, refused: set[int]) -> Task | None:
@@ -106,7 +106,7 @@ class Schedule:
         self._missing.discard(task)
         return first
 
-    def lose(self, worker: str) -> int:
+    def worker_lost(self, worker: str) -> int:
         """A worker is gone: all in its line is to be done by others. How many were lost over the task it was at."""
         line = self._lines.pop(worker, [])
         for given in reversed(line):
@@ -125,7 +125,7 @@ class Schedule:
             if task in self._missing and not self._copies(task):
                 self._waiting.appendleft(task)
 
-    def drop(self, run: int) -> None:
+    def cancel_run(self, run: int) -> None:
         """What is left of a run is not to be done."""
         self._missing = {task for task in self._missing if task.run != run}
         self._waiting = deque(task for task in self._waiting if task.run != run)
@@ -134,7 +134,7 @@ class Schedule:
         """Whether a worker has refused a run."""
         return run in self._refused.get(worker, set())
 
-    def _leave(self, worker: str, given: _Given) -> None:
+    def _leave(self, worker: str, given: _Assignment) -> None:
         line = self._lines[worker]
         line.remove(given)
         if line:

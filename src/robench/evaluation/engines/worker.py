@@ -12,19 +12,19 @@ import torch
 
 from robench.errors import RobenchError, RunError
 from robench.evaluation.environment import Machine
-from robench.evaluation.evaluator import Evaluation
-from robench.evaluation.shards import Part, Shard
-from robench.evaluation.spec import Recipe
+from robench.evaluation.evaluator import Evaluator
+from robench.evaluation.shards import Shard, ShardResult
+from robench.evaluation.spec import EvaluatorSpec
 from robench.models import choose_device
 
-__all__ = ["Greeting", "Refusal", "Worker"]
+__all__ = ["Worker", "WorkerInfo", "WorkerRejection"]
 
 _KEPT = 2
 """Evaluations that a worker keeps: that of the run at hand, and of the one before, of which a lost worker may leave something."""
 
 
 @dataclass(frozen=True)
-class Greeting:
+class WorkerInfo:
     """What a worker says of itself.
 
     node: the machine's name.  pid: of its process there.  machine: None where `problem` says why it cannot work.
@@ -37,7 +37,7 @@ class Greeting:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class WorkerRejection:
     """Why a worker cannot evaluate shards of a run: it cannot make the evaluation, or its device is too small."""
 
     reason: str
@@ -51,10 +51,10 @@ class Worker:
 
     def __init__(self, device: str, threads: int, folder: str) -> None:
         self._device, self._threads, self._folder = device, threads, Path(folder)
-        self._evaluations: dict[int, Evaluation] = {}
+        self._evaluations: dict[int, Evaluator] = {}
         self._images = 0
 
-    def greet(self) -> Greeting:
+    def describe(self) -> WorkerInfo:
         """Say what this is."""
         torch.set_num_threads(self._threads)
         try:
@@ -63,28 +63,28 @@ class Worker:
                     f"there is no folder {self._folder} here: share it, or start from one that all machines have"
                 )
             os.chdir(self._folder)
-            return Greeting(platform.node(), os.getpid(), Machine.here(choose_device(self._device)))
+            return WorkerInfo(platform.node(), os.getpid(), Machine.here(choose_device(self._device)))
         except RobenchError as error:
-            return Greeting(platform.node(), os.getpid(), None, str(error))
+            return WorkerInfo(platform.node(), os.getpid(), None, str(error))
 
-    def evaluate(self, run: int, recipe: Any, shard: Shard) -> Part | Refusal:
+    def evaluate(self, run: int, recipe: Any, shard: Shard) -> ShardResult | WorkerRejection:
         """Evaluate a shard of a run, by its number.  recipe: called for its recipe if that is new."""
         # Threads are a setting of the thread that computes, and this may be another than the one before.
         torch.set_num_threads(self._threads)
         try:
             return self._evaluation(run, recipe).evaluate(shard, self._advance)
         except RobenchError as error:
-            return Refusal(str(error))
+            return WorkerRejection(str(error))
 
     def images(self) -> int:
         """Return how many images it has classified."""
         return self._images
 
-    def _evaluation(self, run: int, recipe: Any) -> Evaluation:
+    def _evaluation(self, run: int, recipe: Any) -> Evaluator:
         if run not in self._evaluations:
             while len(self._evaluations) >= _KEPT:
                 del self._evaluations[next(iter(self._evaluations))]
-            made: Recipe = recipe()
+            made: EvaluatorSpec = recipe()
             self._evaluations[run] = made.make(self._device)
         return self._evaluations[run]
 

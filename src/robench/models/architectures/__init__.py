@@ -13,8 +13,8 @@ from robench.models.architectures import cifar_resnet, timm, torchvision
 from robench.models.architectures.base import Family
 from robench.models.architectures.factory import call_factory, is_factory, preprocessing_of
 from robench.models.preprocessing import Preprocessing, assumed
-from robench.models.preprocessing.from_config import unlike_timm
-from robench.plugins import Offer, find_offer, offers
+from robench.models.preprocessing.from_config import timm_deviation_note
+from robench.plugins import Plugin, find_plugin, plugins
 
 __all__ = [
     "ARCHITECTURES",
@@ -42,21 +42,21 @@ def architecture_names(family: str) -> list[str]:
 
 def names_family(text: str) -> bool:
     """Whether a text is the name of a family, built in or an installed package's."""
-    return text in ARCHITECTURES or (text.replace("-", "_").isidentifier() and find_offer("family", text) is not None)
+    return text in ARCHITECTURES or (text.replace("-", "_").isidentifier() and find_plugin("family", text) is not None)
 
 
 def find_family(name: str) -> Family:
     """Return the family of that name, built in or an installed package's; CheckpointError with a suggestion if there is none."""
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    offer = find_offer("family", name)
+    offer = find_plugin("family", name)
     if offer is None:
-        known = (*ARCHITECTURES, *(one.name for one in offers("family")))
+        known = (*ARCHITECTURES, *(one.name for one in plugins("family")))
         raise CheckpointError(unknown_name("architecture family", name, known))
     return _offered(offer)
 
 
-def _offered(offer: Offer) -> Family:
+def _offered(offer: Plugin) -> Family:
     """A package's family, whose mistakes name the package."""
     family = offer.load(Family)
 
@@ -69,15 +69,15 @@ def _offered(offer: Offer) -> Family:
         )
 
     def build(name: str, classes: int | None) -> tuple[nn.Module, Preprocessing]:
-        with offer.blamed(f"cannot build {offer.name}:{name}"):
+        with offer.attribute_errors(f"cannot build {offer.name}:{name}"):
             return checked(name, family.build(name, classes))
 
     def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
-        with offer.blamed(f"cannot load {offer.name}:{name}"):
+        with offer.attribute_errors(f"cannot load {offer.name}:{name}"):
             return checked(name, family.pretrained(name))
 
     def names() -> list[str]:
-        with offer.blamed(f"cannot list its family {offer.name}"):
+        with offer.attribute_errors(f"cannot list its family {offer.name}"):
             return list(family.names())
 
     return Family(build, pretrained, names)
@@ -111,4 +111,4 @@ def build_architecture(arch: str, classes: int | None = None) -> tuple[nn.Module
                 f"architecture {arch!r} is none of {known}, package.module:function, file.py:function"
             )
         module, preprocessing = find_family(family).build(name, classes)
-        return module, preprocessing, unlike_timm(getattr(module, "pretrained_cfg", None))
+        return module, preprocessing, timm_deviation_note(getattr(module, "pretrained_cfg", None))

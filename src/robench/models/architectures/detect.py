@@ -13,12 +13,12 @@ from torch.overrides import TorchFunctionMode
 
 from robench.errors import CheckpointError, RobenchError
 from robench.models.architectures import ARCHITECTURES, architecture_names, build_architecture
-from robench.models.architectures.fingerprint import fingerprint, likeness
+from robench.models.architectures.fingerprint import fingerprint, similarity
 from robench.models.architectures.index import Structure, load_index
-from robench.models.checkpoints.aux_bn import without_branches
+from robench.models.checkpoints.aux_bn import without_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
 
-__all__ = ["fitting_architectures", "guess_architecture", "shapes"]
+__all__ = ["detect_architecture", "fitting_architectures", "shapes"]
 
 _LISTED = 8
 _NEAREST = 3
@@ -33,7 +33,7 @@ Compared: TypeAlias = dict[str, dict[str, list[str]]]
 """By architecture and kind of difference: what differs."""
 
 
-def guess_architecture(state: Mapping[str, Tensor], stated: str | None = None) -> str:
+def detect_architecture(state: Mapping[str, Tensor], stated: str | None = None) -> str:
     """Return the only architecture of `ARCHITECTURES`, as `family:name`, that a state dict fits to the last key and shape.
 
     stated: the name that a training script wrote beside the weights; where architectures of that name fit, no others count.
@@ -51,7 +51,7 @@ def guess_architecture(state: Mapping[str, Tensor], stated: str | None = None) -
 
 
 def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None) -> list[str]:
-    """Return all architectures that `guess_architecture` chooses from; CheckpointError where there is none.
+    """Return all architectures that `detect_architecture` chooses from; CheckpointError where there is none.
 
     A part of the weights may be what fits, as of a network in a training module.
     """
@@ -76,7 +76,7 @@ def _parts(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
 
 
 def _fitting(state: Mapping[str, Tensor], stated: str | None) -> list[str]:
-    state = without_branches(state)
+    state = without_aux_bn(state)
     compared, untried = _compare(state, stated)
     fitting = [arch for arch, found in compared.items() if not found]
     if not fitting:
@@ -140,7 +140,7 @@ def _stages(
         yield [arch for arch in names if arch.partition(".")[0] in installed]  # timm's names may end in a tag
     own = fingerprint(state)
     yield [*(arch for one in index if one.fingerprint.structure == own.structure for arch in one.archs), *new]
-    alike = likeness(own, [one.fingerprint for one in index])
+    alike = similarity(own, [one.fingerprint for one in index])
     order = sorted(range(len(index)), key=lambda row: -alike[row])
     yield [index[row].archs[0] for row in order[:_COMPARED]]
 

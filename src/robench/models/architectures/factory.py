@@ -17,7 +17,7 @@ from torch import nn
 
 from robench.errors import CheckpointError, one_line
 from robench.models.preprocessing import Preprocessing
-from robench.models.preprocessing.from_config import of_pretrained_cfg
+from robench.models.preprocessing.from_config import from_timm_config
 
 __all__ = ["call_factory", "importable", "is_factory", "preprocessing_of"]
 
@@ -80,13 +80,13 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
             )
         config = {**stated, "input_size": (3, stated["crop"], stated["crop"])}
         config["interpolation"] = stated.get("interpolation", "bilinear")
-        preprocessing = of_pretrained_cfg(config, f"{name}.preprocessing")
+        preprocessing = from_timm_config(config, f"{name}.preprocessing")
         resize = stated.get("resize", round(preprocessing.crop / 0.875))
         return preprocessing.replaced(resize=tuple(resize) if isinstance(resize, list) else resize)
     for attribute in ("pretrained_cfg", "default_cfg"):
         config_of = getattr(module, attribute, None)
         if isinstance(config_of, Mapping) and config_of.get("mean"):
-            return of_pretrained_cfg(config_of, f"{name}.{attribute}")
+            return from_timm_config(config_of, f"{name}.{attribute}")
     return None
 
 

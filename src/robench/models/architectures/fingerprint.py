@@ -12,7 +12,7 @@ from torch import Tensor
 from robench.models.checkpoints.differences import is_counter
 from robench.types import Floats
 
-__all__ = ["Fingerprint", "fingerprint", "likeness"]
+__all__ = ["Fingerprint", "fingerprint", "similarity"]
 
 _BINS = 64
 
@@ -38,7 +38,7 @@ def fingerprint(state: Mapping[str, Tensor]) -> Fingerprint:
     return Fingerprint(structure, _sketch([*names, *tensors]))
 
 
-def likeness(one: Fingerprint, others: Sequence[Fingerprint]) -> Floats:
+def similarity(one: Fingerprint, others: Sequence[Fingerprint]) -> Floats:
     """(n,) shares, 0 to 1, of names and shapes that one network has in common with each of n others; estimates."""
     own = np.frombuffer(one.sketch, np.uint8)
     many = np.frombuffer(b"".join(other.sketch for other in others), np.uint8).reshape(-1, _BINS)

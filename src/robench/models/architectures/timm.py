@@ -12,7 +12,7 @@ from robench.errors import CheckpointError, RobenchError, one_line
 from robench.models.architectures.base import unknown_architecture
 from robench.models.architectures.download import unreachable
 from robench.models.preprocessing import Preprocessing
-from robench.models.preprocessing.from_config import of_pretrained_cfg
+from robench.models.preprocessing.from_config import from_timm_config
 
 __all__ = ["build", "build_with", "names", "pretrained"]
 
@@ -106,4 +106,4 @@ def _check_available(timm: ModuleType, name: str) -> None:
 
 def _preprocessing(name: str, module: nn.Module) -> Preprocessing:
     stated = getattr(module, "pretrained_cfg", None)
-    return of_pretrained_cfg(stated if isinstance(stated, Mapping) else {}, f"timm:{name}")
+    return from_timm_config(stated if isinstance(stated, Mapping) else {}, f"timm:{name}")

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from robench.errors import CheckpointError, one_line
 from robench.models.checkpoints.differences import differences, is_counter, other_classes
 
-__all__ = ["check_fit", "fill", "needed", "shortened"]
+__all__ = ["abbreviate", "check_fit", "load_strict", "needed"]
 
 _LISTED = 8
 _STRANGER = "is it another architecture? See `robench list models`"
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], file: object, arch: str, config: object = None) -> None:
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], file: object, arch: str, config: object = None) -> None:
     """Put a state dict into a network; CheckpointError unless every name and shape fits, but for counters of batches.
 
     file, arch: for errors.  config: the file that asked for a network of this size, where one did.
@@ -36,7 +36,7 @@ def check_fit(
     """Raise CheckpointError unless a file's tensors are those of a network, by their names and shapes."""
     found = differences(state, expected)
     if found:
-        wrong = "; ".join(f"{len(keys)} {what}: {shortened(keys)}" for what, keys in found.items())
+        wrong = "; ".join(f"{len(keys)} {what}: {abbreviate(keys)}" for what, keys in found.items())
         cause = _STRANGER if config is None else _cause(state, expected, found, config)
         raise CheckpointError(f"{file} does not fit {arch} ({wrong}): {cause}")
 
@@ -46,7 +46,7 @@ def needed(expected: Mapping[str, Tensor]) -> set[str]:
     return {key for key in expected if not is_counter(key)}
 
 
-def shortened(keys: Sequence[str]) -> str:
+def abbreviate(keys: Sequence[str]) -> str:
     """The first of some names, and how many follow."""
     more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
     return ", ".join(keys[:_LISTED]) + more

@@ -18,10 +18,10 @@ __all__ = [
     "FILE_EXTENSIONS",
     "PICKLES",
     "check_file",
+    "extension_mismatch_note",
     "file_sha256",
     "holds_weights",
     "is_bare_pickle",
-    "misnamed",
     "read_content",
 ]
 
@@ -77,7 +77,7 @@ def read_content(path: Path) -> object:
     return _read_safetensors(path) if is_safetensors else _read_torch(path)
 
 
-def misnamed(path: Path) -> str | None:
+def extension_mismatch_note(path: Path) -> str | None:
     """Say what a file is that was read, where its name says otherwise."""
     found = _is_safetensors(path)
     if found == _is_called_safetensors(path):
@@ -131,7 +131,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         content: object = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise (_broken(path, error) if _is_safetensors(path) else _stranger(path, "a safetensors")) from error
+        raise (_broken(path, error) if _is_safetensors(path) else _unknown_file(path, "a safetensors")) from error
     return content
 
 
@@ -157,7 +157,7 @@ def _read_torch(path: Path) -> object:
     if is_archive:
         torch_archive.check_sums(path)
         if "data.pkl" not in torch_archive.names(path):
-            raise _stranger(path, "a PyTorch")
+            raise _unknown_file(path, "a PyTorch")
     ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_GLOBALS]
     try:
         # The file and not its path: torch goes by the name too.
@@ -166,7 +166,7 @@ def _read_torch(path: Path) -> object:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not _is_pickle(path):
-            raise _stranger(path, "a PyTorch") from error
+            raise _unknown_file(path, "a PyTorch") from error
         raise CheckpointError(
             f"{path} was refused, and nothing in it was run: it holds more than weights and would need to run code. "
             "Save only the state dict where it was made, torch.save(model.state_dict(), 'weights.pth'), or convert it to "
@@ -175,7 +175,7 @@ def _read_torch(path: Path) -> object:
     except Exception as error:
         # torch has no error of its own for a damaged file: whatever its readers trip over arrives here.
         if not _is_pickle(path):
-            raise _stranger(path, "a PyTorch") from error
+            raise _unknown_file(path, "a PyTorch") from error
         if is_bare_pickle(path):
             raise CheckpointError(
                 f"{path} was refused, and nothing in it was run: it is a plain pickle, which torch did not write, and could run "
@@ -205,7 +205,7 @@ def _reason(error: Exception) -> str:
     return "unsupported pickle"
 
 
-def _stranger(path: Path, kind: str) -> CheckpointError:
+def _unknown_file(path: Path, kind: str) -> CheckpointError:
     """What to say of a file that is something else."""
     with path.open("rb") as file:
         start = file.read(512)

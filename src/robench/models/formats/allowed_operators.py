@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["NAMESPACES", "forbidden"]
+__all__ = ["NAMESPACES", "reason_forbidden"]
 
 NAMESPACES = ("aten", "prim", "prims", "quantized", "quantized_decomposed", "torchvision")
 """Where operators of image classifiers come from; all others belong to distributed runs, compilers or somebody's library."""
@@ -58,7 +58,7 @@ _PRIVATE = (
 )
 
 
-def forbidden(namespace: str, name: str) -> str | None:
+def reason_forbidden(namespace: str, name: str) -> str | None:
     """Return why a file may not name the operator `namespace::name`, None if it may; a name that is no operator may be named."""
     if namespace not in NAMESPACES:
         return "is of no library that image classifiers need"

@@ -11,14 +11,14 @@ from torch import nn
 
 from robench.models.preprocessing import Preprocessing
 
-__all__ = ["IN_TRAINING", "Format", "Loaded", "Request"]
+__all__ = ["IN_TRAINING", "LoadRequest", "LoadedModel", "ModelFormat"]
 
 IN_TRAINING = "the model was exported in training mode: dropout or batch statistics act as in training; export it after model.eval()"
 """What to note of a file that says so, and that no model.eval() here can mend."""
 
 
 @dataclass(frozen=True)
-class Request:
+class LoadRequest:
     """One model that the user named.
 
     arch: `family:name` or a factory, where it was given.  device: where the module is to run.
@@ -33,7 +33,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A module as it came out of its file.
 
     label: its name in tables.  arch: where its code comes from.  module: (b, 3, side, side) normalised, in the dtype of its
@@ -57,7 +57,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Format:
+class ModelFormat:
     """A kind of file or folder that holds a model.
 
     matches: whether a path is one, by its content; raises nothing but OSError.  load: raises CheckpointError.
@@ -67,5 +67,5 @@ class Format:
     name: str
     summary: str
     matches: Callable[[Path], bool]
-    load: Callable[[Request], Loaded]
-    computes: bool = False
+    load: Callable[[LoadRequest], LoadedModel]
+    is_program: bool = False

@@ -23,7 +23,7 @@ from torch.nn.modules.module import (
 
 from robench.errors import CheckpointError
 
-__all__ = ["check_integers", "check_places", "limited"]
+__all__ = ["check_integers", "check_position_embeddings", "limit_build"]
 
 _INTEGER = 8192
 """Largest integer that no tensor has to account for: no picture has a longer side. Lists as long take half a second."""
@@ -71,7 +71,7 @@ def check_integers(
             )
 
 
-def check_places(settings: Any, state: Mapping[str, Tensor], file: object) -> None:
+def check_position_embeddings(settings: Any, state: Mapping[str, Tensor], file: object) -> None:
     """Raise CheckpointError for an input with more places than the weights have, of a model that would compare them one by one.
 
     settings: transformers' own of a model.
@@ -89,7 +89,7 @@ def check_places(settings: Any, state: Mapping[str, Tensor], file: object) -> No
 
 
 @contextmanager
-def limited(state: Mapping[str, Tensor], file: object) -> Iterator[None]:
+def limit_build(state: Mapping[str, Tensor], file: object) -> Iterator[None]:
     """Meanwhile, stop whoever builds a network that needs far more than a state dict holds; CheckpointError."""
     left = {
         "tensors": _TENSORS * len(state) + _MORE_TENSORS,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from robench.models.formats import allowed_operators
 from robench.models.formats.export_arithmetic import ARITHMETIC
 
-__all__ = ["DTYPES", "Graph", "GraphError", "GraphModule", "compiled"]
+__all__ = ["DTYPES", "Graph", "GraphError", "GraphModule", "parse_graph"]
 
 DTYPES: dict[int, torch.dtype] = dict(
     enumerate(
@@ -159,7 +159,7 @@ def _listed(sides: Sequence[int]) -> str:
     return f"{sides[0]} to {sides[-1]}" if len(sides) > 1 else str(sides[0])
 
 
-def compiled(graph: Any) -> Graph:
+def parse_graph(graph: Any) -> Graph:
     """Return the graph of a program's JSON, every call of it looked up; raise GraphError for what may not or cannot be run."""
     try:
         inputs = tuple(_input_name(number, value) for number, value in enumerate(graph["inputs"]))
@@ -213,7 +213,7 @@ def _overload(target: str) -> tuple[str, Any]:
         raise GraphError(f"calls {target[:80]!r}, which is no operator of torch")
     namespace, name, overload = found.groups()
     short = f"{namespace}.{name}.{overload}"
-    if reason := allowed_operators.forbidden(namespace, name):
+    if reason := allowed_operators.reason_forbidden(namespace, name):
         raise GraphError(f"calls {short}, which {reason}")
     if short in _BY_STRIDES:
         raise GraphError(f"calls {short}, whose result depends on the memory layout of its export")
@@ -266,7 +266,7 @@ def _argument(union: Any) -> Any:
         case "as_device":
             return _Device()
         case "as_graph":
-            return compiled(value["graph"])
+            return parse_graph(value["graph"])
     raise GraphError(f"uses an argument of kind {str(kind)[:40]!r}, which no classifier needs")
 
 

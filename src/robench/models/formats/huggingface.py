@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError, OptionError, RobenchError, one_line
 from robench.models.architectures import timm as timm_family
-from robench.models.checkpoints.fit import check_fit, fill
-from robench.models.checkpoints.read import misnamed
+from robench.models.checkpoints.fit import check_fit, load_strict
+from robench.models.checkpoints.read import extension_mismatch_note
 from robench.models.checkpoints.sharded import files_sha256, is_index, read_json, shards
 from robench.models.formats import pickled_module
-from robench.models.formats.base import Loaded, Request
-from robench.models.formats.build_limits import check_integers, check_places, limited
+from robench.models.formats.base import LoadedModel, LoadRequest
+from robench.models.formats.build_limits import check_integers, check_position_embeddings, limit_build
 from robench.models.preprocessing import Preprocessing, assumed
-from robench.models.preprocessing.from_config import of_pretrained_cfg, of_processor, unlike_timm
+from robench.models.preprocessing.from_config import from_hf_processor, from_timm_config, timm_deviation_note
 
 __all__ = ["load", "matches"]
 
@@ -65,7 +65,7 @@ _NOTHING = torch.empty((), device="meta")
 """Stands for a tensor that the other side lacks."""
 
 
-class _BlueFirst(nn.Module):
+class _BGRInput(nn.Module):
     """A model that was trained on blue, green, red."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -82,7 +82,7 @@ def matches(path: Path) -> bool:
     return path.is_dir() and (path / _CONFIG).is_file()
 
 
-def load(request: Request) -> Loaded:
+def load(request: LoadRequest) -> LoadedModel:
     """Return the folder's classifier with its weights, and its processor's preprocessing."""
     folder = request.path
     if not folder.is_dir():
@@ -97,11 +97,11 @@ def load(request: Request) -> Loaded:
         raise CheckpointError(f"{folder} holds no weights: it needs one of {', '.join(_WEIGHTS)}")
     files = [weights, *shards(weights)] if is_index(weights) else [weights]
     state, read = pickled_module.tensors_of(weights, request.trust_pickle)
-    read += tuple(note for file in files if (note := misnamed(file)) is not None)
+    read += tuple(note for file in files if (note := extension_mismatch_note(file)) is not None)
     is_timm = isinstance(config.get("architecture"), str) and "model_type" not in config
     made = _timm(folder, config, state) if is_timm else _transformers(folder, config, state)
     arch, module, preprocessing, notes = made
-    return Loaded(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*read, *notes))
+    return LoadedModel(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*read, *notes))
 
 
 def _truthy(value: Any, key: str) -> bool:
@@ -131,13 +131,13 @@ def _timm(
     arguments = ({} if classes is None else {"num_classes": classes}) | dict(arguments)
     file = folder / _CONFIG
     check_integers(arguments, state, file)
-    with limited(state, file):
+    with limit_build(state, file):
         module = timm_family.build_with(name, arguments)
-    fill(module, state, folder, f"timm:{name}", file)
+    load_strict(module, state, folder, f"timm:{name}", file)
     # What the folder leaves out is what timm itself says of the network.
     own = getattr(module, "pretrained_cfg", None)
     whole = {**(own if isinstance(own, Mapping) else {}), **stated}
-    return f"timm:{name}", module, of_pretrained_cfg(whole, str(file)), unlike_timm(whole)
+    return f"timm:{name}", module, from_timm_config(whole, str(file)), timm_deviation_note(whole)
 
 
 def _transformers(
@@ -149,12 +149,12 @@ def _transformers(
         name = _architecture(transformers, folder, config)
         check_integers(config, state, file, _read_keys(config))
         try:
-            with limited(state, file):
+            with limit_build(state, file):
                 # The folder's config.json again, by the library; it reads no other file.
                 settings = transformers.AutoConfig.from_pretrained(
                     str(folder), local_files_only=True, trust_remote_code=False
                 )
-                check_places(settings, state, file)
+                check_position_embeddings(settings, state, file)
                 module, info = getattr(transformers, name).from_pretrained(
                     None,
                     config=settings,
@@ -172,7 +172,7 @@ def _transformers(
             ) from error
     check_fit(*_differing(info, state, module), folder, name, file)
     preprocessing, notes, is_reversed = _processor(folder, config)
-    return f"transformers:{name}", _BlueFirst(module) if is_reversed else module, preprocessing, notes
+    return f"transformers:{name}", _BGRInput(module) if is_reversed else module, preprocessing, notes
 
 
 def _differing(
@@ -249,10 +249,10 @@ def _processor(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, 
             content = read_json(folder / name)
             stated: object = content.get("image_processor") if name == _NESTED else content
             if isinstance(stated, Mapping):
-                return of_processor(stated, str(folder / name), model_type)
+                return from_hf_processor(stated, str(folder / name), model_type)
     wrapped: object = config.get("pretrained_cfg")
     if isinstance(wrapped, Mapping):
-        return of_pretrained_cfg(wrapped, str(folder / _CONFIG)), unlike_timm(wrapped), False
+        return from_timm_config(wrapped, str(folder / _CONFIG)), timm_deviation_note(wrapped), False
     side = config.get("image_size")
     try:
         preprocessing, note = assumed(side if isinstance(side, int) and side > 0 else None)

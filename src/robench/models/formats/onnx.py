@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from robench.errors import CheckpointError, one_line
 from robench.models.checkpoints.read import holds_weights
 from robench.models.checkpoints.sharded import files_sha256
-from robench.models.formats.base import IN_TRAINING, Loaded, Request
+from robench.models.formats.base import IN_TRAINING, LoadedModel, LoadRequest
 from robench.models.memory import physical_memory
 from robench.models.preprocessing import assumed
 
@@ -43,7 +43,7 @@ def matches(path: Path) -> bool:
     return path.suffix.lower() == ".onnx" and not holds_weights(path)
 
 
-def load(request: Request) -> Loaded:
+def load(request: LoadRequest) -> LoadedModel:
     """Return the graph as a module, on CUDA where onnxruntime has it and the device asks for it."""
     path = request.path
     onnx, runtime = _libraries()
@@ -57,7 +57,7 @@ def load(request: Request) -> Loaded:
     session, notes = _session(runtime, path, None if external else model.SerializeToString(), request.device)
     module = OnnxModule(session, name, outputs, image)
     preprocessing, note = assumed(image.side)
-    return Loaded(
+    return LoadedModel(
         path.stem,
         "onnx",
         module,

@@ -17,7 +17,7 @@ from robench.models.architectures.factory import importable, preprocessing_of
 from robench.models.checkpoints import torch_archive
 from robench.models.checkpoints.read import PICKLES, is_bare_pickle
 from robench.models.checkpoints.sharded import is_index, read_sharded, read_tensors
-from robench.models.formats.base import Loaded
+from robench.models.formats.base import LoadedModel
 from robench.models.preprocessing import assumed
 
 __all__ = ["NOTE", "matches", "module_in", "tensors_of", "unpickle"]
@@ -92,7 +92,7 @@ def tensors_of(path: Path, trust_pickle: bool) -> tuple[dict[str, Tensor], tuple
     return read_sharded(path, read) if is_index(path) else read(path), (NOTE,) if ran else ()
 
 
-def module_in(path: Path, content: object, sha256: str) -> Loaded | None:
+def module_in(path: Path, content: object, sha256: str) -> LoadedModel | None:
     """Return the module that was in a file, or under `model` in its dict; None where there is none."""
     module = content.get("model") if isinstance(content, Mapping) else content
     if not isinstance(module, nn.Module):
@@ -101,4 +101,4 @@ def module_in(path: Path, content: object, sha256: str) -> Loaded | None:
     assumption, note = assumed()
     notes = (NOTE,) if preprocessing else (NOTE, note)
     arch = f"pickle:{type(module).__name__}"
-    return Loaded(path.stem, arch, module, preprocessing or assumption, sha256, notes=notes)
+    return LoadedModel(path.stem, arch, module, preprocessing or assumption, sha256, notes=notes)

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError
 from robench.models.architectures import EXAMPLES, build_architecture, names_factory
-from robench.models.architectures.detect import guess_architecture
-from robench.models.checkpoints.aux_bn import add_branches, describe_branches
+from robench.models.architectures.detect import detect_architecture
+from robench.models.checkpoints.aux_bn import add_aux_bn, describe_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
-from robench.models.checkpoints.fit import fill, needed, shortened
-from robench.models.checkpoints.read import file_sha256, holds_weights, misnamed
+from robench.models.checkpoints.fit import abbreviate, load_strict, needed
+from robench.models.checkpoints.read import extension_mismatch_note, file_sha256, holds_weights
 from robench.models.checkpoints.sharded import files_sha256, is_index, shards
 from robench.models.checkpoints.state_dict import EXTENSIONS, Weights, read_weights, weights_in
 from robench.models.formats import pickled_module
-from robench.models.formats.base import Loaded, Request
+from robench.models.formats.base import LoadedModel, LoadRequest
 from robench.models.preprocessing import Preprocessing
 
 __all__ = ["fit_weights", "load", "matches"]
@@ -28,7 +28,7 @@ def matches(path: Path) -> bool:
     return path.name.lower().endswith(EXTENSIONS) or holds_weights(path)
 
 
-def load(request: Request) -> Loaded:
+def load(request: LoadRequest) -> LoadedModel:
     """Return the network that a weights file belongs to, with its weights."""
     path = request.path
     notes: list[str] = []
@@ -59,9 +59,9 @@ def load(request: Request) -> Loaded:
         notes.append(f"{path} fits {arch} and {why}: taken for that, as --arch {arch} would")
     module, preprocessing, more = fit_weights(path, arch, weights.state)
     files = shards(path) if is_index(path) else [path]
-    notes += [note for file in files if (note := misnamed(file)) is not None]
+    notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
     sha256 = files_sha256(files)
-    return Loaded(_label(path), arch, module, preprocessing, sha256, notes=(*notes, *more))
+    return LoadedModel(_label(path), arch, module, preprocessing, sha256, notes=(*notes, *more))
 
 
 def _label(path: Path) -> str:
@@ -73,7 +73,7 @@ def _label(path: Path) -> str:
 
 def _guessed(path: Path, weights: Weights) -> str:
     try:
-        return guess_architecture(weights.state, weights.stated)
+        return detect_architecture(weights.state, weights.stated)
     except CheckpointError as error:
         # Where it fits several architectures, that it does is what helps.
         told = str(error) if "--arch" in str(error) else f"{error}; name it, such as {EXAMPLES}"
@@ -88,19 +88,19 @@ def fit_weights(path: Path, arch: str, state: Mapping[str, Tensor]) -> tuple[nn.
     """
     module, preprocessing, notes = build_architecture(arch)
     state, beside = _under_prefix(path, state, module.state_dict())
-    add_branches(module, state)
+    add_aux_bn(module, state)
     classes = None if names_factory(arch) else other_classes(state, module.state_dict())
     if classes is not None:
         other, other_preprocessing, _ = build_architecture(arch, classes)
-        add_branches(other, state)
+        add_aux_bn(other, state)
         # Tensors that are no head can differ in the leading dimension too; then the default is the better report.
         if "of another shape" not in differences(state, other.state_dict()):
             module, preprocessing = other, other_preprocessing
-    fill(module, state, path, arch)
-    if (branched := describe_branches(module)) is not None:
+    load_strict(module, state, path, arch)
+    if (branched := describe_aux_bn(module)) is not None:
         notes = (*notes, f"{path}: {branched}")
     if beside:
-        notes = (*notes, f"{path}: left out {len(beside)} tensors beside the network: {shortened(beside)}")
+        notes = (*notes, f"{path}: left out {len(beside)} tensors beside the network: {abbreviate(beside)}")
     return module, preprocessing, notes
 
 

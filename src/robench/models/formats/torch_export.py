@@ -24,8 +24,8 @@ from robench.errors import CheckpointError, one_line
 from robench.models.checkpoints import torch_archive
 from robench.models.checkpoints.read import file_sha256
 from robench.models.checkpoints.torch_archive import Archive
-from robench.models.formats.base import IN_TRAINING, Loaded, Request
-from robench.models.formats.export_graph import DTYPES, GraphError, GraphModule, compiled
+from robench.models.formats.base import IN_TRAINING, LoadedModel, LoadRequest
+from robench.models.formats.export_graph import DTYPES, GraphError, GraphModule, parse_graph
 from robench.models.preprocessing import assumed
 
 __all__ = ["load", "matches"]
@@ -60,7 +60,7 @@ def _formats(names: frozenset[str]) -> frozenset[str]:
     return names if "archive_format" in names else frozenset()
 
 
-def load(request: Request) -> Loaded:
+def load(request: LoadRequest) -> LoadedModel:
     """Return the program as a module; its input's side and batch size where the export fixed them."""
     path = request.path
     with torch_archive.opened(path) as opened:
@@ -115,10 +115,10 @@ class _Image:
         return self.sides[0] if self.sides is not None and len(self.sides) == 1 else None
 
 
-def _loaded(opened: Archive, place: str, program: Any) -> Loaded:
+def _loaded(opened: Archive, place: str, program: Any) -> LoadedModel:
     module_json = program["graph_module"]
     graph_json, signature = module_json["graph"], module_json["signature"]
-    graph = compiled(graph_json)
+    graph = parse_graph(graph_json)
     tensors = _tensors(opened, place)
     bound: list[object] = [_bound(spec, value, tensors) for spec, value in _inputs(signature, graph_json)]
     images = [value for value, given in zip(graph_json["inputs"], bound, strict=True) if given is ...]
@@ -132,7 +132,7 @@ def _loaded(opened: Archive, place: str, program: Any) -> Loaded:
     module = GraphModule(graph, bound, image.dtype, image.sides, outputs, keys)
     preprocessing, note = assumed(image.side)
     notes = (note, IN_TRAINING) if _acts_as_in_training(graph_json) else (note,)
-    return Loaded(
+    return LoadedModel(
         opened.path.stem,
         "torch.export",
         module,

@@ -28,7 +28,7 @@ from robench.models.checkpoints import torch_archive
 from robench.models.checkpoints.read import file_sha256
 from robench.models.checkpoints.torch_archive import Archive
 from robench.models.formats import allowed_operators
-from robench.models.formats.base import IN_TRAINING, Loaded, Request
+from robench.models.formats.base import IN_TRAINING, LoadedModel, LoadRequest
 from robench.models.preprocessing import assumed
 
 __all__ = ["load", "matches"]
@@ -74,7 +74,7 @@ def matches(path: Path) -> bool:
     return "constants.pkl" in torch_archive.names(path)
 
 
-def load(request: Request) -> Loaded:
+def load(request: LoadRequest) -> LoadedModel:
     """Return the archive's module, its weights on the device where they are to run."""
     path = request.path
     with torch_archive.opened(path) as opened:
@@ -82,10 +82,12 @@ def load(request: Request) -> Loaded:
         notes = (IN_TRAINING,) if _trains(opened) else ()
         module = _module(path, opened.copied(), request.device)
     preprocessing, note = assumed()
-    return Loaded(path.stem, "torchscript", _Quiet(module), preprocessing, file_sha256(path), notes=(note, *notes))
+    return LoadedModel(
+        path.stem, "torchscript", _SilencedModule(module), preprocessing, file_sha256(path), notes=(note, *notes)
+    )
 
 
-class _Quiet(nn.Module):
+class _SilencedModule(nn.Module):
     """A TorchScript module that cannot write to the terminal: its `warnings.warn` can say whatever its author wants."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -183,7 +185,7 @@ def _forbidden(path: Path, name: str, source: bytes) -> Iterator[str]:
     for root, words in _dotted(tree):
         match (root, *words):
             case ("ops", namespace, word, *_):
-                reason = allowed_operators.forbidden(namespace, word)
+                reason = allowed_operators.reason_forbidden(namespace, word)
                 if reason:
                     yield f"the operator {namespace}::{word}, which {reason}"
             case ("ops", *_) | ("__torch__",) | ("__torch__", "torch") | ("__torch__", "torch", "classes"):
@@ -194,7 +196,7 @@ def _forbidden(path: Path, name: str, source: bytes) -> Iterator[str]:
                 yield f"{word}, which is no computation"
         for word in words:
             # Any value's attribute can be an operator: x.save("file") is torch.save(x, "file").
-            if root != "ops" and (reason := allowed_operators.forbidden("aten", word)):
+            if root != "ops" and (reason := allowed_operators.reason_forbidden("aten", word)):
                 yield f"{word}, which {reason}"
 
 

@@ -11,7 +11,7 @@ from robench.errors import CheckpointError, OptionError, one_line
 from robench.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from robench.models.preprocessing.hf_processors import Processor, Steps, find_processor
 
-__all__ = ["of_pretrained_cfg", "of_processor", "unlike_timm"]
+__all__ = ["from_hf_processor", "from_timm_config", "timm_deviation_note"]
 
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """By Pillow's numbers."""
@@ -19,11 +19,11 @@ _ERRORS = (OptionError, KeyError, TypeError, ValueError, IndexError, ZeroDivisio
 _CROP_MODES = ("center", "squash", "border")
 
 
-def of_pretrained_cfg(config: Mapping[str, Any], name: str) -> Preprocessing:
+def from_timm_config(config: Mapping[str, Any], name: str) -> Preprocessing:
     """Return what timm's pretrained_cfg says; name: of the model or file, for errors.
 
     What it does not say is timm's own default, as in timm.data.resolve_data_config; the steps are those with which timm
-    evaluates, transforms_imagenet_eval, but for what `unlike_timm` says.
+    evaluates, transforms_imagenet_eval, but for what `timm_deviation_note` says.
     """
     try:
         channels, height, width = config.get("input_size") or (3, 224, 224)
@@ -49,14 +49,14 @@ def of_pretrained_cfg(config: Mapping[str, Any], name: str) -> Preprocessing:
         ) from error
 
 
-def unlike_timm(config: object) -> tuple[str, ...]:
-    """Return a note where a pretrained_cfg asks for a step of timm's that `of_pretrained_cfg` replaces by another one."""
+def timm_deviation_note(config: object) -> tuple[str, ...]:
+    """Return a note where a pretrained_cfg asks for a step of timm's that `from_timm_config` replaces by another one."""
     if not isinstance(config, Mapping) or config.get("crop_mode") != "border":
         return ()
     return ("its crop_mode is border, which keeps the whole picture between bars; here the middle square is kept",)
 
 
-def of_processor(
+def from_hf_processor(
     config: Mapping[str, Any], name: str, model_type: str = ""
 ) -> tuple[Preprocessing, tuple[str, ...], bool]:
     """Return what a preprocessor_config.json says, what to note about it, and whether channels go in as blue, green, red.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from robench.errors import OptionError, unknown_name
-from robench.plugins import Offer, find_offer, offers
+from robench.plugins import Plugin, find_plugin, plugins
 from robench.transforms.corruptions import imagecorruptions
 from robench.transforms.corruptions.base import Corruption
 from robench.transforms.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
@@ -20,7 +20,7 @@ from robench.transforms.corruptions.weather import fog, frost, snow
 from robench.transforms.draws import Draws
 from robench.types import FloatImages
 
-__all__ = ["CORRUPTIONS", "PACKAGE", "SETS", "find_corruption"]
+__all__ = ["CONSTANT_SETS", "CORRUPTIONS", "IMAGECORRUPTIONS", "find_corruption"]
 
 CORRUPTIONS: dict[str, Corruption] = {
     corruption.name: corruption
@@ -48,7 +48,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 }
 
 
-PACKAGE: dict[str, Corruption] = {
+IMAGECORRUPTIONS: dict[str, Corruption] = {
     name: replace(corruption, levels={imagecorruptions.CONSTANTS: corruption.levels["224"]})
     for name, corruption in CORRUPTIONS.items()
 } | {
@@ -64,12 +64,12 @@ PACKAGE: dict[str, Corruption] = {
 }
 """What the imagecorruptions package computes under the same names."""
 
-SETS: dict[str, dict[str, Corruption]] = {
+CONSTANT_SETS: dict[str, dict[str, Corruption]] = {
     "224": CORRUPTIONS,
     "299": CORRUPTIONS,
     "64": CORRUPTIONS,
     "32": CORRUPTIONS,
-    imagecorruptions.CONSTANTS: PACKAGE,
+    imagecorruptions.CONSTANTS: IMAGECORRUPTIONS,
 }
 """The corruptions by set of constants, which a suite names."""
 
@@ -80,19 +80,21 @@ def find_corruption(name: str, constants: str) -> Corruption:
     OptionError with a suggestion if there is none.
     """
     if name in CORRUPTIONS:
-        return SETS.get(constants, CORRUPTIONS)[name]
-    offer = find_offer("corruption", name)
+        return CONSTANT_SETS.get(constants, CORRUPTIONS)[name]
+    offer = find_plugin("corruption", name)
     if offer is None:
-        raise OptionError(unknown_name("corruption", name, (*CORRUPTIONS, *(one.name for one in offers("corruption")))))
+        raise OptionError(
+            unknown_name("corruption", name, (*CORRUPTIONS, *(one.name for one in plugins("corruption"))))
+        )
     return _offered(offer)
 
 
-def _offered(offer: Offer) -> Corruption:
+def _offered(offer: Plugin) -> Corruption:
     """A package's corruption, whose mistakes name the package."""
     corruption = offer.load(Corruption)
 
     def kernel(images: FloatImages, draws: Draws, **level: float) -> FloatImages:
-        with offer.blamed(f"fails in the corruption {offer.name!r}"):
+        with offer.attribute_errors(f"fails in the corruption {offer.name!r}"):
             result: FloatImages = corruption.kernel(images.clone(), draws, **level)
         if not isinstance(result, torch.Tensor) or (result.shape, result.dtype) != (images.shape, images.dtype):
             raise OptionError(

@@ -14,7 +14,7 @@ from robench.transforms.draws import Draws
 from robench.transforms.resize import to_float, to_uint8
 from robench.types import FloatImages, Images
 
-__all__ = ["MINIMUM_SIDE", "Corruption", "Level", "corruption", "severities"]
+__all__ = ["MINIMUM_SIDE", "Corruption", "Params", "corruption", "severities"]
 
 MINIMUM_SIDE = 32
 """The smallest side, in pixels, for which the published constants make sense."""
@@ -22,7 +22,7 @@ MINIMUM_SIDE = 32
 _CHUNK_VALUES = 3 << 17
 """Pixel values corrupted at once on a CPU, two images of 224x224, so that the working set stays in a core's own cache."""
 
-Level: TypeAlias = Mapping[str, float]
+Params: TypeAlias = Mapping[str, float]
 """The constants of one severity, by name."""
 
 Kernel: TypeAlias = Callable[..., FloatImages]
@@ -43,14 +43,14 @@ class Corruption:
 
     name: str
     kernel: Kernel
-    levels: Mapping[str, tuple[Level, ...]]
+    levels: Mapping[str, tuple[Params, ...]]
     source: str
     values: Literal["float", "uint8"]
     random: bool
     interpolates: bool
     summary: str
 
-    def level(self, constants: str, severity: float) -> Level:
+    def params(self, constants: str, severity: float) -> Params:
         """Return the constants of `severity` (1 to 5) in the set `constants`.
 
         Between two severities the constants lie on the line between theirs, where the corruption interpolates; OptionError
@@ -70,7 +70,7 @@ class Corruption:
         milder, stronger, share = levels[int(severity) - 1], levels[int(severity)], severity % 1
         return {name: milder[name] + share * (stronger[name] - milder[name]) for name in milder}
 
-    def __call__(self, images: Images, draws: Draws, level: Level) -> Images:
+    def __call__(self, images: Images, draws: Draws, level: Params) -> Images:
         """Corrupt (b, 3, h, w) uint8 to the same shape, dtype and device.
 
         Raises OptionError for images that are not uint8 RGB or have a side below 32 pixels.
@@ -83,10 +83,10 @@ class Corruption:
         images = images.contiguous()  # Other layouts give the same pixels, several times slower.
         if self.values == "uint8" and not self.random:
             return self._apply(images, draws, level)  # Little memory, so nothing is gained by small pieces.
-        parts = [self._apply(images[rows], draws.rows(rows), level) for rows in _chunks(images)]
+        parts = [self._apply(images[rows], draws.select(rows), level) for rows in _chunks(images)]
         return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else images.clone()
 
-    def _apply(self, images: Images, draws: Draws, level: Level) -> Images:
+    def _apply(self, images: Images, draws: Draws, level: Params) -> Images:
         if self.values == "uint8":
             return self.kernel(images, draws, **level)
         return to_uint8(self.kernel(to_float(images), draws, **level))
@@ -94,7 +94,7 @@ class Corruption:
 
 def corruption(
     *,
-    levels: Mapping[str, tuple[Level, ...]],
+    levels: Mapping[str, tuple[Params, ...]],
     source: str,
     values: Literal["float", "uint8"] = "float",
     random: bool = False,
@@ -111,7 +111,7 @@ def corruption(
     return wrap
 
 
-def severities(**constants: tuple[float, ...]) -> tuple[Level, ...]:
+def severities(**constants: tuple[float, ...]) -> tuple[Params, ...]:
     """Return one mapping a severity from one tuple a constant: severities(sigma=(.08, .12)) has two levels."""
     return tuple(
         MappingProxyType(dict(zip(constants, values, strict=True))) for values in zip(*constants.values(), strict=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robench.transforms.corruptions.base import Level, corruption, severities
-from robench.transforms.device import sent
+from robench.transforms.corruptions.base import Params, corruption, severities
+from robench.transforms.device import to_device
 from robench.transforms.draws import Draws
 from robench.transforms.filters import sample, smooth
 from robench.types import FloatImages
@@ -16,7 +16,7 @@ __all__ = ["elastic_transform"]
 
 def _levels(
     size: int, alpha: tuple[float, ...], sigma: tuple[float, ...], affine: tuple[float, ...]
-) -> tuple[Level, ...]:
+) -> tuple[Params, ...]:
     """The published constants are multiples of a `size` near the image's own, so in pixels; other images keep them."""
     return severities(
         alpha=tuple(size * value for value in alpha),
@@ -71,7 +71,7 @@ def _affine_places(moved: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     """(b, h, w) rows and columns that each pixel comes from; moved: (b, 3, 2) x and y of how far the points go."""
     across, down, reach = width // 2, height // 2, min(height, width) // 3
     corners = (across + reach, down + reach), (across + reach, down - reach), (across - reach, down - reach)
-    points = moved + sent(torch.tensor(corners, dtype=moved.dtype), moved.device)
+    points = moved + to_device(torch.tensor(corners, dtype=moved.dtype), moved.device)
     first, second = points[:, 1] - points[:, 0], points[:, 2] - points[:, 1]
     # The edges between the points were (0, -2 reach) and (-2 reach, 0); the inverse map takes the moved ones back there.
     scale = 2 * reach / (first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1])

@@ -7,7 +7,7 @@ import torch
 
 from robench.transforms import filters
 from robench.transforms.corruptions import blur, weather
-from robench.transforms.corruptions.base import Corruption, Level, corruption, severities
+from robench.transforms.corruptions.base import Corruption, Params, corruption, severities
 from robench.transforms.corruptions.elastic import displaced, smooth_noise
 from robench.transforms.corruptions.frost_textures import frost_photographs
 from robench.transforms.draws import Draws
@@ -23,7 +23,7 @@ CONSTANTS = "package"
 _SOURCE = "imagecorruptions 1.1.2, corruptions.py"
 
 
-def _published(corruption: Corruption) -> dict[str, tuple[Level, ...]]:
+def _published(corruption: Corruption) -> dict[str, tuple[Params, ...]]:
     return {CONSTANTS: corruption.levels["224"]}
 
 

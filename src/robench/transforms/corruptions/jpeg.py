@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from robench.transforms.corruptions.base import corruption, severities
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.transforms.draws import Draws
-from robench.transforms.resize import from_pictures, pictures
+from robench.transforms.resize import from_pil, to_pil
 from robench.types import Floats, Images
 
 __all__ = ["jpeg_compression", "jpeg_round_trip", "jpeg_round_trip_library", "jpeg_round_trip_tensors"]
@@ -49,7 +49,7 @@ def jpeg_round_trip(images: Images, quality: int) -> Images:
 
 def jpeg_round_trip_library(images: Images, quality: int) -> Images:
     """The round trip through Pillow's libjpeg, image by image; CPU tensors only."""
-    return from_pictures((_recode(picture, quality) for picture in pictures(images)), images.shape)
+    return from_pil((_recode(picture, quality) for picture in to_pil(images)), images.shape)
 
 
 def _recode(picture: Image.Image, quality: int) -> Image.Image:
@@ -128,8 +128,8 @@ def _code(planes: Tensor, table: Floats) -> Tensor:
     followed by one rounded shift; in float64 every step is exact, and matrix products run on every device.
     """
     count, height, width = planes.shape
-    forward = sent(torch.tensor(_transform()), planes.device)
-    steps = sent(torch.tensor(table), planes.device)
+    forward = to_device(torch.tensor(_transform()), planes.device)
+    steps = to_device(torch.tensor(table), planes.device)
     blocks = (planes.double() - 128).reshape(count, height // 8, 8, width // 8, 8).transpose(2, 3)
     rows = _shift(blocks @ forward.T, 11)
     coefficients = _shift(forward @ rows, 15)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robench.transforms.corruptions.base import corruption, severities
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.transforms.draws import Draws
 from robench.transforms.filters import gaussian_blur, pad
 from robench.types import FloatImages
@@ -170,7 +170,7 @@ def _distance_to(edges: Tensor, most: int) -> Tensor:
         moved = torch.nn.functional.pad(across, (step, step), value=most)
         nearest = torch.minimum(moved[..., :width], moved[..., 2 * step :])
         across = torch.minimum(across, nearest + step)
-    table = sent(torch.from_numpy(_chamfer(most)), edges.device)
+    table = to_device(torch.from_numpy(_chamfer(most)), edges.device)
     height = edges.shape[2]
     padded = torch.nn.functional.pad(across, (0, 0, most, most), value=most)
     result = torch.full_like(across, most << _FIXED)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robench.transforms.corruptions.base import Level, corruption, severities
+from robench.transforms.corruptions.base import Params, corruption, severities
 from robench.transforms.corruptions.frost_textures import Photographs, frost_photographs
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.transforms.draws import Draws
 from robench.transforms.filters import clipped_zoom, magick_bytes, motion_blur, motion_taps, pad
 from robench.transforms.resize import to_float, to_uint8
@@ -44,7 +44,7 @@ def random_crops(draws: Draws, photographs: Photographs, images: Images) -> Imag
     """Return for each image a crop of its size out of one of the photographs."""
     device, (height, width) = images.device, images.shape[2:]
     pixels, start, rows, columns = (
-        sent(torch.from_numpy(array), device)
+        to_device(torch.from_numpy(array), device)
         for array in (photographs.pixels, photographs.start, photographs.height, photographs.width)
     )
     chosen = draws.integers("photograph", 0, len(start), ())
@@ -68,7 +68,7 @@ _SNOW = severities(
 )
 
 
-def _small_snow(mix: tuple[float, ...]) -> tuple[Level, ...]:
+def _small_snow(mix: tuple[float, ...]) -> tuple[Params, ...]:
     return severities(
         mean=(0.1, 0.1, 0.15, 0.25, 0.3),
         deviation=(0.2, 0.2, 0.3, 0.3, 0.3),

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from robench.errors import OptionError
 from robench.transforms.draws import Draws
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 __all__ = ["Constants", "Perturbation", "perturbation"]
@@ -30,7 +30,7 @@ class Perturbation:
     axis: what the values in `frames` are.
     source: paper, and the place in the published code.
     independent: whether frames are draws of their own, each to be compared with frame 0, not with the one before.
-    stored: whether it takes pictures as they are stored, before any resizing.
+    uses_original_size: whether it takes pictures as they are stored, before any resizing.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Perturbation:
     axis: str
     source: str
     independent: bool
-    stored: bool
+    uses_original_size: bool
     summary: str
 
-    def level(self, constants: str, difficulty: int = 1) -> Constants:
+    def params(self, constants: str, difficulty: int = 1) -> Constants:
         """Return the constants of `difficulty`; those of 1 for a perturbation that has no others."""
         if constants not in self.levels:
             raise OptionError(f"{self.name} has no constants {constants!r} (known: {', '.join(self.levels)})")
@@ -51,7 +51,7 @@ class Perturbation:
             raise OptionError(f"{self.name} has no frames of difficulty {difficulty}: use 1 to {len(levels)}")
         return levels[difficulty - 1]
 
-    def __call__(self, pictures: Rectangles, side: int, draws: Draws, level: Constants) -> Iterator[Images]:
+    def __call__(self, pictures: PaddedBatch, side: int, draws: Draws, level: Constants) -> Iterator[Images]:
         """Yield the frames of `pictures`, (b, 3, side, side) uint8 each, on their device."""
         return self.kernel(pictures, side, draws, **level)
 
@@ -62,7 +62,7 @@ def perturbation(
     axis: str,
     source: str,
     independent: bool = False,
-    stored: bool = False,
+    uses_original_size: bool = False,
 ) -> Callable[[FrameKernel], Perturbation]:
     """Turn a kernel into a Perturbation that is named and summed up by the function; registers nothing."""
     given = {name: level if isinstance(level, tuple) else (level,) for name, level in levels.items()}
@@ -77,7 +77,7 @@ def perturbation(
             axis=axis,
             source=source,
             independent=independent,
-            stored=stored,
+            uses_original_size=uses_original_size,
             summary=(kernel.__doc__ or "").strip().split("\n")[0],
         )
 

@@ -12,7 +12,7 @@ from robench.transforms.filters import magick_bytes, motion_taps
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.perturbations.geometry import SOURCE
 from robench.transforms.resize import resize, to_float, to_uint8
-from robench.transforms.warps import Rectangles, crop
+from robench.transforms.warps import PaddedBatch, crop
 from robench.types import Images
 
 __all__ = ["gaussian_blur", "motion_blur", "stored_motion_blur"]
@@ -28,7 +28,7 @@ __all__ = ["gaussian_blur", "motion_blur", "stored_motion_blur"]
     source=SOURCE,
 )
 def motion_blur(
-    pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
+    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
 ) -> Iterator[Images]:
     """Smear in one direction, which turns from frame to frame."""
     return _smeared(crop(pictures, side), frames, radius, sigma)
@@ -38,16 +38,16 @@ def motion_blur(
     levels={"64": {"frames": tuple(5 * (i - 30) for i in range(31)), "radius": 14, "sigma": 3}},
     axis="degrees",
     source=SOURCE,
-    stored=True,
+    uses_original_size=True,
 )
 def stored_motion_blur(
-    pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
+    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
 ) -> Iterator[Images]:
     """Smear the picture as it is stored in one direction, which turns from frame to frame, and only then shrink it."""
     whole = [pictures.pixels[row : row + 1, :, :height, :width] for row, (height, width) in enumerate(pictures.sizes)]
     for smeared in zip(*(_smeared(one, frames, radius, sigma) for one in whole), strict=True):
         small = [resize(one, _short_side(one.shape[2], one.shape[3], side)) for one in smeared]
-        yield torch.cat([crop(Rectangles.of(one), side) for one in small])
+        yield torch.cat([crop(PaddedBatch.of(one), side) for one in small])
 
 
 def _short_side(height: int, width: int, side: int) -> tuple[int, int]:
@@ -73,7 +73,7 @@ def _smeared(images: Images, frames: Sequence[float], radius: int, sigma: float)
     source=SOURCE,
 )
 def gaussian_blur(
-    pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float], truncate: float
+    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float], truncate: float
 ) -> Iterator[Images]:
     """Blur with a Gaussian that grows from frame to frame; sigma in pixels."""
     images = to_float(crop(pictures, side))

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from robench.transforms import corruptions
-from robench.transforms.corruptions.base import Level, corruption
+from robench.transforms.corruptions.base import Params, corruption
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Perturbation, perturbation
-from robench.transforms.warps import Rectangles, crop
+from robench.transforms.warps import PaddedBatch, crop
 from robench.types import FloatImages, Images
 
 __all__ = ["DEGRADATIONS"]
@@ -68,7 +68,7 @@ def _gain(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
 def _degradation(
     name: str, summary: str, strengths: tuple[float, ...], apply: Callable[[Images, Draws, float], Images]
 ) -> Perturbation:
-    def kernel(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    def kernel(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
         images = crop(pictures, side)
         for strength in frames:
             yield apply(images, draws, strength)
@@ -79,7 +79,7 @@ def _degradation(
     )
 
 
-def _published(name: str, level: Callable[[float], Level]) -> Callable[[Images, Draws, float], Images]:
+def _published(name: str, level: Callable[[float], Params]) -> Callable[[Images, Draws, float], Images]:
     """A corruption of the -C family, whose constant is a function of the strength."""
     return lambda images, draws, strength: corruptions.CORRUPTIONS[name](images, draws, level(strength))
 

@@ -9,7 +9,7 @@ import torch
 
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import perturbation
-from robench.transforms.warps import Rectangles, affine, crop, inverse_affine, inverse_tilt, perspective
+from robench.transforms.warps import PaddedBatch, affine, crop, inverse_affine, inverse_tilt, perspective
 from robench.transforms.warps import translate as moved
 from robench.types import Images
 
@@ -31,21 +31,21 @@ _EVERYWHERE = ("224", "299", "64", "32")
     axis="px",
     source=SOURCE,
 )
-def translate(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def translate(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Move the picture from left to right."""
     for right in frames:
         yield moved(pictures, side, right)
 
 
 @perturbation(levels={name: {"frames": _DEGREES} for name in _EVERYWHERE}, axis="degrees", source=SOURCE)
-def rotate(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def rotate(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Turn the picture about its middle."""
     for angle in frames:
         yield _mapped(pictures, side, partial(inverse_affine, angle=angle))
 
 
 @perturbation(levels={name: {"frames": _DEGREES} for name in _EVERYWHERE}, axis="degrees", source=SOURCE)
-def shear(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def shear(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Lean the picture over."""
     for angle in frames:
         yield _mapped(pictures, side, partial(inverse_affine, shear=angle))
@@ -64,7 +64,7 @@ _SCALES = tuple((40 + 2.5 * i) / 100 for i in range(31))
     axis="scale",
     source=SOURCE,
 )
-def scale(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def scale(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Enlarge the picture from a small one amid black."""
     for factor in frames:
         yield _mapped(pictures, side, partial(inverse_affine, scale=factor))
@@ -80,7 +80,7 @@ def scale(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[flo
     axis="degrees",
     source=SOURCE,
 )
-def tilt(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def tilt(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Turn the picture out of its plane about both of its axes."""
     for angle in frames:
         levels = perspective(pictures, side, [inverse_tilt(size, angle) for size in pictures.sizes])
@@ -92,7 +92,7 @@ def tilt(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[floa
     axis="scale",
     source=SOURCE,
 )
-def zoom_blur(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def zoom_blur(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Average over ever more zooms into the picture."""
     total: Images | None = None
     for count, factor in enumerate(frames, start=1):
@@ -101,7 +101,7 @@ def zoom_blur(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence
         yield total.div(count, rounding_mode="floor").to(torch.uint8)
 
 
-def _mapped(pictures: Rectangles, side: int, matrix: Callable[[tuple[int, int]], tuple[float, ...]]) -> Images:
+def _mapped(pictures: PaddedBatch, side: int, matrix: Callable[[tuple[int, int]], tuple[float, ...]]) -> Images:
     matrices = {size: matrix(size) for size in dict.fromkeys(pictures.sizes)}
     if all(one == (1, 0, 0, 0, 1, 0) for one in matrices.values()):
         return crop(pictures, side)

@@ -9,7 +9,7 @@ from robench.transforms.corruptions.base import Corruption
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Constants, perturbation
 from robench.transforms.perturbations.geometry import SOURCE
-from robench.transforms.warps import Rectangles, crop
+from robench.transforms.warps import PaddedBatch, crop
 from robench.types import Images
 
 __all__ = ["gaussian_noise", "shot_noise", "speckle_noise"]
@@ -31,7 +31,7 @@ def _three(name: str, values: tuple[float, float, float]) -> tuple[Constants, ..
     independent=True,
 )
 def gaussian_noise(
-    pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int], sigma: float
+    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], sigma: float
 ) -> Iterator[Images]:
     """Add Gaussian noise, each frame its own; sigma is a fraction of full scale."""
     return _noisy(corruptions.CORRUPTIONS["gaussian_noise"], crop(pictures, side), draws, frames, {"sigma": sigma})
@@ -49,7 +49,7 @@ def gaussian_noise(
     independent=True,
 )
 def shot_noise(
-    pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int], photons: float
+    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], photons: float
 ) -> Iterator[Images]:
     """Count photons, each frame anew; `photons` are expected at full scale."""
     return _noisy(corruptions.CORRUPTIONS["shot_noise"], crop(pictures, side), draws, frames, {"photons": photons})
@@ -67,7 +67,7 @@ def shot_noise(
     independent=True,
 )
 def speckle_noise(
-    pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int], sigma: float
+    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], sigma: float
 ) -> Iterator[Images]:
     """Multiply by one plus Gaussian noise, each frame its own."""
     return _noisy(corruptions.CORRUPTIONS["speckle_noise"], crop(pictures, side), draws, frames, {"sigma": sigma})
@@ -77,4 +77,4 @@ def _noisy(
     noise: Corruption, images: Images, draws: Draws, frames: Sequence[int], level: Mapping[str, float]
 ) -> Iterator[Images]:
     for frame in frames:
-        yield noise(images, draws.within(str(frame)), level) if frame else images
+        yield noise(images, draws.scoped(str(frame)), level) if frame else images

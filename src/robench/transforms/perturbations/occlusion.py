@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from robench.transforms.device import sent
+from robench.transforms.device import to_device
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import perturbation
-from robench.transforms.warps import Rectangles, crop
+from robench.transforms.warps import PaddedBatch, crop
 from robench.types import Images
 
 __all__ = ["grid", "noise_rectangle", "rectangle"]
@@ -43,7 +43,7 @@ to 224 px of 224, are 1 to 2.3 a side, so that a few large squares and a finer p
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_ERASING)
-def rectangle(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def rectangle(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Cover a rectangle with ImageNet's mean colour; area: its share of the picture."""
     images = crop(pictures, side)
     for area in frames:
@@ -51,7 +51,7 @@ def rectangle(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_ERASING)
-def noise_rectangle(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def noise_rectangle(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Cover a rectangle with uniform noise, what Random Erasing trains best with; area: its share of the picture."""
     images = crop(pictures, side)
     noise = (draws.int16("fill", tuple(images.shape[1:])) & 255).to(torch.uint8)
@@ -60,7 +60,7 @@ def noise_rectangle(pictures: Rectangles, side: int, draws: Draws, *, frames: Se
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_GRIDMASK)
-def grid(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def grid(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Cover the squares of a regular grid with ImageNet's mean colour; area: their share of the picture."""
     images = crop(pictures, side)
     ranks = [_ranks(side, draws, axis) for axis in ("down", "right")]
@@ -88,7 +88,7 @@ def _ranks(side: int, draws: Draws, axis: str) -> Tensor:
 def _inside(side: int, draws: Draws, area: float) -> Tensor:
     """(b, 1, side, side) bool: the rectangles of an area, each anywhere where all of it lies within its picture."""
     shape = draws.integers("ratio", 0, len(_RATIOS), ())
-    sizes = sent(torch.tensor([_size(side, area, ratio) for ratio in _RATIOS]), shape.device)[shape]
+    sizes = to_device(torch.tensor([_size(side, area, ratio) for ratio in _RATIOS]), shape.device)[shape]
     place = torch.arange(side, device=shape.device)
     inside = []
     for axis, size in zip(("down", "right"), sizes.unbind(1), strict=True):
@@ -106,4 +106,4 @@ def _size(side: int, area: float, ratio: float) -> tuple[int, int]:
 
 def _mean_colour(images: Images) -> Images:
     """(3, 1, 1) uint8 on the device of the images."""
-    return sent(torch.tensor(_FILL, dtype=torch.uint8), images.device)[:, None, None]
+    return to_device(torch.tensor(_FILL, dtype=torch.uint8), images.device)[:, None, None]

@@ -10,7 +10,7 @@ from robench.suites import RESOLUTIONS, SMALL_RESOLUTIONS
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.resize import resize
-from robench.transforms.warps import Rectangles, crop
+from robench.transforms.warps import PaddedBatch, crop
 from robench.types import Images
 
 __all__ = ["information", "luck", "network", "untreated"]
@@ -24,7 +24,7 @@ _SIZES = {"224": RESOLUTIONS, "299": RESOLUTIONS, "64": SMALL_RESOLUTIONS, "32":
     axis="px",
     source="Touvron et al. 2019, arXiv:1906.06423",
 )
-def information(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def information(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Shrink the crop to so many pixels a side, and enlarge it again; bilinear, antialiased."""
     images = crop(pictures, side)
     for size in frames:
@@ -34,7 +34,7 @@ def information(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequen
 @perturbation(
     levels={name: {"frames": (0,)} for name in _SIZES}, axis="", source="Touvron et al. 2019, arXiv:1906.06423"
 )
-def network(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def network(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Run the network itself at another input size, on the same part of the picture."""
     for _ in frames:
         yield crop(pictures, side)
@@ -43,7 +43,7 @@ def network(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[i
 @perturbation(
     levels={name: {"frames": (0,)} for name in _SIZES}, axis="", source="Touvron et al. 2019, arXiv:1906.06423"
 )
-def untreated(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def untreated(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Run the network as `network` does, but without any treatment: comes with those of every size, such as bn-resolution."""
     for _ in frames:
         yield crop(pictures, side)
@@ -52,7 +52,7 @@ def untreated(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence
 @perturbation(
     levels={name: {"frames": tuple(range(9))} for name in _SIZES}, axis="copy", source="robench (docs/decisions/019)"
 )
-def luck(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def luck(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Copies of the network's usual input, moved by one pixel each, in another direction; the first is not."""
     images = crop(pictures, side)
     steps = torch.arange(side, device=images.device)

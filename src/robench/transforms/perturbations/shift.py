@@ -10,7 +10,7 @@ from torch import Tensor
 from robench.suites import map_offset, map_place
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Constants, perturbation
-from robench.transforms.warps import Rectangles
+from robench.transforms.warps import PaddedBatch
 from robench.transforms.warps import crop as middle
 from robench.types import Images
 
@@ -23,7 +23,7 @@ _PAIRS: Constants = {"frames": tuple(range(10))}
 
 
 @perturbation(levels={name: {**_PAIRS, "span": span} for name, span in _SPAN.items()}, axis="frame", source=_SOURCE)
-def crop(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
+def crop(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
     """Five pairs of crops at random offsets, drawn for each image."""
     for frame in frames:
         down, right = (draws.integers(f"{frame}/{axis}", 0, span, ()).reshape(-1) for axis in ("down", "right"))
@@ -31,7 +31,7 @@ def crop(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]
 
 
 @perturbation(levels={name: {**_PAIRS, "span": 3} for name in _SPAN}, axis="frame", source=_SOURCE)
-def circular(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
+def circular(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
     """Five pairs of the middle crop rolled around by at most `span` pixels, drawn for each image."""
     images = middle(pictures, side)
     rows = torch.arange(side, device=images.device)
@@ -43,7 +43,7 @@ def circular(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[
 @perturbation(
     levels={name: {"frames": tuple(range(span + 1))} for name, span in _SPAN.items()}, axis="px", source=_SOURCE
 )
-def diagonal(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def diagonal(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Crops at the same offset on both axes."""
     for offset in frames:
         yield pictures.pixels[:, :, offset : offset + side, offset : offset + side].contiguous()
@@ -64,7 +64,7 @@ def _offsets(span: int) -> tuple[int, ...]:
     axis="offsets",
     source=_SOURCE,
 )
-def offset_map(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def offset_map(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Crops at a grid of offsets, row by row."""
     for frame in frames:
         down, right = map_offset(frame)

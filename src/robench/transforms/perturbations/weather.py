@@ -16,7 +16,7 @@ from robench.transforms.filters import clipped_zoom, magick_bytes, motion_taps
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.perturbations.geometry import SOURCE
 from robench.transforms.resize import to_float, to_uint8
-from robench.transforms.warps import Rectangles, crop
+from robench.transforms.warps import PaddedBatch, crop
 from robench.types import Images
 
 __all__ = ["brightness", "snow", "spatter"]
@@ -34,7 +34,7 @@ _SHIFTS = tuple(0.02 * (i - 15) for i in range(31))
     axis="shift",
     source=SOURCE,
 )
-def brightness(pictures: Rectangles, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def brightness(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Raise HSV's value from frame to frame, from darker to lighter than the picture."""
     images = crop(pictures, side)
     for shift in frames:
@@ -56,7 +56,7 @@ _FLAKES = {"frames": _ANGLES, "mean": 0.05, "threshold": 0.5, "mix": 0.85}
     source=SOURCE,
 )
 def snow(
-    pictures: Rectangles,
+    pictures: PaddedBatch,
     side: int,
     draws: Draws,
     *,
@@ -109,7 +109,7 @@ _DRIPS = {"frames": tuple(range(31)), "strength": 0.6}
     source=SOURCE,
 )
 def spatter(
-    pictures: Rectangles,
+    pictures: PaddedBatch,
     side: int,
     draws: Draws,
     *,
