@@ -69,6 +69,8 @@ def write_run(path: Path, images: int, extra: float) -> None:
             "corruption": one.corruption,
             "severity": np.int16(one.severity),
             "axis_value": np.nan,
+            "dx": np.nan,
+            "dy": np.nan,
             "frame": np.int32(0),
             "resolution": np.int32(224),
             "sample": np.arange(images),

@@ -221,6 +221,8 @@ def driver(folder: Path) -> tuple[float, float]:
             "corruption": "p",
             "severity": np.int16(1),
             "axis_value": np.repeat(np.arange(frames, dtype=np.float64), samples),
+            "dx": np.nan,
+            "dy": np.nan,
             "frame": np.repeat(np.arange(frames, dtype=np.int32), samples),
             "resolution": np.int32(224),
             "sample": np.tile(np.arange(samples), frames),

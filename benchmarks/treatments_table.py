@@ -101,7 +101,7 @@ class Plan:
             return
         options = robench.Options(
             corruptions=["network"] if treatment == RESOLUTION else SUITES[suite],
-            adapt=[treatment] if treatment else [],
+            treatments=[treatment] if treatment else [],
             calibration=self.calibration if any(one.data == "calibration" for one in methods) else None,
             severities=self.severities if suite == "cifar-c" else None,
             limit=self.images[suite],

@@ -31,7 +31,7 @@ from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 SIZES = [16, 24, 32, 40]
-SOME = Options(limit=60, resolutions=SIZES, corruptions=["network", "luck"])
+SOME = Options(limit=60, resolutions=SIZES, corruptions=["network", "best_of_k"])
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def one_by_one(run: robench.Run, late: float, sizes: int) -> tuple[float, float]
 
 @pytest.mark.parametrize("sizes", [3, 4])
 def test_the_cascade_image_by_image(run: robench.Run, sizes: int) -> None:
-    rows = run.results[run.results["axis"].eq("late") & (run.results["resolution"] == SIZES[sizes - 1])]
+    rows = run.results[run.results["axis"].eq("exit_ratio") & (run.results["resolution"] == SIZES[sizes - 1])]
     found = {name: of.set_index("axis_value")["value"] for name, of in rows.groupby("metric")}
     assert len(found["cascade_accuracy"]) == 21
     for late in (0.0, 0.15, 0.35, 0.5, 0.7, 1.0):
@@ -119,7 +119,7 @@ def test_the_oracle_chance_and_the_figures_beside_one_size(run: robench.Run) -> 
         )
         rising = np.array(reached) + 1e-12 * np.arange(count)
         assert figures(run, "oracle_gflops_at_static", up_to)[0] == pytest.approx(np.interp(alone[2], rising, paid_at))
-        late = run.results[run.results["axis"].eq("late") & (run.results["resolution"] == up_to)]
+        late = run.results[run.results["axis"].eq("exit_ratio") & (run.results["resolution"] == up_to)]
         wide = late.pivot(index="axis_value", columns="metric", values="value").sort_values("cascade_gflops")
         expected = np.interp(cost[2], wide["cascade_gflops"], wide["cascade_accuracy"])
         assert figures(run, "cascade_accuracy_at_static", up_to)[0] == pytest.approx(expected)
@@ -143,8 +143,8 @@ def test_a_rate_of_0_or_1_has_a_width(right: float) -> None:
         for metric, value in oracle.items()
     ]
     curves += [
-        Curve(conditions[1], "cascade_accuracy", "late", np.array([0, 1.0]), np.full((2, 20), right), True),
-        Curve(conditions[1], "cascade_gflops", "late", np.array([0, 1.0]), np.array([[1.0] * 20, [5.0] * 20])),
+        Curve(conditions[1], "cascade_accuracy", "exit_ratio", np.array([0, 1.0]), np.full((2, 20), right), True),
+        Curve(conditions[1], "cascade_gflops", "exit_ratio", np.array([0, 1.0]), np.array([[1.0] * 20, [5.0] * 20])),
     ]
     rows = [one for one in choice_rows(resampled(curves, 20, 0), 32, 20) if one["unit"] == "fraction"]
     assert {one["metric"] for one in rows} == {
@@ -158,9 +158,9 @@ def test_a_rate_of_0_or_1_has_a_width(right: float) -> None:
 
 
 def test_luck_is_the_oracle_over_copies_of_one_size(run: robench.Run) -> None:
-    copies = run.directory.read_records("resolution-luck-1-32px")
+    copies = run.directory.read_records("resolution-best_of_k-1-32px")
     right = (copies["pred"] == copies["label"]).to_numpy().reshape(len(SIZES), 60)
-    rows = run.results[run.results["metric"] == "luck_accuracy"]
+    rows = run.results[run.results["metric"] == "best_of_k_accuracy"]
     assert rows["axis_value"].tolist() == [1, 2, 3, 4], "as many copies as sizes"
     assert rows["value"].tolist() == pytest.approx([right[: at + 1].any(axis=0).mean() for at in range(4)])
     static = by_size(run)[2]
@@ -178,7 +178,9 @@ def test_copies_are_moved_by_one_pixel_each_in_another_direction() -> None:
     )
     level = {"frames": tuple(range(25))}
     batch = PaddedBatch.of(picture[None])
-    frames: list[Images] = list(PERTURBATIONS["luck"](batch, side, KeyedDraws(0, torch.arange(1), "luck"), level))
+    frames: list[Images] = list(
+        PERTURBATIONS["best_of_k"](batch, side, KeyedDraws(0, torch.arange(1), "best_of_k"), level)
+    )
     moved = [(3 - int(frame[0, 0, 3, 3]), 3 - int(frame[0, 1, 3, 3])) for frame in frames]
     assert moved[0] == (0, 0)
     assert torch.equal(frames[0][0], picture)
@@ -205,20 +207,20 @@ def test_protocols_of_older_figures_are_as_before(crop: int) -> None:
         },
     }[crop]
     assert {name: protocols[name] for name in expected} == expected
-    assert protocols["luck"] not in expected.values()
+    assert protocols["best_of_k"] not in expected.values()
 
 
 def test_what_has_no_size_to_choose_from_has_no_choice(demo: Classifier, run: robench.Run, tmp_path: Path) -> None:
     one = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "one", replace(SOME, resolutions=[32], limit=6))
     assert not one.results["metric"].str.contains("cascade|at_static").any()
-    assert figures(one, "oracle_accuracy") == figures(one, "random_accuracy") == figures(one, "luck_accuracy")
+    assert figures(one, "oracle_accuracy") == figures(one, "random_accuracy") == figures(one, "best_of_k_accuracy")
     single = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "single", replace(SOME, limit=1))
     assert not single.results["metric"].str.startswith("cascade").any(), "one image has no other half"
     other = robench.evaluate(
         demo, "demo", ["resolution"], tmp_path / "other", replace(SOME, resolutions=[16, 24], limit=6)
     )
     assert not other.results["metric"].str.endswith("at_static").any(), "the model's own size is not among them"
-    assert set(other.results.loc[other.results["axis"] == "late", "resolution"]) == {24}
+    assert set(other.results.loc[other.results["axis"] == "exit_ratio", "resolution"]) == {24}
     assert any("bounds that look at the labels" in note for note in notes(run.directory))
     assert not any("bounds that look" in note for note in notes(one.directory))
 

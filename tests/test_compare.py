@@ -34,7 +34,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_differences(runs: list[Path]) -> None:
-    found = {one.paired.run.key[:4]: one for one in compare(runs[:2])}
+    found = {
+        tuple(one.paired.run[name] for name in ("suite", "metric", "corruption", "severity")): one
+        for one in compare(runs[:2])
+    }
     assert list(found) == [
         ("clean", "accuracy", "clean", 0),
         ("cifar-c", "error_rate", "fog", 3),

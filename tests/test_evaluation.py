@@ -244,7 +244,7 @@ def test_what_treatments_estimate_is_no_conditions_time(
     monkeypatch.setattr(Adaptation, "start", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + late[0])
     one = demo(picture_folder, tmp_path)
-    options = Options(profile=True, adapt=["bn-calib:clean,M=20"], calibration=picture_folder)
+    options = Options(profile=True, treatments=["bn-calib:clean,M=20"], calibration=picture_folder)
     (run,) = evaluate_jobs([replace(one, suites=["clean"], options=options)])
     assert late == [1000]
     assert pd.read_csv(run.path / "timings.csv")["seconds"].max() < 1000

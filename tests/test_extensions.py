@@ -162,7 +162,12 @@ def test_workers_with_another_version_of_a_package_refuse(
         recipes = [
             prepare(demo, "demo", ["example-fades"], tmp_path / "run", Options(limit=4), NullObserver()).spec,
             prepare(
-                demo, "demo", ["clean"], tmp_path / "run", Options(limit=4, adapt=["example-rounded"]), NullObserver()
+                demo,
+                "demo",
+                ["clean"],
+                tmp_path / "run",
+                Options(limit=4, treatments=["example-rounded"]),
+                NullObserver(),
             ).spec,
         ]
     monkeypatch.syspath_prepend(other)
@@ -186,14 +191,17 @@ def test_the_examples_treatment(installed: Path, tmp_path: Path, monkeypatch: py
     """By NumPy: the weights on a grid of 2^(bits - 1) - 1 steps to each side, every layer its own."""
     monkeypatch.syspath_prepend(installed)
     monkeypatch.delitem(sys.modules, "robench_example", raising=False)
-    demo, options = robench.load_classifier("demo", device="cpu"), Options(adapt=["example-rounded:bits=3"], limit=20)
+    demo, options = (
+        robench.load_classifier("demo", device="cpu"),
+        Options(treatments=["example-rounded:bits=3"], limit=20),
+    )
     before = {name: value.numpy().copy() for name, value in demo.module.named_parameters()}
     done = robench.evaluate(demo, "demo", ["clean"], tmp_path / "run", options)
     manifest = json.loads((done.path / "manifest.json").read_text())
     assert manifest["treatment"] == "example-rounded:bits=3"
     assert manifest["identity"]["packages"] == ["robench-example-0.1.0"]
     assert "example-rounded:bits=3 changes 8 layers" in manifest["notes"]
-    changed, _ = adapt(demo, options.adapt, None, 0).start()
+    changed, _ = adapt(demo, options.treatments, None, 0).start()
     for name, value in changed.module.named_parameters():
         expected = before[name]
         if expected.ndim > 1:
@@ -202,7 +210,7 @@ def test_the_examples_treatment(installed: Path, tmp_path: Path, monkeypatch: py
         assert np.allclose(value.numpy(), expected, atol=1e-6), name
         assert np.array_equal(dict(demo.module.named_parameters())[name].numpy(), before[name]), "the model's own stay"
     with pytest.raises(OptionError, match="example-rounded takes a number from 2 to 16 as bits, not '1'"):
-        Options(adapt=["example-rounded:bits=1"])
+        Options(treatments=["example-rounded:bits=1"])
 
 
 def test_the_rest_of_robench_takes_the_examples_runs(

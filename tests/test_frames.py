@@ -27,7 +27,7 @@ from robench.evaluation.samples import Samples
 from robench.models import Classifier, Preprocessing
 from robench.suites import find_suite, map_offset, suites_for
 from robench.suites.sweeps import NOISE, OCCLUSION
-from robench.transforms.apply import frame_values, frames_of
+from robench.transforms.apply import frame_positions, frames_of
 from robench.transforms.draws import KeyedDraws, philox
 from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 from robench.transforms.warps import PaddedBatch
@@ -154,7 +154,7 @@ def test_clean_images_have_the_geometry_of_the_frames(suite: str, frame: str) ->
         torch.from_numpy(np.array(one.geometry.apply(picture))).permute(2, 0, 1) for one in (frames, clean)
     )
     made = frames_of(PaddedBatch.of(rectangle[None]), frames, torch.arange(1), 0)
-    same = next(one for one in made if one.value == (1 if frame == "scale" else 0))
+    same = next(one for one in made if one.position.value == (1 if frame == "scale" else 0))
     assert torch.equal(same.images[0], image)
 
 
@@ -174,7 +174,9 @@ def test_sizes(crop: int, given: list[int] | None, network: list[int], informati
     preprocessing = Preprocessing(crop, crop, "bilinear", (0.5,) * 3, (0.5,) * 3)
     plan = make_plan(["resolution"], Options(resolutions=given), preprocessing)
     assert [one.resolution for one in plan.conditions if one.corruption == "network"] == network
-    assert [v for one in plan.conditions if one.corruption == "information" for v in frame_values(one)] == information
+    assert [
+        p.value for one in plan.conditions if one.corruption == "information" for p in frame_positions(one)
+    ] == information
     assert any("information needs a size of at most" in note for note in plan.notes) == (not information)
 
 
@@ -330,17 +332,18 @@ def test_the_severity_of_a_sequence_is_its_difficulty(run: robench.Run) -> None:
 
 
 def test_the_map_of_offsets(run: robench.Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the records, by the definition of the columns: 1000 times the offset down plus that to the right."""
+    """From the records, by the columns dx and dy."""
     mapped = records(run, "shift-map-1-32px")
-    right = (mapped["pred"] == mapped["label"]).groupby(mapped["axis_value"]).mean()
+    right = (mapped["pred"] == mapped["label"]).groupby([mapped["dy"], mapped["dx"]]).mean()
     rows = run.results[(run.results["corruption"] == "map") & (run.results["metric"] == "accuracy")]
-    assert set(rows["axis"]) == {"offsets"}
-    assert rows.set_index("axis_value")["value"].to_dict() == right.to_dict()
-    assert sorted(right.index) == [1000 * down + across for down in range(5) for across in range(5)]
+    assert set(rows["axis"]) == {"offset"}
+    assert rows["axis_value"].isna().all()
+    assert rows.set_index(["dy", "dx"])["value"].to_dict() == right.to_dict()
+    assert sorted(right.index) == [(down, across) for down in range(5) for across in range(5)]
     assert run_cli(["show", str(run.path)]) == 0
     grid = capsys.readouterr().out.split("px down, px right")[1].splitlines()
     line = next(one for one in grid if one.startswith("│  3 │"))
-    assert [float(cell) for cell in line.split("│")[2:-1]] == [round(100 * right[3000 + k], 1) for k in range(5)]
+    assert [float(cell) for cell in line.split("│")[2:-1]] == [round(100 * right[3, k], 1) for k in range(5)]
 
 
 def test_means_over_the_ten(run: robench.Run) -> None:
@@ -359,7 +362,7 @@ def test_curves(run: robench.Run) -> None:
     noisy = records(run, "noise-gaussian-1-32px")
     curve = (noisy["pred"] == noisy["label"]).groupby(noisy["axis_value"]).mean()
     strengths = [0.0, *curve.index]
-    assert figure(run, "accuracy_area", "gaussian") == pytest.approx(
+    assert figure(run, "accuracy_auc", "gaussian") == pytest.approx(
         np.trapezoid([accuracy, *curve], strengths) / strengths[-1]
     )
     contrast = records(run, "noise-gain-1-32px")
@@ -368,7 +371,7 @@ def test_curves(run: robench.Run) -> None:
     reached = np.array([accuracy, *curve[curve.index < 1][::-1]])
     first = int(np.argmax(reached <= accuracy / 2))
     crossing = np.interp(accuracy / 2, reached[[first, first - 1]], gains[[first, first - 1]])
-    half = run.results[(run.results["metric"] == "half_strength") & (run.results["axis_value"] == -1)]
+    half = run.results[(run.results["metric"] == "half_accuracy_strength") & (run.results["axis_value"] == -1)]
     half = half[half["corruption"] == "gain"].iloc[0]
     assert half["value"] == pytest.approx(1 - crossing), "the more contrast must go, the better"
     assert half["ci_low"] <= half["value"]

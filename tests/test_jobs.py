@@ -39,9 +39,9 @@ def test_jobs_have_what_is_shared_and_their_own(tmp_path: Path) -> None:
         ("[[job]]\nmodel = 'a'\nsuites = ['b']", "job 1: unknown key 'suites'; did you mean 'suite'"),
         ("sute = ['b']\n[[job]]\nmodel = 'a'", "jobs.toml: unknown key 'sute'"),
         ("out = 'runs'\n[[job]]\nmodel = 'a'", "out belongs into a"),
-        ("[[job]]\nmodel = 'a'\nadapt = 'bn-prior'", "adapt takes a list"),
+        ("[[job]]\nmodel = 'a'\ntreatment = 'bn-prior'", "treatment takes a list"),
         ("[[job]]\nmodel = 'a'\ncrop = true", "crop takes a whole number"),
-        ("[[job]]\nmodel = 'a'\nadapt = [1]", "adapt takes a list of texts"),
+        ("[[job]]\nmodel = 'a'\ntreatment = [1]", "treatment takes a list of texts"),
         ("[[job]]\nmodel = 'a'\nmean = ['1']", "mean takes a list of numbers"),
         ("[[job]\n", "is not TOML"),
     ],
@@ -66,15 +66,15 @@ def test_what_a_job_says_goes_before_what_is_said_for_all(picture_folder: Path, 
     file = written(
         tmp_path,
         f'data = "{picture_folder}"\n[[job]]\nmodel = "a.pth"\nout = "own"\n'
-        '[[job]]\nmodel = "b.pth"\nadapt = ["bn-prior"]\nsuite = ["cifar-p"]\ncalibration = "c"\n',
+        '[[job]]\nmodel = "b.pth"\ntreatment = ["bn-prior"]\nsuite = ["cifar-p"]\ncalibration = "c"\n',
     )
     shared = {"data": "demo", "suite": ["cifar-c"]}
-    options = Options(adapt=["localnorm"], seed=3)
+    options = Options(treatments=["localnorm"], seed=3)
     own, treated, demo = make_jobs([str(file), "demo"], shared, options)
     assert own.dataset is treated.dataset, "opened once"
     assert demo.dataset is not own.dataset
     assert [one.suites for one in (own, treated, demo)] == [["cifar-c"], ["cifar-p"], ["cifar-c"]]
-    assert [one.options.adapt for one in (own, treated, demo)] == [["localnorm"], ["bn-prior"], ["localnorm"]]
+    assert [one.options.treatments for one in (own, treated, demo)] == [["localnorm"], ["bn-prior"], ["localnorm"]]
     assert [one.options.calibration for one in (own, treated, demo)] == [None, "c", None]
     assert {one.options.seed for one in (own, treated, demo)} == {3}
     assert [one.out for one in (own, treated, demo)] == ["own", None, None]

@@ -114,9 +114,9 @@ def test_frames_have_their_columns(tmp_path: Path) -> None:
         ("shift", "consistency", 0.3, {"corruption": "circular", "severity": 1}),
         ("scale", "consistency", 0.4, {"corruption": "scale", "severity": 1}),
         ("scale", "consistency", 0.9, {"corruption": "scale", "severity": 1, "axis": "scale", "axis_value": 0.5}),
-        ("noise", "accuracy_area", 0.5, {}),
-        ("occlusion", "accuracy_area", 0.7, {"corruption": "grid", "severity": 1}),
-        ("occlusion", "accuracy_area", 0.8, {}),
+        ("noise", "accuracy_auc", 0.5, {}),
+        ("occlusion", "accuracy_auc", 0.7, {"corruption": "grid", "severity": 1}),
+        ("occlusion", "accuracy_auc", 0.8, {}),
         ("resolution", "accuracy", 0.6, {"corruption": "network", "resolution": 96}),
         ("resolution", "accuracy", 0.9, {"corruption": "information", "resolution": 224}),
     ]
@@ -125,8 +125,8 @@ def test_frames_have_their_columns(tmp_path: Path) -> None:
     found = {name: row[name] for name in row if name in [f.column for f in FIGURES] or name.endswith("px")}
     assert found == {
         "top1": 80.0, "top5": 90.0, "mean_error": 40.0, "mce": 80.0, "mean_flip_rate": 10.0, "consistency": 20.0,
-        "circular_consistency": 30.0, "scale_consistency": 40.0, "accuracy_area": 50.0,
-        "occlusion_accuracy_area": 80.0, "top1_96px": 60.0,
+        "circular_consistency": 30.0, "scale_consistency": 40.0, "accuracy_auc": 50.0,
+        "occlusion_accuracy_auc": 80.0, "top1_96px": 60.0,
     }  # fmt: skip
 
 
@@ -397,7 +397,7 @@ def test_a_board_from_before_a_figure_had_a_column(tmp_path: Path) -> None:
     out = tmp_path / "leaderboard.csv"
     leaderboard([results_file(tmp_path / "a.csv", rows_of("a", 0.4, 0.36, 0.44))], out)
     whole = out.read_bytes()
-    later = [f"occlusion_accuracy_area{end}" for end in ("", *ENDS)]
+    later = [f"occlusion_accuracy_auc{end}" for end in ("", *ENDS)]
     pd.read_csv(out, dtype=str).drop(columns=later).to_csv(out, index=False, lineterminator="\n")
     leaderboard([results_file(tmp_path / "b.csv", rows_of("b", 0.3, 0.29, 0.31))], out)
     assert list(read(out).columns) == LEADERBOARD.names

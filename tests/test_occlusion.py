@@ -159,14 +159,14 @@ def test_curves_by_area(tmp_path: Path) -> None:
         curve = results[(results["metric"] == "accuracy") & (results["corruption"] == name)]
         assert curve.set_index("axis_value")["value"].to_dict() == right.to_dict()
         areas[name] = np.trapezoid([accuracy, *right], [0, *AREAS]) / AREAS[-1]
-        half = results[(results["metric"] == "half_strength") & (results["corruption"] == name)]
+        half = results[(results["metric"] == "half_accuracy_strength") & (results["corruption"] == name)]
         reached = np.array([accuracy, *right])
         first = int(np.argmax(reached <= accuracy / 2))
         expected = np.interp(accuracy / 2, reached[[first, first - 1]], np.array([0, *AREAS])[[first, first - 1]])
         assert half["value"].item() == pytest.approx(expected)
-    scored = results[results["metric"] == "accuracy_area"].set_index("corruption")["value"]
+    scored = results[results["metric"] == "accuracy_auc"].set_index("corruption")["value"]
     assert scored[list(NAMES)].to_dict() == pytest.approx(areas)
-    whole = results[(results["metric"] == "accuracy_area") & results["corruption"].isna()]
+    whole = results[(results["metric"] == "accuracy_auc") & results["corruption"].isna()]
     assert whole["value"].item() == pytest.approx((areas["rectangle"] + areas["grid"]) / 2)
     assert whole["n"].item() == 2
 

@@ -26,6 +26,8 @@ def file(tmp_path: Path) -> Path:
             "corruption": ["tilt", "snow"] * (ROWS // 2),
             "severity": np.int16(2),
             "axis_value": np.where(np.arange(ROWS) % 3, rng.random(ROWS), np.nan),
+            "dx": np.nan,
+            "dy": np.nan,
             "frame": np.arange(ROWS, dtype=np.int32) % 4,
             "resolution": np.int32(32),
             "sample": np.arange(ROWS) * 10**10,
@@ -109,4 +111,4 @@ def test_the_schema_has_the_declared_types() -> None:
         one.type for one in RECORDS.columns if one.name != "top5"
     ]
     assert str(schema.field("top5").type.value_type) == "int32"
-    assert [field.name for field in schema if field.nullable] == ["axis_value"]
+    assert [field.name for field in schema if field.nullable] == ["axis_value", "dx", "dy"]

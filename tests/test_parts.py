@@ -41,6 +41,8 @@ def records(samples: int, frames: int, corruption: str = "tilt") -> pd.DataFrame
             "corruption": corruption,
             "severity": np.int16(1),
             "axis_value": np.repeat(np.where(np.arange(frames) == 1, np.nan, np.arange(frames) / 3), samples),
+            "dx": np.nan,
+            "dy": np.nan,
             "frame": np.repeat(np.arange(frames, dtype=np.int32), samples),
             "resolution": np.int32(32),
             "sample": np.tile(np.arange(samples) * 7, frames),

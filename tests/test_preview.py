@@ -51,7 +51,7 @@ def test_its_pictures_are_those_of_corrupt(picture: Path, tmp_path: Path) -> Non
         ("noise", "gain"),
         ("resolution", "network"),
         ("resolution", "information"),
-        ("resolution", "luck"),
+        ("resolution", "best_of_k"),
     ],
 )
 def test_every_family_has_a_grid(suite: str, name: str, picture: Path, tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ def records(planned: ConditionEntry, seed: int, images: int = IMAGES) -> pd.Data
             "corruption": planned.corruption,
             "severity": np.int16(planned.severity),
             "axis_value": np.nan,
+            "dx": np.nan,
+            "dy": np.nan,
             "frame": np.int32(0),
             "resolution": np.int32(planned.resolution),
             "sample": 10 * np.arange(images),

@@ -34,11 +34,20 @@ __all__ = [
 
 
 class RobenchError(Exception):
-    """Base of all errors that the user can mend; its text is one line that says what to do."""
+    """Base of all errors that the user can fix.
+
+    Attributes:
+        problem: What is wrong, in one clause.
+        hint: What to do about it, preferably a command; empty if there is nothing to add.
+    """
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem, hint)
+        self.problem, self.hint = problem, hint
 
     def __str__(self) -> str:
-        """Return the text, printable whatever names a file has in it."""
-        return printable(super().__str__())
+        """Return `problem; hint` on one line, with control characters escaped."""
+        return printable("; ".join(filter(None, (self.problem, self.hint))))
 
 
 class OptionError(RobenchError):

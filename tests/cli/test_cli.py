@@ -112,9 +112,9 @@ def test_treatments_of_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     several = [
-        "--adapt",
+        "--treatment",
         "blurpool:filter=rect2,bn-calib:clean,M=20",
-        "--adapt",
+        "--treatment",
         "bn-prior:N=4,n=5",
         "--calibration",
         "demo",
@@ -210,12 +210,12 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "nothing.pth", "--arch", "zoo:cifar_resnet20"], "--data"),
         (["evaluate", "nothing.pth", "--arch", "zoo:cifar_resnet20", "--data", "demo"], "nothing.pth"),
         (["evaluate", "timm:resnet_nothing", "--data", "demo"], "unknown timm architecture"),
-        (["evaluate", "demo", "--adapt", "bn-tset"], "unknown treatment 'bn-tset'; did you mean 'bn-test'?"),
-        (["evaluate", "demo", "--adapt", "bn-prior:N=4,n=8,tent"], "bn-prior and tent both say"),
-        (["evaluate", "demo", "--adapt", "bn-calib:weak"], "give --calibration DIR"),
-        (["evaluate", "demo", "--calibration", "demo"], "--calibration goes with --adapt"),
-        (["evaluate", "demo", "--suite", "cifar-p,shift", "--adapt", "tent"], "leave out cifar-p, shift, or give"),
-        (["evaluate", "demo", "--adapt", "bn-branch:aux"], "no auxiliary BatchNorm branches"),
+        (["evaluate", "demo", "--treatment", "bn-tset"], "unknown treatment 'bn-tset'; did you mean 'bn-test'?"),
+        (["evaluate", "demo", "--treatment", "bn-prior:N=4,n=8,tent"], "bn-prior and tent both say"),
+        (["evaluate", "demo", "--treatment", "bn-calib:weak"], "give --calibration DIR"),
+        (["evaluate", "demo", "--calibration", "demo"], "--calibration goes with --treatment"),
+        (["evaluate", "demo", "--suite", "cifar-p,shift", "--treatment", "tent"], "leave out cifar-p, shift, or give"),
+        (["evaluate", "demo", "--treatment", "bn-branch:aux"], "no auxiliary BatchNorm branches"),
         (["score", "nowhere"], "not a run directory"),
         (["show", "nowhere"], "not a run directory"),
         (["list", "models", "keras"], "unknown architecture family"),
@@ -479,7 +479,7 @@ def test_frames_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     place = ["--limit", "6", "--out", str(tmp_path / "run"), "--resolution", "32,32,16", "--device", "cpu"]
     assert run_cli(["evaluate", "demo", *arguments, *place]) == 0
     printed = capsys.readouterr()
-    for text in ("flip_rate", "consistency", "px down, px right", "accuracy by scale", "accuracy_area", "gflops"):
+    for text in ("flip_rate", "consistency", "px down, px right", "accuracy by scale", "accuracy_auc", "gflops"):
         assert text in printed.out
     assert "2 of 10 perturbations evaluated" in printed.err
     assert "demo on demo, 6 images" in printed.out
@@ -500,14 +500,14 @@ def test_a_file_of_jobs_among_the_models(tmp_path: Path, capsys: pytest.CaptureF
     """What the file says goes before the options, job by job; each run has its label below --out."""
     jobs = tmp_path / "jobs.toml"
     jobs.write_text(
-        'adapt = ["bn-prior"]\n[[job]]\nmodel = "demo"\n'
-        '[[job]]\nmodel = "demo"\nadapt = ["localnorm"]\nsuite = ["clean", "cifar-c"]\n'
+        'treatment = ["bn-prior"]\n[[job]]\nmodel = "demo"\n'
+        '[[job]]\nmodel = "demo"\ntreatment = ["localnorm"]\nsuite = ["clean", "cifar-c"]\n'
     )
     arguments = ["--limit", "10", "--corruption", "contrast", "--severity", "5", "--device", "cpu"]
     assert run_cli(["evaluate", str(jobs), "demo", *arguments, "--out", str(tmp_path / "runs")]) == 0
     assert capsys.readouterr().err.count("results in") == 3
     runs = {path.name: RunDirectory.open(path) for path in (tmp_path / "runs").iterdir()}
-    assert {name: run.manifest["options"]["adapt"] for name, run in runs.items()} == {
+    assert {name: run.manifest["options"]["treatments"] for name, run in runs.items()} == {
         "demo+bn-prior_N=16_n=8": ["bn-prior"],
         "demo+localnorm_g=16": ["localnorm"],
         "demo": [],

@@ -137,7 +137,10 @@ def test_two_nodes_and_several_models_give_the_same_bytes(
             job(picture_folder, folder / "frames", FRAMES, "cifar-p"),
             job(picture_folder, folder / "single", SOME),
             job(
-                picture_folder, folder / "treated", Options(corruptions=["contrast"], adapt=["bn-test:n=9"]), "cifar-c"
+                picture_folder,
+                folder / "treated",
+                Options(corruptions=["contrast"], treatments=["bn-test:n=9"]),
+                "cifar-c",
             ),
         ]
 

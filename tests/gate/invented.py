@@ -71,6 +71,8 @@ def write_run(
                     "corruption": one.corruption,
                     "severity": np.int16(one.severity),
                     "axis_value": np.nan,
+                    "dx": np.nan,
+                    "dy": np.nan,
                     "frame": np.int32(0),
                     "resolution": np.int32(32),
                     "sample": np.arange(n),

@@ -398,8 +398,8 @@ def test_distributions_are_those_of_the_results(sides: Path) -> None:
     assert len(found) == len(ours.figures)
     for some in ({"error_rate"}, {"ece"}, {"class_error", "mean_error"}):
         ours, theirs = load_results(sides / "worse"), load_results(sides / "base")
-        few = compare_pairs(ours, theirs, match_results(ours, theirs, lambda f, s=some: f.key[1] in s), paired=True)  # type: ignore[misc]
-        whole = [c for c in found if c.run.key[1] in some]
+        few = compare_pairs(ours, theirs, match_results(ours, theirs, lambda f, s=some: f["metric"] in s), paired=True)  # type: ignore[misc]
+        whole = [c for c in found if c.run["metric"] in some]
         assert [(c.run.key, c.ci_low, c.ci_high) for c in few] == [(c.run.key, c.ci_low, c.ci_high) for c in whole]
 
 

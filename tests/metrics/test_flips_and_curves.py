@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robench.analysis.baselines import load_baseline
-from robench.analysis.metrics.curves import accuracy_area, consistency, half_strength
+from robench.analysis.metrics.curves import accuracy_auc, consistency, half_accuracy_strength
 from robench.analysis.metrics.flips import flip_rate, fr, mfr, t5d
 from robench.suites import find_suite
 
@@ -41,13 +41,13 @@ def test_consistency() -> None:
     assert consistency([[1, 2], [3, 4]], [[1, 1], [3, 4]]).tolist() == [1, 0.5]
 
 
-def test_area_and_half_strength() -> None:
+def test_area_and_half_accuracy_strength() -> None:
     strengths = [0, 1, 3]
-    assert accuracy_area(strengths, [1, 0.5, 0]) == pytest.approx((0.75 + 0.5) / 3)
-    assert half_strength(strengths, [1, 0.75, 0.25]) == pytest.approx(2)
-    assert half_strength([0, -1, -3], [1, 0.75, 0.25]) == pytest.approx(2)
-    assert half_strength([1, 0.5, 0.1], [1, 0.5, 0.25]) == pytest.approx(0.5), "a gain of 0.5 is 0.5 from none"
-    assert np.isnan(half_strength(strengths, [1, 0.9, 0.6]))
+    assert accuracy_auc(strengths, [1, 0.5, 0]) == pytest.approx((0.75 + 0.5) / 3)
+    assert half_accuracy_strength(strengths, [1, 0.75, 0.25]) == pytest.approx(2)
+    assert half_accuracy_strength([0, -1, -3], [1, 0.75, 0.25]) == pytest.approx(2)
+    assert half_accuracy_strength([1, 0.5, 0.1], [1, 0.5, 0.25]) == pytest.approx(0.5), "a gain of 0.5 is 0.5 from none"
+    assert np.isnan(half_accuracy_strength(strengths, [1, 0.9, 0.6]))
     curves = np.array([[0.8, 0.4, 0.0], [0.0, 0.0, 0.0]])
-    assert half_strength(strengths, curves)[0] == pytest.approx(1)
-    assert np.isnan(half_strength(strengths, curves)[1])
+    assert half_accuracy_strength(strengths, curves)[0] == pytest.approx(1)
+    assert np.isnan(half_accuracy_strength(strengths, curves)[1])

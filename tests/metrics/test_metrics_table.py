@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from robench.analysis.metrics import METRICS, calibration, classification, curves, flips, mce, size_selection
 
-HIGHER = {"accuracy", "consistency", "mean_prob_label", "accuracy_area", "half_strength"}
-HIGHER |= {"oracle_accuracy", "random_accuracy", "luck_accuracy", "cascade_accuracy"}
+HIGHER = {"accuracy", "consistency", "mean_prob_label", "accuracy_auc", "half_accuracy_strength"}
+HIGHER |= {"oracle_accuracy", "random_accuracy", "best_of_k_accuracy", "cascade_accuracy"}
 HIGHER |= {f"{who}_accuracy_at_static" for who in ("oracle", "random", "cascade")}
 PERCENT = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
-PLAIN = {"mean_flip_rate", "mean_t5d", "mean_prob_label", "gflops", "luck_accuracy"}
+PLAIN = {"mean_flip_rate", "mean_t5d", "mean_prob_label", "gflops", "best_of_k_accuracy"}
 PLAIN |= {f"{who}_{what}" for who in ("oracle", "cascade") for what in ("accuracy", "gflops")}
 PLAIN |= {f"{who}_{what}_at_static" for who in ("oracle", "random", "cascade") for what in ("accuracy", "gflops")}
 """Means of others, what is counted, and what functions of another name give two figures of: no function of their own."""

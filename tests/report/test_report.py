@@ -62,7 +62,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo under a suite of every family."""
     options = robench.Options(
         limit=30,
-        corruptions=("gaussian_noise", "fog", "translate", "crop", "map", "gaussian", "network", "information", "luck"),
+        corruptions=(
+            "gaussian_noise",
+            "fog",
+            "translate",
+            "crop",
+            "map",
+            "gaussian",
+            "network",
+            "information",
+            "best_of_k",
+        ),
     )
     suites = ["cifar-c", "cifar-p", "shift", "noise", "resolution"]
     classifier = robench.load_classifier("demo", device="cpu")
@@ -207,7 +217,7 @@ def test_curves_begin_at_the_clean_images_and_every_way_to_choose_a_size_has_one
     expected = {
         "oracle (a bound, it looks at labels)": (paid, of["oracle_accuracy"]),
         "chance, in the oracle's shares": (paid, of["random_accuracy"]),
-        "luck: copies of one size (a bound, it looks at labels)": (np.full(7, alone), of["luck_accuracy"]),
+        "best of k: copies of one size (a bound, it looks at labels)": (np.full(7, alone), of["best_of_k_accuracy"]),
         "cascade, without labels, up to 32 px": (of["cascade_gflops"][:21] / 100, of["cascade_accuracy"][:21]),
         "cascade, without labels, up to 48 px": (of["cascade_gflops"][21:] / 100, of["cascade_accuracy"][21:]),
     }

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from robench.errors import CheckpointError
 from robench.models import Classifier
-from robench.transforms.apply import Frame
+from robench.transforms.apply import Frame, Position
 from robench.treatments import adapt
 from robench.treatments.batch_norm import BatchNorms, batch_norms
 from robench.treatments.bn_frozen import pool
@@ -23,7 +23,7 @@ def logits(classifier: Classifier, images: Tensor, *texts: str) -> Tensor:
     """Of one test batch, whatever size the method would take."""
     treated, session = adapt(classifier, texts, None, 0).start()
     if session is not None:
-        session.start_condition(CLEAN, lambda _: iter([Frame(0, 0.0, images)]))
+        session.start_condition(CLEAN, lambda _: iter([Frame(0, Position(0.0), images)]))
     return treated.logits(images)
 
 
@@ -72,7 +72,7 @@ def test_the_prior_weighs_images(normalised: Classifier, images: Tensor) -> None
     """mu = N/(N+n) mu_s + n/(N+n) mu_t, var likewise: by hand in the first layer, whose input nothing else changes."""
     treated, session = adapt(normalised, ["bn-prior:N=5,n=20"], None, 0).start()
     assert session is not None
-    assert session.start_condition(CLEAN, lambda _: iter([Frame(0, 0.0, images)])) == 20
+    assert session.start_condition(CLEAN, lambda _: iter([Frame(0, Position(0.0), images)])) == 20
     treated.logits(images)
     first = with_module(normalised, normalised.module.get_submodule("0"))
     x = first.module(images.float() / 255 * 4 - 2).double().numpy()
@@ -131,7 +131,7 @@ def test_pooled_moments_are_those_over_all_activations(normalised: Classifier, i
 def test_frozen_statistics_do_not_know_the_batch(normalised: Classifier, images: Tensor) -> None:
     treated, session = adapt(normalised, ["bn-frozen:M=20"], None, 0).start()
     assert session is not None
-    assert session.start_condition(CLEAN, lambda _: iter([Frame(0, 0.0, images)])) is None
+    assert session.start_condition(CLEAN, lambda _: iter([Frame(0, Position(0.0), images)])) is None
     alone = torch.cat([treated.logits(image[None]) for image in images])
     assert torch.allclose(treated.logits(images), alone, atol=1e-4)
     # One batch is all there is: the same as its own statistics.
@@ -161,7 +161,7 @@ def test_the_rest_stays_in_eval_mode(normalised: Classifier, images: Tensor) -> 
     """Dropout before the last layer would make two passes differ."""
     treated, session = adapt(normalised, ["bn-test:n=20"], None, 0).start()
     assert session is not None
-    session.start_condition(CLEAN, lambda _: iter([Frame(0, 0.0, images)]))
+    session.start_condition(CLEAN, lambda _: iter([Frame(0, Position(0.0), images)]))
     assert torch.equal(treated.logits(images), treated.logits(images))
     assert not any(one.training for one in treated.module.modules())
 
@@ -191,7 +191,7 @@ def test_the_activation_of_timm_s_layer_stays(normalised: Classifier, images: Te
     active = with_module(normalised, randomised(module))
     treated, session = adapt(active, ["bn-test:n=20"], None, 0).start()
     assert session is not None
-    session.start_condition(CLEAN, lambda _: iter([Frame(0, 0.0, images)]))
+    session.start_condition(CLEAN, lambda _: iter([Frame(0, Position(0.0), images)]))
     seen: list[Tensor] = []
     layer = treated.module.get_submodule("1")
     assert type(layer) is type(norm)

@@ -57,7 +57,7 @@ def test_each_branch_is_the_plain_network(tmp_path: Path, images: Tensor, style:
         treated, session = adaptation.start()
         assert session is None
         assert torch.equal(treated.logits(images), expected)
-    # Without --adapt the main branch is used.
+    # Without --treatment the main branch is used.
     torch.save(plain[0], tmp_path / "plain.pth")
     assert torch.equal(classifier.logits(images), load_classifier(tmp_path / "plain.pth", ARCH, "cpu").logits(images))
 
@@ -99,7 +99,7 @@ def test_wrong_branches_are_refused(tmp_path: Path, normalised: Classifier) -> N
     main, _ = split("timm")
     torch.save(main, tmp_path / "split.pth")
     classifier = load_classifier(tmp_path / "split.pth", ARCH, "cpu")
-    with pytest.raises(CheckpointError, match="no branch aux2: --adapt bn-branch takes main, aux0, aux1"):
+    with pytest.raises(CheckpointError, match="no branch aux2: --treatment bn-branch takes main, aux0, aux1"):
         adapt(classifier, ["bn-branch:aux2"], None, 0)
     # A branch that is not whole, or of another layer, does not fit.
     for key in ("bn1.aux_bn.1.weight", "layer1.0.bn1.aux_bn.0.running_var"):

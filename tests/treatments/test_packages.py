@@ -107,7 +107,7 @@ def test_a_package_s_treatment(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     done = robench.evaluate(
-        normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=["idle", "bn-test:n=8"])
+        normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=["idle", "bn-test:n=8"])
     )
     manifest = json.loads((done.path / "manifest.json").read_text())
     assert manifest["treatment"] == "idle+bn-test:n=8"
@@ -123,7 +123,7 @@ def test_a_package_s_treatment(
 @pytest.mark.usefixtures("package")
 def test_its_mistakes_name_it(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"idling 1\.2 fails in the treatment 'broken': ZeroDivisionError"):
-        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=["broken"]))
+        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=["broken"]))
     with pytest.raises(OptionError, match=r"did you mean 'idle'\?"):
         parse_treatments(["idl"])
 
@@ -139,7 +139,7 @@ def test_its_mistakes_are_the_package_s(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, text: str
 ) -> None:
     with pytest.raises(OptionError, match=r"idling 1\.2 fails in the treatment"):
-        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=[text]))
+        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=[text]))
 
 
 @pytest.mark.usefixtures("package")
@@ -155,14 +155,20 @@ def test_running_out_of_memory_is_not_its_mistake(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, how: int
 ) -> None:
     with pytest.raises(DeviceError, match="cpu ran out of memory at 128 images, on which treatments estimate"):
-        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=[f"hungry:how={how}"]))
+        robench.evaluate(
+            normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=[f"hungry:how={how}"])
+        )
 
 
 @pytest.mark.usefixtures("package")
 def test_its_number_of_images_may_have_any_name(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     """In the identity, in the notes and in what --dry-run counts."""
     done = robench.evaluate(
-        normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=["others"], calibration=picture_folder)
+        normalised,
+        picture_folder,
+        ["clean"],
+        tmp_path / "run",
+        Options(treatments=["others"], calibration=picture_folder),
     )
     own = open_calibration(picture_folder, 0)
     assert done.directory.manifest["identity"]["calibration"] == own.fingerprint(12) != own.fingerprint(20)
@@ -179,7 +185,7 @@ def test_its_number_of_images_may_have_any_name(normalised: Classifier, picture_
 def test_the_untreated_network_is_beside_what_says_so(normalised: Classifier) -> None:
     """Whatever it is called."""
     for texts, there in ((["idle"], False), (["bn-resolutions"], False), (["idle", "by-size"], True)):
-        options = Options(adapt=texts, resolutions=[32])
+        options = Options(treatments=texts, resolutions=[32])
         plan = make_plan(["resolution"], options, normalised.preprocessing)
         assert ("untreated" in {one.corruption for one in plan.conditions}) == there, texts
 

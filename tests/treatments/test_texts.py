@@ -37,7 +37,7 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        ([""], "--adapt was given without a treatment"),
+        ([""], "--treatment was given without a treatment"),
         (["tent:lr=inf"], "'inf'"),
         (["localnrom"], "unknown treatment 'localnrom'; did you mean 'localnorm'?"),
         (["BN-TEST"], "unknown treatment 'BN-TEST'; did you mean 'bn-test'?"),
@@ -54,8 +54,11 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
         (["bn-branch:auxiliary"], "bn-branch takes main | aux0, aux1, … as branch, not 'auxiliary'"),
         (["bn-calib", "bn-branch"], "bn-branch changes the statistics that bn-calib starts from: give it first"),
         (["bn-test", "bn-test:n=8"], "bn-test is given twice"),
-        (["bn-test bn-prior"], "--adapt 'bn-test bn-prior' has a space between treatments: write 'bn-test,bn-prior'"),
-        (["bn-prior:N=16,n=8 blurpool:filter=bin5"], "--adapt 'n=8 blurpool:filter=bin5' has a space"),
+        (
+            ["bn-test bn-prior"],
+            "--treatment 'bn-test bn-prior' has a space between treatments: write 'bn-test,bn-prior'",
+        ),
+        (["bn-prior:N=16,n=8 blurpool:filter=bin5"], "--treatment 'n=8 blurpool:filter=bin5' has a space"),
         (["bn-test,localnorm:g=1"], "bn-test and localnorm both say what a layer normalises with"),
     ],
 )

@@ -111,7 +111,7 @@ def test_a_condition_does_not_know_the_one_before(normalised: Classifier, sample
         pd.testing.assert_frame_equal(last, treat(text, condition=plan.conditions[-1]), check_exact=True)
 
 
-SOME = Options(corruptions=["fog", "contrast"], severities=[1, 5], batch_size=7, adapt=["bn-prior:n=6"])
+SOME = Options(corruptions=["fog", "contrast"], severities=[1, 5], batch_size=7, treatments=["bn-prior:n=6"])
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -123,7 +123,7 @@ def contents(path: Path) -> dict[str, bytes]:
 def test_interrupted_and_resumed_is_equal(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    options = replace(SOME, adapt=[text])
+    options = replace(SOME, treatments=[text])
     whole = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options).path
     calls: list[int] = []
 
@@ -149,7 +149,9 @@ def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     calibration = picture_folder if "M=" in text else None
-    options = Options(corruptions=["contrast"], severities=[1], batch_size=7, adapt=[text], calibration=calibration)
+    options = Options(
+        corruptions=["contrast"], severities=[1], batch_size=7, treatments=[text], calibration=calibration
+    )
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options)
     monkeypatch.setattr(evaluator, "_FRAMES", 1)
     shards: list[int] = []
@@ -171,7 +173,7 @@ def test_what_a_treated_run_says(normalised: Classifier, picture_folder: Path, t
     )
     manifest = json.loads((done.path / "manifest.json").read_text())
     assert manifest["treatment"] == manifest["identity"]["treatment"] == "bn-prior:N=16,n=6"
-    assert manifest["options"]["adapt"] == ["bn-prior:n=6"]
+    assert manifest["options"]["treatments"] == ["bn-prior:n=6"]
     assert manifest["model"]["label"] == "normed+bn-prior:N=16,n=6"
     assert "bn-prior:N=16,n=6 changes 2 layers" in manifest["notes"]
     assert set(done.results["treatment"]) == {"bn-prior:N=16,n=6"}
@@ -179,17 +181,17 @@ def test_what_a_treated_run_says(normalised: Classifier, picture_folder: Path, t
 
 
 def test_another_treatment_is_another_run(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
-    robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=["bn-prior:n=6"]))
+    robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=["bn-prior:n=6"]))
     for other in (["bn-prior:n=7"], ["localnorm"], []):
         with pytest.raises(RunError, match="is another run"):
-            robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(adapt=other))
+            robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=other))
 
 
 def test_the_folder_is_named_by_the_treatment(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = robench.evaluate(normalised, picture_folder, ["clean"], options=Options(adapt=["bn-prior"]))
+    done = robench.evaluate(normalised, picture_folder, ["clean"], options=Options(treatments=["bn-prior"]))
     assert done.path == Path("runs/normed+bn-prior_N=16_n=8-pictures-clean")
 
 
@@ -277,18 +279,18 @@ def test_a_dry_run_runs_the_treatment(normalised: Classifier, picture_folder: Pa
     images = open_dataset(picture_folder)
     plain = estimate(normalised, images, ["clean"], Options())
     assert (plain.forwards, plain.calibration) == (30, 0)
-    options = Options(adapt=["bn-calib:strong,M=20", "bn-prior:n=6"], calibration=picture_folder)
+    options = Options(treatments=["bn-calib:strong,M=20", "bn-prior:n=6"], calibration=picture_folder)
     costs = estimate(normalised, images, ["clean"], options)
     assert (costs.forwards, costs.calibration) == (50, 20)
     assert costs.calibration_seconds > 0
-    options = Options(adapt=["bn-resolution"], calibration=picture_folder, resolutions=[24, 32])
+    options = Options(treatments=["bn-resolution"], calibration=picture_folder, resolutions=[24, 32])
     # Once for each size, and once for the clean images.
     assert estimate(normalised, images, ["resolution"], options).calibration == 3 * 30
-    assert estimate(normalised, images, ["clean"], Options(adapt=["bn-frozen:M=12"])).calibration == 12
-    options = Options(adapt=["bn-test:n=8"], corruptions=["crop", "fog"], severities=[1])
+    assert estimate(normalised, images, ["clean"], Options(treatments=["bn-frozen:M=12"])).calibration == 12
+    options = Options(treatments=["bn-test:n=8"], corruptions=["crop", "fog"], severities=[1])
     # Of the ten frames of eight samples; for the single images there are test batches.
     assert estimate(normalised, images, ["shift", "cifar-c"], options).calibration == 8 * 10
-    options = Options(adapt=["bn-resolution"], resolutions=[24])
+    options = Options(treatments=["bn-resolution"], resolutions=[24])
     with pytest.raises(OptionError, match="give --calibration DIR"):
         estimate(normalised, images, ["resolution"], options)
 
@@ -323,7 +325,7 @@ def test_strengths_have_statistics_of_their_own(normalised: Classifier, samples:
         for number, of_frame in records.groupby("frame"):
             assert np.allclose(of_frame["confidence"], expected[int(str(number))], atol=1e-5)
     assert len(adapt(normalised, ["bn-test"], None, 0).notes(plan.conditions)) == 1
-    with pytest.raises(OptionError, match="leave out noise, or give --adapt bn-frozen"):
+    with pytest.raises(OptionError, match="leave out noise, or give --treatment bn-frozen"):
         adapt(normalised, ["tent"], None, 0).notes(plan.conditions)
 
 
@@ -335,7 +337,7 @@ def test_out_of_memory_says_which_batch_was_too_large(
 
     monkeypatch.setattr(Classifier, "logits", full)
     for text, said in (
-        ("bn-test:n=8", "memory at 8 images, the treatment's own test batch: give --adapt with fewer"),
+        ("bn-test:n=8", "memory at 8 images, the treatment's own test batch: give --treatment with fewer"),
         ("bn-frozen:M=8", "memory at 128 images, on which treatments estimate their statistics"),
         ("localnorm:g=1", "memory at 7 images a batch: give a smaller --batch-size"),
     ):

@@ -107,7 +107,7 @@ def evaluate(
             rich_help_panel=_WHAT,
         ),
     ] = None,
-    adapt: Annotated[
+    treatment: Annotated[
         list[str] | None,
         typer.Option(
             help="Treatments of the model, such as bn-prior or localnorm:g=16 (`robench list treatments`), separated by commas or "
@@ -298,7 +298,7 @@ def evaluate(
 
     [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c[/b]
 
-    [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c --adapt bn-test[/b]
+    [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c --treatment bn-test[/b]
 
     [b]robench evaluate jobs.toml --suite imagenet-c --engine ray --out runs/overnight[/b]
     """
@@ -327,7 +327,7 @@ def evaluate(
         per_class=per_class,
         subset=subset,
         skip_unreadable=skip_unreadable,
-        adapt=adapt or (),
+        treatments=treatment or (),
         calibration=calibration,
         geometry=geometry,
         release_jpeg=not no_release_jpeg,

@@ -102,9 +102,9 @@ def perturbations(
 
 def _place(value: float, axis: str) -> str:
     """Where a frame is on its perturbation's axis, if it has one."""
-    from robench.suites import map_offset
+    from robench.suites import MAP_AXIS, map_offset
 
-    if axis == "offsets":
+    if axis == MAP_AXIS:
         down, right = map_offset(value)
         return f"{down} px down, {right} px right"
     return f"{value:g} {axis}" if axis else ""
@@ -191,7 +191,7 @@ def datasets() -> None:
 
 @list_app.command()
 def treatments() -> None:
-    """The treatments for --adapt: parameters with their defaults, the data they need, whether images are treated one by one."""
+    """The treatments for --treatment: parameters with their defaults, the data they need, whether images are treated one by one."""
     from robench.treatments import TREATMENTS, find_treatment
 
     table = _table("treatment", "what it does", "parameters", "data", "per image", "source")

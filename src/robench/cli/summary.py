@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.analysis.metrics import METRICS
-from robench.suites import CLEAN, UNTREATED, display_family, lookup_suite, map_offset
+from robench.suites import CLEAN, UNTREATED, display_family, lookup_suite
 from robench.types import Results
 
 __all__ = ["FORMATS", "summary"]
@@ -99,7 +99,7 @@ def _grid(suite: str, rows: Results) -> Table:
     """The map of accuracy by offset, a row by offset down."""
     table = _titled(f"{suite}: accuracy, % (px down, px right)")
     table.add_column("px", justify="right")
-    accuracy = {map_offset(place): value for place, value in zip(rows["axis_value"], rows["value"], strict=True)}
+    accuracy = {(dy, dx): value for dy, dx, value in zip(rows["dy"], rows["dx"], rows["value"], strict=True)}
     downs, rights = (dict.fromkeys(offset[axis] for offset in accuracy) for axis in (0, 1))
     for right in rights:
         table.add_column(str(right), justify="right")

@@ -60,7 +60,7 @@ def estimate(
     """Time one batch under every corruption on some of the images at hand, and scale it up; writes nothing."""
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
     classifier, images = match_model_to_dataset(classifier, images)
-    adaptation = adapt(classifier, options.adapt, options.calibration, options.seed)
+    adaptation = adapt(classifier, options.treatments, options.calibration, options.seed)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
     adaptation.notes(plan.conditions)  # A treatment that cannot be used is an error now too.
     positions = choose_samples(images, options)

@@ -80,7 +80,7 @@ def _open(run: RunDirectory, data: str | Path | None) -> ImageDataset:
     if data is None and known.get("root") is None and known["name"] not in EMBEDDED:
         raise RunError("the run does not say where its images were; --data names the place")
     images = open_dataset(place)
-    if len(images) != known.get("whole", len(images)) or any(
+    if len(images) != known.get("total_samples", len(images)) or any(
         images.paths[index] != path
         for index, path in zip(*(run.read_samples()[name] for name in ("index", "path")), strict=True)
     ):

@@ -9,7 +9,7 @@ arch = "torchvision:resnet50"
 
 [[job]]
 model = "timm:convnext_tiny"
-adapt = ["bn-prior"]
+treatment = ["bn-prior"]
 out = "runs/convnext-adapted"
 """
 
@@ -38,7 +38,7 @@ KEYS: dict[str, type] = {
     "data": str,
     "class-map": str,
     "suite": list,
-    "adapt": list,
+    "treatment": list,
     "calibration": str,
     "mean": list,
     "std": list,
@@ -113,7 +113,7 @@ def make_jobs(
             out=one.get("out", out if len(found) == 1 else None),
             options=replace(
                 options,
-                adapt=one.get("adapt", options.adapt),
+                treatments=one.get("treatment", options.treatments),
                 calibration=one.get("calibration", options.calibration),
             ),
             folder=out if len(found) > 1 else None,

@@ -21,7 +21,7 @@ from robench.evaluation.samples import Samples
 from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch
 from robench.models import Classifier
 from robench.suites import Condition
-from robench.transforms.apply import Frame, frame_values, frames_of
+from robench.transforms.apply import Frame, Position, frame_positions, frames_of
 from robench.transforms.device import to_device
 from robench.transforms.draws import Philox, philox
 from robench.treatments import STATISTICS_BATCH, Session, equal_parts, sample_order
@@ -56,8 +56,8 @@ def evaluate_condition(
     if device.type == "cpu":
         retain_freed_pages()
     shown = _ConditionBatches(samples, condition, seed, device, generator, watch)
-    columns: dict[tuple[int, float], list[Tensor]] = {}
-    places: dict[tuple[int, float], list[Ints]] = {}
+    columns: dict[tuple[int, Position], list[Tensor]] = {}
+    places: dict[tuple[int, Position], list[Ints]] = {}
     most = None
     with watch.work():
         if session is not None:
@@ -65,7 +65,7 @@ def evaluate_condition(
                 most = session.start_condition(condition, replace(shown, watch=NULL_STOPWATCH).some)
         mend = f"{batch_size} images a batch: give a smaller --batch-size"
         if most is not None:
-            mend = f"{most} images, the treatment's own test batch: give --adapt with fewer"
+            mend = f"{most} images, the treatment's own test batch: give --treatment with fewer"
         with memory_scope(device, mend, OutOfMemory if most is None and batch_size > 1 else DeviceError):
             made = shown.batches(batch_size) if most is None else shown.test_batches(most)
             with closing(prefetch(made, device)) as parts:
@@ -75,7 +75,7 @@ def evaluate_condition(
                     with watch.span("forward"), precision_scope(precision, device):
                         logits = classifier.logits(frame.images, native=condition.native)
                         kept = _columns(logits, to_device(torch.from_numpy(samples.label[part]), device))
-                    key = frame.number, frame.value
+                    key = frame.number, frame.position
                     columns.setdefault(key, []).append(kept)
                     places.setdefault(key, []).append(part)
                     advance(len(frame.images))
@@ -155,12 +155,12 @@ def _computed(shown: _ConditionBatches, batch_size: int) -> Generator[tuple[slic
 
 def _released(shown: _ConditionBatches, batch_size: int) -> Generator[tuple[slice, Frame]]:
     """The same from released files, of which nothing is drawn."""
-    samples, values = shown.samples, frame_values(shown.condition)
+    samples, positions = shown.samples, frame_positions(shown.condition)
     with closing(read_released(shown.condition, samples.names, samples.index, batch_size)) as parts:
         for part, number, pixels in shown.watch.each("decode", parts):
             with shown.watch.span("copy"):
                 images = to_device(torch.from_numpy(pixels), shown.device)
-            yield part, Frame(number, values[number], images)
+            yield part, Frame(number, positions[number], images)
 
 
 def _columns(logits: Logits, label: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ def _fetched(columns: list[Tensor]) -> NDArray[np.int32]:
 
 
 def _records(
-    values: NDArray[np.int32], samples: Samples, condition: Condition, frame: int, value: float, places: Ints
+    values: NDArray[np.int32], samples: Samples, condition: Condition, frame: int, position: Position, places: Ints
 ) -> Records:
     """The table of a frame, in the order of the samples; values: as `_columns`.  places: of their rows among the samples."""
     values = values[places.argsort()]
@@ -195,7 +195,9 @@ def _records(
             "suite": condition.suite,
             "corruption": condition.corruption,
             "severity": np.int16(condition.severity),
-            "axis_value": value,
+            "axis_value": position.value,
+            "dx": position.dx,
+            "dy": position.dy,
             "frame": np.int32(frame),
             "resolution": np.int32(condition.resolution),
             "sample": samples.index,

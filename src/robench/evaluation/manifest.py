@@ -50,7 +50,7 @@ def make_manifest(
         "name": images.name,
         "sha256": _fingerprint(samples),
         "samples": len(samples),
-        "whole": len(images),
+        "total_samples": len(images),
         "classes": list(images.classes),
         # Where a report finds the images again; not part of the identity.
         "root": None if images.root is None else str(images.root.absolute()),

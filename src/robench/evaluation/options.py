@@ -30,7 +30,7 @@ class Options:
     difficulties: of perturbation sequences, 1 to 3.  resolutions: sizes of the resolution suite, px, of `information` those up to the
         model's input; None for its own.
     limit, per_class, subset: which samples (see data.select).  skip_unreadable: list damaged images instead of stopping.
-    adapt: treatments of the model, in the order in which they are applied (`robench list treatments`), and
+    treatments: of the model, in the order in which they are applied (`robench list treatments`), and
     calibration: the dataset of those that estimate something on images of their own.
     geometry: "suite", or "model" for the model's own resize, crop and interpolation; frames have the suite's in any case.
     release_jpeg: whether suites whose released files went through JPEG do so here.
@@ -51,7 +51,7 @@ class Options:
     per_class: int | None = None
     subset: Path | None = None
     skip_unreadable: bool = False
-    adapt: Sequence[str] = ()
+    treatments: Sequence[str] = ()
     calibration: str | Path | None = None
     geometry: str = "suite"
     release_jpeg: bool = True
@@ -72,9 +72,9 @@ class Options:
             self._plain(name, partial(_non_empty_list, name))
         for name in ("severities", "difficulties", "resolutions"):
             self._plain(name, lambda values: sorted(set(map(_integer, values))))
-        if isinstance(self.adapt, str):
-            raise OptionError(f"adapt takes a list, not {self.adapt!r}: give [{self.adapt!r}]")
-        object.__setattr__(self, "adapt", [str(one) for one in parse_treatments(self.adapt)])
+        if isinstance(self.treatments, str):
+            raise OptionError(f"treatments takes a list, not {self.treatments!r}: give [{self.treatments!r}]")
+        object.__setattr__(self, "treatments", [str(one) for one in parse_treatments(self.treatments)])
         self._plain("subset", Path)
         self._plain("released", Path)
         if self.batch_size < 1:

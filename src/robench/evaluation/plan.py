@@ -16,8 +16,8 @@ from robench.evaluation.provenance import check_suite
 from robench.models import Preprocessing
 from robench.runs.conditions import ConditionEntry
 from robench.suites import (
+    BEST_OF_K,
     CLEAN,
-    LUCK,
     RESOLUTIONS,
     SMALL,
     SMALL_RESOLUTIONS,
@@ -106,7 +106,7 @@ def make_plan(
                         notes.append(f"{error}; this size is left out")
                         continue
                     conditions.append(_network(suite, side, preprocessing))
-                    if any(one.method.per_resolution for one in parse_treatments(options.adapt)):
+                    if any(one.method.per_resolution for one in parse_treatments(options.treatments)):
                         conditions.append(replace(conditions[-1], corruption=UNTREATED))
             elif name == "information":
                 places = tuple(side for side in sizes if side <= preprocessing.crop)
@@ -115,10 +115,10 @@ def make_plan(
                     conditions.append(replace(one, axis_values=places))
                 else:
                     notes.append(f"information needs a size of at most {preprocessing.crop} px, and is left out")
-            elif name == LUCK:
+            elif name == BEST_OF_K:
                 copies = sum(one.corruption == "network" for one in conditions) or len(sizes)
                 one = _network(suite, preprocessing.crop, preprocessing)
-                conditions.append(replace(one, corruption=LUCK, axis_values=tuple(range(copies))))
+                conditions.append(replace(one, corruption=BEST_OF_K, axis_values=tuple(range(copies))))
             else:
                 conditions.append(_sequence(suite, name, severity, preprocessing.crop))
     if options.backend == "reference" and any(suite.family != "corruptions" for suite in perturbed):

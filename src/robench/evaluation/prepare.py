@@ -100,7 +100,7 @@ def prepare(
             f"{classifier.label} is not computed by torch, and has the precision of its file: leave --precision out"
         )
     check_cell("dataset", images.name)
-    adaptation = adapt(classifier, options.adapt, options.calibration, options.seed)
+    adaptation = adapt(classifier, options.treatments, options.calibration, options.seed)
     classifier = adaptation.classifier
     check_cell("model", classifier.label)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)

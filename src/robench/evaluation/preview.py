@@ -18,8 +18,8 @@ from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
 from robench.runs.files import atomic_write, translate_os_errors
-from robench.suites import Condition, find_suite, map_offset
-from robench.transforms.apply import condition_images, frame_values, frames_of
+from robench.suites import Condition, find_suite
+from robench.transforms.apply import Position, condition_images, frame_positions, frames_of
 from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
@@ -110,20 +110,22 @@ def _row(encoded: bytes, condition: Condition, seed: int) -> _Row:
         ]
     if condition.corruption == "network":
         return condition.corruption, [(f"{condition.resolution} px", pictures)]
-    values = frame_values(condition)
+    values = frame_positions(condition)
     drawn = set(_spread(len(values)))
     frames = frames_of(PaddedBatch.of(pictures), condition, index, seed)
-    found = [(_place(condition, frame.number, frame.value), frame.images) for frame in frames if frame.number in drawn]
+    found = [
+        (_place(condition, frame.number, frame.position), frame.images) for frame in frames if frame.number in drawn
+    ]
     return condition.corruption, found
 
 
-def _place(condition: Condition, number: int, value: float) -> str:
+def _place(condition: Condition, number: int, position: Position) -> str:
     """Where a frame is on its perturbation's axis."""
     if condition.corruption == "map":
-        return "{} down, {} right".format(*map_offset(value))
+        return f"{position.dy:g} down, {position.dx:g} right"
     if find_suite(condition.suite).family == "sequences" or condition.corruption in ("crop", "circular"):
         return f"frame {number}"
-    return f"{value:g}"
+    return f"{position.value:g}"
 
 
 def _merged(rows: Sequence[_Row]) -> list[_Row]:

@@ -45,7 +45,7 @@ class Job:
         """Return the model's label and the run's directory, which only loading tells."""
         classifier, options = self.load(), self.options
         name = (self.dataset if isinstance(self.dataset, ImageDataset) else open_dataset(self.dataset)).name
-        label = adapt(classifier, options.adapt, options.calibration, options.seed).classifier.label
+        label = adapt(classifier, options.treatments, options.calibration, options.seed).classifier.label
         return label, default_run_path(label, name, self.chosen(classifier), self.out, self.folder)
 
 

@@ -86,7 +86,7 @@ class EvaluatorSpec:
         classifier = classifier.with_classes(self.classes)
         if self.groups is not None:
             classifier = classifier.with_class_groups(self.groups)
-        adaptation = adapt(classifier, self.options.adapt, self.options.calibration, self.options.seed)
+        adaptation = adapt(classifier, self.options.treatments, self.options.calibration, self.options.seed)
         if adaptation.fingerprint() != self.treatment:
             raise DatasetError(f"--calibration {self.options.calibration} holds other images here: copy it again")
         if self.released:

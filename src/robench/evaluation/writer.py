@@ -206,7 +206,7 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)
     directory = RunDirectory.open(path)
-    identity = _with_replaced_files(directory, _with_threads(directory.manifest), manifest["identity"])
+    identity = _with_replaced_files(directory, directory.manifest["identity"], manifest["identity"])
     changed = differences(identity, manifest["identity"])
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
@@ -221,14 +221,6 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
         normalize_by=manifest["normalize_by"],
         options={**directory.manifest["options"], **scoring},
     )
-
-
-def _with_threads(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's identity with the number of threads, where an older robench began it on a CPU."""
-    identity, threads = manifest["identity"], manifest.get("environment", {}).get("threads")
-    if identity.get("device") != "cpu" or threads is None:
-        return dict(identity)
-    return {**identity, "threads": identity.get("threads", threads)}
 
 
 def _with_replaced_files(directory: RunDirectory, identity: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

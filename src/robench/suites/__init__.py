@@ -13,7 +13,8 @@ from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_
 from robench.suites.presets import PRESETS, Preset, find_preset
 from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, ReleasedFiles, Suite
 from robench.suites.sweeps import (
-    LUCK,
+    BEST_OF_K,
+    MAP_AXIS,
     NOISE,
     OCCLUSION,
     RESOLUTION,
@@ -30,8 +31,9 @@ from robench.suites.sweeps import (
 __all__ = [
     "ALL",
     "BACKENDS",
+    "BEST_OF_K",
     "CLEAN",
-    "LUCK",
+    "MAP_AXIS",
     "PRESETS",
     "RESOLUTIONS",
     "SEVERITIES",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from robench.suites.suite import Suite
 
 __all__ = [
-    "LUCK",
+    "BEST_OF_K",
+    "MAP_AXIS",
     "NOISE",
     "OCCLUSION",
     "RESOLUTION",
@@ -22,16 +23,19 @@ __all__ = [
 SMALL = 64
 """Side up to which images are taken whole: no crop is cut out of a somewhat larger image."""
 
+MAP_AXIS = "offset"
+"""Axis of the map of offsets; `dx` and `dy` hold its positions."""
+
 _DOWN = 1000
 
 
 def map_place(down: int, right: int) -> int:
-    """The place of a crop on the axis `offsets` of the map, from how far down and to the right it is, px."""
+    """Encode the offset of a crop of the map, in pixels, as one frame value."""
     return _DOWN * down + right
 
 
 def map_offset(place: float) -> tuple[int, int]:
-    """How far down and to the right, px, a place on the axis `offsets` of the map is."""
+    """Decode a frame value of the map: pixels down and pixels to the right."""
     return divmod(int(place), _DOWN)
 
 
@@ -88,15 +92,15 @@ OCCLUSION = Suite(
 UNTREATED = "untreated"
 """What `network` is without any treatment, in the same run: beside a treatment that does something else at every size."""
 
-LUCK = "luck"
+BEST_OF_K = "best_of_k"
 """Copies at one size, as many as there are sizes: what an oracle gains by choosing among any predictions at all."""
 
 RESOLUTION = Suite(
     name="resolution",
     summary="the network at other input sizes, what choosing one for each image could reach, and the information of smaller ones",
     source="Touvron et al. 2019, arXiv:1906.06423; Huang et al. 2018, arXiv:1703.09844",
-    corruptions=("network", "information", LUCK),
-    later=(LUCK,),
+    corruptions=("network", "information", BEST_OF_K),
+    later=(BEST_OF_K,),
     severities=(1,),
     family="resolution",
     smallest=1,

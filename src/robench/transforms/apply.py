@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robench.errors import OptionError, unknown_name
-from robench.suites import Condition, find_suite
+from robench.suites import MAP_AXIS, Condition, find_suite, map_offset
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.corruptions.jpeg import jpeg_round_trip
 from robench.transforms.draws import KeyedDraws, Philox, philox
@@ -21,7 +22,7 @@ from robench.transforms.reference import reference_corrupt
 from robench.transforms.warps import PaddedBatch
 from robench.types import Images, Ints
 
-__all__ = ["Frame", "condition_frames", "condition_images", "corrupt", "frame_values", "frames_of"]
+__all__ = ["Frame", "Position", "condition_frames", "condition_images", "corrupt", "frame_positions", "frames_of"]
 
 
 def corrupt(
@@ -72,29 +73,51 @@ def _positions(index: Tensor | Ints | Sequence[int]) -> Tensor:
     return index.to(torch.int64) if isinstance(index, Tensor) else torch.from_numpy(np.array(index, np.int64))
 
 
+class Position(NamedTuple):
+    """Position of a frame on its condition's axis; NaN where it has none.
+
+    Attributes:
+        value: Position on the axis; NaN on the map of offsets.
+        dx: Pixels to the right, on the map of offsets.
+        dy: Pixels down, on the map of offsets.
+    """
+
+    value: float = math.nan
+    dx: float = math.nan
+    dy: float = math.nan
+
+
 @dataclass(frozen=True)
 class Frame:
     """What a model is shown of a batch.
 
-    number: 0 where there is only one.  value: its place on the condition's axis, NaN where it has none.
+    number: 0 where there is only one.  position: on the condition's axis.
     images: (b, 3, side, side) uint8.
     """
 
     number: int
-    value: float
+    position: Position
     images: Images
 
 
 def condition_frames(condition: Condition) -> int:
     """How many frames a condition makes of every sample."""
-    return len(frame_values(condition))
+    return len(frame_positions(condition))
 
 
-def frame_values(condition: Condition) -> list[float]:
-    """Return the place of each frame of a condition on its axis, NaN where it has none."""
+def frame_positions(condition: Condition) -> list[Position]:
+    """Return the position of each frame of a condition on its axis."""
     if find_suite(condition.suite).family == "corruptions":
-        return [math.nan]
-    return [float(value) for value in _level(condition)["frames"]]
+        return [Position()]
+    axis = find_perturbation(condition.corruption, condition.constants).axis
+    return [_position(axis, value) for value in _level(condition)["frames"]]
+
+
+def _position(axis: str, value: float) -> Position:
+    if axis == MAP_AXIS:
+        dy, dx = map_offset(value)
+        return Position(dx=float(dx), dy=float(dy))
+    return Position(float(value))
 
 
 def _level(condition: Condition) -> Constants:
@@ -108,14 +131,14 @@ def frames_of(
 ) -> Iterator[Frame]:
     """Yield what a condition makes of a batch: one image of each sample, or the frames of a perturbation in turn."""
     if find_suite(condition.suite).family == "corruptions":
-        yield Frame(0, math.nan, condition_images(pictures.pixels, condition, index, seed, generator))
+        yield Frame(0, Position(), condition_images(pictures.pixels, condition, index, seed, generator))
         return
     perturbation = find_perturbation(condition.corruption, condition.constants)
     level = _level(condition)
     draws = KeyedDraws(seed, index, f"frames/{perturbation.name}", generator)
     frames = perturbation(pictures, condition.resolution, draws, level)
     for number, (value, images) in enumerate(zip(level["frames"], frames, strict=True)):
-        yield Frame(number, float(value), images)
+        yield Frame(number, _position(perturbation.axis, value), images)
 
 
 def condition_images(

@@ -98,7 +98,7 @@ class Adaptation:
             if framed and one.method.frames == "refused":
                 raise OptionError(
                     f"{one.method.name} learns from batch to batch, and would from one frame of a sample to the next: leave out "
-                    f"{', '.join(framed)}, or give --adapt bn-frozen"
+                    f"{', '.join(framed)}, or give --treatment bn-frozen"
                 )
             if one.method.data == "stream" and samples is not None and samples <= one.images:
                 lines.append(
@@ -165,7 +165,7 @@ def _copied(classifier: Classifier) -> nn.Module:
         return copy.deepcopy(classifier.module)
     except (TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{classifier.label} cannot be copied to be treated ({one_line(error)}): leave --adapt out"
+            f"{classifier.label} cannot be copied to be treated ({one_line(error)}): leave --treatment out"
         ) from error
 
 
@@ -183,14 +183,14 @@ def adapt(classifier: Classifier, texts: Sequence[str], calibration: str | Path 
             "training images"
         )
     if calibration is not None and not needing:
-        raise OptionError("--calibration goes with --adapt bn-calib or bn-resolution: leave it out")
+        raise OptionError("--calibration goes with --treatment bn-calib or bn-resolution: leave it out")
     if not treatments:
         return Adaptation(classifier)
     if not classifier.torch_runs or any(
         isinstance(one, GraphModule | torch.jit.ScriptModule) for one in classifier.module.modules()
     ):
         raise CheckpointError(
-            f"{classifier.label} is an exported program, whose layers cannot be changed: give --adapt with the checkpoint that it "
+            f"{classifier.label} is an exported program, whose layers cannot be changed: give --treatment with the checkpoint that it "
             "was made from"
         )
     images = None if calibration is None else open_calibration(calibration, seed)

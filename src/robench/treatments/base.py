@@ -152,7 +152,7 @@ class Treatment:
                 what = f"{name} has no parameters" if not known else unknown_name(f"parameter of {name}", key, known)
                 raise OptionError(f"{what}: `robench list treatments` shows them")
             if key in given:
-                raise OptionError(f"--adapt {text} gives {key} twice")
+                raise OptionError(f"--treatment {text} gives {key} twice")
             try:
                 given[key] = known[key].read(value)
             except ValueError:

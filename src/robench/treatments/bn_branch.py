@@ -33,7 +33,7 @@ def _layers(module: nn.Module, values: Values) -> int:
     chosen = str(values["branch"])
     if chosen != _MAIN and int(chosen.removeprefix("aux")) >= min(counts):
         known = ", ".join([_MAIN, *(f"aux{number}" for number in range(min(counts)))])
-        raise CheckpointError(f"the network has no branch {chosen}: --adapt bn-branch takes {known}")
+        raise CheckpointError(f"the network has no branch {chosen}: --treatment bn-branch takes {known}")
     return len(counts)
 
 

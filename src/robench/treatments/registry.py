@@ -56,7 +56,7 @@ def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
         for part in (part.strip() for part in text.split(",")):
             words = part.split()
             if any(word.partition(":")[0] in TREATMENTS for word in words[1:]):
-                raise OptionError(f"--adapt {part!r} has a space between treatments: write {','.join(words)!r}")
+                raise OptionError(f"--treatment {part!r} has a space between treatments: write {','.join(words)!r}")
             if inside and re.match(r"\w+=", part):
                 found[-1] += f",{part}"
             elif part:
@@ -64,7 +64,7 @@ def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
                 inside = True
     if texts and not found:
         raise OptionError(
-            "--adapt was given without a treatment: name one of `robench list treatments`, or leave it out"
+            "--treatment was given without a treatment: name one of `robench list treatments`, or leave it out"
         )
     treatments = [Treatment.parse(text, find_treatment) for text in found]
     _check_together(treatments)

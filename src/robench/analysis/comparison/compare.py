@@ -83,11 +83,10 @@ def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) ->
 
 def _chosen(figure: ResultRow, metrics: Sequence[str] | None) -> bool:
     if metrics is not None:
-        return figure.key[1] in metrics
-    suite, metric, *_, axis, _, _ = figure.key
-    if suite == CLEAN:
-        return bool(metric == "accuracy")
-    return metric in (*HEADLINE_METRICS, *_CELLS) and axis != "frame"
+        return figure["metric"] in metrics
+    if figure["suite"] == CLEAN:
+        return bool(figure["metric"] == "accuracy")
+    return figure["metric"] in (*HEADLINE_METRICS, *_CELLS) and figure["axis"] != "frame"
 
 
 def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:

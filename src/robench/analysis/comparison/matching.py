@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from robench.analysis.comparison.changes import moved_between, protocol_difference, quoted
-from robench.analysis.comparison.results_set import BASELINE_HINT, ResultRow, ResultsSet
+from robench.analysis.comparison.results_set import ResultRow, ResultsSet
 from robench.errors import OptionError
 from robench.suites import lookup_suite
+from robench.suites.protocol import protocol_difference
 
 __all__ = ["check_comparable", "match_results"]
 
@@ -43,11 +43,6 @@ def match_results(
         for column in PROVENANCE_COLUMNS:
             if figure.row[column] != other.row[column]:
                 raise OptionError(_provenance_mismatch(column, run, figure, base, other))
-        if moved := moved_between(figure.row, other.row, "figures"):
-            raise OptionError(
-                f"{figure} moved between robench {other.row['robench_version']} ({base.name}) and "
-                f"{figure.row['robench_version']} ({run.name}): {quoted(moved)}{BASELINE_HINT}"
-            )
         ours, theirs = _averaged(run, figure), _averaged(base, figure)
         if ours != theirs or (figure.row["n"] != other.row["n"] and not figure.is_cell):
             unlike = sorted(ours ^ theirs)
@@ -61,30 +56,27 @@ def match_results(
 
 
 def _provenance_mismatch(column: str, run: ResultsSet, ours: ResultRow, base: ResultsSet, theirs: ResultRow) -> str:
-    """One line: what of the way in which a figure was made differs, and since when, where an upgrade of robench explains it."""
+    """Say in what two values were not measured alike."""
     one, two = ours.row[column], theirs.row[column]
-    if column != "protocol":
-        return f"{ours}: {column} is {one} in {run.name} and {two} in {base.name}: evaluate both with the same options"
-    difference = protocol_difference(one, two)
-    what = f"{ours}: {run.name} and {base.name} have other protocols, they differ in {difference}"
-    moved = [entry for entry in moved_between(ours.row, theirs.row, "protocol") if entry.part in difference]
-    versions = [figure.row["robench_version"] for figure in (ours, theirs)]
-    if not moved and versions[0] != versions[1]:
-        return f"{what}; nothing of it moved between robench {versions[1]} and {versions[0]}: evaluate both with the same options"
-    if not moved:
-        return f"{what}: evaluate both with the same options"
-    return f"{what}. Between robench {versions[1]} and {versions[0]}: {quoted(moved)}{BASELINE_HINT}"
+    if column == "protocol":
+        return (
+            f"{ours}: {run.name} and {base.name} have other protocols, they differ in {protocol_difference(one, two)}: "
+            "evaluate both with the same options"
+        )
+    return f"{ours}: {column} is {one} in {run.name} and {two} in {base.name}: evaluate both with the same options"
 
 
 def _averaged(side: ResultsSet, figure: ResultRow) -> set[tuple[str, int]]:
     """The cells that a figure without a corruption is over, by corruption and severity: the suite's own, or else extra ones."""
-    if figure.key[2] is not None:
+    if figure["corruption"] is not None:
         return set()
-    suite, resolution = figure.key[0], figure.key[6]
+    suite, resolution = figure["suite"], figure["resolution"]
     cells = {
-        (key[2], int(key[3]))
-        for key in side.figures
-        if (key[0], key[6]) == (suite, resolution) and key[2] is not None and key[3] is not None
+        (other["corruption"], int(other["severity"]))
+        for other in side.figures.values()
+        if (other["suite"], other["resolution"]) == (suite, resolution)
+        and other["corruption"] is not None
+        and other["severity"] is not None
     }
     whole = lookup_suite(suite)
     own = whole.corruptions if whole is not None else ()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from robench.analysis.comparison.changes import between, quoted
 from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.paired_tests import interval_error
 from robench.analysis.scoring import pool, pooled_rows, score_rows
@@ -35,10 +33,13 @@ __all__ = [
     "load_results",
 ]
 
-KEY = ("suite", "metric", "corruption", "severity", "axis", "axis_value", "resolution")
+KEY = (
+    *("suite", "metric", "method", "subset", "corruption", "severity"),
+    *("axis", "axis_value", "dx", "dy", "resolution"),
+)
 """What a figure is of. Figures of two sides are compared where these are equal."""
 
-HEADLINE_METRICS = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_area")
+HEADLINE_METRICS = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_auc")
 """Metrics that a suite is summed up by."""
 
 NORMALISED = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
@@ -79,20 +80,26 @@ class ResultRow:
     @property
     def is_cell(self) -> bool:
         """Whether `n` counts images, of which unpaired sides may have other numbers."""
-        _, metric, corruption, *_ = self.key
-        return corruption is not None and metric not in (*NORMALISED, "accuracy_area", "half_strength")
+        metric, corruption = self["metric"], self["corruption"]
+        return corruption is not None and metric not in (*NORMALISED, "accuracy_auc", "half_accuracy_strength")
 
     def __str__(self) -> str:
         """`error_rate of imagenet-c fog 3 at 224 px`."""
-        suite, metric, corruption, severity, axis, place, resolution = self.key
-        parts = [f"{metric} of {suite}"]
+        suite, corruption, axis = self["suite"], self["corruption"], self["axis"]
+        parts = [f"{self['metric']} of {suite}", *(str(self[name]) for name in ("method", "subset") if self[name])]
         if corruption is not None and corruption != suite:
             parts.append(str(corruption))
-        if severity:
-            parts.append(str(severity))
-        if axis is not None:
-            parts.append(f"{axis} {place:g}")
-        return " ".join(parts) + (f" at {resolution} px" if resolution is not None else "")
+        if self["severity"]:
+            parts.append(str(self["severity"]))
+        if self["dx"] is not None:
+            parts.append(f"{axis} dx {self['dx']} dy {self['dy']}")
+        elif axis is not None:
+            parts.append(f"{axis} {self['axis_value']:g}")
+        return " ".join(parts) + (f" at {self['resolution']} px" if self["resolution"] is not None else "")
+
+    def __getitem__(self, column: str) -> Any:
+        """Return the value of one of the columns of KEY, None where it is empty."""
+        return self.key[KEY.index(column)]
 
 
 @dataclass(frozen=True)
@@ -218,10 +225,9 @@ def _refuse_other_schema(path: Path) -> None:
     schema, made_by = read_versions(path)
     if schema in ("", str(SCHEMA_VERSION)):
         return
-    what = f"{path} has schema {schema}, of robench {made_by or 'unknown'}, and this robench reads {SCHEMA_VERSION}"
-    if schema.isdigit() and int(schema) > SCHEMA_VERSION:
-        raise TableError(f"{what}: install the newer robench that wrote it")
-    raise TableError(f"{what}. {quoted(between(made_by, version('robench')))}{BASELINE_HINT}")
+    raise TableError(
+        f"{path} has schema {schema}, of robench {made_by or 'unknown'}, and this robench reads {SCHEMA_VERSION}. {BASELINE_HINT}"
+    )
 
 
 def check_finished(run: RunDirectory) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from robench.analysis.comparison import (
     PairedDifference,
-    ResultRow,
     ResultsSet,
     Source,
     check_comparable,
@@ -18,7 +17,6 @@ from robench.analysis.comparison import (
     load_results,
     match_results,
 )
-from robench.analysis.comparison.changes import between, moved_between, quoted
 from robench.analysis.gate.rules import FAIL_IF, Rule, read_rules
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring import pool
@@ -107,11 +105,6 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
     order = {id(rule): number for number, rule in enumerate(rules)}
     judged.sort(key=lambda one: order[id(one[0])])
     notes += _how(judged, ours, theirs)
-    notes += [
-        f"since robench {theirs.version} some models moved: {one.text}"
-        for one in between(ours.version, theirs.version)
-        if one.how == "models"
-    ]
     return Verdict(ours.name, theirs.name, ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes)))
 
 
@@ -124,18 +117,12 @@ def _unmatched(rule: Rule, run: ResultsSet, base: ResultsSet, compared: int) -> 
     if lacking:
         raise OptionError(
             f"{run.name} lacks {len(lacking)} of the {len(lacking) + compared} figures of the baseline that the rule "
-            f"[{rule}] is for, for example {lacking[0]}: {_renamed(lacking[0], run)}evaluate them, or narrow the rule"
+            f"[{rule}] is for, for example {lacking[0]}: evaluate them, or narrow the rule"
         )
     if not compared:
         where = f"only {run.name} has such figures" if extra else "no figure of either side matches"
         raise OptionError(f"the rule [{rule}] compares nothing: {where}")
     return [f"{len(extra)} figures of [{rule}] are new, the baseline has none: not compared"] if extra else []
-
-
-def _renamed(lacking: ResultRow, run: ResultsSet) -> str:
-    """What may have moved such figures to other places of the table since the baseline was made, if anything."""
-    moved = moved_between(lacking.row, lacking.row | {"robench_version": run.version}, "figures")
-    return f"since robench {lacking.row['robench_version']} {quoted(moved)}" if moved else ""
 
 
 def _how(judged: Sequence[tuple[Rule, PairedDifference]], run: ResultsSet, base: ResultsSet) -> list[str]:

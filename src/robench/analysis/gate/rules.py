@@ -52,9 +52,8 @@ class Rule:
 
     def matches(self, figure: ResultRow) -> bool:
         """Whether a figure is of this metric and its place fits the patterns."""
-        suite, metric, corruption, severity, axis, _, resolution = figure.key
-        found = {"suite": suite, "corruption": corruption, "severity": severity, "resolution": resolution, "axis": axis}
-        return metric == self.metric and all(
+        found = {name: figure[name] for name in _PATTERNS}
+        return figure["metric"] == self.metric and all(
             any(
                 fnmatchcase("" if found[name] is None else str(found[name]), pattern) for pattern in getattr(self, name)
             )
@@ -74,7 +73,7 @@ class Rule:
 HEADLINE_RULES = (
     Rule("accuracy", suite=(CLEAN,), optional=True),
     *(
-        Rule(metric, axis=("", "difficulty"), corruption=("",) if metric == "accuracy_area" else ("*",), optional=True)
+        Rule(metric, axis=("", "difficulty"), corruption=("",) if metric == "accuracy_auc" else ("*",), optional=True)
         for metric in HEADLINE_METRICS
     ),
     Rule("accuracy", suite=("resolution",), corruption=("network",), optional=True),

@@ -47,8 +47,8 @@ FIGURES: tuple[MetricColumn, ...] = (
     MetricColumn("consistency", "consistency", "shift", "crop"),
     MetricColumn("circular_consistency", "consistency", "shift", "circular"),
     MetricColumn("scale_consistency", "consistency", "scale", "scale"),
-    MetricColumn("accuracy_area", "accuracy_area", "noise"),
-    MetricColumn("occlusion_accuracy_area", "accuracy_area", "occlusion"),
+    MetricColumn("accuracy_auc", "accuracy_auc", "noise"),
+    MetricColumn("occlusion_accuracy_auc", "accuracy_auc", "occlusion"),
 )
 
 _SIDE = re.compile(r"top1_([1-9][0-9]{0,5})px")

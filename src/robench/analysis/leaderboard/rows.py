@@ -175,7 +175,7 @@ def _part(suite: str, results: Results) -> str:
 _CELLS = {
     "corruptions": ("error_rate", "cells"),
     "sequences": ("flip_rate", "perturbations"),
-    "noise": ("accuracy_area", "perturbations"),
-    "occlusion": ("accuracy_area", "perturbations"),
+    "noise": ("accuracy_auc", "perturbations"),
+    "occlusion": ("accuracy_auc", "perturbations"),
 }
 """Metric whose rows are the cells of a family's means, and what those are called."""

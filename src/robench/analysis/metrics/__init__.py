@@ -7,7 +7,7 @@ errors.py       error_rate top5_error accuracy nonfinite_rate mean_error class_e
 mce.py          ce mce relative_mce
 calibration.py  ece rms_calibration_error
 flips.py        flip_rate fr mfr t5d mt5d
-curves.py       consistency accuracy_area half_strength
+curves.py       consistency accuracy_auc half_accuracy_strength
 choices.py      oracle and cascade (accuracy and gflops), random_accuracy, and where their curves meet one size's
 statistics.py   bootstrap counts and intervals
 paired.py       tests of a change between two sides, and Holm's correction
@@ -116,14 +116,14 @@ METRICS: dict[str, Metric] = {
         Metric("consistency", "fraction", True, "pairs of crops or scales with the same prediction", _ZHANG),
         Metric("mean_prob_label", "fraction", True, "mean probability of the true class", _ZHANG),
         Metric(
-            "accuracy_area",
+            "accuracy_auc",
             "fraction",
             True,
             "area under accuracy by strength or covered area, the clean images included, by the span of that axis",
             _LOCALNORM,
         ),
         Metric(
-            "half_strength",
+            "half_accuracy_strength",
             "strength",
             True,
             "how far from the clean images' strength (gain 1, else 0) accuracy falls to half of theirs, in either direction",
@@ -152,7 +152,7 @@ METRICS: dict[str, Metric] = {
             _DRNET,
         ),
         Metric(
-            "luck_accuracy",
+            "best_of_k_accuracy",
             "fraction",
             True,
             "images right in one of so many copies at one size, each moved by a pixel: an oracle's gain without other sizes",

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from robench.types import Floats
 
-__all__ = ["accuracy_area", "consistency", "half_strength"]
+__all__ = ["accuracy_auc", "consistency", "half_accuracy_strength"]
 
 
 def consistency(first: ArrayLike, second: ArrayLike) -> Floats:
@@ -15,14 +15,14 @@ def consistency(first: ArrayLike, second: ArrayLike) -> Floats:
     return np.asarray(np.equal(first, second).mean(axis=0, dtype=np.float64))
 
 
-def accuracy_area(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
+def accuracy_auc(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
     """Return the area under accuracy (..., k) over ascending strengths (k,), by trapezoids, divided by their span."""
     axis, curve = np.asarray(strengths, np.float64), np.asarray(accuracy, np.float64)
     area = ((curve[..., 1:] + curve[..., :-1]) * np.diff(axis)).sum(axis=-1) / 2
     return np.asarray(area / (axis[-1] - axis[0]))
 
 
-def half_strength(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
+def half_accuracy_strength(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
     """Return how far from the clean images accuracy (..., k) first falls to half of theirs, linear between points; else NaN.
 
     strengths: (k,) from the clean images on, ascending or descending.

@@ -15,7 +15,7 @@ from robench.analysis.report.charts import Rows, bars, grid_map, heat_map, lines
 from robench.analysis.report.grouping import ReportedRun, comparable_groups
 from robench.analysis.report.size_selection import policies, static_comparison
 from robench.analysis.scoring.records import read_columns
-from robench.suites import CLEAN, display_family, lookup_suite, map_offset
+from robench.suites import CLEAN, MAP_AXIS, display_family, lookup_suite
 
 __all__ = ["Chart", "Section", "TextTable", "headlines", "sections"]
 
@@ -202,11 +202,10 @@ def _shift(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -
         title = "pairs of shifted images with the same prediction"
         yield Chart(title, bars(rows, models, "consistency, %", title), _table(rows, "shift"))
     for subject in subjects:
-        places = [row for row in _rows(subject, suite, "accuracy") if row["axis"] == "offsets"]
-        rows = [
-            {**dict(zip(("down", "right"), map_offset(row["axis_value"]), strict=True)), **_percent(row)}
-            for row in places
+        places = [
+            row for row in _rows(subject, suite, "accuracy") if row["axis"] == MAP_AXIS and not pd.isna(row["dx"])
         ]
+        rows = [{"down": row["dy"], "right": row["dx"], **_percent(row)} for row in places]
         if rows:
             title = f"accuracy by the place of the crop, %: {subject.label}"
             yield Chart(title, grid_map(rows, title), _table(rows, "", "down", "right"))

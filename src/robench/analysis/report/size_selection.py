@@ -34,12 +34,12 @@ def policies(rows: Results) -> Iterator[tuple[str, str, float, Mapping[str, Any]
     for row in rows:
         if row["metric"] == "cascade_accuracy":
             place = row["resolution"], row["axis_value"]
-            yield f"{_CALLED['cascade']}, up to {place[0]} px", f"late {place[1]:g}", spent[place], row
+            yield f"{_CALLED['cascade']}, up to {place[0]} px", f"exit_ratio {place[1]:g}", spent[place], row
     yield from _at_sizes(rows, _CALLED["oracle"], "oracle_accuracy", paid)
     for row in rows:
-        if row["metric"] == "luck_accuracy" and row["resolution"] in alone:
+        if row["metric"] == "best_of_k_accuracy" and row["resolution"] in alone:
             copies = f"{row['axis_value']:g} copies at {row['resolution']} px"
-            yield f"luck: copies of one size ({_BOUND})", copies, alone[row["resolution"]], row
+            yield f"best of k: copies of one size ({_BOUND})", copies, alone[row["resolution"]], row
     yield from _at_sizes(rows, _CALLED["random"], "random_accuracy", paid)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robench.analysis.metrics.curves import accuracy_area, consistency, half_strength
+from robench.analysis.metrics.curves import accuracy_auc, consistency, half_accuracy_strength
 from robench.analysis.metrics.flips import flip_rate, fr, mfr, mt5d, t5d
 from robench.analysis.scoring.rows import DISTRIBUTION_SIZE, Row, resample_weights, result_row, row, threshold_row
 from robench.runs.conditions import ConditionEntry
-from robench.suites import LUCK, UNTREATED, Family, Suite
+from robench.suites import BEST_OF_K, MAP_AXIS, UNTREATED, Family, Suite
 from robench.types import Floats, Ints
 
 __all__ = [
@@ -38,11 +38,13 @@ What a matrix product adds up in one go: where it ends there anyhow, the last bi
 class FrameRecords:
     """The records of one condition, frame by frame.
 
-    axis: (frames,) its values.  pred, confidence, prob_label: (frames, n).  top5: (frames, n, k).  label: (n,).
+    axis: (frames,) its values.  offsets: (frames, 2) dx and dy, px, on the map of offsets; None elsewhere.
+    pred, confidence, prob_label: (frames, n).  top5: (frames, n, k).  label: (n,).
     """
 
     condition: ConditionEntry
     axis: Floats
+    offsets: Floats | None
     pred: Ints
     top5: Ints
     confidence: NDArray[np.float32]
@@ -59,7 +61,7 @@ class FrameRecords:
 class Curve:
     """A metric of one condition at places of an axis.
 
-    axis: what the places are, empty where there is one figure alone.  places: (k,).
+    axis: what the places are, empty where there is one figure alone.  places: (k,), or (k, 2) dx and dy on the map of offsets.
     values: (k, n) of each sample, whose mean is the figure.
     rate: whether every value is 0 or 1, so that the figure is a single rate.
     """
@@ -155,13 +157,21 @@ def family_rows(
                 **of_condition(curve.condition),
                 **result_row(curve.metric, curve.distribution[:, at], n if curve.rate else None),
                 "axis": curve.axis or None,
-                "axis_value": place if curve.axis else None,
+                **(_position(place) if curve.axis else {}),
                 "n": n,
                 # One set of frames may serve several difficulties: the figure is of its own, not of the frames' first.
                 **({"severity": int(place)} if curve.axis == "difficulty" else {}),
             }
     conditions = list({curve.condition.name: curve.condition for curve in curves}.values())
     yield from _AGGREGATES[suite.family](suite, conditions, curves, clean, baseline)
+
+
+def _position(place: float | list[float]) -> Row:
+    """The cells of a row that say where on its axis it is."""
+    if isinstance(place, list):
+        dx, dy = map(int, place)
+        return {"dx": dx, "dy": dy}
+    return {"axis_value": place}
 
 
 def of_condition(condition: ConditionEntry) -> Row:
@@ -247,7 +257,16 @@ def _shift_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Cu
             Curve(condition, "accuracy", "offset", records.axis, records.right, True),
             Curve(condition, "mean_prob_label", "offset", records.axis, records.prob_label.astype(np.float64)),
         ]
-    return [Curve(condition, "accuracy", "offsets", records.axis, records.right, True)]
+    return [
+        Curve(
+            condition,
+            "accuracy",
+            MAP_AXIS,
+            records.axis if records.offsets is None else records.offsets,
+            records.right,
+            True,
+        )
+    ]
 
 
 def _scale_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
@@ -294,19 +313,19 @@ def _strength_aggregates(
         order = np.argsort(strengths)
         strengths = strengths[order]
         accuracy = np.column_stack([curve.distribution, clean])[:, order]
-        area = areas[condition.corruption] = accuracy_area(strengths, accuracy)
+        area = areas[condition.corruption] = accuracy_auc(strengths, accuracy)
         one = {**of_condition(condition), "n": len(strengths)}
-        yield {**one, **result_row("accuracy_area", area)}
+        yield {**one, **result_row("accuracy_auc", area)}
         start = int(np.searchsorted(strengths, neutral))
         for direction, part in ((-1, np.arange(start, -1, -1)), (1, np.arange(start, len(strengths)))):
             if len(part) > 1:
-                halves = half_strength(strengths[part], accuracy[:, part])
+                halves = half_accuracy_strength(strengths[part], accuracy[:, part])
                 if np.isfinite(halves[0]):
-                    scored = threshold_row("half_strength", halves)
+                    scored = threshold_row("half_accuracy_strength", halves)
                     yield {**one, **scored, "axis": "direction", "axis_value": float(direction)}
     common = {key: value for key, value in of_condition(conditions[0]).items() if key not in ("corruption", "severity")}
     own = [name for name in areas if name in suite.corruptions] or list(areas)
-    yield {**common, **result_row("accuracy_area", np.mean([areas[name] for name in own], axis=0)), "n": len(own)}
+    yield {**common, **result_row("accuracy_auc", np.mean([areas[name] for name in own], axis=0)), "n": len(own)}
 
 
 # Resolution.
@@ -316,11 +335,11 @@ def _resolution_curves(records: FrameRecords, difficulties: Sequence[int]) -> li
     condition, right = records.condition, records.right
     if condition.corruption in ("network", UNTREATED):
         return [Curve(condition, "accuracy", "", np.zeros(1), right, True)]
-    if condition.corruption == LUCK:
+    if condition.corruption == BEST_OF_K:
         once = np.logical_or.accumulate(right > 0, axis=0).astype(np.float64)
         return [
             Curve(condition, "accuracy", "copy", records.axis, right, True),
-            Curve(condition, "luck_accuracy", "copies", records.axis + 1, once, True),
+            Curve(condition, "best_of_k_accuracy", "copies", records.axis + 1, once, True),
         ]
     return [Curve(condition, "accuracy", "information", records.axis, right, True)]
 

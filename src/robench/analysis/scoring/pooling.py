@@ -17,7 +17,10 @@ from robench.types import Floats, Results
 
 __all__ = ["pool", "pooled_distribution", "pooled_rows"]
 
-_KEY = ("suite", "metric", "corruption", "severity", "axis", "axis_value", "resolution")
+_KEY = (
+    *("suite", "metric", "method", "subset", "corruption", "severity"),
+    *("axis", "axis_value", "dx", "dy", "resolution"),
+)
 _SAME = ("protocol", "source", "baseline", "unit", "n")
 """Columns in which a figure's rows must be equal to be averaged."""
 

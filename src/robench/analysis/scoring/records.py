@@ -17,6 +17,7 @@ from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.parquet import read_arrays, read_distinct
 from robench.runs.schema import RECORDS, SAMPLES
+from robench.suites import MAP_AXIS
 from robench.types import Ints
 
 __all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames", "read_label"]
@@ -152,6 +153,9 @@ def read_frames(run: RunDirectory, condition: ConditionEntry) -> FrameRecords:
         return FrameRecords(
             condition=condition,
             axis=column("axis_value").reshape(shape)[:, 0],
+            offsets=np.stack([column(name).reshape(shape)[:, 0] for name in ("dx", "dy")], axis=1).astype(np.float64)
+            if condition.axis == MAP_AXIS
+            else None,
             pred=pred.reshape(shape),
             top5=column("top5").reshape(*shape, -1),
             confidence=column("confidence").reshape(shape),

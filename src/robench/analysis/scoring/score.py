@@ -119,7 +119,7 @@ class _Measured:
     nonfinite_rate: dict[str, float]
     class_error: dict[Group, Floats] = field(default_factory=dict)
 
-    def with_class_groups(self, metric: str, conditions: Iterable[ConditionEntry]) -> Floats:
+    def over(self, metric: str, conditions: Iterable[ConditionEntry]) -> Floats:
         """Return a metric of several conditions, (1 + resamples, conditions)."""
         return np.stack([self.cells[condition.name][metric] for condition in conditions], axis=-1)
 
@@ -239,9 +239,9 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
             for scaled in _normalised(group, measured, baseline):
                 yield common | scaled | {"baseline": baseline.name}
         cells = {"n": len(averaged)}
-        yield common | cells | result_row("mean_error", mean_error(measured.with_class_groups("error_rate", averaged)))
+        yield common | cells | result_row("mean_error", mean_error(measured.over("error_rate", averaged)))
         for metric in (metric for metric in _MEANS if all(metric in done[condition.name] for condition in averaged)):
-            yield common | cells | result_row(metric, measured.with_class_groups(metric, averaged).mean(axis=-1))
+            yield common | cells | result_row(metric, measured.over(metric, averaged).mean(axis=-1))
         if group in measured.class_error:
             yield common | cells | result_row("worst_class_error", worst_class_error(measured.class_error[group].T))
     if group in measured.class_error:
@@ -315,13 +315,13 @@ def _normalised(group: Group, measured: _Measured, baseline: Baseline) -> Iterat
     for corruption in (*group.suite.corruptions, *group.suite.extra):
         series, divisor = group.by_severity(corruption, done), baseline.severities(corruption)
         if series and divisor is not None and divisor.mean() > 0:
-            scaled = result_row("ce", ce(measured.with_class_groups("error_rate", series), divisor))
+            scaled = result_row("ce", ce(measured.over("error_rate", series), divisor))
             yield {**scaled, "corruption": corruption, "n": len(series)}
     whole = [group.by_severity(corruption, done) for corruption in group.suite.corruptions]
     divisors = baseline_errors(group.suite, baseline)
     if not all(whole) or divisors is None:
         return
-    errors = np.stack([measured.with_class_groups("error_rate", series) for series in whole], axis=1)
+    errors = np.stack([measured.over("error_rate", series) for series in whole], axis=1)
     if (divisors.mean(axis=-1) > 0).all():
         yield {**result_row("mce", mce(errors, divisors)), "n": group.n_cells}
     clean = done.get(whole[0][0].clean)

@@ -23,9 +23,9 @@ from robench.analysis.scoring.rows import Row, result_row, threshold_row
 from robench.runs.conditions import ConditionEntry
 from robench.types import Floats, Ints
 
-__all__ = ["LATE", "choice_curves", "choice_rows", "has_cost"]
+__all__ = ["EXIT_RATIOS", "choice_curves", "choice_rows", "has_cost"]
 
-LATE = tuple(step / 20 for step in range(21))
+EXIT_RATIOS = tuple(step / 20 for step in range(21))
 """Operating points of the cascade, as `metrics.choices.exit_shares` takes them."""
 
 
@@ -56,12 +56,12 @@ def choice_curves(sized: Sequence[FrameRecords], index: Ints, own: int | None, s
     first = split_half(index, seed)
     if not first.any():
         return curves
-    confidence, places = np.stack([one.confidence[0] for one in sizes]).astype(np.float64), np.array(LATE)
+    confidence, places = np.stack([one.confidence[0] for one in sizes]).astype(np.float64), np.array(EXIT_RATIOS)
     for some in _ranges(conditions, own):
         last, taken = _over(some), _stops(confidence[: len(some)], first)
         curves += [
-            Curve(last, "cascade_accuracy", "late", places, np.take_along_axis(right, taken, axis=0), True),
-            Curve(last, "cascade_gflops", "late", places, cost.cumsum()[taken]),
+            Curve(last, "cascade_accuracy", "exit_ratio", places, np.take_along_axis(right, taken, axis=0), True),
+            Curve(last, "cascade_gflops", "exit_ratio", places, cost.cumsum()[taken]),
         ]
     return curves
 
@@ -74,8 +74,8 @@ def _ranges(conditions: Sequence[ConditionEntry], own: int | None) -> list[Seque
 
 def _stops(confidence: Floats, first: NDArray[np.bool_]) -> Ints:
     """(operating points, n): at which size each sample stops, by thresholds of the half that it is not of."""
-    taken = np.empty((len(LATE), confidence.shape[1]), np.int64)
-    for at, late in enumerate(LATE):
+    taken = np.empty((len(EXIT_RATIOS), confidence.shape[1]), np.int64)
+    for at, late in enumerate(EXIT_RATIOS):
         shares = exit_shares(late, len(confidence))
         for half in (first, ~first):
             taken[at, half] = cascade(confidence[:, half], exit_thresholds(confidence[:, ~half], shares))
@@ -114,8 +114,8 @@ def choice_rows(curves: Sequence[BootstrappedCurve], own: int | None, n: int) ->
     for some in _ranges(conditions, own):
         last, count = _over(some), len(some)
         ways = {"oracle": (paid[:, :count], reached[:, :count]), "random": (paid[:, :count], random[:, :count])}
-        if (last.name, "cascade_gflops", "late") in found:
-            ways["cascade"] = found[last.name, "cascade_gflops", "late"], found[last.name, "cascade_accuracy", "late"]
+        if (last.name, "cascade_gflops", "exit_ratio") in found:
+            ways["cascade"] = found[last.name, "cascade_gflops", "exit_ratio"], found[last.name, "cascade_accuracy", "exit_ratio"]
         for who, (cost, accuracy) in ways.items():
             common = {**of_condition(last), "n": n}
             at_cost = np.array([accuracy_at_cost(*one, budget) for one in zip(cost, accuracy, strict=True)])

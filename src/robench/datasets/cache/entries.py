@@ -52,7 +52,7 @@ __all__ = [
     "size_text",
 ]
 
-VERSION = 4
+VERSION = 1
 """Of the layout of an entry, and of which images can be read; entries of others are never opened, and make room as all do."""
 
 Note = Callable[[str], object]

@@ -58,5 +58,5 @@ def describe_aux_bn(module: nn.Module) -> str | None:
     named = ", ".join(f"aux{number}" for number in range(max(counts)))
     return (
         f"{len(counts)} BatchNorm layers have auxiliary branches ({named}) beside the main one, which is used: "
-        "--adapt bn-branch:aux0 takes another"
+        "--treatment bn-branch:aux0 takes another"
     )

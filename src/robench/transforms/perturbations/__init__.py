@@ -11,7 +11,7 @@ from robench.transforms.perturbations.degradations import DEGRADATIONS
 from robench.transforms.perturbations.geometry import rotate, scale, shear, tilt, translate, zoom_blur
 from robench.transforms.perturbations.noise import gaussian_noise, shot_noise, speckle_noise
 from robench.transforms.perturbations.occlusion import grid, noise_rectangle, rectangle
-from robench.transforms.perturbations.resolution import information, luck, network, untreated
+from robench.transforms.perturbations.resolution import best_of_k, information, network, untreated
 from robench.transforms.perturbations.shift import circular, crop, diagonal, offset_map
 from robench.transforms.perturbations.weather import brightness, snow, spatter
 
@@ -45,7 +45,7 @@ PERTURBATIONS: dict[str, Perturbation] = {
         information,
         network,
         untreated,
-        luck,
+        best_of_k,
     )
 }
 

@@ -13,7 +13,7 @@ from robench.transforms.resize import resize
 from robench.transforms.warps import PaddedBatch, crop
 from robench.types import Images
 
-__all__ = ["information", "luck", "network", "untreated"]
+__all__ = ["best_of_k", "information", "network", "untreated"]
 
 _SIZES = {"224": RESOLUTIONS, "299": RESOLUTIONS, "64": SMALL_RESOLUTIONS, "32": SMALL_RESOLUTIONS}
 """A run takes those up to the side of its frames, or its own."""
@@ -52,7 +52,7 @@ def untreated(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequenc
 @perturbation(
     levels={name: {"frames": tuple(range(9))} for name in _SIZES}, axis="copy", source="robench (docs/decisions/019)"
 )
-def luck(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def best_of_k(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Copies of the network's usual input, moved by one pixel each, in another direction; the first is not."""
     images = crop(pictures, side)
     steps = torch.arange(side, device=images.device)

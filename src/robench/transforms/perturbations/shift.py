@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from robench.suites import map_offset, map_place
+from robench.suites import MAP_AXIS, map_offset, map_place
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Constants, perturbation
 from robench.transforms.warps import PaddedBatch
@@ -61,7 +61,7 @@ def _offsets(span: int) -> tuple[int, ...]:
         }
         for name, span in _SPAN.items()
     },
-    axis="offsets",
+    axis=MAP_AXIS,
     source=_SOURCE,
 )
 def offset_map(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:

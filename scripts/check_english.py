@@ -1,0 +1,79 @@
+"""Refuse banned words in src and docs, and headings and docstrings that begin with a question word.
+
+Templates of pages and `docs/decisions` are exempt. `--sentences` also lists sentences of more than 25 words.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LONGEST = 25
+DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+QUESTION = re.compile(r"(What|Whom|Whose|Who|Where|How)\b")
+
+
+def banned() -> list[tuple[re.Pattern[str], str]]:
+    """Return the pattern of each banned word and the word to use."""
+    lines = (ROOT / "scripts/banned_words.txt").read_text().splitlines()
+    pairs = (line.split("\t") for line in lines if line and not line.startswith("#"))
+    # An underscore ends a word, so that names are held to the same rule as texts.
+    return [(re.compile(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])", re.IGNORECASE), use) for word, use in pairs]
+
+
+def texts() -> list[Path]:
+    """Return the files that the rules hold for."""
+    docs = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    return sorted([*(ROOT / "src").rglob("*.py"), *(one for one in docs if "decisions" not in one.parts)])
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings of a module, its assignments' included, with their lines."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, DOCSTRINGS) and (text := ast.get_docstring(node)):
+            yield node.body[0].lineno, text
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+def problems(path: Path, *, sentences: bool) -> Iterator[tuple[int, str]]:
+    """Yield what breaks a rule in a file, with its line."""
+    text = path.read_text()
+    for number, line in enumerate(text.splitlines(), 1):
+        for pattern, use in banned():
+            if found := pattern.search(line):
+                yield number, f"{found[0]!r}: write {use}"
+        if path.suffix == ".md" and (found := re.match(r"#+ (.*)", line)) and QUESTION.match(found[1]):
+            yield number, f"a heading begins with {found[1].split()[0]!r}"
+    blocks = dict(docstrings(path)) if path.suffix == ".py" else {}
+    for number, block in blocks.items():
+        if found := QUESTION.match(block.strip()):
+            yield number, f"a docstring begins with {found[0]!r}"
+    if sentences:
+        for number, block in (
+            blocks.items() if path.suffix == ".py" else [(1, re.sub(r"```.*?```", "", text, flags=re.S))]
+        ):
+            for sentence in re.split(r"(?<=[.!?:])\s+(?=[A-Z`])|\n\s*\n|\n\s*[-|]|\n\s*\w+: |\n#", block):
+                if len(sentence.split()) > LONGEST and "|" not in sentence:
+                    yield number, f"{len(sentence.split())} words: {' '.join(sentence.split())[:100]}…"
+
+
+def main() -> int:
+    """Print the problems of all files, or of those below the given paths; 1 if there are any."""
+    sentences, below = "--sentences" in sys.argv, [Path(one).resolve() for one in sys.argv[1:] if one[0] != "-"]
+    found = 0
+    for path in texts():
+        if below and not any(path.is_relative_to(one) for one in below):
+            continue
+        for number, problem in problems(path, sentences=sentences):
+            print(f"{path.relative_to(ROOT)}:{number}: {problem}")
+            found += 1
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
