@@ -1,49 +1,58 @@
-# People and CI run the same commands. `make demo` and `make test` set up everything they need.
+# People and CI run the same commands. Each sets up what it needs: `make demo` the package alone, the others its extras too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+BASE := $(VENV)/.base
+DEV := $(VENV)/.dev
 JOBS ?= auto
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-slow check parity formats fuzz index schema format clean
+.PHONY: demo test test-slow test-nightly check parity formats fuzz index schema format clean
 
-$(STAMP): pyproject.toml
+$(BASE): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
-	@touch $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $(BASE)
 
-demo: $(STAMP)  ## evaluate the embedded demo and print its table
+$(DEV): $(BASE)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $(DEV)
+
+demo: $(BASE)  ## evaluate the embedded demo and print its table
 	$(BIN)/robench evaluate demo
 
-test: $(STAMP)  ## everything quick
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+test: $(DEV)  ## everything quick
+	$(PYTEST) -m "not slow and not nightly" --durations=20
 
-test-slow: $(STAMP)  ## the heavy ones
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
+test-slow: $(DEV)  ## the heavy ones
+	$(PYTEST) -m "slow and not nightly"
 
-parity: $(STAMP)  ## every corruption against the published pixels (ROBENCH_GOLDEN), as one table
-	PYTHONPATH=tests $(BIN)/python -m parity.table
+test-nightly: $(DEV)  ## all that are not quick: the heavy ones, simulations and full tables
+	$(PYTEST) -m "slow or nightly"
 
-formats: $(STAMP)  ## a model in every format: loaded, equal, broken on purpose, as one table (ROBENCH_SHARED)
-	PYTHONPATH=tests $(BIN)/python -m formats.table
+parity: $(DEV)  ## every corruption against the published pixels (ROBENCH_GOLDEN), as one table
+	$(BIN)/python -m tests.parity.table
 
-fuzz: $(STAMP)  ## damaged and hostile datasets and models by the thousand: crashes, hangs, payloads that ran
-	PYTHONPATH=tests $(BIN)/python -m data.fuzz
-	PYTHONPATH=tests $(BIN)/python -W ignore -m formats.fuzz
+formats: $(DEV)  ## a model in every format: loaded, equal, broken on purpose, as one table (ROBENCH_SHARED)
+	$(BIN)/python -m tests.models.formats.table
 
-index: $(STAMP)  ## the fingerprints of all architectures of the installed libraries, for guessing them
+fuzz: $(DEV)  ## damaged and hostile datasets and models by the thousand: crashes, hangs, payloads that ran
+	$(BIN)/python -m tests.datasets.fuzz
+	$(BIN)/python -W ignore -m tests.models.formats.fuzz
+
+index: $(DEV)  ## the fingerprints of all architectures of the installed libraries, for guessing them
 	$(BIN)/python scripts/index_architectures.py
 
-schema: $(STAMP)  ## docs/schema.md, the columns of every table
+schema: $(DEV)  ## docs/schema.md, the columns of every table
 	$(BIN)/python scripts/write_schema.py
 
-check: $(STAMP)  ## style and types
+check: $(DEV)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Generator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import nn
 
-from robench.models import Classifier, Preprocessing
+from robench.models import Classifier, load
+from tests.builders import finished_run, tiny_classifier, tiny_dataset
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,13 +21,29 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that at the end no worker is left alone with one: `slow(minutes=…)` says how long."""
+    """The longest tests first, so that at the end no worker is left alone with one: `minutes=…` of its marker says how long."""
     items.sort(key=_minutes, reverse=True)
 
 
 def _minutes(item: pytest.Item) -> float:
-    slow = item.get_closest_marker("slow")
-    return 0.0 if slow is None else float(slow.kwargs.get("minutes", 0))
+    markers = (item.get_closest_marker(name) for name in ("slow", "nightly"))
+    return max(float(marker.kwargs.get("minutes", 0)) if marker else 0.0 for marker in markers)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a quick test that takes more than $ROBENCH_QUICK_SECONDS, where that is set; by default no time is asserted."""
+    report = yield
+    limit = float(os.environ.get("ROBENCH_QUICK_SECONDS", "inf"))
+    is_quick = not any(item.get_closest_marker(name) for name in ("slow", "nightly"))
+    if is_quick and report.when == "call" and report.passed and call.duration > limit:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"took {call.duration:.1f} s, over the {limit:g} s of a quick test: make it faster, or mark it slow"
+        )
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -65,29 +81,39 @@ def _isolated_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _without_sandbox(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    _isolated_cache: None,
+) -> None:
+    """Programs are loaded without their trial in another process (2 to 3 s each), but in tests marked `sandbox`."""
+    if request.node.get_closest_marker("sandbox") is None:
+        monkeypatch.setattr(load, "run_in_sandbox", lambda *_: None)
+    else:  # What has passed in another test is tried again.
+        monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small dataset: 3 classes of 10 smooth random pictures at about 40 px."""
-    root = tmp_path_factory.mktemp("pictures") / "pictures"
-    rng = np.random.default_rng(0)
-    for label in ("ant", "bee", "cow"):
-        (root / label).mkdir(parents=True)
-        for number in range(10):
-            small = Image.fromarray(rng.integers(0, 256, (6, 7, 3), dtype=np.uint8))
-            small.resize((42, 40), Image.Resampling.BICUBIC).save(root / label / f"{number}.png")
-    return root
+    return tiny_dataset(tmp_path_factory.mktemp("pictures") / "pictures")
 
 
 @pytest.fixture(scope="session")
 def classifier() -> Classifier:
     """A small untrained network with three classes, on the CPU, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    module = nn.Sequential(
-        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 3)
-    )
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    preprocessing = Preprocessing(36, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    module = module.eval().requires_grad_(False)
-    return Classifier("tiny", "test:tiny", module, preprocessing, 3, "0" * 64, torch.device("cpu"))
+    return tiny_classifier()
+
+
+@pytest.fixture(scope="session")
+def evaluated(classifier: Classifier, picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, evaluated once a process and never written to: a test that changes it takes `whole`."""
+    return finished_run(classifier, picture_folder, tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture
+def whole(evaluated: Path, tmp_path: Path) -> Path:
+    """A finished run of the test's own: a copy of `evaluated`."""
+    return shutil.copytree(evaluated, tmp_path / "whole")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gate.invented import first, write_run
+from tests.analysis.gate.invented import first, write_run
 
 pytest_plugins = ["pytester"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from robench.analysis.gate import gate
     from robench.analysis.leaderboard import leaderboard
     from robench.analysis.scoring import score
-    from robench.datasets import ImageDataset, open_dataset
+    from robench.datasets import ImageDataset, ImageSet, open_dataset
     from robench.errors import RobenchError
     from robench.evaluation.options import Options
     from robench.evaluation.report import report
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier",
     "ImageDataset",
+    "ImageSet",
     "Options",
     "Preprocessing",
     "RobenchError",
@@ -50,6 +51,7 @@ __all__ = [
 
 _HOME = {
     "Classifier": "robench.models",
+    "ImageDataset": "robench.datasets",
     "ImageSet": "robench.datasets",
     "Options": "robench.evaluation.options",
     "Preprocessing": "robench.models",

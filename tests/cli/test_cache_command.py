@@ -127,7 +127,7 @@ def test_a_size_that_is_none(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -
 
 
 def test_it_starts_without_torch() -> None:
-    code = "import sys; from robench.cli.entry import command; command(['cache', 'list']); sys.exit('torch' in sys.modules)"
+    code = "import sys; from robench.cli.entry import run_cli; run_cli(['cache', 'list']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 

@@ -361,7 +361,7 @@ def test_models_of_a_family_or_of_the_stated_name_that_fit(tmp_path: Path, capsy
 
 
 def run_robench(arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """In a shell, as users do."""
+    """In a shell, as users do; a verb that needs no torch starts in a tenth of the time."""
     program = f"{sys.executable} -m robench {arguments}"
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", program],
@@ -373,18 +373,18 @@ def run_robench(arguments: str, **environment: str) -> subprocess.CompletedProce
 
 
 def test_a_reader_that_has_enough_is_no_error_of_robench() -> None:
-    done = run_robench("list corruptions | true")
+    done = run_robench("list metrics | true")
     assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_a_full_disk_is_one_line() -> None:
-    done = run_robench("list corruptions > /dev/full")
+    done = run_robench("list metrics > /dev/full")
     assert done.returncode == 2
     assert done.stderr == "robench: cannot write the output: No space left on device\n"
 
 
 def test_closed_output_is_one_line() -> None:
-    done = run_robench("list corruptions >&-")
+    done = run_robench("list metrics >&-")
     assert done.returncode == 2
     assert done.stderr.startswith("robench: standard output is closed")
 

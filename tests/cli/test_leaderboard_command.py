@@ -76,8 +76,8 @@ def test_a_mistake_is_one_line(
 def test_it_starts_without_torch(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("model,top1,top1_err,top5,top5_err,param_count,img_size\na,1,99,1,99,1,32\n")
     code = (
-        "import sys; from robench.cli.entry import command\n"
-        f"assert command(['leaderboard', {str(tmp_path / 't.csv')!r}]) == 0\n"
+        "import sys; from robench.cli.entry import run_cli\n"
+        f"assert run_cli(['leaderboard', {str(tmp_path / 't.csv')!r}]) == 0\n"
         "sys.exit('torch' in sys.modules)"
     )
     start = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -10,10 +10,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from parity import frames
-from parity.published import CLOSE, EQUAL, FILES, NAMES, golden_cell, impulse_deviation, pixels
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.draws import KeyedDraws
+from tests.parity import frames
+from tests.parity.published import CLOSE, EQUAL, FILES, NAMES, golden_cell, impulse_deviation, pixels
 
 BARS = dict.fromkeys(EQUAL, "equal") | dict.fromkeys(CLOSE, "truncates alike, at most 1 apart")
 CAPTION = (

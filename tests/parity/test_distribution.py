@@ -45,9 +45,10 @@ def picture() -> Images:
     return image.to(torch.uint8)[None]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("severity", [1, 4])
 @pytest.mark.parametrize("name", RANDOM)
-def test_one_picture_many_times(name: str, severity: int) -> None:
+def test_many_draws_of_one_picture_have_the_published_distribution(name: str, severity: int) -> None:
     """Kolmogorov and Smirnov's test of what 200 draws on either side do to the same picture."""
     images = picture().expand(COUNT, -1, -1, -1).contiguous()
     ours = robench.corrupt(images, name, severity, "imagecorruptions", seed=1).double()
@@ -64,7 +65,7 @@ def test_one_picture_many_times(name: str, severity: int) -> None:
     )
 
 
-def test_clouds() -> None:
+def test_clouds_have_the_published_distribution() -> None:
     """At the published size; means, extremes and neighbours of ours and the package's plasma."""
     ours = plasma(KeyedDraws(0, torch.arange(1000), "fog"), 64, 2.0).double()
     with package(keyed_state("clouds")) as published:
@@ -94,7 +95,9 @@ def angles(corrupted: Tensor) -> Floats:
     return found
 
 
-@pytest.mark.parametrize("suite", ["imagenet-c", "imagenet-c-299", "imagecorruptions"])
+@pytest.mark.parametrize(
+    "suite", ["imagenet-c", pytest.param("imagenet-c-299", marks=pytest.mark.nightly), "imagecorruptions"]
+)
 def test_motion_has_every_direction(suite: str) -> None:
     """Angles are uniform from -45 to 45 degrees. (At 32 and 64 pixels lines are short, and their moments snap to the grid.)"""
     dots = torch.zeros((2000, 3, 65, 65), dtype=torch.uint8)
@@ -116,9 +119,10 @@ def test_frost_has_every_crop() -> None:
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_channels_of_many_pictures(name: str, shared: Path) -> None:
+def test_channels_of_many_pictures_have_the_published_statistics(name: str, shared: Path) -> None:
     """Mean and standard deviation of every channel over 200 pictures, within 1 % or four standard deviations of a seed."""
     images = open_dataset(shared / "data/cifar10")
     positions = select(images, limit=COUNT)

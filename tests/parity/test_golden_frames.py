@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.frames import CLOSE, EQUAL, FILES, golden_sequences
 from robench.transforms.perturbations import PERTURBATIONS
+from tests.parity.frames import CLOSE, EQUAL, FILES, golden_sequences
 
 cells = [(file, name) for file in FILES for name in (*EQUAL, *CLOSE)]
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 import robench
-from parity.published import published_draws
 from robench.datasets import decode, hash_images, open_dataset, select
 from robench.suites import find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.corruptions import CORRUPTIONS, find_corruption
 from robench.types import Images, Ints
+from tests.parity.published import published_draws
 
 STATISTICS = ["mae", "rmse", "bias", "std_out"]
 CIFAR = [
@@ -81,8 +81,9 @@ def load(folder: Path, positions: Ints, geometry: Geometry) -> Images:
     return torch.from_numpy(np.array(decoded.images.pixels))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("suite", "file"), CIFAR)
-def test_cifar(suite: str, file: str, shared: Path) -> None:
+def test_cifar_has_the_statistics_of_the_reference(suite: str, file: str, shared: Path) -> None:
     positions = select(open_dataset(shared / "data/cifar10"), per_class=50)
     images = load(shared / "data/cifar10", positions, Geometry(resize=(32, 32)))
     check(images, positions, suite, shared / "reference" / file, seeds=8)
@@ -91,7 +92,7 @@ def test_cifar(suite: str, file: str, shared: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("suite", "file"), CIFAR)
 def test_cifar_with_the_references_own_stream(suite: str, file: str, shared: Path) -> None:
-    """Its seed, its generator, one image after another: the statistics are those of the file, within a tenth of a grey level.
+    """Its seed and generator, one image after another, give the statistics of the file within a tenth of a grey level.
 
     Most agree in every digit. Saturation times 2 keeps integers integers, which truncation moves by one either way.
     """
@@ -113,8 +114,9 @@ def test_cifar_with_the_references_own_stream(suite: str, file: str, shared: Pat
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow(minutes=4)
-def test_imagenet(shared: Path) -> None:
+def test_imagenet_has_the_statistics_of_the_reference(shared: Path) -> None:
     classes = open_dataset(shared / "data/imagenet").labels
     positions = np.flatnonzero(np.isin(classes % 10, (0, 3, 6)))
     images = load(shared / "data/imagenet", positions, Geometry(resize=256, crop=224))

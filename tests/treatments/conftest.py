@@ -17,7 +17,7 @@ from robench.suites import Condition
 from robench.suites.geometry import Geometry
 from robench.treatments import adapt
 from robench.types import Records
-from treatments.networks import CLEAN, randomised
+from tests.treatments.networks import CLEAN, randomised
 
 
 @pytest.fixture(scope="session")

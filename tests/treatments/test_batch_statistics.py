@@ -16,7 +16,7 @@ from robench.transforms.apply import Frame, Position
 from robench.treatments import adapt
 from robench.treatments.batch_norm import BatchNorms, batch_norms
 from robench.treatments.bn_frozen import pool
-from treatments.networks import CLEAN, randomised, with_module
+from tests.treatments.networks import CLEAN, randomised, with_module
 
 
 def logits(classifier: Classifier, images: Tensor, *texts: str) -> Tensor:

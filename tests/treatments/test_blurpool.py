@@ -18,7 +18,7 @@ from robench.models import Classifier, Preprocessing
 from robench.models.architectures.cifar_resnet import CifarResNet
 from robench.treatments import adapt
 from robench.treatments.blurpool import FILTERS, blur
-from treatments.networks import CLEAN, randomised, with_module
+from tests.treatments.networks import CLEAN, randomised, with_module
 
 SIDE = 64
 

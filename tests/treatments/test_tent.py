@@ -16,8 +16,8 @@ from robench.evaluation.plan import make_plan
 from robench.evaluation.samples import Samples
 from robench.models import Classifier
 from robench.treatments import adapt, equal_parts, sample_order
-from treatments.conftest import Treat
-from treatments.networks import CLEAN, with_module
+from tests.treatments.conftest import Treat
+from tests.treatments.networks import CLEAN, with_module
 
 
 def by_hand(classifier: Classifier, samples: Samples, n: int, optimiser: str, lr: float) -> np.ndarray:

@@ -25,12 +25,14 @@ from robench.evaluation.plan import make_plan
 from robench.evaluation.samples import Samples
 from robench.evaluation.shards import Shard, ShardResult
 from robench.models import Classifier
+from robench.runs.directory import RunDirectory
 from robench.suites import Condition
 from robench.transforms.apply import frames_of
 from robench.transforms.warps import PaddedBatch
 from robench.treatments import adapt, equal_parts, sample_order
-from treatments.conftest import Treat
-from treatments.networks import CLEAN
+from tests.builders import run_files
+from tests.treatments.conftest import Treat
+from tests.treatments.networks import CLEAN
 
 TEST_BATCH = ("bn-test:n=8", "bn-prior:N=4,n=8", "localnorm:g=8")
 FROZEN = ("bn-frozen:M=11",)
@@ -114,11 +116,6 @@ def test_a_condition_does_not_know_the_one_before(normalised: Classifier, sample
 SOME = Options(corruptions=["fog", "contrast"], severities=[1, 5], batch_size=7, treatments=["bn-prior:n=6"])
 
 
-def contents(path: Path) -> dict[str, bytes]:
-    files = [path / "results.csv", *(path / "records").iterdir()]
-    return {file.name: file.read_bytes() for file in files}
-
-
 @pytest.mark.parametrize("text", ["bn-prior:n=6", "bn-frozen:M=12"])
 def test_interrupted_and_resumed_is_equal(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
@@ -138,8 +135,8 @@ def test_interrupted_and_resumed_is_equal(
         robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
     monkeypatch.setattr(evaluator, "evaluate_condition", evaluate_condition)
     resumed = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options).path
-    assert len(contents(resumed)) == 6
-    assert contents(resumed) == contents(whole)
+    assert len(RunDirectory.open(resumed).finished()) == 5
+    assert run_files(resumed) == run_files(whole)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +161,7 @@ def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
     monkeypatch.setattr(evaluator.Evaluator, "evaluate", counted)
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
     assert shards == ([30, 30] if text == "bn-test:n=8" else [7, 7, 7, 7, 2] * 2)
-    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert run_files(tmp_path / "cut") == run_files(tmp_path / "whole")
 
 
 def test_what_a_treated_run_says(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "Decoded",
     "Hashes",
     "ImageDataset",
+    "ImageSet",
     "ImageStack",
     "Name",
     "Reader",
@@ -51,6 +52,9 @@ __all__ = [
     "released_names",
     "select",
 ]
+
+ImageSet = ImageDataset
+"""Alias of `ImageDataset`."""
 
 EMBEDDED: dict[str, Callable[[], ImageDataset]] = {"demo": read_demo}
 """Datasets that need no files, by name."""

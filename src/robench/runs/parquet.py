@@ -208,6 +208,10 @@ def _read_frame(table: Table, path: Path, columns: Sequence[str]) -> pd.DataFram
             found = fastparquet.ParquetFile(file)
             names = list(found.columns)
             frame = found.to_pandas(columns=[name for name in columns if name in names])
+            for column in table.columns:
+                if column.nullable and column.type.startswith("int") and column.name in frame:
+                    numbers = frame[column.name].to_numpy(np.float64, na_value=np.nan)
+                    frame[column.name] = numbers if np.isnan(numbers).any() else numbers.astype(column.type)
     except Exception as error:
         raise _unreadable(path, error) from error
     _check(table, path, names)

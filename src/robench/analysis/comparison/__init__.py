@@ -13,7 +13,7 @@ from robench.analysis.comparison.difference import Method, PairedDifference, com
 from robench.analysis.comparison.matching import check_comparable, match_results
 from robench.analysis.comparison.results_set import (
     HEADLINE_METRICS,
-    KEY,
+    Key,
     ResultRow,
     ResultsSet,
     Source,
@@ -23,7 +23,7 @@ from robench.analysis.comparison.results_set import (
 
 __all__ = [
     "HEADLINE_METRICS",
-    "KEY",
+    "Key",
     "Method",
     "PairedDifference",
     "ResultRow",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from robench.analysis.comparison.difference import PairedDifference, compare_pairs
 from robench.analysis.comparison.matching import check_comparable, match_results
-from robench.analysis.comparison.results_set import HEADLINE_METRICS, KEY, ResultRow, ResultsSet, load_results
+from robench.analysis.comparison.results_set import HEADLINE_METRICS, ResultRow, ResultsSet, load_results
 from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring.records import read_columns
@@ -83,20 +83,20 @@ def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) ->
 
 def _chosen(figure: ResultRow, metrics: Sequence[str] | None) -> bool:
     if metrics is not None:
-        return figure["metric"] in metrics
-    if figure["suite"] == CLEAN:
-        return bool(figure["metric"] == "accuracy")
-    return figure["metric"] in (*HEADLINE_METRICS, *_CELLS) and figure["axis"] != "frame"
+        return figure.key.metric in metrics
+    if figure.key.suite == CLEAN:
+        return bool(figure.key.metric == "accuracy")
+    return figure.key.metric in (*HEADLINE_METRICS, *_CELLS) and figure.key.axis != "frame"
 
 
 def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
-    """One row a difference: the columns of contrast.KEY, both values, the change with its interval and p-values."""
+    """One row a difference: the columns of `Key`, both values, the change with its interval and p-values."""
     return pd.DataFrame(
         [
             {
                 "base": one.base,
                 "run": one.run,
-                **dict(zip(KEY, one.paired.run.key, strict=True)),
+                **one.paired.run.key._asdict(),
                 "unit": one.paired.run.row["unit"],
                 "base_value": one.paired.base.value,
                 "run_value": one.paired.run.value,

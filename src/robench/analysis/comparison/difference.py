@@ -48,7 +48,7 @@ class PairedDifference:
     @property
     def sign(self) -> int:
         """1 where a larger figure is worse, -1 where it is better."""
-        return -1 if METRICS[self.run["metric"]].higher_is_better else 1
+        return -1 if METRICS[self.run.key.metric].higher_is_better else 1
 
     @property
     def testable(self) -> bool:

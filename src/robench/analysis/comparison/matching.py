@@ -68,15 +68,15 @@ def _provenance_mismatch(column: str, run: ResultsSet, ours: ResultRow, base: Re
 
 def _averaged(side: ResultsSet, figure: ResultRow) -> set[tuple[str, int]]:
     """The cells that a figure without a corruption is over, by corruption and severity: the suite's own, or else extra ones."""
-    if figure["corruption"] is not None:
+    if figure.key.corruption is not None:
         return set()
-    suite, resolution = figure["suite"], figure["resolution"]
+    suite, resolution = figure.key.suite, figure.key.resolution
     cells = {
-        (other["corruption"], int(other["severity"]))
+        (other.key.corruption, int(other.key.severity))
         for other in side.figures.values()
-        if (other["suite"], other["resolution"]) == (suite, resolution)
-        and other["corruption"] is not None
-        and other["severity"] is not None
+        if (other.key.suite, other.key.resolution) == (suite, resolution)
+        and other.key.corruption is not None
+        and other.key.severity is not None
     }
     whole = lookup_suite(suite)
     own = whole.corruptions if whole is not None else ()

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robench.analysis.comparison.results_set import KEY, NORMALISED, PER_IMAGE_METRICS, Key, ResultsSet
+from robench.analysis.comparison.results_set import NORMALISED, PER_IMAGE_METRICS, Key, ResultsSet
 from robench.analysis.scoring.records import read_columns
 from robench.errors import RunError
 from robench.suites import find_suite
@@ -27,11 +27,12 @@ def distributions(side: ResultsSet, keys: Iterable[Key]) -> dict[Key, Floats]:
     if not side.runs[0].finished():
         return {}
     keys = set(keys)
-    wanted = {(key[0], key[1]) for key in keys}
+    wanted = {(key.suite, key.metric) for key in keys}
     normalised = any(metric in NORMALISED for _, metric in wanted)
     found: dict[Key, Floats] = {}
     for row in side.rows(None if normalised else "none", wanted):
-        key = tuple(None if _missing(row.get(name)) else row[name] for name in KEY)
+        cells: list[Any] = [None if _missing(row.get(name)) else row[name] for name in Key._fields]
+        key = Key(*cells)
         if key not in keys or "distribution" not in row:
             continue
         stored = side.figures[key]
@@ -56,22 +57,23 @@ def wrong_images(side: ResultsSet, keys: Iterable[Key]) -> dict[Key, NDArray[np.
     if len(side.runs) != 1:
         return found
     run = side.runs[0]
-    cells = [key for key in keys if key[1] in PER_IMAGE_METRICS and key[4] is None]
+    cells = [key for key in keys if key.metric in PER_IMAGE_METRICS and key.axis is None]
     for condition in run.finished():
         place = (condition.suite, condition.corruption, condition.severity, condition.resolution)
         of_cell = [
             key
             for key in cells
-            if (key[0], key[2], key[3], key[6]) == place and side.figures[key].row["protocol"] == condition.protocol
+            if (key.suite, key.corruption, key.severity, key.resolution) == place
+            and side.figures[key].row["protocol"] == condition.protocol
         ]
         if condition.frames != 1 or find_suite(condition.suite).family not in ("corruptions", "resolution"):
             continue
-        columns = {PER_IMAGE_METRICS[key[1]] for key in of_cell}
+        columns = {PER_IMAGE_METRICS[key.metric] for key in of_cell}
         records = read_columns(run, condition, ["label", *sorted(columns)]) if columns else None
         for key in of_cell:
             assert records is not None
             label = records["label"].to_numpy()
-            if key[1] == "top5_error":
+            if key.metric == "top5_error":
                 found[key] = np.array(
                     [true not in five for true, five in zip(label, records["top5"], strict=True)], dtype=bool
                 )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.paired_tests import interval_error
@@ -22,7 +22,6 @@ from robench.types import Results
 __all__ = [
     "BASELINE_HINT",
     "HEADLINE_METRICS",
-    "KEY",
     "NORMALISED",
     "PER_IMAGE_METRICS",
     "Key",
@@ -33,10 +32,6 @@ __all__ = [
     "load_results",
 ]
 
-KEY = (
-    *("suite", "metric", "method", "subset", "corruption", "severity"),
-    *("axis", "axis_value", "dx", "dy", "resolution"),
-)
 """What a figure is of. Figures of two sides are compared where these are equal."""
 
 HEADLINE_METRICS = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_auc")
@@ -54,14 +49,30 @@ BASELINE_HINT = (
 )
 """What a user does about a baseline that an older robench made."""
 
-Key: TypeAlias = tuple[Any, ...]
+
+class Key(NamedTuple):
+    """The columns that tell a row of the results from all others; None where empty."""
+
+    suite: str
+    metric: str
+    method: str | None
+    subset: str | None
+    corruption: str | None
+    severity: int | None
+    axis: str | None
+    axis_value: float | None
+    dx: int | None
+    dy: int | None
+    resolution: int | None
+
+
 Source: TypeAlias = Path | str | Sequence[Path | str]
 """A run directory, those of several seeds of one model, or a results CSV."""
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the results. key: its values of KEY, None where empty.  row: all columns."""
+    """One row of the results. key: its cells that no other row has together.  row: all columns."""
 
     key: Key
     row: dict[str, Any]
@@ -80,26 +91,22 @@ class ResultRow:
     @property
     def is_cell(self) -> bool:
         """Whether `n` counts images, of which unpaired sides may have other numbers."""
-        metric, corruption = self["metric"], self["corruption"]
+        metric, corruption = self.key.metric, self.key.corruption
         return corruption is not None and metric not in (*NORMALISED, "accuracy_auc", "half_accuracy_strength")
 
     def __str__(self) -> str:
         """`error_rate of imagenet-c fog 3 at 224 px`."""
-        suite, corruption, axis = self["suite"], self["corruption"], self["axis"]
-        parts = [f"{self['metric']} of {suite}", *(str(self[name]) for name in ("method", "subset") if self[name])]
-        if corruption is not None and corruption != suite:
-            parts.append(str(corruption))
-        if self["severity"]:
-            parts.append(str(self["severity"]))
-        if self["dx"] is not None:
-            parts.append(f"{axis} dx {self['dx']} dy {self['dy']}")
-        elif axis is not None:
-            parts.append(f"{axis} {self['axis_value']:g}")
-        return " ".join(parts) + (f" at {self['resolution']} px" if self["resolution"] is not None else "")
-
-    def __getitem__(self, column: str) -> Any:
-        """Return the value of one of the columns of KEY, None where it is empty."""
-        return self.key[KEY.index(column)]
+        key = self.key
+        parts = [f"{key.metric} of {key.suite}", *(name for name in (key.method, key.subset) if name)]
+        if key.corruption is not None and key.corruption != key.suite:
+            parts.append(key.corruption)
+        if key.severity:
+            parts.append(str(key.severity))
+        if key.dx is not None:
+            parts.append(f"{key.axis} dx {key.dx} dy {key.dy}")
+        elif key.axis is not None:
+            parts.append(f"{key.axis} {key.axis_value:g}")
+        return " ".join(parts) + (f" at {key.resolution} px" if key.resolution is not None else "")
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,7 @@ def load_results(sources: Source) -> ResultsSet:
             )
     figures: dict[Key, ResultRow] = {}
     for row in results.astype(object).where(results.notna(), None).to_dict("records"):
-        figure = ResultRow(tuple(row[name] for name in KEY), row)
+        figure = ResultRow(Key(*(row[name] for name in Key._fields)), row)
         if (other := figures.get(figure.key)) is not None:
             if row["suite"] == CLEAN and row["protocol"] != other.row["protocol"]:
                 continue  # Clean images of another suite's geometry: the first suite's are the ones that count.

@@ -52,8 +52,8 @@ class Rule:
 
     def matches(self, figure: ResultRow) -> bool:
         """Whether a figure is of this metric and its place fits the patterns."""
-        found = {name: figure[name] for name in _PATTERNS}
-        return figure["metric"] == self.metric and all(
+        found = figure.key._asdict()
+        return figure.key.metric == self.metric and all(
             any(
                 fnmatchcase("" if found[name] is None else str(found[name]), pattern) for pattern in getattr(self, name)
             )

@@ -115,7 +115,10 @@ def choice_rows(curves: Sequence[BootstrappedCurve], own: int | None, n: int) ->
         last, count = _over(some), len(some)
         ways = {"oracle": (paid[:, :count], reached[:, :count]), "random": (paid[:, :count], random[:, :count])}
         if (last.name, "cascade_gflops", "exit_ratio") in found:
-            ways["cascade"] = found[last.name, "cascade_gflops", "exit_ratio"], found[last.name, "cascade_accuracy", "exit_ratio"]
+            ways["cascade"] = (
+                found[last.name, "cascade_gflops", "exit_ratio"],
+                found[last.name, "cascade_accuracy", "exit_ratio"],
+            )
         for who, (cost, accuracy) in ways.items():
             common = {**of_condition(last), "n": n}
             at_cost = np.array([accuracy_at_cost(*one, budget) for one in zip(cost, accuracy, strict=True)])

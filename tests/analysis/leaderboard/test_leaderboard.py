@@ -1,0 +1,601 @@
+"""Leaderboards: oracles are tables small enough to be written by hand, and other readers of CSV than the one that wrote it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pandas as pd
+import pytest
+
+from robench.analysis.leaderboard import FORMATS, leaderboard
+from robench.analysis.leaderboard.columns import ENDS, FIGURES
+from robench.analysis.leaderboard.ranking import ranks
+from robench.analysis.leaderboard.schema import LEADERBOARD, leaderboard_of
+from robench.analysis.metrics import METRICS
+from robench.errors import OptionError, RobenchError, TableError
+from robench.runs import schema
+from robench.runs.csv import read_csv, write_csv
+from robench.runs.directory import RunDirectory
+from robench.runs.schema import RESULTS
+from robench.suites import SUITES
+from tests.analysis.gate.invented import first, write_run
+
+ROOT = Path(__file__).parents[3]
+CELLS = [(name, severity) for name in SUITES["imagenet-c"].corruptions for severity in range(1, 6)]
+
+
+def rows_of(
+    model: str, error: float, low: float, high: float, cells: Sequence[tuple[str, int]] = CELLS, **common: object
+) -> list[dict[str, object]]:
+    """A model with half that error on clean images, that one in every cell, and twice that, in percent, as mCE."""
+    same: dict[str, object] = {
+        "schema": 1, "model": model, "dataset": "d", "data_sha": "x", "source": "computed", "protocol": "p#1", "seed": "0",
+        "robench_version": "0.1.0", "resolution": 224, "unit": "fraction", "n": 200,
+    } | common  # fmt: skip
+    clean = {**same, "suite": "clean", "corruption": "clean", "severity": 0, "protocol": "c#1", "source": "computed"}
+    whole = {**same, "suite": "imagenet-c"}
+    return [
+        {**clean, "metric": "accuracy", "value": 1 - error / 2, "ci_low": 1 - high / 2, "ci_high": 1 - low / 2},
+        {**clean, "metric": "top5_error", "value": error / 4, "ci_low": low / 4, "ci_high": high / 4},
+        *({**whole, "metric": "error_rate", "value": error, "corruption": c, "severity": s} for c, s in cells),
+        {**whole, "metric": "mean_error", "value": error, "ci_low": low, "ci_high": high, "n": len(cells)},
+        {
+            **whole, "metric": "mce", "value": 200 * error, "ci_low": 200 * low, "ci_high": 200 * high,
+            "unit": "percent", "baseline": "alexnet",
+        },
+    ]  # fmt: skip
+
+
+def results_file(path: Path, rows: list[dict[str, object]]) -> Path:
+    write_csv(RESULTS, schema.rows_to_frame(RESULTS, rows), path)
+    return path
+
+
+def make_run(path: Path, rows: list[dict[str, object]], **model: object) -> Path:
+    facts = {
+        "label": rows[0]["model"], "sha256": "ab" * 32, "parameters": 1_234_567,
+        "preprocessing": {"resize": 256, "crop": 224, "interpolation": "bicubic"},
+    }  # fmt: skip
+    manifest = {
+        "schema": 1,
+        "model": facts | model,
+        "data": {"name": rows[0]["dataset"], "sha256": rows[0]["data_sha"], "samples": 200},
+        "identity": {},
+        "options": {},
+        "conditions": [],
+        "seed": 0,
+    }
+    path.mkdir()
+    run = RunDirectory(path, manifest)
+    run.write_manifest()
+    run.write_results(schema.rows_to_frame(RESULTS, rows))
+    return path
+
+
+def read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path)
+
+
+def test_one_row_of_a_run(tmp_path: Path) -> None:
+    board = leaderboard([make_run(tmp_path / "run", rows_of("m", 0.4, 0.36, 0.44))])
+    assert board.rows == [
+        {
+            "model": "m", "top1": 80.0, "top1_err": 20.0, "top1_ci_low": 78.0, "top1_ci_high": 82.0,
+            "top5": 90.0, "top5_err": 10.0, "top5_ci_low": 89.0, "top5_ci_high": 91.0,
+            "param_count": 1.234567, "img_size": 224, "crop_pct": 0.875, "interpolation": "bicubic",
+            "rank": 1, "rank_by": "mce", "mean_error": 40.0, "mean_error_ci_low": 36.0, "mean_error_ci_high": 44.0,
+            "mce": 80.0, "mce_ci_low": 72.0, "mce_ci_high": 88.0, "weights_sha": "ab" * 32, "dataset": "d", "data_sha": "x",
+            "images": 200, "source": "computed", "protocol": "clean c#1; imagenet-c p#1", "baseline": "alexnet", "seed": "0",
+            "robench_version": "0.1.0", "schema": 1,
+        }
+    ]  # fmt: skip
+
+
+def test_crop_pct_of_a_squashing_model_is_of_its_sides(tmp_path: Path) -> None:
+    stated = {"resize": [256, 256], "crop": 224, "interpolation": "bicubic"}
+    run = make_run(tmp_path / "run", rows_of("m", 0.4, 0.36, 0.44), preprocessing=stated)
+    assert leaderboard([run]).rows[0]["crop_pct"] == 0.875
+
+
+def test_frames_have_their_columns(tmp_path: Path) -> None:
+    same = {key: value for key, value in rows_of("m", 0.4, 0.3, 0.5)[-2].items() if key not in ("suite", "metric")}
+    more = [
+        ("imagenet-p", "mean_flip_rate", 0.9, {"axis": "difficulty", "axis_value": 2.0}),
+        ("imagenet-p", "mean_flip_rate", 0.1, {"axis": "difficulty", "axis_value": 1.0}),
+        ("shift", "consistency", 0.2, {"corruption": "crop", "severity": 1}),
+        ("shift", "consistency", 0.3, {"corruption": "circular", "severity": 1}),
+        ("scale", "consistency", 0.4, {"corruption": "scale", "severity": 1}),
+        ("scale", "consistency", 0.9, {"corruption": "scale", "severity": 1, "axis": "scale", "axis_value": 0.5}),
+        ("noise", "accuracy_auc", 0.5, {}),
+        ("occlusion", "accuracy_auc", 0.7, {"corruption": "grid", "severity": 1}),
+        ("occlusion", "accuracy_auc", 0.8, {}),
+        ("resolution", "accuracy", 0.6, {"corruption": "network", "resolution": 96}),
+        ("resolution", "accuracy", 0.9, {"corruption": "information", "resolution": 224}),
+    ]
+    rows = [{**same, "suite": suite, "metric": name, "value": value, **where} for suite, name, value, where in more]
+    row = leaderboard([results_file(tmp_path / "r.csv", [*rows_of("m", 0.4, 0.3, 0.5), *rows])]).rows[0]
+    found = {name: row[name] for name in row if name in [f.column for f in FIGURES] or name.endswith("px")}
+    assert found == {
+        "top1": 80.0, "top5": 90.0, "mean_error": 40.0, "mce": 80.0, "mean_flip_rate": 10.0, "consistency": 20.0,
+        "circular_consistency": 30.0, "scale_consistency": 40.0, "accuracy_auc": 50.0,
+        "occlusion_accuracy_auc": 80.0, "top1_96px": 60.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("intervals", "higher", "expected"),
+    [
+        ([(1, 2), (3, 4), (5, 6)], False, [1, 2, 3]),
+        ([(1, 2), (3, 4), (5, 6)], True, [3, 2, 1]),
+        ([(1, 3), (3, 4), (5, 6)], False, [1, 1, 3]),
+        ([(5, 6), (1, 3), (2, 5)], False, [2, 1, 1]),  # joined by the third, which is no tie
+        ([(1, 2), (2, 3), (3, 4), (4, 5)], False, [1, 1, 2, 3]),  # a chain
+        ([(1, 2), (3, 4), (0, 9)], False, [1, 2, 1]),
+        ([(5, 6), (1, 9), (2, 3)], True, [1, 1, 2]),  # a wide one holds the others
+        ([(2, 2), (1, 1), (2, 2)], False, [2, 1, 2]),  # published figures have no width
+        ([], True, []),
+    ],
+)
+def test_ranks(intervals: list[tuple[float, float]], higher: bool, expected: list[int]) -> None:
+    assert ranks(intervals, higher) == expected
+    for (low, high), place in zip(intervals, expected, strict=True):
+        better = [one for one in intervals if (one[0] > high if higher else one[1] < low)]
+        assert place == 1 + len(better), "counted one by one"
+
+
+def test_models_are_ranked_by_what_is_asked_for(tmp_path: Path) -> None:
+    file = results_file(
+        tmp_path / "r.csv",
+        [*rows_of("b", 0.4, 0.36, 0.44), *rows_of("c", 0.6, 0.58, 0.62), *rows_of("a", 0.42, 0.38, 0.46)],
+    )
+    for sort_by in (None, "mce", "top1", "accuracy", "top5"):
+        rows = leaderboard([file], sort_by=sort_by).rows
+        assert [(row["model"], row["rank"]) for row in rows] == [("b", 1), ("a", 1), ("c", 3)], sort_by
+    with pytest.raises(OptionError, match="did you mean 'mce'"):
+        leaderboard([file], sort_by="mcee")
+    rows = leaderboard([file], sort_by="mfr").rows
+    assert [(row["model"], row["rank"]) for row in rows] == [("a", None), ("b", None), ("c", None)]
+
+
+def test_merging_replaces_keeps_and_repeats_to_the_byte(tmp_path: Path) -> None:
+    out, new = tmp_path / "leaderboard.csv", [make_run(tmp_path / "a", rows_of("a", 0.4, 0.36, 0.44))]
+    leaderboard(new, out)
+    leaderboard([make_run(tmp_path / "b", rows_of("b", 0.3, 0.29, 0.31))], out)
+    assert read(out)[["model", "rank", "mce"]].values.tolist() == [["b", 1, 60.0], ["a", 2, 80.0]]
+    before = out.read_bytes()
+    leaderboard(new, out)
+    leaderboard([out], out)
+    assert out.read_bytes() == before
+    again = make_run(tmp_path / "again", rows_of("a", 0.2, 0.19, 0.21))
+    leaderboard([again], out)
+    assert read(out)[["model", "rank", "mce"]].values.tolist() == [["a", 1, 40.0], ["b", 2, 60.0]]
+    leaderboard([make_run(tmp_path / "weights", rows_of("a", 0.1, 0.09, 0.11), sha256="cd" * 32)], out)
+    assert read(out)["model"].tolist() == ["a", "a", "b"], "other weights are another row"
+    with pytest.raises(OptionError, match="leave one out"):
+        leaderboard([*new, again])
+    assert len(leaderboard([*new, *new]).rows) == 1
+    assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == ["leaderboard.csv"]
+
+
+def test_a_finished_run_replaces_what_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "leaderboard.csv"
+    part = make_run(tmp_path / "part", rows_of("a", 0.4, 0.36, 0.44, CELLS[:4]))
+    whole = make_run(tmp_path / "whole", rows_of("a", 0.5, 0.46, 0.54))
+    leaderboard([part], out)
+    assert "imagenet-c p#1 (4 of 75 cells#" in read(out)["protocol"][0]
+    leaderboard([whole], out)
+    assert read(out)["protocol"].tolist() == ["clean c#1; imagenet-c p#1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"protocol": "p#2"}, "protocol of imagenet-c, p#1 and p#2"),
+        ({"cells": CELLS[:40]}, "protocol of imagenet-c, p#1 and p#1 .40 of 75 cells"),
+        ({"dataset": "e"}, "datasets are d and e"),
+        ({"data_sha": "y" * 64}, "samples are x and yyyyyyyyyyyy: "),
+        ({"source": "released"}, "sources are computed and released"),
+    ],
+)
+def test_what_does_not_compare_is_refused_or_split(tmp_path: Path, change: dict[str, Any], match: str) -> None:
+    files = [
+        results_file(tmp_path / "a.csv", rows_of("a", 0.4, 0.36, 0.44)),
+        results_file(tmp_path / "b.csv", rows_of("b", 0.5, 0.46, 0.54, **change)),
+    ]
+    out = tmp_path / "leaderboard.csv"
+    with pytest.raises(OptionError, match=match):
+        leaderboard(files, out)
+    assert not out.exists()
+    assert [len(section) for section in leaderboard(files, out, split=True).sections] == [1, 1]
+    assert read(out)["rank"].tolist() == [1, 1]
+    before = out.read_bytes()
+    with pytest.raises(OptionError, match="give --split"):
+        leaderboard(files[:1], out)
+    assert out.read_bytes() == before
+
+
+def test_two_baselines_do_not_compare(tmp_path: Path) -> None:
+    other = [row | ({"baseline": "mine"} if "baseline" in row else {}) for row in rows_of("b", 0.5, 0.46, 0.54)]
+    files = [
+        results_file(tmp_path / "a.csv", rows_of("a", 0.4, 0.36, 0.44)),
+        results_file(tmp_path / "b.csv", other),
+    ]
+    with pytest.raises(OptionError, match="normalised by alexnet and mine"):
+        leaderboard(files)
+
+
+def test_a_model_may_lack_a_suite(tmp_path: Path) -> None:
+    files = [
+        results_file(tmp_path / "a.csv", rows_of("a", 0.4, 0.36, 0.44)),
+        results_file(tmp_path / "b.csv", rows_of("b", 0.3, 0.29, 0.31)[:2]),
+    ]
+    rows = leaderboard(files).rows
+    assert [(row["model"], row["rank_by"], row["rank"]) for row in rows] == [("b", "top1", 1), ("a", "top1", 2)]
+
+
+def test_two_suites_of_a_kind(tmp_path: Path) -> None:
+    rows = rows_of("a", 0.4, 0.36, 0.44)
+    more = [row | {"suite": "imagenet-c-299"} for row in rows_of("a", 0.6, 0.5, 0.7) if row["suite"] != "clean"]
+    file = results_file(tmp_path / "a.csv", [*rows, *more])
+    with pytest.raises(OptionError, match="give --suite imagenet-c, or --suite imagenet-c-299"):
+        leaderboard([file])
+    assert leaderboard([file], suites=["imagenet-c-299"]).rows[0]["mean_error"] == 60.0
+    with pytest.raises(OptionError, match="no suite 'imagenet-p'"):
+        leaderboard([file], suites=["imagenet-p"])
+
+
+TIMM = """model,top1,top1_err,top5,top5_err,param_count,img_size,cropt_pct,interpolation,top1_diff,rank_diff
+big,90.052,9.948,99.048,0.952,"1,014.45",448,1.000,bicubic,-1.5,+1
+small,70.1,29.9,90,10,3.2,224,0.875,,-1.5,-2
+"""
+
+
+def test_results_of_timm(tmp_path: Path) -> None:
+    (tmp_path / "results-imagenet-a.csv").write_text(TIMM)
+    first, second = leaderboard([tmp_path / "results-imagenet-a.csv"]).rows
+    assert first == {
+        "model": "big", "top1": 90.052, "top1_err": 9.948, "top5": 99.048, "top5_err": 0.952, "param_count": 1014.45,
+        "img_size": 448, "crop_pct": 1.0, "interpolation": "bicubic", "rank": 1, "rank_by": "top1", "dataset": "imagenet-a",
+        "source": "timm", "protocol": "clean timm", "schema": 1,
+    }  # fmt: skip
+    assert (second["model"], second["rank"], "interpolation" in second) == ("small", 2, False)
+
+
+def robustbench(path: Path, **content: object) -> Path:
+    path.write_text(json.dumps({"name": "A title", "dataset": "imagenet", "reported": ""} | content))
+    return path
+
+
+def test_results_of_robustbench(tmp_path: Path) -> None:
+    old = robustbench(tmp_path / "Old2020.json", clean_acc="76.98", corruptions_acc="46.91")
+    row = leaderboard([old]).rows[0]
+    assert (row["model"], row["top1"], row["mean_error"], row["protocol"]) == (
+        "Old2020", 76.98, 53.09, "clean robustbench; imagenet-c robustbench",
+    )  # fmt: skip
+    new = robustbench(
+        tmp_path / "New2022.json", clean_acc=0.5538, corruptions_acc_2d="21.12", corruptions_mce_2d="100.00",
+        corruptions_acc_3d="28.41", corruptions_mce_3d="1",
+    )  # fmt: skip
+    row = leaderboard([new]).rows[0]
+    assert (row["top1"], row["mean_error"], row["mce"], row["baseline"]) == (55.38, 78.88, 100.0, "alexnet")
+    cifar = robustbench(tmp_path / "c.json", dataset="cifar10", corruptions_acc="80")
+    assert leaderboard([cifar]).rows[0]["protocol"] == "cifar-c robustbench"
+    assert [row["model"] for row in leaderboard([old, new]).rows] == ["Old2020", "New2022"]
+
+
+def test_published_rows_stand_apart_from_computed_ones(tmp_path: Path) -> None:
+    (tmp_path / "results-d.csv").write_text(TIMM)
+    files = [tmp_path / "results-d.csv", results_file(tmp_path / "a.csv", rows_of("a", 0.4, 0.36, 0.44))]
+    with pytest.raises(OptionError, match="big and a do not compare, their samples are not known and x"):
+        leaderboard(files)
+    board = leaderboard(files, split=True)
+    assert [[row["source"] for row in section] for section in board.sections] == [["timm", "timm"], ["computed"]]
+
+
+HOSTILE = ["=1+1", "@SUM(A1)", "+cmd|x", "-2+3", "\t=1", "<script>", "a\x1b[2J", "x;=1+1", "x; -A1", "＝1"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_cells_that_would_run_are_refused(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "leaderboard.csv"
+    with (tmp_path / "results-x.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([line.split(",") for line in TIMM.splitlines()[:1]])
+        csv.writer(file).writerow([name, 1, 99, 1, 99, 1, 224, 1, "bicubic", 0, 0])
+    hostile = rows_of(name, 0.4, 0.36, 0.44)
+    for source in (
+        tmp_path / "results-x.csv",
+        results_file(tmp_path / "r.csv", hostile),
+        make_run(tmp_path / "r", hostile),
+    ):
+        with pytest.raises(OptionError, match="rename it") as caught:
+            leaderboard([source], out)
+        assert str(source) in str(caught.value)
+    for column in ("dataset", "baseline", "robench_version"):
+        rows = [row | {column: name} for row in rows_of("m", 0.4, 0.36, 0.44)]
+        with pytest.raises(OptionError, match=column):
+            leaderboard([results_file(tmp_path / "r.csv", rows)], out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["-5", "a-b", "resnet+aug", "a; b", "naïve", "模型", "a,b", 'a"b', "None"])
+def test_other_names_are_kept(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "leaderboard.csv"
+    leaderboard([results_file(tmp_path / "r.csv", rows_of(name, 0.4, 0.36, 0.44))], out)
+    with out.open(newline="") as file:
+        assert next(csv.DictReader(file))["model"] == name
+
+
+BAD: list[tuple[str, bytes]] = [
+    ("empty.csv", b""),
+    ("other.csv", b"a,b\n1,2\n"),
+    ("binary.csv", b"\xff\xfe\x00"),
+    ("nul.csv", b"model,\x00\n1"),
+    ("long.csv", TIMM.encode() + b"a,1,2\n"),
+    ("text.csv", TIMM.replace("90.052", "ninety").encode()),
+    ("infinite.csv", TIMM.replace("90.052", "inf").encode()),
+    ("nan.csv", TIMM.replace("448", "nan").encode()),
+    ("much.csv", TIMM.replace("90.052", "100.1").encode()),
+    ("huge.csv", TIMM.replace("448", "9" * 30).encode()),
+    ("nameless.csv", TIMM.replace("big", "").encode()),
+    ("none.csv", TIMM.splitlines()[0].encode()),
+    ("quote.csv", TIMM.encode() + b'"open'),
+    ("a.json", b"[" * 100_000),
+    ("b.json", b"[]"),
+    ("c.json", b'{"dataset": "imagenet"}'),
+    ("d.json", b'{"dataset": ["imagenet"], "corruptions_acc": 1}'),
+    ("e.json", b'{"dataset": "imagenet", "corruptions_acc": 1e999}'),
+    ("f.json", b'{"dataset": "imagenet", "corruptions_acc": NaN}'),
+    ("g.json", b'{"dataset": "imagenet", "corruptions_acc": [1]}'),
+    ("h.json", b'{"dataset": "imagenet", "corruptions_acc": "x"}'),
+    ("i.json", b'{"dataset": "imagenet", "corruptions_acc": ' + b"9" * 400 + b"}"),
+    ("\ud800.json", b'{"dataset": "imagenet", "corruptions_acc": "1"}'),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), BAD, ids=[ascii(name) for name, _ in BAD])
+def test_bad_files_are_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    file = tmp_path / (name if name.isprintable() else "odd\udcff.json")
+    file.write_bytes(content)
+    with pytest.raises(RobenchError) as caught:
+        leaderboard([file], tmp_path / "leaderboard.csv")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "leaderboard.csv").exists()
+
+
+def test_a_damaged_leaderboard_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "leaderboard.csv"
+    file = results_file(tmp_path / "r.csv", rows_of("m", 0.4, 0.36, 0.44))
+    leaderboard([file], out)
+    good = out.read_text()
+    header, row = good.splitlines()
+    for bad in (
+        f"{header}\n{row},1\n",
+        f"{header},\n{row},\n",
+        good.replace(",schema", ",scheme"),
+        f"{header}\n{row[:-1]}2\n",
+        good.replace("imagenet-c", "<b>"),
+        good.replace("72.0,88.0", "88.0,72.0"),
+        good.replace("m,80.0", ",80.0"),
+        "notes\nmine\n",
+    ):
+        assert bad != good
+        out.write_text(bad)
+        with pytest.raises(RobenchError):
+            leaderboard([file], out)
+        assert out.read_text() == bad
+
+
+def test_a_board_from_before_a_figure_had_a_column(tmp_path: Path) -> None:
+    out = tmp_path / "leaderboard.csv"
+    leaderboard([results_file(tmp_path / "a.csv", rows_of("a", 0.4, 0.36, 0.44))], out)
+    whole = out.read_bytes()
+    later = [f"occlusion_accuracy_auc{end}" for end in ("", *ENDS)]
+    pd.read_csv(out, dtype=str).drop(columns=later).to_csv(out, index=False, lineterminator="\n")
+    leaderboard([results_file(tmp_path / "b.csv", rows_of("b", 0.3, 0.29, 0.31))], out)
+    assert list(read(out).columns) == LEADERBOARD.names
+    assert read(out)["model"].tolist() == ["b", "a"]
+    leaderboard([tmp_path / "a.csv"], out, suites=None)
+    pd.read_csv(out, dtype=str).query("model == 'a'").assign(rank="1").to_csv(out, index=False, lineterminator="\n")
+    assert out.read_bytes() == whole
+
+
+def seeds_of(path: Path, wrong: Sequence[int], **model: object) -> list[Path]:
+    """A run a seed, of 100 images, so many of which are wrong under fog."""
+    facts = {
+        "label": "net", "classes": 2, "sha256": "ab" * 32, "parameters": 2_000_000,
+        "preprocessing": {"resize": 36, "crop": 32, "interpolation": "bicubic"},
+    }  # fmt: skip
+    return [
+        write_run(
+            path / f"s{seed}",
+            {("clean", 0): first(10, 100), ("fog", 3): first(one, 100)},
+            seed=seed,
+            metrics=("accuracy", "error_rate", "mean_error"),
+            model=facts | (model if seed else {}),
+        )
+        for seed, one in enumerate(wrong)
+    ]
+
+
+def test_seeds_of_one_model_are_a_row(tmp_path: Path) -> None:
+    runs = seeds_of(tmp_path, [20, 30, 60])
+    out = tmp_path / "board.csv"
+    (row,) = leaderboard(runs, out).rows
+    single = leaderboard(runs[:1]).rows[0]
+    assert row["mean_error"] == pytest.approx((20 + 30 + 60) / 3)
+    assert row["mean_error_ci_low"] < 25 < 50 < row["mean_error_ci_high"]
+    assert row["seed"] == "0+1+2"
+    for name in ("weights_sha", "param_count", "img_size", "crop_pct", "interpolation", "top1", "images", "protocol"):
+        assert row[name] == single[name], name
+    before = out.read_bytes()
+    leaderboard([*runs, out, *runs], out)
+    assert out.read_bytes() == before, "the board itself is one of them"
+    with pytest.raises(OptionError, match="name the run directories alone"):
+        leaderboard([runs[0], out])
+
+
+def test_what_seeds_say_differently_of_their_model_is_left_out(tmp_path: Path) -> None:
+    runs = seeds_of(
+        tmp_path, [20, 30], parameters=None, preprocessing={"resize": 40, "crop": 32, "interpolation": "bilinear"}
+    )
+    (row,) = leaderboard(runs).rows
+    assert row["img_size"] == 32
+    assert not {"param_count", "crop_pct", "interpolation"} & set(row)
+
+
+def test_seeds_of_other_suites_are_rows_of_their_own(tmp_path: Path) -> None:
+    runs = seeds_of(tmp_path, [20, 30])
+    facts = RunDirectory.open(runs[0]).manifest["model"]
+    other = write_run(tmp_path / "clean", {("clean", 0): first(10, 100)}, seed=1, model=facts)
+    assert {row["seed"] for row in leaderboard([runs[0], other]).rows} == {"0", "1"}
+
+
+def test_unfinished_seeds_are_refused(tmp_path: Path) -> None:
+    runs = seeds_of(tmp_path, [20, 30])
+    (runs[1] / "records" / "cifar-c-fog-3-32px.parquet").unlink()
+    with pytest.raises(RobenchError, match="1 unfinished"):
+        leaderboard(runs)
+
+
+def test_only_leaderboards_are_replaced(tmp_path: Path) -> None:
+    file, out = results_file(tmp_path / "r.csv", rows_of("m", 0.4, 0.36, 0.44)), tmp_path / "README.md"
+    with pytest.raises(TableError, match="not a leaderboard: choose another --out"):
+        leaderboard([file], file)
+    leaderboard([file], out, format="markdown")
+    leaderboard([file], out, format="markdown")
+    out.write_text("# My project")
+    for form in ("markdown", "latex"):
+        with pytest.raises(RobenchError, match="choose another --out"):
+            leaderboard([file], out, format=form)
+    assert out.read_text() == "# My project"
+    for place in (tmp_path, tmp_path / "nowhere" / "x.csv"):
+        with pytest.raises(OptionError, match="cannot be written"):
+            leaderboard([file], place)
+
+
+def test_round_trip_through_pandas_and_a_reader_of_csv(tmp_path: Path) -> None:
+    rows = [*rows_of('a, "b"', 1 / 3, 0.3, 0.4), *rows_of("c", 0.1 + 0.2, 0.2, 0.5)]
+    out = tmp_path / "leaderboard.csv"
+    board = leaderboard([make_run(tmp_path / "run", rows)], out)
+    frame = read(out)
+    assert list(frame.columns) == LEADERBOARD.names
+    frame.to_csv(tmp_path / "again.csv", index=False, lineterminator="\n")
+    with out.open(newline="") as file, (tmp_path / "again.csv").open(newline="") as other:
+        for ours, theirs, row in zip(csv.DictReader(file), csv.DictReader(other), board.rows, strict=True):
+            for column in LEADERBOARD.names:
+                value = row.get(column)
+                assert ours[column] == ("" if value is None else str(value))
+                assert theirs[column] == ours[column] or float(theirs[column]) == float(ours[column])
+    assert read_csv(LEADERBOARD, out).equals(board.frame)
+
+
+def test_round_trip_through_a_spreadsheet(tmp_path: Path) -> None:
+    """Oracle: openpyxl, which takes a text for a formula where a spreadsheet does."""
+    names = ["a-b", "1-2", "-1.5", "x=1", "it's", "'=1", '"=1"', "a,=1", "#1", "1e5", "007", "TRUE", "naïve ☂"]
+    out, sheet, back = tmp_path / "leaderboard.csv", tmp_path / "leaderboard.xlsx", tmp_path / "back.csv"
+    rows = [row for number, name in enumerate(names, 1) for row in rows_of(name, number / 14, 0.01, 0.99)]
+    leaderboard([results_file(tmp_path / "r.csv", rows)], out)
+    text = {column.name: str for column in LEADERBOARD.columns if column.type == "string"}
+    frame = pd.read_csv(out, dtype=text, keep_default_na=False, na_values=[""])
+    frame.to_excel(sheet, index=False)
+    header, *lines = openpyxl.load_workbook(sheet).active.iter_rows()
+    assert [cell.value for cell in header] == LEADERBOARD.names
+    assert {cell.data_type for line in lines for cell in line} <= {"s", "inlineStr", "n"}, "and no formula"
+    assert sorted(line[0].value for line in lines) == sorted(names)
+    for line, expected in zip(lines, frame.to_dict("records"), strict=True):
+        for cell, (column, value) in zip(line, expected.items(), strict=True):
+            assert (cell.value is None and pd.isna(value)) or cell.value == value, column
+    pd.read_excel(sheet, dtype=text, keep_default_na=False, na_values=[""]).to_csv(back, index=False)
+    before = out.read_bytes()
+    for _ in range(2):
+        leaderboard([back], out)
+        assert out.read_bytes() == before, "merging what came back changes nothing"
+
+
+def test_input_sizes_are_columns_at_the_end(tmp_path: Path) -> None:
+    out = tmp_path / "leaderboard.csv"
+    for model, sides in (("a", (224, 96)), ("b", (128,))):
+        rows = rows_of(model, 0.4, 0.36, 0.44)
+        more = [
+            rows[0]
+            | {"suite": "resolution", "corruption": "network", "severity": 1, "resolution": side, "protocol": "r#1"}
+            for side in sides
+        ]
+        leaderboard([results_file(tmp_path / "r.csv", [*rows, *more])], out)
+    names = [f"top1_{side}px{end}" for side in (96, 128, 224) for end in ("", *ENDS)]
+    assert list(read(out).columns) == [*LEADERBOARD.names, *names]
+    assert leaderboard([out], sort_by="top1_128px").rows[0]["model"] == "b"
+    before = out.read_bytes()
+    leaderboard([out], out)
+    assert out.read_bytes() == before
+
+
+def test_markdown_and_latex_show_names_as_text(tmp_path: Path) -> None:
+    name = "a|b_*c*[d](e)&f%g#h$i~j^k\\l{m}`n`"
+    file = results_file(tmp_path / "r.csv", [*rows_of(name, 0.4, 0.36, 0.44), *rows_of("c", 0.9, 0.88, 0.92)])
+    board = leaderboard([file])
+    lines = FORMATS["markdown"].text(board).splitlines()
+    assert lines[0] == "<!-- robench leaderboard -->"
+    shown = r"a\|b\_\*c\*\[d\](e)&amp;f%g\#h\$i\~j^k\\l\{m\}\`n\`"
+    assert lines[-2].startswith(f"| 1 | {shown} | 80.00 \\[78.00, 82.00\\] | 90.00")
+    assert lines[-1].startswith("| 2 | c | ")
+    latex = FORMATS["latex"].text(board)
+    shown = r"a\textbar{}b\_*c*[d](e)\&f\%g\#h\$i\textasciitilde{}j\textasciicircum{}k\textbackslash{}l\{m\}`n`"
+    assert f"1 & {shown} & 80.00 [78.00, 82.00] & " in latex
+
+
+def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / "a", rows_of("m", 0.4, 0.36, 0.44), sha256="ab" * 32),
+        make_run(tmp_path / "b", rows_of("m", 0.4, 0.36, 0.44), sha256="cd" * 32),
+        make_run(tmp_path / "c", rows_of("other", 0.5, 0.46, 0.54, treatment="bn-1"), sha256="ab" * 32),
+    ]
+    board = leaderboard(runs)
+    header, rule, *lines = FORMATS["markdown"].text(board).splitlines()[-5:]
+    assert header.startswith("| rank | model | treatment | top1 |")
+    assert rule.startswith("| ---: | --- | --- | ---: |")
+    assert [line.split(" | ")[1:3] for line in lines] == [["m (abababab)", ""], ["m (cdcdcdcd)", ""], ["other", "bn-1"]]
+    assert all(line.endswith("| 1.23 | 224 |") for line in lines)
+    assert r"\begin{tabular}{rllrrrrrr}" in FORMATS["latex"].text(board)
+
+
+def test_declared_columns_and_metrics_fit() -> None:
+    for figure in FIGURES:
+        assert {figure.column, *(figure.column + end for end in ENDS)} <= set(LEADERBOARD.names)
+        assert figure.metric in METRICS
+    assert leaderboard_of([32, 16, 32]).names[-6:-3] == ["top1_16px", "top1_16px_ci_low", "top1_16px_ci_high"]
+
+
+def test_the_page_of_columns_is_current() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "write_schema.py", "--check"], check=False)
+    assert done.returncode == 0, "make schema writes it"
+
+
+def test_merges_at_once_lose_nothing(tmp_path: Path) -> None:
+    names = [f"net{number}" for number in range(6)]
+    runs = [make_run(tmp_path / name, rows_of(name, 0.4, 0.35, 0.45), sha256=name * 8) for name in names]
+    out = tmp_path / "board.csv"
+    with ThreadPoolExecutor(len(runs)) as threads:
+        list(threads.map(lambda run: leaderboard([run], out), runs))
+    assert set(pd.read_csv(out)["model"]) == set(names)
+
+
+def test_a_table_of_a_run_is_the_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "net", rows_of("net", 0.4, 0.35, 0.45))
+    for order in ([run, run / "results.csv"], [run / "results.csv", run]):
+        out = tmp_path / f"{order[0].name}.csv"
+        for one in order:
+            leaderboard([one], out)
+        assert list(pd.read_csv(out)["weights_sha"]) == ["ab" * 32]
+    again = pd.read_csv(run / "results.csv", dtype=str).assign(seed="0+1")
+    again.to_csv(tmp_path / "pooled.csv", index=False)
+    leaderboard([tmp_path / "pooled.csv"], out)
+    assert len(pd.read_csv(out)) == 2

@@ -1,0 +1,57 @@
+"""What tests start from: a tiny model, a tiny dataset, a finished run of both, and what of a run must be equal byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+import robench
+from robench.evaluation.options import Options
+from robench.models import Classifier, Preprocessing
+
+__all__ = ["RUN_OPTIONS", "finished_run", "run_files", "tiny_classifier", "tiny_dataset"]
+
+RUN_OPTIONS = Options(
+    corruptions=["gaussian_noise", "shot_noise", "contrast", "jpeg_compression"], severities=[1, 5], batch_size=7
+)
+"""Of `finished_run`: with and without draws, in batches that do not divide the images."""
+
+
+def tiny_classifier() -> Classifier:
+    """A small untrained network with three classes, on the CPU, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 3)
+    )
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    preprocessing = Preprocessing(36, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    module = module.eval().requires_grad_(False)
+    return Classifier("tiny", "test:tiny", module, preprocessing, 3, "0" * 64, torch.device("cpu"))
+
+
+def tiny_dataset(root: Path) -> Path:
+    """Write and return a folder of 3 classes of 10 smooth random pictures at about 40 px, always the same."""
+    rng = np.random.default_rng(0)
+    for label in ("ant", "bee", "cow"):
+        (root / label).mkdir(parents=True)
+        for number in range(10):
+            small = Image.fromarray(rng.integers(0, 256, (6, 7, 3), dtype=np.uint8))
+            small.resize((42, 40), Image.Resampling.BICUBIC).save(root / label / f"{number}.png")
+    return root
+
+
+def finished_run(classifier: Classifier, dataset: Path, out: Path) -> Path:
+    """Evaluate cifar-c with `RUN_OPTIONS` into `out`: 9 conditions."""
+    return robench.evaluate(classifier, dataset, ["cifar-c"], out, RUN_OPTIONS).path
+
+
+def run_files(path: Path) -> dict[str, bytes]:
+    """Return the files of a run that must be equal byte for byte however it was made, by name."""
+    files = [path / "results.csv", path / "samples.parquet", *sorted((path / "records").rglob("*"))]
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files if file.is_file()}
