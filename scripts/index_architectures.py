@@ -2,7 +2,7 @@
 
     python scripts/index_architectures.py
 
-Writes src/robench/models/architectures.csv for the installed versions of timm and torchvision, which its first line names.
+Writes src/robench/models/architectures/architectures.csv for the installed versions of timm and torchvision, which its first line names.
 Those that cannot be built, as they take no square colour pictures, get the empty structure, which nothing has.
 """
 
@@ -17,7 +17,7 @@ from robench.models import ARCHITECTURES, architecture_names
 from robench.models.architectures.detect import shapes
 from robench.models.architectures.fingerprint import Fingerprint, fingerprint
 
-TARGET = Path(__file__).parents[1] / "src/robench/models/architectures.csv"
+TARGET = Path(__file__).parents[1] / "src/robench/models/architectures/architectures.csv"
 LIBRARIES = ("timm", "torchvision")
 
 

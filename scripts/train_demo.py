@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from robench.datasets.readers.demo import digits
-from robench.models.architectures.cifar_resnet import ZOO
+from robench.models.architectures.cifar_resnet import build
 from robench.suites import SUITES
 
 TARGET = Path(__file__).parents[1] / "src/robench/models/data/digits.safetensors"
@@ -25,17 +25,16 @@ EPOCHS, BATCH = 40, 64
 
 def main() -> None:
     """Train, print the accuracy on the training half, and write the weights."""
-    entry = ZOO["cifar_resnet8"]
     geometry = SUITES["cifar-c"].geometry
     assert geometry is not None
     grey, labels = digits()
     pictures = [geometry.apply(Image.fromarray(one.astype(np.uint8))) for one in grey[0::2]]
     images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (entry.preprocessing.mean, entry.preprocessing.std))
     targets = torch.from_numpy(labels[0::2])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = entry.constructor(10)
+        model, preprocessing = build("cifar_resnet8")
+        mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
         optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
         steps = EPOCHS * -(-len(images) // BATCH)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.1, total_steps=steps)

@@ -285,7 +285,7 @@ def test_what_is_built_in_is_listed_once_with_a_note(
     shown = capsys.readouterr()
     assert shown.out.count("cifar-c ") == 1
     assert "the suite 'cifar-c' of taker 1.0 is ignored: that name is built in" in shown.err
-    assert "taker 1.0 cannot give the suite 'gone': AttributeError: " in shown.err
+    assert "taker 1.0 cannot provide the suite 'gone': AttributeError: " in shown.err
     assert run_cli(["list", "models"]) == 0
     assert "the family 'zoo' of taker 1.0 is ignored" in capsys.readouterr().err
 
@@ -293,11 +293,11 @@ def test_what_is_built_in_is_listed_once_with_a_note(
 @pytest.mark.parametrize(
     ("code", "thing", "says"),
     [
-        ("import nowhere_to_be_found", "X", "cannot give the suite 'fades': ModuleNotFoundError: No module named"),
-        ("raise SystemExit('no\\nreally')", "X", "cannot give the suite 'fades': SystemExit: no really"),
-        ("X = 1", "X", "the suite 'fades' of bad 1.0 is of the type int, not robench.suites.suite.Suite"),
-        ("X = 1", "Y", "cannot give the suite 'fades': AttributeError"),
-        (SUITE + "X = suite('fade')", "X", "calls the suite 'fade' 'fades'"),
+        ("import nowhere_to_be_found", "X", "cannot provide the suite 'fades': ModuleNotFoundError: No module named"),
+        ("raise SystemExit('no\\nreally')", "X", "cannot provide the suite 'fades': SystemExit: no really"),
+        ("X = 1", "X", "the suite 'fades' of bad 1.0 has the type int instead of robench.suites.suite.Suite"),
+        ("X = 1", "Y", "cannot provide the suite 'fades': AttributeError"),
+        (SUITE + "X = suite('fade')", "X", "registers the suite 'fade' as 'fades'; give both the same name"),
         (SUITE + "X = suite(corruptions=('fadde',))", "X", "the suite fades of bad 1.0 cannot be: unknown corruption"),
         (SUITE + "X = suite(corruptions=('fog',), constants='99')", "X", "cannot be: fog has no constants '99'"),
         (SUITE + "X = suite(corruptions=('rotat',), family='sequences')", "X", "did you mean 'rotate'?"),
@@ -325,7 +325,7 @@ def test_two_packages_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytes
     for package in ("one", "two"):
         install(tmp_path, package, SUITE, suites={"fades": "SUITE"})
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(OptionError, match=r"one 1\.0 and two 1\.0 each offer a suite called 'fades': uninstall"):
+    with pytest.raises(OptionError, match=r"one 1\.0 and two 1\.0 each provide a suite named 'fades'; uninstall"):
         find_suite("fades")
 
 
@@ -397,14 +397,17 @@ def test_a_family_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (FAMILY.replace("return nn.Flatten()", "return 1"), r"odd 1\.0 gives a tuple as odd:flat, not a module and"),
+        (
+            FAMILY.replace("return nn.Flatten()", "return 1"),
+            r"odd 1\.0 returns a tuple for odd:flat instead of a module and",
+        ),
         (
             FAMILY.replace("    return nn", "    raise ValueError('no')\n    return nn"),
             r"odd 1\.0 cannot .* odd:flat: V",
         ),
         (
             "FAMILY = 3",
-            r"the family 'odd' of odd 1\.0 is of the type int, not robench.models.architectures.base.Family",
+            r"the family 'odd' of odd 1\.0 has the type int instead of robench.models.architectures.base.Family",
         ),
     ],
 )

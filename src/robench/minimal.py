@@ -1,10 +1,10 @@
-"""What gate, compare, leaderboard, pool and show need: robench without torch, for jobs that judge results made elsewhere.
+"""Requirements of the minimal installation, which runs gate, compare, leaderboard, pool and show without torch.
 
     pip install --no-deps robench
     python -m robench.minimal > light.txt
     pip install --no-compile --no-warn-conflicts -r light.txt
 
-Names alone stand here; their versions are those of the installed robench's own requirements. Imports nothing of them.
+The module holds names alone and imports none of them; the installed robench's own requirements hold the versions.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from importlib.metadata import requires
 __all__ = ["PARQUET_READER", "REQUIRED", "requirements"]
 
 REQUIRED = ("numpy", "pandas", "typer", "rich")
-"""Distributions, beside what they need themselves."""
+"""Distributions that robench imports; their own requirements follow from them."""
 
 PARQUET_READER = "fastparquet>=2024.11"
-"""Reads the records of single images, for paired tests, where pyarrow is not installed, which is larger than all the rest."""
+"""Reader of per-image records, for paired tests. It is much smaller than pyarrow."""
 
 
 def requirements() -> list[str]:
-    """Return the lines of a requirements file, in the order of NEEDED, then the READER."""
-    found = {re.split(r"[^\w.-]", one, maxsplit=1)[0]: one for one in requires("robench") or () if ";" not in one}
-    return [*(found[name] for name in REQUIRED), PARQUET_READER]
+    """Return the lines of a requirements file: `REQUIRED` in order with versions, then `PARQUET_READER`."""
+    lines = (line for line in requires("robench") or () if ";" not in line)
+    versions = {re.split(r"[^\w.-]", line, maxsplit=1)[0]: line for line in lines}
+    return [*(versions[name] for name in REQUIRED), PARQUET_READER]
 
 
 if __name__ == "__main__":
-    print("\n".join(requirements()))  # noqa: T201 - the lines are what it is run for
+    print("\n".join(requirements()))  # noqa: T201 - the module's output

@@ -1,8 +1,7 @@
-"""What other installed packages offer by name: corruptions, suites, treatments, families of architectures.
+"""Plugins: corruptions, suites, treatments and model families of other installed packages.
 
-A package lists them in its pyproject.toml as entry points of one of the groups below. They are looked for only where a name is
-not built in, so they cost nothing otherwise, cannot change what a built-in name means, and a package that is broken breaks
-only what is asked of it. Torch-free.
+A package lists them as entry points of the groups below. They are looked up only for names that are not built in.
+Therefore they cannot change built-in names, and a broken package breaks only its own names. Torch-free.
 """
 
 from __future__ import annotations
@@ -29,14 +28,19 @@ GROUPS: dict[Kind, str] = {
     "treatment": "robench.treatments",
     "family": "robench.models",
 }
-"""Entry-point group of each kind of thing that a package may offer."""
+"""Entry-point group of each kind of plugin."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry of an installed package; nothing of the package is imported before `load`.
+    """An entry point of an installed package; only `load` imports the package.
 
-    package, version: of the distribution.  entry: where in it the thing is.
+    Attributes:
+        kind: Kind of object.
+        name: Name of the entry point, which must equal the object's own `name`.
+        package: Name of the distribution.
+        version: Version of the distribution.
+        entry: The entry point.
     """
 
     kind: Kind
@@ -50,28 +54,40 @@ class Plugin:
         """Name and version of the package."""
         return f"{self.package} {self.version}"
 
-    def load(self, wanted: type[T]) -> T:
-        """Import and return it; OptionError, which names the package, where that fails or is nothing of the wanted type."""
+    def load(self, expected: type[T]) -> T:
+        """Import the object and return it; the import's output goes to stderr.
+
+        Args:
+            expected: Type that the object must have.
+
+        Raises:
+            OptionError: The import fails, or the object has another type or name. The error names the package.
+        """
         with (
-            self.attribute_errors(f"cannot give the {self.kind} {self.name!r}"),
+            self.attribute_errors(f"cannot provide the {self.kind} {self.name!r}"),
             contextlib.redirect_stdout(sys.stderr),
         ):
-            found: object = self.entry.load()
-        if not isinstance(found, wanted):
+            loaded: object = self.entry.load()
+        if not isinstance(loaded, expected):
             raise OptionError(
-                f"the {self.kind} {self.name!r} of {self.origin} is of the type {type(found).__name__}, not "
-                f"{wanted.__module__}.{wanted.__name__}"
+                f"the {self.kind} {self.name!r} of {self.origin} has the type {type(loaded).__name__} instead of "
+                f"{expected.__module__}.{expected.__name__}"
             )
-        own = getattr(found, "name", self.name)
-        if own != self.name:
-            raise OptionError(f"{self.origin} calls the {self.kind} {own!r} {self.name!r}: its two names must be one")
-        return found
+        name = getattr(loaded, "name", self.name)
+        if name != self.name:
+            raise OptionError(
+                f"{self.origin} registers the {self.kind} {name!r} as {self.name!r}", "give both the same name"
+            )
+        return loaded
 
     @contextlib.contextmanager
-    def attribute_errors(self, what: str) -> Iterator[None]:
-        """Turn whatever the package's code raises into one line that names the package.
+    def attribute_errors(self, failure: str) -> Iterator[None]:
+        """Turn any error of the package's code into an OptionError that names the package.
 
-        robench's own errors pass, and that memory ran out, of which the loop says what to do.
+        robench's own errors pass, and so do errors about memory, which the evaluation loop handles.
+
+        Args:
+            failure: Predicate of the message, whose subject is the package.
         """
         try:
             yield
@@ -80,32 +96,36 @@ class Plugin:
         except (Exception, SystemExit) as error:
             if ran_out_of_memory(error):
                 raise
-            # Another package's code can raise anything.
             text = " ".join(str(error).split())[:200]
-            raise OptionError(f"{self.origin} {what}: {type(error).__name__}: {text}") from error
+            raise OptionError(f"{self.origin} {failure}: {type(error).__name__}: {text}") from error
 
 
 def plugins(kind: Kind) -> tuple[Plugin, ...]:
-    """Return what the installed packages offer of a kind, by name; nothing is imported."""
-    return _offers(kind, tuple(sys.path))
+    """Return the plugins of a kind, sorted by name, without importing them."""
+    return _plugins(kind, tuple(sys.path))
 
 
 def find_plugin(kind: Kind, name: str) -> Plugin | None:
-    """Return the one offer of a name that is not built in, None if there is none; OptionError where packages differ."""
-    found = [offer for offer in plugins(kind) if offer.name == name]
-    if len(found) > 1:
+    """Return the plugin of a name that is not built in, or None.
+
+    Raises:
+        OptionError: Several packages provide the name.
+    """
+    named = [plugin for plugin in plugins(kind) if plugin.name == name]
+    if len(named) > 1:
         raise OptionError(
-            f"{' and '.join(offer.origin for offer in found)} each offer a {kind} called {name!r}: uninstall all but one"
+            f"{' and '.join(plugin.origin for plugin in named)} each provide a {kind} named {name!r}",
+            "uninstall all but one",
         )
-    return found[0] if found else None
+    return named[0] if named else None
 
 
 @lru_cache(maxsize=16)
-def _offers(kind: Kind, path: tuple[str, ...]) -> tuple[Plugin, ...]:
-    """Looking through all installed packages takes tens of milliseconds, and a corruption is asked for with every batch."""
-    found = {
+def _plugins(kind: Kind, path: tuple[str, ...]) -> tuple[Plugin, ...]:
+    """Search the installed packages, which takes tens of milliseconds; every batch of a corruption asks for it."""
+    entries = {
         Plugin(kind, entry.name, entry.dist.name, entry.dist.version, entry)
         for entry in entry_points(group=GROUPS[kind])
         if entry.dist is not None
     }
-    return tuple(sorted(found, key=lambda offer: (offer.name, offer.package)))
+    return tuple(sorted(entries, key=lambda plugin: (plugin.name, plugin.package)))

@@ -1,6 +1,6 @@
-"""The gate as tests: `pytest --robench-gate RUN --robench-baseline RUN|CSV`, or the fixture `robench_gate`.
+"""The gate as pytest tests: `pytest --robench-gate RUN --robench-baseline RUN|CSV`, or the fixture `robench_gate`.
 
-pytest finds this module by its entry point in every environment that has robench, so it imports nothing until it is used.
+Every pytest of an environment with robench imports this module, so it imports the gate only in use.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["robench_gate"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the gate."""
-    group = parser.getgroup("robench", "robench: is a run worse than its baseline?")
-    group.addoption("--robench-gate", metavar="RUN", help="judge this run: one test for each comparison")
-    group.addoption("--robench-baseline", metavar="RUN|CSV", help="what the run is compared with")
+    group = parser.getgroup("robench", "robench: compare a run with its baseline")
+    group.addoption("--robench-gate", metavar="RUN", help="run to judge, with one test for each comparison")
+    group.addoption("--robench-baseline", metavar="RUN|CSV", help="run or results.csv to compare with")
     group.addoption("--robench-rules", metavar="FILE", help="TOML file with [[rules]]; default ./pyproject.toml")
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Add a test for each comparison of the gate; pytest exits with 4 if the two sides do not compare."""
+    """Add a test for each comparison of the gate; pytest exits with 4 if the run and the baseline are not comparable."""
     run, baseline = config.getoption("--robench-gate"), config.getoption("--robench-baseline")
     if run is None:
         if baseline is not None or config.getoption("--robench-rules") is not None:
@@ -42,44 +42,46 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         verdict = gate(run, baseline, read_rules(None if rules is None else Path(rules)))
     except RobenchError as error:
         raise pytest.UsageError(f"robench: {error}") from error
-    for one in verdict.comparisons:
-        items.append(_Compared.from_parent(session, name=f"robench gate: {one.name}", comparison=one))  # noqa: PERF401
+    items.extend(
+        _ComparisonItem.from_parent(session, name=f"robench gate: {comparison.name}", comparison=comparison)
+        for comparison in verdict.comparisons
+    )
 
 
 class _ComparisonError(Exception):
-    """A comparison failed; its text is the sentence that is reported."""
+    """A comparison failed; the text is the report."""
 
 
-class _Compared(pytest.Item):
+class _ComparisonItem(pytest.Item):
     """One comparison as a test."""
 
-    def __init__(self, *, comparison: Comparison, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, *, comparison: Comparison, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self._comparison = comparison
 
     def runtest(self) -> None:
-        """Fail if the comparison did."""
+        """Raise if the comparison failed."""
         from robench.analysis.gate.formats import sentence
 
         if self._comparison.failed:
             raise _ComparisonError(f"{sentence(self._comparison)}\nrule: {self._comparison.rule}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The sentence alone, without a traceback."""
+        """Return the report alone, without a traceback."""
         return (
             str(excinfo.value) if isinstance(excinfo.value, _ComparisonError) else super().repr_failure(excinfo, style)
         )
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """Where it is: at no line."""
+        """Return a location without a line."""
         return self.path, None, self.name
 
 
 @pytest.fixture
 def robench_gate() -> Callable[..., Verdict]:
-    """Return `robench_gate(run, baseline, rules=None)`: it fails the test where the gate fails, and returns the verdict.
+    """Return `robench_gate(run, baseline, rules=None)`, which fails the test if the gate fails and returns the verdict.
 
-    rules: a TOML file, or a list of tables as in one; None as on the command line.
+    `rules` is a TOML file, or a list of tables as in such a file; None means the rules of ./pyproject.toml.
     """
     from robench.analysis.gate import gate, read_rules, rules_from
     from robench.analysis.gate.formats import outcome, sentence
@@ -89,10 +91,12 @@ def robench_gate() -> Callable[..., Verdict]:
         run: Path | str, baseline: Path | str, rules: Path | str | Sequence[Mapping[str, Any]] | None = None
     ) -> Verdict:
         __tracebackhide__ = True
-        of_file = rules is None or isinstance(rules, str | Path)
         try:
-            chosen = read_rules(None if rules is None else Path(rules)) if of_file else rules_from(rules)  # type: ignore[arg-type]
-            verdict = gate(run, baseline, chosen)
+            if rules is None or isinstance(rules, str | Path):
+                checked = read_rules(None if rules is None else Path(rules))
+            else:
+                checked = rules_from(rules)
+            verdict = gate(run, baseline, checked)
         except RobenchError as error:
             pytest.fail(f"robench: {error}", pytrace=False)
         if verdict.failed:

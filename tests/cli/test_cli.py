@@ -211,7 +211,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "nothing.pth", "--arch", "zoo:cifar_resnet20", "--data", "demo"], "nothing.pth"),
         (["evaluate", "timm:resnet_nothing", "--data", "demo"], "unknown timm architecture"),
         (["evaluate", "demo", "--treatment", "bn-tset"], "unknown treatment 'bn-tset'; did you mean 'bn-test'?"),
-        (["evaluate", "demo", "--treatment", "bn-prior:N=4,n=8,tent"], "bn-prior and tent both say"),
+        (["evaluate", "demo", "--treatment", "bn-prior:N=4,n=8,tent"], "bn-prior and tent both replace"),
         (["evaluate", "demo", "--treatment", "bn-calib:weak"], "give --calibration DIR"),
         (["evaluate", "demo", "--calibration", "demo"], "--calibration goes with --treatment"),
         (["evaluate", "demo", "--suite", "cifar-p,shift", "--treatment", "tent"], "leave out cifar-p, shift, or give"),

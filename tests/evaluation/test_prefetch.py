@@ -105,7 +105,7 @@ def on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.zeros(torch.cat(columns).cpu().shape, np.int32)
 
     monkeypatch.setattr(loop, "_fetched", fetched)
-    level = robench.transforms.apply._level
+    level = robench.transforms.apply._params
 
     def few(condition: Condition) -> dict[str, Any]:
         """Of every perturbation the first frames: the others take the same way."""

@@ -231,7 +231,7 @@ def test_a_model_that_is_nothing_known(tmp_path: Path) -> None:
     assert "is a folder" in _refusal(tmp_path)
     assert "already names its architecture" in _refusal("demo", ARCH)
     assert "already names its architecture" in _refusal("timm:resnet18", ARCH)
-    assert "give a weights file and --arch zoo:cifar_resnet8" in _refusal("zoo:cifar_resnet8", None)
+    assert "give a weights file with --arch zoo:cifar_resnet8" in _refusal("zoo:cifar_resnet8", None)
 
 
 def test_published_weights_are_known_by_their_values(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ FILES = {
     "imagenet-c-299": ("299", (1, 3, 5)),
     "tiny-imagenet-c": ("64", (1, 2, 3, 4, 5)),
     "cifar10-c": ("32", (1, 2, 3, 4, 5)),
-    "imagecorruptions": ("package", (1, 3, 5)),
+    "imagecorruptions": ("imagecorruptions", (1, 3, 5)),
 }
 """Golden file: its constants, and the severities it has."""
 

@@ -71,7 +71,7 @@ def test_wrong_names(arguments: tuple[object, ...], match: str) -> None:
         (IMAGES.float(), r"takes \(b, 3, h, w\) uint8 images"),
         (IMAGES[0], r"takes \(b, 3, h, w\) uint8 images"),
         (IMAGES[:, :1], r"takes \(b, 3, h, w\) uint8 images"),
-        (IMAGES[:, :, :31], "at least 32x32 pixels, these have 31x36"),
+        (IMAGES[:, :, :31], "at least 32x32 pixels, not 31x36"),
     ],
 )
 def test_wrong_images(images: torch.Tensor, match: str) -> None:
@@ -90,5 +90,5 @@ def test_positions_as_tables_have_them() -> None:
 
 
 def test_wrong_index() -> None:
-    with pytest.raises(OptionError, match="give one position an image"):
+    with pytest.raises(OptionError, match="give one position for each image"):
         robench.corrupt(IMAGES, "contrast", index=np.arange(4).tolist())

@@ -216,7 +216,7 @@ def test_frozen_batch_norm_and_no_norm_are_refused(normalised: Classifier) -> No
     from torchvision.ops import FrozenBatchNorm2d
 
     module = nn.Sequential(nn.Conv2d(3, 8, 3), FrozenBatchNorm2d(8), nn.LayerNorm(30))
-    with pytest.raises(CheckpointError, match="only 1 FrozenBatchNorm2d, 1 LayerNorm: "):
+    with pytest.raises(CheckpointError, match="only 1 FrozenBatchNorm2d, 1 LayerNorm; "):
         adapt(with_module(normalised, module), ["bn-test"], None, 0)
     with pytest.raises(CheckpointError, match="only layers that normalise nothing"):
         adapt(with_module(normalised, nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))), ["localnorm"], None, 0)

@@ -250,7 +250,7 @@ def test_it_is_counted_and_composed(normalised: Classifier) -> None:
 
 
 def test_what_it_cannot_change_is_refused(normalised: Classifier) -> None:
-    with pytest.raises(CheckpointError, match="no layer of stride 2 that blurpool could change, beside its first"):
+    with pytest.raises(CheckpointError, match="no layer of stride 2 that blurpool could change, except its first"):
         treated(normalised, "tri3")
 
     class Same(nn.Conv2d):
@@ -333,7 +333,7 @@ def test_subsampling_that_belongs_to_no_layer_is_refused(
         adaptation.start()
     assert str(caught.value) == (
         f"plain+{'+'.join(map(str, adaptation.treatments))} subsamples by two outside of the layers that blurpool can change "
-        f"({said}), and would be changed in part: leave it out"
+        f"({said}); leave blurpool out"
     )
 
 

@@ -99,7 +99,7 @@ def test_wrong_branches_are_refused(tmp_path: Path, normalised: Classifier) -> N
     main, _ = split("timm")
     torch.save(main, tmp_path / "split.pth")
     classifier = load_classifier(tmp_path / "split.pth", ARCH, "cpu")
-    with pytest.raises(CheckpointError, match="no branch aux2: --treatment bn-branch takes main, aux0, aux1"):
+    with pytest.raises(CheckpointError, match="no branch aux2; use --treatment bn-branch with one of main, aux0, aux1"):
         adapt(classifier, ["bn-branch:aux2"], None, 0)
     # A branch that is not whole, or of another layer, does not fit.
     for key in ("bn1.aux_bn.1.weight", "layer1.0.bn1.aux_bn.0.running_var"):

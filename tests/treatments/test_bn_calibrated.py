@@ -154,9 +154,7 @@ def test_it_starts_from_calibrated_statistics(normalised: Classifier, picture_fo
 
 def test_without_images_it_says_what_to_give(normalised: Classifier, tmp_path: Path) -> None:
     for text in ("bn-calib:weak", "bn-resolution"):
-        with pytest.raises(
-            OptionError, match="estimates its statistics on images of their own: give --calibration DIR"
-        ):
+        with pytest.raises(OptionError, match="estimates its statistics on calibration images; give --calibration DIR"):
             adapt(normalised, [text], None, 0)
     with pytest.raises(DatasetError, match="--calibration: there is no dataset"):
         adapt(normalised, ["bn-calib"], tmp_path / "none", 0)
@@ -169,7 +167,7 @@ def test_a_picture_that_cannot_be_read_names_the_option(
     (tmp_path / "own" / "ant").mkdir(parents=True)
     (tmp_path / "own" / "ant" / "0.png").write_bytes(b"no picture")
     options = Options(treatments=["bn-calib"], calibration=tmp_path / "own")
-    said = "--calibration: cannot read the image ant/0.png: it is no image that Pillow knows; mend it or take it away"
+    said = "--calibration: cannot read the image ant/0.png: it is no image that Pillow knows; repair or remove it"
     with pytest.raises(DatasetError) as caught:
         robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options)
     assert str(caught.value) == said
@@ -179,9 +177,9 @@ def test_a_picture_that_cannot_be_read_names_the_option(
     ("texts", "said"),
     [
         (["bn-calib:medium"], "bn-calib takes clean | weak | strong as policy, not 'medium'"),
-        (["bn-prior", "bn-calib"], "bn-calib changes the statistics that bn-prior starts from: give it first"),
-        (["bn-calib", "bn-test"], "bn-test takes nothing of the statistics of bn-calib: leave one out"),
-        (["bn-resolution", "bn-frozen"], "bn-resolution and bn-frozen both say"),
+        (["bn-prior", "bn-calib"], "bn-calib changes the statistics that bn-prior starts from; give bn-calib first"),
+        (["bn-calib", "bn-test"], "bn-test discards the statistics of bn-calib; omit one of them"),
+        (["bn-resolution", "bn-frozen"], "bn-resolution and bn-frozen both replace"),
     ],
 )
 def test_what_does_not_go_together(texts: list[str], said: str) -> None:

@@ -38,6 +38,6 @@ def test_it_is_refused(normalised: Classifier, tmp_path: Path, suffix: str) -> N
     classifier = load_classifier(stored(normalised, tmp_path / f"net{suffix}"), None, "cpu", crop=32)
     for text in ("bn-test", "localnorm:g=1", "blurpool", "tent"):
         with pytest.raises(
-            CheckpointError, match="net is an exported program, whose layers cannot be changed: give --treatment with"
+            CheckpointError, match="net is an exported program, whose layers cannot be changed; use --treatment with"
         ):
             adapt(classifier, [text], None, 0)

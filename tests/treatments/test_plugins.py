@@ -23,7 +23,7 @@ from tests.treatments.networks import CLEAN
 CODE = """
 from dataclasses import replace
 from robench.treatments import Method
-from robench.treatments.treatment import Parameter
+from robench.treatments import Parameter
 
 def method(name, layers=lambda module, values: 3):
     return Method(
@@ -32,17 +32,17 @@ def method(name, layers=lambda module, values: 3):
     )
 
 class Late:
-    def begin(self, condition, sample):
+    def start_condition(self, condition, sample):
         raise KeyError("begin")
 
-    def show(self, frame):
+    def before_batch(self, frame):
         pass
 
 def strange(text):
     raise KeyError(text)
 
 LATE = replace(method("late"), start=lambda classifier, values, calibration: (classifier, Late()))
-REMARK = replace(method("remark"), remarks=lambda values: 1 // 0)
+REMARK = replace(method("remark"), notes=lambda values: 1 // 0)
 NOTHING = replace(method("nothing"), start=lambda classifier, values, calibration: classifier)
 ASKING = replace(method("asking"), parameters=(Parameter("p", strange, "a number", (1, 1)), Parameter("q", int, "a number", (1, 1))))
 EMPTY = replace(method("empty"), start=lambda classifier, values, calibration: (None, None))
@@ -52,10 +52,10 @@ class Sized:
     def __init__(self, images):
         self.images = images
 
-    def begin(self, condition, sample):
+    def start_condition(self, condition, sample):
         return self.images
 
-    def show(self, frame):
+    def before_batch(self, frame):
         pass
 
 SIZE = Parameter("size", int, "a number", (12, 12))
@@ -72,7 +72,7 @@ def hungry(classifier, values, calibration):
     raise (torch.OutOfMemoryError("full") if values["how"] == 1 else RuntimeError("can't allocate memory: 8 bytes"))
 
 HUNGRY = replace(method("hungry"), start=hungry, parameters=(Parameter("how", int, "a number", (1, 1)),))
-BY_SIZE = replace(method("by-size"), by_size=True)
+BY_SIZE = replace(method("by-size"), per_resolution=True)
 BN_RESOLUTIONS = method("bn-resolutions")
 IDLE, BROKEN, TEST = method("idle"), method("broken", lambda module, values: 1 // 0), method("bn-test")
 """
@@ -173,12 +173,12 @@ def test_its_number_of_images_may_have_any_name(normalised: Classifier, picture_
     own = open_calibration(picture_folder, 0)
     assert done.directory.manifest["identity"]["calibration"] == own.fingerprint(12) != own.fingerprint(20)
     adaptation = adapt(normalised, ["others"], picture_folder, 0)
-    assert list(adaptation.calibrating([CLEAN])) == [("clean", 12)]
-    assert list(adaptation.limited(5).calibrating([CLEAN])) == [("clean", 5)]
+    assert list(adaptation.calibration_passes([CLEAN])) == [("clean", 12)]
+    assert list(adaptation.limited(5).calibration_passes([CLEAN])) == [("clean", 5)]
     shift = make_plan(["shift"], Options(corruptions=["crop"]), normalised.preprocessing).conditions
     freezing = adapt(normalised, ["freezing"], None, 0)
-    assert "so freezing:size=12 is frozen: its statistics are of 12 samples" in freezing.notes(shift)[1]
-    assert freezing.estimating(shift[-1:], 30) == 12 * condition_frames(shift[-1])
+    assert "so freezing:size=12 is frozen, with statistics of 12 samples" in freezing.notes(shift)[1]
+    assert freezing.estimation_frames(shift[-1:], 30) == 12 * condition_frames(shift[-1])
 
 
 @pytest.mark.usefixtures("package")

@@ -37,12 +37,12 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        ([""], "--treatment was given without a treatment"),
+        ([""], "--treatment names no treatment"),
         (["tent:lr=inf"], "'inf'"),
         (["localnrom"], "unknown treatment 'localnrom'; did you mean 'localnorm'?"),
         (["BN-TEST"], "unknown treatment 'BN-TEST'; did you mean 'bn-test'?"),
         (["bn-prior:N=1_0"], "not '1_0'"),
-        (["bn-test:m=8"], "unknown parameter of bn-test 'm' (known: n): `robench list treatments`"),
+        (["bn-test:m=8"], "unknown parameter of bn-test 'm' (known: n); see `robench list treatments`"),
         (["bn-test:n=0"], "bn-test takes a number of images, 1 or more as n, not '0'"),
         (["bn-test:n=8.5"], "1 or more as n, not '8.5'"),
         (["bn-test:n="], "1 or more as n, not ''"),
@@ -52,14 +52,14 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
         (["bn-prior:N=nan"], "not 'nan'"),
         (["bn-prior:N=4,N=5"], "gives N twice"),
         (["bn-branch:auxiliary"], "bn-branch takes main | aux0, aux1, … as branch, not 'auxiliary'"),
-        (["bn-calib", "bn-branch"], "bn-branch changes the statistics that bn-calib starts from: give it first"),
+        (["bn-calib", "bn-branch"], "bn-branch changes the statistics that bn-calib starts from; give bn-branch first"),
         (["bn-test", "bn-test:n=8"], "bn-test is given twice"),
         (
             ["bn-test bn-prior"],
-            "--treatment 'bn-test bn-prior' has a space between treatments: write 'bn-test,bn-prior'",
+            "--treatment 'bn-test bn-prior' has a space between treatments; write 'bn-test,bn-prior'",
         ),
         (["bn-prior:N=16,n=8 blurpool:filter=bin5"], "--treatment 'n=8 blurpool:filter=bin5' has a space"),
-        (["bn-test,localnorm:g=1"], "bn-test and localnorm both say what a layer normalises with"),
+        (["bn-test,localnorm:g=1"], "bn-test and localnorm both replace the statistics of a layer"),
     ],
 )
 def test_what_is_refused(texts: list[str], said: str) -> None:

@@ -94,7 +94,7 @@ def test_the_defaults_follow_the_input(normalised: Classifier) -> None:
 
 def test_frames_are_refused(normalised: Classifier) -> None:
     plan = make_plan(["shift"], Options(corruptions=["crop"]), normalised.preprocessing)
-    with pytest.raises(OptionError, match="leave out shift, or give --treatment bn-frozen"):
+    with pytest.raises(OptionError, match="omit shift, or use --treatment bn-frozen"):
         adapt(normalised, ["tent"], None, 0).notes(plan.conditions)
 
 
@@ -103,8 +103,7 @@ def test_one_batch_alone_is_noted(normalised: Classifier, treat: Treat) -> None:
     adaptation = adapt(normalised, ["tent:n=30"], None, 0)
     found = [note for note in adaptation.notes([CLEAN], 30) if "one batch" in note]
     assert found == [
-        "tent:n=30,lr=0.001,optimiser=adam: a condition's 30 images are one batch, and what is learnt from a batch counts in the "
-        "next: nothing is learnt here that counts; give a smaller n"
+        "tent:n=30,lr=0.001,optimiser=adam: a condition's 30 images form one batch, but updates affect only later batches; reduce n"
     ]
     assert np.allclose(treat("tent:n=30,lr=0.5")["confidence"], treat("bn-test:n=30")["confidence"], atol=1e-6)
     for quiet in (adaptation.notes([CLEAN], 31), adaptation.notes([CLEAN])):

@@ -235,8 +235,8 @@ def test_frames_are_frozen(normalised: Classifier, treat: Treat, picture_folder:
     assert np.allclose(records("bn-test:n=11", 30)["confidence"], records("bn-test:n=11", 1)["confidence"], atol=1e-5)
     notes = adapt(normalised, ["bn-test:n=11"], None, 0).notes([CLEAN, crop])
     assert notes[1] == (
-        "shift: what is compared there must not depend on the batch, so bn-test:n=11 is frozen: its statistics are of 11 samples of "
-        "each condition"
+        "shift: compared frames must not depend on the batch, so bn-test:n=11 is frozen, with statistics of 11 samples of each "
+        "condition"
     )
     assert len(adapt(normalised, ["localnorm:g=1"], None, 0).notes([CLEAN, crop], 30)) == 1
 
@@ -246,10 +246,10 @@ def test_notes_claim_no_more_images_than_there_are(normalised: Classifier, pictu
     crop = frames(normalised)[0]
     for text, images in (("bn-test:n=31", 31), ("bn-prior:N=2,n=500", 500), ("localnorm:g=500", 500)):
         notes = adapt(normalised, [text], None, 0).notes([CLEAN, crop], 30)
-        assert notes[1] == f"{text}: a condition has 30 images, fewer than {images}: its statistics are of these alone"
-        assert notes[2].endswith(f"so {text} is frozen: its statistics are of 30 samples of each condition")
+        assert notes[1] == f"{text}: the statistics are of all 30 images of a condition, fewer than {images}"
+        assert notes[2].endswith(f"so {text} is frozen, with statistics of 30 samples of each condition")
     (_, said) = adapt(normalised, ["bn-frozen"], None, 0).notes([CLEAN, crop], 30)
-    assert said == "bn-frozen:M=1000: a condition has 30 images, fewer than 1,000: its statistics are of these alone"
+    assert said == "bn-frozen:M=1000: the statistics are of all 30 images of a condition, fewer than 1,000"
     for text in ("bn-test:n=30", "bn-frozen:M=30", "tent:n=31"):
         assert not [one for one in adapt(normalised, [text], None, 0).notes([CLEAN], 30) if "fewer than" in one]
     for text, count in (
@@ -257,7 +257,7 @@ def test_notes_claim_no_more_images_than_there_are(normalised: Classifier, pictu
         ("bn-resolution:M=20", "20 calibration images"),
     ):
         adaptation = adapt(normalised, [text], picture_folder, 0)
-        assert adaptation.notes([CLEAN], 30)[1] == f"{adaptation.treatments[0]}: its statistics are of {count}"
+        assert adaptation.notes([CLEAN], 30)[1] == f"{adaptation.treatments[0]}: the statistics are of {count}"
 
 
 def test_calibration_images_without_need_are_refused(normalised: Classifier, picture_folder: Path) -> None:
@@ -322,7 +322,7 @@ def test_strengths_have_statistics_of_their_own(normalised: Classifier, samples:
         for number, of_frame in records.groupby("frame"):
             assert np.allclose(of_frame["confidence"], expected[int(str(number))], atol=1e-5)
     assert len(adapt(normalised, ["bn-test"], None, 0).notes(plan.conditions)) == 1
-    with pytest.raises(OptionError, match="leave out noise, or give --treatment bn-frozen"):
+    with pytest.raises(OptionError, match="omit noise, or use --treatment bn-frozen"):
         adapt(normalised, ["tent"], None, 0).notes(plan.conditions)
 
 

@@ -76,7 +76,7 @@ def estimate(
         decode_seconds += (time.perf_counter() - start) / len(few) * len(positions)
     with statistics_scope(options.precision, classifier.device):
         started = adaptation.limited(_BATCH).start()
-    calibrating = list(adaptation.calibrating(plan.conditions))
+    calibrating = list(adaptation.calibration_passes(plan.conditions))
     measured: dict[tuple[str, str, Geometry], float] = {}
     for condition in plan.conditions:
         key = condition.suite, condition.corruption, condition.geometry
@@ -102,7 +102,8 @@ def estimate(
         decode_seconds=decode_seconds,
         cache_bytes=sum(one.images.pixels.nbytes for one in samples.values()) * len(positions) // len(few),
         run_bytes=_RECORD_BYTES * len(positions) * sum(map(condition_frames, plan.conditions)),
-        calibration=sum(count for _, count in calibrating) + adaptation.estimating(plan.conditions, len(positions)),
+        calibration=sum(count for _, count in calibrating)
+        + adaptation.estimation_frames(plan.conditions, len(positions)),
         calibration_seconds=sum(by_policy[policy] * count for policy, count in calibrating),
     )
 

@@ -97,7 +97,7 @@ def make_manifest(
             "device": machine.device,
             **({"threads": machine.threads} if machine.threads else {}),
             # Beside the protocols, which name the packages of suites; older runs, and most, have none.
-            **({"packages": packages} if (packages := packages_of_run(classifier.arch, adaptation.offered)) else {}),
+            **({"packages": names} if (names := packages_of_run(classifier.arch, adaptation.plugin_names)) else {}),
         },
     }
 

@@ -157,7 +157,7 @@ def prepare(
     recipe = None
     if classifier.origin is not None and images.origin is not None:
         recipe = EvaluatorSpec(
-            code=code_of_run(classifier, adaptation.offered, map(find_suite, suites), options.backend),
+            code=code_of_run(classifier, adaptation.plugin_names, map(find_suite, suites), options.backend),
             model=classifier.origin,
             sha256=classifier.sha256,
             classes=classifier.classes,
@@ -181,7 +181,7 @@ def prepare(
         samples=samples,
         plan=plan,
         batch_size=options.batch_size,
-        whole=adaptation.whole,
+        whole=adaptation.needs_whole_condition,
         spec=recipe,
         evaluation=Evaluator(adaptation, shown, options),
         decoding=decoding,

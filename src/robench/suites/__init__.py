@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from robench.errors import OptionError, unknown_name
 from robench.plugins import find_plugin, plugins
 from robench.suites.cifar_c import CIFAR_C
+from robench.suites.geometry import Geometry
 from robench.suites.imagecorruptions import IMAGECORRUPTIONS
 from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
@@ -43,6 +44,7 @@ __all__ = [
     "UNTREATED",
     "Condition",
     "Family",
+    "Geometry",
     "Preset",
     "ReleasedFiles",
     "Suite",

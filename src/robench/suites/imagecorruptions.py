@@ -11,7 +11,7 @@ IMAGECORRUPTIONS = Suite(
     name="imagecorruptions",
     summary="the imagecorruptions package's own variant, at any size, for figures published with it",
     source="arXiv:1907.07484; imagecorruptions 1.1.2",
-    constants="package",
+    constants="imagecorruptions",
     corruptions=CORRUPTIONS,
     extra=EXTRA,
 )

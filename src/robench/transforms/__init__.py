@@ -1,1 +1,1 @@
-"""From pixels to pixels: corruptions, perturbations, resizing, filters and keyed random draws."""
+"""Transforms from images to images: corruptions, perturbations, resizing, filters and keyed random draws."""

@@ -1,4 +1,4 @@
-"""The images of a condition: `corrupt` for everybody, and what the loop feeds to a model, made by the same function."""
+"""Apply the corruption or perturbation of a condition to a batch of images."""
 
 from __future__ import annotations
 
@@ -36,50 +36,56 @@ def corrupt(
     release: bool = False,
     generator: Philox = philox,
 ) -> Images:
-    """Corrupt (b, 3, h, w) uint8 RGB images, 0..255, to the same shape and dtype, on their device.
+    """Corrupt a batch of images.
 
-    corruption, suite: `robench list corruptions` and `robench list suites` name them.
-    severity: 1 to 5; also between them, as 2.5, where the corruption's constants interpolate.
-    seed, index: draws are keyed by them; index is the position of each image in its dataset, 0..b-1 by default. The same
-        image with the same key gets the same pixels in any batch.
-    release: whether to add the JPEG pass that the suite's released files went through.
-    generator: `draws.philox`, or `draws.compiled_philox()` for speed.
-    Raises OptionError for unknown names, and for images of another kind or below 32 pixels.
+    Args:
+        images: (b, 3, h, w) uint8 RGB, 0..255, sides of at least 32 pixels.
+        corruption: Name of a corruption of the suite; see `robench list corruptions`.
+        severity: 1 to 5. Values between them, such as 2.5, are valid if the corruption interpolates its constants.
+        suite: Name of a suite of corruptions; see `robench list suites`.
+        seed: Seed of the random draws.
+        index: (b,) position of each image in its dataset; 0..b-1 by default. Draws are keyed by seed and index, so an
+            image with the same key gets the same pixels in any batch.
+        release: Whether to add the JPEG pass of the suite's released files.
+        generator: `draws.philox`, or `draws.compiled_philox()` for speed.
+
+    Returns:
+        (b, 3, h, w) uint8 on the device of `images`.
+
+    Raises:
+        OptionError: If a name is unknown, or if `images` have another shape or dtype or a side below 32 pixels.
     """
     chosen = find_suite(suite)
     if chosen.family != "corruptions":
-        raise OptionError(f"the suite {suite} has no corruptions, but frames: name one such as imagenet-c")
-    if corruption not in (*chosen.corruptions, *chosen.extra):
-        raise OptionError(
-            unknown_name(f"corruption of suite {suite!r}", corruption, (*chosen.corruptions, *chosen.extra))
-        )
-    found = find_corruption(corruption, chosen.constants)
+        raise OptionError(f"the suite {suite} has no corruptions", "choose a suite such as imagenet-c")
+    names = (*chosen.corruptions, *chosen.extra)
+    if corruption not in names:
+        raise OptionError(unknown_name(f"corruption of suite {suite!r}", corruption, names))
     if not isinstance(images, Tensor):
         raise OptionError(f"{corruption} takes a (b, 3, h, w) uint8 tensor, not {type(images).__name__}")
-    rows = torch.arange(len(images)) if index is None else _positions(index)
-    if rows.shape != images.shape[:1]:
+    if index is None:
+        index = torch.arange(len(images))
+    elif not isinstance(index, Tensor):
+        index = torch.from_numpy(np.array(index, np.int64))  # A copy, because torch warns about read-only arrays.
+    if index.shape != images.shape[:1]:
         raise OptionError(
-            f"index has the shape {tuple(rows.shape)} for {len(images)} images: give one position an image"
+            f"index has the shape {tuple(index.shape)} for {len(images)} images", "give one position for each image"
         )
-    draws = KeyedDraws(seed, rows.to(images.device), corruption, generator)
-    corrupted = found(images, draws, found.params(chosen.constants, severity))
+    transform = find_corruption(corruption, chosen.constants)
+    draws = KeyedDraws(seed, index.to(images.device, torch.int64), corruption, generator)
+    corrupted = transform(images, draws, transform.params(chosen.constants, severity))
     if release and chosen.release_jpeg is not None:
         return jpeg_round_trip(corrupted, chosen.release_jpeg)
     return corrupted
 
 
-def _positions(index: Tensor | Ints | Sequence[int]) -> Tensor:
-    # A copy of an array, which may be one that nobody is to write to.
-    return index.to(torch.int64) if isinstance(index, Tensor) else torch.from_numpy(np.array(index, np.int64))
-
-
 class Position(NamedTuple):
-    """Position of a frame on its condition's axis; NaN where it has none.
+    """Position of a frame on its condition's axis.
 
     Attributes:
-        value: Position on the axis; NaN on the map of offsets.
-        dx: Pixels to the right, on the map of offsets.
-        dy: Pixels down, on the map of offsets.
+        value: Position on the axis; NaN on the map of offsets and for conditions without an axis.
+        dx: Pixels to the right on the map of offsets, else NaN.
+        dy: Pixels down on the map of offsets, else NaN.
     """
 
     value: float = math.nan
@@ -89,10 +95,12 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Frame:
-    """What a model is shown of a batch.
+    """One frame of each sample of a batch.
 
-    number: 0 where there is only one.  position: on the condition's axis.
-    images: (b, 3, side, side) uint8.
+    Attributes:
+        number: Rank of the frame in its sequence; 0 for a corruption.
+        position: Position on the condition's axis.
+        images: (b, 3, input_size, input_size) uint8.
     """
 
     number: int
@@ -101,7 +109,7 @@ class Frame:
 
 
 def condition_frames(condition: Condition) -> int:
-    """How many frames a condition makes of every sample."""
+    """Return the number of frames of each sample under a condition."""
     return len(frame_positions(condition))
 
 
@@ -110,7 +118,7 @@ def frame_positions(condition: Condition) -> list[Position]:
     if find_suite(condition.suite).family == "corruptions":
         return [Position()]
     axis = find_perturbation(condition.corruption, condition.constants).axis
-    return [_position(axis, value) for value in _level(condition)["frames"]]
+    return [_position(axis, value) for value in _params(condition)["frames"]]
 
 
 def _position(axis: str, value: float) -> Position:
@@ -120,31 +128,43 @@ def _position(axis: str, value: float) -> Position:
     return Position(float(value))
 
 
-def _level(condition: Condition) -> Constants:
-    """The constants of a perturbation, with the frames that the run chooses."""
-    level = find_perturbation(condition.corruption, condition.constants).params(condition.constants, condition.severity)
-    return level if condition.axis_values is None else {**level, "frames": condition.axis_values}
+def _params(condition: Condition) -> Constants:
+    """Return the constants of the condition's perturbation, with the frames that the run chooses."""
+    perturbation = find_perturbation(condition.corruption, condition.constants)
+    params = perturbation.params(condition.constants, condition.severity)
+    return params if condition.axis_values is None else {**params, "frames": condition.axis_values}
 
 
 def frames_of(
-    pictures: PaddedBatch, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
+    batch: PaddedBatch, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
 ) -> Iterator[Frame]:
-    """Yield what a condition makes of a batch: one image of each sample, or the frames of a perturbation in turn."""
+    """Apply a condition to a batch of samples.
+
+    Args:
+        batch: Images of the samples.
+        condition: Corruption or perturbation to apply.
+        index: (b,) int64, position of each sample in the dataset.
+        seed: Seed of the run.
+        generator: `draws.philox`, or `draws.compiled_philox()` for speed.
+
+    Yields:
+        The single frame of a corruption, or the frames of a perturbation in order.
+    """
     if find_suite(condition.suite).family == "corruptions":
-        yield Frame(0, Position(), condition_images(pictures.pixels, condition, index, seed, generator))
+        yield Frame(0, Position(), condition_images(batch.pixels, condition, index, seed, generator))
         return
     perturbation = find_perturbation(condition.corruption, condition.constants)
-    level = _level(condition)
+    params = _params(condition)
     draws = KeyedDraws(seed, index, f"frames/{perturbation.name}", generator)
-    frames = perturbation(pictures, condition.resolution, draws, level)
-    for number, (value, images) in enumerate(zip(level["frames"], frames, strict=True)):
+    frames = perturbation(batch, condition.resolution, draws, params)
+    for number, (value, images) in enumerate(zip(params["frames"], frames, strict=True)):
         yield Frame(number, _position(perturbation.axis, value), images)
 
 
 def condition_images(
     images: Images, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
 ) -> Images:
-    """Return a batch of the condition's images: as they are for a clean one, else corrupted as its suite says."""
+    """Return the images of a condition of the family "corruptions"; unchanged if it is clean."""
     if condition.is_clean:
         return images
     if condition.backend == "reference":

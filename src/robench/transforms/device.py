@@ -1,4 +1,4 @@
-"""Copies to a device for which the host does not wait."""
+"""Copies to a device without a wait of the host."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["to_device"]
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the host on a device, itself where that is the host.
+    """Return `values` on `device`; values already there are not copied.
 
-    To a GPU it goes from page-locked memory: a copy of other memory lets the host wait for all that the stream has still to do.
-    torch uses a page-locked buffer again only when the copies from it are done.
+    A copy to a GPU goes through page-locked memory. A copy from other memory would wait for all work of the stream.
+    The buffer is free for reuse only after the copies from it are done.
     """
     if device.type != "cuda":
         return values.to(device)

@@ -1,8 +1,10 @@
-"""Counter-based random draws, keyed by (seed, sample index, scope, name of the draw).
+"""Counter-based random draws, keyed by seed, sample index, scope and name of the draw.
 
-A draw has a name, not a place in a stream: the values of one sample never depend on which other samples are in its
-batch, on the order, on the device or on what was drawn before. The generator is Philox4x32-10 (Salmon et al., 2011,
-"Parallel random numbers: as easy as 1, 2, 3"), checked against the known answers of its authors' Random123 library.
+A draw has a name instead of a position in a stream. The values of a sample therefore depend neither on the other
+samples of its batch, nor on their order, the device or earlier draws.
+
+Source: Philox4x32-10 of Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". The tests compare it with
+the known answers of the authors' Random123 library.
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ from robench.transforms.device import to_device
 __all__ = ["DRAWS_VERSION", "Draws", "KeyedDraws", "compiled_philox", "philox"]
 
 DRAWS_VERSION = 1
-"""Part of every key and every protocol: raised whenever any draw would change."""
+"""Part of every key and every protocol; must be raised if any draw changes."""
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _CHUNK = 40_960
-"""Counters computed at once on a CPU, so that the ten rounds stay in a core's own cache."""
-_SEARCHED = 1 << 17
-"""Poisson counts searched for at once on a CPU, for the same reason."""
+"""Counters per step on a CPU, so that all ten rounds stay in a core's cache."""
+_SEARCH_CHUNK = 1 << 17
+"""Poisson counts per step on a CPU, for the same reason."""
 
 Philox: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 
@@ -41,11 +43,11 @@ Philox: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], t
 def philox(
     c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, k0: Tensor, k1: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Philox4x32-10 of counters (c0, c1, c2, c3) under the key (k0, k1): four output words.
+    """Return Philox4x32-10 of the counters (c0, c1, c2, c3) under the key (k0, k1): four output words.
 
-    All are int64 tensors that hold 32-bit words and broadcast against each other. int64 because torch multiplies unsigned
-    32-bit words nowhere: the 64-bit product wraps, and its two halves are what Philox needs. The odd words are masked
-    once, at the end: until then they only take part in exclusive-or, whose upper bits are masked with the even words'.
+    All tensors hold 32-bit words as int64, and broadcast against each other. No torch operator multiplies unsigned 32-bit
+    words, but the wrapped int64 product has the two halves that Philox needs. The odd words are masked once at the end. Until
+    then they take part in exclusive-or only, and the masks of the even words remove their upper bits.
     """
     for _ in range(_ROUNDS):
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
@@ -58,43 +60,55 @@ def philox(
 
 @lru_cache(maxsize=1)
 def compiled_philox() -> Philox:
-    """Return `philox` through torch.compile: the same integers, many times faster; needs a compiler for the device."""
+    """Return `philox` through torch.compile: equal integers, many times faster; requires a compiler for the device."""
     compiled: Philox = torch.compile(philox, dynamic=True)
     return compiled
 
 
 class Draws(Protocol):
-    """What a corruption may draw; row i of every draw belongs to row i of its batch."""
+    """The random draws of a batch; row i of every draw belongs to row i of the batch."""
 
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) float32, uniform in [0, 1)."""
+        """Return (b, *shape) float32, uniform in [0, 1)."""
 
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) float32, standard normal."""
+        """Return (b, *shape) float32, standard normal."""
 
     def integers(self, name: str, low: int, high: int | Tensor, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) int64, uniform in low..high-1; high: one for all, or (b,) int64."""
+        """Return (b, *shape) int64, uniform in low..high-1; `high` is one bound for all rows, or (b,) int64."""
 
     def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) int16, uniform over all 65,536 values: half the cost of `uniform`, for decisions."""
+        """Return (b, *shape) int16, uniform over all 65,536 values, at half the cost of `uniform`."""
 
     def poisson(self, name: str, rates: tuple[float, ...], row: Tensor) -> Tensor:
-        """Poisson counts, float32 of the shape of `row`: (b, ...) int64, which of the `rates` applies to each value."""
+        """Return Poisson counts.
+
+        Args:
+            name: Name of the draw.
+            rates: Expected counts.
+            row: (b, ...) int64, index into `rates` for each value.
+
+        Returns:
+            float32 of the shape of `row`.
+        """
 
     def select(self, chosen: slice) -> Draws:
-        """Return the draws of some of the batch's rows."""
+        """Return the draws of a slice of the batch."""
 
     def scoped(self, scope: str) -> Draws:
-        """Return other draws for the same samples: those of a part, for example of one frame."""
+        """Return independent draws for the same samples, for example those of one frame."""
 
 
 @dataclass(frozen=True)
 class KeyedDraws:
     """Draws of a batch from Philox.
 
-    seed: of the run.  index: (b,) int64, position of each sample in the dataset, on the device of the draws.
-    scope: the corruption (and frame): no two corruptions share draws; severities do, so severity curves are paired.
-    generator: `philox`, or `compiled_philox()`, which gives the same integers.
+    Attributes:
+        seed: Seed of the run.
+        index: (b,) int64, position of each sample in the dataset, on the device of the draws.
+        scope: The corruption, or the perturbation and frame. Corruptions share no draws. The severities of one corruption
+            do, so its severity curves are paired.
+        generator: `philox`, or `compiled_philox()`, which gives equal integers.
     """
 
     seed: int
@@ -103,18 +117,18 @@ class KeyedDraws:
     generator: Philox = philox
 
     def select(self, chosen: slice) -> KeyedDraws:
-        """Return the draws of some of the batch's rows."""
+        """Return the draws of a slice of the batch."""
         return replace(self, index=self.index[chosen])
 
     def scoped(self, scope: str) -> KeyedDraws:
-        """Return other draws for the same samples: those of a part, for example of one frame."""
+        """Return independent draws for the same samples, for example those of one frame."""
         return replace(self, scope=f"{self.scope}/{scope}")
 
     def words(self, name: str, count: int) -> Tensor:
-        """(b, count) int64 of independent 32-bit words, 0..2^32-1.
+        """Return (b, count) int64 of independent 32-bit words, 0..2^32-1.
 
-        The counter is (block, 0, low and high half of the sample's index); the key is the first 64 bits of BLAKE2b of
-        version, seed, scope and name. Word j is output j // blocks of block j % blocks, blocks = ceil(count / 4).
+        The counter is (block, 0, low half of the index, high half of the index). The key is the first 64 bits of BLAKE2b of
+        version, seed, scope and name. With blocks = ceil(count / 4), word j is output j // blocks of block j % blocks.
         """
         digest = hashlib.blake2b(f"{DRAWS_VERSION}/{self.seed}/{self.scope}/{name}".encode(), digest_size=8).digest()
         index = self.index[:, None]
@@ -133,14 +147,16 @@ class KeyedDraws:
         return words.flatten(1)[:, :count]
 
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) float32, uniform over the multiples of 2^-24 in [0, 1)."""
+        """Return (b, *shape) float32, uniform over the multiples of 2^-24 in [0, 1)."""
         return ((self.words(name, math.prod(shape)) >> 8).float() * 2.0**-24).reshape(-1, *shape)
 
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) float32, standard normal by Box and Muller's transform; at most 6.8 in size.
+        """Return (b, *shape) float32, standard normal; the absolute value is at most 6.8.
 
-        A pair of values takes one word for its radius and half a word for its angle, one of 65,536 directions: the words
-        are the larger part of the cost, and so many directions cannot be told from all of them.
+        A pair of values takes one word for its radius and half a word for its angle, because words dominate the cost. The
+        65,536 directions are indistinguishable from uniform ones.
+
+        Source: Box and Muller 1958, "A note on the generation of random normal deviates".
         """
         count = math.prod(shape)
         pairs = -(-count // 2)
@@ -150,50 +166,47 @@ class KeyedDraws:
         return torch.cat([angle.cos().mul_(radius), angle.sin().mul_(radius)], dim=1)[:, :count].reshape(-1, *shape)
 
     def integers(self, name: str, low: int, high: int | Tensor, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) int64, uniform in low..high-1; high: one for all, or (b,) int64.
+        """Return (b, *shape) int64, uniform in low..high-1; `high` is one bound for all rows, or (b,) int64.
 
-        For high - low below 2^31, with a bias below (high - low) / 2^32.
+        high - low must be below 2^31; the bias is below (high - low) / 2^32.
         """
         span = high[:, None] - low if isinstance(high, Tensor) else high - low
         return (((self.words(name, math.prod(shape)) * span) >> 32) + low).reshape(-1, *shape)
 
     def int16(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) int16, uniform over all 65,536 values; two to a word, the lower half first."""
+        """Return (b, *shape) int16, uniform over all 65,536 values; the lower half of each word comes first."""
         count = math.prod(shape)
         return _halves(self.words(name, -(-count // 2)))[:, :count].reshape(-1, *shape)
 
     def poisson(self, name: str, rates: tuple[float, ...], row: Tensor) -> Tensor:
-        """Poisson counts, float32 of the shape of `row`, by inverting the distribution function with one word a value.
-
-        rates: the rates that occur.  row: (b, ...) int64, which of them applies to each value.
-        """
+        """Return Poisson counts; see `Draws.poisson`. One word a value, by inverting the distribution function."""
         words = (self.words(name, math.prod(row.shape[1:])) - 2**31).to(torch.int32).flatten()
         thresholds = to_device(torch.tensor(_poisson_thresholds(rates)), row.device)
-        piece = _SEARCHED if row.device.type == "cpu" else max(1, row.numel())
-        pieces = zip(words.split(piece), row.flatten().split(piece), strict=True)
-        return torch.cat([_inverted(words, row, thresholds) for words, row in pieces]).reshape(row.shape)
+        size = _SEARCH_CHUNK if row.device.type == "cpu" else max(1, row.numel())
+        chunks = zip(words.split(size), row.flatten().split(size), strict=True)
+        return torch.cat([_bisect(words, row, thresholds) for words, row in chunks]).reshape(row.shape)
 
 
-def _inverted(words: Tensor, row: Tensor, thresholds: Tensor) -> Tensor:
-    """(n,) float32: how many of the thresholds of its row lie below each word, by bisection."""
+def _bisect(words: Tensor, row: Tensor, thresholds: Tensor) -> Tensor:
+    """Return (n,) float32: the number of thresholds of its row below each word, by bisection."""
     width = thresholds.shape[1]
     before = row.to(torch.int32) * width - 1
-    place, step = before, (width + 1) // 2
+    position, step = before, (width + 1) // 2
     while step:
-        reached = thresholds.flatten().index_select(0, place + step) < words
-        place = reached.to(torch.int32).mul_(step).add_(place)
+        reached = thresholds.flatten().index_select(0, position + step) < words
+        position = reached.to(torch.int32).mul_(step).add_(position)
         step //= 2
-    return torch.sub(place, before).float()
+    return torch.sub(position, before).float()
 
 
 def _halves(words: Tensor) -> Tensor:
-    """(b, n) int64 words -> (b, 2n) int16, the lower half of each word first."""
+    """Split (b, n) int64 words into (b, 2n) int16, the lower half of each word first."""
     halves: Tensor = words.to(torch.int32).contiguous().view(torch.int16)
     return halves
 
 
 def _chunk(samples: int, blocks: int, device: torch.device) -> tuple[int, int]:
-    """Rows and columns of counters that are computed at once."""
+    """Return the rows and columns of counters per step."""
     if device.type != "cpu":
         return max(1, samples), max(1, blocks)
     columns = max(1, min(blocks, _CHUNK))
@@ -202,11 +215,11 @@ def _chunk(samples: int, blocks: int, device: torch.device) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _poisson_thresholds(rates: tuple[float, ...]) -> NDArray[np.int32]:
-    """(rates, 2^m - 1) int32: how many of a row's thresholds lie below a word, both moved down by 2^31, is its count.
+    """Return (rates, 2^m - 1) int32 thresholds: the count of a word is the number of thresholds of its row below it.
 
-    Word w stands for the middle of [w, w + 1) in units of 2^-32, and counts k if the distribution function at k is at most
-    that. The rows end where the function passes 1 - 2^-33, and are filled with what no word reaches. (Word 0 counts as word
-    1 does: a threshold below every word does not fit.)
+    Words and thresholds are reduced by 2^31. Word w represents the middle of [w, w + 1) in units of 2^-32. Its count is k if
+    the distribution function at k is at most that value. Each row ends where the function passes 1 - 2^-33. The rest of the
+    row is above every word. Word 0 counts as word 1, because a threshold below every word is not representable.
     """
     rate = np.asarray(rates, dtype=np.float64)[:, None]
     most = int(max(rates) + 10 * math.sqrt(max(rates)) + 30)

@@ -1,7 +1,7 @@
-"""Filters that several corruptions share, on batches of float images, on any device.
+"""Filters on batches of float images, on any device.
 
-Every value is the sum of the same terms in the same order, whatever batch it is in and whatever the device: one
-multiplication and one addition a tap, never a matrix product or a fused kernel, whose order of adding depends on shapes.
+Every value is the sum of the same terms in the same order, for every batch and device. Each tap is one multiplication
+and one addition. Matrix products and fused kernels add in an order that depends on shapes.
 """
 
 from __future__ import annotations
@@ -29,38 +29,57 @@ __all__ = [
     "motion_blur",
     "motion_taps",
     "pad",
+    "sample",
+    "smooth",
+    "zoom",
 ]
 
 
 def gaussian_blur(values: Tensor, sigma: float, truncate: float = 4.0) -> Tensor:
-    """Blur the rows, then the columns of (b, c, h, w) floats; edge pixels repeat; sigma in pixels.
+    """Blur the rows, then the columns of (b, c, h, w) floats; edge pixels repeat.
 
-    Source: scipy.ndimage.gaussian_filter with mode "nearest"; in float64 the same sums to the last bit.
+    Args:
+        values: (b, c, h, w).
+        sigma: Standard deviation in pixels.
+        truncate: Radius of the filter in units of sigma.
+
+    Returns:
+        (b, c, h, w).
+
+    Source: scipy.ndimage.gaussian_filter with mode "nearest"; equal to the last bit in float64.
     """
     taps = gaussian_taps(sigma, truncate)
     return by_planes(lambda planes: correlate(correlate(planes, taps, 2), taps, 3), values)
 
 
 def by_planes(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    """Apply to (b, c, h, w) what takes every plane by itself: on a CPU few at once, so that large images stay in its cache."""
+    """Apply a function of planes to (b, c, h, w); on a CPU to a few at once, so that they stay in its cache.
+
+    Args:
+        function: (n, 1, h, w) to (n, 1, h', w'); each plane must be independent of the others.
+        values: (b, c, h, w).
+
+    Returns:
+        (b, c, h', w').
+    """
     planes = values.flatten(0, 1)[:, None]
-    results = [function(part) for part in planes.split(_at_once(values))]
+    results = [function(part) for part in planes.split(_planes_per_step(values))]
     return (results[0] if len(results) == 1 else torch.cat(results)).reshape(*values.shape[:2], *results[0].shape[2:])
 
 
-def _at_once(values: Tensor) -> int:
-    """How many planes of (b, c, h, w) to filter at once."""
+def _planes_per_step(values: Tensor) -> int:
+    """Return the number of planes of (b, c, h, w) to filter at once."""
     count, plane = values.shape[0] * values.shape[1], values.shape[2] * values.shape[3]
-    return max(1, min(count, _CACHED // plane)) if values.device.type == "cpu" else max(1, count)
+    return max(1, min(count, _CPU_VALUES // plane)) if values.device.type == "cpu" else max(1, count)
 
 
-_CACHED = 3 << 17
-"""Values that a CPU filters at once: those of two images of 224x224, as corruptions get them."""
+_CPU_VALUES = 3 << 17
+"""Values per step on a CPU: two images of 224x224, the chunk of a corruption."""
 
 
 @lru_cache(maxsize=64)
 def gaussian_taps(sigma: float, truncate: float = 4.0) -> Floats:
-    """(2 r + 1,) weights with the sum 1, r = truncate * sigma, rounded."""
+    """Return (2 r + 1,) weights with the sum 1, where r is truncate * sigma, rounded."""
     radius = int(truncate * sigma + 0.5)
     taps: Floats = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
     taps /= taps.sum()
@@ -69,13 +88,13 @@ def gaussian_taps(sigma: float, truncate: float = 4.0) -> Floats:
 
 
 def correlate(values: Tensor, taps: Sequence[float] | Floats, axis: int) -> Tensor:
-    """Correlate (b, c, h, w) along `axis` (2 or 3) with `taps`, 2 r + 1 that are alike on both sides; edge pixels repeat."""
+    """Correlate (b, c, h, w) along `axis` (2 or 3) with 2 r + 1 symmetric `taps`; edge pixels repeat."""
     radius = len(taps) // 2
     return correlate_padded(pad(values, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)), taps, axis)
 
 
 def correlate_padded(padded: Tensor, taps: Sequence[float] | Floats, axis: int) -> Tensor:
-    """Correlate along `axis` what reaches r pixels farther there on both sides: the result is so much shorter."""
+    """Correlate along `axis` with 2 r + 1 symmetric `taps`; the result is 2 r pixels shorter than `padded`."""
     radius = len(taps) // 2
     length = padded.shape[axis] - 2 * radius
     result = padded.narrow(axis, radius, length) * float(taps[radius])
@@ -86,14 +105,17 @@ def correlate_padded(padded: Tensor, taps: Sequence[float] | Floats, axis: int) 
     return result
 
 
-def pad(values: Tensor, sides: tuple[int, int, int, int], border: str = "replicate") -> Tensor:
-    """Pad (b, c, h, w) by (left, right, top, bottom) pixels; border: "replicate" (a a | a b), "reflect" (c b | a b) or "circular"."""
-    return functional.pad(values, sides, mode=border)
+def pad(values: Tensor, margins: tuple[int, int, int, int], border: str = "replicate") -> Tensor:
+    """Pad (b, c, h, w) by (left, right, top, bottom) pixels.
+
+    `border` is "replicate" (a a | a b), "reflect" (c b | a b) or "circular".
+    """
+    return functional.pad(values, margins, mode=border)
 
 
 @lru_cache(maxsize=64)
 def motion_taps(radius: int, sigma: float) -> Floats:
-    """(2 radius + 1,) weights with the sum 1 along the way of a motion: one half of a Gaussian."""
+    """Return (2 radius + 1,) weights with the sum 1 along a motion: one half of a Gaussian of `sigma` pixels."""
     taps: Floats = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * sigma * sigma))
     taps /= taps.sum()
     taps.setflags(write=False)
@@ -101,15 +123,24 @@ def motion_taps(radius: int, sigma: float) -> Floats:
 
 
 def motion_blur(values: Tensor, taps: Floats, angle: Tensor, beyond: bool = True) -> Tensor:
-    """Add up (b, c, h, w) along a line from every pixel: tap k at distance k, rounded to whole pixels; edge pixels repeat.
+    """Sum (b, c, h, w) along a line from every pixel; tap k is at distance k, rounded to whole pixels; edge pixels repeat.
 
-    angle: (b,) degrees, 0 to the right, 90 down.  beyond: whether taps count that leave the image wherever they start; the
-    package leaves them out, and small images get darker.  A CPU takes slices of one image after the other, for which it must look at
-    the angles; elsewhere pixels are gathered, and nothing waits for the device. Both add the same terms in the same order.
+    On a CPU the function slices one image after the other. On other devices it gathers pixels, so the host need not wait for
+    the angles. Both add the same terms in the same order.
+
+    Args:
+        values: (b, c, h, w).
+        taps: (n,) weights.
+        angle: (b,) degrees, 0 to the right, 90 down.
+        beyond: Whether taps count that lie outside the image for every pixel. The imagecorruptions package omits them, which
+            darkens small images.
+
+    Returns:
+        (b, c, h, w).
     """
     distance = torch.arange(len(taps), device=angle.device, dtype=torch.float64)
     radians = angle.double()[:, None] * (math.pi / 180)
-    down, across = (torch.ceil(distance * way - 0.5).long() for way in (radians.sin(), radians.cos()))
+    down, across = (torch.ceil(distance * step - 0.5).long() for step in (radians.sin(), radians.cos()))
     weights = to_device(torch.tensor(taps), angle.device).expand(len(angle), -1)
     if not beyond:
         weights = torch.where((down.abs() < values.shape[2]) & (across.abs() < values.shape[3]), weights, 0)
@@ -121,11 +152,11 @@ def motion_blur(values: Tensor, taps: Floats, angle: Tensor, beyond: bool = True
 def _motion_by_slices(values: Tensor, weights: Tensor, down: Tensor, across: Tensor) -> Tensor:
     result = torch.zeros_like(values)
     height, width = values.shape[2:]
-    at_once = _at_once(values)
+    count = _planes_per_step(values)
     lists = (weights.tolist(), down.tolist(), across.tolist())
     for image, target, taps, rows, columns in zip(values, result, *lists, strict=True):
         top, left = -min(rows), -min(columns)
-        for planes, sums in zip(image.split(at_once), target.split(at_once), strict=True):
+        for planes, sums in zip(image.split(count), target.split(count), strict=True):
             term = torch.empty_like(planes)
             padded = pad(planes[None], (left, max(columns), top, max(rows)))[0]
             for weight, row, column in zip(taps, rows, columns, strict=True):
@@ -141,8 +172,8 @@ def _motion_by_gathering(values: Tensor, weights: Tensor, down: Tensor, across: 
     for tap in range(weights.shape[1]):
         rows = (y + down[:, tap, None]).clamp_(0, height - 1)
         columns = (x + across[:, tap, None]).clamp_(0, width - 1)
-        place = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
-        part = values.flatten(2).gather(2, place[:, None].expand(-1, values.shape[1], -1))
+        index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
+        part = values.flatten(2).gather(2, index[:, None].expand(-1, values.shape[1], -1))
         result.add_(part.reshape(values.shape).mul_(weights[:, tap, None, None, None].to(values.dtype)))
     return result
 
@@ -153,13 +184,13 @@ def magick_bytes(levels: Tensor) -> Images:
 
 
 def clipped_zoom(values: Tensor, factor: float) -> Tensor:
-    """Enlarge the middle of (b, c, h, w) by `factor`, 1 or more, and cut the middle of the same size out of that."""
+    """Enlarge the middle of (b, c, h, w) by `factor` >= 1, and crop the middle to the same size."""
     return _middle(zoom(values, factor), *values.shape[2:])
 
 
 def zoom(values: Tensor, factor: float) -> Tensor:
-    """Enlarge the middle of (b, c, h, w) by `factor`, 1 or more, bilinear, corner on corner, to at least the same size."""
-    height, width = (math.ceil(side / factor) for side in values.shape[2:])
+    """Enlarge the middle of (b, c, h, w) by `factor` >= 1, bilinear with aligned corners, to at least the same size."""
+    height, width = (math.ceil(length / factor) for length in values.shape[2:])
     size = [round(height * factor), round(width * factor)]
     part = _middle(values, height, width).contiguous()
     return functional.interpolate(part, size, mode="bilinear", align_corners=True)
@@ -171,17 +202,26 @@ def _middle(values: Tensor, height: int, width: int) -> Tensor:
 
 
 def smooth(values: Tensor, sigma: tuple[float, float], truncate: float) -> Tensor:
-    """Blur (b, c, h, w) with a Gaussian of sigma pixels down and across, mirrored beyond the edges (b a | a b).
+    """Blur (b, c, h, w) with a Gaussian; values mirror at the edges (b a | a b).
 
-    values: from -1 to 1.  Wide Gaussians are matrix products, made exact (and so the same for every batch and device) by
-    rounding to so few bits that float64 holds all sums: the result is within 1e-6.
+    Wide Gaussians are matrix products. Rounding limits their operands to few enough bits that float64 holds all sums
+    exactly. The result is therefore equal for every batch and device, and within 1e-6.
+
+    Args:
+        values: (b, c, h, w), -1 to 1.
+        sigma: Standard deviations down and across, in pixels.
+        truncate: Radius of the filter in units of sigma.
+
+    Returns:
+        (b, c, h, w).
+
     Source: scipy.ndimage.gaussian_filter with mode "reflect".
     """
-    taps = [gaussian_taps(one, truncate) for one in sigma]
+    taps = [gaussian_taps(deviation, truncate) for deviation in sigma]
     if max(map(len, taps)) <= _NARROW:
         for axis, weights in zip((2, 3), taps, strict=True):
-            places = to_device(torch.from_numpy(_mirrored(values.shape[axis], len(weights) // 2)), values.device)
-            values = correlate_padded(values.index_select(axis, places), weights, axis)
+            index = to_device(torch.from_numpy(_mirrored(values.shape[axis], len(weights) // 2)), values.device)
+            values = correlate_padded(values.index_select(axis, index), weights, axis)
         return values
     matrices = zip(values.shape[2:], taps, strict=True)
     rows, columns = (
@@ -193,26 +233,35 @@ def smooth(values: Tensor, sigma: tuple[float, float], truncate: float) -> Tenso
 
 
 _NARROW = 64
-"""Taps from which matrix products are faster than sums tap by tap."""
+"""Number of taps above which matrix products are faster."""
 
 
 def _mirrored(length: int, radius: int) -> Ints:
-    """Places in 0..length-1 of -radius..length+radius-1, mirrored at the edges as often as it takes."""
-    place = np.arange(-radius, length + radius) % (2 * length)
-    return np.minimum(place, 2 * length - 1 - place)
+    """Return the indices -radius..length+radius-1, mirrored into 0..length-1 at the edges as often as necessary."""
+    index = np.arange(-radius, length + radius) % (2 * length)
+    return np.minimum(index, 2 * length - 1 - index)
 
 
 def _matrix(length: int, taps: Floats) -> Floats:
-    """(length, length) what every value takes from every other, in units of 2^-24."""
+    """Return the (length, length) weights of every input for every output, in units of 2^-24."""
     radius, matrix = len(taps) // 2, np.zeros((length, length))
-    places = _mirrored(length, radius)
+    index = _mirrored(length, radius)
     for tap, weight in enumerate(taps):
-        np.add.at(matrix, (np.arange(length), places[tap : tap + length]), weight)
+        np.add.at(matrix, (np.arange(length), index[tap : tap + length]), weight)
     return np.rint(matrix * 2**24)
 
 
 def sample(values: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """(b, c, h, w) at (b, h', w') places in pixels, 0..h-1 and 0..w-1, bilinear: (b, c, h', w')."""
+    """Sample (b, c, h, w) bilinearly at the rows y and columns x.
+
+    Args:
+        values: (b, c, h, w).
+        y: (b, h', w') pixels, 0..h-1.
+        x: (b, h', w') pixels, 0..w-1.
+
+    Returns:
+        (b, c, h', w').
+    """
     height, width = values.shape[2:]
     grid = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=3).to(values.dtype)
     return functional.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -1,8 +1,9 @@
-"""The published implementation on a CPU, as an oracle: the only importer of the `imagecorruptions` package (1.1.2).
+"""Run the published implementation, the `imagecorruptions` package 1.1.2, on a CPU as an oracle.
 
-That version imports `pkg_resources`, which setuptools no longer has, and calls functions under names that NumPy, SciPy and
-scikit-image have dropped. What it misses is given to it alone: two stand-in modules while it is imported, and other values
-for the names `np`, `sk` and `gaussian` in its own namespace. Its random numbers come from a generator of the call's own.
+That version imports `pkg_resources`, which setuptools no longer has. It also uses names that NumPy, SciPy and
+scikit-image have dropped. This module, its only importer, patches it in isolation. During the import, two stand-in
+modules exist. In the package's own namespace, `np`, `sk` and `gaussian` have other values. Each call has its own random
+generator.
 """
 
 from __future__ import annotations
@@ -23,47 +24,58 @@ import numpy as np
 import torch
 
 from robench.errors import OptionError, unknown_name
-from robench.transforms.corruptions.base import MINIMUM_SIDE
-from robench.transforms.corruptions.imagecorruptions import CONSTANTS as PACKAGE_CONSTANTS
+from robench.transforms.corruptions.base import MINIMUM_SIZE
 from robench.types import Images
 
 __all__ = ["CONSTANTS", "check_reference", "keyed_state", "package", "reference_corrupt", "reference_version"]
 
 _PACKAGE = "imagecorruptions"
 
-CONSTANTS = (PACKAGE_CONSTANTS, "224")
-"""Sets of constants that the package's functions use; with the second, some of them compute it in their own way."""
+CONSTANTS = ("imagecorruptions", "224")
+"""Sets of constants of the package's functions. For "224", some of its functions differ from the published code."""
 
 
 def check_reference(suite: str, constants: str) -> None:
-    """Raise OptionError where the package is not installed, or does not have the constants of a suite."""
+    """Raise OptionError if the package is not installed, or lacks the constants of a suite."""
     _module()
     if constants not in CONSTANTS:
         raise OptionError(
-            f"the {_PACKAGE} package has ImageNet's constants at 224 pixels alone, not those of {suite}: "
-            f"give --suite {_PACKAGE} or --suite imagenet-c with --backend reference"
+            f"the {_PACKAGE} package has only ImageNet's constants for 224 px, not those of {suite}",
+            f"combine --backend reference with --suite {_PACKAGE} or --suite imagenet-c",
         )
 
 
 def reference_version() -> str:
-    """Name and version of the package, for a protocol."""
+    """Return name and version of the package, for a protocol."""
     return f"{_PACKAGE} {version(_PACKAGE)}"
 
 
 def reference_corrupt(images: Images, corruption: str, severity: int, *, index: Sequence[int], seed: int = 0) -> Images:
-    """Corrupt (b, 3, h, w) uint8 on a CPU with the package's own function, one image at a time.
+    """Corrupt images with the package's own function, one image at a time.
 
-    The package knows one set of constants, ImageNet's at 224. Each image has a generator keyed by (seed, index, corruption,
-    severity), so a result does not depend on the batch. Raises OptionError where the package is not installed, and for
-    what it does not take.
+    The package has one set of constants, ImageNet's for 224 pixels. Each image has a generator keyed by (seed, index,
+    corruption, severity), so a result does not depend on the batch.
+
+    Args:
+        images: (b, 3, h, w) uint8 on a CPU, sides of at least 32 pixels.
+        corruption: Name of a function of the package.
+        severity: 1 to 5.
+        index: Position of each image in its dataset.
+        seed: Seed of the run.
+
+    Returns:
+        (b, 3, h, w) uint8.
+
+    Raises:
+        OptionError: If the package is not installed, or does not accept an argument.
     """
     if corruption not in _module().corruption_dict:
         raise OptionError(unknown_name(f"corruption of the {_PACKAGE} package", corruption, _module().corruption_dict))
     if severity not in range(1, 6):
-        raise OptionError(f"severity {severity} does not exist: use 1 to 5")
-    if images.dtype != torch.uint8 or images.device.type != "cpu" or min(images.shape[2:]) < MINIMUM_SIDE:
-        given = f"{tuple(images.shape)} {images.dtype} on {images.device.type}"
-        raise OptionError(f"the {_PACKAGE} package takes (b, 3, h, w) uint8 on a CPU, sides of 32 or more, not {given}")
+        raise OptionError(f"severity {severity} does not exist", "use 1 to 5")
+    if images.dtype != torch.uint8 or images.device.type != "cpu" or min(images.shape[2:]) < MINIMUM_SIZE:
+        kind = f"{tuple(images.shape)} {images.dtype} on {images.device.type}"
+        raise OptionError(f"the {_PACKAGE} package takes (b, 3, h, w) uint8 on a CPU, sides of 32 or more, not {kind}")
     result = torch.empty_like(images)
     for target, position, image in zip(result, index, images.permute(0, 2, 3, 1).contiguous().numpy(), strict=True):
         with package(keyed_state(seed, int(position), corruption, severity)) as published, warnings.catch_warnings():
@@ -75,11 +87,11 @@ def reference_corrupt(images: Images, corruption: str, severity: int, *, index: 
 
 @lru_cache(maxsize=1)
 def _module() -> Any:
-    """Import the package with what it misses; nothing of that is seen by other importers."""
-    found = find_spec(_PACKAGE)
-    if found is None or found.origin is None:
-        raise OptionError("the reference implementation is not installed: pip install 'robench[reference]'")
-    folder = Path(found.origin).parent
+    """Import the package with patches that no other importer sees."""
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise OptionError("the reference implementation is not installed", "pip install 'robench[reference]'")
+    folder = Path(spec.origin).parent
     resources = ModuleType("pkg_resources")
     resources.resource_filename = lambda _, path: str(folder / path)  # type: ignore[attr-defined]
     interpolation = ModuleType("scipy.ndimage.interpolation")
@@ -109,7 +121,7 @@ def _modules(stand_ins: dict[str, ModuleType]) -> Iterator[None]:
 
 
 def _gaussian(current: Callable[..., Any]) -> Callable[..., Any]:
-    """scikit-image's filter under its former argument: `multichannel` is `channel_axis` now."""
+    """Accept scikit-image's former argument `multichannel`, which is `channel_axis` now."""
 
     def gaussian(image: Any, sigma: float, multichannel: bool = False, **options: Any) -> Any:
         return current(image, sigma=sigma, channel_axis=-1 if multichannel else None, **options)
@@ -118,14 +130,14 @@ def _gaussian(current: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def keyed_state(*key: object) -> np.random.RandomState:
-    """Return a generator of the kind that the package draws from, seeded by a hash of `key`."""
+    """Return a generator of the package's kind, seeded by a hash of `key`."""
     digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=4).digest()
     return np.random.RandomState(int.from_bytes(digest, "little"))
 
 
 @contextmanager
 def package(state: np.random.RandomState) -> Iterator[Any]:
-    """Yield the package; within, its functions draw from `state`, not from the global generators."""
+    """Yield the package, whose functions draw from `state` inside the context."""
     module = _module()
     functions = sys.modules[f"{module.__name__}.corruptions"]
     numpy, skimage = functions.np, functions.sk
@@ -143,7 +155,7 @@ def package(state: np.random.RandomState) -> Iterator[Any]:
 
 
 class _Names:
-    """A module's names, some of them replaced."""
+    """The names of a module with replacements."""
 
     def __init__(self, module: ModuleType, **replaced: object) -> None:
         self._module = module

@@ -1,4 +1,4 @@
-"""What two corruptions, or a corruption and a model, share on batches of images; whole batches, on any device."""
+"""Resize images as Pillow does, and convert between uint8, float and Pillow images."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ __all__ = ["from_pil", "resize", "resize_tensors", "resize_with_pillow", "to_flo
 
 
 def to_float(images: Images) -> FloatImages:
-    """(b, 3, h, w) uint8 -> float32 in [0, 1], x / 255 rounded once.
+    """Convert (b, 3, h, w) uint8 to float32 in [0, 1].
 
-    Divided by a tensor: by a plain number a GPU multiplies with the reciprocal, which is off by one unit in the last
-    place here and there, and a truncation to 8 bits shows it.
+    The divisor is a tensor, because a GPU multiplies by the reciprocal of a number. That product differs in the last bit for
+    some values, and truncation to 8 bits would show it.
     """
     return images.float().div_(torch.full((), 255.0, device=images.device))
 
 
 def to_uint8(images: FloatImages) -> Images:
-    """float -> uint8: clip to [0, 1], times 255, truncate (never round: the published files are truncated)."""
+    """Convert (b, 3, h, w) floats to uint8: clip to [0, 1], multiply by 255, truncate as the published files are."""
     return images.clamp(0, 1).mul_(255).to(torch.uint8)
 
 
 _SMALL = 64 * 64
-"""Pixels up to which a call of Pillow's costs more than moving the memory: such images take one call, by rows."""
+"""Pixels up to which the overhead of a Pillow call dominates; such images take one call, by rows."""
 
 
 def to_pil(images: Images) -> Iterator[Image.Image]:
-    """(b, 3, h, w) uint8 on a CPU -> Pillow images, one by one."""
+    """Yield each image of (b, 3, h, w) uint8 on a CPU as a Pillow image."""
     height, width = images.shape[2:]
     if height * width <= _SMALL:
         for rows in images.transpose(1, 2).contiguous().numpy():
@@ -49,50 +49,61 @@ def to_pil(images: Images) -> Iterator[Image.Image]:
             yield Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
 
 
-def from_pil(found: Iterable[Image.Image], shape: torch.Size) -> Images:
-    """RGB Pillow images -> (b, 3, h, w) uint8, of the given shape."""
+def from_pil(images: Iterable[Image.Image], shape: torch.Size) -> Images:
+    """Convert RGB Pillow images to a (b, 3, h, w) uint8 tensor of the given shape."""
     batch, channels, height, width = shape
     if height * width <= _SMALL:
         by_row = torch.empty((batch, height, channels, width), dtype=torch.uint8)
-        for target, picture in zip(by_row.numpy(), found, strict=True):
-            target[...] = np.frombuffer(picture.tobytes("raw", "RGB;L"), dtype=np.uint8).reshape(target.shape)
+        for target, image in zip(by_row.numpy(), images, strict=True):
+            target[...] = np.frombuffer(image.tobytes("raw", "RGB;L"), dtype=np.uint8).reshape(target.shape)
         return by_row.transpose(1, 2).contiguous()
-    images = torch.empty(shape, dtype=torch.uint8)
-    for planes, picture in zip(images.numpy(), found, strict=True):
+    result = torch.empty(shape, dtype=torch.uint8)
+    for planes, image in zip(result.numpy(), images, strict=True):
         for plane, band in zip(planes, "RGB", strict=True):
-            plane[...] = np.frombuffer(picture.tobytes("raw", band), dtype=np.uint8).reshape(plane.shape)
-    return images
+            plane[...] = np.frombuffer(image.tobytes("raw", band), dtype=np.uint8).reshape(plane.shape)
+    return result
 
 
 def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear") -> Images:
-    """(b, 3, h, w) uint8 -> (b, 3, *size) uint8, as Pillow's `Image.resize` does: columns first, then rows.
+    """Resize (b, 3, h, w) uint8 to (b, 3, *size) uint8, with the bits of Pillow's `Image.resize`: columns first, then rows.
 
-    Pillow itself for large images on a CPU, tensors elsewhere and where pixels are only copied; both give the same bits.
+    Pillow resizes large images on a CPU, and all images with the filters "hamming" and "lanczos". Tensors resize the rest,
+    on any device. Both give equal bits.
+
+    Args:
+        images: (b, 3, h, w) uint8.
+        size: Height and width of the result.
+        interpolation: A key of `suites.geometry.INTERPOLATIONS`.
+
+    Raises:
+        OptionError: If the interpolation is unknown.
     """
     if interpolation not in INTERPOLATIONS:
         raise OptionError(unknown_name("interpolation", interpolation, INTERPOLATIONS))
     enlarges = size[0] >= images.shape[2] and size[1] >= images.shape[3]
     copies = interpolation == "nearest" or (interpolation == "box" and enlarges)
+    if interpolation not in ("nearest", *_FILTERS):
+        return resize_with_pillow(images.cpu(), size, interpolation).to(images.device)
     if images.device.type == "cpu" and images.shape[2] * images.shape[3] > _SMALL and not copies:
         return resize_with_pillow(images, size, interpolation)
     return resize_tensors(images, size, interpolation)
 
 
 def resize_with_pillow(images: Images, size: tuple[int, int], interpolation: str) -> Images:
-    """`resize` through Pillow (nearest: through NumPy, which copies whole rows); CPU tensors only."""
+    """Resize CPU tensors with Pillow, or with NumPy for "nearest", because NumPy copies whole rows."""
     if interpolation == "nearest":
         down, across = (_nearest(n, m, images.device).numpy() for n, m in zip(images.shape[2:], size, strict=True))
         return torch.from_numpy(images.numpy().take(across, axis=3).take(down, axis=2))
-    (height, width), filtered = size, INTERPOLATIONS[interpolation]
-    # Pillow 13 starts with the cheaper axis, older versions with the columns: where the axes shrink differently, one by one.
-    alike = images.shape[2] * width == images.shape[3] * height
-    columns = (one if alike else one.resize((width, one.height), filtered) for one in to_pil(images))
-    resized = (one.resize((width, height), filtered) for one in columns)
+    (height, width), resample = size, INTERPOLATIONS[interpolation]
+    # Pillow 13 starts with the cheaper axis, older versions with the columns. Two calls fix the order.
+    keeps_aspect = images.shape[2] * width == images.shape[3] * height
+    columns = (image if keeps_aspect else image.resize((width, image.height), resample) for image in to_pil(images))
+    resized = (image.resize((width, height), resample) for image in columns)
     return from_pil(resized, torch.Size((*images.shape[:2], *size)))
 
 
 def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) -> Images:
-    """`resize` in integer arithmetic on any device.
+    """Resize in integer arithmetic on any device; `interpolation` is nearest, box, bilinear or bicubic.
 
     Source: Pillow, src/libImaging/Resample.c: 22-bit weights, each axis rounded to 8 bits.
     """
@@ -106,37 +117,37 @@ def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) ->
 
 
 def _nearest(before: int, after: int, device: torch.device) -> Tensor:
-    """Source place of every target place, added up step by step as Pillow does: where places tie, the rounding decides."""
+    """Return the source index of every target index, summed step by step as in Pillow, whose rounding decides ties."""
     step = before / after
-    places = accumulate([step] * (after - 1), initial=step * 0.5)
-    return to_device(torch.tensor([min(int(place), before - 1) for place in places]), device)
+    positions = accumulate([step] * (after - 1), initial=step * 0.5)
+    return to_device(torch.tensor([min(int(position), before - 1) for position in positions]), device)
 
 
 _PRECISION = 22
 
 
 def _resample(images: Images, axis: int, length: int, interpolation: str) -> Images:
-    """One pass of Pillow's resampling along an axis, as one gather and multiplication a tap.
+    """Resample along an axis as Pillow does, with one gather and one multiplication a tap.
 
-    int32 is enough: the weights of a pixel sum to 2^22, and 255 * 2^22 + 2^21 < 2^31 (filters with negative lobes stay
-    below that too: their absolute weights sum to less than 1.5).
+    int32 suffices: the weights of a pixel sum to 2^22, and 255 * 2^22 + 2^21 < 2^31. So it does for bicubic, whose absolute
+    weights sum to less than 1.5 times 2^22.
     """
     before = images.shape[axis]
     first, weights = _taps(before, length, interpolation)
-    places = to_device(torch.from_numpy(first), images.device)
+    start = to_device(torch.from_numpy(first), images.device)
     if len(weights) == 1:
-        return images.index_select(axis, places)
+        return images.index_select(axis, start)
     total = torch.full((), 1 << (_PRECISION - 1), dtype=torch.int32, device=images.device)
     for tap, row in enumerate(weights):
         weight = to_device(torch.tensor(row, dtype=torch.int32), images.device).view(-1, *[1] * (3 - axis))
-        values = images.index_select(axis, (places + tap).clamp_(max=before - 1))
+        values = images.index_select(axis, (start + tap).clamp_(max=before - 1))
         total = values.to(torch.int32).mul_(weight).add_(total)
     return (total >> _PRECISION).clamp_(0, 255).to(torch.uint8)
 
 
 @lru_cache(maxsize=256)
 def _taps(before: int, after: int, interpolation: str) -> tuple[Ints, Ints]:
-    """First source column of every target column, and the integer weights, (taps, after)."""
+    """Return the first source index of every target index, and the integer weights (taps, after)."""
     kernel, support = _FILTERS[interpolation]
     scale = before / after
     stretch = max(scale, 1.0)
@@ -147,7 +158,7 @@ def _taps(before: int, after: int, interpolation: str) -> tuple[Ints, Ints]:
         low = max(int(center - reach + 0.5), 0)
         high = min(int(center + reach + 0.5), before)
         raw = [kernel((x + low - center + 0.5) * (1.0 / stretch)) for x in range(high - low)]
-        # Summed one by one, as Pillow does: the order decides the last bit of the weights.
+        # Pillow's order of summation, which decides the last bit of the weights.
         total = 0.0
         for value in raw:
             total += value
@@ -168,20 +179,6 @@ def _bilinear(x: float) -> float:
     return max(0.0, 1.0 - abs(x))
 
 
-# Single precision in Pillow's source, and so in its weights.
-_HAMMING = float(np.float32(0.54)), float(np.float32(0.46))
-
-
-def _hamming(x: float) -> float:
-    x = abs(x)
-    if x == 0:
-        return 1.0
-    if x >= 1:
-        return 0.0
-    x *= math.pi
-    return math.sin(x) / x * (_HAMMING[0] + _HAMMING[1] * math.cos(x))
-
-
 def _bicubic(x: float) -> float:
     a, x = -0.5, abs(x)
     if x < 1:
@@ -191,17 +188,8 @@ def _bicubic(x: float) -> float:
     return 0.0
 
 
-def _lanczos(x: float) -> float:
-    def sinc(value: float) -> float:
-        return 1.0 if value == 0 else math.sin(value * math.pi) / (value * math.pi)
-
-    return sinc(x) * sinc(x / 3) if -3 <= x < 3 else 0.0
-
-
 _FILTERS: dict[str, tuple[Callable[[float], float], float]] = {
     "box": (_box, 0.5),
     "bilinear": (_bilinear, 1.0),
-    "hamming": (_hamming, 1.0),
     "bicubic": (_bicubic, 2.0),
-    "lanczos": (_lanczos, 3.0),
 }

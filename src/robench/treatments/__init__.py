@@ -1,4 +1,4 @@
-"""Treatments: methods applied to an already trained checkpoint before it is measured, in one explicit table."""
+"""Treatments: methods applied to a trained network before it is measured."""
 
 from __future__ import annotations
 

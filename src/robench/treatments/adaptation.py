@@ -1,4 +1,4 @@
-"""A classifier with treatments: checked at once, changed on a deep copy when it is needed."""
+"""A classifier with treatments, checked at once and applied to a copy of the network later."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ __all__ = ["Adaptation", "adapt"]
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What is done to a classifier before and while it is measured; nothing where there are no treatments.
+    """The treatments of a classifier, or none.
 
-    classifier: under its treated label, its module untouched.  treatments: in the order in which they are applied.
-    calibration: the images for those that take some.  layers: how many each will change.
+    Attributes:
+        classifier: The classifier under its treated label, with its module untouched.
+        treatments: The treatments in their order of application.
+        calibration: Images for the treatments that estimate statistics on calibration images.
+        layers: Number of layers that each treatment will change.
     """
 
     classifier: Classifier
@@ -38,126 +41,127 @@ class Adaptation:
 
     @property
     def label(self) -> str | None:
-        """The treatments as tables name them, None for none."""
+        """Name of the treatments in tables; None without treatments."""
         return "+".join(map(str, self.treatments)) or None
 
     @property
-    def whole(self) -> bool:
-        """Whether what an image is treated with may depend on any other sample of its condition."""
+    def needs_whole_condition(self) -> bool:
+        """Whether the treatment of an image may depend on any other sample of its condition."""
         return any(
-            one.method.data in ("condition", "stream") or (one.method.data == "test batch" and one.images > 1)
-            for one in self.treatments
+            treatment.method.data in ("condition", "stream")
+            or (treatment.method.data == "test batch" and treatment.images > 1)
+            for treatment in self.treatments
         )
 
     @property
-    def offered(self) -> list[str]:
-        """The names of those treatments that are not built in."""
-        return [one.method.name for one in self.treatments if one.method.name not in TREATMENTS]
+    def plugin_names(self) -> list[str]:
+        """Names of the treatments that are not built in."""
+        names = (treatment.method.name for treatment in self.treatments)
+        return [name for name in names if name not in TREATMENTS]
 
     def start(self) -> PreparedModel:
-        """Apply the treatments, in order, to a deep copy of the module; estimating statistics may take a while."""
-        return self._started(self.treatments)
+        """Apply the treatments, in order, to a deep copy of the module, and estimate their statistics."""
+        return self._apply(self.treatments)
 
     def for_condition(self, condition: Condition, started: PreparedModel) -> PreparedModel:
-        """Return what evaluates a condition: what `start` returned, or the untouched network without a session."""
+        """Return the result of `start`, or the untouched network without a session for the condition `untreated`."""
         return (self.classifier, None) if condition.corruption == UNTREATED else started
 
     def limited(self, images: int) -> Adaptation:
-        """Return it with statistics of at most so many calibration images, for a look at its costs."""
-        few = (one.limited(images) if one.method.data == "calibration" else one for one in self.treatments)
+        """Return the same treatments with at most `images` calibration images, to estimate their costs."""
+        few = (item.limited(images) if item.method.data == "calibration" else item for item in self.treatments)
         return replace(self, treatments=tuple(few))
 
-    def gflops(self, side: int) -> float | None:
-        """Count the operations of the network as it will be run, as `Classifier.gflops` does."""
-        shaped, _ = self._started([one for one in self.treatments if one.method.stage == "network"])
-        return shaped.gflops(side)
+    def gflops(self, input_size: int) -> float | None:
+        """Return `Classifier.gflops` of the treated network."""
+        classifier, _ = self._apply([item for item in self.treatments if item.method.stage == "network"])
+        return classifier.gflops(input_size)
 
-    def _started(self, treatments: Sequence[Treatment]) -> PreparedModel:
+    def _apply(self, treatments: Sequence[Treatment]) -> PreparedModel:
         classifier, session = self.classifier, None
         if treatments:
             classifier = replace(classifier, module=_copied(classifier))
         for treatment in treatments:
-            classifier, now = treatment.method.start(classifier, treatment.values, self.calibration)
-            session = now or session
+            classifier, started = treatment.method.start(classifier, treatment.values, self.calibration)
+            session = started or session
         return classifier, session
 
     def notes(self, conditions: Sequence[Condition], samples: int | None = None) -> list[str]:
-        """Say what was changed, and where a method is of its frozen kind; OptionError where it cannot be used at all.
+        """Return what the treatments change, and the limits of their statistics, one line each.
 
-        samples: of each condition, where the caller knows them: they may be fewer than a method's statistics are meant to be of.
+        Args:
+            conditions: Conditions of the run.
+            samples: Number of samples of each condition, if known.
+
+        Raises:
+            OptionError: If a treatment cannot be used for a condition.
         """
-        lines = [
-            f"{one} changes {count} layer{'' if count == 1 else 's'}"
-            for one, count in zip(self.treatments, self.layers, strict=True)
-        ]
-        lines += [remark for one in self.treatments for remark in one.method.notes(one.values)]
-        families = {one.suite: find_suite(one.suite).family for one in conditions}
+        families = {condition.suite: find_suite(condition.suite).family for condition in conditions}
         framed = [suite for suite, family in families.items() if family != "corruptions"]
         compared = [suite for suite in framed if families[suite] not in ALL_IMAGES]
-        for one in self.treatments:
-            if framed and one.method.frames == "refused":
+        lines = [
+            f"{treatment} changes {count} layer{'' if count == 1 else 's'}"
+            for treatment, count in zip(self.treatments, self.layers, strict=True)
+        ]
+        lines += [note for treatment in self.treatments for note in treatment.method.notes(treatment.values)]
+        for treatment in self.treatments:
+            if framed and treatment.method.frames == "refused":
                 raise OptionError(
-                    f"{one.method.name} learns from batch to batch, and would from one frame of a sample to the next: leave out "
-                    f"{', '.join(framed)}, or give --treatment bn-frozen"
+                    f"{treatment.method.name} learns from batch to batch, and so from frame to frame of a sample",
+                    f"omit {', '.join(framed)}, or use --treatment bn-frozen",
                 )
-            if one.method.data == "stream" and samples is not None and samples <= one.images:
-                lines.append(
-                    f"{one}: a condition's {samples} images are one batch, and what is learnt from a batch counts in the next: nothing "
-                    f"is learnt here that counts; give a smaller {one.method.images}"
-                )
-            elif one.method.data != "none":
-                lines += self._fewer(one, samples)
-            if compared and one.method.frames == "frozen" and one.images != 1:
-                images = one.images if samples is None else min(one.images, samples)
-                lines.append(
-                    f"{', '.join(compared)}: what is compared there must not depend on the batch, so {one} is frozen: its statistics "
-                    f"are of {images} samples of each condition"
-                )
+            lines += self._statistics_notes(treatment, compared, samples)
         return lines
 
-    def _fewer(self, one: Treatment, samples: int | None) -> Iterator[str]:
-        """Say of how many images the statistics are: of calibration images always, of a condition's where the label says more."""
-        if one.method.data == "calibration":
+    def _statistics_notes(self, treatment: Treatment, compared: Sequence[str], samples: int | None) -> Iterator[str]:
+        method, images = treatment.method, treatment.images
+        if method.data == "calibration":
             assert self.calibration is not None
-            count = self.calibration.count(one.images)
-            yield f"{one}: its statistics are of {count:,} calibration images{', all there are' * (count < one.images)}"
-        elif samples is not None and samples < one.images:
-            yield f"{one}: a condition has {samples:,} images, fewer than {one.images:,}: its statistics are of these alone"
+            count = self.calibration.count(images)
+            yield f"{treatment}: the statistics are of {count:,} calibration images{', all there are' * (count < images)}"
+        elif samples is not None and method.data == "stream" and samples <= images:
+            yield (
+                f"{treatment}: a condition's {samples} images form one batch, but updates affect only later batches; "
+                f"reduce {method.images}"
+            )
+        elif samples is not None and method.data != "none" and samples < images:
+            yield f"{treatment}: the statistics are of all {samples:,} images of a condition, fewer than {images:,}"
+        if compared and method.frames == "frozen" and images != 1:
+            yield (
+                f"{', '.join(compared)}: compared frames must not depend on the batch, so {treatment} is frozen, with statistics of "
+                f"{images if samples is None else min(images, samples)} samples of each condition"
+            )
 
-    def calibrating(self, conditions: Sequence[Condition]) -> Iterator[tuple[str, int]]:
-        """Yield the policy and the number of the calibration images, each time that statistics are estimated on them."""
+    def calibration_passes(self, conditions: Sequence[Condition]) -> Iterator[tuple[str, int]]:
+        """Yield the policy and the number of calibration images of each estimation of statistics."""
         if self.calibration is None:
             return
-        for one in self.treatments:
-            if one.method.data == "calibration":
-                images = self.calibration.count(one.images)
-                native = {condition.geometry for condition in conditions if condition.native}
-                times = len(native) + 1 if one.method.per_resolution else 1
-                yield from [(str(one.values.get("policy", "clean")), images)] * times
+        sizes = {condition.geometry for condition in conditions if condition.native}
+        for treatment in self.treatments:
+            if treatment.method.data == "calibration":
+                policy, images = treatment.values.get("policy", "clean"), self.calibration.count(treatment.images)
+                yield from [(str(policy), images)] * (len(sizes) + 1 if treatment.method.per_resolution else 1)
 
-    def estimating(self, conditions: Sequence[Condition], samples: int) -> int:
-        """Return how many frames of the conditions' own samples statistics are estimated on."""
+    def estimation_frames(self, conditions: Sequence[Condition], samples: int) -> int:
+        """Return the number of frames of the conditions' own samples that statistics are estimated on."""
         total = 0
-        for one in self.treatments:
+        for treatment in self.treatments:
+            frozen = treatment.method.frames == "frozen" and treatment.images > 1
             for condition in conditions:
-                frozen = (
-                    one.method.frames == "frozen"
-                    and one.images > 1
-                    and find_suite(condition.suite).family not in ALL_IMAGES
-                )
-                if frozen or one.method.data == "condition":
-                    total += min(one.images, samples) * condition_frames(condition)
+                compares = find_suite(condition.suite).family not in ALL_IMAGES
+                if treatment.method.data == "condition" or (frozen and compares):
+                    total += min(treatment.images, samples) * condition_frames(condition)
         return total
 
     def fingerprint(self) -> dict[str, object]:
-        """What must be equal for records to stand in one run."""
+        """Return the facts that must be equal for all records of a run."""
         if not self.treatments:
             return {}
-        found: dict[str, object] = {"treatment": self.label}
+        facts: dict[str, object] = {"treatment": self.label}
         if self.calibration is not None:
-            most = max(one.images for one in self.treatments if one.method.data == "calibration")
-            found["calibration"] = self.calibration.fingerprint(most)
-        return found
+            images = max(item.images for item in self.treatments if item.method.data == "calibration")
+            facts["calibration"] = self.calibration.fingerprint(images)
+        return facts
 
 
 def _copied(classifier: Classifier) -> nn.Module:
@@ -165,40 +169,47 @@ def _copied(classifier: Classifier) -> nn.Module:
         return copy.deepcopy(classifier.module)
     except (TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{classifier.label} cannot be copied to be treated ({one_line(error)}): leave --treatment out"
+            f"{classifier.label} cannot be copied to be treated ({one_line(error)})", "omit --treatment"
         ) from error
 
 
 def adapt(classifier: Classifier, texts: Sequence[str], calibration: str | Path | None, seed: int) -> Adaptation:
-    """Return the classifier with the treatments that `texts` name; nothing heavy is done yet.
+    """Return a classifier with treatments, without any heavy work.
 
-    calibration: the dataset of those that take calibration images.
-    Raises OptionError for treatments that are unknown or do not go together, CheckpointError for a network that they cannot change.
+    Args:
+        classifier: The classifier to treat.
+        texts: Treatments such as `bn-prior:N=16`; one text may hold several, separated by commas.
+        calibration: Dataset of the treatments that estimate statistics on calibration images.
+        seed: Seed of the order and the augmentation of calibration images.
+
+    Raises:
+        OptionError: If a treatment is unknown, or if treatments cannot be combined.
+        CheckpointError: If a treatment cannot change the network.
     """
-    treatments = tuple(one.complete(classifier.preprocessing.crop) for one in parse_treatments(texts))
-    needing = [one.method.name for one in treatments if one.method.data == "calibration"]
-    if needing and calibration is None:
+    treatments = tuple(treatment.complete(classifier.preprocessing.crop) for treatment in parse_treatments(texts))
+    calibrated = [treatment.method.name for treatment in treatments if treatment.method.data == "calibration"]
+    if calibrated and calibration is None:
         raise OptionError(
-            f"{needing[0]} estimates its statistics on images of their own: give --calibration DIR, such as some of the "
-            "training images"
+            f"{calibrated[0]} estimates its statistics on calibration images",
+            "give --calibration DIR, such as a part of the training images",
         )
-    if calibration is not None and not needing:
-        raise OptionError("--calibration goes with --treatment bn-calib or bn-resolution: leave it out")
+    if calibration is not None and not calibrated:
+        raise OptionError("--calibration goes with --treatment bn-calib or bn-resolution", "omit --calibration")
     if not treatments:
         return Adaptation(classifier)
     if not classifier.torch_runs or any(
-        isinstance(one, GraphModule | torch.jit.ScriptModule) for one in classifier.module.modules()
+        isinstance(module, GraphModule | torch.jit.ScriptModule) for module in classifier.module.modules()
     ):
         raise CheckpointError(
-            f"{classifier.label} is an exported program, whose layers cannot be changed: give --treatment with the checkpoint that it "
-            "was made from"
+            f"{classifier.label} is an exported program, whose layers cannot be changed",
+            "use --treatment with the checkpoint that it was exported from",
         )
     images = None if calibration is None else open_calibration(calibration, seed)
     if images is not None:
-        name = images.images.name
         treatments = tuple(
-            replace(one, calibration=name) if one.method.data == "calibration" else one for one in treatments
+            replace(treatment, calibration=images.images.name) if treatment.method.data == "calibration" else treatment
+            for treatment in treatments
         )
-    layers = tuple(one.method.layers(classifier.module, one.values) for one in treatments)
+    layers = tuple(treatment.method.layers(classifier.module, treatment.values) for treatment in treatments)
     label = "+".join([classifier.label, *map(str, treatments)])
     return Adaptation(replace(classifier, label=label), treatments, images, layers)

@@ -1,4 +1,4 @@
-"""How calibration images are drawn from: as the test takes them, as weak training does, as strong training does."""
+"""Augmentation policies of calibration images: as in the test, as in weak training, as in strong training."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ __all__ = ["POLICIES", "Policy"]
 
 Sizes = Sequence[tuple[int, int]]
 _PAD = 4
-"""Of small images, px on every side, before the crop."""
+"""Padding of small images on every side before the crop, in pixels."""
 _AREA, _RATIO, _TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
-"""Of the crop of larger ones: its share of the picture, its width by its height, and how often a crop that fits is looked for."""
+"""Share of the image, width by height, and number of attempts of a random crop of larger images."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A way from a stored picture to an image for calibration.
+    """An augmentation of stored images for calibration.
 
-    geometry: what pictures are decoded to.
-    change: (pixels, height and width of each, preprocessing, draws) -> (b, 3, crop, crop) uint8.
+    Attributes:
+        summary: One line for users.
+        geometry: Geometry of the decoded images.
+        change: (pixels, height and width of each, preprocessing, draws) -> (b, 3, crop, crop) uint8.
     """
 
     summary: str
@@ -40,7 +42,7 @@ class Policy:
     change: Callable[[Images, Sizes, Preprocessing, Draws], Images]
 
     def __call__(self, pixels: Images, sizes: Sizes, preprocessing: Preprocessing, index: Tensor, seed: int) -> Images:
-        """Return the images of pictures at `index` of the calibration set; two policies share the draws that both need."""
+        """Augment the images at `index` of the calibration set; policies share the draws that they have in common."""
         return self.change(pixels, sizes, preprocessing, KeyedDraws(seed, index, "calibration"))
 
 
@@ -49,9 +51,9 @@ def _clean(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Dr
 
 
 def _weak(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Draws) -> Images:
-    """Cut at random, and mirror one of two."""
-    cut = _shifted if preprocessing.crop <= SMALL else _resized
-    images = cut(pixels, sizes, preprocessing, draws)
+    """Crop at random, and mirror half of the images."""
+    crop = _shifted if preprocessing.crop <= SMALL else _resized
+    images = crop(pixels, sizes, preprocessing, draws)
     mirrored = draws.integers("flip", 0, 2, ()).reshape(-1, 1, 1, 1) == 1
     return torch.where(mirrored, images.flip(3), images)
 
@@ -61,29 +63,30 @@ def _strong(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: D
 
 
 def _shifted(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Draws) -> Images:
-    """Pad with black and cut anywhere."""
-    side = preprocessing.crop
-    places = draws.integers("crop", 0, 2 * _PAD + 1, (2,)).tolist()
+    """Pad with black, and crop at a random position."""
+    size = preprocessing.crop
+    offsets = draws.integers("crop", 0, 2 * _PAD + 1, (2,)).tolist()
     padded = functional.pad(pixels, (_PAD,) * 4)
-    return torch.stack([image[:, y : y + side, x : x + side] for image, (y, x) in zip(padded, places, strict=True)])
+    return torch.stack([image[:, y : y + size, x : x + size] for image, (y, x) in zip(padded, offsets, strict=True)])
 
 
 def _resized(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Draws) -> Images:
-    """Cut a part of random area and shape, and resize it.
+    """Crop a part of random area and shape, and resize it.
 
-    Source: torchvision.transforms.RandomResizedCrop, with keyed draws; of the picture as the model resizes it, because larger
-    ones are not kept.
+    The image is the one that the model resizes, because larger images are not stored.
+
+    Source: torchvision.transforms.RandomResizedCrop, with keyed draws.
     """
-    side = preprocessing.crop
-    shapes, places = draws.uniform("shape", (_TRIES, 2)).tolist(), draws.uniform("place", (2,)).tolist()
-    found = []
-    for picture, (height, width), drawn, (down, right) in zip(to_pil(pixels), sizes, shapes, places, strict=True):
-        tried = (_size(height, width, *one) for one in drawn)
-        h, w = next((one for one in tried if one[0] <= height and one[1] <= width), _whole(height, width))
+    size = preprocessing.crop
+    shapes, offsets = draws.uniform("shape", (_TRIES, 2)).tolist(), draws.uniform("place", (2,)).tolist()
+    crops = []
+    for image, (height, width), attempts, (down, right) in zip(to_pil(pixels), sizes, shapes, offsets, strict=True):
+        parts = (_size(height, width, *attempt) for attempt in attempts)
+        h, w = next((part for part in parts if part[0] <= height and part[1] <= width), _largest(height, width))
         y, x = int(down * (height - h + 1)), int(right * (width - w + 1))
-        cut = picture.crop((x, y, x + w, y + h))
-        found.append(cut.resize((side, side), INTERPOLATIONS[preprocessing.interpolation]))
-    return from_pil(found, torch.Size((len(pixels), 3, side, side)))
+        crop = image.crop((x, y, x + w, y + h))
+        crops.append(crop.resize((size, size), INTERPOLATIONS[preprocessing.interpolation]))
+    return from_pil(crops, torch.Size((len(pixels), 3, size, size)))
 
 
 def _size(height: int, width: int, share: float, shape: float) -> tuple[int, int]:
@@ -93,12 +96,12 @@ def _size(height: int, width: int, share: float, shape: float) -> tuple[int, int
     return max(1, round(math.sqrt(area / ratio))), max(1, round(math.sqrt(area * ratio)))
 
 
-def _whole(height: int, width: int) -> tuple[int, int]:
-    """The largest part of an allowed shape."""
+def _largest(height: int, width: int) -> tuple[int, int]:
+    """Return the size of the largest part with an allowed shape."""
     return min(height, round(width / _RATIO[0])), min(width, round(height * _RATIO[1]))
 
 
-def _picture(preprocessing: Preprocessing) -> Geometry:
+def _training_geometry(preprocessing: Preprocessing) -> Geometry:
     if preprocessing.crop <= SMALL:
         return preprocessing.geometry()
     return Geometry(resize=preprocessing.resize, interpolation=preprocessing.interpolation)
@@ -106,6 +109,8 @@ def _picture(preprocessing: Preprocessing) -> Geometry:
 
 POLICIES: dict[str, Policy] = {
     "clean": Policy("the model's own resize and crop", lambda preprocessing: preprocessing.geometry(), _clean),
-    "weak": Policy("random crops (small images: padded by 4; else RandomResizedCrop), mirrored", _picture, _weak),
-    "strong": Policy("weak, then RandAugment: two operations of magnitude 9", _picture, _strong),
+    "weak": Policy(
+        "random crops (small images: padded by 4; else RandomResizedCrop), mirrored", _training_geometry, _weak
+    ),
+    "strong": Policy("weak, then RandAugment: two operations of magnitude 9", _training_geometry, _strong),
 }

@@ -1,4 +1,4 @@
-"""What a treatment is: a method with a value for each of its parameters, made from a text such as `localnorm:g=16`."""
+"""Treatment: a method with a value for each of its parameters, parsed from a text such as `localnorm:g=16`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ __all__ = [
     "Value",
     "Values",
     "count",
+    "finite",
     "is_count",
     "number",
     "one_of",
@@ -39,18 +40,18 @@ Value: TypeAlias = int | float | str
 IMAGES = "a number of images, 1 or more"
 
 Values: TypeAlias = Mapping[str, Value]
-"""Of the parameters, by name."""
+"""Values of the parameters, by name."""
 
 Sample: TypeAlias = "Callable[[int], Iterator[Frame]]"
-"""So many samples of a condition, at random -> their frames, in batches of equal size."""
+"""Yields the frames of n random samples of a condition, in batches of equal size."""
 
 
 @runtime_checkable
 class Session(Protocol):
-    """What a method does at every condition, with a network that it has changed."""
+    """The state of a method between conditions, with the network that it has changed."""
 
     def start_condition(self, condition: Condition, sample: Sample) -> int | None:
-        """Forget the condition before; return the images of a test batch, None where the loop's own batches will do."""
+        """Reset the state, and return the number of images of a test batch; None accepts the batches of the loop."""
 
     def before_batch(self, frame: int) -> None:
         """Prepare for a batch of one frame of the samples, by its number."""
@@ -63,39 +64,47 @@ PreparedModel: TypeAlias = "tuple[Classifier, Session | None]"
 class Parameter:
     """A setting of a method.
 
-    read: its value from a text; ValueError where it is none.  takes: what that is, in words.
-    default: for networks with an input of at most `suites.SMALL` pixels, and for larger ones.
-    bare: whether it is written without its name.
+    Attributes:
+        name: Name in texts.
+        read: Converts a text to a value; raises ValueError if the text is invalid.
+        description: Valid values, in words.
+        default: Value for networks with an input of at most `suites.SMALL` pixels, and for larger ones.
+        bare: Whether texts omit the name.
     """
 
     name: str
     read: Callable[[str], Value]
-    takes: str
+    description: str
     default: tuple[Value, Value]
     bare: bool = False
 
     def __str__(self) -> str:
-        small, large = map(_shown, self.default)
+        small, large = map(_format, self.default)
         default = small if small == large else f"{small} up to {SMALL} px, else {large}"
-        return f"{'' if self.bare else f'{self.name}='}{self.takes} ({default})"
+        return f"{'' if self.bare else f'{self.name}='}{self.description} ({default})"
 
 
 @dataclass(frozen=True)
 class Method:
-    """A published way to make a trained network robust.
+    """A published method that makes a trained network robust.
 
-    data: what it takes beside the network; of a "stream", it learns from a test batch of `n` images for the batches after it.
-    per_image: whether an image is treated alike whatever is evaluated with it.
-    stage: what it changes: the "network", the "branch" of BatchNorm, the stored statistics by "calibration", or what a layer
-        normalises with when it is shown an image ("statistics"), of which a network can have one method. In this order, but that
-        the network may be changed at any time.
-    images: name of the parameter that says how many images statistics are of, at most: of what `data` says.
-    frames: what it does where frames of one sample are compared: the "same", or as the "frozen" kind; "refused" where there are any.
-    keeps: whether the checkpoint's own statistics still count after it.
-    by_size: whether it does something else at every input size; the suite `resolution` then has the untouched network beside it.
-    layers: (module, values) -> how many layers it will change; CheckpointError where it cannot.
-    remarks: (values) -> what the reader of its figures should know.
-    start: (classifier, values, calibration) -> the classifier with its module changed in place, and what is to be done at every condition.
+    Attributes:
+        name: Name for `--treatment`.
+        summary: One line for users.
+        data: Input besides the network. A method with "stream" learns from each test batch for the batches after it.
+        per_image: Whether the treatment of an image is independent of the other evaluated images, in words.
+        source: Paper.
+        stage: What the method changes: the "network", the "branch" of BatchNorm, the stored statistics ("calibration"), or the
+            statistics that normalise an image ("statistics"). Stages run in this order, but "network" may come at any time.
+            A network has at most one method of the stage "statistics".
+        layers: (module, values) -> number of layers that the method will change; raises CheckpointError if it cannot.
+        start: (classifier, values, calibration) -> the classifier with its module changed in place, and the session or None.
+        parameters: Settings of the method.
+        images: Name of the parameter with the largest number of images for the statistics.
+        frames: Behaviour if frames of a sample are compared: the "same", "frozen" statistics, or "refused".
+        keeps_running_stats: Whether the checkpoint's own statistics still affect the result.
+        per_resolution: Whether the method depends on the input size. The suite `resolution` then also runs the untouched network.
+        notes: (values) -> warnings for the reader of the results.
     """
 
     name: str
@@ -114,13 +123,13 @@ class Method:
     notes: Callable[[Values], Iterable[str]] = lambda _: ()
 
     def __post_init__(self) -> None:
-        """ValueError where it takes images and does not say how many."""
+        """Raise ValueError if the method takes images without a parameter for their number."""
         if not self.images and self.data == "none":
             return
-        found = [one for one in self.parameters if one.name == self.images]
-        if not found or not all(map(is_count, found[0].default)):
+        defaults = {parameter.name: parameter.default for parameter in self.parameters}
+        if not all(map(is_count, defaults.get(self.images, (None,)))):
             raise ValueError(
-                f"a Method that takes images ({self.data}) names the parameter that says how many as its field images, not {self.images!r}"
+                f"a Method that takes images ({self.data}) names the parameter with their number as its field images, not {self.images!r}"
             )
 
 
@@ -128,85 +137,90 @@ class Method:
 class Treatment:
     """A method and its values.
 
-    given: by name, in the order of the method's parameters.  calibration: name of the calibration images, where it takes some.
+    Attributes:
+        method: The method.
+        settings: Values by name, in the order of the method's parameters.
+        calibration: Name of the calibration images, if the method takes any.
     """
 
     method: Method
-    given: tuple[tuple[str, Value], ...] = ()
+    settings: tuple[tuple[str, Value], ...] = ()
     calibration: str = ""
 
     @classmethod
     def parse(cls, text: str, find: Callable[[str], Method]) -> Treatment:
-        """Read `name`, `name:value` or `name:key=value,key=value`; OptionError that says what is wrong.
+        """Parse `name`, `name:value` or `name:key=value,key=value`.
 
-        find: the method of a name.
+        Args:
+            text: The text.
+            find: Returns the method of a name.
+
+        Raises:
+            OptionError: If the text is invalid.
         """
         name, colon, rest = text.partition(":")
-        method, given = find(name), {}
+        method, values = find(name), {}
         known = {parameter.name: parameter for parameter in method.parameters}
         for part in rest.split(",") if colon else ():
             key, equals, value = part.strip().partition("=")
             if not equals:
-                key, value = next((one.name for one in method.parameters if one.bare), key), key
+                key, value = next((parameter.name for parameter in method.parameters if parameter.bare), key), key
             if key not in known:
-                what = f"{name} has no parameters" if not known else unknown_name(f"parameter of {name}", key, known)
-                raise OptionError(f"{what}: `robench list treatments` shows them")
-            if key in given:
-                raise OptionError(f"--treatment {text} gives {key} twice")
+                problem = unknown_name(f"parameter of {name}", key, known) if known else f"{name} has no parameters"
+                raise OptionError(problem, "see `robench list treatments`")
+            if key in values:
+                raise OptionError(f"--treatment {text} gives {key} twice", "give it once")
             try:
-                given[key] = known[key].read(value)
+                values[key] = known[key].read(value)
             except ValueError:
-                raise OptionError(f"{name} takes {known[key].takes} as {key}, not {value!r}") from None
-        return cls(method, tuple((key, given[key]) for key in known if key in given))
+                raise OptionError(f"{name} takes {known[key].description} as {key}, not {value!r}") from None
+        return cls(method, tuple((key, values[key]) for key in known if key in values))
 
-    def complete(self, side: int) -> Treatment:
-        """Return it with the defaults for an input of `side` pixels where nothing was given."""
-        given = dict(self.given)
-        values = ((one.name, given.get(one.name, one.default[side > SMALL])) for one in self.method.parameters)
-        return replace(self, given=tuple(values))
+    def complete(self, input_size: int) -> Treatment:
+        """Return the treatment with defaults for the omitted parameters, for an input of `input_size` pixels."""
+        defaults = {parameter.name: parameter.default[input_size > SMALL] for parameter in self.method.parameters}
+        return replace(self, settings=tuple((defaults | self.values).items()))
 
     @property
     def values(self) -> dict[str, Value]:
-        """What was given, or all after `complete`."""
-        return dict(self.given)
+        """The settings by name; those of all parameters after `complete`."""
+        return dict(self.settings)
 
     @property
     def images(self) -> int:
-        """How many images its statistics are of, at most; 0 where it has none."""
+        """Largest number of images for the statistics; 0 without statistics."""
         return int(self.values[self.method.images]) if self.method.images else 0
 
     def limited(self, images: int) -> Treatment:
-        """Return it with statistics of at most so many images."""
-        most = self.method.images
-        return replace(
-            self, given=tuple((key, min(int(value), images) if key == most else value) for key, value in self.given)
-        )
+        """Return the treatment with at most `images` images for its statistics."""
+        limit = {self.method.images: min(self.images, images)} if self.method.images else {}
+        return replace(self, settings=tuple((self.values | limit).items()))
 
     def __str__(self) -> str:
-        bare = {one.name for one in self.method.parameters if one.bare}
-        parts = [_shown(value) if name in bare else f"{name}={_shown(value)}" for name, value in self.given]
+        bare = {parameter.name for parameter in self.method.parameters if parameter.bare}
+        parts = [_format(value) if name in bare else f"{name}={_format(value)}" for name, value in self.settings]
         text = ":".join([self.method.name, *([",".join(parts)] if parts else [])])
         return f"{text}@{self.calibration}" if self.calibration else text
 
 
-def _shown(value: Value) -> str:
+def _format(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:.10g}"
 
 
 def is_count(value: object) -> bool:
-    """Whether a value is a number of images."""
+    """Return whether a value is a number of images."""
     return isinstance(value, int) and value >= 1
 
 
 def count(text: str) -> int:
-    """Read a number of images: whole, at least 1."""
+    """Parse a number of images, a whole number of at least 1."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
         raise ValueError(text)
     return int(text)
 
 
 def number(text: str) -> float:
-    """Read a number of at least 0; infinity too."""
+    """Parse a number of at least 0, or infinity."""
     value = float(text)
     if not value >= 0 or "_" in text:
         raise ValueError(text)
@@ -214,7 +228,7 @@ def number(text: str) -> float:
 
 
 def finite(text: str) -> float:
-    """Read a number from 0 to 1000."""
+    """Parse a number from 0 to 1000."""
     value = number(text)
     if value > 1000:
         raise ValueError(text)
@@ -222,7 +236,7 @@ def finite(text: str) -> float:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Return what reads one of some words."""
+    """Return a parser that accepts the given words."""
 
     def read(text: str) -> str:
         if text not in choices:

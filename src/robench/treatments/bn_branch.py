@@ -1,4 +1,4 @@
-"""The choice among the BatchNorm branches of a checkpoint that was trained with several."""
+"""Select one of the BatchNorm branches of a checkpoint that was trained with several."""
 
 from __future__ import annotations
 
@@ -18,34 +18,39 @@ _MAIN = "main"
 
 
 def _read(text: str) -> str:
-    found = re.fullmatch(r"aux(?:\[?(\d{1,3})\]?)?", text)
-    if text != _MAIN and found is None:
+    if text == _MAIN:
+        return _MAIN
+    match = re.fullmatch(r"aux(?:\[?(\d{1,3})\]?)?", text)
+    if match is None:
         raise ValueError(text)
-    return _MAIN if found is None else f"aux{int(found[1] or 0)}"
+    return f"aux{int(match[1] or 0)}"
 
 
 def _layers(module: nn.Module, values: Values) -> int:
-    counts = [count for one in batch_norms(module).values() if (count := len(aux_bn_branches(one)))]
+    counts = [count for layer in batch_norms(module).values() if (count := len(aux_bn_branches(layer)))]
     if not counts:
         raise CheckpointError(
-            "the network has no auxiliary BatchNorm branches (tensors aux_bn.0.* of timm, aux_bn.* of AdvProp): leave bn-branch out"
+            "the network has no auxiliary BatchNorm branches (tensors aux_bn.0.* of timm, aux_bn.* of AdvProp)",
+            "omit bn-branch",
         )
-    chosen = str(values["branch"])
-    if chosen != _MAIN and int(chosen.removeprefix("aux")) >= min(counts):
-        known = ", ".join([_MAIN, *(f"aux{number}" for number in range(min(counts)))])
-        raise CheckpointError(f"the network has no branch {chosen}: --treatment bn-branch takes {known}")
+    branches = [_MAIN, *(f"aux{number}" for number in range(min(counts)))]
+    if values["branch"] not in branches:
+        raise CheckpointError(
+            f"the network has no branch {values['branch']}",
+            f"use --treatment bn-branch with one of {', '.join(branches)}",
+        )
     return len(counts)
 
 
 def _start(classifier: Classifier, values: Values, _: object) -> PreparedModel:
-    chosen = str(values["branch"])
-    for layer in batch_norms(classifier.module).values() if chosen != _MAIN else ():
+    branch = str(values["branch"])
+    for layer in batch_norms(classifier.module).values() if branch != _MAIN else ():
         branches = aux_bn_branches(layer)
         if branches:
-            # The layer's own forward may hold an activation: it takes the branch's tensors, not its place.
-            branch = branches[int(chosen.removeprefix("aux"))].state_dict()
+            # The branch cannot replace the layer, whose own forward may contain an activation.
+            tensors = branches[int(branch.removeprefix("aux"))].state_dict()
             with torch.no_grad():
-                for name, value in branch.items():
+                for name, value in tensors.items():
                     getattr(layer, name).copy_(value)
     return classifier, None
 

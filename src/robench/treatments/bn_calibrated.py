@@ -1,4 +1,4 @@
-"""Statistics estimated on calibration images: once for the network, or once for every size that it is run at."""
+"""Statistics estimated on calibration images, once for the network or once for each input size."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["BN_CALIB", "BN_RESOLUTION"]
 def _calibrated(classifier: Classifier, values: Values, calibration: Calibration | None) -> PreparedModel:
     assert calibration is not None
     layers = BatchNorms(classifier.module)
-    shown = calibration.batches(str(values["policy"]), classifier.preprocessing, int(values["M"]))
-    layers.fix(pool(classifier, layers, ((0, images) for images in shown))[0])
+    batches = calibration.batches(str(values["policy"]), classifier.preprocessing, int(values["M"]))
+    layers.fix(pool(classifier, layers, ((0, images) for images in batches))[0])
     layers.release()
     return classifier, None
 
 
 BN_CALIB = Method(
     name="bn-calib",
-    summary="statistics estimated on calibration images: as the test takes them, or weakly or strongly augmented",
+    summary="statistics estimated on calibration images, as in the test or weakly or strongly augmented",
     data="calibration",
     per_image="yes",
     source="Merchant et al. 2020, arXiv:2010.07810 (split BatchNorms)",
@@ -44,26 +44,26 @@ BN_CALIB = Method(
 
 @dataclass(frozen=True)
 class _ByResolution:
-    """Statistics of every geometry that the network has been run at so far."""
+    """Statistics of every geometry that the network has run at."""
 
     classifier: Classifier
     layers: BatchNorms
     images: int
     calibration: Calibration
-    found: dict[Geometry, list[Moments]] = field(default_factory=dict)
+    moments: dict[Geometry, list[Moments]] = field(default_factory=dict)
 
     def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         preprocessing = self.classifier.preprocessing
         geometry = condition.geometry if condition.native else preprocessing.geometry()
-        if geometry not in self.found:
-            shown = self.calibration.batches("clean", preprocessing, self.images, geometry)
-            batches = ((0, images) for images in shown)
-            self.found[geometry] = pool(self.classifier, self.layers, batches, condition.native)[0]
-        self.layers.fix(self.found[geometry])
+        if geometry not in self.moments:
+            images = self.calibration.batches("clean", preprocessing, self.images, geometry)
+            batches = ((0, batch) for batch in images)
+            self.moments[geometry] = pool(self.classifier, self.layers, batches, condition.native)[0]
+        self.layers.fix(self.moments[geometry])
         return None
 
     def before_batch(self, frame: int) -> None:
-        """Leave the statistics as they are."""
+        """Keep the statistics."""
 
 
 def _by_resolution(classifier: Classifier, values: Values, calibration: Calibration | None) -> PreparedModel:
@@ -74,7 +74,7 @@ def _by_resolution(classifier: Classifier, values: Values, calibration: Calibrat
 
 BN_RESOLUTION = Method(
     name="bn-resolution",
-    summary="statistics of their own for every size that the network is run at, estimated on calibration images of that size",
+    summary="separate statistics for every input size, estimated on calibration images of that size",
     data="calibration",
     per_image="yes",
     source="arXiv:1909.00182 (Scale Calibrated Training); RS-Nets",

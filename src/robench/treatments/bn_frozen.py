@@ -30,22 +30,23 @@ def freeze(
     images: int,
     prior: float = 0.0,
 ) -> dict[int, list[Moments]]:
-    """Estimate statistics on so many samples of a condition; prior: as in `layers.mixed`.
+    """Estimate statistics on at most `images` samples of a condition, mixed with `prior` as in `batch_norm.mix`.
 
-    By number of the frame: places on an axis have statistics of their own each. The frames of a sequence and of a shift, which are
-    compared, share those of frame 0.
+    Returns:
+        Moments of each layer by number of the frame. Positions on an axis have separate statistics. The frames of a
+        sequence and of a shift, which are compared, share those of frame 0.
     """
     shared = find_suite(condition.suite).family in ("sequences", "shift")
-    taken = 0
+    samples = 0
 
     def batches() -> Iterator[tuple[int, Images]]:
-        nonlocal taken
+        nonlocal samples
         for frame in sample(images):
-            taken += len(frame.images) if frame.number == 0 else 0
+            samples += len(frame.images) if frame.number == 0 else 0
             yield 0 if shared else frame.number, frame.images
 
-    found = pool(classifier, layers, batches(), condition.native)
-    return {key: layers.mix(one, prior, taken) if prior else one for key, one in found.items()}
+    pooled = pool(classifier, layers, batches(), condition.native)
+    return {key: layers.mix(moments, prior, samples) if prior else moments for key, moments in pooled.items()}
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,16 @@ class _Frozen:
     classifier: Classifier
     layers: BatchNorms
     images: int
-    found: dict[int, list[Moments]] = field(default_factory=dict)
+    moments: dict[int, list[Moments]] = field(default_factory=dict)
 
     def start_condition(self, condition: Condition, sample: Sample) -> int | None:
-        self.found.clear()
-        self.found.update(freeze(self.classifier, self.layers, condition, sample, self.images))
+        self.moments.clear()
+        self.moments.update(freeze(self.classifier, self.layers, condition, sample, self.images))
         self.before_batch(0)
         return None
 
     def before_batch(self, frame: int) -> None:
-        self.layers.fix(self.found.get(frame, self.found[0]))
+        self.layers.fix(self.moments.get(frame, self.moments[0]))
 
 
 def _start(classifier: Classifier, values: Values, _: object) -> PreparedModel:
@@ -74,7 +75,7 @@ BN_FROZEN = Method(
     summary="statistics estimated once on M samples of the condition, then plain evaluation",
     data="condition",
     per_image="once estimated",
-    source="the frozen kind of bn-test; moments pooled in float64",
+    source="bn-test with frozen statistics; moments pooled in float64",
     stage="statistics",
     parameters=(Parameter("M", count, IMAGES, (1000, 1000)),),
     images="M",

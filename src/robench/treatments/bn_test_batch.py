@@ -1,8 +1,8 @@
-"""Statistics of the test batch: alone, beside the checkpoint's, or of groups of images."""
+"""Statistics of the test batch: alone, mixed with the checkpoint's, or of groups of images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from robench.models import Classifier
 from robench.suites import Condition, find_suite
@@ -14,14 +14,14 @@ __all__ = ["ALL_IMAGES", "BN_PRIOR", "BN_TEST", "LOCALNORM"]
 
 
 ALL_IMAGES = ("corruptions", "noise", "occlusion")
-"""Families of suites whose frames are never compared with one another: test batches are of one frame of several samples."""
+"""Families of suites whose frames are never compared, so that a test batch holds one frame of several samples."""
 
 
 @dataclass(frozen=True)
 class _TestBatch:
-    """Every test batch of `images` with its own statistics; where frames are compared, with those of so many samples, frozen.
+    """Statistics of every test batch of `images`; frozen statistics of `images` samples if frames are compared.
 
-    There whether a prediction stays should be up to the network, not to what else is in a batch.
+    In that case, only the network should decide whether a prediction stays, not the other images of the batch.
     """
 
     classifier: Classifier
@@ -67,7 +67,7 @@ BN_TEST = Method(
 
 BN_PRIOR = Method(
     name="bn-prior",
-    summary="statistics of the test batch, beside the checkpoint's as those of N more images",
+    summary="statistics of the test batch, mixed with the checkpoint's with the weight of N images",
     data="test batch",
     per_image="where n=1",
     source="Schneider et al. 2020, arXiv:2006.16971",
@@ -83,16 +83,13 @@ BN_PRIOR = Method(
     start=lambda classifier, values, _: _started(classifier, values["n"], values["N"]),
 )
 
-LOCALNORM = Method(
+LOCALNORM = replace(
+    BN_TEST,
     name="localnorm",
-    summary="statistics of groups of g test images, and none of the checkpoint's",
-    data="test batch",
+    summary="statistics of groups of g test images, without the checkpoint's",
     per_image="where g=1",
     source="Yin et al. 2020, arXiv:1902.06550",
-    stage="statistics",
-    frames="frozen",
     parameters=(Parameter("g", count, IMAGES, (16, 16)),),
     images="g",
-    layers=lambda module, _: count_batch_norms(module),
     start=lambda classifier, values, _: _started(classifier, values["g"]),
 )

@@ -1,4 +1,4 @@
-"""Calibration images: any dataset, evenly thinned, decoded as a test or drawn from as training would, in batches of fixed size."""
+"""Calibration images: an evenly thinned dataset, decoded by a policy, in batches of fixed size."""
 
 from __future__ import annotations
 
@@ -23,54 +23,67 @@ __all__ = ["Calibration", "open_calibration"]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Images to estimate statistics on; their labels play no role.
+    """Images for the estimation of statistics; their labels are unused.
 
-    seed: of the draws of the policies and of the order.
+    Attributes:
+        images: The dataset.
+        seed: Seed of the order and of the draws of the policies.
     """
 
     images: ImageDataset
     seed: int
 
-    def count(self, most: int) -> int:
-        """Return how many images `show` takes."""
-        return min(most, len(self.images))
+    def count(self, limit: int) -> int:
+        """Return the number of images that `batches` yields."""
+        return min(limit, len(self.images))
 
-    def fingerprint(self, most: int) -> str:
+    def fingerprint(self, limit: int) -> str:
         """Return the SHA-256 of the contents of the images that `batches` yields."""
-        hashes = hash_images(self.images, self._positions(most))
+        hashes = hash_images(self.images, self._positions(limit))
         return hashlib.sha256("\n".join(hashes.sha).encode()).hexdigest()
 
     def batches(
-        self, policy: str, preprocessing: Preprocessing, most: int, geometry: Geometry | None = None
+        self, policy: str, preprocessing: Preprocessing, limit: int, geometry: Geometry | None = None
     ) -> Iterator[Images]:
-        """Yield at most so many images under a policy of `POLICIES`, (b, 3, side, side) uint8, in keyed order.
+        """Yield at most `limit` images under a policy of `POLICIES`, (b, 3, input_size, input_size) uint8, in keyed order.
 
-        geometry: of the test, where it is not the model's own.  DatasetError for an image that cannot be read.
+        Args:
+            policy: A key of `POLICIES`.
+            preprocessing: The model's preprocessing.
+            limit: Largest number of images.
+            geometry: Geometry of the test, if it differs from the model's.
+
+        Raises:
+            DatasetError: If an image cannot be read.
         """
-        chosen = POLICIES[policy]
-        positions = self._positions(most)
+        augment = POLICIES[policy]
+        positions = self._positions(limit)
         hashes = hash_images(self.images, positions)
-        found = decode(self.images, hashes, geometry or chosen.geometry(preprocessing), skip=True)
-        for position, reason in found.unreadable.items():
+        decoded = decode(self.images, hashes, geometry or augment.geometry(preprocessing), skip=True)
+        for position, reason in decoded.unreadable.items():
             raise DatasetError(
-                f"--calibration: cannot read the image {self.images.paths[position]}: {reason}; mend it or take it away"
+                f"--calibration: cannot read the image {self.images.paths[position]}: {reason}", "repair or remove it"
             )
         order = sample_order(positions, Condition(CLEAN, f"calibration-{policy}", 0, Geometry()), self.seed)
         for rows in equal_parts(order, STATISTICS_BATCH):
-            pixels, sizes = found.images.take(rows)
+            pixels, sizes = decoded.images.take(rows)
             index = torch.from_numpy(positions[rows])
-            yield chosen(torch.from_numpy(pixels), sizes, preprocessing, index, self.seed)
+            yield augment(torch.from_numpy(pixels), sizes, preprocessing, index, self.seed)
 
-    def _positions(self, most: int) -> Ints:
-        return select(self.images, limit=most)
+    def _positions(self, limit: int) -> Ints:
+        return select(self.images, limit=limit)
 
 
 def open_calibration(data: str | Path, seed: int) -> Calibration:
-    """Open what `data.open_dataset` takes; DatasetError where that fails."""
+    """Open a dataset of calibration images.
+
+    Raises:
+        DatasetError: If `open_dataset` refuses it, or if it is empty.
+    """
     try:
         images = open_dataset(data)
     except DatasetError as error:
-        raise DatasetError(f"--calibration: {error}") from error
+        raise DatasetError(f"--calibration: {error.problem}", error.hint) from error
     if not len(images):
-        raise DatasetError(f"--calibration {data} has no images")
+        raise DatasetError(f"--calibration {data} has no images", "choose another dataset")
     return Calibration(images, seed)

@@ -1,9 +1,12 @@
-"""Treatments of other installed packages: whatever their code raises is one line that names the package."""
+"""Treatments of installed packages, whose errors name the package."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 from torch import nn
 
@@ -15,78 +18,78 @@ from robench.treatments.calibration import Calibration
 
 __all__ = ["plugin_method"]
 
+Attribution: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""Returns a context whose errors name the package."""
 
-def plugin_method(offer: Plugin) -> Method:
-    """Return a package's method, whose mistakes name the package: OptionError."""
-    method = offer.load(Method)
-    what = f"fails in the treatment {offer.name!r}"
+
+def plugin_method(plugin: Plugin) -> Method:
+    """Return a package's method; its errors become an OptionError that names the package."""
+    method = plugin.load(Method)
+    attributed = partial(plugin.attribute_errors, f"fails in the treatment {plugin.name!r}")
 
     def layers(module: nn.Module, values: Values) -> int:
-        with offer.attribute_errors(what):
+        with attributed():
             return method.layers(module, values)
 
     def start(classifier: Classifier, values: Values, calibration: Calibration | None) -> PreparedModel:
-        with offer.attribute_errors(what):
+        with attributed():
             changed, session = _checked(method.start(classifier, values, calibration))
-        return changed, None if session is None else _Blamed(session, offer, what)
+        return changed, None if session is None else _PluginSession(session, attributed)
 
-    def remarks(values: Values) -> list[str]:
-        with offer.attribute_errors(what):
+    def notes(values: Values) -> list[str]:
+        with attributed():
             return list(method.notes(values))
 
-    parameters = tuple(
-        replace(one, read=_reader(one, one.name == method.images, offer, what)) for one in method.parameters
+    parameters = (
+        replace(parameter, read=_reader(parameter, parameter.name == method.images, attributed))
+        for parameter in method.parameters
     )
-    return replace(method, layers=layers, start=start, notes=remarks, parameters=parameters)
+    return replace(method, layers=layers, start=start, notes=notes, parameters=tuple(parameters))
 
 
 def _checked(started: object) -> PreparedModel:
     match started:
         case (Classifier() as classifier, (None | Session()) as session):
             return classifier, session
-        case (one, other):
-            kinds = f"{type(one).__name__} and {type(other).__name__}"
+        case (first, second):
+            kinds = f"{type(first).__name__} and {type(second).__name__}"
         case _:
             kinds = type(started).__name__
     raise TypeError(f"start returns {kinds}, not a Classifier and a Session or None")
 
 
 @dataclass(frozen=True)
-class _Blamed:
-    """A package's session, whose mistakes name the package."""
+class _PluginSession:
+    """A package's session, whose errors name the package."""
 
     session: Session
-    offer: Plugin
-    what: str
+    attributed: Attribution
 
     def start_condition(self, condition: Condition, sample: Sample) -> int | None:
-        """Begin a condition."""
-        with self.offer.attribute_errors(self.what):
+        with self.attributed():
             images = self.session.start_condition(condition, sample)
             if images is not None and not is_count(images):
-                raise TypeError(f"begin returns {images!r}, neither a number of images nor None")
+                raise TypeError(f"start_condition returns {images!r}, neither a number of images nor None")
             return images
 
     def before_batch(self, frame: int) -> None:
-        """Show a frame."""
-        with self.offer.attribute_errors(self.what):
+        with self.attributed():
             self.session.before_batch(frame)
 
 
-def _reader(parameter: Parameter, images: bool, offer: Plugin, what: str) -> Callable[[str], Value]:
-    """What reads a package's parameter, a number of images or not: ValueError is its user's mistake, all else the package's."""
+def _reader(parameter: Parameter, images: bool, attributed: Attribution) -> Callable[[str], Value]:
+    """Return a reader whose ValueError is the user's error, and whose other errors are the package's."""
 
     def read(text: str) -> Value:
-        refused: ValueError
-        with offer.attribute_errors(what):
+        with attributed():
             try:
                 value = parameter.read(text)
             except ValueError as error:
-                refused = error
+                invalid = error
             else:
                 if images and not is_count(value):
                     raise TypeError(f"{parameter.name} is read as {value!r}, no number of images")
                 return value
-        raise refused
+        raise invalid
 
     return read

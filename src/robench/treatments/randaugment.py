@@ -1,4 +1,7 @@
-"""RandAugment as torchvision has it, with keyed draws: two operations of fourteen on each image, of magnitude 9 of 31."""
+"""RandAugment with keyed draws: two of fourteen operations on each image, with magnitude 9 of 31.
+
+Source: Cubuk et al. 2020, arXiv:1909.13719; torchvision.transforms.RandAugment, its defaults.
+"""
 
 from __future__ import annotations
 
@@ -25,28 +28,25 @@ Operation: TypeAlias = Callable[[Image.Image, float], Image.Image]
 
 
 def _affine(right: float = 0, down: float = 0, shear: tuple[float, float] = (0.0, 0.0)) -> Operation:
-    """Move by shares of the side or shear by tangents, of a magnitude of 1."""
+    """Return a translation by shares of the size or a shear by tangents, at a magnitude of 1."""
 
     def apply(image: Image.Image, magnitude: float) -> Image.Image:
-        leans = [math.degrees(math.atan(magnitude * one)) for one in shear]
-        moves = [int(magnitude * right * image.width), int(magnitude * down * image.height)]
-        sheared = any(shear)
-        moved: Image.Image = operations.affine(
+        warped: Image.Image = operations.affine(
             image,
             angle=0.0,
-            translate=moves,
+            translate=[int(magnitude * right * image.width), int(magnitude * down * image.height)],
             scale=1.0,
-            shear=leans,
+            shear=[math.degrees(math.atan(magnitude * tangent)) for tangent in shear],
             interpolation=InterpolationMode.NEAREST,
-            center=[0, 0] if sheared else None,
+            center=[0, 0] if any(shear) else None,
         )
-        return moved
+        return warped
 
     return apply
 
 
-def _factor(of: Callable[..., Image.Image]) -> Operation:
-    return lambda image, magnitude: of(image, 1 + 0.9 * magnitude)
+def _factor(adjust: Callable[..., Image.Image]) -> Operation:
+    return lambda image, magnitude: adjust(image, 1 + 0.9 * magnitude)
 
 
 OPERATIONS: dict[str, tuple[Operation, bool]] = {
@@ -65,21 +65,21 @@ OPERATIONS: dict[str, tuple[Operation, bool]] = {
     "AutoContrast": (lambda image, _: operations.autocontrast(image), False),
     "Equalize": (lambda image, _: operations.equalize(image), False),
 }
-"""(image, magnitude, -1 to 1) -> image, and whether it has a sign. In torchvision's order.
+"""(image, magnitude from -1 to 1) -> image, and whether the magnitude has a sign.
 
-Source: torchvision.transforms.RandAugment, whose operations and largest magnitudes these are.
+Order, operations and largest magnitudes are those of torchvision.transforms.RandAugment.
 """
 
 
 def randaugment(images: Images, draws: Draws) -> Images:
-    """Change (b, 3, h, w) uint8 images on a CPU, each by operations of its own."""
-    chosen = draws.integers("operation", 0, len(OPERATIONS), (_OPERATIONS,)).tolist()
+    """Augment (b, 3, h, w) uint8 images on a CPU, each by its own operations."""
+    ranks = draws.integers("operation", 0, len(OPERATIONS), (_OPERATIONS,)).tolist()
     signs = draws.integers("sign", 0, 2, (_OPERATIONS,)).tolist()
-    known = list(OPERATIONS.values())
-    changed = []
-    for image, numbers, negative in zip(to_pil(images), chosen, signs, strict=True):
-        for number, sign in zip(numbers, negative, strict=True):
-            apply, signed = known[number]
-            image = apply(image, -_SHARE if signed and sign else _SHARE)
-        changed.append(image)
-    return from_pil(changed, torch.Size(images.shape))
+    table = list(OPERATIONS.values())
+    augmented = []
+    for image, *pairs in zip(to_pil(images), ranks, signs, strict=True):
+        for rank, negative in zip(*pairs, strict=True):
+            apply, signed = table[rank]
+            image = apply(image, -_SHARE if signed and negative else _SHARE)
+        augmented.append(image)
+    return from_pil(augmented, torch.Size(images.shape))

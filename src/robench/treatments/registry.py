@@ -1,4 +1,4 @@
-"""All treatments, in one explicit table, and which of them go together."""
+"""All treatments, in one explicit table, and the rules for their combination."""
 
 from __future__ import annotations
 
@@ -21,71 +21,71 @@ __all__ = ["TREATMENTS", "find_treatment", "parse_treatments"]
 
 TREATMENTS: dict[str, Method] = {
     method.name: method
-    for method in (
-        BN_TEST,
-        BN_PRIOR,
-        BN_FROZEN,
-        BN_CALIB,
-        BN_BRANCH,
-        BN_RESOLUTION,
-        LOCALNORM,
-        BLURPOOL,
-        TENT,
-    )
+    for method in (BN_TEST, BN_PRIOR, BN_FROZEN, BN_CALIB, BN_BRANCH, BN_RESOLUTION, LOCALNORM, BLURPOOL, TENT)
 }
 
 
 def find_treatment(name: str) -> Method:
-    """Return the method called `name`, built in or an installed package's; OptionError with a suggestion if there is none."""
+    """Return a method, built in or of an installed package.
+
+    Raises:
+        OptionError: If the name is unknown; the message suggests a similar one.
+    """
     if name in TREATMENTS:
         return TREATMENTS[name]
-    offer = find_plugin("treatment", name)
-    if offer is None:
-        raise OptionError(unknown_name("treatment", name, (*TREATMENTS, *(one.name for one in plugins("treatment")))))
-    return plugin_method(offer)
+    plugin = find_plugin("treatment", name)
+    if plugin is None:
+        names = (*TREATMENTS, *(plugin.name for plugin in plugins("treatment")))
+        raise OptionError(unknown_name("treatment", name, names))
+    return plugin_method(plugin)
 
 
 def parse_treatments(texts: Sequence[str]) -> list[Treatment]:
-    """Read treatments, each text one or several separated by commas, and check that they go together in this order.
+    """Parse treatments, each text one or several separated by commas, and check their combination.
 
-    A part such as `n=8` belongs to the treatment before it: `bn-prior:N=16,n=8,blurpool` are two.
+    A part such as `n=8` belongs to the treatment before it: `bn-prior:N=16,n=8,blurpool` are two treatments.
+
+    Raises:
+        OptionError: If a text is invalid, or if treatments cannot be combined in this order.
     """
-    found: list[str] = []
+    parts: list[str] = []
     for text in texts:
         inside = False
         for part in (part.strip() for part in text.split(",")):
             words = part.split()
             if any(word.partition(":")[0] in TREATMENTS for word in words[1:]):
-                raise OptionError(f"--treatment {part!r} has a space between treatments: write {','.join(words)!r}")
+                raise OptionError(f"--treatment {part!r} has a space between treatments", f"write {','.join(words)!r}")
             if inside and re.match(r"\w+=", part):
-                found[-1] += f",{part}"
+                parts[-1] += f",{part}"
             elif part:
-                found.append(part)
+                parts.append(part)
                 inside = True
-    if texts and not found:
+    if texts and not parts:
         raise OptionError(
-            "--treatment was given without a treatment: name one of `robench list treatments`, or leave it out"
+            "--treatment names no treatment", "choose one of `robench list treatments`, or omit --treatment"
         )
-    treatments = [Treatment.parse(text, find_treatment) for text in found]
-    _check_together(treatments)
+    treatments = [Treatment.parse(part, find_treatment) for part in parts]
+    _check_combination([treatment.method for treatment in treatments])
     return treatments
 
 
-def _check_together(treatments: Sequence[Treatment]) -> None:
-    names = [one.method.name for one in treatments]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise OptionError(f"the treatment {twice} is given twice: a run has one of each")
-    now = [one.method for one in treatments if one.method.stage == "statistics"]
-    if len(now) > 1:
+def _check_combination(methods: Sequence[Method]) -> None:
+    names = [method.name for method in methods]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise OptionError(f"the treatment {repeated} is given twice", "give it once")
+    estimators = [method for method in methods if method.stage == "statistics"]
+    if len(estimators) > 1:
         raise OptionError(
-            f"{now[0].name} and {now[1].name} both say what a layer normalises with: evaluate them in two runs"
+            f"{estimators[0].name} and {estimators[1].name} both replace the statistics of a layer",
+            "evaluate them in two runs",
         )
-    calibrated = next((one.method.name for one in treatments if one.method.stage == "calibration"), None)
-    if calibrated and now and not now[0].keeps_running_stats:
-        raise OptionError(f"{now[0].name} takes nothing of the statistics of {calibrated}: leave one out")
+    calibrated = next((method.name for method in methods if method.stage == "calibration"), None)
+    if calibrated and estimators and not estimators[0].keeps_running_stats:
+        raise OptionError(f"{estimators[0].name} discards the statistics of {calibrated}", "omit one of them")
     rank = {"branch": 0, "calibration": 1, "statistics": 2}
-    ordered = [one.method for one in treatments if one.method.stage in rank]
-    for first, second in pairwise(ordered):
+    for first, second in pairwise(method for method in methods if method.stage in rank):
         if rank[first.stage] > rank[second.stage]:
-            raise OptionError(f"{second.name} changes the statistics that {first.name} starts from: give it first")
+            raise OptionError(
+                f"{second.name} changes the statistics that {first.name} starts from", f"give {second.name} first"
+            )

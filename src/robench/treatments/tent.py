@@ -1,4 +1,4 @@
-"""Tent: one step of gradient descent a test batch, on the scale and shift of BatchNorm alone, towards surer predictions."""
+"""Tent: one step of gradient descent for each test batch, on scale and shift of BatchNorm, towards lower entropy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOMENTUM = 0.9
 
 
 class _Step(nn.Module):
-    """The network, and after each batch a step of its affine parameters; its outputs are those from before the step."""
+    """The network with a step of its affine parameters after each batch; its outputs are those before the step."""
 
     def __init__(self, network: nn.Module, head: Head, optimiser: str, rate: float) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Step(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Return to the checkpoint."""
+        """Restore the checkpoint."""
         with torch.inference_mode(False), torch.no_grad():
             for value, stored in zip(self.adapted, self.stored, strict=True):
                 value.copy_(stored)
@@ -49,7 +49,7 @@ class _Step(nn.Module):
             self.steps = torch.optim.SGD(self.adapted, self.rate, momentum=_MOMENTUM)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The caller runs networks in inference mode, whose tensors cannot take part in a gradient.
+        # The caller runs networks in inference mode, whose tensors do not support gradients.
         with torch.inference_mode(False), torch.enable_grad():
             logits = as_logits(self.network(x.clone()), self.head, len(x))
             logarithms = functional.log_softmax(logits, dim=1)
@@ -72,7 +72,7 @@ class _Tent:
         return self.images
 
     def before_batch(self, frame: int) -> None:
-        """Leave the network as the batch before left it."""
+        """Keep the network of the previous batch."""
 
 
 def _start(classifier: Classifier, values: Values, _: object) -> PreparedModel:
@@ -82,12 +82,10 @@ def _start(classifier: Classifier, values: Values, _: object) -> PreparedModel:
 
 
 def _layers(module: nn.Module, values: Values) -> int:
-    found = count_batch_norms(module)
+    layers = count_batch_norms(module)
     if not any(layer.affine for layer in batch_norms(module).values()):
-        raise CheckpointError(
-            "the BatchNorm layers have no scale and shift, which is all that tent changes: leave it out"
-        )
-    return found
+        raise CheckpointError("the BatchNorm layers have no scale and shift for tent to change", "omit tent")
+    return layers
 
 
 TENT = Method(

@@ -102,14 +102,14 @@ def test_several_that_fit_are_listed_and_none_is_chosen() -> None:
             module, _ = ARCHITECTURES[family].build(name, 37)
         assert module.load_state_dict(state, strict=True)
     found = _refusal(state)
-    assert f"its weights fit {len(fitting)} known architectures: give --arch" in found
+    assert f"its weights fit {len(fitting)} known architectures; give --arch" in found
     assert ", ".join(fitting) in found
 
 
 def test_a_stated_name_decides_where_it_fits() -> None:
     state = _torchvision("resnet18", 37)
     assert (
-        "fit 2 known architectures: give --arch with the right one of torchvision:resnet18, timm:resnet18"
+        "fit 2 known architectures; give --arch with the right one of torchvision:resnet18, timm:resnet18"
         in _refusal(state, "resnet18")
     )
     assert detect_architecture(state, "timm:resnet18") == "timm:resnet18"
@@ -123,7 +123,7 @@ def test_a_stated_name_that_does_not_fit_plays_no_role(stated: str) -> None:
 
 
 def test_a_long_list_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect, "_LISTED", 1)
+    monkeypatch.setattr("robench.models.checkpoints.fit._LISTED", 1)
     found = _refusal(_torchvision("resnet18", 37))
     assert found.endswith(
         f"torchvision:resnet18 and {len(fitting_architectures(_torchvision('resnet18', 37))) - 1} more"
@@ -159,7 +159,7 @@ def test_a_network_like_no_other_is_said_to_be_one() -> None:
 
 def test_names_of_the_files_own_choice_stay_in_one_line() -> None:
     found = _refusal({"\ud800\n": torch.ones(1), **_zoo()})
-    assert r"zoo:cifar_resnet8 has 1 unexpected ('\ud800\n'" in found
+    assert r"zoo:cifar_resnet8 has 1 unexpected (\ud800\n)" in found
     assert len(_refusal(_zoo() | {"x" * 10_000: torch.ones(1)})) < 1000
 
 
@@ -212,10 +212,10 @@ def test_an_index_that_is_missing_or_damaged_is_said(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("robench.models.architectures.index.files", lambda package: tmp_path)
-    with pytest.raises(CheckpointError, match="missing: install robench again"):
+    with pytest.raises(CheckpointError, match="missing; install robench again"):
         load_index.__wrapped__()
     (tmp_path / "architectures.csv").write_text(text)
-    with pytest.raises(CheckpointError, match="damaged: install robench again"):
+    with pytest.raises(CheckpointError, match="damaged; install robench again"):
         load_index.__wrapped__()
 
 

@@ -75,9 +75,9 @@ def test_what_does_not_fit_together_is_told(index: Path) -> None:
     files[1].write_bytes(files[1].read_bytes()[:-100])
     assert "damaged or incomplete" in refusal(index)
     files[1].unlink()
-    assert "is missing beside it" in refusal(index)
+    assert "is missing from its folder" in refusal(index)
     files[1].symlink_to(files[1])
-    assert "is missing beside it" in refusal(index)
+    assert "is missing from its folder" in refusal(index)
 
 
 def test_broken_indices_are_told(index: Path) -> None:

@@ -178,7 +178,7 @@ def test_the_content_says_what_wrote_a_file(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     save_file(STATE, path)
     assert read_weights(path).state.keys() == STATE.keys()
-    assert extension_mismatch_note(path) == f"{path} is a safetensors file, whatever its name says: read as that"
+    assert extension_mismatch_note(path) == f"{path} is a safetensors file despite its name, and was read as one"
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
     assert "damaged or incomplete" in _refusal(path)
@@ -187,7 +187,7 @@ def test_the_content_says_what_wrote_a_file(tmp_path: Path) -> None:
     for zipped in (True, False):
         path = _saved(tmp_path / "w.safetensors", STATE, _use_new_zipfile_serialization=zipped)
         assert _same(read_weights(path).state)
-        assert extension_mismatch_note(path) == f"{path} is a PyTorch file, whatever its name says: read as that"
+        assert extension_mismatch_note(path) == f"{path} is a PyTorch file despite its name, and was read as one"
     # Its header has 0x0280 bytes, which is how a pickle begins.
     path, metadata = tmp_path / "pickle-like.pth", {"x": "." * 488}
     save_file(STATE, path, metadata)
@@ -200,7 +200,7 @@ def test_the_content_says_what_wrote_a_file(tmp_path: Path) -> None:
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
         (b"<!doctype html><html>not found</html>", "web page"),
-        (gzip.compress(b"x", mtime=0), "gzip: unpack it"),
+        (gzip.compress(b"x", mtime=0), "gzip; unpack it"),
         (b"\x89HDF\r\n\x1a\n", "Keras"),
     ],
 )
@@ -216,30 +216,30 @@ def test_an_archive_of_something_else_is_named(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     np.savez(tmp_path / "x.npz", a=np.ones(2))
     (tmp_path / "x.npz").rename(path)
-    assert "is an archive that torch did not write: unpack it" in _refusal(path)
+    assert "is an archive that torch did not write; unpack it" in _refusal(path)
     _saved(tmp_path / "inner.pth", STATE)
     with tarfile.open(tmp_path / "w.tar", "w") as packed:
         packed.add(tmp_path / "inner.pth", "inner.pth")
-    assert "is an archive that torch did not write: unpack it" in _refusal(tmp_path / "w.tar")
+    assert "is an archive that torch did not write; unpack it" in _refusal(tmp_path / "w.tar")
 
 
 def test_weights_under_an_unusual_name_are_pointed_to(tmp_path: Path) -> None:
     path = _saved(
         tmp_path / "w.pth", {"optimizer": {"lr": torch.ones(1)}, "checkpoint": {"generator": {"weights": STATE}}}
     )
-    assert "--weights-key checkpoint.generator.weights takes those under it" in _refusal(path)
+    assert "give --weights-key checkpoint.generator.weights for the tensors under it" in _refusal(path)
     assert _same(read_weights(path, "checkpoint.generator.weights").state)
 
 
 def test_arrays_are_no_tensors(tmp_path: Path) -> None:
     path = _saved(tmp_path / "w.pth", {"weight": np.ones(3)})
-    assert "(no tensor under its keys: weight): save a state dict" in _refusal(path)
+    assert "(no tensor under its keys: weight); save a state dict" in _refusal(path)
 
 
 @pytest.mark.parametrize("value", [torch.ones(3, device="meta"), torch.eye(3).to_sparse()])
 def test_tensors_without_values_and_sparse_ones_are_refused(tmp_path: Path, value: Tensor) -> None:
     path = _saved(tmp_path / "w.pth", {"a": torch.ones(2), "b": value})
-    assert "b has no values, or is sparse: save a state dict of dense tensors" in _refusal(path)
+    assert "has no values or is sparse; save a state dict of dense tensors" in _refusal(path)
 
 
 def test_other_refusals(tmp_path: Path) -> None:

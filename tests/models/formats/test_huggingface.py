@@ -117,7 +117,7 @@ def test_logits_are_those_of_the_model(tmp_path: Path, name: str, capfd: pytest.
     loaded = huggingface.load(request(folder))
     assert difference(loaded, model) == 0
     assert (loaded.label, loaded.arch) == (name, f"transformers:{type(model).__name__}")
-    assert loaded.notes[0].startswith("the file does not say how its input is made")
+    assert loaded.notes[0].startswith("the file does not state its preprocessing")
     assert capfd.readouterr() == ("", "")
     assert transformers.utils.logging.get_verbosity() == verbosity
 
@@ -174,7 +174,7 @@ def test_what_does_not_fit_is_said_with_its_likely_cause(tmp_path: Path) -> None
     changed(folder, id2label=None, label2id=None, num_labels=3)
     told = refusal(huggingface.load, folder)
     assert "2 of another shape: classifier.bias 5 instead of 3, classifier.weight 5x16 instead of 3x16" in told
-    assert "the weights are probably of 5 classes" in told
+    assert "the weights probably have 5 classes" in told
     changed(folder, num_labels=5, hidden_size=32)
     assert "copy both from one place" in refusal(huggingface.load, folder)
 
@@ -360,7 +360,7 @@ def test_the_processor_of_a_folder_is_found_where_transformers_finds_it(tmp_path
     (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
     assert huggingface.load(request(folder)).preprocessing.interpolation == "bilinear"
     (folder / "preprocessor_config.json").unlink()
-    assert huggingface.load(request(folder)).notes[0].startswith("the file does not say")
+    assert huggingface.load(request(folder)).notes[0].startswith("the file does not state")
 
 
 def test_blue_goes_in_first_where_the_processor_says_so(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_timms_configurations_reach_nothing(tmp_path: Path) -> None:
     folder, _ = timm_folder(tmp_path / "timm", model_args={"no_such": 1})
     assert "timm cannot build" in refusal(huggingface.load, folder)
     folder, _ = timm_folder(tmp_path / "timm", num_classes=7)
-    assert "config.json says another number" in refusal(huggingface.load, folder)
+    assert "have 5 classes; correct the number in" in refusal(huggingface.load, folder)
     folder, _ = timm_folder(tmp_path / "timm", pretrained_cfg={"input_size": [1, 28, 28]})
     assert "takes 1x28x28" in refusal(huggingface.load, folder)
 

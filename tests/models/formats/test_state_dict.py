@@ -78,11 +78,11 @@ def test_a_file_under_another_name_is_read_and_said(tmp_path: Path) -> None:
     save_file(_state(), tmp_path / "w.pth")
     classifier = load_classifier(tmp_path / "w.pth", ARCH, "cpu")
     assert _same(classifier, _state())
-    assert classifier.notes == (f"{tmp_path}/w.pth is a safetensors file, whatever its name says: read as that",)
+    assert classifier.notes == (f"{tmp_path}/w.pth is a safetensors file despite its name, and was read as one",)
     torch.save(_state(), tmp_path / "w.safetensors")
     classifier = load_classifier(tmp_path / "w.safetensors", ARCH, "cpu")
     assert _same(classifier, _state())
-    assert classifier.notes == (f"{tmp_path}/w.safetensors is a PyTorch file, whatever its name says: read as that",)
+    assert classifier.notes == (f"{tmp_path}/w.safetensors is a PyTorch file despite its name, and was read as one",)
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "w.weights", "w.onnx", "w.pt2"])
@@ -98,7 +98,9 @@ def test_any_name_will_do_for_what_holds_weights(tmp_path: Path, name: str, kind
 
 
 def test_a_key_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no weights under 'ema': --weights-key takes one of state_dict, conv1"):
+    with pytest.raises(
+        CheckpointError, match="no weights under 'ema'; give --weights-key with one of state_dict, conv1"
+    ):
         _loaded(tmp_path, {"state_dict": _state()}, weights_key="ema")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from robench.errors import CheckpointError
 from robench.models.preprocessing.from_config import from_hf_processor, from_timm_config, timm_deviation_note
-from robench.models.preprocessing.hf_processors import PROCESSORS
+from robench.models.preprocessing.hf_processors import PROCESSORS, processor_name
 
 transformers = pytest.importorskip("transformers")
 if not hasattr(transformers, "ViTImageProcessorPil"):
@@ -130,32 +131,46 @@ def test_an_odd_padding_is_that_of_the_torchvision_backend() -> None:
     assert float((found - expected).abs().max()) < 1.01 * level(config)
 
 
-def test_the_table_is_what_transformers_has() -> None:
-    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as NAMES
+UNSTATED = {
+    "do_resize": True,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "do_center_crop": False,
+}
+UNSTATED |= {"rescale_offset": False, "include_top": False, "do_flip_channel_order": False}
 
+
+def test_the_table_is_what_transformers_has() -> None:
     for name, processor in PROCESSORS.items():
         kind = getattr(transformers, name)
-        for key, value in processor.stated.items():
-            if key not in processor.ignored:
-                own = getattr(kind, key, False)
-                expected = list(own) if isinstance(own, tuple) else own
-                assert (list(value) if isinstance(value, tuple) else value) == expected, f"{name}: {key}"
-        for key in ("size", "crop_size", "resample", "image_mean", "crop_pct", "include_top", "do_center_crop"):
-            if key not in processor.ignored and getattr(kind, key, None):
-                assert key in processor.stated or not processor.stated.get("do_normalize", True), f"{name}: {key}"
         assert processor.is_square == kind.default_to_square, name
-        for model_type in processor.models:
-            assert name in NAMES[model_type].values(), name
+        own = kind().to_dict()
+        differing = {key for key, value in UNSTATED.items() if own.get(key, value) != value}
+        assert differing - set(processor.fixed) <= set(processor.varying), name
+
+
+def test_without_transformers_only_an_explicit_file_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = {"size": 33, "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "crop_size": 32}
+    config = {"image_processor_type": "BitImageProcessor", **stated}
+    explicit = {**config, "do_center_crop": True}
+    expected = from_hf_processor(explicit, "x")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "transformers.models.auto.image_processing_auto", None)
+    assert from_hf_processor(explicit, "x") == expected
+    with pytest.raises(CheckpointError, match=r"x leaves out do_center_crop, .*; pip install 'robench\[huggingface\]'"):
+        from_hf_processor(config, "x")
+    with pytest.raises(CheckpointError, match="x names no image_processor_type; pip install"):
+        from_hf_processor(stated, "x", "bit")
 
 
 def test_every_image_classifier_has_its_processor() -> None:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
-    known = {model_type for one in PROCESSORS.values() for model_type in one.models}
     # Their inputs are no pictures of one size: tokens of colours, patches in a row, a document, a conversation; timm states its own.
     others = {"imagegpt", "siglip2", "donut-swin", "shieldgemma2", "timm_wrapper"}
-    assert {one for one in CLASSIFIERS if one in NAMES} - known == others
+    assert {one for one in CLASSIFIERS if one in NAMES and not processor_name("", one, "x")} == others
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The architectures that can be named, in one explicit table, and the building of one."""
+"""Table of the architecture families, and the building of an architecture by its name."""
 
 from __future__ import annotations
 
@@ -36,69 +36,79 @@ EXAMPLES = "--arch torchvision:resnet50, timm:vit_base_patch16_224, zoo:cifar_re
 
 
 def architecture_names(family: str) -> list[str]:
-    """Names of all architectures of a family."""
+    """Return the names of all architectures of a family."""
     return find_family(family).names()
 
 
 def names_family(text: str) -> bool:
-    """Whether a text is the name of a family, built in or an installed package's."""
+    """Return whether a text is the name of a family, built in or from a plugin."""
     return text in ARCHITECTURES or (text.replace("-", "_").isidentifier() and find_plugin("family", text) is not None)
 
 
 def find_family(name: str) -> Family:
-    """Return the family of that name, built in or an installed package's; CheckpointError with a suggestion if there is none."""
+    """Return the family of that name, built in or from a plugin.
+
+    Raises:
+        CheckpointError: No family has the name; the error suggests one.
+    """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    offer = find_plugin("family", name)
-    if offer is None:
-        known = (*ARCHITECTURES, *(one.name for one in plugins("family")))
+    plugin = find_plugin("family", name)
+    if plugin is None:
+        known = (*ARCHITECTURES, *(plugin.name for plugin in plugins("family")))
         raise CheckpointError(unknown_name("architecture family", name, known))
-    return _offered(offer)
+    return _load_family(plugin)
 
 
-def _offered(offer: Plugin) -> Family:
-    """A package's family, whose mistakes name the package."""
-    family = offer.load(Family)
+def _load_family(plugin: Plugin) -> Family:
+    """Return the family of a plugin, with functions whose errors name the package."""
+    family = plugin.load(Family)
 
-    def checked(name: str, made: object) -> tuple[nn.Module, Preprocessing]:
-        match made:
+    def checked(name: str, result: object) -> tuple[nn.Module, Preprocessing]:
+        match result:
             case (nn.Module() as module, Preprocessing() as preprocessing):
                 return module, preprocessing
         raise CheckpointError(
-            f"{offer.origin} gives a {type(made).__name__} as {offer.name}:{name}, not a module and its preprocessing"
+            f"{plugin.origin} returns a {type(result).__name__} for {plugin.name}:{name} instead of a module and its preprocessing"
         )
 
     def build(name: str, classes: int | None) -> tuple[nn.Module, Preprocessing]:
-        with offer.attribute_errors(f"cannot build {offer.name}:{name}"):
+        with plugin.attribute_errors(f"cannot build {plugin.name}:{name}"):
             return checked(name, family.build(name, classes))
 
     def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
-        with offer.attribute_errors(f"cannot load {offer.name}:{name}"):
+        with plugin.attribute_errors(f"cannot load {plugin.name}:{name}"):
             return checked(name, family.pretrained(name))
 
     def names() -> list[str]:
-        with offer.attribute_errors(f"cannot list its family {offer.name}"):
+        with plugin.attribute_errors(f"cannot list the family {plugin.name}"):
             return list(family.names())
 
     return Family(build, pretrained, names)
 
 
 def names_factory(text: str) -> bool:
-    """Whether a text names a factory and not a family, nor a misspelt one."""
+    """Return whether a text names a factory, and neither a family nor a misspelt one."""
     family, _, _ = text.partition(":")
     if not is_factory(text) or names_family(family):
         return False
-    misspelt = bool(get_close_matches(family, ARCHITECTURES)) and "." not in family and find_spec(family) is None
-    return not misspelt
+    return "." in family or not get_close_matches(family, ARCHITECTURES) or find_spec(family) is not None
 
 
 def build_architecture(arch: str, classes: int | None = None) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
-    """Return an untrained network, its preprocessing, and notes on what was assumed.
+    """Build an untrained network; the caller's random generators keep their state.
 
-    arch: `family:name`, or a factory.  classes: of its head, None for its default; a factory takes that as an argument of its
-    own.  CheckpointError for names that do not exist. The caller's random generators are left as they were.
+    Args:
+        arch: `family:name`, or a factory.
+        classes: Number of classes of the head; None for the default. A factory ignores it.
+
+    Returns:
+        The network, its preprocessing, and notes on assumptions.
+
+    Raises:
+        CheckpointError: The architecture does not exist or cannot be built.
     """
-    with torch.random.fork_rng(devices=[]):  # Initial weights are drawn, and overwritten by those of the file.
+    with torch.random.fork_rng(devices=[]):
         if names_factory(arch):
             module = call_factory(arch)
             stated = preprocessing_of(module)
@@ -106,9 +116,10 @@ def build_architecture(arch: str, classes: int | None = None) -> tuple[nn.Module
             return module, preprocessing, (note,) if note else ()
         family, colon, name = arch.partition(":")
         if not colon or not names_family(family):
-            known = ", ".join(f"{known}:NAME" for known in ARCHITECTURES)
+            known = ", ".join(f"{family}:NAME" for family in ARCHITECTURES)
             raise CheckpointError(
-                f"architecture {arch!r} is none of {known}, package.module:function, file.py:function"
+                f"architecture {arch!r} is none of {known}, package.module:function, file.py:function",
+                "see `robench list models`",
             )
         module, preprocessing = find_family(family).build(name, classes)
         return module, preprocessing, timm_deviation_note(getattr(module, "pretrained_cfg", None))

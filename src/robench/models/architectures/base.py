@@ -1,4 +1,4 @@
-"""What a family of architectures offers, and how an unknown name is answered."""
+"""Families of architectures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from torch import nn
 
+from robench.errors import CheckpointError
 from robench.models.preprocessing import Preprocessing
 
 __all__ = ["Family", "unknown_architecture"]
@@ -15,11 +16,14 @@ __all__ = ["Family", "unknown_architecture"]
 
 @dataclass(frozen=True)
 class Family:
-    """Architectures of one origin; every function raises CheckpointError for a name it does not know.
+    """Architectures of one origin; every function raises CheckpointError for an unknown name.
 
-    build: (name, number of classes or None for the default) -> untrained module and its preprocessing.
-    pretrained: name, perhaps with weights -> module with published weights and its preprocessing.
-    names: all architectures, sorted.
+    Attributes:
+        build: Function of a name and a number of classes, None for the default. It returns the untrained module and
+            its preprocessing.
+        pretrained: Function of a name, which may choose weights. It returns the module with published weights and its
+            preprocessing.
+        names: Function that returns the names of all architectures, sorted.
     """
 
     build: Callable[[str, int | None], tuple[nn.Module, Preprocessing]]
@@ -27,8 +31,12 @@ class Family:
     names: Callable[[], list[str]]
 
 
-def unknown_architecture(family: str, name: str, names: Iterable[str]) -> str:
-    """One line that says `name` is not in `family` and suggests the nearest; the whole list can be long."""
+def unknown_architecture(family: str, name: str, names: Iterable[str]) -> CheckpointError:
+    """Return the error for a name that is not in `family`; its hint suggests the nearest names."""
     near = get_close_matches(name, list(names), n=3)
-    suggestion = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"unknown {family} architecture {name!r}{suggestion} (see `robench list models`)"
+    return CheckpointError(
+        f"unknown {family} architecture {name!r}",
+        f"did you mean {' or '.join(map(repr, near))}? See `robench list models`"
+        if near
+        else "see `robench list models`",
+    )

@@ -1,10 +1,6 @@
-"""Small architectures that no library ships: the CIFAR ResNets of He et al. 2015."""
+"""The CIFAR ResNets of He et al. 2015, which no library ships."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,18 +9,18 @@ from robench.errors import CheckpointError
 from robench.models.architectures.base import unknown_architecture
 from robench.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
-__all__ = ["ZOO", "CifarResNet", "PaddedShortcut", "ZooEntry", "build", "names", "pretrained"]
+__all__ = ["ZOO", "CifarResNet", "PaddedShortcut", "build", "names", "pretrained"]
 
 
 class PaddedShortcut(nn.Module):
-    """Option A: no parameters, every second pixel, zeros for the new channels on both sides."""
+    """Shortcut without parameters (option A): it subsamples pixels and pads channels with zeros on both sides."""
 
     def __init__(self, stride: int, pad: int) -> None:
         super().__init__()
         self.stride, self.pad = stride, pad
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) -> (b, c + 2 pad, ceil(h / stride), ceil(w / stride))."""
+        """Return (b, c + 2 pad, ceil(h / stride), ceil(w / stride)) for x of shape (b, c, h, w)."""
         if self.stride == 1 and not self.pad:
             return x
         return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
@@ -46,9 +42,9 @@ class _Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """The CIFAR ResNet of depth 6n + 2 with parameterless shortcuts (option A), for 32x32 images.
+    """CIFAR ResNet of depth 6n + 2 with shortcuts without parameters (option A), for 32x32 images.
 
-    Source: arXiv:1512.03385, section 4.2. Parameter names are those of the widely used public checkpoints.
+    Parameter names are those of the widely used public checkpoints. Source: arXiv:1512.03385, section 4.2.
     """
 
     def __init__(self, classes: int = 10, *, depth: int) -> None:
@@ -64,7 +60,7 @@ class CifarResNet(nn.Module):
         self.linear = nn.Linear(64, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, 3, h, w) normalised -> (b, classes)."""
+        """Return logits (b, classes) for normalised images (b, 3, h, w)."""
         x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         out: Tensor = self.linear(x.mean((2, 3)))
@@ -76,45 +72,27 @@ def _stage(inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential
     return nn.Sequential(_Block(inputs, outputs, stride), *rest)
 
 
-@dataclass(frozen=True)
-class ZooEntry:
-    """One architecture: a constructor that takes the number of classes, that number's default, the preprocessing."""
+# The public checkpoints were trained with ImageNet's constants, not with CIFAR's own.
+_PREPROCESSING = Preprocessing(resize=32, crop=32, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
-    constructor: Callable[[int], nn.Module]
-    classes: int
-    preprocessing: Preprocessing
-
-
-# ImageNet's constants, not CIFAR's own: what the public checkpoints of these networks were trained with.
-_CIFAR = Preprocessing(resize=32, crop=32, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-
-ZOO: dict[str, ZooEntry] = {
-    "cifar_resnet8": ZooEntry(partial(CifarResNet, depth=8), 10, _CIFAR),
-    "cifar_resnet20": ZooEntry(partial(CifarResNet, depth=20), 10, _CIFAR),
-    "cifar_resnet32": ZooEntry(partial(CifarResNet, depth=32), 10, _CIFAR),
-    "cifar_resnet44": ZooEntry(partial(CifarResNet, depth=44), 10, _CIFAR),
-    "cifar_resnet56": ZooEntry(partial(CifarResNet, depth=56), 10, _CIFAR),
-}
+ZOO = {f"cifar_resnet{depth}": depth for depth in (8, 20, 32, 44, 56)}
+"""Depth by the name of the architecture, shallow to deep."""
 
 
 def build(name: str, classes: int | None = None) -> tuple[nn.Module, Preprocessing]:
-    """Return the untrained network `name` and its preprocessing."""
-    entry = _entry(name)
-    return entry.constructor(entry.classes if classes is None else classes), entry.preprocessing
+    """Return the untrained network `name`, with 10 classes by default, and its preprocessing."""
+    if name not in ZOO:
+        raise unknown_architecture("zoo", name, ZOO)
+    return CifarResNet(10 if classes is None else classes, depth=ZOO[name]), _PREPROCESSING
 
 
 def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
-    """Raise CheckpointError: nobody publishes weights of the zoo under a name."""
-    _entry(name)
-    raise CheckpointError(f"zoo:{name} has no published weights: give a weights file and --arch zoo:{name}")
+    """Raise CheckpointError, because nobody publishes weights of the zoo under a name."""
+    if name not in ZOO:
+        raise unknown_architecture("zoo", name, ZOO)
+    raise CheckpointError(f"zoo:{name} has no published weights", f"give a weights file with --arch zoo:{name}")
 
 
 def names() -> list[str]:
-    """Names of all zoo architectures, shallow to deep."""
+    """Return the names of all zoo architectures, shallow to deep."""
     return list(ZOO)
-
-
-def _entry(name: str) -> ZooEntry:
-    if name not in ZOO:
-        raise CheckpointError(unknown_architecture("zoo", name, ZOO))
-    return ZOO[name]

@@ -1,4 +1,4 @@
-"""The architecture of a state dict that does not say it: the one that it fits to the last key and shape."""
+"""Detection of the architecture that a state dict fits to the last key and shape."""
 
 from __future__ import annotations
 
@@ -17,43 +17,51 @@ from robench.models.architectures.fingerprint import fingerprint, similarity
 from robench.models.architectures.index import Structure, load_index
 from robench.models.checkpoints.aux_bn import without_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
+from robench.models.checkpoints.fit import abbreviate
 
 __all__ = ["detect_architecture", "fitting_architectures", "shapes"]
 
-_LISTED = 8
 _NEAREST = 3
 _LONGEST = 80
+"""Longest name of a tensor in a message, in characters."""
 _COMPARED = 6
-"""How many of the most alike are built to find the nearest; the sketches only estimate."""
+"""Number of the most similar architectures that are built and compared."""
 _NEW = 12
-"""How many architectures that the index lacks are built and compared; each takes some 0.2 s."""
+"""Number of architectures outside the index that are built and compared; each takes about 0.2 s."""
 _FILLED = (torch.empty, torch.zeros, torch.ones)
 
 Compared: TypeAlias = dict[str, dict[str, list[str]]]
-"""By architecture and kind of difference: what differs."""
+"""Differences by architecture and kind, as `differences` returns them."""
 
 
 def detect_architecture(state: Mapping[str, Tensor], stated: str | None = None) -> str:
-    """Return the only architecture of `ARCHITECTURES`, as `family:name`, that a state dict fits to the last key and shape.
+    """Return the only architecture of `ARCHITECTURES` that a state dict fits to the last key and shape, as `family:name`.
 
-    stated: the name that a training script wrote beside the weights; where architectures of that name fit, no others count.
-    The number of classes follows the weights. Raises CheckpointError, which says what fits or what is nearest, but not of
-    which file it speaks.
+    Args:
+        state: The state dict; the number of classes follows it.
+        stated: Name that a training script wrote next to the weights. If architectures of that name fit, no others count.
+
+    Raises:
+        CheckpointError: None or several fit. The error names the fitting or the nearest architectures, but not the file.
     """
     fitting = fitting_architectures(state, stated)
     if len(fitting) == 1:
         return fitting[0]
-    more = f" and {len(fitting) - _LISTED} more" if len(fitting) > _LISTED else ""
     raise CheckpointError(
-        f"its weights fit {len(fitting)} known architectures: give --arch with the right one of "
-        f"{', '.join(fitting[:_LISTED])}{more}"
+        f"its weights fit {len(fitting)} known architectures",
+        f"give --arch with the right one of {abbreviate(fitting)}",
     )
 
 
 def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None) -> list[str]:
-    """Return all architectures that `detect_architecture` chooses from; CheckpointError where there is none.
+    """Return all architectures that fit a state dict, or the part of it that is a network in a training module.
 
-    A part of the weights may be what fits, as of a network in a training module.
+    Args:
+        state: The state dict.
+        stated: As for `detect_architecture`.
+
+    Raises:
+        CheckpointError: No known architecture fits.
     """
     errors = []
     for part in _parts(state):
@@ -65,12 +73,11 @@ def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None
 
 
 def _parts(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
-    """All the weights, then those under each prefix that more than half of them share, as a network in a training module."""
+    """Yield all weights, then those under each prefix that more than half of them share."""
     yield state
-    firsts = Counter(key.partition(".")[0] for key in state)
-    first, count = firsts.most_common(1)[0]
+    prefix, count = Counter(key.partition(".")[0] for key in state).most_common(1)[0]
     if len(state) > 1 and 2 * count > len(state):
-        inside = {key.removeprefix(f"{first}."): value for key, value in state.items() if key.startswith(f"{first}.")}
+        inside = {key.removeprefix(f"{prefix}."): value for key, value in state.items() if key.startswith(f"{prefix}.")}
         if inside.keys() != state.keys():
             yield from _parts(inside)
 
@@ -78,7 +85,7 @@ def _parts(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
 def _fitting(state: Mapping[str, Tensor], stated: str | None) -> list[str]:
     state = without_aux_bn(state)
     compared, untried = _compare(state, stated)
-    fitting = [arch for arch, found in compared.items() if not found]
+    fitting = [arch for arch, groups in compared.items() if not groups]
     if not fitting:
         note = f" ({untried} of the installed libraries are newer than the index and were not tried)" if untried else ""
         raise CheckpointError(f"its weights fit no known architecture{note}{_nearest(compared, len(state))}")
@@ -92,9 +99,9 @@ def shapes(arch: str, classes: int | None = None) -> dict[str, Tensor]:
 
 
 class _WithoutValues(TorchFunctionMode):
-    """Puts what layers make their weights with on the meta device.
+    """Put the weights of layers on the meta device.
 
-    Under `torch.device("meta")` all tensors are there, and networks that compute their widths with torch.arange fail.
+    `torch.device("meta")` puts all tensors there, which fails for networks that compute their widths with torch.arange.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -105,26 +112,27 @@ class _WithoutValues(TorchFunctionMode):
 
 
 def _compare(state: Mapping[str, Tensor], stated: str | None = None) -> tuple[Compared, int]:
-    """What differs from architectures that could fit or, where none does, that are alike; how many new ones were not tried."""
+    """Return the differences from fitting or else similar architectures, and the number of new ones that were not tried."""
     installed = [f"{family}:{name}" for family in ARCHITECTURES for name in architecture_names(family)]
-    index = _still_there(load_index(), installed)
-    known = {arch for one in index for arch in one.archs}
+    index = _restrict(load_index(), set(installed))
+    known = {arch for structure in index for arch in structure.archs}
     new = [arch for arch in installed if arch not in known]
-    few = new if len(new) <= _NEW else []
+    tried = new if len(new) <= _NEW else []
     compared: Compared = {}
-    for archs in _stages(state, stated, index, installed, few):
-        found = {arch: _differences(state, arch) for arch in archs if arch not in compared}
-        compared |= {arch: differences for arch, differences in found.items() if differences is not None}
+    for archs in _stages(state, stated, index, installed, tried):
+        results = {arch: _differences(state, arch) for arch in archs if arch not in compared}
+        compared |= {arch: groups for arch, groups in results.items() if groups is not None}
         if not all(compared.values()):
             break
-    return compared, len(new) - len(few)
+    return compared, len(new) - len(tried)
 
 
-def _still_there(index: Sequence[Structure], installed: Sequence[str]) -> list[Structure]:
-    """The index without the architectures that the installed libraries lack."""
-    known = set(installed)
-    kept = [replace(one, archs=tuple(arch for arch in one.archs if arch in known)) for one in index]
-    return [one for one in kept if one.archs]
+def _restrict(index: Sequence[Structure], installed: set[str]) -> list[Structure]:
+    """Return the index without the architectures that the installed libraries lack."""
+    structures = (
+        replace(structure, archs=tuple(arch for arch in structure.archs if arch in installed)) for structure in index
+    )
+    return [structure for structure in structures if structure.archs]
 
 
 def _stages(
@@ -134,27 +142,28 @@ def _stages(
     installed: Sequence[str],
     new: Sequence[str],
 ) -> Iterator[Sequence[str]]:
-    """Architectures to compare until some fit: of the stated name; of the same structure, or new; one of each that is alike."""
+    """Yield architectures of the stated name, then those of the same structure and new ones, then similar ones."""
     if stated is not None:
         names = [stated, *(f"{family}:{stated}" for family in ARCHITECTURES)]
         yield [arch for arch in names if arch.partition(".")[0] in installed]  # timm's names may end in a tag
     own = fingerprint(state)
-    yield [*(arch for one in index if one.fingerprint.structure == own.structure for arch in one.archs), *new]
-    alike = similarity(own, [one.fingerprint for one in index])
-    order = sorted(range(len(index)), key=lambda row: -alike[row])
+    same = [structure for structure in index if structure.fingerprint.structure == own.structure]
+    yield [*(arch for structure in same for arch in structure.archs), *new]
+    scores = similarity(own, [structure.fingerprint for structure in index])
+    order = sorted(range(len(index)), key=lambda row: -scores[row])
     yield [index[row].archs[0] for row in order[:_COMPARED]]
 
 
 def _nearest(compared: Compared, tensors: int) -> str:
-    """What differs from those that differ least, of those that have any tensor of the file at all."""
-    related = [arch for arch, found in compared.items() if len(found.get("unexpected", ())) < tensors]
+    """Describe the architectures with the fewest differences, among those that share a tensor with the file."""
+    related = [arch for arch, groups in compared.items() if len(groups.get("unexpected", ())) < tensors]
     nearest = sorted(related, key=lambda arch: sum(map(len, compared[arch].values())))[:_NEAREST]
-    found = "; ".join(f"{arch} has {_described(compared[arch])}" for arch in nearest)
-    return f"; the nearest: {found}" if found else ", and none has a tensor of such a name"
+    listed = "; ".join(f"{arch} has {_describe(compared[arch])}" for arch in nearest)
+    return f"; the nearest: {listed}" if listed else ", and none has a tensor of such a name"
 
 
 def _differences(state: Mapping[str, Tensor], arch: str) -> dict[str, list[str]] | None:
-    """What keeps a state dict from loading into `arch`, with as many classes as it has; None where that cannot be built."""
+    """Return the differences from `arch` with the classes of the state dict; None if it cannot be built."""
     try:
         expected = shapes(arch)
         if (classes := other_classes(state, expected)) is not None:
@@ -162,14 +171,13 @@ def _differences(state: Mapping[str, Tensor], arch: str) -> dict[str, list[str]]
             if "of another shape" not in differences(state, other):
                 expected = other
     except (RobenchError, RuntimeError, TypeError, ValueError, AssertionError):
-        return None  # Another version of a library may trip over weights without values.
+        return None  # Another version of a library may fail on weights without values.
     return differences(state, expected)
 
 
-def _described(found: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{len(names)} {what} ({_shown(names[0])})" for what, names in found.items())
+def _describe(groups: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{len(names)} {kind} ({_abbreviate(names[0])})" for kind, names in groups.items())
 
 
-def _shown(name: str) -> str:
-    """A name of the file's own choice, fit for one line."""
-    return name if name.isprintable() and len(name) <= _LONGEST else f"{ascii(name)[:_LONGEST]}..."
+def _abbreviate(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."

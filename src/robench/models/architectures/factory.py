@@ -1,4 +1,4 @@
-"""Modules from the user's own code: `package.module:callable` and `file.py:callable`, perhaps with `?key=value` arguments."""
+"""Factories: modules from the user's own code, as `package.module:callable` or `file.py:callable`."""
 
 from __future__ import annotations
 
@@ -27,56 +27,68 @@ _FACTORY = re.compile(
 
 
 def is_factory(text: str) -> bool:
-    """Whether a text has the form of a factory. `timm:resnet18` has it too: look for families first."""
+    """Return whether a text has the form of a factory; `timm:resnet18` has it too, so look for families first."""
     return _FACTORY.fullmatch(text) is not None
 
 
 def call_factory(text: str) -> nn.Module:
-    """Return the module that a factory makes; raise CheckpointError where it makes none.
+    """Return the module that a factory makes.
 
-    Arguments are Python literals, or text where they are none. The current folder and the file's own can be imported from
-    meanwhile; what the code prints goes to stderr.
+    The factory's code can import from the current folder and from its own. Its output goes to stderr.
+
+    Args:
+        text: The factory, optionally followed by arguments as `?key=value&key2=value2`. A value is a Python literal,
+            and otherwise a text.
+
+    Raises:
+        CheckpointError: The factory cannot be imported, fails, or does not return a module.
     """
-    found = _FACTORY.fullmatch(text)
-    if found is None:
-        raise CheckpointError(f"{text!r} is no factory: give package.module:callable or file.py:callable")
-    source, name = found["source"], found["name"]
-    arguments = _arguments(text, found["arguments"])
+    match = _FACTORY.fullmatch(text)
+    if match is None:
+        raise CheckpointError(f"{text!r} is no factory", "give package.module:callable or file.py:callable")
+    source, name = match["source"], match["name"]
+    arguments = _arguments(text, match["arguments"])
     folder = Path(source).parent if source.endswith(".py") else Path()
     with importable(folder), contextlib.redirect_stdout(sys.stderr):
         code = _file(Path(source)) if source.endswith(".py") else _module(source)
         factory = getattr(code, name, None)
         if factory is None:
             public = ", ".join(key for key in vars(code) if not key.startswith("_"))[:120]
-            raise CheckpointError(f"{source} has no {name!r}: it has {public or 'no names'}")
+            raise CheckpointError(f"{source} has no {name!r}", f"it has {public or 'no public names'}")
         if not callable(factory):
-            raise CheckpointError(f"{name} of {source} is a {type(factory).__name__}: give a function or a class")
+            raise CheckpointError(f"{name} of {source} is a {type(factory).__name__}", "give a function or a class")
         try:
             module: object = factory(**arguments)
         except (Exception, SystemExit) as error:
-            # The user's code can raise anything.
-            raise CheckpointError(f"{text} raised {_told(error)}") from error
+            raise CheckpointError(f"{text} raised {_describe(error)}") from error
     if not isinstance(module, nn.Module):
-        raise CheckpointError(f"{text} returns a {type(module).__name__}, not a torch.nn.Module")
+        raise CheckpointError(f"{text} returns a {type(module).__name__} instead of a torch.nn.Module")
     return module
 
 
 def preprocessing_of(module: nn.Module) -> Preprocessing | None:
-    """Return what a module says about its input, None if nothing.
+    """Return the preprocessing that a module states, or None.
 
-    That is its attribute `preprocessing`: a mapping with crop (side in pixels), mean and std (fractions of full scale), and
-    perhaps resize (before the crop: short side, or height and width; without it the crop over 0.875) and interpolation
-    (bilinear); or timm's `pretrained_cfg` or `default_cfg`. Raises CheckpointError for one that cannot be.
+    The attribute `preprocessing` comes first, then timm's `pretrained_cfg` and `default_cfg`. `preprocessing` is a
+    `Preprocessing` or a mapping with these keys:
+
+    - crop: input size in pixels.
+    - mean, std: three fractions of full scale each.
+    - resize, optional: short side, or height and width, before the crop; the default is crop / 0.875.
+    - interpolation, optional: the default is bilinear.
+
+    Raises:
+        CheckpointError: The mapping has other keys or impossible values.
     """
     stated: object = getattr(module, "preprocessing", None)
     if isinstance(stated, Preprocessing):
         return stated
     name = type(module).__name__
     if isinstance(stated, Mapping):
-        unknown = sorted(map(str, stated.keys() - {"resize", "crop", "interpolation", "mean", "std"}))
-        if unknown or not {"crop", "mean", "std"} <= stated.keys():
+        if not {"crop", "mean", "std"} <= stated.keys() <= {"resize", "crop", "interpolation", "mean", "std"}:
             raise CheckpointError(
-                f"{name}.preprocessing must have crop, mean, std and perhaps resize, interpolation, not {', '.join(map(str, stated))}"
+                f"{name}.preprocessing has the keys {', '.join(map(str, stated)) or 'none'}",
+                "state crop, mean and std, and optionally resize and interpolation",
             )
         config = {**stated, "input_size": (3, stated["crop"], stated["crop"])}
         config["interpolation"] = stated.get("interpolation", "bilinear")
@@ -84,18 +96,18 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
         resize = stated.get("resize", round(preprocessing.crop / 0.875))
         return preprocessing.replaced(resize=tuple(resize) if isinstance(resize, list) else resize)
     for attribute in ("pretrained_cfg", "default_cfg"):
-        config_of = getattr(module, attribute, None)
-        if isinstance(config_of, Mapping) and config_of.get("mean"):
-            return from_timm_config(config_of, f"{name}.{attribute}")
+        timm_config = getattr(module, attribute, None)
+        if isinstance(timm_config, Mapping) and timm_config.get("mean"):
+            return from_timm_config(timm_config, f"{name}.{attribute}")
     return None
 
 
 @contextlib.contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let modules of the folder and of the current one be imported, for a while."""
+    """Add a folder and the current one to the import path inside the context."""
     before = list(sys.path)
     sys.path[:0] = [str(folder.resolve()), str(Path.cwd())]
-    importlib.invalidate_caches()  # the files may be younger than the last look
+    importlib.invalidate_caches()  # files may have been written since the last import
     try:
         yield
     finally:
@@ -107,7 +119,7 @@ def _arguments(text: str, listed: str | None) -> dict[str, object]:
     for item in (listed or "").split("&") if listed else ():
         key, equals, value = item.partition("=")
         if not key.isidentifier() or not equals:
-            raise CheckpointError(f"{text} has an argument {item!r}: write ?key=value&key2=value2")
+            raise CheckpointError(f"{text} has an argument {item!r}", "write ?key=value&key2=value2")
         try:
             arguments[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -120,30 +132,30 @@ def _module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise CheckpointError(f"no module {name!r} from here: check the name, or give file.py:callable") from error
-        raise CheckpointError(f"{name} cannot be imported: {_told(error)}") from error
+            raise CheckpointError(
+                f"no module {name!r} from here", "check the name, or give file.py:callable"
+            ) from error
+        raise CheckpointError(f"{name} cannot be imported: {_describe(error)}") from error
     except (Exception, SystemExit) as error:
-        # The user's code can raise anything.
-        raise CheckpointError(f"{name} cannot be imported: {_told(error)}") from error
+        raise CheckpointError(f"{name} cannot be imported: {_describe(error)}") from error
 
 
 def _file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise CheckpointError(f"no file {path}: check the path")
+        raise CheckpointError(f"no file {path}", "check the path")
     name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise CheckpointError(f"{path} cannot be imported: give a .py file")
+        raise CheckpointError(f"{path} cannot be imported", "give a .py file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles look their module up by name
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        # The user's code can raise anything.
         del sys.modules[name]
-        raise CheckpointError(f"{path} cannot be imported: {_told(error)}") from error
+        raise CheckpointError(f"{path} cannot be imported: {_describe(error)}") from error
     return module
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(Exception(str(error)))}"

@@ -1,4 +1,4 @@
-"""The shipped fingerprints of all architectures that the libraries had when scripts/index_architectures.py last ran."""
+"""Index of architectures by fingerprint, which scripts/index_architectures.py writes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from robench.models.architectures.fingerprint import Fingerprint
 __all__ = ["INDEX", "Structure", "indexed_versions", "load_index"]
 
 INDEX = "architectures.csv"
-"""The file, beside this module: versions of the libraries in the first line, then a row for each structure."""
+"""Name of the file in this package: versions of the libraries in the first line, then a table of structures."""
+
+_HINT = "install robench again"
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A fingerprint, and the architectures that have it, as `family:name`."""
+    """A fingerprint and the architectures that have it, as `family:name`."""
 
     fingerprint: Fingerprint
     archs: tuple[str, ...]
@@ -26,7 +28,11 @@ class Structure:
 
 @cache
 def load_index() -> tuple[Structure, ...]:
-    """Read all structures, no two of them equal; CheckpointError where the file is missing or damaged."""
+    """Return all structures, no two of them equal.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
     try:
         _, *rows = _lines()
         return tuple(
@@ -34,11 +40,11 @@ def load_index() -> tuple[Structure, ...]:
             for row in csv.DictReader(rows)
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the index of architectures, {INDEX}, is damaged: install robench again") from error
+        raise CheckpointError(f"the index of architectures, {INDEX}, is damaged", _HINT) from error
 
 
 def indexed_versions() -> dict[str, str]:
-    """Versions of the libraries whose architectures are in the index, by name."""
+    """Return the versions of the libraries whose architectures are in the index, by name."""
     words = _lines()[0].removeprefix("# ").partition(":")[0].split(", ")
     return dict(word.split(" ") for word in words)
 
@@ -47,4 +53,4 @@ def _lines() -> list[str]:
     try:
         return files("robench.models.architectures").joinpath(INDEX).read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise CheckpointError(f"the index of architectures, {INDEX}, is missing: install robench again") from error
+        raise CheckpointError(f"the index of architectures, {INDEX}, is missing", _HINT) from error

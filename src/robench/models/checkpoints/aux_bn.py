@@ -1,6 +1,6 @@
-"""BatchNorm layers with auxiliary branches, which only training ran: timm's split BatchNorm and AdvProp.
+"""Auxiliary branches of BatchNorm layers, which only training runs: timm's split BatchNorm and AdvProp.
 
-Their tensors lie below the layer's own: `NAME.aux_bn.{i}.weight` (timm), or `NAME.aux_bn.weight`, where there is one.
+Their tensors are named `NAME.aux_bn.{i}.weight` (timm), or `NAME.aux_bn.weight` for a single branch.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ _NAME = "aux_bn"
 
 
 def without_aux_bn(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of the main branch, which are those of the network as it is built."""
+    """Return the tensors of the main branch, which a network has by itself."""
     return {key: value for key, value in state.items() if not _KEY.fullmatch(key)}
 
 
 def add_aux_bn(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give the layers of a network the branches that a state dict has of them; what the network computes stays the same.
+    """Add the auxiliary branches of a state dict to the layers of a network, whose output stays the same.
 
-    Under a layer that is no BatchNorm, or has branches already, nothing is added: the comparison of the keys tells.
+    Layers other than BatchNorm and layers with branches stay as they are; a later comparison of the keys finds those.
     """
     numbers: dict[str, set[int | None]] = {}
-    for key in state:
-        if found := _KEY.fullmatch(key):
-            numbers.setdefault(found[1], set()).add(None if found[2] is None else int(found[2]))
-    layers = {name: one for name, one in module.named_modules() if isinstance(one, _BatchNorm)}
+    for match in filter(None, map(_KEY.fullmatch, state)):
+        numbers.setdefault(match[1], set()).add(None if match[2] is None else int(match[2]))
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, _BatchNorm)}
     for name, branches in numbers.items():
         layer = layers.get(name)
         if layer is not None and not hasattr(layer, _NAME):
-            listed = [_branch(layer) for _ in range(len(branches - {None}))]
+            listed = [_branch(layer) for _ in branches - {None}]
             layer.add_module(_NAME, nn.ModuleList(listed) if listed else _branch(layer))
 
 
@@ -44,19 +43,19 @@ def _branch(layer: _BatchNorm) -> nn.BatchNorm2d:
 
 
 def aux_bn_branches(layer: nn.Module) -> list[_BatchNorm]:
-    """Return the auxiliary branches of a layer, none where it has none."""
-    found = getattr(layer, _NAME, None) if isinstance(layer, _BatchNorm) else None
-    listed = list(found) if isinstance(found, nn.ModuleList) else [found]
-    return [one for one in listed if isinstance(one, _BatchNorm)]
+    """Return the auxiliary branches of a layer; empty if it has none."""
+    aux = getattr(layer, _NAME, None) if isinstance(layer, _BatchNorm) else None
+    branches = list(aux) if isinstance(aux, nn.ModuleList) else [aux]
+    return [branch for branch in branches if isinstance(branch, _BatchNorm)]
 
 
 def describe_aux_bn(module: nn.Module) -> str | None:
-    """Say that a network has auxiliary branches, and that they are not used; None where it has none."""
-    counts = [count for one in module.modules() if (count := len(aux_bn_branches(one)))]
+    """Return a note that the auxiliary branches of a network are not used; None if it has none."""
+    counts = [count for layer in module.modules() if (count := len(aux_bn_branches(layer)))]
     if not counts:
         return None
-    named = ", ".join(f"aux{number}" for number in range(max(counts)))
+    names = ", ".join(f"aux{number}" for number in range(max(counts)))
     return (
-        f"{len(counts)} BatchNorm layers have auxiliary branches ({named}) beside the main one, which is used: "
-        "--treatment bn-branch:aux0 takes another"
+        f"{len(counts)} BatchNorm layers have auxiliary branches ({names}), and robench uses the main one; "
+        "--treatment bn-branch:aux0 uses another"
     )

@@ -1,4 +1,4 @@
-"""What keeps the tensors of a file from being those of a network."""
+"""Differences between the tensors of a file and those of a network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ __all__ = ["differences", "is_counter", "other_classes"]
 
 
 def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Names of the tensors that differ, by what is wrong with them, for texts; none where the state dict loads strictly.
+    """Return the names of the tensors that differ, by kind of difference; empty if the state dict loads strictly.
 
-    state: of a file, which may lack the counters of batches or have them as fractions.  expected: of the network.
+    Args:
+        state: Tensors of a file. It may lack the counters of batches, or hold them as floating-point numbers.
+        expected: Tensors of the network.
+
+    Returns:
+        Lists for messages by kind. Tensors of another shape or dtype are listed with both.
     """
     shared = [key for key in expected if key in state]
     groups = {
@@ -29,22 +34,23 @@ def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
             if state[key].is_floating_point() != expected[key].is_floating_point() and not is_counter(key)
         ],
     }
-    return {what: keys for what, keys in groups.items() if keys}
+    return {kind: keys for kind, keys in groups.items() if keys}
 
 
 def other_classes(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int | None:
-    """Number of classes of the file where the head is all that differs from the default network.
+    """Return the number of classes of a file if its head alone can differ from the default network, else None.
 
-    Tensors that are no head can differ in the leading dimension too: whether the number is one shows when it is built.
+    Other tensors can differ in the leading dimension too, so a network with that number of classes must still be compared.
     """
-    wrong = [key for key, value in expected.items() if key in state and state[key].shape != value.shape]
-    sizes = {state[key].shape[0] if state[key].ndim else 0 for key in wrong}
-    only_leading = all(state[key].ndim and state[key].shape[1:] == expected[key].shape[1:] for key in wrong)
-    return sizes.pop() if only_leading and len(sizes) == 1 else None
+    pairs = [(state[key].shape, value.shape) for key, value in expected.items() if key in state]
+    wrong = [(own, network) for own, network in pairs if own != network]
+    classes = {own[0] for own, _ in wrong if own}
+    only_leading = all(own and own[1:] == network[1:] for own, network in wrong)
+    return classes.pop() if only_leading and len(classes) == 1 else None
 
 
 def is_counter(key: str) -> bool:
-    """Whether a tensor counts batches: old files have none, and they play no role in evaluation."""
+    """Return whether a tensor counts batches; old files lack these, and they play no role in evaluation."""
     return key.rpartition(".")[2] == "num_batches_tracked"
 
 

@@ -1,4 +1,4 @@
-"""Whether the tensors of a file are those of a network: one rule, for weights files and for folders of any library."""
+"""Check of a file's tensors against those of a network, for weights files and for folders of any library."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from robench.models.checkpoints.differences import differences, is_counter, othe
 __all__ = ["abbreviate", "check_fit", "load_strict", "needed"]
 
 _LISTED = 8
-_STRANGER = "is it another architecture? See `robench list models`"
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], file: object, arch: str, config: object = None) -> None:
-    """Put a state dict into a network; CheckpointError unless every name and shape fits, but for counters of batches.
+    """Load a state dict into a network.
 
-    file, arch: for errors.  config: the file that asked for a network of this size, where one did.
+    Args:
+        module: The network.
+        state: Tensors of the file, which may lack the counters of batches.
+        file: The file, for errors.
+        arch: The architecture, for errors.
+        config: Configuration file that determined the network, if any.
+
+    Raises:
+        CheckpointError: A name or a shape does not fit.
     """
     expected = module.state_dict()
     check_fit(state, expected, file, arch, config)
-    # Old files have no counters, and they play no role in evaluation.
     counters = {key: value for key, value in expected.items() if is_counter(key)}
     try:
         module.load_state_dict(counters | dict(state), strict=True)
@@ -33,29 +39,26 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], file: object, ar
 def check_fit(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], file: object, arch: str, config: object = None
 ) -> None:
-    """Raise CheckpointError unless a file's tensors are those of a network, by their names and shapes."""
-    found = differences(state, expected)
-    if found:
-        wrong = "; ".join(f"{len(keys)} {what}: {abbreviate(keys)}" for what, keys in found.items())
-        cause = _STRANGER if config is None else _cause(state, expected, found, config)
-        raise CheckpointError(f"{file} does not fit {arch} ({wrong}): {cause}")
+    """Raise CheckpointError unless a file's tensors have the names and shapes of the network's `expected` ones."""
+    groups = differences(state, expected)
+    if not groups:
+        return
+    if config is None:
+        hint = "is it another architecture? See `robench list models`"
+    elif groups.keys() == {"of another shape"} and (classes := other_classes(state, expected)) is not None:
+        hint = f"the weights probably have {classes} classes; correct the number in {config}"
+    else:
+        hint = f"{config} describes another network than the weights; copy both from one place"
+    listed = "; ".join(f"{len(keys)} {kind}: {abbreviate(keys)}" for kind, keys in groups.items())
+    raise CheckpointError(f"{file} does not fit {arch} ({listed})", hint)
 
 
 def needed(expected: Mapping[str, Tensor]) -> set[str]:
-    """Names of the tensors that a file must have for a network."""
+    """Return the names of the tensors that a file must have for a network."""
     return {key for key in expected if not is_counter(key)}
 
 
 def abbreviate(keys: Sequence[str]) -> str:
-    """The first of some names, and how many follow."""
+    """Return the first names of a list and the number of the others."""
     more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
     return ", ".join(keys[:_LISTED]) + more
-
-
-def _cause(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: Mapping[str, Sequence[str]], config: object
-) -> str:
-    classes = other_classes(state, expected)
-    if found.keys() == {"of another shape"} and classes is not None:
-        return f"the weights are probably of {classes} classes, and {config} says another number: correct it"
-    return f"{config} is of another network than the weights: copy both from one place"

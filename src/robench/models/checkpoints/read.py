@@ -1,4 +1,4 @@
-"""The content of one weights file, read without running anything that it holds."""
+"""Reading of one weights file, without running any code in it."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ __all__ = [
 FILE_EXTENSIONS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".pkl", ".pickle", ".safetensors")
 
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-"""How a bare pickle of protocol 2 and above begins."""
-_TRUST = "--trust-pickle runs it with your rights, if you trust whoever made it"
-
+"""First bytes of a bare pickle of protocol 2 and above."""
 
 _ARCHIVE = b"PK\x03\x04"
-"""What torch knows its own archives by."""
+"""First bytes by which torch recognises its own archives."""
 _MAGIC = torch.serialization.MAGIC_NUMBER.to_bytes(10, "little")
 _HEADER = 100_000_000
-"""Most bytes that the header of a safetensors file may have, by its format."""
+"""Largest header of a safetensors file in bytes, by its format."""
 _OTHERS = {
-    b"version https://git-lfs": "a pointer of Git LFS, not the file itself: get that with git lfs pull",
-    b"<": "a web page or another text: download the file itself",
-    b"\x1f\x8b": "packed by gzip: unpack it first",
-    b"\x89HDF": "an HDF5 file, as Keras writes them: save the state dict of the network in PyTorch",
+    b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "get the file with git lfs pull"),
+    b"<": ("a web page or another text", "download the file itself"),
+    b"\x1f\x8b": ("packed by gzip", "unpack it first"),
+    b"\x89HDF": ("an HDF5 file, as Keras writes them", "save the state dict of the network in PyTorch"),
 }
-"""What is often given for weights, by how it begins."""
+"""Descriptions and hints for files that users mistake for weights, by their first bytes."""
+_SAVE = "save the state dict alone where it was made, torch.save(model.state_dict(), 'weights.pth')"
+_TRUST = "--trust-pickle runs it with your rights, if you trust its author"
 
 
 class _Ignored:
-    """Stands in for a value beside the weights; whatever the file says about it is dropped."""
+    """Placeholder for a value next to the weights; it drops the file's data about that value."""
 
     def __init__(self, *_: object) -> None: ...
 
     def __setstate__(self, _: object) -> None: ...
 
 
-# Training scripts save these beside the weights (best_acc, args). The real ones are never called: a numpy dtype
-# takes its flags from the file, so its state could make numpy follow a pointer that the file wrote.
+# Training scripts save these next to the weights (best_acc, args). The real ones are never called: a numpy dtype
+# takes its flags from the file, so its state could make numpy follow a pointer from the file.
 _IGNORED_GLOBALS = (
     "argparse.Namespace",
     "numpy.dtype",
@@ -68,25 +68,28 @@ _IGNORED_GLOBALS = (
 
 
 def read_content(path: Path) -> object:
-    """Return what a weights file holds, tensors on the CPU; CheckpointError for what is no weights file, or would run code.
+    """Return the content of a weights file, with tensors on the CPU.
 
-    Its content says whether safetensors or torch wrote it, its name only where neither did.
+    The content shows whether safetensors or torch wrote the file; the name decides only if neither is recognised.
+
+    Raises:
+        CheckpointError: The file holds no weights, is damaged, or would need to run code.
     """
     check_file(path)
-    is_safetensors = _is_safetensors(path) or (_is_called_safetensors(path) and not _is_pickle(path))
+    is_safetensors = _is_safetensors(path) or (_is_named_safetensors(path) and not _is_pickle(path))
     return _read_safetensors(path) if is_safetensors else _read_torch(path)
 
 
 def extension_mismatch_note(path: Path) -> str | None:
-    """Say what a file is that was read, where its name says otherwise."""
-    found = _is_safetensors(path)
-    if found == _is_called_safetensors(path):
+    """Return a note if a file was read as another format than its name says, else None."""
+    is_safetensors = _is_safetensors(path)
+    if is_safetensors == _is_named_safetensors(path):
         return None
-    return f"{path} is {'a safetensors' if found else 'a PyTorch'} file, whatever its name says: read as that"
+    return f"{path} is a {'safetensors' if is_safetensors else 'PyTorch'} file despite its name, and was read as one"
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -95,7 +98,7 @@ def file_sha256(path: Path) -> str:
 
 
 def holds_weights(path: Path) -> bool:
-    """Whether a file is one of safetensors or of torch.save by its content; OSError where it cannot be read."""
+    """Return whether the content of a file is that of safetensors or of torch.save; OSError if it cannot be read."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -104,21 +107,23 @@ def holds_weights(path: Path) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Raise CheckpointError unless `path` is a file that could hold weights, by its name or content and its size."""
+    """Raise CheckpointError unless a path is a file that could hold weights, by its name or content and its size."""
+    extensions = ", ".join(FILE_EXTENSIONS)
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder: give one weights file ({', '.join(FILE_EXTENSIONS)})")
+        raise CheckpointError(f"{path} is a folder", f"give one weights file ({extensions})")
     if not path.exists():
-        raise CheckpointError(f"no weights file {path}: check the path")
+        raise CheckpointError(f"no weights file {path}", "check the path")
     try:
         if not path.name.lower().endswith(FILE_EXTENSIONS) and not holds_weights(path):
-            raise CheckpointError(f"{path} has none of the extensions of weights files: {', '.join(FILE_EXTENSIONS)}")
+            raise CheckpointError(f"{path} has none of the extensions of weights files: {extensions}")
         with path.open("rb") as file:
             if not file.read(1):
-                raise CheckpointError(f"{path} is empty: copy or download it again")
+                raise CheckpointError(f"{path} is empty", "copy or download it again")
         size, memory = path.stat().st_size, physical_memory()
         if size > memory:
             raise CheckpointError(
-                f"{path} is of {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of memory here: is it damaged?"
+                f"{path} has {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of memory here",
+                "is it damaged?",
             )
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
@@ -131,16 +136,16 @@ def _read_safetensors(path: Path) -> object:
     try:
         content: object = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise (_broken(path, error) if _is_safetensors(path) else _unknown_file(path, "a safetensors")) from error
+        raise (_damaged(path, error) if _is_safetensors(path) else _unknown_file(path, "a safetensors")) from error
     return content
 
 
-def _is_called_safetensors(path: Path) -> bool:
+def _is_named_safetensors(path: Path) -> bool:
     return path.name.lower().endswith(".safetensors")
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins with the length of a header of JSON and with that, as no pickle and no archive can."""
+    """Return whether a file begins with the length of a JSON header and that header, as no pickle or archive can."""
     with path.open("rb") as file:
         start = file.read(9)
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _HEADER
@@ -149,8 +154,8 @@ def _is_safetensors(path: Path) -> bool:
 def _read_torch(path: Path) -> object:
     if "constants.pkl" in torch_archive.names(path):
         raise CheckpointError(
-            f"{path} is a TorchScript archive, which carries code: save only its weights where it was made, "
-            "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+            f"{path} is a TorchScript archive, which carries code",
+            "save its weights alone where it was made, torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')",
         )
     with path.open("rb") as file:
         is_archive = file.read(4) == _ARCHIVE
@@ -160,45 +165,43 @@ def _read_torch(path: Path) -> object:
             raise _unknown_file(path, "a PyTorch")
     ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_GLOBALS]
     try:
-        # The file and not its path: torch goes by the name too.
+        # An open file, because torch also looks at the name of a path.
         with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(ignored):
-            warnings.simplefilter("ignore")  # about pickle protocols; what matters comes as an error
+            warnings.simplefilter("ignore")  # Warnings about pickle protocols; problems arrive as errors.
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # torch has no error class for damaged files.
         if not _is_pickle(path):
             raise _unknown_file(path, "a PyTorch") from error
-        raise CheckpointError(
-            f"{path} was refused, and nothing in it was run: it holds more than weights and would need to run code. "
-            "Save only the state dict where it was made, torch.save(model.state_dict(), 'weights.pth'), or convert it to "
-            f".safetensors; {_TRUST} ({_reason(error)})"
-        ) from error
-    except Exception as error:
-        # torch has no error of its own for a damaged file: whatever its readers trip over arrives here.
-        if not _is_pickle(path):
-            raise _unknown_file(path, "a PyTorch") from error
+        if isinstance(error, pickle.UnpicklingError):
+            raise CheckpointError(
+                f"{path} was refused, and nothing in it was run: it holds more than weights and would need to run code "
+                f"({_refused_global(error)})",
+                f"{_SAVE}, or convert it to .safetensors; {_TRUST}",
+            ) from error
         if is_bare_pickle(path):
             raise CheckpointError(
-                f"{path} was refused, and nothing in it was run: it is a plain pickle, which torch did not write, and could run "
-                f"code. Save the state dict where it was made, torch.save(model.state_dict(), 'weights.pth'); {_TRUST}"
+                f"{path} was refused, and nothing in it was run: it is a plain pickle, which torch did not write, and "
+                "could run code",
+                f"{_SAVE}; {_TRUST}",
             ) from error
-        raise _broken(path, error) from error
+        raise _damaged(path, error) from error
 
 
 def is_bare_pickle(path: Path) -> bool:
-    """Whether a file is a pickle that torch.save did not write: its own begin with a number, or are archives."""
+    """Return whether a file is a pickle that torch.save did not write; its own begin with a number, or are archives."""
     with path.open("rb") as file:
         start = file.read(64)
     return start.startswith(PICKLES) and _MAGIC not in start
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether the file is a torch archive (a zip) or a bare pickle (protocol 2 and above)."""
+    """Return whether a file is a torch archive (a zip) or a bare pickle (protocol 2 and above)."""
     with path.open("rb") as file:
         return file.read(2) in (b"PK", *PICKLES)
 
 
-def _reason(error: Exception) -> str:
-    """The global that torch names somewhere in its long text."""
+def _refused_global(error: Exception) -> str:
+    """Return the global that torch's long text names."""
     for line in str(error).splitlines():
         if "GLOBAL" in line:
             return line.partition("GLOBAL ")[2].split()[0] if "GLOBAL " in line else line.strip()
@@ -206,18 +209,16 @@ def _reason(error: Exception) -> str:
 
 
 def _unknown_file(path: Path, kind: str) -> CheckpointError:
-    """What to say of a file that is something else."""
+    """Return the error for a file of another format."""
     with path.open("rb") as file:
         start = file.read(512)
     if start[257:262] == b"ustar" or torch_archive.names(path):
-        return CheckpointError(
-            f"{path} is an archive that torch did not write: unpack it, and give the weights file in it"
-        )
-    known = next((what for begins, what in _OTHERS.items() if start.startswith(begins)), None)
-    if known is not None:
-        return CheckpointError(f"{path} is no weights file but {known}")
-    return CheckpointError(f"{path} is not {kind} file: download it again or check what it is")
+        return CheckpointError(f"{path} is an archive that torch did not write", "unpack it and give its weights file")
+    for first_bytes, (description, hint) in _OTHERS.items():
+        if start.startswith(first_bytes):
+            return CheckpointError(f"{path} is {description}", hint)
+    return CheckpointError(f"{path} is not {kind} file", "check the file, or download it again")
 
 
-def _broken(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged or incomplete: copy or download it again ({one_line(error)})")
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged or incomplete ({one_line(error)})", "copy or download it again")

@@ -1,4 +1,4 @@
-"""The tensors in weights files, wherever training scripts put them."""
+"""Tensors of weights files, at the top or nested as training scripts save them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robench.errors import CheckpointError
+from robench.models.checkpoints.fit import abbreviate
 from robench.models.checkpoints.read import FILE_EXTENSIONS, read_content
 from robench.models.checkpoints.sharded import INDEX, is_index, read_sharded
 
@@ -17,21 +18,26 @@ __all__ = ["EXTENSIONS", "Weights", "read_weights", "weights_in"]
 
 EXTENSIONS = (*FILE_EXTENSIONS, *INDEX)
 
-_NESTINGS = ("state_dict", "model", "model_state_dict", "net", "network", "module")
-_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "swa_model", "shadow")
-"""Where training scripts keep the weights, and where the moving average of them; the former is what is read by default."""
+_NESTINGS = (
+    *("state_dict", "model", "model_state_dict", "net", "network", "module"),
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "swa_model", "shadow"),
+)
+"""Keys of the weights in training scripts, then those of their moving average, in the order of preference."""
 _DEPTH = 8
-"""How deep weights may be nested; a file may say that a dict holds itself."""
+"""Deepest nesting of weights; a file may hold a dict that contains itself."""
 _SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a weights file, on the CPU, by name.
+    """Tensors of a weights file, on the CPU.
 
-    key: where in the file they lie, empty at its top.  others: where other sets of weights lie.
-    stated: the architecture that the file names, as training scripts write it; None where it names none.
+    Attributes:
+        state: Tensors by name.
+        key: Position in the file as keys with dots between them; empty at its top.
+        others: Keys of other sets of weights.
+        stated: Architecture that the file names, as training scripts write it; None if it names none.
     """
 
     state: dict[str, Tensor]
@@ -41,76 +47,84 @@ class Weights:
 
 
 def read_weights(path: Path, key: str | None = None) -> Weights:
-    """Return the tensors of a weights file, on the CPU, by name.
+    """Return the tensors of a weights file.
 
-    A plain state dict, or one nested under a name that training scripts use (`state_dict`, `model`, ...), or under `key`;
-    `module.`, `model.` and `_orig_mod.` are stripped while every name carries them.
-    Pickles are read by torch's restricted reader only. Raises CheckpointError for everything else.
+    Torch's restricted reader alone reads pickles. While all names begin with `module.`, `model.` or `_orig_mod.`, that
+    prefix is removed.
+
+    Args:
+        path: A weights file, or an index of shards.
+        key: Position of the state dict in the file. By default it is at the top, or nested under the names that training
+            scripts use (`state_dict`, `model`, ...).
+
+    Raises:
+        CheckpointError: The file holds no weights, is damaged, or would need to run code.
     """
     return weights_in(path, read_sharded(path) if is_index(path) else read_content(path), key)
 
 
 def weights_in(path: Path, content: object, key: str | None = None) -> Weights:
-    """Return the tensors in what was read from a weights file, as `read_weights` does."""
-    found, inner = _innermost(content) if key is None else _under(path, content, key)
+    """Return the tensors in the content of a weights file, as `read_weights` does."""
+    position, inner = _innermost(content) if key is None else _under(path, content, key)
     state = _tensors(inner)
     if not state:
-        _, where = max(_elsewhere(content), default=(0, ""))
-        told = f"--weights-key {where} takes those under it" if where else f"save a state dict, {_SAVE}"
-        raise CheckpointError(f"{path} holds no weights ({_described(content)}): {told}")
-    odd = next((name for name, value in state.items() if value.is_meta or value.layout != torch.strided), None)
-    if odd is not None:
-        raise CheckpointError(f"{path}: {odd} has no values, or is sparse: save a state dict of dense tensors, {_SAVE}")
+        _, other = max(_elsewhere(content), default=(0, ""))
+        hint = f"give --weights-key {other} for the tensors under it" if other else f"save a state dict, {_SAVE}"
+        raise CheckpointError(f"{path} holds no weights ({_describe(content)})", hint)
+    for name, value in state.items():
+        if value.is_meta or value.layout != torch.strided:
+            raise CheckpointError(
+                f"the tensor {name} of {path} has no values or is sparse",
+                f"save a state dict of dense tensors, {_SAVE}",
+            )
     stated = content.get("arch") if isinstance(content, Mapping) else None
-    others = tuple(name for name in _sets(content) if name != found.partition(".")[0])
-    return Weights(_without_prefixes(state), found, others, stated if isinstance(stated, str) else None)
+    others = tuple(name for name in _sets(content) if name != position.partition(".")[0])
+    return Weights(_without_prefixes(state), position, others, stated if isinstance(stated, str) else None)
 
 
 def _innermost(content: object) -> tuple[str, object]:
-    """What is nested deepest under the usual names, and where that is."""
+    """Return the position and the content of the deepest nesting under the usual names."""
     keys: list[str] = []
-    for _ in range(_DEPTH):
-        if not isinstance(content, Mapping):
+    while isinstance(content, Mapping) and len(keys) < _DEPTH:
+        name = next((name for name in _NESTINGS if isinstance(content.get(name), Mapping)), None)
+        if name is None:
             break
-        names = [key for key in (*_NESTINGS, *_AVERAGED) if isinstance(content.get(key), Mapping)]
-        if not names:
-            break
-        keys.append(names[0])
-        content = content[names[0]]
+        keys.append(name)
+        content = content[name]
     return ".".join(keys), content
 
 
 def _under(path: Path, content: object, key: str) -> tuple[str, object]:
-    """What is nested under a key with dots between its parts, and that key; or the tensors whose names begin with it."""
+    """Return a key and the content nested under it, or the tensors whose names begin with the key."""
     inner = content
     for part in key.split("."):
         inner = inner.get(part) if isinstance(inner, Mapping) else None
     if isinstance(inner, Mapping):
         return key, inner
     state = _tensors(_innermost(content)[1])
-    chosen = {name.removeprefix(f"{key}."): value for name, value in state.items() if name.startswith(f"{key}.")}
-    if not chosen:
+    inside = {name.removeprefix(f"{key}."): value for name, value in state.items() if name.startswith(f"{key}.")}
+    if not inside:
         known = ", ".join(dict.fromkeys([*_sets(content), *(name.partition(".")[0] for name in state)]))
-        raise CheckpointError(f"{path} has no weights under {key!r}: --weights-key takes one of {known}")
-    return key, chosen
+        raise CheckpointError(f"{path} has no weights under {key!r}", f"give --weights-key with one of {known}")
+    return key, inside
 
 
 def _sets(content: object) -> Iterator[str]:
-    """Where a file holds sets of weights, at its top."""
+    """Yield the keys of the sets of weights at the top of a file."""
     if isinstance(content, Mapping):
-        for key in (*_NESTINGS, *_AVERAGED):
+        for key in _NESTINGS:
             if isinstance(content.get(key), Mapping) and _tensors(_innermost(content[key])[1]):
                 yield key
 
 
-def _elsewhere(content: object, key: str = "", depth: int = _DEPTH) -> Iterator[tuple[int, str]]:
-    """How many tensors by name are nested under any names, and where."""
+def _elsewhere(content: object, prefix: str = "", depth: int = _DEPTH) -> Iterator[tuple[int, str]]:
+    """Yield the number of tensors and the position of every nested mapping with tensors."""
     if isinstance(content, Mapping) and depth:
         for name, inner in content.items():
             if isinstance(name, str) and "." not in name and isinstance(inner, Mapping):
                 if tensors := _tensors(inner):
-                    yield len(tensors), f"{key}{name}"
-                yield from _elsewhere(inner, f"{key}{name}.", depth - 1)
+                    yield len(tensors), f"{prefix}{name}"
+                yield from _elsewhere(inner, f"{prefix}{name}.", depth - 1)
 
 
 def _tensors(content: object) -> dict[str, Tensor]:
@@ -120,15 +134,13 @@ def _tensors(content: object) -> dict[str, Tensor]:
 
 
 def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    while (prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None)) is not None:
+    while prefix := next((prefix for prefix in _PREFIXES if all(key.startswith(prefix) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
-def _described(content: object) -> str:
-    """What lies at the top of a file, where no tensors are."""
+def _describe(content: object) -> str:
+    """Describe the top of a file without tensors."""
     if not isinstance(content, Mapping):
         return f"a {type(content).__name__}"
-    keys = [str(key) for key in content]
-    more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-    return f"no tensor under its keys: {', '.join(keys[:8])}{more}" if keys else "an empty dict"
+    return f"no tensor under its keys: {abbreviate([str(key) for key in content])}" if content else "an empty dict"

@@ -1,4 +1,4 @@
-"""transformers' image processors as data: what each takes where its file says nothing, and how it differs from the rest."""
+"""Image processors of transformers: default settings, and the steps by which each class resizes and crops."""
 
 from __future__ import annotations
 
@@ -6,129 +6,119 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from robench.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from robench.errors import CheckpointError
 
-__all__ = ["PROCESSORS", "Processor", "find_processor"]
+__all__ = ["PROCESSORS", "Processor", "Steps", "default_settings", "processor_name"]
 
 Steps: TypeAlias = Literal["plain", "convnext", "levit", "perceiver", "poolformer", "pp_lcnet", "textnet"]
-"""How a picture is resized and cut: to `size`, then `crop_size`; or as `configured.STEPS` says."""
+"""Arithmetic of resize and crop: plain is `size`, then `crop_size`; `from_config` holds the others."""
 
-_BILINEAR, _BICUBIC = 2, 3
-_HALF = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
-_IMAGENET = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
-_CLIP = {"image_mean": (0.48145466, 0.4578275, 0.40821073), "image_std": (0.26862954, 0.26130258, 0.27577711)}
-_BLUE_FIRST = {"image_mean": IMAGENET_MEAN[::-1], "image_std": IMAGENET_STD[::-1]}
+_PLAIN = ("size", "resample", "image_mean", "image_std")
+_CROPPED = (*_PLAIN, "do_center_crop")
+_INSTALL = "pip install 'robench[huggingface]'"
 
 
 @dataclass(frozen=True)
 class Processor:
-    """One class of image processors.
+    """Mapping from the settings of one class of image processors to resize, crop and normalisation.
 
-    models: the model types whose folders mean it where they name none.
-    stated: the class's own values, by the keys of preprocessor_config.json; a file's values go before them.
-    ignored: keys that it does not look at.  is_square: whether a size that is one number is that of a square, else the short side.
-    flips: whether it can put blue first.
+    Attributes:
+        steps: Arithmetic of resize and crop.
+        is_square: Whether a size that is one number is the side of a square; otherwise it is the short side.
+        fixed: Settings that the class has, whatever its file states.
+        varying: Settings whose defaults differ between classes. Without transformers, a file must state them.
+        reverses: Whether the class can put blue first.
     """
 
-    models: tuple[str, ...] = ()
-    stated: Mapping[str, Any] = field(default_factory=dict)
     steps: Steps = "plain"
     is_square: bool = True
-    ignored: tuple[str, ...] = ()
-    flips: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    varying: tuple[str, ...] = _PLAIN
+    reverses: bool = False
 
 
-def _short(side: int) -> dict[str, int]:
-    return {"shortest_edge": side}
-
-
-def _square(side: int) -> dict[str, int]:
-    return {"height": side, "width": side}
-
-
-_CUT = {"size": _short(224), "crop_size": _square(224), "do_center_crop": True}
-_MOBILENET = {"size": _short(256), "crop_size": _square(224), "do_center_crop": True, "resample": _BILINEAR, **_HALF}
+_SHORT_SIDE = Processor(is_square=False, varying=_CROPPED)
 
 PROCESSORS: dict[str, Processor] = {
-    "BeitImageProcessor": Processor(
-        ("beit", "data2vec-vision"), {"size": _square(224), "crop_size": _square(224), "resample": _BICUBIC, **_HALF}
-    ),
-    "BitImageProcessor": Processor(
-        ("bit", "dinov2", "focalnet", "hiera"), {**_CUT, "resample": _BICUBIC, **_CLIP}, is_square=False
-    ),
-    "CLIPImageProcessor": Processor(("clip", "metaclip_2"), {**_CUT, "resample": _BICUBIC, **_CLIP}, is_square=False),
-    "ConvNextImageProcessor": Processor(
-        ("convnext", "convnextv2", "cvt", "regnet", "resnet"),
-        {"size": _short(384), "crop_pct": 224 / 256, "resample": _BICUBIC, **_HALF},
-        "convnext",
-        is_square=False,
-    ),
-    "DeiTImageProcessor": Processor(
-        ("deit",),
-        {"size": _square(256), "crop_size": _square(224), "do_center_crop": True, "resample": _BICUBIC, **_HALF},
-    ),
-    "EfficientNetImageProcessor": Processor(
-        ("efficientnet",),
-        {"size": _square(346), "crop_size": _square(289), "include_top": True, "resample": _BICUBIC, **_HALF},
-    ),
-    "LevitImageProcessor": Processor(("levit",), {**_CUT, "resample": _BICUBIC, **_IMAGENET}, "levit", is_square=False),
-    "MobileNetV1ImageProcessor": Processor(("mobilenet_v1",), _MOBILENET, is_square=False),
-    "MobileNetV2ImageProcessor": Processor(("mobilenet_v2",), _MOBILENET, is_square=False),
+    "BeitImageProcessor": Processor(),
+    "BitImageProcessor": _SHORT_SIDE,
+    "CLIPImageProcessor": _SHORT_SIDE,
+    "ConvNextImageProcessor": Processor("convnext", is_square=False),
+    "DeiTImageProcessor": Processor(varying=_CROPPED),
+    "EfficientNetImageProcessor": Processor(varying=(*_PLAIN, "include_top")),
+    "LevitImageProcessor": Processor("levit", is_square=False, varying=_CROPPED),
+    "MobileNetV1ImageProcessor": _SHORT_SIDE,
+    "MobileNetV2ImageProcessor": _SHORT_SIDE,
     "MobileViTImageProcessor": Processor(
-        ("mobilevit", "mobilevitv2"),
-        {**_CUT, "crop_size": _square(256), "do_normalize": False, "do_flip_channel_order": True, "resample": _BICUBIC},
         is_square=False,
-        ignored=("do_normalize",),
-        flips=True,
+        fixed={"do_normalize": False},
+        varying=("size", "resample", "do_center_crop", "do_flip_channel_order"),
+        reverses=True,
     ),
-    "PerceiverImageProcessor": Processor(
-        ("perceiver",),
-        {"size": _square(224), "crop_size": _square(256), "do_center_crop": True, "resample": _BICUBIC, **_IMAGENET},
-        "perceiver",
-    ),
-    "PoolFormerImageProcessor": Processor(
-        ("poolformer",), {**_CUT, "crop_pct": 0.9, "resample": _BICUBIC, **_IMAGENET}, "poolformer", is_square=False
-    ),
+    "PerceiverImageProcessor": Processor("perceiver", varying=_CROPPED),
+    "PoolFormerImageProcessor": Processor("poolformer", is_square=False, varying=_CROPPED),
+    # It normalises before it puts blue first.
     "PPLCNetImageProcessor": Processor(
-        ("pp_lcnet",),
-        {"size": _square(256), "resize_short": 256, "crop_size": 224, "do_center_crop": True, "resample": _BILINEAR}
-        # It normalises before it puts blue first, whatever file it reads.
-        | {"do_flip_channel_order": True, **_BLUE_FIRST},
-        "pp_lcnet",
-        ignored=("do_flip_channel_order",),
-        flips=True,
+        "pp_lcnet", fixed={"do_flip_channel_order": True}, varying=_CROPPED, reverses=True
     ),
-    "PvtImageProcessor": Processor(("pvt", "pvt_v2"), {"size": _square(224), "resample": _BICUBIC, **_IMAGENET}),
-    "SegformerImageProcessor": Processor(
-        ("segformer",),
-        {"size": _square(512), "do_center_crop": False, "resample": _BILINEAR, **_IMAGENET},
-        ignored=("do_center_crop",),
-    ),
-    "SiglipImageProcessor": Processor(
-        ("siglip",), {"size": _square(224), "resample": _BICUBIC, **_HALF}, is_square=False
-    ),
-    "TextNetImageProcessor": Processor(
-        ("textnet",),
-        {"size": _short(640), "crop_size": _square(224), "size_divisor": 32, "resample": _BILINEAR, **_IMAGENET},
-        "textnet",
-        is_square=False,
-    ),
-    "ViTImageProcessor": Processor(
-        ("dinat", "ijepa", "swiftformer", "swin", "swinv2", "vit", "vit_msn"),
-        {"size": _square(224), "resample": _BILINEAR, **_HALF},
-    ),
+    "PvtImageProcessor": Processor(),
+    "SegformerImageProcessor": Processor(fixed={"do_center_crop": False}),
+    "SiglipImageProcessor": Processor(is_square=False),
+    "TextNetImageProcessor": Processor("textnet", is_square=False),
+    "ViTImageProcessor": Processor(),
 }
-"""By the name of the class in transformers 5; see `find_processor` for its other names."""
+"""Classes by their name in transformers 5; `processor_name` translates other names."""
 
 _ENDINGS = (("Fast", ""), ("Pil", ""), ("FeatureExtractor", "ImageProcessor"))
-"""How the same class ends in files of other versions, and what transformers itself puts in its place."""
+"""Endings of a class's name in files of other versions, and the ending in transformers 5."""
 
 
-def find_processor(kind: str, model_type: str) -> Processor | None:
-    """Return the processor of a class's name in a file or, where the file has none, that of the type of the model."""
-    for ending, other in _ENDINGS:
+def processor_name(kind: str, model_type: str, file: str) -> str:
+    """Return the name in transformers 5 of an image processor's class.
+
+    Args:
+        kind: The class's name in the file, which may be that of another version; empty if the file has none.
+        model_type: Type of the folder's model, whose usual processor an empty `kind` means; empty if unknown.
+        file: The file, for errors.
+
+    Returns:
+        The name; empty if neither argument leads to a class in `PROCESSORS`.
+
+    Raises:
+        CheckpointError: Only transformers knows the usual processor, and it is not installed.
+    """
+    for ending, replacement in _ENDINGS:
         if kind.endswith(ending):
-            kind = kind.removesuffix(ending) + other
-    if kind:
-        return PROCESSORS.get(kind)
-    return next((one for one in PROCESSORS.values() if model_type in one.models), None)
+            kind = kind.removesuffix(ending) + replacement
+    if kind or not model_type:
+        return kind
+    try:
+        from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+    except ImportError as error:
+        raise CheckpointError(f"{file} names no image_processor_type", _INSTALL) from error
+    names = IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, ())
+    return next((name for name in (names.values() if isinstance(names, Mapping) else names) if name in PROCESSORS), "")
+
+
+def default_settings(name: str, stated: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+    """Return the default settings of a class in `PROCESSORS`, as the installed transformers has them.
+
+    Args:
+        name: The class.
+        stated: Settings of its file. Without transformers, they must hold every varying setting.
+        file: The file, for errors.
+
+    Raises:
+        CheckpointError: The file leaves out a setting, and the installed libraries do not have the class.
+    """
+    try:
+        import transformers
+
+        defaults: Mapping[str, Any] = getattr(transformers, name)().to_dict()
+    except (ImportError, AttributeError) as error:
+        if missing := [key for key in PROCESSORS[name].varying if key not in stated]:
+            raise CheckpointError(
+                f"{file} leaves out {', '.join(missing)}, and no installed library has the defaults of {name}", _INSTALL
+            ) from error
+        return {}
+    return defaults

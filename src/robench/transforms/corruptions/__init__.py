@@ -1,4 +1,8 @@
-"""All corruptions, in one explicit table. To add one, write its kernel in the file of its kind and name it here."""
+"""All corruptions, in one explicit table.
+
+To add a corruption, write its kernel in the file of its kind and add it here. A plugin defines one with `corruption`
+and `severities`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import torch
 from robench.errors import OptionError, unknown_name
 from robench.plugins import Plugin, find_plugin, plugins
 from robench.transforms.corruptions import imagecorruptions
-from robench.transforms.corruptions.base import Corruption
+from robench.transforms.corruptions.base import Corruption, corruption, severities
 from robench.transforms.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
 from robench.transforms.corruptions.digital import brightness, contrast, pixelate, saturate
 from robench.transforms.corruptions.elastic import elastic_transform
@@ -20,11 +24,20 @@ from robench.transforms.corruptions.weather import fog, frost, snow
 from robench.transforms.draws import Draws
 from robench.types import FloatImages
 
-__all__ = ["CONSTANT_SETS", "CORRUPTIONS", "IMAGECORRUPTIONS", "find_corruption"]
+__all__ = [
+    "CONSTANT_SETS",
+    "CORRUPTIONS",
+    "IMAGECORRUPTIONS",
+    "Corruption",
+    "Draws",
+    "corruption",
+    "find_corruption",
+    "severities",
+]
 
 CORRUPTIONS: dict[str, Corruption] = {
-    corruption.name: corruption
-    for corruption in (
+    entry.name: entry
+    for entry in (
         gaussian_noise,
         shot_noise,
         impulse_noise,
@@ -47,13 +60,12 @@ CORRUPTIONS: dict[str, Corruption] = {
     )
 }
 
-
 IMAGECORRUPTIONS: dict[str, Corruption] = {
-    name: replace(corruption, levels={imagecorruptions.CONSTANTS: corruption.levels["224"]})
-    for name, corruption in CORRUPTIONS.items()
+    name: replace(entry, levels={imagecorruptions.CONSTANTS: entry.levels["224"]})
+    for name, entry in CORRUPTIONS.items()
 } | {
-    corruption.name: corruption
-    for corruption in (
+    entry.name: entry
+    for entry in (
         imagecorruptions.motion_blur,
         imagecorruptions.zoom_blur,
         imagecorruptions.snow,
@@ -62,46 +74,43 @@ IMAGECORRUPTIONS: dict[str, Corruption] = {
         imagecorruptions.pixelate,
     )
 }
-"""What the imagecorruptions package computes under the same names."""
+"""The variants of the imagecorruptions package, under the same names."""
 
 CONSTANT_SETS: dict[str, dict[str, Corruption]] = {
-    "224": CORRUPTIONS,
-    "299": CORRUPTIONS,
-    "64": CORRUPTIONS,
-    "32": CORRUPTIONS,
+    **dict.fromkeys(("224", "299", "64", "32"), CORRUPTIONS),
     imagecorruptions.CONSTANTS: IMAGECORRUPTIONS,
 }
 """The corruptions by set of constants, which a suite names."""
 
 
 def find_corruption(name: str, constants: str) -> Corruption:
-    """Return the corruption called `name` of a set of constants, built in or an installed package's.
+    """Return a corruption of a set of constants, built in or of an installed package.
 
-    OptionError with a suggestion if there is none.
+    Raises:
+        OptionError: If the name is unknown; the message suggests a similar one.
     """
     if name in CORRUPTIONS:
         return CONSTANT_SETS.get(constants, CORRUPTIONS)[name]
-    offer = find_plugin("corruption", name)
-    if offer is None:
-        raise OptionError(
-            unknown_name("corruption", name, (*CORRUPTIONS, *(one.name for one in plugins("corruption"))))
-        )
-    return _offered(offer)
+    plugin = find_plugin("corruption", name)
+    if plugin is None:
+        names = (*CORRUPTIONS, *(plugin.name for plugin in plugins("corruption")))
+        raise OptionError(unknown_name("corruption", name, names))
+    return _load(plugin)
 
 
-def _offered(offer: Plugin) -> Corruption:
-    """A package's corruption, whose mistakes name the package."""
-    corruption = offer.load(Corruption)
+def _load(plugin: Plugin) -> Corruption:
+    """Return a package's corruption; its errors name the package."""
+    loaded = plugin.load(Corruption)
 
-    def kernel(images: FloatImages, draws: Draws, **level: float) -> FloatImages:
-        with offer.attribute_errors(f"fails in the corruption {offer.name!r}"):
-            result: FloatImages = corruption.kernel(images.clone(), draws, **level)
+    def kernel(images: FloatImages, draws: Draws, **params: float) -> FloatImages:
+        with plugin.attribute_errors(f"fails in the corruption {plugin.name!r}"):
+            result: FloatImages = loaded.kernel(images.clone(), draws, **params)
         if not isinstance(result, torch.Tensor) or (result.shape, result.dtype) != (images.shape, images.dtype):
             raise OptionError(
-                f"{offer.origin} returns no {tuple(images.shape)} {images.dtype} from the corruption {offer.name!r}"
+                f"{plugin.origin} returns no {tuple(images.shape)} {images.dtype} from the corruption {plugin.name!r}"
             )
         if result.is_floating_point() and not bool(result.isfinite().all()):
-            raise OptionError(f"{offer.origin} returns NaN or infinite pixels from the corruption {offer.name!r}")
+            raise OptionError(f"{plugin.origin} returns NaN or infinite pixels from the corruption {plugin.name!r}")
         return result
 
-    return replace(corruption, kernel=kernel)
+    return replace(loaded, kernel=kernel)

@@ -1,4 +1,4 @@
-"""What a corruption is: a pure function on a batch, with its constants and its source beside it."""
+"""Corruption: a pure function on a batch of images, with its constants and its source."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from robench.transforms.draws import Draws
 from robench.transforms.resize import to_float, to_uint8
 from robench.types import FloatImages, Images
 
-__all__ = ["MINIMUM_SIDE", "Corruption", "Params", "corruption", "severities"]
+__all__ = ["MINIMUM_SIZE", "PUBLISHED", "Corruption", "Params", "corruption", "severities"]
 
-MINIMUM_SIDE = 32
-"""The smallest side, in pixels, for which the published constants make sense."""
+MINIMUM_SIZE = 32
+"""Smallest height and width, in pixels, for which the published constants are meaningful."""
+
+PUBLISHED = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py"
+"""Source of the corruptions of ImageNet-C."""
 
 _CHUNK_VALUES = 3 << 17
-"""Pixel values corrupted at once on a CPU, two images of 224x224, so that the working set stays in a core's own cache."""
+"""Pixel values per step on a CPU: two images of 224x224, so that the working set stays in a core's cache."""
 
 Params: TypeAlias = Mapping[str, float]
 """The constants of one severity, by name."""
@@ -32,13 +35,18 @@ Kernel: TypeAlias = Callable[..., FloatImages]
 class Corruption:
     """A named corruption.
 
-    kernel: (images, draws, **level) -> images, never in place. With values "float" it takes and returns (b, 3, h, w)
-        float32 in 0..1, and may leave that range: the caller clips and truncates. With values "uint8" it takes and
-        returns uint8, for what is defined on bytes.
-    levels: the constants of severities 1 to 5, by name of the constant set ("224", "299", "64", "32").
-    source: paper, and the place in the published code.
-    random: whether it draws; the others give the same pixels for every seed.
-    interpolates: whether constants between those of two severities make sense: none counts anything or picks a regime.
+    Attributes:
+        name: Name in suites and tables.
+        kernel: Pure function (images, draws, **params) -> images. With `values` "float" it takes and returns (b, 3, h, w)
+            float32 in 0..1; the caller clips and truncates a result outside that range. With "uint8" it takes and returns
+            uint8, for operations that are defined on bytes.
+        levels: Constants of severities 1 to 5, by name of the set ("224", "299", "64", "32").
+        source: Paper, and file of the published code.
+        values: Dtype that the kernel takes and returns.
+        random: Whether the kernel draws. Other kernels give the same pixels for every seed.
+        interpolates: Whether constants between those of two severities are meaningful, so that none counts something or
+            selects a regime.
+        summary: First line of the kernel's docstring.
     """
 
     name: str
@@ -51,45 +59,51 @@ class Corruption:
     summary: str
 
     def params(self, constants: str, severity: float) -> Params:
-        """Return the constants of `severity` (1 to 5) in the set `constants`.
+        """Return the constants of a severity.
 
-        Between two severities the constants lie on the line between theirs, where the corruption interpolates; OptionError
-        where it does not.
+        Args:
+            constants: Name of the set of constants.
+            severity: 1 to 5. Constants between two severities are interpolated linearly.
+
+        Raises:
+            OptionError: If the set or the severity is unknown, or the corruption does not interpolate.
         """
         if constants not in self.levels:
-            raise OptionError(f"{self.name} has no constants {constants!r} (known: {', '.join(self.levels)})")
+            raise OptionError(f"{self.name} has no constants {constants!r}", f"use one of {', '.join(self.levels)}")
         levels = self.levels[constants]
         if not 1 <= severity <= len(levels):
-            raise OptionError(f"severity {severity} does not exist: use 1 to {len(levels)}")
+            raise OptionError(f"severity {severity} does not exist", f"use 1 to {len(levels)}")
         if severity == int(severity):
             return levels[int(severity) - 1]
         if not self.interpolates:
             raise OptionError(
-                f"{self.name} has no severity {severity}: its constants do not interpolate, use 1, 2, 3, 4 or 5"
+                f"{self.name} has no severity {severity}, because its constants do not interpolate",
+                "use 1, 2, 3, 4 or 5",
             )
         milder, stronger, share = levels[int(severity) - 1], levels[int(severity)], severity % 1
         return {name: milder[name] + share * (stronger[name] - milder[name]) for name in milder}
 
-    def __call__(self, images: Images, draws: Draws, level: Params) -> Images:
+    def __call__(self, images: Images, draws: Draws, params: Params) -> Images:
         """Corrupt (b, 3, h, w) uint8 to the same shape, dtype and device.
 
-        Raises OptionError for images that are not uint8 RGB or have a side below 32 pixels.
+        Raises:
+            OptionError: If the images are not uint8 RGB, or have a side below 32 pixels.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise OptionError(f"{self.name} takes (b, 3, h, w) uint8 images, not {tuple(images.shape)} {images.dtype}")
-        if min(images.shape[2:]) < MINIMUM_SIDE:
+        if min(images.shape[2:]) < MINIMUM_SIZE:
             height, width = images.shape[2:]
-            raise OptionError(f"{self.name} needs images of at least 32x32 pixels, these have {height}x{width}")
+            raise OptionError(f"{self.name} needs images of at least 32x32 pixels, not {height}x{width}")
         images = images.contiguous()  # Other layouts give the same pixels, several times slower.
         if self.values == "uint8" and not self.random:
-            return self._apply(images, draws, level)  # Little memory, so nothing is gained by small pieces.
-        parts = [self._apply(images[rows], draws.select(rows), level) for rows in _chunks(images)]
+            return self._apply(images, draws, params)  # These kernels need little memory, so chunks gain nothing.
+        parts = [self._apply(images[rows], draws.select(rows), params) for rows in _chunks(images)]
         return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else images.clone()
 
-    def _apply(self, images: Images, draws: Draws, level: Params) -> Images:
+    def _apply(self, images: Images, draws: Draws, params: Params) -> Images:
         if self.values == "uint8":
-            return self.kernel(images, draws, **level)
-        return to_uint8(self.kernel(to_float(images), draws, **level))
+            return self.kernel(images, draws, **params)
+        return to_uint8(self.kernel(to_float(images), draws, **params))
 
 
 def corruption(
@@ -100,7 +114,10 @@ def corruption(
     random: bool = False,
     interpolates: bool = True,
 ) -> Callable[[Kernel], Corruption]:
-    """Turn a kernel into a Corruption that is named and summed up by the function; registers nothing."""
+    """Turn a kernel into a Corruption with the kernel's name and summary; registers nothing.
+
+    The arguments are attributes of `Corruption`.
+    """
 
     def wrap(kernel: Kernel) -> Corruption:
         summary = (kernel.__doc__ or "").strip().split("\n")[0]
@@ -112,14 +129,17 @@ def corruption(
 
 
 def severities(**constants: tuple[float, ...]) -> tuple[Params, ...]:
-    """Return one mapping a severity from one tuple a constant: severities(sigma=(.08, .12)) has two levels."""
+    """Return one mapping for each severity from one tuple for each constant.
+
+    `severities(sigma=(.08, .12))` is `({"sigma": .08}, {"sigma": .12})`.
+    """
     return tuple(
         MappingProxyType(dict(zip(constants, values, strict=True))) for values in zip(*constants.values(), strict=True)
     )
 
 
 def _chunks(images: Images) -> Iterator[slice]:
-    """Slices of the batch to corrupt at once; a sample's pixels do not depend on them."""
+    """Yield slices of the batch to corrupt at once; the pixels of a sample do not depend on them."""
     size = len(images)
     if images.device.type == "cpu" and size:
         size = max(1, _CHUNK_VALUES // images[0].numel())

@@ -1,4 +1,4 @@
-"""Blur: of the lens, of frosted glass, of motion, of zooming, and Gaussian."""
+"""Blur: defocus, frosted glass, motion, zoom and Gaussian."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 
 from robench.transforms import filters
-from robench.transforms.corruptions.base import corruption, severities
+from robench.transforms.corruptions.base import PUBLISHED, corruption, severities
 from robench.transforms.draws import Draws
 from robench.transforms.filters import clipped_zoom, magick_bytes, motion_taps, pad
 from robench.transforms.resize import to_float, to_uint8
 from robench.types import FloatImages, Floats, Images
 
 __all__ = ["defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "zoom_blur"]
-
-_SOURCE = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py"
 
 
 @corruption(
@@ -30,17 +28,17 @@ _SOURCE = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyi
         "64": severities(radius=(0.5, 1, 1.5, 2.5, 3), alias=(0.6, 0.1, 0.1, 0.01, 0.1)),
         "32": severities(radius=(0.3, 0.4, 0.5, 1, 1.5), alias=(0.4, 0.5, 0.6, 0.2, 0.1)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
     interpolates=False,
 )
 def defocus_blur(images: FloatImages, draws: Draws, *, radius: float, alias: float) -> FloatImages:
-    """Average over a disk of `radius` pixels whose edge is softened by a Gaussian of `alias` pixels."""
-    # The disk's own sum is of whole numbers: a row of it is a run of pixels, and that the difference of two running sums.
-    # Its soft edge is a small Gaussian of the result, and `rest` what the published kernel is beside that.
+    """Average over a disk of `radius` pixels, softened by a Gaussian of `alias` pixels."""
+    # The sum over the disk is exact in integers. Each of its rows is the difference of two cumulative sums.
+    # A small Gaussian of that sum softens the edge, and `rest` adds the remainder of the published kernel.
     kernel = _defocus_kernel(radius, alias)
     reach, soft, margin = kernel.reach, kernel.soft, kernel.reach + kernel.soft
     height, width = images.shape[2] + 2 * soft, images.shape[3] + 2 * soft
-    # Less the middle grey, up to 255 levels fit into 16 bits.
+    # Without the middle grey, sums of up to 255 pixels fit into 16 bits.
     whole = torch.int16 if kernel.pixels <= 255 else torch.int32
     levels = pad(images.mul(255).round_().sub_(128), (margin, margin, margin, margin), "reflect").to(whole)
     sums = torch.nn.functional.pad(levels.cumsum(3, dtype=whole), (1, 0))
@@ -64,11 +62,14 @@ def defocus_blur(images: FloatImages, draws: Draws, *, radius: float, alias: flo
 
 @dataclass(frozen=True)
 class _Defocus:
-    """The kernel of a lens out of focus: a disk of equal weights, its edge softened, and the rest.
+    """The defocus kernel: a disk of equal weights with a softened edge, and a remainder.
 
-    halves: by row from the middle, how far the disk reaches to either side.  pixels: of the disk.
-    edge: weights of the Gaussian along either axis.  rest: (rows, columns from the middle, weight) in a quadrant.
-    total: sum of the whole kernel.
+    Attributes:
+        halves: Reach of the disk to either side of its middle column, by row from the middle.
+        pixels: Number of pixels of the disk.
+        edge: Weights of the Gaussian along either axis.
+        rest: (row from the middle, column from the middle, weight) of the remainder in one quadrant.
+        total: Sum of the whole kernel.
     """
 
     halves: tuple[int, ...]
@@ -79,42 +80,42 @@ class _Defocus:
 
     @property
     def reach(self) -> int:
-        """Rows of the disk on either side of the middle one."""
+        """Number of rows of the disk on either side of its middle row."""
         return len(self.halves) - 1
 
     @property
     def soft(self) -> int:
-        """By how many pixels the edge is softened."""
+        """Radius of the Gaussian of the edge, in pixels."""
         return len(self.edge) // 2
 
 
 @lru_cache(maxsize=32)
 def _defocus_kernel(radius: float, alias: float) -> _Defocus:
-    """The published code softens the disk within its own square, mirrored at the border.
+    """Return the published kernel, which softens the disk within its own square, mirrored at the border.
 
-    A disk that touches the border is therefore not quite a softened disk there, and does not sum to one.
+    A disk that touches the border therefore differs from a softened disk there, and its sum is not one.
     """
-    side, soft = (8, 1) if radius <= 8 else (int(radius), 2)
-    grid = np.arange(-side, side + 1)
+    reach, soft = (8, 1) if radius <= 8 else (int(radius), 2)
+    grid = np.arange(-reach, reach + 1)
     disk = (grid[:, None] ** 2 + grid**2 <= radius**2).astype(np.float64)
     edge = np.exp(-(np.arange(-soft, soft + 1) ** 2) / (2 * alias * alias))
     edge /= edge.sum()
     published = _softened(disk / disk.sum(), edge, "reflect")
-    if edge[0] < _NOTHING:
+    if edge[0] < _NEGLIGIBLE:
         edge, soft = edge[soft : soft + 1], 0
     softened = _softened(np.pad(disk / disk.sum(), soft), edge, "constant")
-    rest = (np.pad(published, soft) - softened)[side + soft :, side + soft :]
+    rest = (np.pad(published, soft) - softened)[reach + soft :, reach + soft :]
     return _Defocus(
-        halves=tuple(int(row[side:].sum()) - 1 for row in disk[side:] if row.any()),
+        halves=tuple(int(row[reach:].sum()) - 1 for row in disk[reach:] if row.any()),
         pixels=int(disk.sum()),
         edge=edge,
-        rest=tuple((int(y), int(x), float(rest[y, x])) for y, x in np.argwhere(np.abs(rest) > _NOTHING)),
+        rest=tuple((int(y), int(x), float(rest[y, x])) for y, x in np.argwhere(np.abs(rest) > _NEGLIGIBLE)),
         total=float(published.sum()),
     )
 
 
-_NOTHING = 1e-6
-"""Weights that move no value by a thousandth of a grey level."""
+_NEGLIGIBLE = 1e-6
+"""Weights below this change no value by a thousandth of a grey level."""
 
 
 def _softened(disk: Floats, edge: Floats, border: Literal["reflect", "constant"]) -> Floats:
@@ -133,18 +134,17 @@ def _softened(disk: Floats, edge: Floats, border: Literal["reflect", "constant"]
         "64": severities(sigma=(0.1, 0.5, 0.6, 0.7, 0.9), reach=(1, 1, 1, 2, 2), iterations=(1, 1, 2, 1, 2)),
         "32": severities(sigma=(0.05, 0.25, 0.4, 0.25, 0.4), reach=(1, 1, 1, 1, 1), iterations=(1, 1, 1, 2, 2)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
     random=True,
     interpolates=False,
 )
 def glass_blur(images: FloatImages, draws: Draws, *, sigma: float, reach: int, iterations: int) -> FloatImages:
-    """Blur, let every pixel take the place of one at most `reach` away, `iterations` times over, and blur again."""
-    # The first blur is truncated to bytes, in float64 as the published code does: where it should give a whole number,
-    # the last bit decides.
+    """Blur, swap every pixel with one at most `reach` away, `iterations` times, and blur again."""
+    # The first blur is in float64 as published, because its truncation to bytes depends on the last bit.
     levels = images.mul(255).round_().double().div_(torch.full((), 255.0, dtype=torch.float64, device=images.device))
     blurred = to_uint8(filters.gaussian_blur(levels, sigma))
-    places = shuffled_places((images.shape[2], images.shape[3]), draws, reach, iterations)
-    shuffled = blurred.flatten(2).gather(2, places[:, None].expand(-1, 3, -1)).reshape(blurred.shape)
+    index = shuffled_indices((images.shape[2], images.shape[3]), draws, reach, iterations)
+    shuffled = blurred.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).reshape(blurred.shape)
     return filters.gaussian_blur(to_float(shuffled), sigma)
 
 
@@ -152,23 +152,24 @@ _DOUBLINGS = 6
 """Enough for chains of 64 pixels; every further link is less than half as probable."""
 
 
-def shuffled_places(size: tuple[int, int], draws: Draws, reach: int, iterations: int) -> Tensor:
-    """(b, h * w) int64: from which place of the image each pixel comes after the shuffle of glass_blur.
+def shuffled_indices(size: tuple[int, int], draws: Draws, reach: int, iterations: int) -> Tensor:
+    """Return (b, h * w) int64, the source index of each pixel after the shuffle of `glass_blur`.
 
-    The published loop goes over the pixels from the bottom right to the top left, `reach` away from the edges, and copies
-    to each the value that a neighbour has by then: the neighbour's old one, unless the loop has been there already.
+    The published loop visits the pixels from the bottom right to the top left, except `reach` pixels at the edges. It copies
+    the current value of a random neighbour to each pixel. That value is the neighbour's original one, unless the loop has
+    already visited the neighbour.
     """
     height, width = size
     rows, columns = height - 2 * reach, width - 2 * reach
     moved = draws.integers("shuffle", -reach, reach, (iterations, rows, columns, 2))
-    # Drawn in the order of the loop, so from the last pixel to the first.
+    # The draws are in the order of the loop, from the last pixel to the first.
     right, down = moved.flip(2, 3).unbind(-1)
     inner = slice(reach + 1, reach + 1 + rows), slice(reach + 1, reach + 1 + columns)
     identity = torch.arange(height * width, device=moved.device).reshape(1, height, width)
     here = identity[:, *inner]
     inside = torch.zeros((height, width), dtype=torch.bool, device=moved.device)
     inside[inner] = True
-    places = identity.expand(len(moved), -1, -1).flatten(1)
+    index = identity.expand(len(moved), -1, -1).flatten(1)
     for iteration in range(iterations):
         there = here + down[:, iteration] * width + right[:, iteration]
         known = (there > here) & inside.flatten()[there]
@@ -178,8 +179,8 @@ def shuffled_places(size: tuple[int, int], draws: Draws, reach: int, iterations:
         pointer = pointer.flatten(1)
         for _ in range(_DOUBLINGS):
             pointer = pointer.gather(1, pointer)
-        places = places.gather(1, source.flatten(1).gather(1, pointer))
-    return places
+        index = index.gather(1, source.flatten(1).gather(1, pointer))
+    return index
 
 
 @corruption(
@@ -189,7 +190,7 @@ def shuffled_places(size: tuple[int, int], draws: Draws, reach: int, iterations:
         "64": severities(radius=(10, 10, 10, 10, 12), sigma=(1, 1.5, 2, 2.5, 3)),
         "32": severities(radius=(6, 6, 6, 8, 9), sigma=(1, 1.5, 2, 2, 2.5)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
     random=True,
     values="uint8",
     interpolates=False,
@@ -205,17 +206,17 @@ _ZOOM_SMALL = severities(stop=(1.06, 1.11, 1.16, 1.21, 1.26), step=(0.01, 0.01, 
 
 
 @corruption(
-    levels={"224": _ZOOM, "299": _ZOOM, "64": _ZOOM_SMALL, "32": _ZOOM_SMALL}, source=_SOURCE, interpolates=False
+    levels={"224": _ZOOM, "299": _ZOOM, "64": _ZOOM_SMALL, "32": _ZOOM_SMALL}, source=PUBLISHED, interpolates=False
 )
 def zoom_blur(images: FloatImages, draws: Draws, *, stop: float, step: float) -> FloatImages:
-    """Average over the image and its middle enlarged by the factors from 1 up to `stop` in steps of `step`."""
+    """Average the image and its enlarged middle, for factors from 1 to `stop` in steps of `step`."""
     return zoomed_mean(images, np.arange(1, stop, step).tolist(), clipped_zoom)
 
 
 def zoomed_mean(
     images: FloatImages, factors: Sequence[float], zoom: Callable[[FloatImages, float], FloatImages]
 ) -> FloatImages:
-    """Average over the image and its zooms."""
+    """Average (b, 3, h, w) over the images and their zooms by each of `factors`."""
 
     def mean(planes: FloatImages) -> FloatImages:
         result = planes.clone()
@@ -233,8 +234,8 @@ def zoomed_mean(
         "64": severities(sigma=(0.5, 0.75, 1, 1.25, 1.5)),
         "32": severities(sigma=(0.4, 0.6, 0.7, 0.8, 1)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
 )
 def gaussian_blur(images: FloatImages, draws: Draws, *, sigma: float) -> FloatImages:
-    """Blur with a Gaussian of sigma pixels; edge pixels repeat."""
+    """Blur with a Gaussian of `sigma` pixels; edge pixels repeat."""
     return filters.gaussian_blur(images, sigma)

@@ -1,17 +1,16 @@
-"""Colour and sampling: brightness, saturation, contrast, pixel size."""
+"""Digital corruptions: brightness, saturation, contrast, pixelation."""
 
 from __future__ import annotations
 
 import torch
 
-from robench.transforms.corruptions.base import corruption, severities
+from robench.transforms.corruptions.base import PUBLISHED, corruption, severities
 from robench.transforms.draws import Draws
 from robench.transforms.resize import resize
 from robench.types import FloatImages, Images
 
 __all__ = ["brightness", "contrast", "pixelate", "saturate"]
 
-_SOURCE = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py"
 
 _BRIGHTNESS = severities(shift=(0.1, 0.2, 0.3, 0.4, 0.5))
 
@@ -23,13 +22,13 @@ _BRIGHTNESS = severities(shift=(0.1, 0.2, 0.3, 0.4, 0.5))
         "64": _BRIGHTNESS,
         "32": severities(shift=(0.05, 0.1, 0.15, 0.2, 0.3)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
 )
 def brightness(images: FloatImages, draws: Draws, *, shift: float) -> FloatImages:
     """Raise HSV's value by `shift`, a fraction of full scale, and clip it to 1.
 
-    With hue and saturation kept, every channel is proportional to the value, so the way through HSV and back is one
-    factor a pixel; a black pixel has neither hue nor saturation and becomes grey.
+    With hue and saturation fixed, every channel is proportional to the value, so the conversion is one factor a pixel. A
+    black pixel has neither hue nor saturation, and becomes grey.
     """
     value = images.amax(dim=1, keepdim=True)
     raised = (value + shift).clamp_(0, 1)
@@ -46,13 +45,13 @@ _SATURATE = severities(factor=(0.3, 0.1, 2, 5, 20), shift=(0, 0, 0, 0.1, 0.2))
         "64": severities(factor=(0.3, 0.1, 2, 5, 30), shift=(0, 0, 0, 0.1, 0.2)),
         "32": severities(factor=(0.3, 0.1, 1.5, 2, 2.5), shift=(0, 0, 0, 0.1, 0.2)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
 )
 def saturate(images: FloatImages, draws: Draws, *, factor: float, shift: float) -> FloatImages:
-    """Scale and shift HSV's saturation and clip it to [0, 1].
+    """Scale and shift HSV's saturation, and clip it to [0, 1].
 
-    With hue and value kept, a channel's distance below the value is proportional to the saturation. A grey pixel has hue
-    0, which is red: raising its saturation lowers green and blue.
+    With hue and value fixed, a channel's distance below the value is proportional to the saturation. A grey pixel has hue 0,
+    red, so a higher saturation lowers its green and blue.
     """
     value = images.amax(dim=1, keepdim=True)
     depth = value - images
@@ -74,11 +73,11 @@ _CONTRAST = severities(factor=(0.4, 0.3, 0.2, 0.1, 0.05))
         "64": _CONTRAST,
         "32": severities(factor=(0.75, 0.5, 0.4, 0.3, 0.15)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
 )
 def contrast(images: FloatImages, draws: Draws, *, factor: float) -> FloatImages:
-    """Shrink every channel towards its own mean over the image by `factor`."""
-    # Summed as integers: exact, so the mean depends neither on the batch nor on the order in which a device adds.
+    """Shrink every channel towards its mean over the image by `factor`."""
+    # A sum of integers is exact, so the mean depends neither on the batch nor on the device's order of addition.
     total = images.mul(255).round_().sum(dim=(2, 3), keepdim=True, dtype=torch.int64)
     mean = (total.double() / (255 * images.shape[2] * images.shape[3])).float()
     return (images - mean).mul_(factor).add_(mean)
@@ -91,11 +90,11 @@ def contrast(images: FloatImages, draws: Draws, *, factor: float) -> FloatImages
         "64": severities(scale=(0.9, 0.8, 0.7, 0.6, 0.5)),
         "32": severities(scale=(0.95, 0.9, 0.85, 0.75, 0.65)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
     values="uint8",
 )
 def pixelate(images: Images, draws: Draws, *, scale: float) -> Images:
-    """Shrink to `scale` of the size with a box filter and enlarge back with the same filter."""
+    """Shrink to `scale` of the size with a box filter, and enlarge with the same filter."""
     height, width = images.shape[2:]
     small = resize(images, (int(height * scale), int(width * scale)), "box")
     return resize(small, (height, width), "box")

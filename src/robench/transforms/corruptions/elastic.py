@@ -1,23 +1,23 @@
-"""Geometry: elastic deformation."""
+"""Elastic deformation."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from robench.transforms.corruptions.base import Params, corruption, severities
+from robench.transforms.corruptions.base import PUBLISHED, Params, corruption, severities
 from robench.transforms.device import to_device
 from robench.transforms.draws import Draws
 from robench.transforms.filters import sample, smooth
 from robench.types import FloatImages
 
-__all__ = ["elastic_transform"]
+__all__ = ["displaced", "elastic_transform", "smooth_noise"]
 
 
 def _levels(
     size: int, alpha: tuple[float, ...], sigma: tuple[float, ...], affine: tuple[float, ...]
 ) -> tuple[Params, ...]:
-    """The published constants are multiples of a `size` near the image's own, so in pixels; other images keep them."""
+    """Convert the published constants, fractions of `size`, to pixels; images of other sizes use the same pixels."""
     return severities(
         alpha=tuple(size * value for value in alpha),
         sigma=tuple(size * value for value in sigma),
@@ -35,17 +35,18 @@ _LARGE = ((2, 2, 0.05, 0.07, 0.12), (0.7, 0.08, 0.01, 0.01, 0.01), (0.1, 0.2, 0.
         "64": _levels(64, (0, 0.05, 0.1, 0.1, 0.16), (0, 0.3, 0.08, 0.03, 0.03), (0.08, 0.06, 0.06, 0.03, 0.02)),
         "32": _levels(32, (0, 0.05, 0.08, 0.1, 0.1), (0, 0.2, 0.06, 0.04, 0.03), (0.08, 0.07, 0.06, 0.05, 0.03)),
     },
-    source="arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py",
+    source=PUBLISHED,
     random=True,
     interpolates=False,
 )
 def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float, sigma: float, affine: float) -> FloatImages:
-    """Move three points by up to `affine` pixels and the image with them, then every pixel by a smooth random field.
+    """Displace three points by up to `affine` pixels and the image with them, then every pixel by a smooth random field.
 
-    Severities 1 and 2 bend the image as a whole, 3 to 5 locally; errors need not rise from 2 to 3.
+    Severities 1 and 2 bend the whole image, 3 to 5 bend it locally, so errors need not rise from 2 to 3. The field has the
+    amplitude `alpha` and a Gaussian of `sigma` pixels.
     """
     height, width = images.shape[2:]
-    y, x = _affine_places(draws.uniform("affine", (3, 2)).double() * (2 * affine) - affine, height, width)
+    y, x = _affine_grid(draws.uniform("affine", (3, 2)).double() * (2 * affine) - affine, height, width)
     images = sample(images, _mirror_101(y, height), _mirror_101(x, width))
     if not alpha:
         return images
@@ -54,29 +55,29 @@ def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float, sigma:
 
 
 def smooth_noise(draws: Draws, name: str, size: tuple[int, int], sigma: tuple[float, float]) -> Tensor:
-    """(b, h, w) uniform noise from -1 to 1 after a Gaussian of sigma pixels down and across."""
+    """Return (b, h, w) uniform noise, -1 to 1, blurred by a Gaussian of `sigma` pixels down and across."""
     noise = draws.uniform(name, size) * 2 - 1
     return smooth(noise[:, None], sigma, truncate=3)[:, 0]
 
 
 def displaced(images: FloatImages, right: Tensor, down: Tensor) -> FloatImages:
-    """Every pixel from the place (b, h, w) pixels beside and below it; mirrored beyond the edges (b a | a b)."""
+    """Sample each pixel `right` and `down` pixels away, both (b, h, w); images mirror at the edges (b a | a b)."""
     height, width = images.shape[2:]
     y = torch.arange(height, device=images.device)[:, None] + down
     x = torch.arange(width, device=images.device) + right
     return sample(images, _mirror(y, height), _mirror(x, width))
 
 
-def _affine_places(moved: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """(b, h, w) rows and columns that each pixel comes from; moved: (b, 3, 2) x and y of how far the points go."""
+def _affine_grid(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the (b, h, w) source rows and columns of each pixel for (b, 3, 2) x and y offsets of three points."""
     across, down, reach = width // 2, height // 2, min(height, width) // 3
     corners = (across + reach, down + reach), (across + reach, down - reach), (across - reach, down - reach)
-    points = moved + to_device(torch.tensor(corners, dtype=moved.dtype), moved.device)
+    points = offsets + to_device(torch.tensor(corners, dtype=offsets.dtype), offsets.device)
     first, second = points[:, 1] - points[:, 0], points[:, 2] - points[:, 1]
-    # The edges between the points were (0, -2 reach) and (-2 reach, 0); the inverse map takes the moved ones back there.
+    # The inverse map takes the edges between the points back to (0, -2 reach) and (-2 reach, 0).
     scale = 2 * reach / (first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1])
-    x = torch.arange(width, device=moved.device) - points[:, 0, 0, None]
-    y = torch.arange(height, device=moved.device) - points[:, 0, 1, None]
+    x = torch.arange(width, device=offsets.device) - points[:, 0, 0, None]
+    y = torch.arange(height, device=offsets.device) - points[:, 0, 1, None]
     x, y = x[:, None, :], y[:, :, None]
     first, second, scale = first[:, :, None, None], second[:, :, None, None], scale[:, None, None]
     source_x = across + reach + scale * (first[:, 1] * x - first[:, 0] * y)
@@ -84,13 +85,13 @@ def _affine_places(moved: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     return source_y, source_x
 
 
-def _mirror(place: Tensor, length: int) -> Tensor:
-    """Fold places beyond the edges back between 0 and length - 1, the edge pixels twice."""
-    folded = (place + 0.5).remainder(2 * length)
+def _mirror(positions: Tensor, length: int) -> Tensor:
+    """Mirror positions beyond the edges into 0..length-1, with edge pixels repeated."""
+    folded = (positions + 0.5).remainder(2 * length)
     return (torch.minimum(folded, 2 * length - folded) - 0.5).clamp(0, length - 1)
 
 
-def _mirror_101(place: Tensor, length: int) -> Tensor:
-    """Fold places beyond the edges back between 0 and length - 1, the edge pixels once."""
-    folded = place.remainder(2 * (length - 1))
+def _mirror_101(positions: Tensor, length: int) -> Tensor:
+    """Mirror positions beyond the edges into 0..length-1, with edge pixels not repeated."""
+    folded = positions.remainder(2 * (length - 1))
     return torch.minimum(folded, 2 * (length - 1) - folded)

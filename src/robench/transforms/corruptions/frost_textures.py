@@ -1,4 +1,4 @@
-"""The photographs of frozen windows that frost lays over an image; the imagecorruptions package ships them."""
+"""Photographs of frozen windows for frost, from the files of the imagecorruptions package."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from PIL import Image
 from robench.errors import OptionError
 from robench.types import Ints
 
-__all__ = ["Photographs", "frost_photographs"]
+__all__ = ["Textures", "frost_textures"]
 
 _FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
-"""The package has a sixth, which the published code never draws."""
+"""The package has a sixth file, which the published code never draws."""
 
 
 @dataclass(frozen=True)
-class Photographs:
-    """Photographs of different sizes in one array.
+class Textures:
+    """Textures of different sizes in one array.
 
-    pixels: (3, all pixels) uint8, RGB.  start: (n,) where each begins.  height, width: (n,).
+    Attributes:
+        pixels: (3, n) uint8, RGB, the pixels of all textures in turn.
+        start: Index of the first pixel of each texture.
+        height: Height of each texture in pixels.
+        width: Width of each texture in pixels.
     """
 
     pixels: NDArray[np.uint8]
@@ -36,36 +40,42 @@ class Photographs:
 
 
 @lru_cache(maxsize=16)
-def frost_photographs(size: tuple[int, int], scale: float = 1.0, margin: float = 1.0) -> Photographs:
-    """Return the five photographs, none smaller than `size` (height, width).
+def frost_textures(size: tuple[int, int], scale: float = 1.0, margin: float = 1.0) -> Textures:
+    """Return the five textures, none smaller than `size`.
 
-    scale: shrink all of them first.  margin: enlarge all of them by so much more than it takes to cover `size`.
+    Args:
+        size: Height and width of the images.
+        scale: Factor that shrinks the photographs first.
+        margin: Further enlargement, as a factor, of the size that covers `size`.
     """
-    photographs = []
-    for photograph in _read():
-        shrunk = _linear(photograph, scale) if scale != 1 else photograph
-        factor = margin * max(1.0, *(side / n for side, n in zip(size, shrunk.shape[:2], strict=True)))
-        photographs.append(_cubic(shrunk, factor) if factor != 1 else shrunk)
-    height, width = (np.array([len(one) if axis == 0 else one.shape[1] for one in photographs]) for axis in (0, 1))
-    pixels = np.concatenate([one.reshape(-1, 3) for one in photographs]).T.copy()
-    return Photographs(pixels, np.cumsum(height * width) - height * width, height, width)
+    textures = []
+    for texture in _read():
+        shrunk = _linear(texture, scale) if scale != 1 else texture
+        factor = margin * max(1.0, *(length / n for length, n in zip(size, shrunk.shape[:2], strict=True)))
+        textures.append(_cubic(shrunk, factor) if factor != 1 else shrunk)
+    height, width = (np.array([texture.shape[axis] for texture in textures]) for axis in (0, 1))
+    pixels = np.concatenate([texture.reshape(-1, 3) for texture in textures]).T.copy()
+    return Textures(pixels, np.cumsum(height * width) - height * width, height, width)
 
 
 @lru_cache(maxsize=1)
 def _read() -> list[NDArray[np.uint8]]:
-    found = find_spec("imagecorruptions")
-    if found is None or found.origin is None:
-        raise OptionError("frost needs the photographs of the imagecorruptions package: pip install imagecorruptions")
-    folder = Path(found.origin).parent / "frost"
+    spec = find_spec("imagecorruptions")
+    if spec is None or spec.origin is None:
+        raise OptionError(
+            "frost needs the photographs of the imagecorruptions package, which is not installed",
+            "pip install imagecorruptions",
+        )
+    folder = Path(spec.origin).parent / "frost"
     return [np.asarray(Image.open(folder / name).convert("RGB")) for name in _FILES]
 
 
 def _linear(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Resize (h, w, 3) as OpenCV does on bytes: in 11-bit weights, of which the second pass drops bits early."""
+    """Resize (h, w, 3) bytes as OpenCV does: 11-bit weights, whose second pass drops low bits early."""
     values = image.astype(np.int64)
     for axis in (1, 0):
         length = round(image.shape[axis] * scale)
-        first, fraction = _places(length, 1 / scale)
+        first, fraction = _positions(length, 1 / scale)
         parts = []
         for tap, weight in enumerate((1 - fraction, fraction)):
             part = values.take(np.clip(first + tap, 0, image.shape[axis] - 1), axis=axis)
@@ -76,12 +86,12 @@ def _linear(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def _cubic(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Enlarge (h, w, 3) by `factor`, sides rounded up, as OpenCV does: four neighbours, the parameter -0.75, in floats."""
+    """Enlarge (h, w, 3) as OpenCV does, sides rounded up: bicubic in floats with the parameter -0.75."""
     values, a = image.astype(np.float64), -0.75
     for axis in (1, 0):
         before = image.shape[axis]
         length = math.ceil(before * factor)
-        first, x = _places(length, before / length)
+        first, x = _positions(length, before / length)
         far = ((a * (x + 1) - 5 * a) * (x + 1) + 8 * a) * (x + 1) - 4 * a
         near = ((a + 2) * x - (a + 3)) * x * x + 1
         beyond = ((a + 2) * (1 - x) - (a + 3)) * (1 - x) * (1 - x) + 1
@@ -92,11 +102,11 @@ def _cubic(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
-def _places(length: int, step: float) -> tuple[Ints, NDArray[np.float32]]:
-    """For every new pixel the old one before its centre, and how far beyond that it lies."""
-    place = ((np.arange(length) + 0.5) * step - 0.5).astype(np.float32)
-    first = np.floor(place).astype(np.int64)
-    return first, (place - first).astype(np.float32)
+def _positions(length: int, step: float) -> tuple[Ints, NDArray[np.float32]]:
+    """Return for every new pixel the old index before its centre, and its distance beyond that."""
+    position = ((np.arange(length) + 0.5) * step - 0.5).astype(np.float32)
+    first = np.floor(position).astype(np.int64)
+    return first, (position - first).astype(np.float32)
 
 
 def _along(weight: NDArray[Any], axis: int) -> NDArray[Any]:

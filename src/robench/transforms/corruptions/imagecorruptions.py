@@ -9,7 +9,7 @@ from robench.transforms import filters
 from robench.transforms.corruptions import blur, weather
 from robench.transforms.corruptions.base import Corruption, Params, corruption, severities
 from robench.transforms.corruptions.elastic import displaced, smooth_noise
-from robench.transforms.corruptions.frost_textures import frost_photographs
+from robench.transforms.corruptions.frost_textures import frost_textures
 from robench.transforms.draws import Draws
 from robench.transforms.filters import motion_taps
 from robench.transforms.resize import resize, to_float
@@ -17,7 +17,7 @@ from robench.types import FloatImages, Images
 
 __all__ = ["CONSTANTS", "elastic_transform", "frost", "motion_blur", "pixelate", "snow", "zoom_blur"]
 
-CONSTANTS = "package"
+CONSTANTS = "imagecorruptions"
 """Name of the package's set of constants."""
 
 _SOURCE = "imagecorruptions 1.1.2, corruptions.py"
@@ -29,7 +29,7 @@ def _published(corruption: Corruption) -> dict[str, tuple[Params, ...]]:
 
 @corruption(levels=_published(blur.motion_blur), source=_SOURCE, random=True, values="uint8", interpolates=False)
 def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> Images:
-    """Smear along one direction, within 45 degrees of the horizontal; the sum is truncated, without ImageMagick's 16 bits."""
+    """Smear along one direction, within 45 degrees of the horizontal, and truncate the sum without ImageMagick's 16 bits."""
     angle = draws.uniform("angle", ()) * 90 - 45
     blurred = filters.motion_blur(images.double(), motion_taps(radius, sigma), angle, beyond=False)
     return blurred.clamp_(0, 255).to(torch.uint8)
@@ -37,7 +37,7 @@ def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> I
 
 @corruption(levels=_published(blur.zoom_blur), source=_SOURCE, interpolates=False)
 def zoom_blur(images: FloatImages, draws: Draws, *, stop: float, step: float) -> FloatImages:
-    """Average over the image and its middle enlarged by the factors up to `stop`, cut at the top left."""
+    """Average the image and its enlarged middle, for factors up to `stop`, cropped at the top left."""
     return blur.zoomed_mean(images, np.arange(1, stop, step).tolist(), _top_left_zoom)
 
 
@@ -58,7 +58,7 @@ def snow(
     sigma: float,
     mix: float,
 ) -> FloatImages:
-    """Whiten the image, and add flakes whose layer keeps its fractions until it is smeared, and is rounded then."""
+    """Whiten the image and add flakes, whose layer is rounded to bytes after the smear instead of before it."""
     height, width = images.shape[2:]
     flakes = filters.zoom(draws.normal("flakes", (height, width))[:, None] * deviation + mean, zoom)
     flakes = torch.where(flakes < threshold, 0, flakes).clamp_(0, 1)
@@ -69,17 +69,15 @@ def snow(
 
 
 @corruption(
-    levels={
-        CONSTANTS: severities(image=(1, 0.8, 0.7, 0.65, 0.6), frost=(0.4, 0.6, 0.7, 0.7, 0.75)),
-    },
+    levels={CONSTANTS: severities(image=(1, 0.8, 0.7, 0.65, 0.6), frost=(0.4, 0.6, 0.7, 0.7, 0.75))},
     source=_SOURCE,
     random=True,
     values="uint8",
 )
 def frost(images: Images, draws: Draws, *, image: float, frost: float) -> Images:
-    """Lay a crop of a photograph of a frozen window, enlarged by a tenth or more, over the image."""
+    """Overlay a crop of a photograph of a frozen window, enlarged by a tenth or more."""
     height, width = images.shape[2:]
-    crops = weather.random_crops(draws, frost_photographs((height, width), margin=1.1), images)
+    crops = weather.random_crops(draws, frost_textures((height, width), margin=1.1), images)
     return (images.double() * image + crops.double() * frost).clamp_(0, 255).to(torch.uint8)
 
 
@@ -89,7 +87,7 @@ def frost(images: Images, draws: Draws, *, image: float, frost: float) -> Images
     random=True,
 )
 def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float) -> FloatImages:
-    """Move every pixel by a random field that is smooth over a hundredth of the image; nothing moves as a whole."""
+    """Displace every pixel by a random field that is smooth over a hundredth of the image; the image is not moved as a whole."""
     height, width = images.shape[2:]
     sigma, reach = (0.01 * height, 0.01 * width), 0.005 * height
     right, down = (smooth_noise(draws, name, (height, width), sigma) * (reach * alpha) for name in ("right", "down"))
@@ -98,7 +96,7 @@ def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float) -> Flo
 
 @corruption(levels={CONSTANTS: severities(scale=(0.6, 0.5, 0.4, 0.3, 0.25))}, source=_SOURCE, values="uint8")
 def pixelate(images: Images, draws: Draws, *, scale: float) -> Images:
-    """Shrink to `scale` of the size with a box filter and enlarge back by repeating pixels."""
+    """Shrink to `scale` of the size with a box filter, and enlarge by repeating pixels."""
     height, width = images.shape[2:]
     small = resize(images, (int(height * scale), int(width * scale)), "box")
     return resize(small, (height, width), "nearest")

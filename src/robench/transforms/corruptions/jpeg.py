@@ -1,7 +1,8 @@
-"""JPEG compression, exactly: libjpeg's integer round trip in tensors, and the library itself on a CPU.
+"""JPEG compression: libjpeg's integer arithmetic in tensors, and the library itself on a CPU.
 
-Both give the same bits: 4:2:0, the "islow" integer transforms, triangle ("fancy") chroma upsampling: what Pillow does
-by default. Sources: ITU-T T.81; libjpeg's jccolor.c, jcsample.c, jfdctint.c, jcdctmgr.c, jidctint.c, jdsample.c.
+Both give equal bits. They use Pillow's defaults: 4:2:0, "islow" integer transforms, triangle ("fancy") chroma upsampling.
+
+Sources: ITU-T T.81; libjpeg's jccolor.c, jdcolor.c, jcsample.c, jfdctint.c, jcdctmgr.c, jidctint.c, jdsample.c.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from robench.transforms.corruptions.base import corruption, severities
+from robench.transforms.corruptions.base import PUBLISHED, corruption, severities
 from robench.transforms.device import to_device
 from robench.transforms.draws import Draws
 from robench.transforms.resize import from_pil, to_pil
@@ -31,35 +32,35 @@ __all__ = ["jpeg_compression", "jpeg_round_trip", "jpeg_round_trip_library", "jp
         "64": severities(quality=(65, 58, 50, 40, 25)),
         "32": severities(quality=(80, 65, 58, 50, 40)),
     },
-    source="arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py",
+    source=PUBLISHED,
     values="uint8",
     interpolates=False,
 )
 def jpeg_compression(images: Images, draws: Draws, *, quality: float) -> Images:
-    """Compress with JPEG at `quality` (1 to 95) and decode again."""
+    """Compress with JPEG at `quality` (1 to 95), and decode again."""
     return jpeg_round_trip(images, int(quality))
 
 
 def jpeg_round_trip(images: Images, quality: int) -> Images:
-    """(b, 3, h, w) uint8 through JPEG at `quality` and back: the library's codec on a CPU, tensors elsewhere."""
+    """Encode and decode (b, 3, h, w) uint8 at `quality` (1 to 95), with Pillow on a CPU, with tensors elsewhere."""
     if images.device.type == "cpu":
         return jpeg_round_trip_library(images, quality)
     return jpeg_round_trip_tensors(images, quality)
 
 
 def jpeg_round_trip_library(images: Images, quality: int) -> Images:
-    """The round trip through Pillow's libjpeg, image by image; CPU tensors only."""
-    return from_pil((_recode(picture, quality) for picture in to_pil(images)), images.shape)
+    """Encode and decode (b, 3, h, w) uint8 CPU tensors through Pillow's libjpeg, image by image."""
+    return from_pil((_recode(image, quality) for image in to_pil(images)), images.shape)
 
 
-def _recode(picture: Image.Image, quality: int) -> Image.Image:
+def _recode(image: Image.Image, quality: int) -> Image.Image:
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality)
     return Image.open(buffer, formats=("JPEG",))
 
 
 def jpeg_round_trip_tensors(images: Images, quality: int) -> Images:
-    """The round trip in integer arithmetic on any device; equal to the library's to the last bit."""
+    """Encode and decode (b, 3, h, w) uint8 in integer arithmetic on any device; equal to the library to the last bit."""
     height, width = images.shape[2:]
     luma, blue, red = _to_ycc(images.to(torch.int32)).unbind(1)
     luma_table, chroma_table = _quantisation(quality)
@@ -73,7 +74,7 @@ def jpeg_round_trip_tensors(images: Images, quality: int) -> Images:
 
 
 def _to_ycc(rgb: Tensor) -> Tensor:
-    """RGB -> YCbCr in 16-bit fixed point (jccolor.c); chroma's rounding constant is half a unit short on purpose."""
+    """Convert RGB to YCbCr in 16-bit fixed point (jccolor.c); chroma's rounding constant is half a unit less by design."""
     red, green, blue = rgb.unbind(1)
     half, offset = 1 << 15, (128 << 16) + (1 << 15) - 1
     return torch.stack(
@@ -87,7 +88,7 @@ def _to_ycc(rgb: Tensor) -> Tensor:
 
 
 def _to_rgb(luma: Tensor, blue: Tensor, red: Tensor) -> Images:
-    """YCbCr -> RGB in 16-bit fixed point (jdcolor.c)."""
+    """Convert YCbCr to RGB in 16-bit fixed point (jdcolor.c)."""
     blue, red, half = blue - 128, red - 128, 1 << 15
     channels = [
         luma + ((91881 * red + half) >> 16),
@@ -98,21 +99,21 @@ def _to_rgb(luma: Tensor, blue: Tensor, red: Tensor) -> Images:
 
 
 def _pad_edge(planes: Tensor, rows: int, columns: int) -> Tensor:
-    """Repeat the last row and column; (b, h, w) int32."""
+    """Repeat the last row and column of (b, h, w) int32."""
     if not rows and not columns:
         return planes
     return pad(planes[:, None].float(), (0, columns, 0, rows), mode="replicate")[:, 0].to(torch.int32)
 
 
 def _halve(planes: Tensor) -> Tensor:
-    """2x2 means whose rounding alternates between 1 and 2 quarters from column to column (jcsample.c)."""
+    """Average blocks of 2x2, with a rounding term that alternates between 1 and 2 quarters by column (jcsample.c)."""
     total = planes[:, 0::2, 0::2] + planes[:, 0::2, 1::2] + planes[:, 1::2, 0::2] + planes[:, 1::2, 1::2]
     bias = torch.arange(total.shape[2], device=planes.device, dtype=torch.int32) % 2 + 1
     return (total + bias) >> 2
 
 
 def _double(planes: Tensor) -> Tensor:
-    """Triangle-filter upsampling, 3/4 nearer and 1/4 further, rows before columns are rounded once (jdsample.c)."""
+    """Upsample with a triangle filter, 3/4 nearer and 1/4 further, rounded once after both axes (jdsample.c)."""
     above = torch.cat([planes[:, :1], planes[:, :-1]], dim=1)
     below = torch.cat([planes[:, 1:], planes[:, -1:]], dim=1)
     rows = torch.stack([3 * planes + above, 3 * planes + below], dim=2).flatten(1, 2)
@@ -122,10 +123,10 @@ def _double(planes: Tensor) -> Tensor:
 
 
 def _code(planes: Tensor, table: Floats) -> Tensor:
-    """Transform, quantise, dequantise and transform back 8x8 blocks; (b, h, w) int32, sides multiples of 8.
+    """Transform, quantise, dequantise and invert 8x8 blocks of (b, h, w) int32, whose sides are multiples of 8.
 
-    Within one pass libjpeg's butterflies are linear with integer coefficients, so each pass is one matrix product
-    followed by one rounded shift; in float64 every step is exact, and matrix products run on every device.
+    libjpeg's butterflies are linear with integer coefficients, so a pass is one matrix product and one rounded shift. Every
+    step is exact in float64, and matrix products run on every device.
     """
     count, height, width = planes.shape
     forward = to_device(torch.tensor(_transform()), planes.device)
@@ -140,13 +141,13 @@ def _code(planes: Tensor, table: Floats) -> Tensor:
 
 
 def _shift(values: Tensor, bits: int) -> Tensor:
-    """Divide integers held in float64 by 2^bits, rounding halves up."""
+    """Divide integers in float64 by 2^bits, rounding halves up."""
     return values.add_(2.0 ** (bits - 1)).mul_(2.0**-bits).floor_()
 
 
 @lru_cache(maxsize=1)
 def _transform() -> Floats:
-    """(8, 8) libjpeg's forward transform in units of 2^-13; its transpose is the inverse one (jfdctint.c, jidctint.c)."""
+    """Return libjpeg's (8, 8) forward transform in units of 2^-13; its transpose is the inverse (jfdctint.c, jidctint.c)."""
     fixed = {
         name: round(float(f"{name[0]}.{name[2:]}") * 8192)
         for name in (
@@ -195,7 +196,7 @@ _CHROMA = (
 
 
 def _quantisation(quality: int) -> tuple[Floats, Floats]:
-    """Annex K's tables scaled to `quality` as libjpeg does, 1..255."""
+    """Return the tables of ITU-T T.81, Annex K, scaled to `quality` as in libjpeg and clipped to 1..255."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     luma, chroma = (
         np.clip((np.array(table) * scale + 50) // 100, 1, 255).astype(np.float64) for table in (_LUMA, _CHROMA)

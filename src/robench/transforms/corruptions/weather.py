@@ -1,21 +1,19 @@
-"""Weather: snow, frost, fog, and spatter of water or mud."""
+"""Weather: snow, frost and fog."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from robench.transforms.corruptions.base import Params, corruption, severities
-from robench.transforms.corruptions.frost_textures import Photographs, frost_photographs
+from robench.transforms.corruptions.base import PUBLISHED, Params, corruption, severities
+from robench.transforms.corruptions.frost_textures import Textures, frost_textures
 from robench.transforms.device import to_device
 from robench.transforms.draws import Draws
 from robench.transforms.filters import clipped_zoom, magick_bytes, motion_blur, motion_taps, pad
 from robench.transforms.resize import to_float, to_uint8
 from robench.types import FloatImages, Images
 
-__all__ = ["fog", "frost", "snow"]
-
-_SOURCE = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py"
+__all__ = ["fog", "frost", "plasma", "random_crops", "snow", "whitened"]
 
 
 _FROST = severities(image=(1, 0.8, 0.7, 0.65, 0.6), frost=(0.4, 0.6, 0.7, 0.7, 0.75), scale=(1, 1, 1, 1, 1))
@@ -28,32 +26,32 @@ _FROST = severities(image=(1, 0.8, 0.7, 0.65, 0.6), frost=(0.4, 0.6, 0.7, 0.7, 0
         "64": severities(image=(1, 0.9, 0.8, 0.75, 0.7), frost=(0.3, 0.4, 0.45, 0.5, 0.55), scale=(0.3,) * 5),
         "32": severities(image=(1, 1, 0.9, 0.85, 0.75), frost=(0.2, 0.3, 0.4, 0.4, 0.45), scale=(0.2,) * 5),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
     random=True,
     values="uint8",
 )
 def frost(images: Images, draws: Draws, *, image: float, frost: float, scale: float) -> Images:
-    """Lay a crop of a photograph of a frozen window over the image; `image` and `frost` are their shares."""
+    """Overlay a crop of a photograph of a frozen window; `image` and `frost` are their shares."""
     height, width = images.shape[2:]
-    crops = random_crops(draws, frost_photographs((height, width), scale), images)
-    # In float64, as published: many sums should give whole numbers, and the last bit decides.
+    crops = random_crops(draws, frost_textures((height, width), scale), images)
+    # The sum is in float64 as published, because its truncation to bytes depends on the last bit.
     return (images.double() * image + crops.double() * frost).clamp_(0, 255).to(torch.uint8)
 
 
-def random_crops(draws: Draws, photographs: Photographs, images: Images) -> Images:
-    """Return for each image a crop of its size out of one of the photographs."""
+def random_crops(draws: Draws, textures: Textures, images: Images) -> Images:
+    """Return a random crop of a random texture for each image, of the image's size."""
     device, (height, width) = images.device, images.shape[2:]
     pixels, start, rows, columns = (
         to_device(torch.from_numpy(array), device)
-        for array in (photographs.pixels, photographs.start, photographs.height, photographs.width)
+        for array in (textures.pixels, textures.start, textures.height, textures.width)
     )
     chosen = draws.integers("photograph", 0, len(start), ())
     top = draws.integers("top", 0, (rows[chosen] - height).clamp_(min=1), ())
     left = draws.integers("left", 0, (columns[chosen] - width).clamp_(min=1), ())
-    place = (start[chosen] + top * columns[chosen] + left)[:, None, None]
+    first = (start[chosen] + top * columns[chosen] + left)[:, None, None]
     down = torch.arange(height, device=device)[:, None] * columns[chosen][:, None, None]
-    place = place + down + torch.arange(width, device=device)
-    crops = pixels.index_select(1, place.flatten()).reshape(3, len(images), height, width)
+    index = first + down + torch.arange(width, device=device)
+    crops = pixels.index_select(1, index.flatten()).reshape(3, len(images), height, width)
     return crops.transpose(0, 1)
 
 
@@ -87,7 +85,7 @@ def _small_snow(mix: tuple[float, ...]) -> tuple[Params, ...]:
         "64": _small_snow(mix=(0.8, 0.8, 0.7, 0.65, 0.6)),
         "32": _small_snow(mix=(0.95, 0.9, 0.9, 0.85, 0.8)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
     random=True,
     interpolates=False,
 )
@@ -103,7 +101,7 @@ def snow(
     sigma: float,
     mix: float,
 ) -> FloatImages:
-    """Whiten the image, and add flakes: noise above a threshold, enlarged and smeared, falling from both sides."""
+    """Whiten the image, and add flakes that fall from both sides: noise above a threshold, enlarged and smeared."""
     flakes = draws.normal("flakes", tuple(images.shape[2:]))[:, None] * deviation + mean
     flakes = clipped_zoom(flakes, zoom)
     flakes = to_uint8(torch.where(flakes < threshold, 0, flakes))
@@ -113,7 +111,7 @@ def snow(
 
 
 def whitened(images: FloatImages, mix: float) -> FloatImages:
-    """Keep a share `mix` of the image; the rest is at least its own brightness times 1.5 plus 0.5."""
+    """Keep a share `mix` of (b, 3, h, w) images; the rest is at least their own luma times 1.5 plus 0.5."""
     red, green, blue = images.split(1, dim=1)
     luma = red * 0.299 + green * 0.587 + blue * 0.114
     return images * mix + torch.maximum(images, luma * 1.5 + 0.5) * (1 - mix)
@@ -126,31 +124,38 @@ def whitened(images: FloatImages, mix: float) -> FloatImages:
         "64": severities(amount=(0.4, 0.7, 1, 1.5, 2), decay=(3, 3, 2.5, 2, 1.75)),
         "32": severities(amount=(0.2, 0.5, 0.75, 1, 1.5), decay=(3, 3, 2.5, 2, 1.75)),
     },
-    source=_SOURCE,
+    source=PUBLISHED,
     random=True,
 )
 def fog(images: FloatImages, draws: Draws, *, amount: float, decay: float) -> FloatImages:
-    """Add `amount` of a fractal cloud, then scale so that the brightest value of the image could stay where it was."""
+    """Add `amount` of a fractal cloud, then rescale by the brightest value of the image."""
     height, width = images.shape[2:]
-    side = 1 << (max(height, width) - 1).bit_length()
-    cloud = plasma(draws, side, decay)[:, None, :height, :width]
+    cloud = plasma(draws, 1 << (max(height, width) - 1).bit_length(), decay)[:, None, :height, :width]
     brightest = images.amax(dim=(1, 2, 3), keepdim=True)
     return (images + amount * cloud) * (brightest / (brightest + amount))
 
 
-def plasma(draws: Draws, side: int, decay: float) -> Tensor:
-    """(b, side, side) float32 from 0 to 1: a cloud by the diamond-square algorithm on a torus; side is a power of two.
+def plasma(draws: Draws, width: int, decay: float) -> Tensor:
+    """Return a cloud by the diamond-square algorithm on a torus.
 
-    Every halving of the step sets the middles of squares, then those of diamonds, to the mean of four neighbours and
-    noise, whose strength falls by `decay` from one halving to the next.
+    Every halving of the step sets the centres of squares, then those of diamonds, to the mean of four neighbours plus
+    noise. The amplitude of the noise falls by `decay` from one halving to the next.
+
+    Args:
+        draws: Random draws.
+        width: Width and height of the cloud, a power of two.
+        decay: Factor of the amplitude.
+
+    Returns:
+        (b, width, width) float32, 0 to 1.
     """
-    noise = draws.uniform("plasma", (side * side - 1,)) * 2 - 1
-    taken, cloud = 0, torch.zeros((len(noise), 1, 1), device=noise.device)
+    noise = draws.uniform("plasma", (width * width - 1,)) * 2 - 1
+    used, cloud = 0, torch.zeros((len(noise), 1, 1), device=noise.device)
     wibble = 100.0
-    while cloud.shape[1] < side:
+    while cloud.shape[1] < width:
         size = cloud.shape[1]
-        rough = noise[:, taken : taken + 3 * size * size].reshape(-1, 3, size, size) * (wibble * wibble)
-        taken += 3 * size * size
+        rough = noise[:, used : used + 3 * size * size].reshape(-1, 3, size, size) * (wibble * wibble)
+        used += 3 * size * size
         after = pad(cloud[:, None], (0, 1, 0, 1), "circular")[:, 0]
         below = after[:, :-1] + after[:, 1:]
         middle = (below[:, :, :-1] + below[:, :, 1:]) / 4 + rough[:, 0]

@@ -1,4 +1,4 @@
-"""What a perturbation is: a pure function from a batch of pictures to frames, with its constants and source beside it."""
+"""Perturbation: a pure function from a batch of images to frames, with its constants and its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robench.types import Images
 __all__ = ["Constants", "Perturbation", "perturbation"]
 
 Constants: TypeAlias = Mapping[str, Any]
-"""The constants of one difficulty, by name; `frames` has one value a frame, in the unit of the perturbation's axis."""
+"""Constants of one difficulty, by name; `frames` has one value for each frame, in the unit of the perturbation's axis."""
 
 FrameKernel: TypeAlias = Callable[..., Iterator[Images]]
 
@@ -24,13 +24,16 @@ FrameKernel: TypeAlias = Callable[..., Iterator[Images]]
 class Perturbation:
     """A named sequence of frames.
 
-    kernel: (pictures, side, draws, **constants) -> the frames in turn, each (b, 3, side, side) uint8. Frames of one picture
-        share what they can; none is kept.
-    levels: the constants by name of the constant set, of one difficulty or of three.
-    axis: what the values in `frames` are.
-    source: paper, and the place in the published code.
-    independent: whether frames are draws of their own, each to be compared with frame 0, not with the one before.
-    uses_original_size: whether it takes pictures as they are stored, before any resizing.
+    Attributes:
+        name: Name in suites and tables.
+        kernel: Pure function (batch, input_size, draws, **constants) that yields the frames in order, each (b, 3, input_size,
+            input_size) uint8.
+        levels: Constants of one or three difficulties, by name of the set.
+        axis: Quantity of the values in `frames`.
+        source: Paper, and place in the published code.
+        independent: Whether each frame has draws of its own and is compared with frame 0 instead of the previous frame.
+        uses_original_size: Whether the kernel takes images as they are stored, before any resize.
+        summary: First line of the kernel's docstring.
     """
 
     name: str
@@ -43,17 +46,21 @@ class Perturbation:
     summary: str
 
     def params(self, constants: str, difficulty: int = 1) -> Constants:
-        """Return the constants of `difficulty`; those of 1 for a perturbation that has no others."""
+        """Return the constants of a difficulty.
+
+        Raises:
+            OptionError: If the set or the difficulty is unknown.
+        """
         if constants not in self.levels:
-            raise OptionError(f"{self.name} has no constants {constants!r} (known: {', '.join(self.levels)})")
+            raise OptionError(f"{self.name} has no constants {constants!r}", f"use one of {', '.join(self.levels)}")
         levels = self.levels[constants]
         if not 1 <= difficulty <= len(levels):
-            raise OptionError(f"{self.name} has no frames of difficulty {difficulty}: use 1 to {len(levels)}")
+            raise OptionError(f"{self.name} has no frames of difficulty {difficulty}", f"use 1 to {len(levels)}")
         return levels[difficulty - 1]
 
-    def __call__(self, pictures: PaddedBatch, side: int, draws: Draws, level: Constants) -> Iterator[Images]:
-        """Yield the frames of `pictures`, (b, 3, side, side) uint8 each, on their device."""
-        return self.kernel(pictures, side, draws, **level)
+    def __call__(self, batch: PaddedBatch, input_size: int, draws: Draws, params: Constants) -> Iterator[Images]:
+        """Yield the frames of `batch`, each (b, 3, input_size, input_size) uint8 on its device."""
+        return self.kernel(batch, input_size, draws, **params)
 
 
 def perturbation(
@@ -64,16 +71,20 @@ def perturbation(
     independent: bool = False,
     uses_original_size: bool = False,
 ) -> Callable[[FrameKernel], Perturbation]:
-    """Turn a kernel into a Perturbation that is named and summed up by the function; registers nothing."""
-    given = {name: level if isinstance(level, tuple) else (level,) for name, level in levels.items()}
+    """Turn a kernel into a Perturbation with the kernel's name and summary; registers nothing.
+
+    The arguments are attributes of `Perturbation`; `levels` may name the constants of a single difficulty without a tuple.
+    """
+    sets = {
+        name: tuple(MappingProxyType(dict(params)) for params in (level if isinstance(level, tuple) else (level,)))
+        for name, level in levels.items()
+    }
 
     def wrap(kernel: FrameKernel) -> Perturbation:
         return Perturbation(
             name=kernel.__name__,
             kernel=kernel,
-            levels=MappingProxyType(
-                {name: tuple(MappingProxyType(dict(one)) for one in of) for name, of in given.items()}
-            ),
+            levels=MappingProxyType(sets),
             axis=axis,
             source=source,
             independent=independent,

@@ -1,4 +1,4 @@
-"""Frames of a picture that is blurred: by motion in a turning direction, and ever more by a Gaussian."""
+"""Blur: motion in a rotating direction, and a growing Gaussian."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = ["gaussian_blur", "motion_blur", "stored_motion_blur"]
     source=SOURCE,
 )
 def motion_blur(
-    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
+    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
 ) -> Iterator[Images]:
-    """Smear in one direction, which turns from frame to frame."""
-    return _smeared(crop(pictures, side), frames, radius, sigma)
+    """Smear in one direction, which rotates from frame to frame."""
+    return _smeared(crop(batch, input_size), frames, radius, sigma)
 
 
 @perturbation(
@@ -41,21 +41,22 @@ def motion_blur(
     uses_original_size=True,
 )
 def stored_motion_blur(
-    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
+    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
 ) -> Iterator[Images]:
-    """Smear the picture as it is stored in one direction, which turns from frame to frame, and only then shrink it."""
-    whole = [pictures.pixels[row : row + 1, :, :height, :width] for row, (height, width) in enumerate(pictures.sizes)]
-    for smeared in zip(*(_smeared(one, frames, radius, sigma) for one in whole), strict=True):
-        small = [resize(one, _short_side(one.shape[2], one.shape[3], side)) for one in smeared]
-        yield torch.cat([crop(PaddedBatch.of(one), side) for one in small])
+    """Smear the stored image in one direction, which rotates from frame to frame, and then shrink it."""
+    stored = [batch.pixels[row : row + 1, :, :height, :width] for row, (height, width) in enumerate(batch.sizes)]
+    for smeared in zip(*(_smeared(image, frames, radius, sigma) for image in stored), strict=True):
+        small = [resize(image, _resized(image.shape[2], image.shape[3], input_size)) for image in smeared]
+        yield torch.cat([crop(PaddedBatch.of(image), input_size) for image in small])
 
 
-def _short_side(height: int, width: int, side: int) -> tuple[int, int]:
-    return (int(side * height / width), side) if width <= height else (side, int(side * width / height))
+def _resized(height: int, width: int, short: int) -> tuple[int, int]:
+    """Return the height and width of a resize whose shorter side is `short`."""
+    return (int(short * height / width), short) if width <= height else (short, int(short * width / height))
 
 
 def _smeared(images: Images, frames: Sequence[float], radius: int, sigma: float) -> Iterator[Images]:
-    """All images of a frame are smeared alike, so they are planes of one."""
+    """Yield the smeared images; all images of a frame have one direction, so they are planes of one image."""
     planes, taps = images.flatten(0, 1)[None].double(), motion_taps(radius, sigma)
     for angle in frames:
         direction = torch.full((1,), float(angle), device=images.device)
@@ -73,9 +74,9 @@ def _smeared(images: Images, frames: Sequence[float], radius: int, sigma: float)
     source=SOURCE,
 )
 def gaussian_blur(
-    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float], truncate: float
+    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float], truncate: float
 ) -> Iterator[Images]:
-    """Blur with a Gaussian that grows from frame to frame; sigma in pixels."""
-    images = to_float(crop(pictures, side))
+    """Blur with a Gaussian that grows from frame to frame; `frames` are its sigmas in pixels."""
+    images = to_float(crop(batch, input_size))
     for sigma in frames:
         yield to_uint8(filters.gaussian_blur(images, sigma, truncate))

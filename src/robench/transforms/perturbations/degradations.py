@@ -1,4 +1,4 @@
-"""Frames of a picture that is degraded ever more: noises, light and contrast, by strength."""
+"""Degradations by strength: noise, light and contrast."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from robench.transforms import corruptions
-from robench.transforms.corruptions.base import Params, corruption
+from robench.transforms.corruptions import CORRUPTIONS
+from robench.transforms.corruptions.base import Corruption, Params, corruption
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Perturbation, perturbation
 from robench.transforms.warps import PaddedBatch, crop
@@ -21,8 +21,10 @@ _EVERYWHERE = ("224", "299", "64", "32")
 _SIGMAS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.15, 0.20, 0.30, 0.40, 0.50)
 _SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50)
 _WIDTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-"""Of multiplicative uniform noise. The paper's levels are not at hand, so these are robench's choice: a uniform factor of
-width w spreads by w / sqrt(12), here .03 to .87, and speckle's sigma goes from .02 to .50."""
+"""Widths of multiplicative uniform noise, chosen for robench because the paper's levels are unknown.
+
+A uniform factor of width w has the standard deviation w / sqrt(12), here .03 to .87. Speckle's sigma is .02 to .50.
+"""
 
 
 @corruption(levels={}, source=_SOURCE, random=True)
@@ -33,14 +35,14 @@ def _uniform(images: FloatImages, draws: Draws, *, strength: float) -> FloatImag
 
 
 @corruption(levels={}, source=_SOURCE, random=True)
-def _multiplied(images: FloatImages, draws: Draws, *, strength: float, low: float) -> FloatImages:
-    """Multiply every value by 1 + strength u, u uniform between low and low + 1."""
+def _multiplicative(images: FloatImages, draws: Draws, *, strength: float, low: float) -> FloatImages:
+    """Multiply every value by 1 + strength u, where u is uniform between low and low + 1."""
     noise: Tensor = draws.uniform("noise", tuple(images.shape[1:]))
     return noise.add_(low).mul_(strength).mul_(images).add_(images)
 
 
 @corruption(levels={}, source=_SOURCE, random=True)
-def _counted(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
+def _counts(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
     """Multiply every value by one plus a Poisson count of mean `strength`."""
     row = torch.zeros(images.shape, dtype=torch.int64, device=images.device)
     return draws.poisson("noise", (strength,), row).mul_(images).add_(images)
@@ -55,33 +57,33 @@ def _masked(images: Images, draws: Draws, *, strength: float) -> Images:
 
 @corruption(levels={}, source=_SOURCE)
 def _offset(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
-    """Add the same to every value."""
+    """Add `strength` to every value."""
     return images + strength
 
 
 @corruption(levels={}, source=_SOURCE)
 def _gain(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
-    """Spread all values about mid-grey by a factor."""
+    """Multiply the distance of all values from mid-grey by `strength`."""
     return (images - 0.5) * strength + 0.5
 
 
 def _degradation(
-    name: str, summary: str, strengths: tuple[float, ...], apply: Callable[[Images, Draws, float], Images]
+    name: str,
+    summary: str,
+    strengths: tuple[float, ...],
+    corruption: Corruption,
+    params: Callable[[float], Params] = lambda strength: {"strength": strength},
 ) -> Perturbation:
-    def kernel(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-        images = crop(pictures, side)
+    """Return the frames of a corruption whose constants are a function of the strength."""
+
+    def kernel(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+        images = crop(batch, input_size)
         for strength in frames:
-            yield apply(images, draws, strength)
+            yield corruption(images, draws, params(strength))
 
     kernel.__name__, kernel.__doc__ = name, summary
-    return perturbation(levels={one: {"frames": strengths} for one in _EVERYWHERE}, axis="strength", source=_SOURCE)(
-        kernel
-    )
-
-
-def _published(name: str, level: Callable[[float], Params]) -> Callable[[Images, Draws, float], Images]:
-    """A corruption of the -C family, whose constant is a function of the strength."""
-    return lambda images, draws, strength: corruptions.CORRUPTIONS[name](images, draws, level(strength))
+    levels = {constants: {"frames": strengths} for constants in _EVERYWHERE}
+    return perturbation(levels=levels, axis="strength", source=_SOURCE)(kernel)
 
 
 DEGRADATIONS: tuple[Perturbation, ...] = (
@@ -89,67 +91,65 @@ DEGRADATIONS: tuple[Perturbation, ...] = (
         "gaussian",
         "Add Gaussian noise; strength: its standard deviation, a fraction of full scale.",
         _SIGMAS,
-        _published("gaussian_noise", lambda strength: {"sigma": strength}),
+        CORRUPTIONS["gaussian_noise"],
+        lambda strength: {"sigma": strength},
     ),
-    _degradation(
-        "uniform",
-        "Add uniform noise; strength: half of its width.",
-        _SIGMAS,
-        lambda images, draws, strength: _uniform(images, draws, {"strength": strength}),
-    ),
+    _degradation("uniform", "Add uniform noise; strength: half of its width.", _SIGMAS, _uniform),
     _degradation(
         "salt_and_pepper",
         "Set values to 0 or 255; strength: their share.",
         _SHARES,
-        _published("impulse_noise", lambda strength: {"amount": strength}),
+        CORRUPTIONS["impulse_noise"],
+        lambda strength: {"amount": strength},
     ),
     _degradation(
         "speckle",
         "Multiply by one plus Gaussian noise; strength: its standard deviation.",
         _SIGMAS,
-        _published("speckle_noise", lambda strength: {"sigma": strength}),
+        CORRUPTIONS["speckle_noise"],
+        lambda strength: {"sigma": strength},
     ),
     _degradation(
         "poisson",
-        "Count photons; strength: one by the number expected at full scale.",
+        "Count photons; strength: reciprocal of the expected count at full scale.",
         tuple(1 / photons for photons in (500, 250, 120, 60, 30, 15, 10, 6, 4, 3)),
-        _published("shot_noise", lambda strength: {"photons": 1 / strength}),
+        CORRUPTIONS["shot_noise"],
+        lambda strength: {"photons": 1 / strength},
     ),
     _degradation(
         "offset",
-        "Add the same to every value; strength: a fraction of full scale.",
+        "Add a constant to every value; strength: the constant, a fraction of full scale.",
         (-0.4, -0.3, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.3, 0.4),
-        lambda images, draws, strength: _offset(images, draws, {"strength": strength}),
+        _offset,
     ),
     _degradation(
         "gain",
-        "Spread all values about mid-grey; strength: the factor, 1 leaves them.",
+        "Multiply the distance from mid-grey; strength: the factor, where 1 changes nothing.",
         (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.5, 2, 3, 5),
-        lambda images, draws, strength: _gain(images, draws, {"strength": strength}),
+        _gain,
     ),
     _degradation(
         "multiplicative_one_sided",
-        "Multiply by 1 + strength u, u uniform between 0 and 1: ever brighter.",
+        "Multiply by 1 + strength u, u uniform between 0 and 1, which only brightens.",
         _WIDTHS,
-        lambda images, draws, strength: _multiplied(images, draws, {"strength": strength, "low": 0.0}),
+        _multiplicative,
+        lambda strength: {"strength": strength, "low": 0.0},
     ),
     _degradation(
         "multiplicative_two_sided",
         "Multiply by 1 + strength u, u uniform between -1/2 and 1/2.",
         _WIDTHS,
-        lambda images, draws, strength: _multiplied(images, draws, {"strength": strength, "low": -0.5}),
+        _multiplicative,
+        lambda strength: {"strength": strength, "low": -0.5},
     ),
-    # Of these two the levels are robench's choice as well: about the share of values that change, as of salt and pepper.
+    # The strengths of the last two are robench's choice: approximate shares of changed values, as of salt and pepper.
     _degradation(
-        "multiplicative_poisson",
-        "Multiply by one plus a Poisson count; strength: its mean.",
-        _SHARES,
-        lambda images, draws, strength: _counted(images, draws, {"strength": strength}),
+        "multiplicative_poisson", "Multiply by one plus a Poisson count; strength: its mean.", _SHARES, _counts
     ),
     _degradation(
         "shared_mask",
-        "Set pixels to 0, in all channels at once (a Bernoulli mask); strength: their share.",
+        "Set pixels to 0 in all channels at once (a Bernoulli mask); strength: their share.",
         _SHARES,
-        lambda images, draws, strength: _masked(images, draws, {"strength": strength}),
+        _masked,
     ),
 )

@@ -1,4 +1,4 @@
-"""Frames of a picture that moves: translate, rotate, tilt, scale, shear, and zoom blur."""
+"""Geometric perturbations: translation, rotation, tilt, scale, shear, and zoom blur."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.warps import PaddedBatch, affine, crop, inverse_affine, inverse_tilt, perspective
-from robench.transforms.warps import translate as moved
+from robench.transforms.warps import translate as translated
 from robench.types import Images
 
-__all__ = ["rotate", "scale", "shear", "tilt", "translate", "zoom_blur"]
+__all__ = ["SOURCE", "rotate", "scale", "shear", "tilt", "translate", "zoom_blur"]
 
 SOURCE = "arXiv:1903.12261; hendrycks/robustness ImageNet-P/create_p"
 
@@ -31,24 +31,24 @@ _EVERYWHERE = ("224", "299", "64", "32")
     axis="px",
     source=SOURCE,
 )
-def translate(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
-    """Move the picture from left to right."""
+def translate(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+    """Move the image from left to right."""
     for right in frames:
-        yield moved(pictures, side, right)
+        yield translated(batch, input_size, right)
 
 
 @perturbation(levels={name: {"frames": _DEGREES} for name in _EVERYWHERE}, axis="degrees", source=SOURCE)
-def rotate(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Turn the picture about its middle."""
+def rotate(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Rotate the image about its centre."""
     for angle in frames:
-        yield _mapped(pictures, side, partial(inverse_affine, angle=angle))
+        yield _mapped(batch, input_size, partial(inverse_affine, angle=angle))
 
 
 @perturbation(levels={name: {"frames": _DEGREES} for name in _EVERYWHERE}, axis="degrees", source=SOURCE)
-def shear(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Lean the picture over."""
+def shear(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Shear the image."""
     for angle in frames:
-        yield _mapped(pictures, side, partial(inverse_affine, shear=angle))
+        yield _mapped(batch, input_size, partial(inverse_affine, shear=angle))
 
 
 _SCALES = tuple((40 + 2.5 * i) / 100 for i in range(31))
@@ -64,10 +64,10 @@ _SCALES = tuple((40 + 2.5 * i) / 100 for i in range(31))
     axis="scale",
     source=SOURCE,
 )
-def scale(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Enlarge the picture from a small one amid black."""
+def scale(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Enlarge the image from a small one on black."""
     for factor in frames:
-        yield _mapped(pictures, side, partial(inverse_affine, scale=factor))
+        yield _mapped(batch, input_size, partial(inverse_affine, scale=factor))
 
 
 @perturbation(
@@ -80,10 +80,10 @@ def scale(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[fl
     axis="degrees",
     source=SOURCE,
 )
-def tilt(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Turn the picture out of its plane about both of its axes."""
+def tilt(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Tilt the image out of its plane about both of its axes."""
     for angle in frames:
-        levels = perspective(pictures, side, [inverse_tilt(size, angle) for size in pictures.sizes])
+        levels = perspective(batch, input_size, [inverse_tilt(size, angle) for size in batch.sizes])
         yield levels.round_().to(torch.uint8)
 
 
@@ -92,17 +92,17 @@ def tilt(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[flo
     axis="scale",
     source=SOURCE,
 )
-def zoom_blur(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Average over ever more zooms into the picture."""
+def zoom_blur(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Average over a growing number of zooms into the image."""
     total: Images | None = None
     for count, factor in enumerate(frames, start=1):
-        frame = _mapped(pictures, side, partial(inverse_affine, scale=factor))
+        frame = _mapped(batch, input_size, partial(inverse_affine, scale=factor))
         total = frame.int() if total is None else total + frame
         yield total.div(count, rounding_mode="floor").to(torch.uint8)
 
 
-def _mapped(pictures: PaddedBatch, side: int, matrix: Callable[[tuple[int, int]], tuple[float, ...]]) -> Images:
-    matrices = {size: matrix(size) for size in dict.fromkeys(pictures.sizes)}
-    if all(one == (1, 0, 0, 0, 1, 0) for one in matrices.values()):
-        return crop(pictures, side)
-    return affine(pictures, side, [matrices[size] for size in pictures.sizes])
+def _mapped(batch: PaddedBatch, input_size: int, matrix: Callable[[tuple[int, int]], tuple[float, ...]]) -> Images:
+    matrices = {size: matrix(size) for size in dict.fromkeys(batch.sizes)}
+    if all(values == (1, 0, 0, 0, 1, 0) for values in matrices.values()):
+        return crop(batch, input_size)
+    return affine(batch, input_size, [matrices[size] for size in batch.sizes])

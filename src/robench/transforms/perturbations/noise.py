@@ -1,13 +1,12 @@
-"""Frames of a picture under ever new noise; frame 0 is the picture itself."""
+"""Independent noise in each frame; frame 0 is the image itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from robench.transforms import corruptions
-from robench.transforms.corruptions.base import Corruption
+from robench.transforms.corruptions import CORRUPTIONS
 from robench.transforms.draws import Draws
-from robench.transforms.perturbations.base import Constants, perturbation
+from robench.transforms.perturbations.base import Perturbation, perturbation
 from robench.transforms.perturbations.geometry import SOURCE
 from robench.transforms.warps import PaddedBatch, crop
 from robench.types import Images
@@ -15,66 +14,44 @@ from robench.types import Images
 __all__ = ["gaussian_noise", "shot_noise", "speckle_noise"]
 
 
-def _three(name: str, values: tuple[float, float, float]) -> tuple[Constants, ...]:
-    return tuple({"frames": tuple(range(31)), name: value} for value in values)
+def _noise(name: str, summary: str, constant: str, sets: Mapping[str, tuple[float, float, float]]) -> Perturbation:
+    """Return 31 frames of a corruption at each of three difficulties, with independent draws for each frame."""
+
+    def kernel(
+        batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int], **params: float
+    ) -> Iterator[Images]:
+        images = crop(batch, input_size)
+        for frame in frames:
+            yield CORRUPTIONS[name](images, draws.scoped(str(frame)), params) if frame else images
+
+    kernel.__name__, kernel.__doc__ = name, summary
+    levels = {
+        constants: tuple({"frames": tuple(range(31)), constant: value} for value in values)
+        for constants, values in sets.items()
+    }
+    return perturbation(levels=levels, axis="frame", source=SOURCE, independent=True)(kernel)
 
 
-@perturbation(
-    levels={
-        "224": _three("sigma", (0.03, 0.05, 0.08)),
-        "299": _three("sigma", (0.035, 0.055, 0.085)),
-        "64": _three("sigma", (0.025, 0.05, 0.075)),
-        "32": _three("sigma", (0.02, 0.04, 0.06)),
+gaussian_noise = _noise(
+    "gaussian_noise",
+    "Add Gaussian noise, independent for each frame; `sigma` is a fraction of full scale.",
+    "sigma",
+    {
+        "224": (0.03, 0.05, 0.08),
+        "299": (0.035, 0.055, 0.085),
+        "64": (0.025, 0.05, 0.075),
+        "32": (0.02, 0.04, 0.06),
     },
-    axis="frame",
-    source=SOURCE,
-    independent=True,
 )
-def gaussian_noise(
-    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], sigma: float
-) -> Iterator[Images]:
-    """Add Gaussian noise, each frame its own; sigma is a fraction of full scale."""
-    return _noisy(corruptions.CORRUPTIONS["gaussian_noise"], crop(pictures, side), draws, frames, {"sigma": sigma})
-
-
-@perturbation(
-    levels={
-        "224": _three("photons", (300, 120, 60)),
-        "299": _three("photons", (250, 100, 50)),
-        "64": _three("photons", (500, 250, 125)),
-        "32": _three("photons", (700, 400, 200)),
-    },
-    axis="frame",
-    source=SOURCE,
-    independent=True,
+shot_noise = _noise(
+    "shot_noise",
+    "Replace every value by a Poisson count, independent for each frame; `photons` is the expected count at full scale.",
+    "photons",
+    {"224": (300, 120, 60), "299": (250, 100, 50), "64": (500, 250, 125), "32": (700, 400, 200)},
 )
-def shot_noise(
-    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], photons: float
-) -> Iterator[Images]:
-    """Count photons, each frame anew; `photons` are expected at full scale."""
-    return _noisy(corruptions.CORRUPTIONS["shot_noise"], crop(pictures, side), draws, frames, {"photons": photons})
-
-
-@perturbation(
-    levels={
-        "224": _three("sigma", (0.05, 0.10, 0.15)),
-        "299": _three("sigma", (0.06, 0.11, 0.16)),
-        "64": _three("sigma", (0.05, 0.10, 0.15)),
-        "32": _three("sigma", (0.05, 0.07, 0.10)),
-    },
-    axis="frame",
-    source=SOURCE,
-    independent=True,
+speckle_noise = _noise(
+    "speckle_noise",
+    "Multiply by one plus Gaussian noise of standard deviation `sigma`, independent for each frame.",
+    "sigma",
+    {"224": (0.05, 0.10, 0.15), "299": (0.06, 0.11, 0.16), "64": (0.05, 0.10, 0.15), "32": (0.05, 0.07, 0.10)},
 )
-def speckle_noise(
-    pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], sigma: float
-) -> Iterator[Images]:
-    """Multiply by one plus Gaussian noise, each frame its own."""
-    return _noisy(corruptions.CORRUPTIONS["speckle_noise"], crop(pictures, side), draws, frames, {"sigma": sigma})
-
-
-def _noisy(
-    noise: Corruption, images: Images, draws: Draws, frames: Sequence[int], level: Mapping[str, float]
-) -> Iterator[Images]:
-    for frame in frames:
-        yield noise(images, draws.scoped(str(frame)), level) if frame else images

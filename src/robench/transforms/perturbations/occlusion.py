@@ -1,8 +1,8 @@
-"""Frames of a picture of which ever more is covered: one rectangle, or the squares of a grid, by covered area.
+"""Occlusion of a growing area: one rectangle, or the squares of a grid.
 
-What is covered by a small area stays covered by a larger one: a rectangle keeps its place in the picture and its shape for as
-long as that fits, a grid its phase. So the curve of one picture is not broken by other draws. Areas are exact but for the
-rounding of sides to whole pixels. All of it is whole numbers, equal on every device.
+Pixels covered at a small area stay covered at a larger one, so the curve of an image has no noise from other draws. A
+rectangle keeps its position and shape for as long as it fits, and a grid keeps its phase. Areas are exact except for the
+rounding of sides to whole pixels. All arithmetic is in integers, so it is equal on every device.
 """
 
 from __future__ import annotations
@@ -23,87 +23,94 @@ __all__ = ["grid", "noise_rectangle", "rectangle"]
 
 _ERASING = "Zhong et al. 2017, arXiv:1708.04896 (Random Erasing)"
 _GRIDMASK = "Chen et al. 2020, arXiv:2001.04086 (GridMask)"
-_LEVELS = {
-    name: {"frames": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)} for name in ("224", "299", "64", "32")
-}
-"""Random Erasing trains with .02 to .4 of the picture; the larger areas show where the network gives up."""
+_AREAS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Covered shares of the image. Random Erasing trains with .02 to .4; larger areas show where the network fails."""
+_LEVELS = {name: {"frames": _AREAS} for name in ("224", "299", "64", "32")}
 
 _FILL = (124, 116, 104)
-"""ImageNet's mean in grey levels: about zero after any model's normalisation, which is what GridMask multiplies by and what
-torchvision's RandomErasing fills with. It is one colour for every model and picture, so that rows of two models compare and
-that the cover tells nothing of what lies under it, as the picture's own mean would."""
+"""ImageNet's mean in grey levels, which is about zero after the normalisation of any model.
+
+GridMask multiplies by zero, and torchvision's RandomErasing fills with zero. One colour for every model and image makes
+records of two models comparable. Unlike the mean of the image, it reveals nothing of the covered pixels.
+"""
 
 _RATIOS = tuple(0.3 ** (1 - step / 32) for step in range(65))
-"""Height by width, 0.3 to 1/0.3 as in Random Erasing; evenly spaced in the logarithm, as torchvision and timm draw it, so that
-lying and standing rectangles are equally frequent: the published code draws the ratio itself evenly, three of four standing."""
+"""Height by width, 0.3 to 1/0.3 as in Random Erasing, evenly spaced in the logarithm as in torchvision and timm.
+
+Wide and tall rectangles are therefore equally frequent. The published code draws the ratio itself uniformly, which makes
+three of four rectangles tall.
+"""
 
 _UNITS = (2, 4)
-"""Fewest and most units of a grid along a side. Whole ones, of which the same part is covered at every phase; GridMask's own, 96
-to 224 px of 224, are 1 to 2.3 a side, so that a few large squares and a finer pattern are both measured here."""
+"""Fewest and most units of a grid along a side.
+
+The covered share of whole units is equal at every phase. GridMask's own units, 96 to 224 px of 224, are 1 to 2.3 a side.
+This range includes a few large squares and a finer pattern.
+"""
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_ERASING)
-def rectangle(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Cover a rectangle with ImageNet's mean colour; area: its share of the picture."""
-    images = crop(pictures, side)
+def rectangle(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Cover a rectangle with ImageNet's mean colour; area: its share of the image."""
+    images = crop(batch, input_size)
     for area in frames:
-        yield torch.where(_inside(side, draws, area), _mean_colour(images), images)
+        yield torch.where(_inside(input_size, draws, area), _mean_colour(images), images)
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_ERASING)
-def noise_rectangle(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Cover a rectangle with uniform noise, what Random Erasing trains best with; area: its share of the picture."""
-    images = crop(pictures, side)
+def noise_rectangle(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Cover a rectangle with uniform noise, the best fill in Random Erasing; area: its share of the image."""
+    images = crop(batch, input_size)
     noise = (draws.int16("fill", tuple(images.shape[1:])) & 255).to(torch.uint8)
     for area in frames:
-        yield torch.where(_inside(side, draws, area), noise, images)
+        yield torch.where(_inside(input_size, draws, area), noise, images)
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_GRIDMASK)
-def grid(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Cover the squares of a regular grid with ImageNet's mean colour; area: their share of the picture."""
-    images = crop(pictures, side)
-    ranks = [_ranks(side, draws, axis) for axis in ("down", "right")]
+def grid(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Cover the squares of a regular grid with ImageNet's mean colour; area: their share of the image."""
+    images = crop(batch, input_size)
+    ranks = [_ranks(input_size, draws, axis) for axis in ("down", "right")]
     for area in frames:
-        rows = round(side * math.sqrt(area))
-        columns = round(side * side * area / rows) if rows else 0
+        rows = round(input_size * math.sqrt(area))
+        columns = round(input_size * input_size * area / rows) if rows else 0
         covered = (ranks[0] < rows)[:, None, :, None] & (ranks[1] < columns)[:, None, None, :]
         yield torch.where(covered, _mean_colour(images), images)
 
 
-def _ranks(side: int, draws: Draws, axis: str) -> Tensor:
-    """(b, side) int64: lines of the picture in the order in which a growing grid covers them, 0 first.
+def _ranks(input_size: int, draws: Draws, axis: str) -> Tensor:
+    """Return (b, input_size) int64: the order in which a growing grid covers the lines of the image, 0 first.
 
-    From the middles of its squares outwards, so that the number of lines, and with it the area, is the same in all pictures.
+    The grid grows from the centres of its squares, so that the number of lines, and the area, is equal for all images.
     """
     units = draws.integers("units", _UNITS[0], _UNITS[1] + 1, ())[:, None]
-    phase = draws.integers(f"phase/{axis}", 0, 2 * side, ())[:, None]
-    line = torch.arange(side, device=units.device)
-    # A unit is 2 * side steps long, a pixel as many steps as there are units.
-    step = ((2 * line + 1) * units + phase) % (2 * side)
-    distance = (2 * step + 1 - 2 * side).abs()
-    return (distance * side + line).argsort(dim=1).argsort(dim=1)
+    phase = draws.integers(f"phase/{axis}", 0, 2 * input_size, ())[:, None]
+    line = torch.arange(input_size, device=units.device)
+    # A unit is 2 * input_size steps long, a pixel as many steps as there are units.
+    step = ((2 * line + 1) * units + phase) % (2 * input_size)
+    distance = (2 * step + 1 - 2 * input_size).abs()
+    return (distance * input_size + line).argsort(dim=1).argsort(dim=1)
 
 
-def _inside(side: int, draws: Draws, area: float) -> Tensor:
-    """(b, 1, side, side) bool: the rectangles of an area, each anywhere where all of it lies within its picture."""
+def _inside(input_size: int, draws: Draws, area: float) -> Tensor:
+    """Return (b, 1, input_size, input_size) bool: a rectangle of the area, anywhere inside each image."""
     shape = draws.integers("ratio", 0, len(_RATIOS), ())
-    sizes = to_device(torch.tensor([_size(side, area, ratio) for ratio in _RATIOS]), shape.device)[shape]
-    place = torch.arange(side, device=shape.device)
+    sizes = to_device(torch.tensor([_size(input_size, area, ratio) for ratio in _RATIOS]), shape.device)[shape]
+    position = torch.arange(input_size, device=shape.device)
     inside = []
     for axis, size in zip(("down", "right"), sizes.unbind(1), strict=True):
-        # The same draw for every area: it moves up by at most as much as the rectangle grows.
-        start = draws.integers(axis, 0, side - size + 1, ())
-        inside.append((place >= start[:, None]) & (place < (start + size)[:, None]))
+        # All areas share the draw, which moves up by at most the growth of the rectangle.
+        start = draws.integers(axis, 0, input_size - size + 1, ())
+        inside.append((position >= start[:, None]) & (position < (start + size)[:, None]))
     return inside[0][:, None, :, None] & inside[1][:, None, None, :]
 
 
-def _size(side: int, area: float, ratio: float) -> tuple[int, int]:
-    """Height and width in pixels; where a side would be longer than the picture, it is as long and the other one makes up."""
-    height, width = (side * min(1, max(area, math.sqrt(area * one))) for one in (ratio, 1 / ratio))
+def _size(input_size: int, area: float, ratio: float) -> tuple[int, int]:
+    """Return height and width in pixels; a side is at most that of the image, and the other one keeps the area."""
+    height, width = (input_size * min(1, max(area, math.sqrt(area * shape))) for shape in (ratio, 1 / ratio))
     return round(height), round(width)
 
 
 def _mean_colour(images: Images) -> Images:
-    """(3, 1, 1) uint8 on the device of the images."""
+    """Return (3, 1, 1) uint8 on the device of the images."""
     return to_device(torch.tensor(_FILL, dtype=torch.uint8), images.device)[:, None, None]

@@ -1,4 +1,4 @@
-"""Frames of a square somewhat larger than the crop: the crop at other offsets."""
+"""Crops at other offsets of a square that is somewhat larger than the crop."""
 
 from __future__ import annotations
 
@@ -11,42 +11,45 @@ from robench.suites import MAP_AXIS, map_offset, map_place
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Constants, perturbation
 from robench.transforms.warps import PaddedBatch
-from robench.transforms.warps import crop as middle
+from robench.transforms.warps import crop as centre_crop
 from robench.types import Images
 
 __all__ = ["circular", "crop", "diagonal", "offset_map"]
 
 _SOURCE = "Zhang 2019, arXiv:1904.11486"
 _SPAN = {"224": 32, "299": 42, "64": 9, "32": 4}
-"""By how many pixels the square is larger than the crop: a side s is cut out of int(s / 0.875)."""
+"""Margin of the square in pixels: a crop of s comes from a square of int(s / 0.875)."""
 _PAIRS: Constants = {"frames": tuple(range(10))}
 
 
 @perturbation(levels={name: {**_PAIRS, "span": span} for name, span in _SPAN.items()}, axis="frame", source=_SOURCE)
-def crop(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
+def crop(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
     """Five pairs of crops at random offsets, drawn for each image."""
     for frame in frames:
         down, right = (draws.integers(f"{frame}/{axis}", 0, span, ()).reshape(-1) for axis in ("down", "right"))
-        yield _cut(pictures.pixels, side, down, right)
+        steps = torch.arange(input_size, device=batch.pixels.device)
+        yield _gather(batch.pixels, down[:, None] + steps, right[:, None] + steps)
 
 
 @perturbation(levels={name: {**_PAIRS, "span": 3} for name in _SPAN}, axis="frame", source=_SOURCE)
-def circular(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
-    """Five pairs of the middle crop rolled around by at most `span` pixels, drawn for each image."""
-    images = middle(pictures, side)
-    rows = torch.arange(side, device=images.device)
+def circular(
+    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int], span: int
+) -> Iterator[Images]:
+    """Five pairs of the centre crop, rolled by at most `span` pixels, drawn for each image."""
+    images = centre_crop(batch, input_size)
+    rows = torch.arange(input_size, device=images.device)
     for frame in frames:
         down, right = (draws.integers(f"{frame}/{axis}", -span, span + 1, ()).reshape(-1) for axis in ("down", "right"))
-        yield _picked(images, (rows - down[:, None]) % side, (rows - right[:, None]) % side)
+        yield _gather(images, (rows - down[:, None]) % input_size, (rows - right[:, None]) % input_size)
 
 
 @perturbation(
     levels={name: {"frames": tuple(range(span + 1))} for name, span in _SPAN.items()}, axis="px", source=_SOURCE
 )
-def diagonal(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
-    """Crops at the same offset on both axes."""
+def diagonal(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+    """Crops at equal offsets on both axes."""
     for offset in frames:
-        yield pictures.pixels[:, :, offset : offset + side, offset : offset + side].contiguous()
+        yield batch.pixels[:, :, offset : offset + input_size, offset : offset + input_size].contiguous()
 
 
 def _offsets(span: int) -> tuple[int, ...]:
@@ -64,19 +67,14 @@ def _offsets(span: int) -> tuple[int, ...]:
     axis=MAP_AXIS,
     source=_SOURCE,
 )
-def offset_map(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def offset_map(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Crops at a grid of offsets, row by row."""
     for frame in frames:
         down, right = map_offset(frame)
-        yield pictures.pixels[:, :, down : down + side, right : right + side].contiguous()
+        yield batch.pixels[:, :, down : down + input_size, right : right + input_size].contiguous()
 
 
-def _cut(images: Images, side: int, down: Tensor, right: Tensor) -> Images:
-    steps = torch.arange(side, device=images.device)
-    return _picked(images, down[:, None] + steps, right[:, None] + steps)
-
-
-def _picked(images: Images, rows: Tensor, columns: Tensor) -> Images:
-    """(b, 3, h, w) at rows (b, h') and columns (b, w')."""
-    place = (rows[:, :, None] * images.shape[3] + columns[:, None, :]).flatten(1)[:, None].expand(-1, 3, -1)
-    return images.flatten(2).gather(2, place).reshape(len(images), 3, rows.shape[1], columns.shape[1])
+def _gather(images: Images, rows: Tensor, columns: Tensor) -> Images:
+    """Return (b, 3, h', w') at the rows (b, h') and columns (b, w') of (b, 3, h, w)."""
+    index = (rows[:, :, None] * images.shape[3] + columns[:, None, :]).flatten(1)[:, None].expand(-1, 3, -1)
+    return images.flatten(2).gather(2, index).reshape(len(images), 3, rows.shape[1], columns.shape[1])

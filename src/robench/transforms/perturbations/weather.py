@@ -1,4 +1,4 @@
-"""Frames of a picture in changing light, in snow, and behind water that runs down."""
+"""Changing light, falling snow, and water that runs down."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _SHIFTS = tuple(0.02 * (i - 15) for i in range(31))
     axis="shift",
     source=SOURCE,
 )
-def brightness(pictures: PaddedBatch, side: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
-    """Raise HSV's value from frame to frame, from darker to lighter than the picture."""
-    images = crop(pictures, side)
+def brightness(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    """Raise HSV's value from frame to frame, from darker than the image to lighter."""
+    images = crop(batch, input_size)
     for shift in frames:
         yield corruptions.CORRUPTIONS["brightness"](images, draws, {"shift": shift})
 
@@ -56,8 +56,8 @@ _FLAKES = {"frames": _ANGLES, "mean": 0.05, "threshold": 0.5, "mix": 0.85}
     source=SOURCE,
 )
 def snow(
-    pictures: PaddedBatch,
-    side: int,
+    batch: PaddedBatch,
+    input_size: int,
     draws: Draws,
     *,
     frames: Sequence[float],
@@ -69,10 +69,10 @@ def snow(
     sigma: float,
     mix: float,
 ) -> Iterator[Images]:
-    """Let the same flakes fall in a direction that turns from frame to frame."""
-    white = whitened(to_float(crop(pictures, side)), mix)
-    flakes = clipped_zoom(draws.normal("flakes", (side, side))[:, None] * deviation + mean, zoom)
-    # All images of a frame are smeared alike, so their flakes are planes of one.
+    """Let the same flakes fall in a direction that rotates from frame to frame."""
+    white = whitened(to_float(crop(batch, input_size)), mix)
+    flakes = clipped_zoom(draws.normal("flakes", (input_size, input_size))[:, None] * deviation + mean, zoom)
+    # All images of a frame have one direction, so their flakes are planes of one image.
     planes = to_uint8(torch.where(flakes < threshold, 0, flakes)).double().transpose(0, 1)
     for angle in frames:
         direction = torch.full((1,), float(angle), device=white.device)
@@ -109,8 +109,8 @@ _DRIPS = {"frames": tuple(range(31)), "strength": 0.6}
     source=SOURCE,
 )
 def spatter(
-    pictures: PaddedBatch,
-    side: int,
+    batch: PaddedBatch,
+    input_size: int,
     draws: Draws,
     *,
     frames: Sequence[int],
@@ -121,9 +121,9 @@ def spatter(
     drip: tuple[float, ...],
     strength: float,
 ) -> Iterator[Images]:
-    """Splash water over the picture, and let it run down from frame to frame."""
-    images = to_float(crop(pictures, side))
-    liquid = filters.gaussian_blur(draws.normal("liquid", (side, side))[:, None] * deviation + mean, sigma)
+    """Splash water over the image, and let it run down from frame to frame."""
+    images = to_float(crop(batch, input_size))
+    liquid = filters.gaussian_blur(draws.normal("liquid", (input_size, input_size))[:, None] * deviation + mean, sigma)
     liquid = torch.where(liquid < threshold, 0, liquid)
     for _ in frames:
         yield to_uint8(images + water(liquid, strength))
@@ -131,7 +131,7 @@ def spatter(
 
 
 def _run_down(liquid: Tensor, drip: tuple[float, ...]) -> Tensor:
-    """Convolve the columns of (b, 1, h, w) with `drip`, as long as before; nothing flows in from outside."""
+    """Convolve the columns of (b, 1, h, w) with `drip`, zero outside, to the same shape."""
     after = (len(drip) - 1) // 2
     height = liquid.shape[2]
     padded = functional.pad(liquid, (0, 0, len(drip) - 1 - after, after))
