@@ -123,7 +123,7 @@ class Machine:
 
     def suite(self, name: str, severity: int) -> list[Measured]:
         """Measure the clean images and every condition of a suite; the forward pass alone takes a turn before each."""
-        graded = find_suite(name).family == "corruptions"
+        graded = not find_suite(name).family.has_frames
         options = Options(severities=(severity,)) if graded else Options()
         return [self._measured(one) for one in make_plan([name], options, self.classifier.preprocessing).conditions]
 

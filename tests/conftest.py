@@ -20,12 +20,16 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that at the end no worker is left alone with one: `minutes=…` of its marker says how long."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a GPU where there is none; the longest first, so that at the end no worker is left alone with one."""
+    if not torch.cuda.is_available():
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("gpu")])
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
     items.sort(key=_minutes, reverse=True)
 
 
 def _minutes(item: pytest.Item) -> float:
+    """How long a test takes, as its marker says: `slow(minutes=3)`."""
     markers = (item.get_closest_marker(name) for name in ("slow", "nightly"))
     return max(float(marker.kwargs.get("minutes", 0)) if marker else 0.0 for marker in markers)
 
@@ -79,6 +83,12 @@ def _isolated_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("ROBENCH_CACHE_SIZE", raising=False)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _without_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of tests need not outlive a loss of power: waiting for the disk is left out."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(autouse=True)

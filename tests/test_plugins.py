@@ -46,9 +46,9 @@ def fade(images, draws, *, share):
 """
 SUITE = """
 from robench.suites.geometry import Geometry
-from robench.suites import Suite
+from robench.suites import Suite, families
 
-def suite(name="fades", corruptions=("fade",), constants="32", family="corruptions"):
+def suite(name="fades", corruptions=("fade",), constants="32", family=families.CORRUPTIONS):
     return Suite(name, "fades", "a test", Geometry(resize=(32, 32)), constants, corruptions, family=family)
 
 SUITE = suite()
@@ -235,7 +235,7 @@ def test_the_rest_of_robench_takes_the_examples_runs(
     assert run_cli(["show", str(place)]) == 0
     assert "2 cells" in capsys.readouterr().out
     assert run_cli(["score", str(place)]) == 2
-    assert "install the package that its protocol names, resize32x32-bilinear+fp32+robench-example-0.1.0#" in (
+    assert "install the package that its protocol resize32x32-bilinear+fp32+robench-example-0.1.0#" in (
         capsys.readouterr().err
     )
 
@@ -300,7 +300,7 @@ def test_what_is_built_in_is_listed_once_with_a_note(
         (SUITE + "X = suite('fade')", "X", "registers the suite 'fade' as 'fades'; give both the same name"),
         (SUITE + "X = suite(corruptions=('fadde',))", "X", "the suite fades of bad 1.0 cannot be: unknown corruption"),
         (SUITE + "X = suite(corruptions=('fog',), constants='99')", "X", "cannot be: fog has no constants '99'"),
-        (SUITE + "X = suite(corruptions=('rotat',), family='sequences')", "X", "did you mean 'rotate'?"),
+        (SUITE + "X = suite(corruptions=('rotat',), family=families.SEQUENCES)", "X", "did you mean 'rotate'?"),
     ],
 )
 def test_a_broken_suite_is_one_line_that_names_its_package(

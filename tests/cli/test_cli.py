@@ -193,14 +193,23 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
             ["evaluate", "demo", "--suite", "shift,resolution,noise", "--crop", "28"],
             "noise needs images of at least 32 px",
         ),
-        (["evaluate", "demo", "--suite", "cifar-p", "--severity", "9"], "--severity goes with suites of corruptions"),
-        (["evaluate", "demo", "--difficulty", "3"], "--difficulty goes with suites of sequences"),
-        (["evaluate", "demo", "--resolution", "7"], "--resolution goes with the suite resolution"),
-        (["evaluate", "demo", "--suite", "clean", "--resolution", "7"], "--resolution goes with the suite resolution"),
-        (["evaluate", "demo", "--suite", "shift", "--extra-corruptions"], "--extra-corruptions goes with suites that"),
+        (
+            ["evaluate", "demo", "--suite", "cifar-p", "--severity", "9"],
+            "--severity applies only to suites of corruptions",
+        ),
+        (["evaluate", "demo", "--difficulty", "3"], "--difficulty applies only to suites of sequences"),
+        (["evaluate", "demo", "--resolution", "7"], "--resolution applies only to the suite resolution"),
+        (
+            ["evaluate", "demo", "--suite", "clean", "--resolution", "7"],
+            "--resolution applies only to the suite resolution",
+        ),
+        (
+            ["evaluate", "demo", "--suite", "shift", "--extra-corruptions"],
+            "--extra-corruptions applies only to suites that",
+        ),
         (
             ["evaluate", "demo", "--suite", "noise", "--geometry", "model"],
-            "--geometry model goes with suites of single",
+            "--geometry model applies only to suites of single",
         ),
         (["evaluate", "demo", "--resize", "40"], "--geometry model"),
         (["evaluate", "demo", "--device", "cudo"], "unknown device"),
@@ -320,7 +329,7 @@ def test_lists(
 
 def test_models_that_fit_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "w.pth")
-    assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
+    assert run_cli(["list", "models", "zoo", "--fits", str(tmp_path / "w.pth")]) == 0
     assert {"torchvision:resnet18", "timm:resnet18"} < set(capsys.readouterr().out.split())
     torch.save({"mine": torch.ones(3)}, tmp_path / "w.pth")
     assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 2
@@ -341,7 +350,7 @@ WRAPPED: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, Any]]] = {
 @pytest.mark.parametrize("wrapper", WRAPPED)
 def test_models_that_fit_a_wrapped_file(wrapper: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(WRAPPED[wrapper](CifarResNet(10, depth=8).state_dict()), tmp_path / "w.pth")
-    assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
+    assert run_cli(["list", "models", "zoo", "--fits", str(tmp_path / "w.pth")]) == 0
     assert capsys.readouterr().out.split() == ["zoo:cifar_resnet8"]
 
 

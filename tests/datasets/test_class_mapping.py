@@ -45,7 +45,7 @@ def test_some_of_imagenets_classes_are_found_by_their_ids(tmp_path: Path) -> Non
 def test_other_class_counts_are_refused(tmp_path: Path) -> None:
     images = open_dataset(_folders(tmp_path / "set", ["ant", "bee"]))
     assert fit_classes(images, 2, "net") is images
-    with pytest.raises(DatasetError, match=r"has 2 classes .* net has 3: give --class-map"):
+    with pytest.raises(DatasetError, match=r"has 2 classes .* net has 3; give --class-map"):
         fit_classes(images, 3, "net")
     with pytest.raises(DatasetError, match="--class-map"):
         fit_classes(open_dataset(_folders(tmp_path / "wnids", [imagenet_wnids()[0]])), 10, "net")
@@ -120,19 +120,19 @@ def _numbered(tmp_path: Path, labels: list[int]) -> Path:
 
 def test_labels_that_begin_at_1_are_told_and_mapped(tmp_path: Path) -> None:
     table = _numbered(tmp_path, [1, 3, 2, 3])
-    told = r"has labels 1 to 3, and net numbers its 3 classes from 0: the labels seem to begin at 1; .* seq 1 3 > FILE"
+    told = r"has labels 1 to 3, but net numbers its 3 classes from 0; subtract 1 .* seq 1 3 > FILE"
     with pytest.raises(DatasetError, match=told):
         fit_classes(open_dataset(table), 3, "net")
     (tmp_path / "map.txt").write_text("1\n2\n3\n")
     mapped = fit_classes(open_dataset(table, tmp_path / "map.txt"), 3, "net")
     assert (mapped.labels.tolist(), mapped.classes, mapped.notes) == ([0, 2, 1, 2], ("1", "2", "3"), ())
-    assert "none is 0 (do they begin at 1?" in fit_classes(open_dataset(table), 9, "net").notes[-1]
+    assert "no label is 0, so if labels begin at 1, subtract 1" in fit_classes(open_dataset(table), 9, "net").notes[-1]
 
 
 @pytest.mark.parametrize("labels", [[0, 3], [2, 3]])
 def test_other_labels_are_not_said_to_begin_at_1(tmp_path: Path, labels: list[int]) -> None:
     images = open_dataset(_numbered(tmp_path, labels))
-    with pytest.raises(DatasetError, match=r"has 4 classes .* net has 3 .*: give --class-map"):
+    with pytest.raises(DatasetError, match=r"has 4 classes .* net has 3 .*; give --class-map"):
         fit_classes(images, 3, "net")
     assert "begin at 1" not in fit_classes(images, 9, "net").notes[-1]
 
@@ -146,6 +146,6 @@ def test_what_is_no_class_is_named(tmp_path: Path) -> None:
         fit_classes(open_dataset(root), 2, "net")
     split = _folders(tmp_path / "split", ["train/ant", "train/bee", "val/ant", "val/bee"])
     with pytest.raises(
-        DatasetError, match=r"holds parts of a dataset, not classes \(train, val\): give the folder of one"
+        DatasetError, match=r"contains splits of a dataset, not classes \(train, val\); give the folder of one"
     ):
         fit_classes(open_dataset(split), 10, "net")

@@ -43,7 +43,7 @@ def conditions(suite: Suite) -> list[Condition]:
     """One of each corruption or perturbation of a suite."""
     side = suite.side or (suite.geometry.side if suite.geometry else 64)
     names = (*suite.corruptions, *suite.extra) or None
-    severities = (3,) if suite.family == "corruptions" and names else None
+    severities = (3,) if not suite.family.has_frames and names else None
     options = Options(corruptions=names, severities=severities)
     planned = make_plan([suite.name], options, Preprocessing(side, side, "bilinear", (0.5,) * 3, (0.5,) * 3)).conditions
     return [one for one in planned if one.suite == suite.name]

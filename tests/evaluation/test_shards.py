@@ -81,7 +81,7 @@ def cuts(draw: st.DrawFn) -> tuple[int, int, Shards]:
     return frames, samples, draw(st.permutations(list(pairwise(edges))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(cuts())
 def test_however_it_is_cut_the_file_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, cut: tuple[int, int, Shards]

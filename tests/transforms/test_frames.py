@@ -504,7 +504,7 @@ def test_a_baseline_that_never_flips_is_named(demo: Classifier, tmp_path: Path) 
     done = robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "run", replace(options, normalize_by=str(base)))
     found = notes(done.directory)
     assert "cifar-p: no fr and no mfr where demo never flips: rotate, shear" in found
-    assert "cifar-p: no mt5d where demo never moves its top five: rotate, shear" in found
+    assert "cifar-p: no mt5d where demo never changes its top five: rotate, shear" in found
     assert not (done.results["metric"] == "fr").any()
 
 

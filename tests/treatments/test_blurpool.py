@@ -28,7 +28,10 @@ def torchvision_net(name: str, side: int = SIDE) -> Classifier:
         torch.manual_seed(0)
         arguments: dict[str, Any] = {"init_weights": False} if name == "googlenet" else {}
         module = torchvision.models.get_model(name, weights=None, num_classes=10, **arguments)
-    module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return around(module.eval().requires_grad_(False).to(memory_format=torch.channels_last), name, side)
+
+
+def around(module: nn.Module, name: str = "net", side: int = SIDE) -> Classifier:
     preprocessing = Preprocessing(side, side, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     return Classifier(name, name, module, preprocessing, 10, "0" * 64, torch.device("cpu"))
 
@@ -82,7 +85,7 @@ def test_other_networks_too(name: str) -> None:
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
 def test_timm_s_networks(name: str) -> None:
     timm = pytest.importorskip("timm")
-    classifier = with_module(torchvision_net("alexnet"), randomised(timm.create_model(name, num_classes=10)))
+    classifier = around(randomised(timm.create_model(name, num_classes=10)))
     images = noise(96)
     expected = classifier.logits(images, native=True)
     found = treated(classifier, "delta1").logits(images, native=True)
@@ -215,12 +218,12 @@ def test_only_what_takes_the_image_stays(stem: list[nn.Module], rest: list[nn.Mo
     for layer in rest:
         full = dense(layer, expected) if isinstance(layer, nn.Conv2d) else functional.max_pool2d(expected, 2, 1)
         expected = blur(full, FILTERS["tri3"])
-    assert adapt(with_module(torchvision_net("alexnet"), network), ["blurpool"], None, 0).layers == (len(rest),)
+    assert adapt(around(network), ["blurpool"], None, 0).layers == (len(rest),)
     assert torch.allclose(changed(network)(x), expected, atol=1e-5)
 
 
 def changed(module: nn.Module, text: str = "tri3") -> nn.Module:
-    classifier = with_module(torchvision_net("alexnet"), module)
+    classifier = around(module)
     return treated(classifier, text).module
 
 
@@ -287,9 +290,7 @@ def test_a_network_that_no_longer_runs_is_refused() -> None:
 
 def test_a_network_with_one_activation_for_several_convolutions_is_refused() -> None:
     timm = pytest.importorskip("timm")
-    classifier = with_module(
-        torchvision_net("alexnet"), randomised(timm.create_model("res2net50_14w_8s", num_classes=10))
-    )
+    classifier = around(randomised(timm.create_model("res2net50_14w_8s", num_classes=10)))
     with pytest.raises(CheckpointError, match="one activation for several layers"):
         treated(classifier, "tri3")
 

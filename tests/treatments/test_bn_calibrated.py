@@ -167,7 +167,7 @@ def test_a_picture_that_cannot_be_read_names_the_option(
     (tmp_path / "own" / "ant").mkdir(parents=True)
     (tmp_path / "own" / "ant" / "0.png").write_bytes(b"no picture")
     options = Options(treatments=["bn-calib"], calibration=tmp_path / "own")
-    said = "--calibration: cannot read the image ant/0.png: it is no image that Pillow knows; repair or remove it"
+    said = "--calibration: cannot read the image ant/0.png: it is not an image that Pillow knows; repair or remove it"
     with pytest.raises(DatasetError) as caught:
         robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options)
     assert str(caught.value) == said

@@ -26,7 +26,8 @@ def list_cache(
     format: Annotated[str, typer.Option(help="How to print it.", metavar="table|json")] = "table",  # noqa: A002
 ) -> None:
     """What the cache holds, the last used first, and how much room it takes."""
-    from robench.datasets.cache.entries import as_json, cache_folder, list_entries, size_limit, size_text
+    from robench.datasets.byte_sizes import format_bytes
+    from robench.datasets.cache.entries import as_json, cache_folder, list_entries, size_limit
 
     if format not in ("table", "json"):
         raise OptionError(unknown_name("format", format, ("table", "json")))
@@ -50,10 +51,10 @@ def list_cache(
         used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
         name = entry.name or "(another version's)"
         in_use = "yes" if entry.in_use else ""
-        table.add_row(entry.key, name, entry.geometry, images, size_text(entry.bytes), used, in_use)
+        table.add_row(entry.key, name, entry.geometry, images, format_bytes(entry.bytes), used, in_use)
     if entries:
         stdout().print(table)
-    total, limit = size_text(sum(entry.bytes for entry in entries)), size_text(size_limit())
+    total, limit = format_bytes(sum(entry.bytes for entry in entries)), format_bytes(size_limit())
     stdout().print(f"{total} of at most {limit} in {cache_folder()}", soft_wrap=True)
 
 
@@ -67,11 +68,12 @@ def clear_cache(
     ] = None,
 ) -> None:
     """Remove decoded images: all, or those named. They are made again when they are needed; what is in use stays."""
-    from robench.datasets.cache.entries import clear, size_text
+    from robench.datasets.byte_sizes import format_bytes
+    from robench.datasets.cache.entries import clear
 
     cleared = clear(names(chosen) or (), older_than)
     for entry in cleared.removed:
-        stdout().print(f"removed {entry.label}, {size_text(entry.bytes)}", soft_wrap=True)
+        stdout().print(f"removed {entry.label}, {format_bytes(entry.bytes)}", soft_wrap=True)
     for entry, reason in cleared.kept:
-        stdout().print(f"left {entry.label}, {size_text(entry.bytes)}: {reason}", soft_wrap=True)
-    stdout().print(f"{size_text(cleared.bytes)} freed")
+        stdout().print(f"left {entry.label}, {format_bytes(entry.bytes)}: {reason}", soft_wrap=True)
+    stdout().print(f"{format_bytes(cleared.bytes)} freed")

@@ -85,7 +85,7 @@ def perturbations(
         stdout().print(table)
         return
     chosen = find_suite(suite)
-    if chosen.family == "corruptions":
+    if not chosen.family.has_frames:
         raise OptionError(f"the suite {suite} has corruptions: `robench list corruptions --suite {suite}` shows them")
     table = _table("perturbation", "frames", "first", "last", "constants, by difficulty where there are three")
     constants = chosen.constants or "224"
@@ -127,7 +127,7 @@ def corruptions(
         stdout().print(table)
         return
     chosen = find_suite(suite)
-    if chosen.family != "corruptions":
+    if chosen.family.has_frames:
         raise OptionError(
             f"the suite {suite} has perturbations: `robench list perturbations --suite {suite}` shows them"
         )

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.analysis.metrics import METRICS
-from robench.suites import CLEAN, UNTREATED, display_family, lookup_suite
+from robench.suites import CLEAN, display_family, lookup_suite
 from robench.types import Results
 
 __all__ = ["FORMATS", "summary"]
@@ -72,12 +72,12 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
     """A table for every axis: accuracy by perturbation and place."""
     tables: list[Table | Text] = []
     curves = rows[(rows["metric"] == "accuracy") & rows["axis"].notna()]
-    grid = curves["corruption"] == "map"
+    grid = curves["dx"].notna()
     if grid.any():
         tables.append(_grid(suite, curves[grid]))
         curves = curves[~grid]
-    if display_family(suite) == "resolution":
-        network = rows[(rows["metric"] == "accuracy") & rows["corruption"].isin(["network", UNTREATED])]
+    if display_family(suite).has_resolutions:
+        network = rows[(rows["metric"] == "accuracy") & rows["axis"].isna()]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
     for axis, of_axis in curves.groupby("axis", sort=False):
         for places, group in _alike(of_axis):
@@ -124,7 +124,7 @@ def _figures(suite: str, rows: Results) -> Table:
     single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction", "copies"])
     for row in rows[single].to_dict("records"):
         at = "" if pd.isna(row["axis"]) else f"{row['axis']} {row['axis_value']:g}"
-        if display_family(suite) == "resolution" and not at:
+        if display_family(suite).has_resolutions and not at:
             at = f"{row['resolution']} px"
         name = "all" if pd.isna(row["corruption"]) else str(row["corruption"])
         table.add_row(name, _label(row), at, _figure(row["value"], row), _interval(row))
@@ -179,7 +179,7 @@ def _aggregates(results: Results) -> Table:
 
 
 def _of_images(suite: str) -> bool:
-    return display_family(suite) == "corruptions"
+    return not display_family(suite).has_frames
 
 
 def _label(row: dict[str, object]) -> str:
@@ -205,5 +205,5 @@ def _over(row: dict[str, object]) -> str:
     if row["suite"] == CLEAN:
         return f"{row['n']} images"
     suite = lookup_suite(str(row["suite"]))
-    whole = len(suite.corruptions) * len(suite.severities) if suite is not None else row["n"]
+    whole = suite.n_cells if suite is not None else row["n"]
     return f"{row['n']} of {whole} cells" if row["n"] != whole else f"{row['n']} cells"

@@ -1,4 +1,4 @@
-"""Datasets: readers in one explicit table, the choice of samples, and the decode cache."""
+"""Datasets: readers of file layouts, selection of samples, and the decode cache."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
 from robench.datasets.checks import double_resize_note
 from robench.datasets.class_mapping import fit_classes
 from robench.datasets.dataset import ImageDataset, map_classes, select
+from robench.datasets.io.bounded import os_error
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.cifar import CIFAR
 from robench.datasets.readers.demo import read_demo
@@ -59,23 +60,27 @@ ImageSet = ImageDataset
 EMBEDDED: dict[str, Callable[[], ImageDataset]] = {"demo": read_demo}
 """Datasets that need no files, by name."""
 
-
 READERS: tuple[Reader, ...] = (CIFAR, PARQUET, WEBDATASET, ARRAYS, LABEL_TABLE, OBJECTNET, FOLDER)
-"""Layouts of files in the order in which they are recognised: a folder of class folders is whatever is left."""
+"""Readers in the order in which they are tried; a folder of class folders comes last because any folder matches it."""
 
-_TAKEN = (
-    "a folder of class folders or with labels.csv, a CIFAR folder, a .csv, .tsv, .jsonl, .npy, .parquet or .tar file, or demo "
-    "(see `robench list datasets`)"
+_HINT = (
+    "give a folder of class folders or with labels.csv, a CIFAR folder, a .csv, .tsv, .jsonl, .npy, .parquet or .tar file, "
+    "or demo (see `robench list datasets`)"
 )
 
 
 def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageDataset:
-    """Open an embedded dataset by name, or files by the first reader that knows their layout.
+    """Open a dataset; no image is decoded, and nothing in the files is executed.
 
-    DatasetError where that fails; nothing that a file contains is run, and no image is decoded yet.
+    Args:
+        data: Name of an embedded dataset, or a path, which the first matching reader opens.
+        class_map: File for `map_classes`; None to keep the labels.
+
+    Raises:
+        DatasetError: No reader matches, or the files are damaged.
     """
     if not str(data):
-        raise DatasetError(f"the dataset has an empty name: give {_TAKEN}")
+        raise DatasetError("the dataset has an empty name", _HINT)
     images = EMBEDDED[data]() if isinstance(data, str) and data in EMBEDDED else _read(Path(data))
     images = replace(images, root=None if str(data) in EMBEDDED else Path(data), origin=(data, class_map))
     return images if class_map is None else map_classes(images, Path(class_map))
@@ -85,32 +90,21 @@ def _read(path: Path) -> ImageDataset:
     try:
         reader = next((reader for reader in READERS if reader.matches(path)), None)
         if reader is None:
-            raise DatasetError(_unknown(path))
+            raise DatasetError(_unknown(path), _HINT)
     except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+        raise os_error(path, error) from error
     images = reader.read(path)
-    # Names go into tables of UTF-8; those of files and of JSON texts need not be that.
-    odd = next((name for name in (images.name, *images.classes, *images.paths) if not _is_text(name)), None)
-    if odd is not None:
-        raise DatasetError(f"{path} holds a name that is not UTF-8, {_shown(odd)!r}: rename it")
+    # Tables are UTF-8, but names of files and JSON texts need not be.
+    names = (images.name, *images.classes, *images.paths)
+    invalid = next((name for name in names if name != name.encode(errors="ignore").decode()), None)
+    if invalid is not None:
+        raise DatasetError(f"{path} contains a name that is not UTF-8, {invalid!r}", "rename it")
     return images
 
 
 def _unknown(path: Path) -> str:
     if path.is_dir():
-        return f"{path} has no class folders, and is no other dataset: give {_TAKEN}"
+        return f"{path} has no class folders and matches no other layout"
     if path.exists():
-        return f"{path} is a file that no reader of datasets knows: give {_TAKEN}"
-    return f"there is no dataset {path}: give {_TAKEN}"
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(name: str) -> str:
-    return name.encode(errors="replace").decode()
+        return f"{path} is a file that no reader knows"
+    return f"there is no dataset {path}"

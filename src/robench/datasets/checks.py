@@ -1,4 +1,4 @@
-"""Whether the pictures of a dataset were made for the geometry that they are put through."""
+"""Plausibility checks of a dataset."""
 
 from __future__ import annotations
 
@@ -15,26 +15,34 @@ from robench.types import Ints
 
 __all__ = ["double_resize_note"]
 
-_LOOKED_AT = 16
+_CHECKED = 16
+"""Most images that are checked."""
 
 
 def double_resize_note(images: ImageDataset, positions: Ints, geometry: Geometry) -> str | None:
-    """Say that the pictures are already of the size of the crop, if some evenly spread ones are, and would be enlarged first."""
+    """Return a note if the images already have the size of the crop, so that resizing enlarges them first.
+
+    Args:
+        images: The dataset.
+        positions: Positions of the samples; a few evenly spread ones are checked.
+        geometry: Resize and crop to apply.
+    """
     side, resize = geometry.crop, geometry.resize
     if side is None or resize is None or resize in (side, (side, side)):
         return None
-    few = positions[np.arange(min(_LOOKED_AT, len(positions))) * len(positions) // min(_LOOKED_AT, len(positions))]
+    count = min(_CHECKED, len(positions))
     sizes = set()
-    for position in few.tolist():
+    for position in positions[np.arange(count) * len(positions) // count].tolist():
         try:
             with Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
                 sizes.add(image.size)
         except DECODE_ERRORS:
-            continue  # The run itself says which images cannot be read.
+            continue  # The run reports unreadable images.
     if sizes != {(side, side)}:
         return None
-    whole = "x".join(map(str, resize)) if isinstance(resize, tuple) else resize
+    enlarged = "x".join(map(str, resize)) if isinstance(resize, tuple) else resize
     return (
-        f"the images of {images.name} are {side}x{side} px already, and are enlarged to {whole} and cut to {side} again, which "
-        f"costs accuracy: give released -C and -P files by --released DIR, other cut images with --geometry model --resize {side}"
+        f"the images of {images.name} already have {side}x{side} px; they are enlarged to {enlarged} and cropped to {side} "
+        "again, which costs accuracy: "
+        f"give released -C and -P files by --released DIR, other cropped images with --geometry model --resize {side}"
     )

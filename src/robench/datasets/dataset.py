@@ -1,4 +1,4 @@
-"""What every dataset reader returns: a sorted list of labelled images that are read as bytes, and the choice of some."""
+"""Labelled images, class maps, and the selection of samples."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from robench.types import Ints
 
 __all__ = ["ImageDataset", "map_classes", "select"]
 
-_LISTING_BYTES = 2**30
-"""Of a list of paths or classes; 20 million paths take less."""
+_LIST_BYTES = 2**30
+"""Most bytes of a list of paths or classes; 20 million paths take less."""
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A labelled set of images; the position in `paths` is a sample's index, whatever part of the set is evaluated.
+    """Labelled images, read as encoded bytes. The index of a sample is its position in `paths`.
 
-    name: for tables.  paths: unique and sorted.  labels: (n,) class of each.  classes: their names, position = class.
-    read: encoded bytes of the image at a position; OSError where that fails.
-    groups: which of a model's outputs each class stands for; None where the classes are the outputs.
-    border: width in pixels of a frame around every picture that is not part of it.
-    stored: (n,) the labels of the files where `labels` are those of a class map; None where they are the same.
-    root: the file or folder that it was read from, None where it is embedded.
-    origin: arguments of `open_dataset` that open it again elsewhere; None where a caller made it.
-    notes: what a user should know about the set, for example files that were passed over.
+    Attributes:
+        name: Name in tables.
+        paths: Unique paths of the images, sorted.
+        labels: (n,) class of each image.
+        classes: Name of each class.
+        read: Returns the encoded image at a position; raises OSError.
+        groups: Model outputs that each class corresponds to; None if the classes are the outputs.
+        border: Width in pixels of a frame around every image that is not part of it.
+        file_labels: (n,) labels in the files if `labels` come from a class map, else None.
+        root: File or folder of the dataset; None for an embedded one.
+        origin: Arguments of `open_dataset` that open the dataset in another process; None for one that the caller made.
+        notes: Messages for the user, for example about skipped files.
     """
 
     name: str
@@ -49,27 +53,29 @@ class ImageDataset:
 
 
 def map_classes(images: ImageDataset, class_map: Path) -> ImageDataset:
-    """Relabel by a file with one class name a line, line number (from 0) = class.
+    """Relabel a dataset for a model with another order of classes, or with more classes.
 
-    For models with another class order, and for sets that hold only some of a model's classes. Classes without an image need
-    no line.
+    Args:
+        images: The dataset.
+        class_map: Text file with one class name a line; the line number, from 0, becomes the label. Classes without an image
+            may be absent.
     """
     names = [line.strip() for line in _lines(class_map, "--class-map")]
     while names and not names[-1]:
         names.pop()
     if "" in names:
         raise OptionError(
-            f"--class-map {class_map}: line {names.index('') + 1} is blank, and a line is a class: name it"
+            f"--class-map {class_map}: line {names.index('') + 1} is blank", "write one class name a line"
         )
-    index = {name: position for position, name in enumerate(names)}
+    index = {name: label for label, name in enumerate(names)}
     if len(index) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise OptionError(f"--class-map {class_map}: the class {twice!r} is there more than once")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise OptionError(f"--class-map {class_map} contains the class {duplicate!r} more than once")
     unknown = [name for name in (images.classes[label] for label in np.unique(images.labels)) if name not in index]
     if unknown:
         raise OptionError(
-            f"--class-map {class_map} lacks {len(unknown)} of the dataset's classes, for example {unknown[0]!r}: "
-            "it needs one class name a line, spelled as the folders are"
+            f"--class-map {class_map} lacks {len(unknown)} of the dataset's classes, for example {unknown[0]!r}",
+            "write one class name a line, spelled like the class folders",
         )
     labels = np.array([index.get(name, -1) for name in images.classes], dtype=np.int64)[images.labels]
     return replace(images, labels=labels, classes=tuple(names), groups=None, file_labels=images.labels)
@@ -78,43 +84,49 @@ def map_classes(images: ImageDataset, class_map: Path) -> ImageDataset:
 def select(
     images: ImageDataset, *, limit: int | None = None, per_class: int | None = None, subset: Path | None = None
 ) -> Ints:
-    """Return the positions to evaluate, ascending.
+    """Select samples by `subset`, then by `per_class`, then by `limit`.
 
-    subset: a file of paths, one a line, relative to the dataset; then per_class: the first so many of every class; then
-    limit: so many, evenly spread (positions floor(k * n / limit) of what is left).
+    Args:
+        images: The dataset.
+        limit: Number of samples to keep, evenly spread: positions floor(k * n / limit) of the n remaining ones.
+        per_class: Number of samples of each class to keep, the first ones.
+        subset: Text file of paths relative to the dataset, one a line.
+
+    Returns:
+        Positions of the samples, ascending.
     """
-    chosen = np.arange(len(images)) if subset is None else _subset(images, Path(subset))
+    selected = np.arange(len(images)) if subset is None else _subset(images, Path(subset))
     if per_class is not None:
         if per_class < 1:
             raise OptionError(f"--per-class must be at least 1, not {per_class}")
-        labels = images.labels[chosen]
-        chosen = np.sort(np.concatenate([chosen[labels == label][:per_class] for label in np.unique(labels)]))
+        labels = images.labels[selected]
+        selected = np.sort(np.concatenate([selected[labels == label][:per_class] for label in np.unique(labels)]))
     if limit is not None:
         if limit < 1:
             raise OptionError(f"--limit must be at least 1, not {limit}")
-        if limit < len(chosen):
-            chosen = chosen[np.arange(limit) * len(chosen) // limit]
-    return chosen
+        if limit < len(selected):
+            selected = selected[np.arange(limit) * len(selected) // limit]
+    return selected
 
 
 def _subset(images: ImageDataset, subset: Path) -> Ints:
-    position = {path: index for index, path in enumerate(images.paths)}
-    wanted = [line.strip().removeprefix("./") for line in _lines(subset, "--subset") if line.strip()]
-    missing = [path for path in wanted if path not in position]
+    positions = {path: position for position, path in enumerate(images.paths)}
+    requested = [line.strip().removeprefix("./") for line in _lines(subset, "--subset") if line.strip()]
+    missing = [path for path in requested if path not in positions]
     if missing:
         raise OptionError(
-            f"--subset {subset} names {len(missing)} paths that {images.name} does not have, for example {missing[0]!r}: "
-            f"write them relative to the dataset, like {images.paths[0]!r}"
+            f"--subset {subset} names {len(missing)} paths that {images.name} does not have, for example {missing[0]!r}",
+            f"write paths relative to the dataset, like {images.paths[0]!r}",
         )
-    if not wanted:
+    if not requested:
         raise OptionError(f"--subset {subset} names no paths")
-    return np.unique(np.array([position[path] for path in wanted], dtype=np.int64))
+    return np.unique(np.array([positions[path] for path in requested], dtype=np.int64))
 
 
 def _lines(file: Path, option: str) -> Sequence[str]:
     try:
-        return read_limited(file, _LISTING_BYTES).decode("utf-8-sig").splitlines()
+        return read_limited(file, _LIST_BYTES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{option} {file} is not UTF-8 text: save it as that") from error
+        raise DatasetError(f"{option} {file} is not UTF-8 text", "save it as UTF-8") from error
     except DatasetError as error:
-        raise DatasetError(f"{option}: {error}") from error
+        raise DatasetError(f"{option}: {error.problem}", error.hint) from error

@@ -1,12 +1,15 @@
-"""Published files in place of computed images (`--released DIR`): found, checked, and read batch by batch, past the cache.
+"""Released files of corrupted images (`--released DIR`), read in batches without the cache.
 
-    CORRUPTION/SEVERITY/CLASS/NAME.JPEG     pictures: ImageNet-C and its relatives
-    CORRUPTION.npy, labels.npy              (5n, side, side, 3), severity by severity: CIFAR-10-C, CIFAR-100-C
+Layouts::
+
+    CORRUPTION/SEVERITY/CLASS/NAME.JPEG     images: ImageNet-C and its relatives
+    CORRUPTION.npy, labels.npy              (5n, side, side, 3), by severity: CIFAR-10-C, CIFAR-100-C
     PERTURBATION[_2|_3]/CLASS/NAME.mp4      videos: ImageNet-P and its relatives
-    PERTURBATION[_2|_3].npy                 (n, frames, side, side, 3): CIFAR-10-P; labels.npy may be there
+    PERTURBATION[_2|_3].npy                 (n, frames, side, side, 3): CIFAR-10-P; labels.npy is optional
 
-They lie in DIR, or in folders of it, as the downloads have them (DIR/noise/gaussian_noise/…). They are never resized or
-cropped. A file belongs to the sample with its class folder and its stem; a row of an array to the sample at its position.
+They are in DIR or in folders of it, as downloaded (DIR/noise/gaussian_noise/…), and are never resized or cropped. A file
+belongs to the sample with its class folder and stem, a row of an array to the sample at its position.
+
 Source: hendrycks/robustness ImageNet-C/test.py, ImageNet-P/test.py, ImageNet-P/cifar-p-eval.py.
 """
 
@@ -23,6 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from robench.datasets.byte_sizes import format_bytes
 from robench.datasets.cache.decode import decode_one
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import read_image
@@ -35,27 +39,29 @@ from robench.types import Ints
 __all__ = ["CheckedFiles", "Name", "check_released", "find_released", "read_released", "released_names"]
 
 Name: TypeAlias = tuple[str, str]
-"""Class folder and stem of a sample."""
+"""Class folder and file stem of a sample."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
 _GROUPS = ("noise", "blur", "weather", "digital", "extra")
-"""Folders into which the downloads put the corruptions of ImageNet-C and -P."""
+"""Folders of corruptions in the downloads of ImageNet-C and -P."""
 
-_PICTURES, _VIDEOS = (".jpeg", ".jpg", ".png"), (".mp4",)
+_IMAGES, _VIDEOS = (".jpeg", ".jpg", ".png"), (".mp4",)
 
 _LARGEST = 1 << 26
-"""Bytes that no released picture or video reaches: 64 MiB."""
+"""Most bytes of a released image or video: 64 MiB, more than any has."""
 
-# What NumPy raises for the header of a damaged file: it is parsed as Python's literals, and NumPy promises no base class.
+_CIFAR_HINT = "give --data the CIFAR python batches, which have the order of the released files"
 
 
 @dataclass(frozen=True)
 class CheckedFiles:
-    """What a run's released files are.
+    """Result of checking the released files of a run.
 
-    fingerprints: by the name of a condition, SHA-256 of the paths and sizes of what it reads.
-    missing: by the position of a sample, why it has no file in some condition.
+    Attributes:
+        fingerprints: SHA-256 of the paths and sizes of the files of each condition, by its name.
+        missing: Reason by position of each sample that lacks a file of any condition.
+        notes: Messages for the user.
     """
 
     fingerprints: dict[str, str]
@@ -64,34 +70,43 @@ class CheckedFiles:
 
 
 def find_released(root: Path, suite: Suite, cells: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Path]:
-    """Find the released files of a suite's cells below `root`: for each that is there, its folder of class folders or array.
+    """Find the released files of a suite below a folder.
 
-    Raises DatasetError where there are none at all, or more than one for a cell.
+    Args:
+        root: Folder of the released files.
+        suite: The suite.
+        cells: Corruptions with severities, or perturbations with difficulties.
+
+    Returns:
+        Array or folder of class folders for each cell that has one.
+
+    Raises:
+        DatasetError: No cell has files, or a cell has them twice.
     """
     if not root.is_dir():
-        raise DatasetError(f"--released {root} is no folder: give the folder of {suite.name}'s released files")
+        raise DatasetError(f"--released {root} is not a folder", f"give the folder of {suite.name}'s released files")
     try:
-        places = _places(root)
-        found = {cell: [file for place in places for file in _files_of(place, suite, *cell)] for cell in cells}
+        folders = _search_folders(root)
+        paths = {cell: [path for folder in folders for path in _cell_paths(folder, suite, *cell)] for cell in cells}
     except OSError as error:
         raise DatasetError(f"cannot list --released {root}: {error}") from error
-    for (name, severity), files in found.items():
-        if len(files) > 1:
+    for (name, severity), twins in paths.items():
+        if len(twins) > 1:
             raise DatasetError(
-                f"--released {root} has {name} {severity} of {suite.name} twice, {files[0]} and {files[1]}: "
-                "give the folder of one of them"
+                f"--released {root} has {name} {severity} of {suite.name} twice, {twins[0]} and {twins[1]}",
+                "give the folder of one of them",
             )
-    if cells and not any(found.values()):
+    if cells and not any(paths.values()):
         tree, array = _expected(suite, *cells[0])
         raise DatasetError(
-            f"--released {root} has none of the wanted files of {suite.name}: looked for {tree} and {array}, there and in "
-            f"folders of it such as {_GROUPS[0]}; give the folder that holds them, as downloaded and unpacked"
+            f"--released {root} and its folders, such as {_GROUPS[0]}, contain no files of {suite.name} like {tree} or {array}",
+            "give the folder that contains them, as downloaded and unpacked",
         )
-    return {cell: files[0] for cell, files in found.items() if files}
+    return {cell: files[0] for cell, files in paths.items() if files}
 
 
 def released_names(images: ImageDataset, positions: Ints) -> tuple[Name, ...]:
-    """Return the names by which the samples at `positions` are found in a tree."""
+    """Return the class folders and file stems of the samples at `positions`."""
     labels = images.labels[positions].tolist()
     return tuple(
         (images.classes[label], PurePosixPath(images.paths[position]).stem)
@@ -107,10 +122,17 @@ def check_released(
     skip: bool,
     advance: Callable[[int], None] = lambda _: None,
 ) -> CheckedFiles:
-    """Check that every condition with released files has one for each sample, and that its first one fits the suite.
+    """Check that each condition with released files has one for each sample, and that its first one fits the suite.
 
-    skip: whether samples without a file are listed; else the first one is a DatasetError.
-    advance: called with the number of samples after each condition.
+    Args:
+        images: The dataset.
+        positions: Positions of the samples.
+        conditions: Conditions of the run; those without released files are skipped.
+        skip: Whether samples without a file are listed in the result.
+        advance: Called with the number of samples after each condition.
+
+    Raises:
+        DatasetError: A file is invalid, or a sample has none and `skip` is false.
     """
     fingerprints: dict[str, str] = {}
     missing: dict[int, str] = {}
@@ -121,20 +143,20 @@ def check_released(
             continue
         if condition.files.path.suffix == ".npy":
             used = _check_array(condition, condition.files.path, images, notes)
-            here = positions
+            present = positions
         else:
             used, absent = _check_tree(condition, condition.files.path, images, positions, names)
             if absent and not skip:
                 first = min(absent)
                 more = f" (and {len(absent) - 1} more samples have none)" if len(absent) > 1 else ""
                 raise DatasetError(
-                    f"the sample {images.paths[first]} has no released file: {absent[first]}{more}; get what is missing, choose "
-                    "other samples with --subset, or give --skip-unreadable"
+                    f"the sample {images.paths[first]} has no released file: {absent[first]}{more}",
+                    "download the missing files, choose other samples with --subset, or give --skip-unreadable",
                 )
             missing |= absent
-            here = positions[~np.isin(positions, list(absent))]
-        if len(here):
-            _reader(condition, released_names(images, here[:1]), here[:1])(0)
+            present = positions[~np.isin(positions, list(absent))]
+        if len(present):
+            _reader(condition, released_names(images, present[:1]), present[:1])(0)
         fingerprints[condition.name] = hashlib.sha256("\n".join(used).encode(errors="surrogateescape")).hexdigest()
         advance(len(positions))
     return CheckedFiles(fingerprints, missing, tuple(dict.fromkeys(notes)))
@@ -143,38 +165,46 @@ def check_released(
 def read_released(
     condition: Condition, names: Sequence[Name], index: Ints, batch_size: int
 ) -> Generator[tuple[slice, int, Pixels]]:
-    """Yield the released images of some samples: which of them, the frame's number, and (b, 3, side, side) uint8.
+    """Read the released images of some samples in batches; for each batch, yield its frames in turn.
 
-    names, index: of the samples, in order.  The samples come in batches of `batch_size`, and of each batch the frames in
-    turn; a pool of threads reads the next batch meanwhile, so two of them are in memory. Raises DatasetError for the first
-    file that cannot be read, or has another size or other frames than the condition.
+    A pool of threads reads the next batch meanwhile, so that two batches are in memory.
+
+    Args:
+        condition: Condition with released files.
+        names: Names of the samples.
+        index: (n,) positions of the samples.
+        batch_size: Samples in a batch.
+
+    Yields:
+        Slice of the samples, number of the frame, and its images, (b, 3, side, side) uint8.
+
+    Raises:
+        DatasetError: A file is unreadable, or has another size or number of frames than the condition.
     """
     assert condition.files is not None
     read = _reader(condition, names, index)
     parts = [slice(start, min(start + batch_size, len(index))) for start in range(0, len(index), batch_size)]
     pool = ThreadPoolExecutor(os.cpu_count())
 
-    def asked(part: slice) -> list[Future[Pixels]]:
+    def submit(part: slice) -> list[Future[Pixels]]:
         return [pool.submit(read, row) for row in range(part.start, part.stop)]
 
     try:
-        waiting = asked(parts[0])
+        waiting = submit(parts[0])
         for part, following in zip(parts, [*parts[1:], slice(0, 0)], strict=True):
-            current, waiting = waiting, asked(following)
-            batch = [one.result() for one in current]
+            current, waiting = waiting, submit(following)
+            batch = [future.result() for future in current]
             for frame in range(condition.files.frames):
                 yield part, frame, np.stack([images[frame] for images in batch])
-            del current, batch  # Else a third batch would be in memory.
+            del current, batch  # Otherwise a third batch would be in memory.
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-# Where things are.
-
-
-def _places(root: Path) -> list[Path]:
+def _search_folders(root: Path) -> list[Path]:
     folders = _folders(root)
-    return [root, *folders, *(folder / group for folder in folders for group in _GROUPS if (folder / group).is_dir())]
+    groups = [folder / group for folder in folders for group in _GROUPS if (folder / group).is_dir()]
+    return [root, *folders, *groups]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -183,8 +213,8 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _expected(suite: Suite, name: str, severity: int) -> tuple[str, str]:
-    """Where a cell's tree and array lie, as a person reads it."""
-    if suite.family == "sequences":
+    """Return the expected paths of a cell's files, for messages."""
+    if suite.family.has_frames:
         label = _label(name, severity)
         return f"{label}/CLASS/*.mp4", f"{label}.npy (n, frames, side, side, 3)"
     return f"{name}/{severity}/CLASS/*.JPEG", f"{name}.npy ({len(SEVERITIES)}n, side, side, 3)"
@@ -194,17 +224,17 @@ def _label(name: str, difficulty: int) -> str:
     return name if difficulty == 1 else f"{name}_{difficulty}"
 
 
-def _files_of(place: Path, suite: Suite, name: str, severity: int) -> Iterator[Path]:
-    sequences = suite.family == "sequences"
+def _cell_paths(folder: Path, suite: Suite, name: str, severity: int) -> Iterator[Path]:
+    sequences = suite.family.has_frames
     label = _label(name, severity) if sequences else name
-    tree, array = place / label if sequences else place / label / str(severity), place / f"{label}.npy"
+    tree, array = folder / label if sequences else folder / label / str(severity), folder / f"{label}.npy"
     if tree.is_dir() and (_holds_videos(tree) if sequences else _folders(tree)):
         yield tree
     if array.is_file():
         axes = len(open_array(array).shape)
         if axes not in (4, 5):
             raise DatasetError(
-                f"{array} has {axes} axes: give the published file, {_expected(suite, name, severity)[1]}"
+                f"{array} has {axes} axes", f"give the published file, {_expected(suite, name, severity)[1]}"
             )
         if axes == (5 if sequences else 4):
             yield array
@@ -214,27 +244,24 @@ def _holds_videos(tree: Path) -> bool:
     return any(file.suffix.lower() in _VIDEOS for folder in _folders(tree) for file in folder.iterdir())
 
 
-# Trees of files.
-
-
 def _check_tree(
     condition: Condition, tree: Path, images: ImageDataset, positions: Ints, names: Sequence[Name]
 ) -> tuple[list[str], dict[int, str]]:
-    """The paths and sizes of the samples' files, and for each position without one, why."""
+    """Return the paths and sizes of the samples' files, and the reason for each position without one."""
     if len(set(names)) < len(names):
         first: dict[Name, int] = {}
         for position, name in zip(positions.tolist(), names, strict=True):
             if first.setdefault(name, position) != position:
                 raise DatasetError(
-                    f"{images.paths[first[name]]} and {images.paths[position]} would have the same released file "
-                    f"{'/'.join(name)}: rename one, or leave it out with --subset"
+                    f"{images.paths[first[name]]} and {images.paths[position]} have the same released file {'/'.join(name)}",
+                    "rename one, or leave it out with --subset",
                 )
     listed = _list(tree, names, _suffixes(condition))
     used, absent = [], {}
     for position, name in zip(positions.tolist(), names, strict=True):
         entry = listed.get(name)
         if entry is None:
-            absent[position] = f"{tree / '/'.join(name)}{'.mp4' if _are_videos(condition) else '.JPEG'} is not there"
+            absent[position] = f"{tree / '/'.join(name)}{'.mp4' if _are_videos(condition) else '.JPEG'} is missing"
             continue
         try:
             size = entry.stat().st_size if entry.is_file() else None
@@ -242,116 +269,114 @@ def _check_tree(
             absent[position] = str(error)
             continue
         if size is None or size > _LARGEST:
-            absent[position] = f"{entry.path} is {'no file' if size is None else f'{size:,} bytes large'}"
+            absent[position] = (
+                f"{entry.path} is {'not a file' if size is None else f'too large ({format_bytes(size)})'}"
+            )
             continue
         used.append(f"{condition.corruption}/{condition.severity}/{name[0]}/{entry.name}\t{size}")
     return used, absent
 
 
 def _are_videos(condition: Condition) -> bool:
-    return find_suite(condition.suite).family == "sequences"
+    return find_suite(condition.suite).family.has_frames
 
 
 def _suffixes(condition: Condition) -> tuple[str, ...]:
-    return _VIDEOS if _are_videos(condition) else _PICTURES
+    return _VIDEOS if _are_videos(condition) else _IMAGES
 
 
 def _list(tree: Path, names: Iterable[Name], suffixes: tuple[str, ...]) -> dict[Name, os.DirEntry[str]]:
-    """The files of the named samples that are there."""
-    wanted: dict[str, set[str]] = {}
+    """Return the existing files of the samples."""
+    stems: dict[str, set[str]] = {}
     for folder, stem in names:
-        wanted.setdefault(folder, set()).add(stem)
+        stems.setdefault(folder, set()).add(stem)
 
-    def one(folder: str) -> dict[Name, os.DirEntry[str]]:
-        found: dict[Name, os.DirEntry[str]] = {}
+    def list_folder(folder: str) -> dict[Name, os.DirEntry[str]]:
+        files: dict[Name, os.DirEntry[str]] = {}
         try:
             entries = os.scandir(tree / folder)
         except (FileNotFoundError, NotADirectoryError):
-            return found
+            return files
         except OSError as error:
             raise DatasetError(f"cannot list the released files: {error}") from error
         with entries:
             for entry in entries:
                 file = Path(entry.name)
-                if file.stem in wanted[folder] and file.suffix.lower() in suffixes:
-                    twin = found.setdefault((folder, file.stem), entry)
+                if file.stem in stems[folder] and file.suffix.lower() in suffixes:
+                    twin = files.setdefault((folder, file.stem), entry)
                     if twin is not entry:
-                        raise DatasetError(f"{twin.path} and {entry.path} are of the same sample: remove one of them")
-        return found
+                        raise DatasetError(
+                            f"{twin.path} and {entry.path} belong to the same sample", "remove one of them"
+                        )
+        return files
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return {name: entry for found in pool.map(one, wanted) for name, entry in found.items()}
-
-
-# Arrays.
+        return {name: entry for files in pool.map(list_folder, stems) for name, entry in files.items()}
 
 
 def _check_array(condition: Condition, file: Path, images: ImageDataset, notes: list[str]) -> list[str]:
-    """Check that an array is of the very samples of `images`; return the paths and sizes of what was looked at."""
+    """Check that an array contains the samples of `images`; return the names and sizes of the files that were read."""
     assert condition.files is not None
-    array, sequences = open_array(file), find_suite(condition.suite).family == "sequences"
-    wanted = (
-        f"{'(n, frames' if sequences else f'({len(SEVERITIES)}n'}, {condition.resolution}, {condition.resolution}, 3)"
-    )
-    if not array.is_bytes or len(array.shape) != (5 if sequences else 4) or array.shape[-1] != 3:
-        raise DatasetError(f"{file} is {array.kind} {array.shape}: give the published file, uint8 {wanted}")
+    array, sequences = open_array(file), find_suite(condition.suite).family.has_frames
+    side, rows = condition.resolution, len(images)
+    parts, first_axes = (1, "n, frames") if sequences else (len(SEVERITIES), f"{len(SEVERITIES)}n")
+    if array.dtype != np.uint8 or len(array.shape) != (5 if sequences else 4) or array.shape[-1] != 3:
+        raise DatasetError(
+            f"{file} holds {array.dtype} of shape {array.shape}",
+            f"give the published file, uint8 of shape ({first_axes}, {side}, {side}, 3)",
+        )
     _check_side(condition, file, array.shape[-3], array.shape[-2])
     if sequences and array.shape[1] != condition.files.frames:
-        raise DatasetError(_other_frames(condition, file, array.shape[1]))
-    order = "give --data the CIFAR python batches, whose order the released files have"
-    parts, rows = 1 if sequences else len(SEVERITIES), len(images)
+        raise _other_frames(condition, file, array.shape[1])
     if array.shape[0] != parts * rows:
         raise DatasetError(
-            f"{file} holds {array.shape[0] / parts:g} samples{'' if sequences else ' at each severity'}, {images.name} has {rows}: "
-            f"{order}"
+            f"{file} holds {array.shape[0] / parts:g} samples{'' if sequences else ' at each severity'}, but {images.name} has {rows}",
+            _CIFAR_HINT,
         )
-    used, known = [file], file.with_name("labels.npy")
-    if known.exists():
-        labels = read_integers(known)
+    used, label_file = [file], file.with_name("labels.npy")
+    if label_file.exists():
+        labels = read_integers(label_file)
         if len(labels) not in (rows, len(SEVERITIES) * rows):
-            raise DatasetError(f"{known} holds {len(labels)}, not the labels of {rows} samples: {order}")
-        stored = images.labels if images.file_labels is None else images.file_labels
-        other = np.argwhere(labels.reshape(-1, rows) != stored)
-        if len(other):
-            at = int(other[0, 1])
+            raise DatasetError(f"{label_file} holds {len(labels)} labels, not those of {rows} samples", _CIFAR_HINT)
+        labels = labels.reshape(-1, rows)
+        expected = images.labels if images.file_labels is None else images.file_labels
+        for part, position in np.argwhere(labels != expected)[:1]:
             raise DatasetError(
-                f"{known} says class {labels.reshape(-1, rows)[other[0, 0], at]} where {images.name} has {stored[at]}, at "
-                f"{images.paths[at]}: {order}"
+                f"{label_file} has class {labels[part, position]} for {images.paths[position]}, but {images.name} has class "
+                f"{expected[position]}",
+                _CIFAR_HINT,
             )
-        used.append(known)
+        used.append(label_file)
     elif sequences:
-        notes.append(f"{file.parent} has no labels.npy: that its order is that of {images.name} is taken on trust")
+        notes.append(f"{file.parent} has no labels.npy: its order is assumed to be that of {images.name}")
     else:
-        raise DatasetError(f"{file.parent} has no labels.npy to tell the order of its images: download it with them")
-    return [f"{one.name}\t{one.stat().st_size}" for one in used]
-
-
-# Reading.
+        raise DatasetError(f"{file.parent} has no labels.npy to check the order of its images", "download it too")
+    return [f"{path.name}\t{path.stat().st_size}" for path in used]
 
 
 def _reader(condition: Condition, names: Sequence[Name], index: Ints) -> Callable[[int], Pixels]:
-    """What reads the released images of sample number `row`: (frames, 3, side, side) uint8."""
+    """Return a function that reads the released images of sample number `row`: (frames, 3, side, side) uint8."""
     assert condition.files is not None
     path = condition.files.path
     if path.suffix == ".npy":
         array = open_array(path)
-        sequences = find_suite(condition.suite).family == "sequences"
+        sequences = find_suite(condition.suite).family.has_frames
         start = 0 if sequences else array.shape[0] // len(SEVERITIES) * (condition.severity - 1)
 
-        def row_of(row: int) -> Pixels:
+        def read_row(row: int) -> Pixels:
             try:
-                found = array.row(start + int(index[row]))
+                pixels = array.row(start + int(index[row]))
             except OSError as error:
                 raise _unreadable(path, str(error.strerror or error)) from error
-            return found.transpose(0, 3, 1, 2) if sequences else found.transpose(2, 0, 1)[None]
+            return pixels.transpose(0, 3, 1, 2) if sequences else pixels.transpose(2, 0, 1)[None]
 
-        return row_of
+        return read_row
     listed = _list(path, names, _suffixes(condition))
-    decode = _decode_video if _are_videos(condition) else _decode_picture
+    decode = _decode_video if _are_videos(condition) else _decode_image
 
     def read(row: int) -> Pixels:
         if names[row] not in listed:
-            raise DatasetError(f"the released file {path / '/'.join(names[row])} is gone: put it back")
+            raise DatasetError(f"the released file {path / '/'.join(names[row])} was removed", "put it back")
         file = Path(listed[names[row]].path)
         try:
             return decode(condition, file)
@@ -361,7 +386,7 @@ def _reader(condition: Condition, names: Sequence[Name], index: Ints) -> Callabl
     return read
 
 
-def _decode_picture(condition: Condition, file: Path) -> Pixels:
+def _decode_image(condition: Condition, file: Path) -> Pixels:
     try:
         pixels = decode_one(read_image(file), Geometry())
     except DatasetError as error:
@@ -371,29 +396,29 @@ def _decode_picture(condition: Condition, file: Path) -> Pixels:
 
 
 def _decode_video(condition: Condition, file: Path) -> Pixels:
-    """Decode the frames of a video as OpenCV does, with which the published figures were made."""
+    """Decode the frames of a video as OpenCV does, which the published results used."""
     assert condition.files is not None
     av = _pyav()
     frames: list[Pixels] = []
     try:
-        # The format is given, because others, such as playlists, would open further files or addresses.
+        # The format is fixed, because others, such as playlists, would open further files or addresses.
         with file.open("rb") as encoded, av.open(encoded, format="mp4", metadata_errors="ignore") as container:
             stream = next(iter(container.streams.video), None)
             if stream is None or stream.codec_context is None:
-                raise _unreadable(file, "it holds no video of a known kind")
+                raise _unreadable(file, "it holds no video of a known format")
             _check_side(condition, file, stream.codec_context.height, stream.codec_context.width)
-            stream.thread_count = 1  # One file is read by one thread of the pool.
-            stream.codec_context.options = {"err_detect": "explode"}  # By default damage is painted over.
+            stream.thread_count = 1  # The pool already uses one thread for each file.
+            stream.codec_context.options = {"err_detect": "explode"}  # By default, the decoder conceals damage.
             for frame in container.decode(stream):
                 _check_side(condition, file, frame.height, frame.width)
                 if len(frames) < condition.files.frames:
                     frames.append(frame.to_ndarray(format="rgb24").transpose(2, 0, 1))
                 else:
-                    raise DatasetError(_other_frames(condition, file, f"more than {len(frames)}"))
+                    raise _other_frames(condition, file, f"more than {len(frames)}")
     except (av.error.FFmpegError, ValueError) as error:
         raise _unreadable(file, " ".join(str(getattr(error, "strerror", None) or error).split())) from error
     if len(frames) != condition.files.frames:
-        raise DatasetError(_other_frames(condition, file, len(frames)))
+        raise _other_frames(condition, file, len(frames))
     return np.stack(frames)
 
 
@@ -402,7 +427,7 @@ def _pyav() -> Any:
         import av
         import av.error
     except ImportError:
-        raise OptionError("the released videos need PyAV to be read: pip install 'robench[video]'") from None
+        raise OptionError("released videos need PyAV", "pip install 'robench[video]'") from None
     return av
 
 
@@ -411,24 +436,25 @@ def _check_side(condition: Condition, file: Path, height: int, width: int) -> No
     if (height, width) == (side, side):
         return
     family = find_suite(condition.suite).family
-    fitting = [
+    suites = [
         suite.name for suite in SUITES.values() if suite.family == family and suite.released_side == height == width
     ]
-    mend = f"give --suite {' or '.join(fitting)}" if fitting else "give the published files; they are never resized"
     raise DatasetError(
-        f"the released file {file} is {width}x{height} px, those of {condition.suite} are {side}x{side}: {mend}"
+        f"the released file {file} is {width}x{height} px, but those of {condition.suite} are {side}x{side}",
+        f"give --suite {' or '.join(suites)}" if suites else "give the published files; they are never resized",
     )
 
 
-def _other_frames(condition: Condition, file: Path, frames: int | str) -> str:
+def _other_frames(condition: Condition, file: Path, frames: int | str) -> DatasetError:
     assert condition.files is not None
-    return (
-        f"the released file {file} has {frames} frames, {condition.corruption} of {condition.suite} has "
-        f"{condition.files.frames}: give the published file"
+    return DatasetError(
+        f"the released file {file} has {frames} frames, but {condition.corruption} of {condition.suite} has "
+        f"{condition.files.frames}",
+        "give the published file",
     )
 
 
 def _unreadable(file: Path, reason: str) -> DatasetError:
     return DatasetError(
-        f"cannot read the released file {file}: {reason}; get it again, then give the same command to go on"
+        f"cannot read the released file {file}: {reason}", "download it again, then repeat the command to resume"
     )

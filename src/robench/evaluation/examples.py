@@ -103,7 +103,7 @@ def _condition(run: RunDirectory, planned: ConditionEntry) -> Condition:
                 one = Condition(
                     suite.name, planned.corruption, planned.severity, geometry, suite.constants, jpeg, backend
                 )
-                if protocol(one, options.get("precision", "fp32")) == planned.protocol:
+                if str(protocol(one, options.get("precision", "fp32"))) == planned.protocol:
                     return one
     raise RunError(f"{planned.name} was evaluated from released files, or by another robench, and is not made again")
 

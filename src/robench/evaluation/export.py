@@ -49,7 +49,7 @@ def export(
     """
     observer = observer or NullObserver()
     chosen = find_suite(suite)
-    if chosen.family != "corruptions":
+    if chosen.family.has_frames:
         raise OptionError(f"the suite {suite} makes frames, not single images: name one such as imagenet-c")
     if not chosen.corruptions:
         raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
 from robench.runs.files import atomic_write, translate_os_errors
-from robench.suites import Condition, find_suite
+from robench.suites import NETWORK, Condition, FrameKind, find_suite
 from robench.transforms.apply import Position, condition_images, frame_positions, frames_of
 from robench.transforms.warps import PaddedBatch
 from robench.types import Images
@@ -56,7 +56,7 @@ def preview(
     chosen = find_suite(suite)
     if suite == "clean":
         raise OptionError("the clean suite leaves images as they are: give another --suite")
-    if severities is not None and chosen.family != "corruptions":
+    if severities is not None and chosen.family.has_frames:
         raise OptionError(f"--severity goes with suites of corruptions, such as cifar-c; {suite} has frames")
     if crop is not None and (chosen.geometry is not None or chosen.side is not None):
         raise OptionError(f"{suite} has images of its own size: leave --crop out")
@@ -101,14 +101,13 @@ def _row(encoded: bytes, condition: Condition, seed: int) -> _Row:
     """What a condition makes of the picture: one image, or some of its frames, each with what it is."""
     pictures = torch.from_numpy(decode_one(encoded, condition.geometry).copy())[None]
     index = torch.zeros(1, dtype=torch.int64)
-    family = find_suite(condition.suite).family
-    if family == "corruptions":
+    if not find_suite(condition.suite).family.has_frames:
         clean = ("clean", pictures)
         return condition.corruption, [
             clean,
             (str(condition.severity), condition_images(pictures, condition, index, seed)),
         ]
-    if condition.corruption == "network":
+    if condition.native:
         return condition.corruption, [(f"{condition.resolution} px", pictures)]
     values = frame_positions(condition)
     drawn = set(_spread(len(values)))
@@ -121,11 +120,16 @@ def _row(encoded: bytes, condition: Condition, seed: int) -> _Row:
 
 def _place(condition: Condition, number: int, position: Position) -> str:
     """Where a frame is on its perturbation's axis."""
-    if condition.corruption == "map":
-        return f"{position.dy:g} down, {position.dx:g} right"
-    if find_suite(condition.suite).family == "sequences" or condition.corruption in ("crop", "circular"):
-        return f"frame {number}"
-    return f"{position.value:g}"
+    label = _LABELS.get(find_suite(condition.suite).kind(condition.corruption))
+    return f"{position.value:g}" if label is None else label(number, position)
+
+
+_LABELS: dict[FrameKind, Callable[[int, Position], str]] = {
+    FrameKind.MAP: lambda _, position: f"{position.dy:g} down, {position.dx:g} right",
+    FrameKind.SEQUENCE: lambda number, _: f"frame {number}",
+    FrameKind.PAIRS: lambda number, _: f"frame {number}",
+}
+"""Labels of frames by their relation; other frames are labelled by their position on the axis."""
 
 
 def _merged(rows: Sequence[_Row]) -> list[_Row]:
@@ -133,9 +137,9 @@ def _merged(rows: Sequence[_Row]) -> list[_Row]:
     found: dict[str, dict[str, Images]] = {}
     for name, cells in rows:
         found.setdefault(name, {}).update(cells)
-    sizes = list(found.get("network", {}).items())
+    sizes = list(found.get(NETWORK, {}).items())
     if len(sizes) > _MOST:
-        found["network"] = dict(sizes[at] for at in _spread(len(sizes)))
+        found[NETWORK] = dict(sizes[at] for at in _spread(len(sizes)))
     return [(name, list(cells.items())) for name, cells in found.items()]
 
 

@@ -1,15 +1,12 @@
-"""Compose the protocol string of a condition."""
+"""Protocols of conditions."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Iterable
 
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import (
-    Condition,
-    find_suite,
-)
+from robench.suites import Condition, find_suite
+from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.draws import DRAWS_VERSION
 from robench.transforms.perturbations import find_perturbation
@@ -18,50 +15,53 @@ from robench.transforms.reference import reference_version
 __all__ = ["CROP_RATIO", "protocol"]
 
 CROP_RATIO = 0.875
-"""Side of the crop by the side of what it is cut out of."""
+"""Side of a crop as a fraction of the side of the image that it is cut from."""
 
 
-def protocol(condition: Condition, precision: str) -> str:
-    """Return a readable string with a hash of everything that moves a suite's numbers, whatever part of it is evaluated.
+def protocol(condition: Condition, precision: str) -> Protocol:
+    """Return the protocol of a condition. It depends neither on the model nor on the evaluated part of the suite.
 
-    Of the constants, all of the suite's go in; of the model, nothing: rows of two models are compared by this string.
+    Args:
+        condition: The condition.
+        precision: A key of `device_scopes.PRECISIONS`.
     """
     suite = find_suite(condition.suite)
-    parts = [str(condition.geometry), precision]
-    if condition.release_jpeg is not None:
-        parts.insert(1, f"jpeg{condition.release_jpeg}")
-    facts: dict[str, object] = {"geometry": repr(condition.geometry), "precision": precision}
+    geometry, backend = [str(condition.geometry)], []
+    facts: dict[str, object] = {"geometry": repr(condition.geometry)}
     if condition.files is not None:
-        parts = ["as-released", precision]
-        facts = {"released": condition.resolution, "frames": condition.files.frames, "precision": precision}
+        geometry = ["as-released"]
+        facts = {"released": condition.resolution, "frames": condition.files.frames}
     elif condition.native:
-        # The sizes are an axis of the figures, and belong together.
+        # The input sizes are an axis of the values, so that all of them have one protocol.
         squeezed = condition.geometry.crop is None
-        parts = ["resize1x1" if squeezed else f"resize1/{CROP_RATIO:g}-crop", precision]
-        facts = {"crop": None if squeezed else CROP_RATIO, "precision": precision}
+        geometry = ["resize1x1" if squeezed else f"resize1/{CROP_RATIO:g}-crop"]
+        facts = {"crop": None if squeezed else CROP_RATIO}
         if condition.corruption in suite.later:
-            level = find_perturbation(condition.corruption, condition.constants).params(condition.constants)
-            facts |= {"levels": {condition.corruption: dict(level)}}
-    elif suite.family != "corruptions":
-        parts.insert(1, f"frames{condition.resolution}")
-        levels = {
-            name: [dict(level) for level in find_perturbation(name, condition.constants).levels[condition.constants]]
-            for name in (*suite.corruptions, *suite.extra)
-            if condition.corruption in suite.later or name not in suite.later
-        }
-        facts |= {"side": condition.resolution, "draws": DRAWS_VERSION, "levels": levels}
+            facts["levels"] = {
+                condition.corruption: _levels(condition, [condition.corruption])[condition.corruption][0]
+            }
+    elif suite.family.has_frames:
+        geometry.append(f"frames{condition.resolution}")
+        names = [name for name in suite.names if condition.corruption in suite.later or name not in suite.later]
+        facts |= {"side": condition.resolution, "draws": DRAWS_VERSION, "levels": _levels(condition, names)}
     elif not condition.is_clean:
-        levels = {
+        facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION}
+        facts["levels"] = {
             name: [dict(level) for level in find_corruption(name, suite.constants).levels[suite.constants]]
-            for name in (*suite.corruptions, *suite.extra)
+            for name in suite.names
         }
-        facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "levels": levels}
+        if condition.release_jpeg is not None:
+            geometry.append(f"jpeg{condition.release_jpeg}")
         if condition.backend == "reference":
-            parts.append(condition.backend)
-            facts |= {"backend": reference_version()}
+            backend = [condition.backend]
+            facts["backend"] = reference_version()
     packages = packages_of_suite(suite)
     if packages:
-        parts += packages
-        facts |= {"packages": packages}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{'+'.join(parts)}#{digest}"
+        facts["packages"] = packages
+    return Protocol.compose([*geometry, precision, *backend, *packages], facts | {"precision": precision})
+
+
+def _levels(condition: Condition, names: Iterable[str]) -> dict[str, list[dict[str, object]]]:
+    """Return the constants of perturbations by name and difficulty."""
+    constants = condition.constants
+    return {name: [dict(level) for level in find_perturbation(name, constants).levels[constants]] for name in names}

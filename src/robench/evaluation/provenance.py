@@ -21,10 +21,10 @@ def check_suite(suite: Suite, backend: str) -> None:
     if offer is None:
         return
     for name in (*suite.corruptions, *suite.extra):
-        if suite.family == "corruptions" and name not in CORRUPTIONS and backend == "reference":
+        if not suite.family.has_frames and name not in CORRUPTIONS and backend == "reference":
             raise OptionError(f"the imagecorruptions package has no {name}: leave --backend reference out")
         try:
-            if suite.family != "corruptions":
+            if suite.family.has_frames:
                 find_perturbation(name, suite.constants)
                 continue
             for severity in suite.severities:
@@ -75,7 +75,7 @@ def version_here(package: str) -> str | None:
 
 def _offers_of_suite(suite: Suite) -> list[Plugin]:
     found = [] if suite.name in SUITES else [find_plugin("suite", suite.name)]
-    if suite.family == "corruptions":
+    if not suite.family.has_frames:
         others = (name for name in (*suite.corruptions, *suite.extra) if name not in CORRUPTIONS)
         found += [find_plugin("corruption", name) for name in others]
     return [offer for offer in found if offer is not None]

@@ -1,4 +1,4 @@
-"""The suites, as data, in one explicit table. Torch-free: scoring a run needs them too."""
+"""Suites, as data, in one explicit table. Torch-free."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from collections.abc import Sequence
 
 from robench.errors import OptionError, unknown_name
 from robench.plugins import find_plugin, plugins
-from robench.suites.cifar_c import CIFAR_C
+from robench.suites import families
+from robench.suites.families import Family, FrameKind
 from robench.suites.geometry import Geometry
-from robench.suites.imagecorruptions import IMAGECORRUPTIONS
-from robench.suites.imagenet_c import IMAGENET_64_C, IMAGENET_C, IMAGENET_C_299, TINY_IMAGENET_C
+from robench.suites.imagenet_c import (
+    CIFAR_C,
+    IMAGECORRUPTIONS,
+    IMAGENET_64_C,
+    IMAGENET_C,
+    IMAGENET_C_299,
+    TINY_IMAGENET_C,
+)
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
 from robench.suites.presets import PRESETS, Preset, find_preset
-from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, Family, ReleasedFiles, Suite
+from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, ReleasedFiles, Suite
 from robench.suites.sweeps import (
-    BEST_OF_K,
     MAP_AXIS,
+    NETWORK,
     NOISE,
     OCCLUSION,
     RESOLUTION,
@@ -32,9 +39,9 @@ from robench.suites.sweeps import (
 __all__ = [
     "ALL",
     "BACKENDS",
-    "BEST_OF_K",
     "CLEAN",
     "MAP_AXIS",
+    "NETWORK",
     "PRESETS",
     "RESOLUTIONS",
     "SEVERITIES",
@@ -44,11 +51,13 @@ __all__ = [
     "UNTREATED",
     "Condition",
     "Family",
+    "FrameKind",
     "Geometry",
     "Preset",
     "ReleasedFiles",
     "Suite",
     "display_family",
+    "families",
     "find_preset",
     "find_suite",
     "lookup_suite",
@@ -58,12 +67,13 @@ __all__ = [
 ]
 
 ALL = "all"
-"""In place of a suite: all that fit the model's input."""
+"""Name for all suites that fit the model's input size."""
 
 CLEAN_SUITE = Suite(
     name=CLEAN,
     summary="the unperturbed images; always evaluated, whatever the suite",
     source="the model's own resize and crop when evaluated alone",
+    family=families.CLEAN,
 )
 
 SUITES: dict[str, Suite] = {
@@ -94,36 +104,41 @@ _FITTING = {
     64: (TINY_IMAGENET_C, TINY_IMAGENET_P),
     32: (CIFAR_C, CIFAR_P),
 }
-"""Published suites by the side of their images, one where several have the same pixels."""
+"""Published suites by the side of their images in pixels; one suite if several have the same pixels."""
+
+_AT_ANY_SIZE = (SHIFT, SCALE, NOISE, OCCLUSION, RESOLUTION)
 
 
 def suites_for(names: Sequence[str], side: int) -> list[Suite]:
-    """Return the suites called `names`, each once; `all` stands for those that fit a model's input of `side` pixels."""
+    """Return the suites called `names`, each once. `all` selects those that fit a model's input of `side` pixels."""
+    fitting = [suite for suite in (*_FITTING.get(side, ()), *_AT_ANY_SIZE) if suite.smallest <= side]
     chosen: list[Suite] = []
-    at_any_side = (SHIFT, SCALE, NOISE, OCCLUSION, RESOLUTION)
-    fitting = [suite for suite in (*_FITTING.get(side, ()), *at_any_side) if suite.smallest <= side]
     for name in names:
         chosen += fitting if name == ALL else [find_suite(name)]
     return list(dict.fromkeys(chosen))
 
 
 def find_suite(name: str) -> Suite:
-    """Return the suite called `name`, built in or an installed package's; OptionError with a suggestion if there is none."""
-    found = lookup_suite(name)
-    if found is None:
-        raise OptionError(unknown_name("suite", name, (*SUITES, ALL, *(offer.name for offer in plugins("suite")))))
-    return found
+    """Return a suite, built in or from an installed package.
+
+    Raises:
+        OptionError: If there is no suite of that name; with a suggestion.
+    """
+    suite = lookup_suite(name)
+    if suite is None:
+        raise OptionError(unknown_name("suite", name, (*SUITES, ALL, *(plugin.name for plugin in plugins("suite")))))
+    return suite
 
 
 def lookup_suite(name: str) -> Suite | None:
-    """Return the suite called `name`, built in or an installed package's; None if there is none."""
+    """Return a suite, built in or from an installed package; None if there is no suite of that name."""
     if name in SUITES:
         return SUITES[name]
-    offer = find_plugin("suite", name)
-    return None if offer is None else offer.load(Suite)
+    plugin = find_plugin("suite", name)
+    return None if plugin is None else plugin.load(Suite)
 
 
 def display_family(name: str) -> Family:
-    """Return how figures of a suite are shown: of one not known here, a package's or a newer robench's, as errors of its cells."""
-    found = lookup_suite(name)
-    return found.family if found is not None else "corruptions"
+    """Return the family by which values of a suite are shown. A suite that is not installed is shown as corruptions."""
+    suite = lookup_suite(name)
+    return families.CORRUPTIONS if suite is None else suite.family

@@ -1,4 +1,4 @@
-"""Image geometry before a corruption: what turns a decoded picture of any size into the suite's uint8 image."""
+"""Geometry: the resize and crop that turn a decoded image of any size into the suite's uint8 image."""
 
 from __future__ import annotations
 
@@ -16,31 +16,30 @@ if TYPE_CHECKING:
 __all__ = ["INTERPOLATIONS", "Geometry", "without_border"]
 
 INTERPOLATIONS = {"nearest": 0, "box": 4, "bilinear": 2, "hamming": 5, "bicubic": 3, "lanczos": 1}
-"""Pillow's filters by name, as Image.Resampling numbers them; all of them antialias when they shrink.
-
-By number, because the suites' geometries are known where tables alone are read, without Pillow.
-"""
+"""Pillow's filters by name, numbered as in `Image.Resampling`, which needs Pillow. All of them antialias when they shrink."""
 
 _PIXELS = 2 * 89_478_485
-"""Most pixels of a resized picture: as many as Pillow decodes at most. A strip one pixel wide would become gigabytes."""
+"""Most pixels of a resized image, as many as Pillow decodes at most. A strip one pixel wide would become gigabytes."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Resize, then centre crop, as torchvision does on PIL images; every step may be absent, and then images keep their shape.
+    """Resize, then centre crop, as torchvision does on PIL images. Images keep their shape at a step that is absent.
 
-    fraction: first cut the centred square whose side is this fraction of the short side.
-    resize: an int is the new short side (aspect kept), a pair is (height, width).
-    crop: side of the centred square that is kept, in pixels; a smaller image is padded with black, as torchvision pads.
-    floors: of a margin that is odd, whether the smaller half is always cut above and left, as transformers does it; torchvision
-        rounds half of it to the even number.
+    Attributes:
+        resize: New short side in pixels (the aspect ratio is kept), or (height, width).
+        crop: Side of the centred square in pixels. A smaller image is padded with black, as torchvision pads.
+        fraction: Side of a centred square that is cut first, as a fraction of the short side.
+        interpolation: A key of `INTERPOLATIONS`.
+        floors: Whether the smaller half of an odd margin is always cut above and left, as transformers does.
+            torchvision rounds half the margin to the even number.
     """
 
     resize: int | tuple[int, int] | None = None
     crop: int | None = None
     fraction: float | None = None
     interpolation: str = "bilinear"
-    floors: bool = field(default=False, repr=False)  # protocols hash what is shown here; `str` says it where it holds
+    floors: bool = field(default=False, repr=False)  # Protocols hash the repr.
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
@@ -48,20 +47,24 @@ class Geometry:
 
     @property
     def side(self) -> int:
-        """Side of the resulting square image, in pixels."""
+        """Side of the resulting square image in pixels.
+
+        Raises:
+            OptionError: If the result is not always a square of one side.
+        """
         if self.crop is not None:
             return self.crop
-        if isinstance(self.resize, tuple) and self.resize[0] == self.resize[1]:
+        if self.square and isinstance(self.resize, tuple):
             return self.resize[0]
-        raise OptionError("an image geometry must end in a square image: give a crop")
+        raise OptionError("an image geometry must end in a square image", "give a crop")
 
     @property
     def square(self) -> bool:
-        """Whether every picture ends in a square image of one side."""
+        """Whether every image becomes a square of one side."""
         return self.crop is not None or (isinstance(self.resize, tuple) and self.resize[0] == self.resize[1])
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that `apply` gives a picture of the given ones."""
+        """Return the height and width of an image after `apply`, in pixels."""
         if self.fraction is not None:
             height = width = math.floor(self.fraction * min(height, width))
         if self.resize is not None:
@@ -80,9 +83,10 @@ class Geometry:
         return "-".join(parts) or "as-stored"
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """Return `image` (any mode) as an RGB image of side x side pixels. EXIF orientation is ignored.
+        """Return an image of any mode as an RGB image of side x side pixels. EXIF orientation is ignored.
 
-        ValueError for values that 8 bits do not hold: Pillow would cut them at 255, and make white of 16 bits of grey.
+        Raises:
+            ValueError: If 8 bits do not hold the values. Pillow would clip them at 255 and turn 16-bit grey into white.
         """
         _check_values(image)
         image = image.convert("RGB")
@@ -100,11 +104,15 @@ def _check_values(image: Image.Image) -> None:
         values = np.asarray(image)
         low, high = values.min(), values.max()
         if not (low >= 0 and high <= 255) or (image.mode == "F" and 0 < high <= 1):
-            raise ValueError(f"its values are {low:g} to {high:g}, not 0 to 255: save it with 8 bits a channel")
+            raise ValueError(f"its values are {low:g} to {high:g}, not 0 to 255; save it with 8 bits a channel")
 
 
 def without_border(image: Image.Image, border: int) -> Image.Image:
-    """Cut so many pixels off every side of an image; one that has nothing else is an error, ValueError."""
+    """Cut `border` pixels off every side of an image.
+
+    Raises:
+        ValueError: If nothing would remain.
+    """
     if not border:
         return image
     if min(image.size) <= 2 * border:
@@ -122,12 +130,12 @@ def _resized(height: int, width: int, size: int | tuple[int, int]) -> tuple[int,
         return size
     new = (int(size * height / width), size) if width <= height else (size, int(size * width / height))
     if new[0] * new[1] > _PIXELS:
-        raise ValueError(f"with {width}x{height} pixels it is too long: resized it would be {new[1]}x{new[0]}")
+        raise ValueError(f"with {width}x{height} pixels it is too long; resized it would be {new[1]}x{new[0]}")
     return new
 
 
 def _center_crop(image: Image.Image, side: int, floors: bool = False) -> Image.Image:
-    """Cut a centred square; an image that is smaller is padded with black first, the smaller half above and left."""
+    """Cut a centred square. A smaller image is padded with black first, the smaller half above and left."""
     from PIL import Image
 
     width, height = image.size

@@ -1,4 +1,4 @@
-"""Ready choices of conditions and images for one purpose, as data."""
+"""Presets: conditions and images for one purpose, as data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ __all__ = ["PRESETS", "Preset", "find_preset"]
 
 @dataclass(frozen=True)
 class Preset:
-    """A choice of conditions and images.
+    """Conditions and images for one purpose.
 
-    suites: by the largest side of a model's input that each is for, px; the last is for all larger ones.
-    corruptions, severities: what of the suite.  limit: images, evenly spread.
+    Attributes:
+        name: Unique name.
+        summary: One line for lists.
+        suites: Pairs of the largest input side in pixels and a suite; the last suite serves all larger inputs.
+        corruptions: Corruptions of the suite.
+        severities: Severities of the suite.
+        limit: Number of images, evenly spread.
     """
 
     name: str
@@ -25,7 +30,7 @@ class Preset:
     limit: int
 
     def suite(self, side: int) -> str:
-        """Return the suite for a model whose input is `side` pixels."""
+        """Return the name of the suite for a model with an input side of `side` pixels."""
         return next((name for largest, name in self.suites if side <= largest), self.suites[-1][1])
 
 
@@ -44,7 +49,11 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (CI,)}
 
 
 def find_preset(name: str) -> Preset:
-    """Return the preset called `name`; OptionError with a suggestion if there is none."""
+    """Return a preset.
+
+    Raises:
+        OptionError: If there is no preset of that name; with a suggestion.
+    """
     try:
         return PRESETS[name]
     except KeyError:

@@ -1,16 +1,17 @@
-"""What a suite is: corruptions or perturbations, image protocol and baseline, as data. Torch-free."""
+"""Suites and the conditions that they consist of, as data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from robench.errors import OptionError, unknown_name
+from robench.suites.families import CORRUPTIONS, Family, FrameKind
 from robench.suites.geometry import Geometry
 
-__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "Family", "ReleasedFiles", "Suite"]
+__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "ReleasedFiles", "Suite"]
 
 CLEAN = "clean"
 """Name of the suite, and of the corruption, of the unperturbed images (severity 0)."""
@@ -18,17 +19,16 @@ CLEAN = "clean"
 SEVERITIES = (1, 2, 3, 4, 5)
 
 BACKENDS = ("torch", "reference")
-"""Who computes the pixels of a condition: robench, or the published package's own functions, on a CPU."""
-
-
-Family: TypeAlias = Literal["corruptions", "sequences", "shift", "scale", "noise", "occlusion", "resolution"]
+"""Implementations of the corruptions: robench, or the published package's own functions on a CPU."""
 
 
 @dataclass(frozen=True)
 class ReleasedFiles:
     """The published files of a condition.
 
-    path: the folder of class folders, or the .npy file.  frames: images of each sample.
+    Attributes:
+        path: Folder of class folders, or .npy file.
+        frames: Images of each sample.
     """
 
     path: Path
@@ -37,15 +37,22 @@ class ReleasedFiles:
 
 @dataclass(frozen=True)
 class Condition:
-    """The unit of work and of resuming: one corruption at one severity on the images of one geometry.
+    """One corruption at one severity on images of one geometry: the unit of a run.
 
-    severity: of a corruption, or the difficulty of a perturbation.
-    geometry: of the images that are corrupted, or of the pictures that a perturbation makes frames of.
-    side: of the frames, px; None for the images' own.  native: whether the model runs at that side, instead of its own.
-    constants: which of the corruption's.  release_jpeg: quality of a JPEG pass after it.  backend: one of BACKENDS.
-    files: the published ones that take the place of computed images; geometry is then that of their clean images.
-    places: of the frames on their axis, where the run chooses them; None for the perturbation's own.
-    named_geometry: whether the name says the geometry, because another condition of the run would have the same name.
+    Attributes:
+        suite: Name of the suite.
+        corruption: Name of the corruption or perturbation.
+        severity: Severity of a corruption, or difficulty of a perturbation.
+        geometry: Geometry of the images that the corruption or perturbation takes. With `files`, that of their clean images.
+        constants: Name of the set of constants.
+        release_jpeg: Quality of a JPEG pass after the corruption; None for no pass.
+        backend: One of `BACKENDS`.
+        side: Side of the frames in pixels; None for that of `geometry`.
+        native: Whether the network runs at `side` instead of its own input size.
+        files: Published files that replace computed images.
+        axis_values: Positions of the frames on their axis if the run chooses them; None for the perturbation's own.
+        named_geometry: Whether the name includes the geometry, because another condition would have the same name.
+        treated: Whether the treatments of the run apply.
     """
 
     suite: str
@@ -60,45 +67,51 @@ class Condition:
     files: ReleasedFiles | None = None
     axis_values: tuple[int, ...] | None = None
     named_geometry: bool = False
+    treated: bool = True
 
     @property
     def source(self) -> str:
-        """Where its images come from: `computed` or `released`."""
+        """Origin of the images: `computed` or `released`."""
         return "computed" if self.files is None else "released"
 
     @property
     def resolution(self) -> int:
-        """Side of the images that are classified, in pixels."""
+        """Side of the classified images in pixels."""
         return self.geometry.side if self.side is None else self.side
 
     @property
     def name(self) -> str:
-        """Short unique name within a run; also the stem of its records file."""
+        """Short unique name within a run; also the stem of the file of records."""
         parts = [CLEAN] if self.is_clean else [self.suite, self.corruption, str(self.severity)]
         return "-".join([*parts, f"{self.resolution}px", *([str(self.geometry)] if self.named_geometry else [])])
 
     @property
     def is_clean(self) -> bool:
-        """Whether the images are left as they are."""
+        """Whether the images are unperturbed."""
         return self.corruption == CLEAN
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A named set of conditions.
+    """A named set of corruptions or perturbations.
 
-    geometry: how a picture becomes the suite's image; None takes the model's own.
-    constants: the corruption constants to use, a key of `Corruption.levels`; empty for those of the model's input size.
-    corruptions: the ones that aggregates are over, in the published order; `extra` are evaluated on request.
-    later: those that joined after figures of the suite were made: their constants are in the protocols of their own figures
-        alone, so that older ones still compare.
-    family: what its corruptions are, and so what it measures: "corruptions" (errors by severity) or frames of perturbations:
-        "sequences" (flips), "shift", "scale", "noise" and "occlusion" (curves), "resolution".
-    side: of the images that are classified, px; None for the model's input.  smallest: the least it may be.
-    pictures: what a perturbation takes: the "rectangle" of the whole picture, the "margin", a square somewhat larger than
-        the crop, or the "crop" itself.
-    release_jpeg: quality of the JPEG pass that the released files went through, None for none.
-    baseline: name of the published baseline errors (`robench/baselines`), None where none were published.
+    Attributes:
+        name: Unique name.
+        summary: One line for lists.
+        source: Paper, and the place in the published code.
+        geometry: Geometry of the suite's images; None for the model's own.
+        constants: Set of constants, a key of `Corruption.levels`; empty for that of the model's input size.
+        corruptions: Names that aggregates cover, in the published order.
+        extra: Names that are evaluated on request.
+        later: Names that joined after values of the suite were published. Only their own protocols contain their constants.
+        severities: Severities of corruptions, or difficulties of perturbations.
+        release_jpeg: Quality of the JPEG pass of the released files; None for no pass.
+        baseline: Name of the published baseline in `robench.analysis.baselines`; None if none was published.
+        family: Kind of the suite.
+        side: Side of the classified images in pixels; None for the model's input size.
+        smallest: Least side in pixels.
+        source_region: Region of the image that a perturbation takes: the whole "rectangle", the "margin", a square somewhat
+            larger than the crop, or the "crop".
     """
 
     name: str
@@ -112,17 +125,38 @@ class Suite:
     severities: tuple[int, ...] = SEVERITIES
     release_jpeg: int | None = None
     baseline: str | None = None
-    family: Family = "corruptions"
+    family: Family = CORRUPTIONS
     side: int | None = None
     smallest: int = 32
     source_region: Literal["rectangle", "margin", "crop"] = "crop"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all corruptions or perturbations, `extra` last."""
+        return self.corruptions + self.extra
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells that aggregates cover."""
+        return len(self.corruptions) * len(self.severities)
+
+    @property
     def released_side(self) -> int | None:
-        """Side of the files that were published of it, px; None where none were."""
-        if self.family == "sequences":
+        """Side of the published files in pixels; None if none were published."""
+        if not self.family.is_released:
+            return None
+        if self.family.has_frames:
             return self.side
-        return self.geometry.side if self.family == "corruptions" and self.geometry is not None else None
+        return None if self.geometry is None else self.geometry.side
+
+    def kind(self, corruption: str) -> FrameKind:
+        """Return the relation between the frames of one of the suite's perturbations."""
+        return self.family.kind(corruption)
+
+    def own_or_extra(self, corruptions: Iterable[str]) -> set[str]:
+        """Return the names that an aggregate over `corruptions` covers: the suite's own, or all if none is its own."""
+        present = set(corruptions)
+        return present.intersection(self.corruptions) or present
 
     def select(
         self,
@@ -131,22 +165,25 @@ class Suite:
         severities: Sequence[int] | None = None,
         extra: bool = False,
     ) -> list[tuple[str, int]]:
-        """Return the (corruption, severity) cells to evaluate, in the published order.
+        """Return the selected (corruption, severity) cells in the published order.
 
-        Asking for an extra corruption by name needs no `extra`. Raises OptionError for names and severities it does not have.
+        Args:
+            corruptions: Names; None for all. An extra corruption that is named here needs no `extra`.
+            severities: Severities; None for all.
+            extra: Whether to add the extra corruptions.
+
+        Raises:
+            OptionError: If the suite does not have a name or a severity.
         """
-        known = (*self.corruptions, *self.extra)
         if corruptions is None:
-            chosen = {*(known if extra else self.corruptions)}
+            chosen = {*(self.names if extra else self.corruptions)}
         else:
             for name in corruptions:
-                if name not in known:
-                    raise OptionError(unknown_name(f"corruption of suite {self.name!r}", name, known))
+                if name not in self.names:
+                    raise OptionError(unknown_name(f"corruption of suite {self.name!r}", name, self.names))
             chosen = set(corruptions)
         for severity in severities or ():
             if severity not in self.severities:
-                raise OptionError(
-                    f"severity {severity} does not exist in suite {self.name!r}: use 1 to {max(self.severities)}"
-                )
-        levels = [s for s in self.severities if severities is None or s in severities]
-        return [(name, severity) for name in known if name in chosen for severity in levels]
+                raise OptionError(f"suite {self.name!r} has no severity {severity}", f"use 1 to {max(self.severities)}")
+        levels = [level for level in self.severities if severities is None or level in severities]
+        return [(name, severity) for name in self.names if name in chosen for severity in levels]

@@ -1,12 +1,13 @@
-"""Shift, scale, noise strength, occlusion and resolution: suites at the size of the model's input."""
+"""Suites at the input size of the model: shift, scale, noise strength, occlusion and resolution."""
 
 from __future__ import annotations
 
+from robench.suites import families
 from robench.suites.suite import Suite
 
 __all__ = [
-    "BEST_OF_K",
     "MAP_AXIS",
+    "NETWORK",
     "NOISE",
     "OCCLUSION",
     "RESOLUTION",
@@ -21,27 +22,27 @@ __all__ = [
 ]
 
 SMALL = 64
-"""Side up to which images are taken whole: no crop is cut out of a somewhat larger image."""
+"""Largest side in pixels at which images are resized whole. Larger images are cropped from a somewhat larger square."""
 
 MAP_AXIS = "offset"
-"""Axis of the map of offsets; `dx` and `dy` hold its positions."""
+"""Axis of the map of offsets. The columns `dx` and `dy` hold its positions."""
 
 _DOWN = 1000
 
 
 def map_place(down: int, right: int) -> int:
-    """Encode the offset of a crop of the map, in pixels, as one frame value."""
+    """Encode the offset of a crop on the map, in pixels, as one frame value."""
     return _DOWN * down + right
 
 
 def map_offset(place: float) -> tuple[int, int]:
-    """Decode a frame value of the map: pixels down and pixels to the right."""
+    """Decode a frame value of the map to pixels down and pixels to the right."""
     return divmod(int(place), _DOWN)
 
 
 RESOLUTIONS = (64, 96, 128, 160, 192, 224, 256, 288, 320)
 SMALL_RESOLUTIONS = (16, 20, 24, 28, 32, 40, 48)
-"""Test sizes of models with an input of at most 64 px."""
+"""Test sizes of models with an input of at most `SMALL` pixels."""
 
 SHIFT = Suite(
     name="shift",
@@ -49,7 +50,7 @@ SHIFT = Suite(
     source="Zhang 2019, arXiv:1904.11486",
     corruptions=("crop", "circular", "diagonal", "map"),
     severities=(1,),
-    family="shift",
+    family=families.SHIFT,
     smallest=1,
     source_region="margin",
 )
@@ -60,7 +61,7 @@ SCALE = Suite(
     source="arXiv:1903.12261; the scale sequence of ImageNet-P",
     corruptions=("scale",),
     severities=(1,),
-    family="scale",
+    family=families.SCALE,
     smallest=1,
     source_region="rectangle",
 )
@@ -75,7 +76,7 @@ NOISE = Suite(
     extra=_OF_LOCALNORM,
     later=_OF_LOCALNORM,
     severities=(1,),
-    family="noise",
+    family=families.NOISE,
 )
 
 OCCLUSION = Suite(
@@ -85,23 +86,23 @@ OCCLUSION = Suite(
     corruptions=("rectangle", "grid"),
     extra=("noise_rectangle",),
     severities=(1,),
-    family="occlusion",
+    family=families.OCCLUSION,
     smallest=1,
 )
 
-UNTREATED = "untreated"
-"""What `network` is without any treatment, in the same run: beside a treatment that does something else at every size."""
+NETWORK = "network"
+"""The network at another input size."""
 
-BEST_OF_K = "best_of_k"
-"""Copies at one size, as many as there are sizes: what an oracle gains by choosing among any predictions at all."""
+UNTREATED = "untreated"
+"""`network` without any treatment in the same run, for comparison with a treatment that acts differently at every size."""
 
 RESOLUTION = Suite(
     name="resolution",
     summary="the network at other input sizes, what choosing one for each image could reach, and the information of smaller ones",
     source="Touvron et al. 2019, arXiv:1906.06423; Huang et al. 2018, arXiv:1703.09844",
-    corruptions=("network", "information", BEST_OF_K),
-    later=(BEST_OF_K,),
+    corruptions=(NETWORK, "information", "best_of_k"),
+    later=("best_of_k",),
     severities=(1,),
-    family="resolution",
+    family=families.RESOLUTION,
     smallest=1,
 )

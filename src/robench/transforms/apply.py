@@ -56,7 +56,7 @@ def corrupt(
         OptionError: If a name is unknown, or if `images` have another shape or dtype or a side below 32 pixels.
     """
     chosen = find_suite(suite)
-    if chosen.family != "corruptions":
+    if chosen.family.has_frames:
         raise OptionError(f"the suite {suite} has no corruptions", "choose a suite such as imagenet-c")
     names = (*chosen.corruptions, *chosen.extra)
     if corruption not in names:
@@ -115,7 +115,7 @@ def condition_frames(condition: Condition) -> int:
 
 def frame_positions(condition: Condition) -> list[Position]:
     """Return the position of each frame of a condition on its axis."""
-    if find_suite(condition.suite).family == "corruptions":
+    if not find_suite(condition.suite).family.has_frames:
         return [Position()]
     axis = find_perturbation(condition.corruption, condition.constants).axis
     return [_position(axis, value) for value in _params(condition)["frames"]]
@@ -150,7 +150,7 @@ def frames_of(
     Yields:
         The single frame of a corruption, or the frames of a perturbation in order.
     """
-    if find_suite(condition.suite).family == "corruptions":
+    if not find_suite(condition.suite).family.has_frames:
         yield Frame(0, Position(), condition_images(batch.pixels, condition, index, seed, generator))
         return
     perturbation = find_perturbation(condition.corruption, condition.constants)

@@ -13,10 +13,9 @@ from torch import nn
 from robench.errors import CheckpointError, OptionError, one_line
 from robench.models import Classifier
 from robench.models.formats.export_graph import GraphModule
-from robench.suites import UNTREATED, Condition, find_suite
+from robench.suites import Condition, find_suite
 from robench.transforms.apply import condition_frames
 from robench.treatments.base import PreparedModel, Treatment
-from robench.treatments.bn_test_batch import ALL_IMAGES
 from robench.treatments.calibration import Calibration, open_calibration
 from robench.treatments.registry import TREATMENTS, parse_treatments
 
@@ -65,7 +64,7 @@ class Adaptation:
 
     def for_condition(self, condition: Condition, started: PreparedModel) -> PreparedModel:
         """Return the result of `start`, or the untouched network without a session for the condition `untreated`."""
-        return (self.classifier, None) if condition.corruption == UNTREATED else started
+        return started if condition.treated else (self.classifier, None)
 
     def limited(self, images: int) -> Adaptation:
         """Return the same treatments with at most `images` calibration images, to estimate their costs."""
@@ -97,8 +96,8 @@ class Adaptation:
             OptionError: If a treatment cannot be used for a condition.
         """
         families = {condition.suite: find_suite(condition.suite).family for condition in conditions}
-        framed = [suite for suite, family in families.items() if family != "corruptions"]
-        compared = [suite for suite in framed if families[suite] not in ALL_IMAGES]
+        framed = [suite for suite, family in families.items() if family.has_frames]
+        compared = [suite for suite in framed if families[suite].compares_frames]
         lines = [
             f"{treatment} changes {count} layer{'' if count == 1 else 's'}"
             for treatment, count in zip(self.treatments, self.layers, strict=True)
@@ -148,7 +147,7 @@ class Adaptation:
         for treatment in self.treatments:
             frozen = treatment.method.frames == "frozen" and treatment.images > 1
             for condition in conditions:
-                compares = find_suite(condition.suite).family not in ALL_IMAGES
+                compares = find_suite(condition.suite).family.compares_frames
                 if treatment.method.data == "condition" or (frozen and compares):
                     total += min(treatment.images, samples) * condition_frames(condition)
         return total

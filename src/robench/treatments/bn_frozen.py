@@ -36,7 +36,7 @@ def freeze(
         Moments of each layer by number of the frame. Positions on an axis have separate statistics. The frames of a
         sequence and of a shift, which are compared, share those of frame 0.
     """
-    shared = find_suite(condition.suite).family in ("sequences", "shift")
+    shared = find_suite(condition.suite).family.shares_statistics
     samples = 0
 
     def batches() -> Iterator[tuple[int, Images]]:

@@ -10,11 +10,7 @@ from robench.treatments.base import IMAGES, Method, Parameter, PreparedModel, Sa
 from robench.treatments.batch_norm import BatchNorms, Moments, count_batch_norms
 from robench.treatments.bn_frozen import freeze
 
-__all__ = ["ALL_IMAGES", "BN_PRIOR", "BN_TEST", "LOCALNORM"]
-
-
-ALL_IMAGES = ("corruptions", "noise", "occlusion")
-"""Families of suites whose frames are never compared, so that a test batch holds one frame of several samples."""
+__all__ = ["BN_PRIOR", "BN_TEST", "LOCALNORM"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class _TestBatch:
         if self.images == 1:
             self.layers.by_image(self.prior)
             return None
-        if find_suite(condition.suite).family not in ALL_IMAGES:
+        if find_suite(condition.suite).family.compares_frames:
             self.frozen.update(freeze(self.classifier, self.layers, condition, sample, self.images, self.prior))
             self.before_batch(0)
             return None

@@ -11,7 +11,7 @@ import pytest
 from robench.analysis.gate import gate
 from robench.analysis.gate.rules import Rule
 from robench.errors import OptionError, TableError
-from robench.suites.protocol import protocol_difference
+from robench.suites.protocol import Protocol
 from tests.analysis.gate.invented import write_run
 
 OLD = "0.0.9"
@@ -48,7 +48,8 @@ def older(run: Path, **cells: object) -> Path:
     ],
 )
 def test_the_part_of_the_protocol_that_differs_is_named(protocol: str, difference: str) -> None:
-    assert protocol_difference("resize32x32-bilinear+jpeg85+fp32#2", protocol).startswith(difference)
+    ours = Protocol.parse("resize32x32-bilinear+jpeg85+fp32#2")
+    assert ours.difference(Protocol.parse(protocol)).startswith(difference)
 
 
 def test_another_protocol_is_refused_with_the_parts_that_differ(run: Path) -> None:

@@ -377,7 +377,7 @@ def test_a_run_that_normalises_is_gone(tmp_path: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert run_cli(["gate", run, "--baseline", run, "--rules", str(rules)]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert f"{run} is normalised by the run {divisor}, which is not there any more: put it back" in said
+    assert f"{run} is normalized by the run {divisor}, which no longer exists; restore it" in said
     assert run_cli(["compare", run, run, "--metric", "ce,mean_error"]) == 2
     assert run_cli(["score", run, "--normalize-by", "none"]) == 0
     assert run_cli(["compare", run, run, "--metric", "ce,mean_error"]) == 0

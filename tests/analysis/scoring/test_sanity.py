@@ -199,9 +199,9 @@ def test_cut_images_that_would_be_resized_again_are_said(tmp_path: Path, classif
         Image.new("RGB", (32, 32)).save(tmp_path / "cut" / label / "a.png")
     observer = _Notes()
     evaluate(classifier, tmp_path / "cut", ["clean"], tmp_path / "run", observer=observer)
-    assert any("32x32 px already" in note and "--resize 32" in note for note in observer.notes)
+    assert any("already have 32x32 px" in note and "--resize 32" in note for note in observer.notes)
     for resize, is_said in (((36, 36), True), ((32, 32), False)):
         images = open_dataset(tmp_path / "cut")
         said = double_resize_note(images, np.arange(3), Geometry(resize=resize, crop=32))
         assert (said is not None) == is_said
-        assert said is None or "are enlarged to 36x36 and cut to 32" in said
+        assert said is None or "are enlarged to 36x36 and cropped to 32" in said

@@ -315,7 +315,7 @@ def test_one_cell_short_of_all_has_no_mce(tmp_path: Path) -> None:
     assert not set(results["metric"]) & {"mce", "relative_mce"}
     assert pick(results, "mean_error")["n"] == 74
     assert (results["metric"] == "ce").sum() == 14
-    assert notes(run)[0] == "75 of 76 conditions are finished: the figures are of these alone"
+    assert notes(run)[0] == "75 of 76 conditions are finished: the values are of these alone"
 
 
 def test_only_extra_corruptions(tmp_path: Path) -> None:
@@ -413,7 +413,7 @@ def test_nothing_finished(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [("fog", 1)], unfinished=[CLEAN, "fog"])
     with pytest.raises(RunError, match="no finished condition"):
         score(run)
-    assert notes(run)[0] == "0 of 2 conditions are finished: the figures are of these alone"
+    assert notes(run)[0] == "0 of 2 conditions are finished: the values are of these alone"
 
 
 @pytest.mark.parametrize("column", ["sample", "label"])

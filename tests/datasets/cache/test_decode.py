@@ -262,7 +262,7 @@ def test_what_is_in_use_never_makes_room(images: ImageDataset, monkeypatch: pyte
     notes: list[str] = []
     load(images, limit=5, note=notes.append)
     assert (first.exists(), second.exists()) == (True, False)
-    assert "over its limit of 1 B" in notes[-1]
+    assert "exceeds its limit of 1 B" in notes[-1]
     del held
     load(images, limit=6, note=str)
     assert not first.exists()
@@ -275,7 +275,7 @@ def test_what_is_larger_than_the_limit_is_kept_and_goes_first(
     notes: list[str] = []
     load(images, note=notes.append)
     (told,) = notes
-    assert told.startswith("the decode cache is 10.7 kB over its limit of 20.0 kB")
+    assert told.startswith("the decode cache exceeds its limit of 20.0 kB by 10.7 kB")
     (large,) = entries()
     load(images)  # It serves as any other.
     monkeypatch.setenv("ROBENCH_CACHE_SIZE", "50kB")
@@ -291,8 +291,7 @@ def test_leftovers_of_killed_processes_are_swept(images: ImageDataset) -> None:
     for folder in (left, held):
         folder.mkdir()
         (folder / "images.npy").write_bytes(b"half")
-    left.with_name("a" * 32 + ".lock").touch()
-    with locked(held.with_name("b" * 32 + ".lock")):
+    with locked(cache_folder() / "locks" / ("b" * 32 + ".lock")):
         load(images, limit=3)
         assert [folder.name for folder in entries() if folder.name.startswith(".tmp")] == [held.name]
     load(images, limit=4)
@@ -376,7 +375,7 @@ def test_a_link_that_leads_nowhere_is_told_in_words(images: ImageDataset, tmp_pa
     (tmp_path / "set" / images.paths[3]).symlink_to(tmp_path / "nowhere")
     assert load(images, skip=True).unreadable == {3: "No such file or directory"}
     with pytest.raises(
-        DatasetError, match=rf"cannot read the image {images.paths[3]}: No such file or directory; mend"
+        DatasetError, match=rf"cannot read the image {images.paths[3]}: No such file or directory; repair"
     ):
         load(images)
 

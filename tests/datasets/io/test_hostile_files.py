@@ -33,11 +33,11 @@ HUGE = 100 * 2**30
 
 @contextmanager
 def one_line_at_once(match: str | None = None) -> Iterator[None]:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DatasetError, match=match) as caught:
         yield
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5, "it ends by itself"
 
 
 def sparse(file: Path, start: bytes = b"", end: bytes = b"") -> Path:
@@ -200,10 +200,10 @@ def test_huge_headers_of_tar_members(tmp_path: Path) -> None:
 
 def test_huge_images_are_unreadable(tmp_path: Path) -> None:
     sparse(tmp_path / "set" / "a" / "0.png", layouts.PNGS[0])
-    with pytest.raises(OSError, match=r"it has 100\.0 GiB, and an encoded image may have 1\.0 GiB"):
+    with pytest.raises(OSError, match=r"it has 107\.4 GB, more than an encoded image may have \(1\.1 GB\)"):
         open_dataset(tmp_path / "set").read(0)
     (tmp_path / "set" / "labels.csv").write_text("file_name,label\na/0.png,0\n")
-    with pytest.raises(OSError, match=r"it has 100\.0 GiB"):
+    with pytest.raises(OSError, match=r"it has 107\.4 GB"):
         open_dataset(tmp_path / "set" / "labels.csv").read(0)
     image, label = tarfile.TarInfo("a.png"), tarfile.TarInfo("a.cls")
     image.size, label.size = HUGE - 10240 - 1024, 1
@@ -212,7 +212,7 @@ def test_huge_images_are_unreadable(tmp_path: Path) -> None:
     with sparse(tmp_path / "x.tar", start).open("r+b") as file:
         file.seek(512 + image.size)
         file.write(end)
-    with pytest.raises(OSError, match=r"it has 100\.0 GiB"):
+    with pytest.raises(OSError, match=r"it has 107\.4 GB"):
         open_dataset(tmp_path / "x.tar").read(0)
 
 
@@ -234,7 +234,7 @@ def test_an_array_that_claims_billions_of_images(tmp_path: Path) -> None:
     with (tmp_path / "x.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {**side, "shape": (2**30, 1, 1, 3)})
         os.truncate(file.fileno(), file.tell() + 3 * 2**30)
-    with one_line_at_once("more than 20000000,"):
+    with one_line_at_once("more than 20000000 images"):
         open_dataset(tmp_path / "x.npy")
 
 
@@ -251,9 +251,9 @@ def test_texts_that_make_patterns_slow(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").unlink()
     lines = [f'{{"file_name": "{number}.png", "label": "{"1" * 1_000_000}x"}}\n' for number in range(2)]
     (tmp_path / "labels.jsonl").write_text("".join(lines))
-    began = time.monotonic()
+    began = time.process_time()
     assert len(open_dataset(tmp_path)) == 2
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5, "it ends by itself"
 
 
 def test_link_loops(tmp_path: Path) -> None:
@@ -261,12 +261,12 @@ def test_link_loops(tmp_path: Path) -> None:
     (root / "self").symlink_to("self")
     (root / "ant" / "up").symlink_to(root, target_is_directory=True)
     (root / "ant" / "x.png").symlink_to("x.png")
-    with one_line_at_once("is a link to a folder that it lies in"):
+    with one_line_at_once("is a link to a folder that contains it"):
         open_dataset(root)
     (root / "ant" / "up").unlink()
     for number in range(12):
         (root / "bee" / str(number)).symlink_to(root / "bee", target_is_directory=True)
-    with one_line_at_once("is a link to a folder that it lies in"):
+    with one_line_at_once("is a link to a folder that contains it"):
         open_dataset(root)
     for number in range(12):
         (root / "bee" / str(number)).unlink()
@@ -382,7 +382,7 @@ def test_only_formats_that_pillow_decodes_itself(tmp_path: Path, monkeypatch: py
         (tmp_path / "set" / "a" / f"odd{suffix}").write_bytes(picture)
     images = open_dataset(tmp_path / "set")
     assert images.paths == ("a/odd.png",)
-    with one_line_at_once("it is no image that Pillow knows"):
+    with one_line_at_once("it is not an image that Pillow knows"):
         decode_one(images.read(0), Geometry())
     assert not (tmp_path / "ran").exists()
 
@@ -425,7 +425,8 @@ def progressive(side: int) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("kind", ["images", "labels", "lists"])
 def test_parquet_that_grows_when_it_is_decoded(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One large value in a dictionary, and its number in every row: ten gigabytes in a file of some kilobytes."""
-    monkeypatch.setattr("robench.datasets.readers.parquet._GROUP_BYTES", 2**30)
+    for limit in ("_GROUP_BYTES", "_LABEL_BYTES"):
+        monkeypatch.setattr(f"robench.datasets.readers.parquet.{limit}", 2**26)
     rows, large = 20_000, b"x" * 500_000
     many = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([large]))
     few = pa.array([b"x"] * rows)
@@ -438,15 +439,15 @@ def test_parquet_that_grows_when_it_is_decoded(tmp_path: Path, kind: str, monkey
     if kind == "images":
         images = open_dataset(tmp_path / "x.parquet")
         for row in range(2):  # the second time at once
-            with pytest.raises(OSError, match=r"more than 1 GiB of 'image'"):
+            with pytest.raises(OSError, match=r"more than 67.1 MB of 'image'"):
                 images.read(row)
     else:
-        with one_line_at_once({"labels": "more than 1 GiB of 'label'", "lists": "has no column of images"}[kind]):
+        with one_line_at_once({"labels": "more than 67.1 MB of 'label'", "lists": "has no column of images"}[kind]):
             open_dataset(tmp_path / "x.parquet")
 
 
 def test_parquet_with_two_fields_of_bytes(tmp_path: Path) -> None:
     image = pa.StructArray.from_arrays([pa.array([b"a"]), pa.array([b"b"])], ["bytes", "bytes"])
     pq.write_table(pa.table({"image": image, "label": [0]}), tmp_path / "x.parquet")
-    with one_line_at_once("several fields called bytes"):
+    with one_line_at_once("several fields named bytes"):
         open_dataset(tmp_path / "x.parquet")

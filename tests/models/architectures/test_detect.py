@@ -264,6 +264,7 @@ def _sample() -> list[str]:
     return [*(f"zoo:{name}" for name in architecture_names("zoo")), *names[::120]]
 
 
+@pytest.mark.slow
 def test_the_index_is_that_of_the_installed_libraries() -> None:
     installed = {name: version(name).partition("+")[0] for name in indexed_versions()}
     if installed != indexed_versions():

@@ -18,7 +18,9 @@ HALF = 0.05
 """Rounding of weights to float16, in logits of about 1."""
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name.startswith("ONNX,") else ()) for name in FORMATS]
+)
 def test_logits_are_the_modules(tmp_path: Path, name: str) -> None:
     module = network(ARCH, 10)
     made = made_in(tmp_path, name, module, ARCH, SIDE)

@@ -18,7 +18,7 @@ from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring.records import read_columns
 from robench.errors import OptionError, RunError, unknown_name
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
-from robench.suites import CLEAN, find_suite
+from robench.suites import CLEAN
 
 __all__ = ["Cost", "Difference", "compare", "costs", "difference_rows", "disagreement", "flips", "write_flips"]
 
@@ -153,7 +153,7 @@ def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
         known = theirs.get(condition.name)
         if known is None or known.protocol != condition.protocol or known.source != condition.source:
             continue
-        if condition.frames != 1 or find_suite(condition.suite).family not in ("corruptions", "resolution"):
+        if condition.frames != 1:
             continue
         before, after = (read_columns(side.runs[0], condition, ("sample", "label", "pred")) for side in (base, other))
         if not before["sample"].equals(after["sample"]) or not before["label"].equals(after["label"]):

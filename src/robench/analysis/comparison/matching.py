@@ -7,7 +7,7 @@ from collections.abc import Callable
 from robench.analysis.comparison.results_set import ResultRow, ResultsSet
 from robench.errors import OptionError
 from robench.suites import lookup_suite
-from robench.suites.protocol import protocol_difference
+from robench.suites.protocol import Protocol
 
 __all__ = ["check_comparable", "match_results"]
 
@@ -59,8 +59,9 @@ def _provenance_mismatch(column: str, run: ResultsSet, ours: ResultRow, base: Re
     """Say in what two values were not measured alike."""
     one, two = ours.row[column], theirs.row[column]
     if column == "protocol":
+        difference = Protocol.parse(one).difference(Protocol.parse(two))
         return (
-            f"{ours}: {run.name} and {base.name} have other protocols, they differ in {protocol_difference(one, two)}: "
+            f"{ours}: {run.name} and {base.name} have other protocols, they differ in {difference}: "
             "evaluate both with the same options"
         )
     return f"{ours}: {column} is {one} in {run.name} and {two} in {base.name}: evaluate both with the same options"
@@ -79,5 +80,6 @@ def _averaged(side: ResultsSet, figure: ResultRow) -> set[tuple[str, int]]:
         and other.key.severity is not None
     }
     whole = lookup_suite(suite)
-    own = whole.corruptions if whole is not None else ()
-    return {cell for cell in cells if cell[0] in own} or cells
+    names = {name for name, _ in cells}
+    covered = names if whole is None else whole.own_or_extra(names)
+    return {cell for cell in cells if cell[0] in covered}

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from robench.analysis.comparison.results_set import NORMALISED, PER_IMAGE_METRICS, Key, ResultsSet
 from robench.analysis.scoring.records import read_columns
 from robench.errors import RunError
-from robench.suites import find_suite
 from robench.types import Floats
 
 __all__ = ["distributions", "wrong_images"]
+
+_CELL = ("suite", "corruption", "severity", "resolution")
 
 
 def distributions(side: ResultsSet, keys: Iterable[Key]) -> dict[Key, Floats]:
@@ -59,14 +60,13 @@ def wrong_images(side: ResultsSet, keys: Iterable[Key]) -> dict[Key, NDArray[np.
     run = side.runs[0]
     cells = [key for key in keys if key.metric in PER_IMAGE_METRICS and key.axis is None]
     for condition in run.finished():
-        place = (condition.suite, condition.corruption, condition.severity, condition.resolution)
         of_cell = [
             key
             for key in cells
-            if (key.suite, key.corruption, key.severity, key.resolution) == place
+            if all(getattr(key, name) == getattr(condition, name) for name in _CELL)
             and side.figures[key].row["protocol"] == condition.protocol
         ]
-        if condition.frames != 1 or find_suite(condition.suite).family not in ("corruptions", "resolution"):
+        if condition.frames != 1:
             continue
         columns = {PER_IMAGE_METRICS[key.metric] for key in of_cell}
         records = read_columns(run, condition, ["label", *sorted(columns)]) if columns else None

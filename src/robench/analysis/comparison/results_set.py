@@ -32,8 +32,6 @@ __all__ = [
     "load_results",
 ]
 
-"""What a figure is of. Figures of two sides are compared where these are equal."""
-
 HEADLINE_METRICS = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_auc")
 """Metrics that a suite is summed up by."""
 

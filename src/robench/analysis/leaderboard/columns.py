@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, unknown_name
-from robench.suites import CLEAN, find_suite
+from robench.suites import CLEAN, Family, families
 
-__all__ = ["ENDS", "FIGURES", "MetricColumn", "family_of", "higher_is_better", "side_column", "sides_of", "sort_column"]
+__all__ = ["ENDS", "FIGURES", "MetricColumn", "higher_is_better", "side_column", "sides_of", "sort_column"]
 
 ENDS = ("_ci_low", "_ci_high")
 """What is appended to a figure's column for the ends of its interval."""
@@ -19,13 +19,13 @@ ENDS = ("_ci_low", "_ci_high")
 class MetricColumn:
     """A column and the rows of the results that it takes its value from.
 
-    family: of the suite, or "clean".  corruption: of the row, None for the suite's aggregate.
+    family: of the suite.  corruption: of the row, None for the suite's aggregate.
     difficulty: the row's, where the suite has some.  complement: whether the column is 100 less the metric.
     """
 
     column: str
     metric: str
-    family: str
+    family: Family
     corruption: str | None = None
     difficulty: float | None = None
     complement: bool = False
@@ -37,26 +37,21 @@ class MetricColumn:
 
 
 FIGURES: tuple[MetricColumn, ...] = (
-    MetricColumn("top1", "accuracy", CLEAN, CLEAN),
-    MetricColumn("top5", "top5_error", CLEAN, CLEAN, complement=True),
-    MetricColumn("mean_error", "mean_error", "corruptions"),
-    MetricColumn("mce", "mce", "corruptions"),
-    MetricColumn("relative_mce", "relative_mce", "corruptions"),
-    MetricColumn("mean_flip_rate", "mean_flip_rate", "sequences", difficulty=1.0),
-    MetricColumn("mfr", "mfr", "sequences", difficulty=1.0),
-    MetricColumn("consistency", "consistency", "shift", "crop"),
-    MetricColumn("circular_consistency", "consistency", "shift", "circular"),
-    MetricColumn("scale_consistency", "consistency", "scale", "scale"),
-    MetricColumn("accuracy_auc", "accuracy_auc", "noise"),
-    MetricColumn("occlusion_accuracy_auc", "accuracy_auc", "occlusion"),
+    MetricColumn("top1", "accuracy", families.CLEAN, CLEAN),
+    MetricColumn("top5", "top5_error", families.CLEAN, CLEAN, complement=True),
+    MetricColumn("mean_error", "mean_error", families.CORRUPTIONS),
+    MetricColumn("mce", "mce", families.CORRUPTIONS),
+    MetricColumn("relative_mce", "relative_mce", families.CORRUPTIONS),
+    MetricColumn("mean_flip_rate", "mean_flip_rate", families.SEQUENCES, difficulty=1.0),
+    MetricColumn("mfr", "mfr", families.SEQUENCES, difficulty=1.0),
+    MetricColumn("consistency", "consistency", families.SHIFT, "crop"),
+    MetricColumn("circular_consistency", "consistency", families.SHIFT, "circular"),
+    MetricColumn("scale_consistency", "consistency", families.SCALE, "scale"),
+    MetricColumn("accuracy_auc", "accuracy_auc", families.NOISE),
+    MetricColumn("occlusion_accuracy_auc", "accuracy_auc", families.OCCLUSION),
 )
 
 _SIDE = re.compile(r"top1_([1-9][0-9]{0,5})px")
-
-
-def family_of(suite: str) -> str:
-    """Family of a suite; the unperturbed images are one of their own. OptionError for a suite that this robench lacks."""
-    return CLEAN if suite == CLEAN else find_suite(suite).family
 
 
 def side_column(side: int) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from robench.analysis.leaderboard.columns import ENDS, higher_is_better, sides_of, sort_column
 from robench.analysis.leaderboard.rows import Row
 from robench.analysis.leaderboard.schema import leaderboard_of
 from robench.errors import OptionError
 from robench.runs.schema import rows_to_frame
+from robench.suites.protocol import SuiteProtocol
 from robench.types import Results
 
 __all__ = ["Board", "model_key", "rank_models", "ranks"]
-
-_PART = re.compile(r" \([^()]*\)(?=;|$)")
-"""Which part of a suite a protocol is said to be over."""
 
 _DEFAULT = ("mce", "mean_error", "top1")
 """What rows are ranked by: the first that all of a section have."""
@@ -45,7 +42,8 @@ class Board:
 def model_key(row: Row) -> tuple[str, ...]:
     """What a row replaces another one by: model, weights, samples and protocol, whatever part of a suite was finished."""
     names = ("model", "treatment", "weights_sha", *_SAME_DATA)
-    return (*(row.get(name, "") for name in names), _PART.sub("", row["protocol"]))
+    protocols = (str(replace(one, subset="")) for one in SuiteProtocol.parse_all(row["protocol"]))
+    return (*(row.get(name, "") for name in names), "; ".join(protocols))
 
 
 def rank_models(rows: Sequence[Row], sort_by: str | None, split: bool) -> Board:
@@ -111,7 +109,7 @@ def _check_comparable(rows: Sequence[Row]) -> str | None:
     """Say which two rows of the same samples have a figure in common that was made in different ways."""
     seen: dict[str, tuple[str, Row]] = {}
     for row in sorted(rows, key=model_key):
-        parts = dict(one.partition(" ")[::2] for one in row["protocol"].split("; "))
+        parts = {one.suite: one.comparable for one in SuiteProtocol.parse_all(row["protocol"])}
         if "baseline" in row:
             parts["baseline"] = row["baseline"]
         for name, way in parts.items():

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from robench.analysis.leaderboard.columns import ENDS, FIGURES, MetricColumn, family_of, side_column
+from robench.analysis.leaderboard.columns import ENDS, FIGURES, MetricColumn, side_column
 from robench.analysis.metrics import METRICS
 from robench.analysis.scoring import pool
 from robench.errors import OptionError, RunError, TableError
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import SCHEMA_VERSION
-from robench.suites import CLEAN, find_suite
+from robench.suites import CLEAN, NETWORK, Family, families, find_suite
+from robench.suites.protocol import SuiteProtocol, short_hash
 from robench.types import Results
 
 __all__ = ["Row", "percent", "pooled_rows", "rows_of_results", "run_rows"]
@@ -91,10 +91,9 @@ def rows_of_results(results: Results, path: Path, suites: Sequence[str] | None) 
 def _row(results: Results, path: Path) -> Row:
     first = {name: None if pd.isna(value) else value for name, value in results.iloc[0].items()}
     row: Row = {name: first[name] for name in _MODEL} | {"schema": SCHEMA_VERSION}
-    by_family: dict[str, str] = {}
+    by_family: dict[Family, str] = {}
     for suite in dict.fromkeys(results["suite"]):
-        family = family_of(suite)
-        other = by_family.setdefault(family, suite)
+        other = by_family.setdefault(find_suite(suite).family, suite)
         if other != suite:
             raise OptionError(
                 f"{path} has figures of {other} and of {suite}, and a row has one column for both: give --suite {other}, or "
@@ -107,11 +106,11 @@ def _row(results: Results, path: Path) -> Row:
         if suite is not None and found is not None:
             row |= _cells(figure.column, figure.metric, found, figure.complement)
             used.setdefault(suite, []).append(found)
-    if "resolution" in by_family:
-        of_suite = results[(results["suite"] == by_family["resolution"]) & (results["corruption"] == "network")]
+    if (suite := by_family.get(families.RESOLUTION)) is not None:
+        of_suite = results[(results["suite"] == suite) & (results["corruption"] == NETWORK)]
         for found in of_suite[of_suite["metric"] == "accuracy"].to_dict("records"):
             row |= _cells(side_column(found["resolution"]), "accuracy", found)
-            used.setdefault(by_family["resolution"], []).append(found)
+            used.setdefault(suite, []).append(found)
     for name in ("top1", "top5"):
         if name in row:
             row[f"{name}_err"] = percent(row[name], complement=True)
@@ -126,7 +125,7 @@ def _row(results: Results, path: Path) -> Row:
     row["source"] = "+".join(dict.fromkeys(one["source"] for one in perturbed or figures))
     row["baseline"] = "+".join(baselines) or None
     row["protocol"] = "; ".join(
-        f"{suite} {'|'.join(dict.fromkeys(one['protocol'] for one in rows))}{_part(suite, results)}"
+        str(SuiteProtocol(suite, "|".join(dict.fromkeys(one["protocol"] for one in rows)), _subset(suite, results)))
         for suite, rows in used.items()
     )
     return row
@@ -154,28 +153,27 @@ def _cells(column: str, metric: str, found: Mapping[str, Any], complement: bool 
     }
 
 
-def _part(suite: str, results: Results) -> str:
-    """Which part of a suite its means are over, where that is not all of it: such figures compare with no others."""
+def _subset(suite: str, results: Results) -> str:
+    """Describe the cells that a suite's aggregates cover if they are not all: such values compare with no others."""
     rows, whole = results[results["suite"] == suite], find_suite(suite)
-    if whole.family not in _CELLS or suite == CLEAN:
+    if whole.family not in _CELLS:
         return ""
     metric, kind = _CELLS[whole.family]
-    severities = whole.severities if whole.family == "corruptions" else (1,)
     rows = rows[(rows["metric"] == metric) & rows["corruption"].notna() & rows["severity"].notna()]
-    if whole.family == "sequences":
+    severities = whole.severities
+    if whole.family.has_difficulties:
+        severities = severities[:1]
         rows = rows[(rows["axis"] == "difficulty") & (rows["axis_value"] == 1)]
-    named = rows[rows["corruption"].isin(whole.corruptions)]
-    cells = {(row["corruption"], row["severity"]) for row in (named if len(named) else rows).to_dict("records")}
-    if cells == {(name, severity) for name in whole.corruptions for severity in severities}:
-        return ""
-    digest = hashlib.sha256(repr(sorted(cells)).encode()).hexdigest()[:8]
-    return f" ({len(cells)} of {len(whole.corruptions) * len(severities)} {kind}#{digest})"
+    covered = whole.own_or_extra(rows["corruption"])
+    cells = {(row["corruption"], row["severity"]) for row in rows.to_dict("records") if row["corruption"] in covered}
+    planned = {(name, severity) for name in whole.corruptions for severity in severities}
+    return "" if cells == planned else f"({len(cells)} of {len(planned)} {kind}#{short_hash(repr(sorted(cells)))})"
 
 
 _CELLS = {
-    "corruptions": ("error_rate", "cells"),
-    "sequences": ("flip_rate", "perturbations"),
-    "noise": ("accuracy_auc", "perturbations"),
-    "occlusion": ("accuracy_auc", "perturbations"),
+    families.CORRUPTIONS: ("error_rate", "cells"),
+    families.SEQUENCES: ("flip_rate", "perturbations"),
+    families.NOISE: ("accuracy_auc", "perturbations"),
+    families.OCCLUSION: ("accuracy_auc", "perturbations"),
 }
-"""Metric whose rows are the cells of a family's means, and what those are called."""
+"""Metric whose rows are the cells of a family's aggregates, and the name of these cells."""

@@ -95,6 +95,11 @@ class ByClass:
         classes, starts = np.unique(label[order], return_index=True)
         return cls(classes.astype(np.int64), order, starts)
 
+    @property
+    def sizes(self) -> Ints:
+        """Number of samples of each class, (k,)."""
+        return np.diff(self.starts, append=len(self.order)).astype(np.int64)
+
     def sums(self, counts: NDArray[Any], chosen: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """Sum `counts` (n, ...) over each class: (k, ...); of the `chosen` (n,) samples only. Both in `order`."""
         if chosen is None:

@@ -15,7 +15,7 @@ from robench.analysis.report.charts import Rows, bars, grid_map, heat_map, lines
 from robench.analysis.report.grouping import ReportedRun, comparable_groups
 from robench.analysis.report.size_selection import policies, static_comparison
 from robench.analysis.scoring.records import read_columns
-from robench.suites import CLEAN, MAP_AXIS, display_family, lookup_suite
+from robench.suites import CLEAN, NETWORK, Family, display_family, families, lookup_suite
 
 __all__ = ["Chart", "Section", "TextTable", "headlines", "sections"]
 
@@ -79,7 +79,7 @@ def headlines(subjects: Sequence[ReportedRun]) -> TextTable:
                 name = f"at {row['resolution']} px"
             elif pd.isna(name):
                 name = ""
-            elif display_family(str(row["suite"])) not in ("shift", "scale") or row["metric"] != "consistency":
+            elif row["metric"] != "consistency":
                 continue
             if not pd.isna(row["axis"]):
                 name = f"{name} {row['axis']} {row['axis_value']:g}".strip()
@@ -202,9 +202,7 @@ def _shift(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -
         title = "pairs of shifted images with the same prediction"
         yield Chart(title, bars(rows, models, "consistency, %", title), _table(rows, "shift"))
     for subject in subjects:
-        places = [
-            row for row in _rows(subject, suite, "accuracy") if row["axis"] == MAP_AXIS and not pd.isna(row["dx"])
-        ]
+        places = [row for row in _rows(subject, suite, "accuracy") if not pd.isna(row["dx"])]
         rows = [{"down": row["dy"], "right": row["dx"], **_percent(row)} for row in places]
         if rows:
             title = f"accuracy by the place of the crop, %: {subject.label}"
@@ -243,7 +241,7 @@ def _resolution(suite: str, subjects: Sequence[ReportedRun], models: Sequence[st
     for subject in subjects:
         cost = {row["resolution"]: row["value"] for row in _rows(subject, suite, "gflops")}
         for row in _rows(subject, suite, "accuracy"):
-            if row["corruption"] == "network":
+            if row["corruption"] == NETWORK:
                 one, told = {"model": subject.label, **_percent(row)}, f"{row['resolution']} px"
                 sizes.append({**one, "label": told, "place": int(row["resolution"])})
                 if (paid := cost.get(row["resolution"])) is not None:
@@ -261,7 +259,7 @@ def _resolution(suite: str, subjects: Sequence[ReportedRun], models: Sequence[st
         {"model": subject.label, "place": row["axis_value"], "label": f"{row['axis_value']:g} px", **_percent(row)}
         for subject in subjects
         for row in _rows(subject, suite, "accuracy")
-        if row["corruption"] == "information" and not pd.isna(row["axis"])
+        if row["axis"] == "information"
     ]
     if rows:
         title = "accuracy with the information of smaller images"
@@ -291,11 +289,11 @@ def _choices(suite: str, subject: ReportedRun, several: bool) -> Iterator[Chart]
     )
 
 
-_FAMILIES: dict[str, Callable[[str, Sequence[ReportedRun], Sequence[str]], Iterator[Chart]]] = {
-    "corruptions": _corruptions,
-    "sequences": _sequences,
-    "shift": _shift,
-    "resolution": _resolution,
+_FAMILIES: dict[Family, Callable[[str, Sequence[ReportedRun], Sequence[str]], Iterator[Chart]]] = {
+    families.CORRUPTIONS: _corruptions,
+    families.SEQUENCES: _sequences,
+    families.SHIFT: _shift,
+    families.RESOLUTION: _resolution,
 }
 """What the suites of a family are drawn by; others are curves along their axis."""
 
@@ -304,7 +302,7 @@ def _calibration(subjects: Sequence[ReportedRun]) -> Iterator[Chart]:
     """The reliability of clean and of corrupted images, from the records; a plot for runs that compare."""
     models = [subject.label for subject in subjects]
     finished = [one for subject in subjects if subject.run is not None for one in subject.run.finished()]
-    suites = dict.fromkeys(one.suite for one in finished if display_family(one.suite) == "corruptions")
+    suites = dict.fromkeys(one.suite for one in finished if not display_family(one.suite).has_frames)
     for suite in suites:
         groups = comparable_groups(suite, subjects)
         for group in groups:

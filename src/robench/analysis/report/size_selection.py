@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from robench.suites import NETWORK
+
 __all__ = ["ONE_SIZE", "policies", "static_comparison"]
 
 ONE_SIZE = "one size for all"
@@ -48,12 +50,12 @@ def _at_sizes(
 ) -> Iterator[tuple[str, str, float, Mapping[str, Any]]]:
     for row in rows:
         side = row["resolution"]
-        if (row["metric"], row["corruption"]) == (metric, "network") and side in cost:
+        if (row["metric"], row["corruption"]) == (metric, NETWORK) and side in cost:
             yield way, f"{side} px" if way == ONE_SIZE else f"sizes up to {side} px", cost[side], row
 
 
 def _by_size(rows: Results, metric: str) -> dict[int, float]:
-    of_network = [row for row in rows if row["metric"] == metric and row["corruption"] == "network"]
+    of_network = [row for row in rows if row["metric"] == metric and row["corruption"] == NETWORK]
     return {row["resolution"]: float(row["value"]) for row in of_network}
 
 

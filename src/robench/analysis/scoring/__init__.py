@@ -1,17 +1,4 @@
-"""Records -> results. Torch-free.
-
-scorer.py   the run; the figures of images (errors, mCE, calibration)
-groups.py   which conditions are averaged together
-divisors.py what CE, mCE, FR and mFR are divided by
-notes.py    what a reader of the figures must know
-reading.py  records as arrays, checked
-doubts.py   what the records themselves say against a run
-confusions.py which classes are taken for which
-pooling.py  several seeds as one model
-frames.py   the figures of frames (flips, consistency, curves over scale, strength and resolution)
-choices.py  who chooses an input size for every image: oracle, chance, luck, cascade
-rows.py     a figure with its interval as a row
-"""
+"""Scoring: records to results."""
 
 from __future__ import annotations
 

@@ -1,50 +1,49 @@
-"""Figures of frames: each is a mean over samples of what one sample does along its frames, or a function of such means."""
+"""Curves of frames: means over samples along an axis, or functions of such means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robench.analysis.baselines import Baseline
 from robench.analysis.metrics.curves import accuracy_auc, consistency, half_accuracy_strength
 from robench.analysis.metrics.flips import flip_rate, fr, mfr, mt5d, t5d
+from robench.analysis.scoring.groups import suite_of
 from robench.analysis.scoring.rows import DISTRIBUTION_SIZE, Row, resample_weights, result_row, row, threshold_row
 from robench.runs.conditions import ConditionEntry
-from robench.suites import BEST_OF_K, MAP_AXIS, UNTREATED, Family, Suite
+from robench.suites import MAP_AXIS, Family, FrameKind, Suite, families
 from robench.types import Floats, Ints
 
-__all__ = [
-    "BootstrappedCurve",
-    "Curve",
-    "FlipRateBaseline",
-    "FrameRecords",
-    "curves_of",
-    "family_rows",
-    "of_condition",
-    "resampled",
-]
+__all__ = ["BootstrappedCurve", "Curve", "FrameRecords", "curves_of", "family_rows", "of_condition", "resampled"]
 
 _TOGETHER = 192
-"""Places of curves that are resampled together, and up to twice as many: 77 MB of ImageNet's samples.
+"""Positions in one matrix product, and at most twice as many in the last one: 77 MB of ImageNet's samples.
 
-What a matrix product adds up in one go: where it ends there anyhow, the last bit of a sum is that of one product of all.
+The last bit of a sum depends on the width of the product. It equals that of a single product if a block ends at a multiple of the
+kernel's width.
 """
 
 
 @dataclass(frozen=True)
 class FrameRecords:
-    """The records of one condition, frame by frame.
+    """Records of one condition by frame.
 
-    axis: (frames,) its values.  offsets: (frames, 2) dx and dy, px, on the map of offsets; None elsewhere.
-    pred, confidence, prob_label: (frames, n).  top5: (frames, n, k).  label: (n,).
+    Attributes:
+        condition: The condition.
+        positions: Positions of the frames on their axis, (frames,), or dx and dy in pixels, (frames, 2), on the map of offsets.
+        pred: Predicted classes, (frames, n).
+        top5: Most probable classes, best first, (frames, n, k).
+        confidence: Probabilities of the predicted classes, (frames, n).
+        prob_label: Probabilities of the true classes, (frames, n).
+        label: True classes, (n,).
     """
 
     condition: ConditionEntry
-    axis: Floats
-    offsets: Floats | None
+    positions: Floats
     pred: Ints
     top5: Ints
     confidence: NDArray[np.float32]
@@ -53,255 +52,259 @@ class FrameRecords:
 
     @property
     def right(self) -> Floats:
-        """(frames, n) 1 where the prediction is the label, else 0."""
+        """Ones where the prediction is the label, else zeros, (frames, n)."""
         return np.asarray(self.pred == self.label, np.float64)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric of one condition at places of an axis.
+    """A metric of one condition at positions of an axis.
 
-    axis: what the places are, empty where there is one figure alone.  places: (k,), or (k, 2) dx and dy on the map of offsets.
-    values: (k, n) of each sample, whose mean is the figure.
-    rate: whether every value is 0 or 1, so that the figure is a single rate.
+    Attributes:
+        condition: The condition.
+        metric: A key of `METRICS`.
+        axis: Name of the axis; empty for a single value.
+        positions: Positions, (k,), or dx and dy in pixels, (k, 2).
+        values: Values of each sample, (k, n). Their mean is the value of the metric.
+        is_rate: Whether every value is 0 or 1, so that the mean is a single rate.
     """
 
     condition: ConditionEntry
     metric: str
     axis: str
-    places: Floats
+    positions: Floats
     values: Floats
-    rate: bool = False
+    is_rate: bool = False
 
 
 @dataclass(frozen=True)
 class BootstrappedCurve:
-    """A curve without its values.  distribution: (1 + resamples, k), the figures of its places, then resamples of them."""
+    """A curve with distributions instead of values of samples.
+
+    Attributes:
+        condition: As in `Curve`.
+        metric: As in `Curve`.
+        axis: As in `Curve`.
+        positions: As in `Curve`.
+        is_rate: As in `Curve`.
+        distribution: Values at the positions, then their resamples, (1 + resamples, k).
+    """
 
     condition: ConditionEntry
     metric: str
     axis: str
-    places: Floats
-    rate: bool
+    positions: Floats
+    is_rate: bool
     distribution: Floats
 
 
-@dataclass(frozen=True)
-class FlipRateBaseline:
-    """What sequences are normalised by: flip rates and T5D by (perturbation, difficulty).
-
-    published: whether a paper's, which has no T5D and nothing but difficulty 1; else a run's.
-    """
-
-    name: str
-    flip_rates: Mapping[tuple[str, int], float]
-    t5d: Mapping[tuple[str, int], float]
-    published: bool = False
-
-
-def curves_of(family: Family, records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    """What a condition of a family is measured by, sample by sample."""
-    curves = _CURVES[family](records, difficulties)
-    none = records.pred < 0
-    if none.any():
-        curves.append(
-            Curve(records.condition, "nonfinite_rate", "", np.zeros(1), none.mean(axis=0)[None], len(none) == 1)
-        )
-    return curves
-
-
 def resampled(curves: Iterable[Curve], n: int, seed: int) -> list[BootstrappedCurve]:
-    """Resample every curve, the same resamples for all; the values of few are in memory at once."""
-    kept: list[tuple[ConditionEntry, str, str, Floats, bool]] = []
-    found: list[Floats] = []
-    waiting, filled = np.empty((2 * _TOGETHER, n)), 0
-    for curve in curves:
-        kept.append((curve.condition, curve.metric, curve.axis, curve.places, curve.rate))
-        left = curve.values
-        while len(left):
-            if filled == len(waiting):
-                found.append(_distributions(waiting[:_TOGETHER], seed))
-                waiting[:_TOGETHER] = waiting[_TOGETHER:]
-                filled = _TOGETHER
-            taken = left[: len(waiting) - filled]
-            waiting[filled : filled + len(taken)] = taken
-            filled, left = filled + len(taken), left[len(taken) :]
-    found.append(_distributions(waiting[:filled], seed))
-    distributions = np.concatenate(found, axis=1)
-    ends = np.cumsum([len(places) for _, _, _, places, _ in kept])
+    """Bootstrap curves of `n` samples with the same resamples. Values of few curves are in memory at a time."""
+    heads: list[tuple[ConditionEntry, str, str, Floats, bool]] = []
+
+    def values() -> Iterator[Floats]:
+        for curve in curves:
+            heads.append((curve.condition, curve.metric, curve.axis, curve.positions, curve.is_rate))
+            yield from curve.values
+
+    distributions = np.concatenate([_bootstrap(block, n, seed) for block in _blocks(values())], axis=1)
+    widths = [len(positions) for *_, positions, _ in heads]
     return [
-        BootstrappedCurve(*one, distributions[:, end - len(one[3]) : end])
-        for one, end in zip(kept, ends.tolist(), strict=True)
+        BootstrappedCurve(*head, distributions[:, end - width : end])
+        for head, width, end in zip(heads, widths, accumulate(widths), strict=True)
     ]
 
 
-def _distributions(values: Floats, seed: int) -> Floats:
-    """Resample values (k, n): (1 + resamples, k)."""
-    places, n = values.shape
-    found = np.empty((DISTRIBUTION_SIZE, places))
+def _blocks(values: Iterator[Floats]) -> Iterator[list[Floats]]:
+    """Yield the values in blocks of `_TOGETHER`; only the last block has another size, at most twice as large."""
+    block = list(islice(values, 2 * _TOGETHER))
+    while following := list(islice(values, _TOGETHER)):
+        yield block[:_TOGETHER]
+        block = block[_TOGETHER:] + following
+    yield block
+
+
+def _bootstrap(values: Sequence[Floats], n: int, seed: int) -> Floats:
+    """Return the means of values (k, n) over the samples and over resamples, (1 + resamples, k)."""
+    table = np.reshape(values, (len(values), n))
+    distributions = np.empty((DISTRIBUTION_SIZE, len(values)))
     for part, counts in resample_weights(n, seed):
-        found[part] = counts.astype(np.float64) @ values.T / n
-    return found
+        distributions[part] = counts.astype(np.float64) @ table.T / n
+    return distributions
 
 
-def family_rows(
-    suite: Suite, curves: Sequence[BootstrappedCurve], clean: Floats | None, baseline: FlipRateBaseline | None, n: int
-) -> Iterator[Row]:
-    """Yield the rows of a suite: the curves' figures, then what is computed from them.
+# Curves by the relation between the frames.
 
-    clean: (1 + resamples,) accuracy on the unperturbed images.
+
+def curves_of(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
+    """Return the curves of a condition.
+
+    Args:
+        records: Records of the condition.
+        difficulties: Difficulties of sequences.
     """
-    for curve in curves:
-        for at, place in enumerate(curve.places.tolist()):
-            yield {
-                **of_condition(curve.condition),
-                **result_row(curve.metric, curve.distribution[:, at], n if curve.rate else None),
-                "axis": curve.axis or None,
-                **(_position(place) if curve.axis else {}),
-                "n": n,
-                # One set of frames may serve several difficulties: the figure is of its own, not of the frames' first.
-                **({"severity": int(place)} if curve.axis == "difficulty" else {}),
-            }
-    conditions = list({curve.condition.name: curve.condition for curve in curves}.values())
-    yield from _AGGREGATES[suite.family](suite, conditions, curves, clean, baseline)
+    condition = records.condition
+    curves = _CURVES[suite_of(condition).kind(condition.corruption)](records, difficulties)
+    nonfinite = records.pred < 0
+    if nonfinite.any():
+        curves.append(_single(records, "nonfinite_rate", nonfinite.mean(axis=0), is_rate=len(nonfinite) == 1))
+    return curves
 
 
-def _position(place: float | list[float]) -> Row:
-    """The cells of a row that say where on its axis it is."""
-    if isinstance(place, list):
-        dx, dy = map(int, place)
-        return {"dx": dx, "dy": dy}
-    return {"axis_value": place}
+def _single(records: FrameRecords, metric: str, values: Floats, is_rate: bool = False) -> Curve:
+    """Return the curve of a single value; `values` are (n,)."""
+    return Curve(records.condition, metric, "", np.zeros(1), values[None], is_rate)
 
 
-def of_condition(condition: ConditionEntry) -> Row:
-    """The columns of a row that say of which condition it is."""
-    return {
-        "corruption": condition.corruption,
-        "severity": condition.severity,
-        "resolution": condition.resolution,
-        "protocol": condition.protocol,
-        "source": condition.source,
-    }
-
-
-# Sequences of frames: flips.
+def _accuracy(records: FrameRecords, axis: str) -> Curve:
+    return Curve(records.condition, "accuracy", axis, records.positions, records.right, True)
 
 
 def _sequence_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
     condition, independent = records.condition, records.condition.independent
-    at = [condition.severity] if independent else [d for d in difficulties if d < len(records.axis)]
-    steps = [1 if independent else difficulty for difficulty in at]
+    frames = np.arange(len(records.pred), dtype=np.float64)
+    levels = [condition.severity] if independent else [level for level in difficulties if level < len(frames)]
+    steps = [1 if independent else level for level in levels]
     flips = np.stack([flip_rate(records.pred, independent=independent, step=step) for step in steps])
-    moved = np.stack([t5d(records.top5, independent=independent, step=step) for step in steps])
-    places = np.array(at, np.float64)
+    distances = np.stack([t5d(records.top5, independent=independent, step=step) for step in steps])
+    positions = np.array(levels, np.float64)
     return [
-        Curve(condition, "flip_rate", "difficulty", places, flips),
-        Curve(condition, "t5d", "difficulty", places, moved),
-        Curve(
-            condition, "error_rate", "frame", np.arange(len(records.axis), dtype=np.float64), 1 - records.right, True
-        ),
+        Curve(condition, "flip_rate", "difficulty", positions, flips),
+        Curve(condition, "t5d", "difficulty", positions, distances),
+        Curve(condition, "error_rate", "frame", frames, 1 - records.right, True),
     ]
+
+
+def _pair_curves(records: FrameRecords, _: Sequence[int]) -> list[Curve]:
+    return [
+        _single(records, "consistency", consistency(records.pred[::2], records.pred[1::2])),
+        _single(records, "accuracy", records.right.mean(axis=0)),
+    ]
+
+
+def _offset_curves(records: FrameRecords, _: Sequence[int]) -> list[Curve]:
+    probabilities = records.prob_label.astype(np.float64)
+    return [
+        _accuracy(records, "offset"),
+        Curve(records.condition, "mean_prob_label", "offset", records.positions, probabilities),
+    ]
+
+
+def _scale_curves(records: FrameRecords, _: Sequence[int]) -> list[Curve]:
+    same = (records.pred[:-1] == records.pred[1:]).astype(np.float64)
+    return [
+        _accuracy(records, "scale"),
+        Curve(records.condition, "consistency", "scale", records.positions[1:], same, True),
+        _single(records, "accuracy", records.right.mean(axis=0)),
+        _single(records, "consistency", same.mean(axis=0)),
+    ]
+
+
+def _copy_curves(records: FrameRecords, _: Sequence[int]) -> list[Curve]:
+    reached = np.logical_or.accumulate(records.right > 0, axis=0).astype(np.float64)
+    return [
+        _accuracy(records, "copy"),
+        Curve(records.condition, "best_of_k_accuracy", "copies", records.positions + 1, reached, True),
+    ]
+
+
+_CURVES: dict[FrameKind, Callable[[FrameRecords, Sequence[int]], list[Curve]]] = {
+    FrameKind.SEQUENCE: _sequence_curves,
+    FrameKind.PAIRS: _pair_curves,
+    FrameKind.MAP: lambda records, _: [_accuracy(records, MAP_AXIS)],
+    FrameKind.OFFSETS: _offset_curves,
+    FrameKind.SCALES: _scale_curves,
+    FrameKind.STRENGTHS: lambda records, _: [_accuracy(records, records.condition.axis)],
+    FrameKind.SIZES: lambda records, _: [_accuracy(records, "information")],
+    FrameKind.NATIVE: lambda records, _: [_single(records, "accuracy", records.right[0], is_rate=True)],
+    FrameKind.COPIES: _copy_curves,
+}
+
+
+# Rows of a suite.
+
+
+def family_rows(
+    suite: Suite, curves: Sequence[BootstrappedCurve], clean: Floats | None, baseline: Baseline | None, n: int
+) -> Iterator[Row]:
+    """Yield the rows of a suite: the values of the curves, then what is computed from them.
+
+    Args:
+        suite: The suite.
+        curves: All curves of the suite.
+        clean: Accuracy on the unperturbed images, (1 + resamples,); None if unknown.
+        baseline: Baseline of the flip rates.
+        n: Number of samples.
+    """
+    for curve in curves:
+        for position, distribution in zip(curve.positions.tolist(), curve.distribution.T, strict=True):
+            yield {
+                **of_condition(curve.condition),
+                **result_row(curve.metric, distribution, n if curve.is_rate else None),
+                "axis": curve.axis or None,
+                **(_position_cells(position) if curve.axis else {}),
+                "n": n,
+                # Several difficulties can share one set of frames. The row has its own difficulty, not that of the frames.
+                **({"severity": int(position)} if curve.axis == "difficulty" else {}),
+            }
+    if suite.family in _AGGREGATES:
+        yield from _AGGREGATES[suite.family](suite, curves, clean, baseline)
+
+
+def _position_cells(position: float | list[float]) -> Row:
+    """Return the cells of a row that hold its position on the axis."""
+    return (
+        dict(zip(("dx", "dy"), map(int, position), strict=True))
+        if isinstance(position, list)
+        else {"axis_value": position}
+    )
+
+
+def of_condition(condition: ConditionEntry) -> Row:
+    """Return the cells of a row that name its condition."""
+    return {"corruption": condition.corruption, "severity": condition.severity} | _of_suite(condition)
+
+
+def _of_suite(condition: ConditionEntry) -> Row:
+    """Return the cells of an aggregate over conditions."""
+    return {"resolution": condition.resolution, "protocol": condition.protocol, "source": condition.source}
 
 
 def _sequence_aggregates(
-    suite: Suite,
-    conditions: Sequence[ConditionEntry],
-    curves: Sequence[BootstrappedCurve],
-    clean: Floats | None,
-    baseline: FlipRateBaseline | None,
+    suite: Suite, curves: Sequence[BootstrappedCurve], clean: Floats | None, baseline: Baseline | None
 ) -> Iterator[Row]:
-    by_cell: dict[tuple[str, str, int], Floats] = {}
+    table: dict[tuple[int, str], dict[str, Floats]] = {}
     for curve in curves:
         if curve.axis == "difficulty":
-            for at, place in enumerate(curve.places.tolist()):
-                by_cell[curve.metric, curve.condition.corruption, int(place)] = curve.distribution[:, at]
-    common = {key: value for key, value in of_condition(conditions[0]).items() if key not in ("corruption", "severity")}
-    names = list(dict.fromkeys(condition.corruption for condition in conditions))
-    main = [name for name in names if name in suite.corruptions] or names
-    for difficulty in sorted({difficulty for _, _, difficulty in by_cell}):
-        here: Row = {**common, "axis": "difficulty", "axis_value": float(difficulty)}
-        for metric, mean, whole, normalised, published in (
-            ("flip_rate", "mean_flip_rate", "mfr", mfr, baseline.flip_rates if baseline else {}),
-            ("t5d", "mean_t5d", "mt5d", mt5d, baseline.t5d if baseline else {}),
-        ):
-            present = [name for name in main if (metric, name, difficulty) in by_cell]
-            over = np.stack([by_cell[metric, name, difficulty] for name in present], axis=1)
-            yield {**here, **result_row(mean, over.mean(axis=1)), "n": len(present)}
-            if baseline is None:
-                continue
-            divisors = {name: published.get((name, difficulty), 0.0) for name in names}
-            for name in names:
-                if metric == "flip_rate" and divisors[name] > 0 and (metric, name, difficulty) in by_cell:
-                    scaled = result_row("fr", fr(by_cell[metric, name, difficulty], divisors[name]))
-                    yield {**here, **scaled, "corruption": name, "baseline": baseline.name, "n": 1}
-            if present == list(suite.corruptions) and all(divisors[name] > 0 for name in present):
-                scaled = result_row(whole, normalised(over, [divisors[name] for name in present]))
-                yield {**here, **scaled, "baseline": baseline.name, "n": len(present)}
-
-
-# Shift and scale: consistency.
-
-
-def _shift_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    condition, kind = records.condition, records.condition.corruption
-    if kind in ("crop", "circular"):
-        same = consistency(records.pred[::2], records.pred[1::2])
-        alone = np.zeros(1)
-        return [
-            Curve(condition, "consistency", "", alone, same[None]),
-            Curve(condition, "accuracy", "", alone, records.right.mean(axis=0)[None]),
-        ]
-    if kind == "diagonal":
-        return [
-            Curve(condition, "accuracy", "offset", records.axis, records.right, True),
-            Curve(condition, "mean_prob_label", "offset", records.axis, records.prob_label.astype(np.float64)),
-        ]
-    return [
-        Curve(
-            condition,
-            "accuracy",
-            MAP_AXIS,
-            records.axis if records.offsets is None else records.offsets,
-            records.right,
-            True,
-        )
-    ]
-
-
-def _scale_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    condition, pred = records.condition, records.pred
-    same = (pred[:-1] == pred[1:]).astype(np.float64)
-    alone = np.zeros(1)
-    return [
-        Curve(condition, "accuracy", "scale", records.axis, records.right, True),
-        Curve(condition, "consistency", "scale", records.axis[1:], same, True),
-        Curve(condition, "accuracy", "", alone, records.right.mean(axis=0)[None]),
-        Curve(condition, "consistency", "", alone, same.mean(axis=0)[None]),
-    ]
-
-
-def _none(*_: Any) -> Iterator[Row]:
-    yield from ()
-
-
-# Noise and occlusion: strength, area.
+            for level, distribution in zip(curve.positions.astype(int).tolist(), curve.distribution.T, strict=True):
+                table.setdefault((level, curve.metric), {})[curve.condition.corruption] = distribution
+    covered = suite.own_or_extra(curve.condition.corruption for curve in curves)
+    divisors = {"flip_rate": baseline.flip_rates, "t5d": baseline.t5d} if baseline else {}
+    metrics = {"flip_rate": ("mean_flip_rate", "fr", "mfr", mfr), "t5d": ("mean_t5d", None, "mt5d", mt5d)}
+    for (level, metric), cells in sorted(table.items()):
+        mean, single, whole, normalized = metrics[metric]
+        here: Row = {**_of_suite(curves[0].condition), "axis": "difficulty", "axis_value": float(level)}
+        present = [name for name in cells if name in covered]
+        values = np.stack([cells[name] for name in present], axis=1)
+        yield {**here, **result_row(mean, values.mean(axis=1)), "n": len(present)}
+        if baseline is None:
+            continue
+        here["baseline"] = baseline.name
+        by_name = {name: divisor for name in cells if (divisor := divisors[metric].get((name, level), 0.0)) > 0}
+        if single:
+            for name, divisor in by_name.items():
+                yield {**here, **result_row(single, fr(cells[name], divisor)), "corruption": name, "n": 1}
+        if present == list(suite.corruptions) and by_name.keys() >= set(present):
+            scaled = normalized(values, [by_name[name] for name in present])
+            yield {**here, **result_row(whole, scaled), "n": len(present)}
 
 
 _NEUTRAL = {"gain": 1.0}
-"""Strength of the clean images, where it is not 0."""
-
-
-def _strength_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    return [Curve(records.condition, "accuracy", records.condition.axis, records.axis, records.right, True)]
+"""Strength of the clean images, for perturbations for which it is not 0."""
 
 
 def _strength_aggregates(
-    suite: Suite,
-    conditions: Sequence[ConditionEntry],
-    curves: Sequence[BootstrappedCurve],
-    clean: Floats | None,
-    baseline: FlipRateBaseline | None,
+    suite: Suite, curves: Sequence[BootstrappedCurve], clean: Floats | None, baseline: Baseline | None
 ) -> Iterator[Row]:
     if clean is None:
         return
@@ -309,67 +312,39 @@ def _strength_aggregates(
     for curve in (curve for curve in curves if curve.metric == "accuracy"):
         condition = curve.condition
         neutral = _NEUTRAL.get(condition.corruption, 0.0)
-        strengths = np.append(curve.places, neutral)
+        strengths = np.append(curve.positions, neutral)
         order = np.argsort(strengths)
         strengths = strengths[order]
         accuracy = np.column_stack([curve.distribution, clean])[:, order]
         area = areas[condition.corruption] = accuracy_auc(strengths, accuracy)
-        one = {**of_condition(condition), "n": len(strengths)}
-        yield {**one, **result_row("accuracy_auc", area)}
+        cells = {**of_condition(condition), "n": len(strengths)}
+        yield {**cells, **result_row("accuracy_auc", area)}
         start = int(np.searchsorted(strengths, neutral))
         for direction, part in ((-1, np.arange(start, -1, -1)), (1, np.arange(start, len(strengths)))):
             if len(part) > 1:
                 halves = half_accuracy_strength(strengths[part], accuracy[:, part])
                 if np.isfinite(halves[0]):
-                    scored = threshold_row("half_accuracy_strength", halves)
-                    yield {**one, **scored, "axis": "direction", "axis_value": float(direction)}
-    common = {key: value for key, value in of_condition(conditions[0]).items() if key not in ("corruption", "severity")}
-    own = [name for name in areas if name in suite.corruptions] or list(areas)
-    yield {**common, **result_row("accuracy_auc", np.mean([areas[name] for name in own], axis=0)), "n": len(own)}
+                    threshold = threshold_row("half_accuracy_strength", halves)
+                    yield {**cells, **threshold, "axis": "direction", "axis_value": float(direction)}
+    covered = suite.own_or_extra(areas)
+    mean = np.mean([area for name, area in areas.items() if name in covered], axis=0)
+    yield {**_of_suite(curves[0].condition), **result_row("accuracy_auc", mean), "n": len(covered)}
 
 
-# Resolution.
-
-
-def _resolution_curves(records: FrameRecords, difficulties: Sequence[int]) -> list[Curve]:
-    condition, right = records.condition, records.right
-    if condition.corruption in ("network", UNTREATED):
-        return [Curve(condition, "accuracy", "", np.zeros(1), right, True)]
-    if condition.corruption == BEST_OF_K:
-        once = np.logical_or.accumulate(right > 0, axis=0).astype(np.float64)
-        return [
-            Curve(condition, "accuracy", "copy", records.axis, right, True),
-            Curve(condition, "best_of_k_accuracy", "copies", records.axis + 1, once, True),
-        ]
-    return [Curve(condition, "accuracy", "information", records.axis, right, True)]
-
-
-def _resolution_aggregates(
-    suite: Suite,
-    conditions: Sequence[ConditionEntry],
-    curves: Sequence[BootstrappedCurve],
-    clean: Floats | None,
-    baseline: FlipRateBaseline | None,
+def _cost_rows(
+    suite: Suite, curves: Sequence[BootstrappedCurve], clean: Floats | None, baseline: Baseline | None
 ) -> Iterator[Row]:
     for curve in curves:
         if curve.metric == "accuracy" and curve.condition.gflops is not None:
             yield {**of_condition(curve.condition), **row("gflops", curve.condition.gflops), "n": 1}
 
 
-_CURVES: dict[str, Callable[[FrameRecords, Sequence[int]], list[Curve]]] = {
-    "sequences": _sequence_curves,
-    "shift": _shift_curves,
-    "scale": _scale_curves,
-    "noise": _strength_curves,
-    "occlusion": _strength_curves,
-    "resolution": _resolution_curves,
+_AGGREGATES: dict[
+    Family, Callable[[Suite, Sequence[BootstrappedCurve], Floats | None, Baseline | None], Iterator[Row]]
+] = {
+    families.SEQUENCES: _sequence_aggregates,
+    families.NOISE: _strength_aggregates,
+    families.OCCLUSION: _strength_aggregates,
+    families.RESOLUTION: _cost_rows,
 }
-
-_AGGREGATES: dict[str, Callable[..., Iterator[Row]]] = {
-    "sequences": _sequence_aggregates,
-    "shift": _none,
-    "scale": _none,
-    "noise": _strength_aggregates,
-    "occlusion": _strength_aggregates,
-    "resolution": _resolution_aggregates,
-}
+"""Values that are computed from several curves; families that are not listed have none."""

@@ -1,8 +1,8 @@
-"""Conditions whose figures may be averaged."""
+"""Groups of conditions whose values may be averaged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from robench.errors import RunError
@@ -10,12 +10,20 @@ from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, Suite, lookup_suite
 
-__all__ = ["Group", "groups_of", "of_images", "suite_of"]
+__all__ = ["Group", "groups_of", "has_frames", "suite_of"]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Conditions whose figures may be averaged: one suite, side, protocol and source; each clean condition is its own."""
+    """Conditions of one suite, side, protocol and source, whose values may be averaged. Each clean condition is a group.
+
+    Attributes:
+        suite: Suite of the conditions.
+        resolution: Side of the images in pixels.
+        protocol: Protocol of the conditions.
+        source: `computed` or `released`.
+        conditions: Planned conditions, finished or not.
+    """
 
     suite: Suite
     resolution: int
@@ -23,47 +31,46 @@ class Group:
     source: str
     conditions: tuple[ConditionEntry, ...]
 
-    def aggregated(self, done: Iterable[str]) -> list[ConditionEntry]:
-        """Those of the conditions named in `done` that aggregates are over: the suite's own, or else the extra ones."""
-        names = set(done)
-        present = [condition for condition in self.conditions if condition.name in names]
-        return [condition for condition in present if condition.corruption in self.suite.corruptions] or present
+    def aggregated(self, done: Collection[str]) -> list[ConditionEntry]:
+        """Return the conditions named in `done` that aggregates cover."""
+        present = [condition for condition in self.conditions if condition.name in done]
+        covered = self.suite.own_or_extra(condition.corruption for condition in present)
+        return [condition for condition in present if condition.corruption in covered]
 
-    def by_severity(self, corruption: str, done: Iterable[str]) -> list[ConditionEntry]:
-        """Conditions of a corruption in order of severity; none unless all severities are named in `done`."""
-        names = set(done)
-        by_severity = {c.severity: c for c in self.conditions if c.corruption == corruption and c.name in names}
-        if not all(severity in by_severity for severity in self.suite.severities):
+    def by_severity(self, corruption: str, done: Collection[str]) -> list[ConditionEntry]:
+        """Return the conditions of a corruption by ascending severity; none unless `done` names all severities."""
+        conditions = {c.severity: c for c in self.conditions if c.corruption == corruption and c.name in done}
+        if not conditions.keys() >= set(self.suite.severities):
             return []
-        return [by_severity[severity] for severity in self.suite.severities]
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells that mCE is over."""
-        return len(self.suite.corruptions) * len(self.suite.severities)
+        return [conditions[severity] for severity in self.suite.severities]
 
 
 def groups_of(run: RunDirectory) -> list[Group]:
-    """Return the groups of a run, finished or not, in the order of its conditions."""
-    found: dict[tuple[object, ...], list[ConditionEntry]] = {}
-    for condition in filter(of_images, run.conditions):
-        own = condition.name if condition.suite == CLEAN else None
-        key = (condition.suite, condition.resolution, condition.protocol, condition.source, own)
-        found.setdefault(key, []).append(condition)
-    return [Group(suite_of(c[0]), c[0].resolution, c[0].protocol, c[0].source, tuple(c)) for c in found.values()]
+    """Return the groups of a run's conditions with one image a sample, finished or not, in order."""
+    groups: dict[tuple[object, ...], list[ConditionEntry]] = {}
+    for condition in run.conditions:
+        if not has_frames(condition):
+            clean = condition.name if condition.suite == CLEAN else None
+            key = (condition.suite, condition.resolution, condition.protocol, condition.source, clean)
+            groups.setdefault(key, []).append(condition)
+    return [Group(suite_of(c[0]), c[0].resolution, c[0].protocol, c[0].source, tuple(c)) for c in groups.values()]
 
 
 def suite_of(condition: ConditionEntry) -> Suite:
-    """Return a condition's suite; RunError where no robench or package here has it."""
-    found = lookup_suite(condition.suite)
-    if found is None:
+    """Return the suite of a condition.
+
+    Raises:
+        RunError: If the suite is not installed.
+    """
+    suite = lookup_suite(condition.suite)
+    if suite is None:
         raise RunError(
-            f"there is no suite {condition.suite!r} here: install the package that its protocol names, {condition.protocol}, or "
-            "the robench that made the run"
+            f"the suite {condition.suite!r} is not installed",
+            f"install the package that its protocol {condition.protocol} names, or the robench that made the run",
         )
-    return found
+    return suite
 
 
-def of_images(condition: ConditionEntry) -> bool:
-    """Whether a condition has one image a sample, and not the frames of a perturbation."""
-    return suite_of(condition).family == "corruptions"
+def has_frames(condition: ConditionEntry) -> bool:
+    """Return whether a condition has frames of a perturbation, instead of one image a sample."""
+    return suite_of(condition).family.has_frames

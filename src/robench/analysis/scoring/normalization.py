@@ -1,4 +1,4 @@
-"""What errors and flip rates are divided by: a published baseline, another run, or nothing."""
+"""Baselines of a run: a published baseline, another run, or nothing."""
 
 from __future__ import annotations
 
@@ -9,133 +9,156 @@ import numpy as np
 
 from robench.analysis.baselines import BASELINES, Baseline, load_baseline
 from robench.analysis.metrics.classification import error_rate
-from robench.analysis.scoring.curves import FlipRateBaseline, curves_of
+from robench.analysis.scoring.curves import curves_of
 from robench.analysis.scoring.groups import Group
 from robench.analysis.scoring.records import read_columns, read_frames
 from robench.errors import OptionError, RunError, unknown_name
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
-from robench.suites import CLEAN, SUITES, Suite
+from robench.suites import CLEAN, SUITES, FrameKind, Suite
 from robench.types import Floats
 
-__all__ = ["baseline_errors", "difficulties_of", "group_baseline", "sequence_baseline"]
+__all__ = ["baseline_choice", "baseline_errors", "difficulties_of", "group_baseline", "sequence_baseline"]
+
+
+def baseline_choice(run: RunDirectory, normalize_by: str | None) -> str | None:
+    """Return the choice of a baseline: `normalize_by`, or that of the manifest if it is None."""
+    choice: str | None = run.manifest.get("normalize_by") if normalize_by is None else normalize_by
+    return choice
 
 
 def group_baseline(run: RunDirectory, group: Group, normalize_by: str | None) -> Baseline | None:
-    """What the group's errors are divided by, None for nothing; OptionError if what was asked for cannot divide them."""
-    choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
+    """Return the baseline of a group's errors; None for nothing.
+
+    Raises:
+        OptionError: If the chosen baseline does not fit the group.
+        RunError: If the run that the manifest names no longer exists.
+    """
+    choice = baseline_choice(run, normalize_by)
     if choice == "none" or group.suite.name == CLEAN:
         return None
-    suite, side = group.suite, group.suite.geometry.side if group.suite.geometry else None
+    suite = group.suite
+    side = suite.geometry.side if suite.geometry else None
+    fits = suite.baseline is not None and group.resolution == side
     if choice is None:
-        fits = suite.baseline is not None and group.resolution == side
         return load_baseline(suite.baseline) if fits and suite.baseline is not None else None
     if choice in BASELINES:
-        if choice != suite.baseline or group.resolution != side:
+        if choice != suite.baseline or not fits:
             home = next(known for known in SUITES.values() if known.baseline == choice)
             assert home.geometry is not None
             raise OptionError(
-                f"{choice}'s errors belong to {home.name} at {home.geometry.side} px and cannot normalise {suite.name} at "
-                f"{group.resolution} px: give --normalize-by RUN, a run of the baseline model on {suite.name}, or none"
+                f"{choice}'s errors belong to {home.name} at {home.geometry.side} px and cannot normalize {suite.name} at "
+                f"{group.resolution} px",
+                f"give --normalize-by RUN, a run of the baseline model on {suite.name}, or none",
             )
         return load_baseline(choice)
-    return _run_baseline(_open_baseline(run, choice, normalize_by), group)
+    return _error_baseline(_open_baseline(run, choice, normalize_by), group)
 
 
-def _run_baseline(other: RunDirectory, group: Group) -> Baseline:
-    """Errors of another run in the cells that `group` needs, all of which it must have, made in the same way."""
-    planned = [condition.name for condition in group.conditions]
-    corruptions = dict.fromkeys(condition.corruption for condition in group.conditions)
-    series = {corruption: group.by_severity(corruption, planned) for corruption in corruptions}
-    needed = [(c.corruption, c.severity) for conditions in series.values() for c in conditions]
+def _error_baseline(other: RunDirectory, group: Group) -> Baseline:
+    """Return the errors of another run, which must have all cells that `group` needs with the same protocol."""
+    suite, planned = group.suite.name, {condition.name for condition in group.conditions}
+    needed = [
+        (condition.corruption, condition.severity)
+        for corruption in dict.fromkeys(condition.corruption for condition in group.conditions)
+        for condition in group.by_severity(corruption, planned)
+    ]
     theirs = {
-        (c.corruption, c.severity): c
-        for c in other.conditions
-        if c.suite == group.suite.name and c.resolution == group.resolution
+        (condition.corruption, condition.severity): condition
+        for condition in other.conditions
+        if condition.suite == suite and condition.resolution == group.resolution
     }
     for condition in theirs.values():
         if (condition.protocol, condition.source) != (group.protocol, group.source):
             raise OptionError(
-                f"{other.path} cannot normalise {group.suite.name}: it is {condition.source} with {condition.protocol}, this "
-                f"run {group.source} with {group.protocol}; evaluate the baseline model with the same options"
+                f"{other.path} cannot normalize {suite}: it is {condition.source} with {condition.protocol}, this run is "
+                f"{group.source} with {group.protocol}",
+                "evaluate the baseline model with the same options",
             )
     finished = {condition.name: condition for condition in other.finished()}
     missing = [cell for cell in needed if cell not in theirs or theirs[cell].name not in finished]
     if missing:
         corruption, severity = missing[0]
         raise OptionError(
-            f"{other.path} cannot normalise {group.suite.name}: it lacks {len(missing)} of the {len(needed)} cells needed, "
-            f"for example {corruption} at severity {severity}; evaluate the baseline model on them"
+            f"{other.path} cannot normalize {suite}: it lacks {len(missing)} of the {len(needed)} cells needed, for example "
+            f"{corruption} at severity {severity}",
+            "evaluate the baseline model on them",
         )
-    errors = {cell: _error(other, theirs[cell]) for cell in needed}
-    means = {
-        corruption: float(np.mean([errors[c.corruption, c.severity] for c in conditions]))
-        for corruption, conditions in series.items()
-        if conditions
-    }
     unperturbed = [c for c in finished.values() if c.suite == CLEAN and c.resolution == group.resolution]
     clean = finished.get(theirs[needed[0]].clean) if needed else next(iter(unperturbed), None)
-    label = other.manifest["model"]["label"]
-    return Baseline(label, errors, means, _error(other, clean) if clean else None)
+    return Baseline.from_errors(
+        other.manifest["model"]["label"],
+        {cell: _error(other, theirs[cell]) for cell in needed},
+        _error(other, clean) if clean else None,
+    )
 
 
 def baseline_errors(suite: Suite, baseline: Baseline) -> Floats | None:
-    """The baseline's errors (corruptions, severities) of all that mCE is over, or None."""
-    found = [baseline.severities(corruption) for corruption in suite.corruptions]
-    whole = [errors for errors in found if errors is not None and len(errors) == len(suite.severities)]
-    return np.stack(whole) if len(whole) == len(suite.corruptions) else None
+    """Return the baseline's errors (corruptions, severities) of all cells that mCE covers; None if some are unknown."""
+    errors = [[baseline.error(name, severity) for severity in suite.severities] for name in suite.corruptions]
+    return None if any(None in row for row in errors) else np.array(errors, np.float64)
 
 
 def sequence_baseline(
     run: RunDirectory, suite: Suite, conditions: Sequence[ConditionEntry], normalize_by: str | None
-) -> FlipRateBaseline | None:
-    """What a suite of sequences is normalised by, None for nothing; OptionError if what was asked for cannot."""
-    choice = normalize_by if normalize_by is not None else run.manifest.get("normalize_by")
-    if suite.family != "sequences" or choice == "none" or (choice is None and suite.baseline is None):
+) -> Baseline | None:
+    """Return the baseline of the flip rates of a suite; None for nothing.
+
+    Raises:
+        OptionError: If the chosen baseline does not fit the conditions.
+        RunError: If the run that the manifest names no longer exists.
+    """
+    choice = baseline_choice(run, normalize_by)
+    has_flips = suite.family.frames is FrameKind.SEQUENCE
+    if not has_flips or choice == "none" or (choice is None and suite.baseline is None):
         return None
-    difficulties = difficulties_of(run)
     if choice is None or choice in BASELINES:
         if suite.baseline is None or choice not in (None, suite.baseline):
-            raise OptionError(f"{choice} has no flip rates for {suite.name}: give --normalize-by RUN, or none")
-        if choice is not None and 1 not in difficulties:
+            raise OptionError(f"{choice} has no flip rates for {suite.name}", "give --normalize-by RUN, or none")
+        if choice is not None and 1 not in difficulties_of(run):
             raise OptionError(
-                f"{choice}'s flip rates are of difficulty 1: give --difficulty 1 as well, --normalize-by RUN, or none"
+                f"{choice}'s flip rates are of difficulty 1", "give --difficulty 1 as well, --normalize-by RUN, or none"
             )
-        published = load_baseline(suite.baseline)
-        rates = {(name, 1): rate for name, rate in published.flip_rates.items()}
-        return FlipRateBaseline(published.name, rates, {}, published.published)
-    other = _open_baseline(run, choice, normalize_by)
+        return load_baseline(suite.baseline)
+    return _flip_baseline(_open_baseline(run, choice, normalize_by), suite, conditions, difficulties_of(run))
+
+
+def _flip_baseline(
+    other: RunDirectory, suite: Suite, conditions: Sequence[ConditionEntry], difficulties: Sequence[int]
+) -> Baseline:
+    """Return the flip rates and T5D of another run, which must have all conditions with the same protocol."""
     theirs = {condition.name: condition for condition in other.finished() if condition.suite == suite.name}
     for condition in conditions:
-        found = theirs.get(condition.name)
-        if found is None or found.protocol != condition.protocol:
-            lacking = condition.corruption + (f" at difficulty {condition.severity}" if condition.independent else "")
-            reason = "was made in another way" if found else f"lacks {lacking}"
+        twin = theirs.get(condition.name)
+        if twin is None or twin.protocol != condition.protocol:
+            missing = condition.corruption + (f" at difficulty {condition.severity}" if condition.independent else "")
+            reason = "has another protocol" if twin else f"lacks {missing}"
             raise OptionError(
-                f"{other.path} cannot normalise {suite.name}: it {reason}; evaluate the baseline model with the same options"
+                f"{other.path} cannot normalize {suite.name}: it {reason}",
+                "evaluate the baseline model with the same options",
             )
-    cells: dict[str, dict[tuple[str, int], float]] = {"flip_rate": {}, "t5d": {}}
+    values: dict[str, dict[tuple[str, int], float]] = {"flip_rate": {}, "t5d": {}}
     for condition in conditions:
-        for curve in curves_of("sequences", read_frames(other, theirs[condition.name]), difficulties):
+        for curve in curves_of(read_frames(other, theirs[condition.name]), difficulties):
             if curve.axis == "difficulty":
                 means = curve.values.mean(axis=1).tolist()
-                for place, mean in zip(curve.places.tolist(), means, strict=True):
-                    cells[curve.metric][condition.corruption, int(place)] = mean
-    return FlipRateBaseline(other.manifest["model"]["label"], cells["flip_rate"], cells["t5d"])
+                for difficulty, mean in zip(curve.positions.tolist(), means, strict=True):
+                    values[curve.metric][condition.corruption, int(difficulty)] = mean
+    return Baseline(other.manifest["model"]["label"], flip_rates=values["flip_rate"], t5d=values["t5d"])
 
 
 def difficulties_of(run: RunDirectory) -> list[int]:
-    """Return the difficulties of sequences that a run has figures of."""
+    """Return the difficulties of a run's sequences."""
     return list(run.manifest["options"].get("difficulties", [1]))
 
 
 def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> RunDirectory:
-    """The run that is to be the baseline of `run`, as it was asked for now or, with None, when `run` was made."""
+    """Open the run that is the baseline of `run`: `normalize_by`, or the choice of its manifest if that is None."""
     if not Path(choice).is_dir():
         if normalize_by is None:
             raise RunError(
-                f"{run.path} is normalised by the run {choice}, which is not there any more: put it back, or leave such figures "
-                f"out with `robench score {run.path} --normalize-by none`"
+                f"{run.path} is normalized by the run {choice}, which no longer exists",
+                f"restore it, or omit normalized values with `robench score {run.path} --normalize-by none`",
             )
         raise OptionError(f"{unknown_name('baseline', choice, (*BASELINES, 'none'))}, nor is it the directory of a run")
     return RunDirectory.open(choice)

@@ -1,14 +1,15 @@
-"""Several seeds of one evaluation as one: the mean over the seeds, with intervals over images and over the draws of corruptions."""
+"""Pooling: several seeds of one evaluation as one model."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from robench.analysis.metrics.intervals import resample_counts, wilson_interval
-from robench.analysis.scoring.rows import DISTRIBUTION, Row, result_row, row
+from robench.analysis.scoring.rows import DISTRIBUTION, KEY, Row, result_row, row
 from robench.analysis.scoring.score import score_rows
 from robench.errors import RunError
 from robench.runs.directory import RunDirectory
@@ -17,110 +18,118 @@ from robench.types import Floats, Results
 
 __all__ = ["pool", "pooled_distribution", "pooled_rows"]
 
-_KEY = (
-    *("suite", "metric", "method", "subset", "corruption", "severity"),
-    *("axis", "axis_value", "dx", "dy", "resolution"),
-)
 _SAME = ("protocol", "source", "baseline", "unit", "n")
-"""Columns in which a figure's rows must be equal to be averaged."""
+"""Columns in which the rows of a value must be equal to be averaged."""
 
 
 def pool(runs: Sequence[RunDirectory], normalize_by: str | None = None) -> tuple[Results, list[str]]:
-    """Score runs that differ in nothing but their seed as one model; returns the results and what to note about them.
+    """Score runs that differ only in their seed as one model.
 
-    The figures are means over the runs. normalize_by: as in `score`. Raises RunError unless the runs are of one model, the same
-    samples and conditions, all finished.
+    Args:
+        runs: Two or more finished runs.
+        normalize_by: As in `score`.
+
+    Returns:
+        Results whose values are means over the runs, and notes. Intervals cover images and the draws of corruptions.
+
+    Raises:
+        RunError: Unless the runs have one model, the same samples and the same conditions.
     """
     rows, notes = _pooled(runs, normalize_by, None)
-    return rows_to_frame(RESULTS, ({name: one.get(name) for name in RESULTS.names} for one in rows)), notes
+    return rows_to_frame(RESULTS, ({name: row.get(name) for name in RESULTS.names} for row in rows)), notes
 
 
 def pooled_rows(
-    runs: Sequence[RunDirectory], normalize_by: str | None = None, wanted: Collection[tuple[str, str]] | None = None
+    runs: Sequence[RunDirectory], normalize_by: str | None = None, only: Collection[tuple[str, str]] | None = None
 ) -> list[Row]:
-    """Return the rows of the pooled results with their distributions, as `score_rows` does of one run."""
-    return _pooled(runs, normalize_by, wanted)[0]
+    """Return the rows of the pooled results with their distributions, as `score_rows` does for one run."""
+    return _pooled(runs, normalize_by, only)[0]
 
 
 def pooled_distribution(distributions: Floats, seed: int) -> Floats:
-    """(seeds, 1 + resamples) -> (1 + resamples,): the mean, and resamples of the images and of the seeds at once.
+    """Return the mean over seeds, with resamples of images and seeds at once.
 
-    Resample r of all seeds takes the same images; which seeds it takes is drawn anew for each. Both are random samples, of
-    images and of draws, that cross each other: the pigeonhole bootstrap, which is mildly conservative.
+    Resample r of all seeds takes the same images. Each resample draws its seeds anew. Images and draws are crossed random samples:
+    this is the pigeonhole bootstrap, which is mildly conservative.
     Source: Owen 2007, Annals of Applied Statistics 1:386.
+
+    Args:
+        distributions: Value and resamples of each seed, (seeds, 1 + resamples).
+        seed: Seed of the draws.
+
+    Returns:
+        Value and resamples, (1 + resamples,).
     """
     seeds, width = distributions.shape
     counts = np.concatenate(list(resample_counts(seeds, seed, width - 1, scope="seeds")))
-    found = np.empty(width)
-    found[0] = distributions[:, 0].mean()
-    found[1:] = np.einsum("rk,kr->r", counts / seeds, distributions[:, 1:])
-    return found
+    pooled = np.empty(width)
+    pooled[0] = distributions[:, 0].mean()
+    pooled[1:] = np.einsum("rk,kr->r", counts / seeds, distributions[:, 1:])
+    return pooled
 
 
 def _pooled(
-    runs: Sequence[RunDirectory], normalize_by: str | None, wanted: Collection[tuple[str, str]] | None
+    runs: Sequence[RunDirectory], normalize_by: str | None, only: Collection[tuple[str, str]] | None
 ) -> tuple[list[Row], list[str]]:
     _check(runs)
-    runs = sorted(runs, key=lambda run: run.manifest["seed"])
-    seeds = [run.manifest["seed"] for run in runs]
-    found = [{_key(one): one for one in score_rows(run, normalize_by, wanted, seed=seeds[0])} for run in runs]
-    rows, lacking = [], []
-    for key in dict.fromkeys(key for of_run in found for key in of_run):
-        same = [of_run[key] for of_run in found if key in of_run]
-        if len(same) < len(runs) and key[1] != "nonfinite_rate":
-            lacking.append(f"{key[1]} of {key[2] or key[0]}")
+    runs = sorted(runs, key=_seed)
+    seeds = [_seed(run) for run in runs]
+    by_run = [{_key(row): row for row in score_rows(run, normalize_by, only, seed=seeds[0])} for run in runs]
+    rows, missing = [], []
+    for key in dict.fromkeys(key for keys in by_run for key in keys):
+        same = [keys[key] for keys in by_run if key in keys]
+        metric, corruption = same[0]["metric"], same[0].get("corruption")
+        if len(same) < len(runs) and metric != "nonfinite_rate":
+            missing.append(f"{metric} of {corruption or same[0]['suite']}")
             continue
         _check_rows(runs, same)
         rows.append({**same[0], **_mean(same, len(runs), seeds[0]), "seed": "+".join(map(str, seeds))})
-    notes = [f"{name} is left out: not every seed has it" for name in dict.fromkeys(lacking)]
-    return rows, notes
+    return rows, [f"{name} is left out: not every seed has it" for name in dict.fromkeys(missing)]
 
 
 def _mean(rows: Sequence[Row], seeds: int, seed: int) -> Row:
-    """The figure of several seeds' rows; a rate of logits that are not finite has a row only where it is not 0."""
+    """Return the cells of the mean over seeds. Runs without nonfinite logits have no row of nonfinite_rate, which is 0."""
     metric, n = rows[0]["metric"], rows[0]["n"]
-    if all(DISTRIBUTION in one for one in rows):
-        distribution = pooled_distribution(np.stack([one[DISTRIBUTION] for one in rows]), seed)
-        found = result_row(metric, distribution)
-        if found["ci_low"] == found["ci_high"] and len({one["value"] for one in rows}) == 1:
-            found |= {name: rows[0][name] for name in ("ci_low", "ci_high")}  # Wilson's, where all agree on 0 or 1.
-        return found
-    value = sum(one["value"] for one in rows) / seeds
-    return (
-        row(metric, value, wilson_interval(round(value * n), n)) if metric == "nonfinite_rate" else row(metric, value)
-    )
+    if all(DISTRIBUTION in row for row in rows):
+        cells = result_row(metric, pooled_distribution(np.stack([row[DISTRIBUTION] for row in rows]), seed))
+        if cells["ci_low"] == cells["ci_high"] and len({row["value"] for row in rows}) == 1:
+            cells |= {name: rows[0][name] for name in ("ci_low", "ci_high")}  # Wilson's, if all agree on 0 or 1.
+        return cells
+    value = sum(row["value"] for row in rows) / seeds
+    if metric == "nonfinite_rate":
+        return row(metric, value, wilson_interval(round(value * n), n))
+    return row(metric, value)
 
 
-def _key(one: Row) -> tuple[object, ...]:
-    return tuple(one.get(name) for name in _KEY)
+def _key(row: Row) -> tuple[object, ...]:
+    return tuple(row.get(name) for name in KEY)
 
 
 def _check(runs: Sequence[RunDirectory]) -> None:
-    """Refuse what is not one evaluation with several seeds."""
-    if len(runs) < 2:
-        raise RunError(f"one run has nothing to be pooled with: give two or more, of other seeds than {_seed(runs[0])}")
+    """Raise RunError unless the runs are one evaluation with several seeds, all finished."""
     first = runs[0]
+    if len(runs) < 2:
+        raise RunError("one run cannot be pooled", f"give two or more, of other seeds than {_seed(first)}")
     by_seed: dict[int, Path] = {}
     for run in runs:
-        for what, ours, theirs in _facts(first, run):
+        for name, ours, theirs in _facts(first, run):
             if ours != theirs:
                 raise RunError(
-                    f"{run.path} is no other seed of {first.path}: its {what} is {theirs}, not {ours}; pool runs that differ "
-                    "in --seed alone"
+                    f"{run.path} is no other seed of {first.path}: its {name} is {theirs}, not {ours}",
+                    "pool runs that differ only in --seed",
                 )
         if (seed := _seed(run)) in by_seed:
-            raise RunError(f"{by_seed[seed]} and {run.path} both have seed {seed}: pool runs of different seeds")
+            raise RunError(f"{by_seed[seed]} and {run.path} both have seed {seed}", "pool runs of different seeds")
         by_seed[seed] = run.path
-        left = len(run.conditions) - len(run.finished())
-        if left:
-            raise RunError(f"{run.path} has {left} unfinished conditions: give its `robench evaluate` again")
+        unfinished = len(run.conditions) - len(run.finished())
+        if unfinished:
+            raise RunError(f"{run.path} has {unfinished} unfinished conditions", "run its `robench evaluate` again")
 
 
 def _facts(first: RunDirectory, run: RunDirectory) -> list[tuple[str, object, object]]:
-    """What must be equal, by name, in both."""
+    """Return names and values of the facts that must be equal in both runs."""
 
-    def facts(one: RunDirectory) -> dict[str, object]:
-        manifest = one.manifest
+    def facts(manifest: Mapping[str, Any]) -> dict[str, object]:
         return {
             "model": manifest["model"].get("label"),
             "weights": str(manifest["model"].get("sha256"))[:12],
@@ -129,11 +138,12 @@ def _facts(first: RunDirectory, run: RunDirectory) -> list[tuple[str, object, ob
             "samples": str(manifest["data"].get("sha256"))[:12],
         }
 
-    found = [(what, value, facts(run)[what]) for what, value in facts(first).items()]
-    for ours, theirs in zip(first.conditions, run.conditions, strict=False):
-        if (ours.name, ours.protocol, ours.source) != (theirs.name, theirs.protocol, theirs.source):
-            found.append(("protocol", f"{ours.name} {ours.protocol}", f"{theirs.name} {theirs.protocol}"))
-    return [*found, ("number of conditions", len(first.conditions), len(run.conditions))]
+    theirs = facts(run.manifest)
+    pairs = [(name, value, theirs[name]) for name, value in facts(first.manifest).items()]
+    for one, other in zip(first.conditions, run.conditions, strict=False):
+        if (one.name, one.protocol, one.source) != (other.name, other.protocol, other.source):
+            pairs.append(("protocol", f"{one.name} {one.protocol}", f"{other.name} {other.protocol}"))
+    return [*pairs, ("number of conditions", len(first.conditions), len(run.conditions))]
 
 
 def _seed(run: RunDirectory) -> int:
@@ -142,9 +152,10 @@ def _seed(run: RunDirectory) -> int:
 
 def _check_rows(runs: Sequence[RunDirectory], rows: Sequence[Row]) -> None:
     for name in _SAME:
-        if len({one.get(name) for one in rows}) > 1:
-            values = ", ".join(dict.fromkeys(str(one.get(name)) for one in rows))
+        values = dict.fromkeys(row.get(name) for row in rows)
+        if len(values) > 1:
             raise RunError(
-                f"{rows[0]['metric']} of {rows[0]['suite']} has several of {name} ({values}) in {runs[0].path} and its other "
-                "seeds: score them alike"
+                f"{rows[0]['metric']} of {rows[0]['suite']} has different values of {name} ({', '.join(map(str, values))}) in "
+                f"{runs[0].path} and its other seeds",
+                "score them alike",
             )

@@ -1,9 +1,10 @@
-"""The records of a run's finished conditions as arrays, checked: of the samples and the condition that they should be of."""
+"""Records of finished conditions as arrays, checked against the samples and the condition that they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,26 +13,35 @@ from numpy.typing import NDArray
 from robench.analysis.metrics.calibration import Reliability
 from robench.analysis.metrics.classification import nonfinite_rate, top5_wrong
 from robench.analysis.scoring.curves import FrameRecords
+from robench.analysis.scoring.groups import suite_of
 from robench.errors import RunError, TableError
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.parquet import read_arrays, read_distinct
 from robench.runs.schema import RECORDS, SAMPLES
-from robench.suites import MAP_AXIS
+from robench.suites import FrameKind
 from robench.types import Ints
 
 __all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames", "read_label"]
 
 
-_OWN = ("suite", "corruption", "severity", "resolution")
-"""Columns in which all rows of a condition's records are equal, and equal to the condition's."""
+_CONDITION_COLUMNS = ("suite", "corruption", "severity", "resolution")
+"""Columns in which all rows of a condition's records equal the condition's own value."""
+
+_REPAIR = "run the same `robench evaluate` again, which repairs it"
+_DELETE = "delete its file of records, and run `robench evaluate` again"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Outcomes of one condition, by sample in the order of the records.
+    """Outcomes of one condition by sample, in the order of the records.
 
-    wrong, top5_wrong: (n,).  nonfinite_rate: of samples without a prediction.  top5_wrong and reliability: None unless read.
+    Attributes:
+        name: Name of the condition.
+        wrong: Whether the prediction is wrong, (n,).
+        nonfinite_rate: Fraction of samples without a prediction.
+        top5_wrong: Whether the label is missing from the top five, (n,); None unless read.
+        reliability: Confidences; None unless read.
     """
 
     name: str
@@ -43,49 +53,71 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Outcomes of some conditions on the same samples.  label: (n,) true classes."""
+    """Outcomes of several conditions on the same samples.
+
+    Attributes:
+        label: True classes, (n,).
+        cells: Outcomes of each condition.
+    """
 
     label: Ints
     cells: list[Cell]
 
+    @cached_property
+    def wrong(self) -> NDArray[Any]:
+        """Whether the predictions are wrong, (n, cells), as floating-point numbers."""
+        return self._stack([cell.wrong for cell in self.cells])
+
+    @cached_property
+    def top5_wrong(self) -> NDArray[Any]:
+        """Whether the labels are missing from the top five, (n, cells), as floating-point numbers."""
+        return self._stack([cell.top5_wrong for cell in self.cells if cell.top5_wrong is not None])
+
+    def _stack(self, columns: Sequence[NDArray[np.bool_]]) -> NDArray[Any]:
+        # Sums of whole numbers that the type holds are exact, whatever the order in which a matrix product adds them.
+        return np.stack(columns, axis=1).astype(np.float32 if len(self.label) < 2**24 else np.float64)
+
 
 def read_cells(
-    run: RunDirectory, finished: Sequence[ConditionEntry], also: Sequence[str], together: int
+    run: RunDirectory, finished: Sequence[ConditionEntry], columns: Sequence[str], together: int
 ) -> Iterator[Outcomes]:
-    """Yield the outcomes of so many finished conditions at once; RunError unless all are of the same samples in the same order.
+    """Yield the outcomes of `together` finished conditions at a time.
 
-    also: which of `top5` and `confidence` are needed, beside whether the prediction is right.
+    Args:
+        run: The run.
+        finished: Finished conditions with one image a sample.
+        columns: Columns to read besides `sample`, `label` and `pred`: `top5`, `confidence`, both or none.
+        together: Number of conditions.
+
+    Raises:
+        RunError: Unless all conditions have the same samples in the same order.
     """
-    sample = label = None
-    cells = []
-    for number, condition in enumerate(finished, start=1):
-        columns = ("sample", "label", "pred", *also)
-        records = read_columns(run, condition, columns)
-        if sample is None or label is None:
-            sample, label = records["sample"].to_numpy(), records["label"].to_numpy().astype(np.int64)
-        elif not np.array_equal(sample, records["sample"]) or not np.array_equal(label, records["label"]):
-            raise RunError(
-                f"{run.path}: {condition.name} has other samples than {finished[0].name}: delete its records file and "
-                "evaluate again"
+    first: Any = None
+    for start in range(0, len(finished), together):
+        cells = []
+        for condition in finished[start : start + together]:
+            records = read_columns(run, condition, ("sample", "label", "pred", *columns))
+            if first is None:
+                first = records[["sample", "label"]]
+                label = records["label"].to_numpy().astype(np.int64)
+            elif not first.equals(records[["sample", "label"]]):
+                raise RunError(f"{run.path}: {condition.name} has other samples than {finished[0].name}", _DELETE)
+            pred = records["pred"].to_numpy()
+            wrong = np.asarray(pred != label)
+            cells.append(
+                Cell(
+                    condition.name,
+                    wrong,
+                    float(nonfinite_rate(pred)),
+                    _top5_wrong(run, condition, records["top5"], label) if "top5" in columns else None,
+                    Reliability.of(records["confidence"].to_numpy(), ~wrong) if "confidence" in columns else None,
+                )
             )
-        wrong = np.asarray(records["pred"].to_numpy() != label)
-        nonfinite = float(nonfinite_rate(records["pred"].to_numpy()))
-        cells.append(
-            Cell(
-                condition.name,
-                wrong,
-                nonfinite,
-                _top5_wrong(run, condition, records["top5"], label) if "top5" in also else None,
-                Reliability.of(records["confidence"].to_numpy(), ~wrong) if "confidence" in also else None,
-            )
-        )
-        if len(cells) == together or number == len(finished):
-            yield Outcomes(label, cells)
-            cells = []
+        yield Outcomes(label, cells)
 
 
 def read_label(run: RunDirectory, condition: ConditionEntry) -> Ints:
-    """Read the true classes (n,) of a finished condition's records."""
+    """Read the true classes of a finished condition's records, (n,)."""
     label: Ints = read_columns(run, condition, ("label",))["label"].to_numpy().astype(np.int64)
     return label
 
@@ -94,43 +126,45 @@ def _top5_wrong(run: RunDirectory, condition: ConditionEntry, top5: Any, label: 
     try:
         return top5_wrong(np.concatenate(top5.to_numpy()).reshape(len(label), -1), label)
     except ValueError as error:
-        raise RunError(f"{run.path}: {condition.name} has rows of top5 of different lengths") from error
+        raise RunError(f"{run.path}: {condition.name} has rows of top5 of different lengths", _DELETE) from error
 
 
 def read_columns(run: RunDirectory, condition: ConditionEntry, columns: Sequence[str]) -> Any:
-    """Read columns of a condition's records; RunError if it has none, or they are another condition's."""
+    """Read columns of a condition's records as a data frame.
+
+    Raises:
+        RunError: If there are no records, or they belong to another condition.
+    """
     path = run.records_path(condition.name)
     try:
-        records, own = read_distinct(RECORDS, path, columns, _OWN)
+        records, distinct = read_distinct(RECORDS, path, columns, _CONDITION_COLUMNS)
     except TableError as error:
-        raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
-    _check_rows(run, condition, len(records))
-    for column, values in own.items():
-        others = [value for value in values if value != getattr(condition, column)]
-        if others:
-            raise _anothers(run, condition, column, others[0])
+        raise RunError(error.problem, _REPAIR) from error
+    expected = run.manifest["data"]["samples"] * condition.frames
+    if len(records) != expected:
+        frames = f" and {condition.frames} frames" if condition.frames > 1 else ""
+        raise RunError(
+            f"{run.path}: the records of {condition.name} have {len(records)} rows for "
+            f"{expected // condition.frames} samples{frames}",
+            _DELETE,
+        )
+    for column, values in distinct.items():
+        own = getattr(condition, column)
+        for value in values:
+            if value != own:
+                raise RunError(
+                    f"{run.path}: the records of {condition.name} are of {column} {value}, not {own}", _DELETE
+                )
     return records
 
 
-def _anothers(run: RunDirectory, condition: ConditionEntry, column: str, found: object) -> RunError:
-    return RunError(
-        f"{run.path}: the records of {condition.name} are of {column} {found}, not {getattr(condition, column)}: delete the "
-        "file and evaluate again"
-    )
-
-
-def _check_rows(run: RunDirectory, condition: ConditionEntry, rows: int) -> None:
-    expected = run.manifest["data"]["samples"] * condition.frames
-    if rows != expected:
-        raise RunError(
-            f"{run.path}: the records of {condition.name} have {rows} rows for {expected // condition.frames} samples"
-            f"{f' and {condition.frames} frames' if condition.frames > 1 else ''}: delete the file and evaluate again"
-        )
-
-
 def read_frames(run: RunDirectory, condition: ConditionEntry) -> FrameRecords:
-    """Read the records of a condition frame by frame; RunError unless every frame is of the run's samples."""
-    # A column at a time: all of them are ten times as large as what is left of them.
+    """Read the records of a condition by frame.
+
+    Raises:
+        RunError: Unless every frame has the samples of the run.
+    """
+    # One column at a time, because all columns together take ten times the memory of the result.
     pred = read_columns(run, condition, ("pred",))["pred"].to_numpy()
     try:
         samples = read_arrays(SAMPLES, run.samples_path, ("index", "label"))
@@ -140,22 +174,21 @@ def read_frames(run: RunDirectory, condition: ConditionEntry) -> FrameRecords:
             return read_arrays(RECORDS, run.records_path(condition.name), (name,))[name]
 
         if (column("frame").reshape(condition.frames, -1) != np.arange(condition.frames)[:, None]).any():
-            raise RunError(
-                f"{run.path}: the records of {condition.name} have other frames: delete the file and evaluate again"
-            )
+            raise RunError(f"{run.path}: the records of {condition.name} have other frames", _DELETE)
         for name, expected in (("sample", samples["index"]), ("label", samples["label"])):
-            found = column(name).reshape(condition.frames, -1)
-            if found.shape != shape or (found != expected).any():
-                raise RunError(
-                    f"{run.path}: {condition.name} has other samples than samples.parquet: delete its records file and evaluate "
-                    "again"
-                )
+            values = column(name).reshape(condition.frames, -1)
+            if values.shape != shape or (values != expected).any():
+                raise RunError(f"{run.path}: {condition.name} has other samples than samples.parquet", _DELETE)
+
+        def positions(name: str) -> NDArray[Any]:
+            return column(name).reshape(shape)[:, 0]
+
+        is_map = suite_of(condition).kind(condition.corruption) is FrameKind.MAP
         return FrameRecords(
             condition=condition,
-            axis=column("axis_value").reshape(shape)[:, 0],
-            offsets=np.stack([column(name).reshape(shape)[:, 0] for name in ("dx", "dy")], axis=1).astype(np.float64)
-            if condition.axis == MAP_AXIS
-            else None,
+            positions=np.stack([positions("dx"), positions("dy")], axis=1).astype(np.float64)
+            if is_map
+            else positions("axis_value"),
             pred=pred.reshape(shape),
             top5=column("top5").reshape(*shape, -1),
             confidence=column("confidence").reshape(shape),
@@ -163,4 +196,4 @@ def read_frames(run: RunDirectory, condition: ConditionEntry) -> FrameRecords:
             label=samples["label"],
         )
     except TableError as error:
-        raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
+        raise RunError(error.problem, _REPAIR) from error

@@ -1,4 +1,4 @@
-"""Rows of the results: a figure with its interval, from its bootstrap distribution."""
+"""Rows of the results: a value with its interval, from its bootstrap distribution."""
 
 from __future__ import annotations
 
@@ -13,19 +13,28 @@ from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.intervals import RESAMPLES, percentile_interval, resample_counts, wilson_interval
 from robench.types import Floats
 
-__all__ = ["DISTRIBUTION", "DISTRIBUTION_SIZE", "Row", "resample_weights", "result_row", "row", "threshold_row"]
+__all__ = ["DISTRIBUTION", "DISTRIBUTION_SIZE", "KEY", "Row", "resample_weights", "result_row", "row", "threshold_row"]
 
 Row = dict[str, Any]
 
+KEY = (
+    *("suite", "metric", "method", "subset", "corruption", "severity"),
+    *("axis", "axis_value", "dx", "dy", "resolution"),
+)
+"""Columns that identify a value. Values of two runs are compared or averaged if they are equal in these."""
+
 DISTRIBUTION = "distribution"
-"""What a row holds beside the columns of the results: its figure and resamples (1 + resamples,), where it has them."""
+"""Key of a row, besides the columns of the results, for its value and resamples (1 + resamples,)."""
 
 DISTRIBUTION_SIZE = 1 + RESAMPLES
-"""Length of a distribution: the figure itself, then its resamples."""
+"""Length of a distribution: the value, then its resamples."""
 
 
 def resample_weights(n: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int32]]]:
-    """Yield which resamples, and how often each takes each of n samples (r, n); the first takes every sample once."""
+    """Yield slices of a distribution, and the number of times that each of its entries takes each of `n` samples (r, n).
+
+    The first entry, which is the value, takes every sample once.
+    """
     yield slice(0, 1), np.ones((1, n), np.int32)
     start = 1
     for counts in resample_counts(n, seed):
@@ -34,7 +43,13 @@ def resample_weights(n: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int3
 
 
 def result_row(metric: str, distribution: Floats, images: int | None = None) -> Row:
-    """A row's figure from (1 + resamples,); images: how many a single rate is over, for where it is 0 or 1."""
+    """Return the cells of a value with its percentile interval.
+
+    Args:
+        metric: A key of `METRICS`.
+        distribution: Value and resamples, (1 + resamples,).
+        images: Number of images of a single rate, which has Wilson's interval if it is 0 or 1. None for other values.
+    """
     value = float(distribution[0])
     if images is not None and value in (0.0, 1.0):
         ends = wilson_interval(round(value * images), images)
@@ -45,13 +60,18 @@ def result_row(metric: str, distribution: Floats, images: int | None = None) -> 
 
 
 def threshold_row(metric: str, distribution: Floats) -> Row:
-    """A row's place on an axis where something is reached, from (1 + resamples,); where it never is (NaN) lies beyond all places."""
+    """Return the cells of a position on an axis at which something is reached.
+
+    Args:
+        metric: A key of `METRICS`.
+        distribution: Value and resamples, (1 + resamples,). NaN, for never, sorts after all positions.
+    """
     ends = np.sort(np.where(np.isfinite(distribution[1:]), distribution[1:], np.inf))
     low, high = ends[round(0.025 * (len(ends) - 1))], ends[round(0.975 * (len(ends) - 1))]
     return row(metric, float(distribution[0]), (float(low), float(high)))
 
 
 def row(metric: str, value: float, ends: tuple[float, float] = (math.nan, math.nan)) -> Row:
-    """A row's metric, value, unit and interval; an end that is not finite is left empty."""
+    """Return the cells of a value with its unit and interval. An end that is not finite is empty."""
     low, high = (end if math.isfinite(end) else None for end in ends)
     return {"metric": metric, "value": value, "unit": METRICS[metric].unit, "ci_low": low, "ci_high": high}

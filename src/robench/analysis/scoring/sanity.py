@@ -1,4 +1,4 @@
-"""What the records themselves say against a run: labels in another order, accuracy as by guessing, logits that are no numbers."""
+"""Sanity checks on records: permuted labels, chance-level accuracy, non-finite logits."""
 
 from __future__ import annotations
 
@@ -15,22 +15,31 @@ from robench.types import Ints, Results
 __all__ = ["Permutation", "check_clean_records", "find_permutation", "nonfinite_notes"]
 
 _ERROR = 1e-9
-"""Chance, in a sign test, of the records that only the other order has right, if it is no better than the given one."""
+"""Largest p-value of a sign test that another order of the classes is no better than the given order."""
+
 _RATIO = 2
-"""How many records only the other order must have right for one that only the given has: confused classes come near 1."""
+"""Least ratio of records that only the other order classifies correctly to those that only the given order does.
+
+Classes that a model confuses have a ratio near 1.
+"""
+
 _CHANCE = 1.5
-"""How many times the accuracy of guessing still looks like it: of a few images an interval alone reaches down to it."""
+"""Largest accuracy, as a multiple of chance, that looks like guessing. With few images, the interval alone reaches chance."""
+
 _NAMED = 3
+
 _CLASSES = 4000
-"""Most classes of which an order is looked for: its cost grows with their square."""
+"""Most classes for a search for another order. Its cost grows with their square."""
 
 
 @dataclass(frozen=True)
 class Permutation:
-    """Another order of the classes, under which predictions fit the labels better.
+    """Another order of the classes, with which predictions fit the labels better.
 
-    accuracy: under the order as given.  permuted: under the other one, on images that it was not found on.
-    label_of: (k,) the dataset's class that output number i of the model stands for.
+    Attributes:
+        accuracy: Accuracy with the given order.
+        permuted: Accuracy with the other order, on images that had no part in the choice of it.
+        label_of: Class of the dataset for each output of the model, (k,).
     """
 
     accuracy: float
@@ -39,10 +48,18 @@ class Permutation:
 
 
 def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | None:
-    """Return the order of `classes` that fits `pred` (n,) to `label` (n,) best, None unless it fits clearly better.
+    """Find the order of the classes that fits predictions to labels best.
 
-    It is found on one half of the images of every class and measured on the other, and the other way round: an order that only
-    follows chance does no better than the given one. An order is thus tested once, on records that had no part in its choice.
+    Each half of the images of every class chooses an order, which the other half measures. An order that only follows chance is no
+    better than the given one there.
+
+    Args:
+        label: True classes, (n,).
+        pred: Predicted classes, (n,); negative for none.
+        classes: Number of classes.
+
+    Returns:
+        The order, or None unless it fits clearly better than the given one.
     """
     from scipy.optimize import linear_sum_assignment
     from scipy.stats import binom
@@ -51,23 +68,23 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
         return None
     known = pred >= 0
     half = np.zeros(len(label), np.int64)
-    for one in np.unique(label):
-        half[label == one] = np.arange(np.count_nonzero(label == one)) % 2
+    for value in np.unique(label):
+        half[label == value] = np.arange(np.count_nonzero(label == value)) % 2
     confusion = np.zeros((2, classes, classes), np.int64)
     np.add.at(confusion, (half[known], pred[known], label[known]), 1)
-    stays = np.eye(classes, dtype=np.int64)  # of orders that fit equally well, the one that moves the fewest classes
+    identity = np.eye(classes, dtype=np.int64)  # Of orders that fit equally well, prefer that with the fewest changes.
 
     def best(counts: Ints) -> Ints:
-        found: Ints = linear_sum_assignment(counts * (classes + 1) + stays, maximize=True)[1]
-        return found
+        labels: Ints = linear_sum_assignment(counts * (classes + 1) + identity, maximize=True)[1]
+        return labels
 
     outputs = np.arange(classes)
     gained = lost = 0
-    for seen, other in ((0, 1), (1, 0)):
-        labels = best(confusion[seen])
-        moved = labels != outputs
-        gained += int(confusion[other][outputs, labels][moved].sum())
-        lost += int(np.diagonal(confusion[other])[moved].sum())
+    for chosen, other in ((0, 1), (1, 0)):
+        labels = best(confusion[chosen])
+        changed = labels != outputs
+        gained += int(confusion[other][outputs, labels][changed].sum())
+        lost += int(np.diagonal(confusion[other])[changed].sum())
     if gained < _RATIO * lost or binom.sf(gained - 1, gained + lost, 0.5) > _ERROR:
         return None
     right = int((pred == label).sum())
@@ -75,47 +92,52 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
 
 
 def check_clean_records(run: RunDirectory) -> tuple[list[str], Permutation | None]:
-    """Say in one line each what the finished clean images show to be wrong, and the order of the classes if it is that."""
-    clean = next((one for one in run.finished() if one.suite == CLEAN), None)
+    """Check the first finished clean condition.
+
+    Returns:
+        One line for each likely mistake, and the order of the classes if the labels look permuted.
+    """
+    clean = next((condition for condition in run.finished() if condition.suite == CLEAN), None)
     if clean is None:
         return [], None
     records = read_columns(run, clean, ("label", "pred"))
     label, pred = (records[name].to_numpy().astype(np.int64) for name in ("label", "pred"))
     names = run.manifest["data"].get("classes", [])
     classes = max(len(names), int(label.max()) + 1, int(pred.max()) + 1)
-    found = find_permutation(label, pred, classes)
-    if found is not None:
-        return [_permuted(found, names)], found
+    permutation = find_permutation(label, pred, classes)
+    if permutation is not None:
+        return [_permuted(permutation, names)], permutation
     right = int((pred == label).sum())
     low, high = wilson_interval(right, len(label))
-    # Clearly below chance is no guessing: ImageNet-A's images were chosen for being mistaken.
+    # Accuracy clearly below chance is no guessing: ImageNet-A has images that were chosen because models mistake them.
     if low <= 1 / classes <= high and right / len(label) <= _CHANCE / classes:
         return [
-            f"accuracy on clean images is {100 * right / len(label):.1f} %, as by guessing among {classes} classes: check the "
+            f"accuracy on clean images is {100 * right / len(label):.1f} %, as by guessing among {classes} classes; check the "
             "order of the classes (--class-map), the model's input (--mean, --std, --crop) and its architecture (--arch)"
         ], None
     return [], None
 
 
-def _permuted(found: Permutation, names: list[str]) -> str:
-    moved = [output for output, label in enumerate(found.label_of.tolist()) if output != label]
+def _permuted(permutation: Permutation, names: list[str]) -> str:
+    changed = [(output, label) for output, label in enumerate(permutation.label_of.tolist()) if output != label]
     examples = ", ".join(
-        f"output {output} is {names[label] if label < len(names) else label}"
-        for output, label in ((output, int(found.label_of[output])) for output in moved[:_NAMED])
+        f"output {output} is {names[label] if label < len(names) else label}" for output, label in changed[:_NAMED]
     )
     return (
-        f"the labels look permuted: accuracy is {100 * found.accuracy:.1f} % as they are, {100 * found.permuted:.1f} % in another "
-        f"order of the classes ({examples}, …): give --class-map FILE with the classes in the model's order"
+        f"the labels look permuted: accuracy is {100 * permutation.accuracy:.1f} % as they are, "
+        f"{100 * permutation.permuted:.1f} % in another order of the classes ({examples}, …); give --class-map FILE with the "
+        "classes in the model's order"
     )
 
 
 def nonfinite_notes(results: Results) -> list[str]:
-    """Say where logits were not finite; such images are in every figure as errors."""
+    """Name conditions with logits that are not finite. Metrics count such images as errors."""
     rows = results[results["metric"] == "nonfinite_rate"]
-    return [
+    lines = [
         f"{100 * row['value']:.3g} % of the outputs of {row['model']} under {row['suite']} {row['corruption']} {row['severity']} "
-        "are not finite: they count as errors"
+        "are not finite and count as errors"
         for row in rows.head(_NAMED).to_dict("records")
-    ] + (
-        [f"and so in {len(rows) - _NAMED} more conditions: nonfinite_rate in the results"] if len(rows) > _NAMED else []
-    )
+    ]
+    if len(rows) > _NAMED:
+        lines.append(f"the same holds for {len(rows) - _NAMED} more conditions; see nonfinite_rate in the results")
+    return lines

@@ -1,1 +1,1 @@
-"""The decode cache: images are decoded once per dataset and geometry."""
+"""The decode cache: each image is decoded once for each geometry."""

@@ -1,7 +1,7 @@
-"""Decode once: the uint8 images of a dataset under one geometry, memory-mapped and keyed by content.
+"""Decoded images of a dataset under one geometry: uint8, memory-mapped and keyed by content.
 
-An entry's key is the SHA-256 of (decoder, geometry, hashes of all encoded images): a changed image is another entry, and the
-same images are one, wherever they lie. `entries.py` says how entries lie on disk and how processes share them.
+The key of an entry is the SHA-256 of the decoders' versions, the geometry and the hashes of all encoded images. A changed
+image therefore makes another entry, and equal images share one, whatever their paths.
 """
 
 from __future__ import annotations
@@ -44,31 +44,37 @@ from robench.datasets.cache.entries import (
 from robench.datasets.cache.image_stack import Decoded
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.image_formats import check_scans, image_formats
-from robench.errors import DatasetError
+from robench.errors import DatasetError, one_line
 from robench.suites.geometry import Geometry, without_border
 from robench.types import Ints
 
 __all__ = ["Hashes", "decode", "decode_few", "decode_one", "decoders", "find_decoded", "hash_images"]
 
-# Pillow's plugins raise many kinds of errors on damaged files; its documentation promises no base class.
+# Pillow's plugins raise many kinds of errors for damaged files; its documentation promises no base class.
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError,
            AttributeError, RuntimeError, NotImplementedError, Image.DecompressionBombError, ImportError, Warning)  # fmt: skip
 
-# Pillow warns of damaged metadata, and of a picture with more than 89 million pixels; it refuses one with twice as many, and
-# refusals are enough. Images are decoded on threads, so the filter can only be the process's; where warnings are errors in
-# spite of it, such a picture is unreadable.
+# Pillow warns of damaged metadata, and of an image with more than 89 million pixels. It refuses twice as many, which is enough.
+# Threads decode the images, so that only the filter of the process works. If warnings are errors, such an image is unreadable.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Advance = Callable[[int], None]
 T = TypeVar("T")
 
 _PART = 32
-"""Most images of a thread's task: a task costs 30 us, a quarter of what a 32-pixel image does."""
+"""Most images of a thread's task. A task costs 30 us, a quarter of the time for a 32-pixel image."""
+_DECODERS = PIL.__version__, features.version("jpg"), features.version("libjpeg_turbo")
 
 
 @dataclass(frozen=True)
 class Hashes:
-    """SHA-256 (hex) of the encoded images at `positions`; empty where `unreadable` says why there is none."""
+    """Hashes of encoded images.
+
+    Attributes:
+        positions: (n,) positions of the images in the dataset.
+        sha: SHA-256 of each image, hexadecimal; empty for an unreadable image.
+        unreadable: Reason by position of each image that cannot be read.
+    """
 
     positions: Ints
     sha: tuple[str, ...]
@@ -76,19 +82,19 @@ class Hashes:
 
 
 def hash_images(images: ImageDataset, positions: Ints, advance: Advance = lambda _: None) -> Hashes:
-    """Read the images at `positions` once and hash them."""
-    chosen = positions.tolist()
+    """Read the images at `positions` once and hash them; `advance` takes the number of images after each part."""
+    selected = positions.tolist()
 
     def digests(rows: range) -> list[tuple[str, str]]:
-        return [_digest(images, chosen[row]) for row in rows]
+        return [_digest(images, selected[row]) for row in rows]
 
     hashes, unreadable = [], {}
-    with closing(_in_parts(digests, len(chosen))) as parts:
+    with closing(_in_parts(digests, len(selected))) as parts:
         for rows, part in parts:
             for row, (sha, reason) in zip(rows, part, strict=True):
                 hashes.append(sha)
                 if reason:
-                    unreadable[chosen[row]] = reason
+                    unreadable[selected[row]] = reason
             advance(len(rows))
     return Hashes(positions, tuple(hashes), unreadable)
 
@@ -101,28 +107,41 @@ def _digest(images: ImageDataset, position: int) -> tuple[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """Why an image cannot be read, without its path, which is said beside it."""
+    """Return why an image cannot be read, without its path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def decode_one(encoded: bytes, geometry: Geometry, border: int = 0) -> NDArray[np.uint8]:
-    """Decode one image to (3, side, side) uint8 RGB; DatasetError with the decoder's reason where that fails.
+    """Decode one image.
 
-    border: pixels to cut off every side first.
+    Args:
+        encoded: Content of an image file.
+        geometry: Resize and crop to apply.
+        border: Width in pixels of a frame to cut off first.
+
+    Returns:
+        (3, height, width) uint8 RGB.
+
+    Raises:
+        DatasetError: The image cannot be decoded.
     """
     check_scans(encoded)
     try:
         with Image.open(BytesIO(encoded), formats=image_formats()) as image:
             pixels = np.asarray(geometry.apply(without_border(image, border)))
     except UnidentifiedImageError as error:
-        raise DatasetError("it is no image that Pillow knows") from error
+        raise DatasetError("it is not an image that Pillow knows") from error
     except DECODE_ERRORS as error:
-        raise DatasetError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise DatasetError(one_line(error)) from error
     return pixels.transpose(2, 0, 1)
 
 
 def decode_few(images: ImageDataset, positions: Ints, geometry: Geometry) -> NDArray[np.uint8]:
-    """Decode some images to (n, 3, height, width) uint8, past the cache; DatasetError names the first that fails."""
+    """Decode images without the cache to (n, 3, height, width) uint8.
+
+    Raises:
+        DatasetError: An image cannot be read.
+    """
     pixels = []
     for position in positions.tolist():
         try:
@@ -141,67 +160,74 @@ def decode(
     advance: Advance = lambda _: None,
     note: Note = lambda _: None,
 ) -> Decoded:
-    """Return the images at `hashes.positions` under `geometry`, from the cache or into it.
+    """Return the images at `hashes.positions` from the cache; decode them into it if they are missing.
 
-    skip: whether unreadable images become black rows that are listed; else the first one is a DatasetError.
-    note: told when another process decodes the same images and is waited for, when the cache holds a damaged copy of them,
-    and when others are removed to make room.
+    Args:
+        images: The dataset.
+        hashes: Result of `hash_images`.
+        geometry: Resize and crop to apply.
+        skip: Whether unreadable images become black rows that are listed in the result.
+        advance: Called with the number of images after each part.
+        note: Called if another process decodes the same images, if the cache holds a damaged copy, and if entries are removed.
+
+    Raises:
+        DatasetError: An image is unreadable and `skip` is false, or the cache cannot be written.
     """
     entry = _entry(hashes, geometry, images.border)
-    what = f"{images.name} at {geometry}"
+    name = f"{images.name} at {geometry}"
     decoded = open_entry(entry)
     if decoded is None:
         with (
             _cache_errors(entry.parent),
-            building(entry, lambda: note(f"another process is decoding {what}: waiting for it")),
+            building(entry, lambda: note(f"another process is decoding {name}: waiting for it")),
         ):
-            decoded = open_entry(entry)  # Another process may have made it meanwhile.
+            decoded = open_entry(entry)  # Another process may have created it meanwhile.
             if decoded is None:
                 if entry.exists():
-                    note(f"the decode cache holds a damaged copy of {what}: decoding again")
+                    note(f"the decode cache holds a damaged copy of {name}: decoding again")
                     discard(entry)
                 _fill(entry, images, hashes, geometry, skip, advance, note)
                 decoded = open_entry(entry, check=False)
                 if decoded is None:
                     raise DatasetError(
-                        f"the decode cache {entry} cannot be read back: check the disk, or set ROBENCH_CACHE"
+                        f"the decode cache {entry} cannot be read back", "check the disk, or set ROBENCH_CACHE"
                     )
-                return _at(hashes.positions, decoded)
+                return _with_positions(hashes.positions, decoded)
     advance(len(hashes.positions))
-    decoded = _at(hashes.positions, decoded)
+    decoded = _with_positions(hashes.positions, decoded)
     if decoded.unreadable and not skip:
         position = min(decoded.unreadable)
-        _refuse(images, position, decoded.unreadable[position])
+        raise _unreadable(images, position, decoded.unreadable[position])
     return decoded
 
 
 def find_decoded(hashes: Hashes, geometry: Geometry, border: int) -> Decoded | None:
-    """Return what `decode` would, if the cache holds it; the images themselves are not read.
+    """Return the result of `decode` if the cache holds it; the images themselves are not read.
 
-    border: of the dataset.
+    Args:
+        hashes: Result of `hash_images`.
+        geometry: Resize and crop to apply.
+        border: Width of the dataset's border in pixels.
     """
     with _cache_errors(cache_folder()):
         decoded = open_entry(_entry(hashes, geometry, border))
-    return None if decoded is None else _at(hashes.positions, decoded)
+    return None if decoded is None else _with_positions(hashes.positions, decoded)
 
 
 def decoders() -> str:
-    """Return the versions of what decodes images, on which pixels depend."""
-    return " ".join(str(one) for one in _DECODERS)
-
-
-_DECODERS = PIL.__version__, features.version("jpg"), features.version("libjpeg_turbo")
+    """Return the versions of the image decoders, on which pixels depend."""
+    return " ".join(map(str, _DECODERS))
 
 
 def _entry(hashes: Hashes, geometry: Geometry, border: int) -> Path:
-    """Where the cache keeps these images under a geometry: a name made of everything that their pixels depend on."""
+    """Return the path of an entry, which is named by everything that its pixels depend on."""
     identity = json.dumps([VERSION, *_DECODERS, border, str(geometry), *hashes.sha])
     return entry_path(hashlib.sha256(identity.encode()).hexdigest()[:32])
 
 
-def _at(positions: Ints, decoded: Decoded) -> Decoded:
-    """An entry with its unreadable rows as positions: the same images may be at others in another dataset."""
-    return replace(decoded, unreadable={int(positions[row]): why for row, why in decoded.unreadable.items()})
+def _with_positions(positions: Ints, decoded: Decoded) -> Decoded:
+    """Return an entry with positions instead of rows: the same images may have other positions in another dataset."""
+    return replace(decoded, unreadable={int(positions[row]): reason for row, reason in decoded.unreadable.items()})
 
 
 def _fill(
@@ -213,15 +239,15 @@ def _fill(
     with new_entry(entry) as folder:
         if geometry.square:
             shapes = [(3, geometry.side, geometry.side)] * len(positions)
-            whole: tuple[int, ...] = (len(positions), *shapes[0])
+            shape: tuple[int, ...] = (len(positions), *shapes[0])
         else:
             shapes = _shapes(images, positions, geometry)
-            whole = (sum(map(math.prod, shapes)),)
-            np.save(folder / "sizes.npy", np.array([shape[1:] for shape in shapes], np.int64))
+            shape = (sum(map(math.prod, shapes)),)
+            np.save(folder / "sizes.npy", np.array(shapes, np.int64)[:, 1:])
             files["sizes.npy"] = part_checksums(folder / "sizes.npy")
-        make_room(entry, math.prod(whole), note)
+        make_room(entry, math.prod(shape), note)
         with (folder / "images.npy").open("wb", buffering=0) as file:
-            header = _header(whole)
+            header = _header(shape)
             starts = list(accumulate(map(math.prod, shapes), initial=len(header)))
             _reserve(file.fileno(), starts[-1])
             _write(file.fileno(), header, 0)
@@ -244,7 +270,7 @@ def _fill(
                         if reason:
                             unreadable[row] = reason
                             if not skip:
-                                _refuse(images, positions[row], reason)
+                                raise _unreadable(images, positions[row], reason)
                     files["images.npy"].append((starts[rows.stop] - starts[rows.start], crc))
                     advance(len(rows))
         finish_entry(
@@ -258,7 +284,7 @@ def _fill(
 
 
 def _read(images: ImageDataset, position: int, geometry: Geometry, pixels: NDArray[np.uint8]) -> str:
-    """Decode an image into `pixels`; the reason where that fails."""
+    """Decode an image into `pixels`; return the reason if it is unreadable, else an empty text."""
     try:
         pixels[...] = decode_one(images.read(position), geometry, images.border)
     except (DatasetError, OSError, ValueError) as error:
@@ -267,7 +293,7 @@ def _read(images: ImageDataset, position: int, geometry: Geometry, pixels: NDArr
 
 
 def _in_parts(work: Callable[[range], T], count: int) -> Generator[tuple[range, T], None, None]:
-    """Do `work` on the numbers below `count`, in parts, in all threads; results in order."""
+    """Call `work` for parts of the numbers below `count` on all threads; yield each part and its result in order."""
     threads = os.cpu_count() or 1
     step = max(1, min(_PART, count // (4 * threads)))
     parts = [range(start, min(start + step, count)) for start in range(0, count, step)]
@@ -279,7 +305,7 @@ def _in_parts(work: Callable[[range], T], count: int) -> Generator[tuple[range, 
 
 
 def _shapes(images: ImageDataset, positions: list[int], geometry: Geometry) -> list[tuple[int, int, int]]:
-    """Shape of each decoded picture, from the headers."""
+    """Return the shape of each decoded image, from the headers."""
 
     def sizes(rows: range) -> list[tuple[int, int]]:
         return [_size(images, positions[row], geometry) for row in rows]
@@ -289,7 +315,7 @@ def _shapes(images: ImageDataset, positions: list[int], geometry: Geometry) -> l
 
 
 def _size(images: ImageDataset, position: int, geometry: Geometry) -> tuple[int, int]:
-    """Height and width of a picture under a geometry, from its header; one pixel where that cannot be read."""
+    """Return height and width of an image under a geometry, from its header; one pixel for an unreadable image."""
     try:
         with Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
             return geometry.size(image.height - 2 * images.border, image.width - 2 * images.border)
@@ -298,14 +324,16 @@ def _size(images: ImageDataset, position: int, geometry: Geometry) -> tuple[int,
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """What a .npy file of uint8 begins with."""
+    """Return the header of a uint8 .npy file."""
     header = BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return header.getvalue()
 
 
 def _reserve(file: int, size: int) -> None:
-    """Take the room on the disk now, so that a full one is found before the work."""
+    """Reserve disk space now, so that a full disk is found before the work."""
+    if not hasattr(os, "posix_fallocate"):
+        return
     try:
         os.posix_fallocate(file, 0, size)
     except OSError as error:
@@ -313,20 +341,22 @@ def _reserve(file: int, size: int) -> None:
             raise
 
 
-def _write(file: int, content: bytes | memoryview, at: int) -> None:
+def _write(file: int, content: bytes | memoryview, offset: int) -> None:
     rest = memoryview(content)
     while rest:
-        written = os.pwrite(file, rest, at)
-        rest, at = rest[written:], at + written
+        written = os.pwrite(file, rest, offset)
+        rest, offset = rest[written:], offset + written
 
 
-def _refuse(images: ImageDataset, position: int, reason: str) -> None:
-    raise DatasetError(f"cannot read the image {images.paths[position]}: {reason}; mend it or give --skip-unreadable")
+def _unreadable(images: ImageDataset, position: int, reason: str) -> DatasetError:
+    return DatasetError(
+        f"cannot read the image {images.paths[position]}: {reason}", "repair it, or give --skip-unreadable"
+    )
 
 
 _NAMES = "ENOSPC EDQUOT EACCES EPERM EROFS ENOENT ENOTDIR EEXIST ELOOP ENAMETOOLONG EIO ENOLCK EOPNOTSUPP"
 _FOLDER_ERRNOS = {getattr(errno, name) for name in _NAMES.split()}
-"""Errors of the system that another folder for the cache avoids."""
+"""Errors of the operating system that another folder avoids."""
 
 
 @contextmanager
@@ -334,11 +364,10 @@ def _cache_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.errno in _FOLDER_ERRNOS:
-            reason = os.strerror(error.errno).lower()
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            clear = ", or free some with `robench cache clear`" if full else ""
-            raise DatasetError(
-                f"cannot keep decoded images in {folder} ({reason}): set ROBENCH_CACHE to another folder{clear}"
-            ) from error
-        raise
+        if error.errno not in _FOLDER_ERRNOS:
+            raise
+        clear = ", or free space with `robench cache clear`" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise DatasetError(
+            f"cannot keep decoded images in {folder} ({os.strerror(error.errno or 0).lower()})",
+            f"set ROBENCH_CACHE to another folder{clear}",
+        ) from error

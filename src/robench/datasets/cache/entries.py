@@ -1,16 +1,15 @@
-"""The folder of the decode cache: its entries, who uses them, and how much room they take.
+"""Entries of the decode cache on disk: creation, use by several processes, and removal.
 
-An entry is a folder named by its key, with `images.npy`, uint8; `sizes.npy` where the images keep their own shapes; and
-`entry.json`: what it holds, and checksums of everything. Its time of change is when the entry was last opened.
+An entry is a folder named by its key. It holds `images.npy` (uint8), `entry.json` (a description, and checksums of all files)
+and, if the images have their own sizes, `sizes.npy`. The modification time of `entry.json` is the last use.
 
-Who makes or removes an entry holds `<key>.lock`; only the holder touches `.tmp-<key>`, which becomes the entry by being
-renamed. Who uses an entry holds a shared lock on its `images.npy` as long as the memory map lives, and no entry that is
-locked so is removed. The system releases both kinds of locks when a process ends, however it ends.
+The process that creates or removes an entry holds the lock of its key. Only the holder touches `.tmp-<key>`, which becomes
+the entry when it is renamed. A process that uses an entry holds a shared lock on `images.npy` as long as the memory map
+lives. An entry with a shared lock is not removed. The system releases both kinds of locks when a process ends.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -26,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from robench.datasets.byte_sizes import format_bytes, parse_bytes
 from robench.datasets.cache.image_stack import Decoded, ImageStack
-from robench.datasets.cache.locks import is_same_file, locked
-from robench.errors import OptionError, unknown_name
+from robench.datasets.cache.locks import lock_shared, locked, unshared
+from robench.errors import OptionError, printable, unknown_name
 
 __all__ = [
     "VERSION",
@@ -49,30 +49,35 @@ __all__ = [
     "open_entry",
     "part_checksums",
     "size_limit",
-    "size_text",
 ]
 
 VERSION = 1
-"""Of the layout of an entry, and of which images can be read; entries of others are never opened, and make room as all do."""
+"""Version of the layout and of the image readers. Entries of other versions are never read, but removed like all others."""
 
 Note = Callable[[str], object]
-"""Takes one line that the user should know."""
+"""Takes one line for the user."""
 
 Parts = list[tuple[int, int]]
-"""Length in bytes and CRC-32 of the parts of a file, one after the other to its end."""
+"""Length in bytes and CRC-32 of each part of a file, in order."""
 
 _DEFAULT_LIMIT = 50 * 10**9
-_BLOCK = 1 << 18  # Bytes read at once: they stay in the processor's cache until their checksum is made.
+_BLOCK = 1 << 18
+"""Bytes that are read at once for a checksum; they fit in the processor's cache."""
 _KEY = re.compile(r"[0-9a-f]{32}")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known about an entry without reading its images.
+    """Description of an entry, without its images.
 
-    name: of the dataset it was made from.  images: how many; None, with an empty name, for another version's entry.
-    bytes: on disk.  used: when it was last opened.  in_use: whether a process has it open now.
+    Attributes:
+        path: Folder of the entry.
+        name: Name of the dataset; empty for an entry of another version.
+        geometry: Geometry of the images, as text.
+        images: Number of images; None for an entry of another version.
+        bytes: Size on disk.
+        used: Time of the last use.
+        in_use: Whether a process has the entry open.
     """
 
     path: Path
@@ -85,56 +90,63 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """The first digits of its key, by which it can be named."""
+        """The first eight digits of the key, which name the entry."""
         return self.path.name[:8]
 
     @property
     def label(self) -> str:
-        """What it is, in words."""
+        """The entry as a phrase for the user."""
         return f"{self.name} at {self.geometry} ({self.key})" if self.name else f"another version's entry ({self.key})"
 
 
 @dataclass(frozen=True)
 class Cleared:
-    """What `clear` did.  left: entries that stay, and why."""
+    """Result of `clear`.
+
+    Attributes:
+        removed: Entries that were removed.
+        kept: Chosen entries that could not be removed, each with the reason.
+    """
 
     removed: tuple[Entry, ...]
     kept: tuple[tuple[Entry, str], ...]
 
     @property
     def bytes(self) -> int:
-        """How much was freed."""
+        """Freed bytes."""
         return sum(entry.bytes for entry in self.removed)
 
 
 def cache_folder() -> Path:
-    """Where decoded images are kept: $ROBENCH_CACHE, else robench in $XDG_CACHE_HOME or ~/.cache."""
-    if chosen := os.environ.get("ROBENCH_CACHE"):
-        return Path(chosen)
+    """Return the folder of the cache: $ROBENCH_CACHE, else robench in $XDG_CACHE_HOME or ~/.cache."""
+    if folder := os.environ.get("ROBENCH_CACHE"):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robench"
 
 
 def entry_path(key: str) -> Path:
-    """Where the entry of a key is, or would be."""
+    """Return the path of the entry with a key, whether or not it exists."""
     return cache_folder() / "decoded" / key
 
 
 def open_entry(path: Path, *, check: bool = True) -> Decoded | None:
-    """Open an entry; None where there is none, or where it is not what was written.
+    """Open an entry, which is in use until the returned array is freed; None if it is missing or damaged.
 
-    check: whether the images are compared with their checksums. The entry is in use until nobody holds the array.
+    Args:
+        path: Folder of the entry.
+        check: Whether to compare all files with their checksums.
     """
+    images = path / "images.npy"
     try:
-        with (path / "images.npy").open("rb") as file:
-            # A lock belongs to the open file, and the memory map keeps a duplicate of that: both end together.
-            fcntl.flock(file, fcntl.LOCK_SH)
-            if not is_same_file(file.fileno(), path / "images.npy"):
-                return None  # It was removed while we waited.
+        with images.open("rb") as file:
+            # The lock belongs to the open file, and the memory map keeps a duplicate of the file: both end together.
+            lock_shared(file)
+            if not os.path.samestat(os.fstat(file.fileno()), images.stat()):
+                return None  # Another process removed the entry before the lock was taken.
             about = _read_about(path)
-            if check and not all(_sound(path / name, parts) for name, parts in about["files"].items()):
+            if check and not all(_is_intact(path / name, parts) for name, parts in about["files"].items()):
                 return None
-            version = np.lib.format.read_magic(file)
-            if version != (1, 0):
+            if np.lib.format.read_magic(file) != (1, 0):
                 return None
             shape, _, _ = np.lib.format.read_array_header_1_0(file)
             pixels = np.memmap(file, np.uint8, "r", file.tell(), shape)
@@ -142,14 +154,19 @@ def open_entry(path: Path, *, check: bool = True) -> Decoded | None:
         unreadable = {int(position): reason for position, reason in about["unreadable"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    with suppress(OSError):  # A cache that may only be read serves too.
+    with suppress(OSError):  # The cache may be read-only.
         os.utime(path / "entry.json")
     return Decoded(ImageStack(pixels, sizes), unreadable)
 
 
 @contextmanager
 def building(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
-    """Be the only one who makes the entry at `path`; `waiting` is called if another process does that first."""
+    """Hold the lock of an entry in order to create it.
+
+    Args:
+        path: Folder of the entry.
+        waiting: Called once if another process holds the lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(_lock(path), waiting):
         yield
@@ -157,7 +174,7 @@ def building(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def new_entry(path: Path) -> Iterator[Path]:
-    """A folder that takes the place of the entry if the block ends well; for the holder of `making`."""
+    """Yield a folder that becomes the entry unless the block raises; the caller holds `building`."""
     folder = _temporary(path)
     _erase(folder)
     folder.mkdir()
@@ -169,7 +186,7 @@ def new_entry(path: Path) -> Iterator[Path]:
 
 
 def discard(path: Path) -> None:
-    """Remove an entry that cannot be opened; for the holder of `making`. Who still maps it keeps its pixels."""
+    """Remove an entry whose lock the caller holds; a process that maps it keeps its pixels."""
     _erase(_temporary(path))
     path.rename(_temporary(path))
     _erase(_temporary(path))
@@ -178,7 +195,16 @@ def discard(path: Path) -> None:
 def finish_entry(
     folder: Path, *, name: str, geometry: str, images: int, unreadable: dict[int, str], files: dict[str, Parts]
 ) -> None:
-    """Write `entry.json`, the last file of an entry."""
+    """Write `entry.json`, the last file of an entry.
+
+    Args:
+        folder: Folder that `new_entry` yields.
+        name: Name of the dataset.
+        geometry: Geometry of the images, as text.
+        images: Number of images.
+        unreadable: Reason by row of each unreadable image.
+        files: Lengths and checksums of the parts of each file, by file name.
+    """
     about = {
         "version": VERSION,
         "name": name,
@@ -193,85 +219,74 @@ def finish_entry(
 
 
 def part_checksums(file: Path) -> Parts:
-    """Length and checksum of a small file, as one part."""
+    """Return the length and checksum of a small file, as one part."""
     content = file.read_bytes()
     return [(len(content), zlib.crc32(content))]
 
 
 def make_room(path: Path, size: int, note: Note) -> None:
-    """Remove the entries that were used longest ago until one of `size` bytes fits at `path` beside the others.
+    """Remove the least recently used entries until the limit leaves room for a new one.
 
-    Entries in use stay. An entry that is larger than the limit alone is kept all the same, and is the first to go.
+    Entries in use stay. An entry that is larger than the limit is created too, and is the first to be removed.
+
+    Args:
+        path: Folder of the new entry.
+        size: Bytes of the new entry.
+        note: Called with a line about removed entries, and about an exceeded limit.
     """
     limit = size_limit()
-    _sweep(path.parent)
+    _remove_leftovers(path.parent)
     stored = _entries(path.parent)
-    written = sum(_bytes(folder) for folder in path.parent.glob(".tmp-*") if folder != _temporary(path))
-    excess = sum(entry.bytes for entry in stored) + written + size - limit
-    removed = []
+    unfinished = sum(_bytes(folder) for folder in path.parent.glob(".tmp-*") if folder != _temporary(path))
+    excess = sum(entry.bytes for entry in stored) + unfinished + size - limit
+    freed = 0
     for entry in sorted(stored, key=lambda entry: (entry.bytes <= limit, entry.used)):
         if excess <= 0:
             break
         if not _remove(entry.path):
-            removed.append(entry)
+            freed += entry.bytes
             excess -= entry.bytes
-    if removed:
-        freed = size_text(sum(entry.bytes for entry in removed))
+    if freed:
         note(
-            f"removed {freed} that was used longest ago from the decode cache, to keep its limit of {size_text(limit)}"
+            f"removed {format_bytes(freed)} of least recently used images from the decode cache, "
+            f"to keep its limit of {format_bytes(limit)}"
         )
     if excess > 0:
         note(
-            f"the decode cache is {size_text(excess)} over its limit of {size_text(limit)} until it can remove more: "
-            "ROBENCH_CACHE_SIZE sets another limit"
+            f"the decode cache exceeds its limit of {format_bytes(limit)} by {format_bytes(excess)} until more can be removed; "
+            "set another limit with ROBENCH_CACHE_SIZE"
         )
 
 
 def size_limit() -> int:
-    """How many bytes the entries may take: $ROBENCH_CACHE_SIZE, else 50 GB, or half of what the disk would have free without
-    them where that is less. OptionError for a size that is none."""
-    if text := os.environ.get("ROBENCH_CACHE_SIZE", "").strip():
-        return _parse_size(text)
+    """Return the limit of the cache in bytes: $ROBENCH_CACHE_SIZE, else 50 GB.
+
+    The default is at most half of the disk space that would be free without the cache.
+    """
     folder = cache_folder() / "decoded"
+    if text := os.environ.get("ROBENCH_CACHE_SIZE", "").strip():
+        size, hint = parse_bytes(text), "give a size like 50GB, 800MB, 2GiB, or a number of bytes"
+        if size is None:
+            raise OptionError(f"ROBENCH_CACHE_SIZE must be a size, not {text!r}", hint)
+        if size > 2**63:
+            raise OptionError("ROBENCH_CACHE_SIZE is larger than any disk", hint)
+        return size
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    held = sum(entry.bytes for entry in _entries(folder))
-    return min(_DEFAULT_LIMIT, (shutil.disk_usage(existing).free + held) // 2)
-
-
-def _parse_size(text: str) -> int:
-    """Bytes of `50GB`, `800MB`, `2GiB` or a plain number."""
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise OptionError(f"ROBENCH_CACHE_SIZE is {text!r}: give a size like 50GB, 800MB, 2GiB, or a number of bytes")
-    number, prefix, binary = found.groups()
-    power = " kmgt".index(prefix.lower()) if prefix else 0
-    amount = float(number) * (1024 if binary else 1000) ** power
-    if amount > 2**63:
-        raise OptionError("ROBENCH_CACHE_SIZE is larger than any disk: give a size like 50GB, 800MB or 2GiB")
-    return int(amount)
-
-
-def size_text(size: int) -> str:
-    """`7.5 GB`, `150.5 MB`, `512 B`."""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if amount < 999.95:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+    cached = sum(entry.bytes for entry in _entries(folder))
+    return min(_DEFAULT_LIMIT, (shutil.disk_usage(existing).free + cached) // 2)
 
 
 def list_entries() -> list[Entry]:
-    """All entries, the last used first."""
+    """Return all entries, the most recently used first."""
     folder = cache_folder()
     if folder.exists() and not folder.is_dir():
-        raise OptionError(f"the decode cache {folder} is a file: set ROBENCH_CACHE to a folder")
+        raise OptionError(f"the decode cache {folder} is a file", "set ROBENCH_CACHE to a folder")
     return sorted(_entries(folder / "decoded"), key=lambda entry: entry.used, reverse=True)
 
 
 def as_json(entries: Sequence[Entry]) -> str:
-    """The cache for programs: its folder, limit and entries; sizes in bytes, times in ISO 8601."""
-    listed = [
+    """Return the folder, limit and entries of the cache as JSON; sizes are in bytes, times in ISO 8601."""
+    items = [
         {
             "key": entry.path.name,
             "name": entry.name,
@@ -284,32 +299,39 @@ def as_json(entries: Sequence[Entry]) -> str:
         for entry in entries
     ]
     cache = {"folder": str(cache_folder()), "bytes": sum(entry.bytes for entry in entries), "limit": size_limit()}
-    return json.dumps({**cache, "entries": listed}, indent=2) + "\n"
+    return json.dumps({**cache, "entries": items}, indent=2) + "\n"
 
 
 def clear(names: Sequence[str] = (), older_than: float | None = None) -> Cleared:
-    """Remove entries that nobody uses: all, or those of some names (of datasets, or the first digits of keys), or those that
-    were not used for `older_than` days. OptionError for a name that no entry has."""
+    """Remove entries that are not in use.
+
+    Args:
+        names: Names of datasets, or first digits of keys; empty for all entries.
+        older_than: Remove only entries that were not used for this number of days.
+
+    Raises:
+        OptionError: No entry has one of the names, or `older_than` is negative.
+    """
     if older_than is not None and not older_than >= 0:
         raise OptionError(f"--older-than must be a number of days, not {older_than:g}")
     entries = list_entries()
     for name in names:
         if not any(_is_named(entry, name) for entry in entries):
-            known = [known for entry in entries for known in (entry.name, entry.key) if known]
-            raise OptionError(unknown_name("entry of the decode cache", name, set(known)))
+            known = {known for entry in entries for known in (entry.name, entry.key) if known}
+            raise OptionError(unknown_name("entry of the decode cache", name, known))
     now = datetime.now(UTC)
-    removed, left = [], []
+    removed, kept = [], []
     for entry in entries:
         if names and not any(_is_named(entry, name) for name in names):
             continue
         if older_than is not None and (now - entry.used).total_seconds() < older_than * 86_400:
             continue
         if reason := _remove(entry.path):
-            left.append((entry, reason))
+            kept.append((entry, reason))
         else:
             removed.append(entry)
-    _sweep(cache_folder() / "decoded")
-    return Cleared(tuple(removed), tuple(left))
+    _remove_leftovers(cache_folder() / "decoded")
+    return Cleared(tuple(removed), tuple(kept))
 
 
 def _is_named(entry: Entry, name: str) -> bool:
@@ -317,13 +339,13 @@ def _is_named(entry: Entry, name: str) -> bool:
 
 
 def _entries(folder: Path) -> list[Entry]:
-    found = []
+    entries = []
     with suppress(OSError):
         for path in folder.iterdir():
             if _KEY.fullmatch(path.name):
-                with suppress(OSError):  # Another process has just removed it.
-                    found.append(_describe(path))
-    return found
+                with suppress(OSError):  # Another process may remove it meanwhile.
+                    entries.append(_describe(path))
+    return entries
 
 
 def _describe(path: Path) -> Entry:
@@ -332,15 +354,15 @@ def _describe(path: Path) -> Entry:
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         about = _read_about(path)
         used = (path / "entry.json").stat().st_mtime
-        name, geometry, images = _printable(about["name"]), _printable(about["geometry"]), int(about["images"])
-    with _unused(path) as unused:
+        name, geometry, images = printable(about["name"]), printable(about["geometry"]), int(about["images"])
+    with unshared(path / "images.npy") as unused:
         return Entry(path, name, geometry, images, _bytes(path), datetime.fromtimestamp(used, UTC), not unused)
 
 
 def _read_about(path: Path) -> dict[str, Any]:
     about = json.loads((path / "entry.json").read_text())
     if about.pop("crc32") != _crc(about) or about["version"] != VERSION:
-        raise ValueError(f"{path / 'entry.json'} is damaged, or another version's")
+        raise ValueError(f"{path / 'entry.json'} is damaged or of another version")
     return dict(about)
 
 
@@ -348,35 +370,33 @@ def _crc(about: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(about, sort_keys=True).encode())
 
 
-def _sound(file: Path, parts: Parts) -> bool:
-    """Whether a file is made of the given parts; read with all threads, OSError where the disk fails."""
+def _is_intact(file: Path, parts: Parts) -> bool:
+    """Compare a file with the checksums of its parts, with all threads; raise OSError if it cannot be read."""
     starts = np.cumsum([0, *(length for length, _ in parts)]).tolist()
-    with file.open("rb") as handle, ThreadPoolExecutor(os.cpu_count()) as pool:
-        if os.fstat(handle.fileno()).st_size != starts[-1]:
-            return False
-        # Read, not mapped: a file that is cut short, or a disk that fails, would end the process.
-        ends = starts[1:]
-        found = pool.map(lambda start, end: _checksum(handle.fileno(), start, end), starts[:-1], ends)
-        return all(crc == expected for crc, (_, expected) in zip(found, parts, strict=True))
+    if file.stat().st_size != starts[-1]:
+        return False
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # The file is read, not mapped: a mapped file that is cut short ends the process.
+        sums = pool.map(lambda start, end: _checksum(file, start, end), starts[:-1], starts[1:])
+        return all(crc == expected for crc, (_, expected) in zip(sums, parts, strict=True))
 
 
-def _checksum(handle: int, start: int, end: int) -> int:
+def _checksum(file: Path, start: int, end: int) -> int:
     crc = 0
-    for at in range(start, end, _BLOCK):
-        crc = zlib.crc32(os.pread(handle, min(_BLOCK, end - at), at), crc)
+    with file.open("rb", buffering=0) as handle:
+        handle.seek(start)
+        for position in range(start, end, _BLOCK):
+            crc = zlib.crc32(handle.read(min(_BLOCK, end - position)), crc)
     return crc
 
 
 def _remove(path: Path) -> str:
-    """Remove an entry; else the reason why it stays."""
+    """Remove an entry; return the reason if it stays, else an empty text."""
     try:
-        with locked(_lock(path)) as mine:
-            if not mine:
+        with locked(_lock(path)) as held, unshared(path / "images.npy") as unused:
+            if not (held and unused):
                 return "in use"
-            with _unused(path) as unused:
-                if not unused:
-                    return "in use"
-                discard(path)
+            discard(path)
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -384,38 +404,16 @@ def _remove(path: Path) -> str:
     return ""
 
 
-@contextmanager
-def _unused(path: Path) -> Iterator[bool]:
-    """Whether nobody maps an entry's images; nobody can begin to before the block ends."""
-    try:
-        handle = os.open(path / "images.npy", os.O_RDONLY)
-    except FileNotFoundError:
-        yield True
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unused = True
-    except BlockingIOError:
-        unused = False
-    try:
-        yield unused
-    finally:
-        os.close(handle)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes have left."""
-    for left in folder.glob(".tmp-*"):
-        with suppress(OSError), locked(_lock(folder / left.name.removeprefix(".tmp-"))) as free:
-            if free:
-                _erase(left)
-    for left in folder.glob("*.lock"):
-        with suppress(OSError), locked(left):
-            pass  # Its release removes it.
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished entries of killed processes."""
+    for leftover in folder.glob(".tmp-*"):
+        with suppress(OSError), locked(_lock(folder / leftover.name.removeprefix(".tmp-"))) as held:
+            if held:
+                _erase(leftover)
 
 
 def _lock(path: Path) -> Path:
-    return path.with_name(f"{path.name}.lock")
+    return cache_folder() / "locks" / f"{path.name}.lock"
 
 
 def _temporary(path: Path) -> Path:
@@ -436,7 +434,3 @@ def _bytes(folder: Path) -> int:
             with suppress(OSError):
                 size += file.stat().st_size
     return size
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -12,51 +12,64 @@ from robench.types import Ints
 
 __all__ = ["Decoded", "ImageStack", "copy_padded"]
 
-
 _LONG = 4
-"""How many times the others' usual short side a picture may be long, to be taken with them."""
+"""An image is long if its long side exceeds this multiple of the median short side."""
 
 
 @dataclass(frozen=True)
 class ImageStack:
-    """Decoded images of one size, or each of its own, possibly memory-mapped.
+    """Decoded images, possibly memory-mapped.
 
-    pixels: (n, 3, height, width) uint8; where `sizes` are given, all of them one after the other, (values,).
-    sizes: (n, 2) height and width of each.
+    Attributes:
+        pixels: uint8, (n, 3, height, width); if `sizes` is given, all values of all images one after the other, (values,).
+        sizes: (n, 2) height and width of each image; None if all images have one size.
     """
 
     pixels: NDArray[np.uint8]
     sizes: Ints | None = None
 
     def groups(self, rows: Ints) -> list[Ints]:
-        """Return the numbers of `rows`, in groups that are taken together: pictures much longer than the rest are alone.
+        """Group indices into `rows` for separate calls of `take`; each long image is alone.
 
-        Every row of what `take` returns is as wide as the widest picture, so that one long one would multiply the memory.
+        `take` pads all images to the size of the largest, so that one long image would multiply the memory.
         """
         if self.sizes is None:
             return [np.arange(len(rows))]
         sizes = self.sizes[rows]
-        longest = sizes.max(axis=1)
-        odd = longest > _LONG * np.median(sizes.min(axis=1))
-        together = np.flatnonzero(~odd)
-        return [*([together] if len(together) else []), *np.flatnonzero(odd)[:, None]]
+        is_long = sizes.max(axis=1) > _LONG * np.median(sizes.min(axis=1))
+        others = np.flatnonzero(~is_long)
+        return [*([others] if len(others) else []), *np.flatnonzero(is_long)[:, None]]
 
     def take(self, rows: Ints) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
-        """Return some images, (k, 3, H, W) uint8, each in the top left of its row, and the height and width of each."""
+        """Return some images.
+
+        Args:
+            rows: (k,) rows of the stack.
+
+        Returns:
+            (k, 3, H, W) uint8 with each image at the top left, and height and width of each image.
+        """
         if self.sizes is None:
             height, width = self.pixels.shape[2:]
             return np.ascontiguousarray(self.pixels[rows]), [(height, width)] * len(rows)
-        taken = np.zeros((len(rows), 3, *self.sizes[rows].max(axis=0)), np.uint8)
-        return taken, copy_padded(taken, self.pixels, self.sizes, rows)
+        padded = np.zeros((len(rows), 3, *self.sizes[rows].max(axis=0)), np.uint8)
+        return padded, copy_padded(padded, self.pixels, self.sizes, rows)
 
 
-def copy_padded(taken: Any, pixels: Any, sizes: Ints, rows: Ints) -> list[tuple[int, int]]:
-    """Copy some of the images that lie one after the other in `pixels` each to the top left of a row of `taken`.
+def copy_padded(padded: Any, pixels: Any, sizes: Ints, rows: Ints) -> list[tuple[int, int]]:
+    """Copy some images to the top left of the rows of `padded`.
 
-    Both are arrays or both tensors; sizes: of all images.  Returns height and width of those copied.
+    Args:
+        padded: (k, 3, H, W) array or tensor to copy to.
+        pixels: (values,) array or tensor of all images, one after the other.
+        sizes: (n, 2) height and width of all images.
+        rows: (k,) images to copy.
+
+    Returns:
+        Height and width of each copied image.
     """
     ends = 3 * sizes.prod(axis=1).cumsum()
-    for target, row in zip(taken, rows.tolist(), strict=True):
+    for target, row in zip(padded, rows.tolist(), strict=True):
         height, width = sizes[row].tolist()
         target[:, :height, :width] = pixels[ends[row] - 3 * height * width : ends[row]].reshape(3, height, width)
     return [(height, width) for height, width in sizes[rows].tolist()]
@@ -64,9 +77,11 @@ def copy_padded(taken: Any, pixels: Any, sizes: Ints, rows: Ints) -> list[tuple[
 
 @dataclass(frozen=True)
 class Decoded:
-    """Decoded images: number k of `images` is the sample at position `positions[k]`.
+    """Decoded images of a dataset.
 
-    unreadable: reason by position in `positions`; such rows are black.
+    Attributes:
+        images: Images; row k is the sample at position `positions[k]` of the call.
+        unreadable: Reason by position of each unreadable image, whose row is black.
     """
 
     images: ImageStack

@@ -1,58 +1,67 @@
-"""Locks between processes that end with their holder, however it ends."""
+"""Locks between processes; a lock ends with its holder, however the holder ends."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
-__all__ = ["is_same_file", "locked"]
+from filelock import FileLock, Timeout
+
+__all__ = ["lock_shared", "locked", "unshared"]
 
 
 @contextmanager
 def locked(file: Path, waiting: Callable[[], object] | None = None) -> Iterator[bool]:
-    """Hold a lock file, and tell whether it is held.
+    """Hold a lock file, which is created and stays; yield whether it is held.
 
-    A lock that another process or thread holds is waited for, after `waiting` is called once; without `waiting` it is
-    left alone, and what is told is False. The file is removed on release.
+    Args:
+        file: The lock file.
+        waiting: Called once before waiting for another process or thread. Without it, the lock is not waited for.
     """
-    handle = _hold(file, waiting)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
     try:
-        yield handle is not None
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting is None:
+            yield False
+            return
+        waiting()
+        lock.acquire()
+    try:
+        yield True
     finally:
-        if handle is not None:
-            file.unlink(missing_ok=True)
-            os.close(handle)
+        lock.release()
 
 
-def _hold(file: Path, waiting: Callable[[], object] | None) -> int | None:
-    told = False
-    while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting is None:
-                    os.close(handle)
-                    return None
-                if not told:
-                    waiting()
-                    told = True
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if is_same_file(handle, file):
-                return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # Its last holder has removed it meanwhile, so whoever comes next would lock another file.
+def lock_shared(file: IO[Any]) -> None:
+    """Take a shared lock on an open file, which lasts until the file and its duplicates are closed.
 
-
-def is_same_file(handle: int, file: Path) -> bool:
-    """Whether an open file is still the one at its path."""
+    Windows needs none: it does not remove open files.
+    """
     try:
-        return os.path.samestat(os.fstat(handle), file.stat())
-    except FileNotFoundError:
-        return False
+        import fcntl
+    except ImportError:
+        return
+    fcntl.flock(file, fcntl.LOCK_SH)
+
+
+@contextmanager
+def unshared(file: Path) -> Iterator[bool]:
+    """Yield whether no process holds a shared lock on a file; no process can take one until the block ends."""
+    try:
+        import fcntl
+
+        opened = file.open("rb")
+    except (ImportError, FileNotFoundError):
+        yield True
+        return
+    with opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_unshared = True
+        except BlockingIOError:
+            is_unshared = False
+        yield is_unshared

@@ -1,1 +1,1 @@
-"""Safe reading of files from unknown sources: bounded images, arrays, pickles, tar archives."""
+"""Safe reading of files from unknown sources."""

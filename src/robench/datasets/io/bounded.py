@@ -1,6 +1,6 @@
-"""Reading files that someone else made: only regular ones, and only as many bytes as make sense.
+"""Bounded reads of regular files.
 
-A file may be a pipe that never ends, or sparse and a hundred gigabytes long without taking any disk.
+A file from an unknown source may be a pipe that never ends, or a sparse file of 100 GB that takes no disk space.
 """
 
 from __future__ import annotations
@@ -9,100 +9,119 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
+from robench.datasets.byte_sizes import format_bytes
 from robench.errors import DatasetError
 
 __all__ = [
     "IMAGES",
     "IMAGE_BYTES",
+    "REDOWNLOAD",
     "check_image_size",
     "file_size",
-    "one_line",
+    "open_regular",
+    "os_error",
     "read_image",
     "read_limited",
     "read_part",
 ]
 
 IMAGE_BYTES = 2**30
-"""What an encoded image may take; a larger one is unreadable."""
+"""Largest encoded image; a larger one is unreadable."""
 
 IMAGES = 20_000_000
-"""What a set may have, half as many again as ImageNet-21k: a small file can claim to hold any number."""
+"""Most images of a dataset, 1.5 times the size of ImageNet-21k: a small file can claim to hold any number."""
+
+REDOWNLOAD = "copy or download it again"
 
 
 def read_image(path: Path) -> bytes:
-    """Return a file that is one encoded image; OSError with a reason where it is none that can be read."""
-    with _opened(path) as (descriptor, size):
+    """Return the content of an encoded image file.
+
+    Raises:
+        OSError: The file is not readable, not regular or too large.
+    """
+    with open_regular(path) as (file, size):
         check_image_size(size)
-        return _exactly(descriptor, 0, size)
+        return _read_exactly(file, 0, size)
 
 
 def read_part(path: Path, offset: int, size: int) -> bytes:
-    """Return the encoded image of `size` bytes at `offset` of a file; OSError where it is too large or cut off.
+    """Return `size` bytes at `offset` of a file, usually an encoded image.
 
-    Files are read, not mapped: a mapped file that becomes shorter ends the process.
+    The file is read, not mapped: a mapped file that becomes shorter ends the process.
+
+    Raises:
+        OSError: The part is too large, or the file is cut off.
     """
     check_image_size(size)
-    with _opened(path) as (descriptor, _):
-        return _exactly(descriptor, offset, size)
+    with open_regular(path) as (file, _):
+        return _read_exactly(file, offset, size)
 
 
 def read_limited(path: Path, limit: int) -> bytes:
-    """Return a file of labels or the like; DatasetError where that fails or it has more than `limit` bytes."""
+    """Return the content of a small file, for example of labels.
+
+    Raises:
+        DatasetError: The file is not readable, or has more than `limit` bytes.
+    """
     try:
-        with _opened(path) as (descriptor, size):
+        with open_regular(path) as (file, size):
             if size > limit:
-                raise DatasetError(f"{path} has {_amount(size)}, more than such a file can need ({_amount(limit)})")
-            return _exactly(descriptor, 0, size)
+                raise DatasetError(f"{path} has {format_bytes(size)}, more than the limit of {format_bytes(limit)}")
+            return _read_exactly(file, 0, size)
     except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+        raise os_error(path, error) from error
 
 
 def file_size(path: Path) -> int:
-    """Size of a regular file that can be read, in bytes; DatasetError for anything else."""
+    """Return the size of a readable regular file in bytes, or raise DatasetError."""
     try:
-        with _opened(path) as (_, size):
+        with open_regular(path) as (_, size):
             return size
     except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+        raise os_error(path, error) from error
 
 
 def check_image_size(size: int) -> None:
-    """OSError if an encoded image of `size` bytes would not be read."""
+    """Raise OSError if an encoded image of `size` bytes is too large to be read."""
     if size > IMAGE_BYTES:
-        raise OSError(f"it has {_amount(size)}, and an encoded image may have {_amount(IMAGE_BYTES)}")
+        raise OSError(f"it has {format_bytes(size)}, more than an encoded image may have ({format_bytes(IMAGE_BYTES)})")
 
 
-def one_line(error: BaseException) -> str:
-    """A library's message without its line breaks; the name of its kind where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+def os_error(path: Path, error: OSError) -> DatasetError:
+    """Return an error of the operating system as a DatasetError about `path`."""
+    return DatasetError(f"cannot read {path}: {error.strerror or error}")
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, int]]:
-    """A descriptor and the size of a regular file."""
-    # Without O_NONBLOCK the opening of a named pipe waits for somebody to write into it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
+def open_regular(path: Path) -> Iterator[tuple[FileIO, int]]:
+    """Open a regular file, unbuffered; yield it with its size in bytes.
+
+    Raises:
+        OSError: The file cannot be opened, or is not regular.
+    """
+    with FileIO(path, opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError("it is a folder, a pipe or a device, not a file")
-        yield descriptor, status.st_size
-    finally:
-        os.close(descriptor)
+        yield file, status.st_size
 
 
-def _exactly(descriptor: int, offset: int, size: int) -> bytes:
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; by default, opening a named pipe waits for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read_exactly(file: FileIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
     parts = []
     while size > 0:
-        part = os.pread(descriptor, size, offset)
+        part = file.read(size)
         if not part:
             raise OSError("it ends too early: copy or download it again")
         parts.append(part)
-        offset, size = offset + len(part), size - len(part)
+        size -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _amount(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -1,4 +1,4 @@
-"""What lies in a folder: its visible folders, the files below it, and which of them are images."""
+"""Listings of folders: visible folders, visible files, and image file extensions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ __all__ = ["files_below", "image_suffixes", "visible_folders"]
 
 
 def visible_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without the hidden ones; links to folders count, save those that lead up."""
+    """Return the sorted names of the folders in a folder, without hidden ones; links to folders count.
+
+    Raises:
+        DatasetError: A link leads to a folder that contains it.
+    """
     with os.scandir(folder) as entries:
-        found = [entry for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
-        for entry in found:
+        folders = [entry for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
+        for entry in folders:
             if entry.is_symlink():
                 _check_link(entry.path)
-        return sorted(entry.name for entry in found)
+        return sorted(entry.name for entry in folders)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -32,16 +36,18 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _check_link(link: str) -> None:
-    """DatasetError for a link to a folder that it lies in: all images below that would be there once more, in other classes."""
-    target, place = Path(os.path.realpath(link)), Path(os.path.abspath(link)).parent  # noqa: PTH100 - links in it stay
-    if target in [*map(Path.resolve, (place, *place.parents)), *place.resolve().parents]:
-        raise DatasetError(f"{link} is a link to a folder that it lies in, {target}: remove it")
+    """Raise DatasetError for a link to a folder that contains it, which would repeat all images below that folder."""
+    target, parent = Path(os.path.realpath(link)), Path(os.path.abspath(link)).parent  # noqa: PTH100 - keep links
+    if target in [*map(Path.resolve, (parent, *parent.parents)), *parent.resolve().parents]:
+        raise DatasetError(f"{link} is a link to a folder that contains it, {target}", "remove the link")
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All visible files below `folder`, sorted by folder, then by name; links are followed, save those that lead up.
+    """Return all visible files below `folder`, sorted by folder, then by name; links are followed.
 
-    OSError for a folder that cannot be listed.
+    Raises:
+        OSError: A folder cannot be listed.
+        DatasetError: A link leads to a folder that contains it.
     """
 
     def refuse(error: OSError) -> None:
@@ -64,6 +70,6 @@ def files_below(folder: Path) -> list[Path]:
 
 @lru_cache(maxsize=1)
 def image_suffixes() -> frozenset[str]:
-    """Endings of files in the formats that are read, lower case, with their dot."""
+    """Return the file extensions of the readable formats, lower case, with their dot."""
     formats = image_formats()
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in formats)
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)

@@ -1,95 +1,87 @@
-"""NumPy's array files, read by robench itself: nothing of a header is evaluated, no file is mapped, only rows are read."""
+"""NumPy's array files."""
 
 from __future__ import annotations
 
 import math
-import re
+import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from robench.datasets.io.bounded import file_size, read_limited, read_part
+from robench.datasets.io.bounded import REDOWNLOAD, open_regular, os_error, read_limited, read_part
 from robench.errors import DatasetError
 from robench.types import Ints
 
 __all__ = ["ArrayFile", "open_array", "read_integers"]
 
-_HEADER_BYTES = 2**16
+_HEADER_BYTES = 2**12
 _LABEL_BYTES = 2**28
-_FIELDS = (
-    r"'descr'\s*:\s*'([^']{1,10})'",
-    r"'fortran_order'\s*:\s*(True|False)\b",
-    r"'shape'\s*:\s*\(([\dL\s,]{0,200})\)",
-)
-"""Type, order and shape in the header of an .npy file; whole numbers of Python 2 end in L."""
 
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An .npy file in C order whose length is that of its header.
+    """An .npy file in C order with the length that its header claims.
 
-    kind: type of the values, as `<i8`.  offset: where in the file they begin.
+    Attributes:
+        path: The file.
+        shape: Shape of the array.
+        dtype: Type of the values.
+        offset: Position of the first value in the file, in bytes.
     """
 
     path: Path
     shape: tuple[int, ...]
-    kind: str
+    dtype: np.dtype[Any]
     offset: int
 
-    @property
-    def is_bytes(self) -> bool:
-        """Whether the values are uint8."""
-        return self.kind.lstrip("|<>=") == "u1"
-
-    def row(self, number: int) -> NDArray[np.uint8]:
-        """Read one row of an array of bytes, of `shape[1:]`; OSError where the file is cut off meanwhile."""
+    def row(self, index: int) -> NDArray[np.uint8]:
+        """Read one row of a uint8 array, of `shape[1:]`; raise OSError if the file is cut off meanwhile."""
         size = math.prod(self.shape[1:])
-        data = read_part(self.path, self.offset + number * size, size)
+        data = read_part(self.path, self.offset + index * size, size)
         return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
 
 
 def open_array(path: Path) -> ArrayFile:
-    """Read the header of an .npy file; DatasetError where it holds no plain numbers in C order, or not so many.
+    """Read the header of an .npy file.
 
-    NumPy's own reader evaluates the header as a Python literal, and warns of those that Python 2 wrote.
+    Raises:
+        DatasetError: The array is not in C order, does not hold plain numbers, or has another length than claimed.
     """
     try:
-        size = file_size(path)
-        start = read_part(path, 0, min(size, _HEADER_BYTES))
+        with open_regular(path) as (file, size), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote.
+            start = BytesIO(file.read(_HEADER_BYTES))  # numpy reads a header of up to 4 GB before it checks the length.
+            version = npy_format.read_magic(start)
+            read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}[version]
+            shape, is_fortran, dtype = read_header(start)
     except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
-    width = {b"\x01": 2, b"\x02": 4, b"\x03": 4}.get(start[6:7], 0)
-    offset = 8 + width + int.from_bytes(start[8 : 8 + width], "little")
-    text = start[8 + width : offset].decode("latin-1")
-    found = [re.search(pattern, text, re.ASCII) for pattern in _FIELDS]
-    kind, fortran, sides = (match[1] if match else "" for match in found)
-    if not start.startswith(b"\x93NUMPY") or not 8 < offset <= len(start) or not all(found):
-        raise DatasetError(f"{path} is no NumPy array of plain numbers: copy or download it again")
-    if "O" in kind:
-        raise DatasetError(f"{path} holds Python objects, which could run code, and was refused: save plain numbers")
-    numbers = [side for side in re.split(r"[\s,]+", sides) if side]
-    if not all(re.fullmatch(r"\d{1,18}L?", side, re.ASCII) for side in numbers):
-        raise DatasetError(f"{path} has no shape of whole numbers: copy or download it again")
-    shape = tuple(int(side.rstrip("L")) for side in numbers)
-    if fortran == "True" and len(shape) > 1:
-        raise DatasetError(f"{path} is stored column by column: save it again with numpy.ascontiguousarray")
-    width_of_value = re.fullmatch(r"[<>|=]?[a-zA-Z](\d{1,3})", kind, re.ASCII)
-    if width_of_value is None or offset + math.prod(shape) * int(width_of_value[1]) != size:
-        raise DatasetError(f"{path} has not the length that its header says: copy or download it again")
-    return ArrayFile(path, shape, kind, offset)
+        raise os_error(path, error) from error
+    except Exception as error:  # numpy parses a header as a Python literal, and promises no base class of its errors.
+        raise DatasetError(f"{path} is not a NumPy array of plain numbers", REDOWNLOAD) from error
+    if dtype.hasobject:
+        raise DatasetError(f"{path} holds Python objects, which could run code", "save plain numbers")
+    if is_fortran and len(shape) > 1:
+        raise DatasetError(f"{path} is stored column by column", "save it again with numpy.ascontiguousarray")
+    if min(shape, default=0) < 0 or start.tell() + math.prod(shape) * dtype.itemsize != size:
+        raise DatasetError(f"{path} does not have the length that its header claims", REDOWNLOAD)
+    return ArrayFile(path, shape, dtype, start.tell())
 
 
 def read_integers(path: Path) -> Ints:
-    """Read a whole file of whole numbers, (n,) int64; DatasetError for anything else.
+    """Read a file of whole numbers, (n,) int64; values of 2**63 and above become negative.
 
-    What does not fit into 64 bits with a sign becomes negative.
+    Raises:
+        DatasetError: The file holds anything else.
     """
     array = open_array(path)
-    if not re.fullmatch(r"[<>|=]?[iu][1248]", array.kind, re.ASCII) or len(array.shape) != 1 or array.shape[0] == 0:
-        raise DatasetError(f"{path} holds {array.kind} of shape {array.shape}: labels are whole numbers of shape (n,)")
-    content = read_limited(path, _LABEL_BYTES)
-    values: NDArray[Any] = np.frombuffer(content, np.dtype(array.kind), count=array.shape[0], offset=array.offset)
+    if array.dtype.kind not in "iu" or len(array.shape) != 1 or not array.shape[0]:
+        raise DatasetError(
+            f"{path} holds {array.dtype} of shape {array.shape}, but labels are whole numbers of shape (n,)"
+        )
+    values = np.frombuffer(read_limited(path, _LABEL_BYTES), array.dtype, count=array.shape[0], offset=array.offset)
     return values.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Pixels as an encoded image: a portable pixmap, which every decoder reads and which is the same on every machine."""
+"""The portable pixmap format."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ __all__ = ["pixmap"]
 
 
 def pixmap(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode (h, w, 3) uint8 without loss and without compression."""
+    """Encode (h, w, 3) uint8 RGB as PPM, without loss; the bytes are the same on every machine."""
     height, width = pixels.shape[:2]
     return b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()

@@ -1,234 +1,150 @@
-"""Reading the plain values of a pickle without unpickling it.
-
-Python's reader calls whatever a pickle names, and a restricted one still hashes and sizes what the file says. This one knows
-only the operations that make containers, texts and numbers; a call that the pickle asks for stays a description of it, and
-one that no array of numbers needs is a reason to refuse the file.
-"""
+"""Pickles of plain values, read without calling anything that they name."""
 
 from __future__ import annotations
 
+import io
+import pickle
+import pickletools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 __all__ = ["Call", "read_pickle"]
 
-_GLOBALS = frozenset(
+_ARRAY_NAMES = frozenset(
     f"numpy{name}"
     for name in (
         ".ndarray",
         ".dtype",
-        # numpy's two ways to pickle an array, the second of protocol 5; numpy.core became numpy._core.
+        # numpy pickles an array in two ways, the second in protocol 5; numpy.core became numpy._core.
         ".core.multiarray._reconstruct",
         "._core.multiarray._reconstruct",
         ".core.numeric._frombuffer",
         "._core.numeric._frombuffer",
     )
 )
-"""What a pickled array names. None of it is looked up."""
+"""Names in the pickle of an array. None of them is looked up."""
 
-_BYTES = frozenset(("_codecs.encode", "__builtin__.bytes", "builtins.bytes"))
-"""How Python 3 writes bytes in protocol 2: as a call with the text of the same character codes, or with nothing."""
+_BYTES_NAMES = frozenset(("_codecs.encode", "__builtin__.bytes", "builtins.bytes"))
+"""Python 3 writes bytes in protocol 2 as a call: with a text of the same character codes, or without arguments."""
 
 _STEPS = 2_000_000
-"""Ten times what the largest CIFAR batch takes."""
+"""Most operations of a pickle, ten times as many as in the largest CIFAR batch."""
 
-_COUNTED = {
-    0x55: ("<B", "bytes"),  # SHORT_BINSTRING, text of Python 2
-    0x54: ("<I", "bytes"),  # BINSTRING
-    0x43: ("<B", "bytes"),  # SHORT_BINBYTES
-    0x42: ("<I", "bytes"),  # BINBYTES
-    0x8E: ("<Q", "bytes"),  # BINBYTES8
-    0x96: ("<Q", "bytes"),  # BYTEARRAY8
-    0x8C: ("<B", "text"),  # SHORT_BINUNICODE
-    0x58: ("<I", "text"),  # BINUNICODE
-    0x8A: ("<B", "whole"),  # LONG1
-}
-"""Operations that are followed by a length and so many bytes: format of the length, and what the bytes are."""
+_OPERATIONS = (
+    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT "
+    "SHORT_BINSTRING BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 SHORT_BINUNICODE BINUNICODE "
+    "EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 TUPLE EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS "
+    "BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD"
+)
 
-_FROM_BYTES: dict[str, Callable[[bytes], object]] = {
-    "bytes": bytes,
-    "text": bytes.decode,
-    "whole": lambda data: int.from_bytes(data, "little", signed=True),
-}
-
-_NUMBERS = {0x4B: "<B", 0x4D: "<H", 0x4A: "<i", 0x47: ">d"}  # BININT1, BININT2, BININT, BINFLOAT
-_CONSTANTS = {0x4E: None, 0x88: True, 0x89: False}  # NONE, NEWTRUE, NEWFALSE
-_STORES = {0x71: "<B", 0x72: "<I"}  # BINPUT, LONG_BINPUT
-_FETCHES = {0x68: "<B", 0x6A: "<I"}  # BINGET, LONG_BINGET
-_TUPLES = {0x29: 0, 0x85: 1, 0x86: 2, 0x87: 3}  # EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3
+_DAMAGE = (pickle.UnpicklingError, struct.error, EOFError, LookupError, TypeError, AttributeError, OverflowError, MemoryError)  # fmt: skip
 
 
 @dataclass
 class Call:
-    """A call that a pickle asks for and that is not made.
+    """A call that a pickle asks for, and that is not made.
 
-    name: of what would be called, with its module.  state: what the result would be given afterwards.
+    Attributes:
+        name: Function or class with its module.
+        arguments: Arguments of the call.
+        state: State that the pickle gives to the result.
     """
 
     name: str
     arguments: object
     state: object = None
 
+    def __setstate__(self, state: object) -> None:
+        self.state = state
 
-@dataclass(frozen=True)
-class _Global:
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """Placeholder for a function or class."""
+
     name: str
 
 
-class _Mark:
-    """Where on the stack a list of values begins."""
-
-
 def read_pickle(content: bytes) -> object:
-    """Return what a pickle (protocol 2 and above) holds: containers, texts, numbers, None and `Call`s.
+    """Return the containers, texts, numbers, None and `Call`s of a pickle of protocol 2 or above.
 
-    Texts of Python 2 are bytes; keys are texts only. ValueError for a damaged pickle, and for one that names anything but
-    numpy's arrays or needs any other operation.
+    Texts of Python 2 become bytes. Keys of dicts are text or bytes.
+
+    Raises:
+        ValueError: The pickle is damaged, names anything but numpy's arrays, or uses any other operation.
     """
+    allowed = frozenset(_OPERATIONS.split())
+    for step, (operation, _, _) in enumerate(pickletools.genops(content)):
+        if operation.name not in allowed:
+            raise ValueError(f"it contains the operation {operation.name}, which no batch needs")
+        if step == _STEPS:
+            raise ValueError("it has more operations than any batch needs")
     try:
-        return _interpret(content)
-    except (IndexError, KeyError, struct.error, OverflowError) as error:
+        return _Reader(content).load()
+    except _DAMAGE as error:
         raise ValueError("it is damaged or cut off") from error
 
 
-def _interpret(content: bytes) -> object:
-    stack: list[object] = []
-    memo: dict[int, object] = {}
-    place = 0
-    room = len(
-        content
-    )  # What a pickle makes of texts is no more than it holds, unless it uses one text again and again.
+# Python's own subclass hook: the compiled Unpickler sizes its memo by the file's numbers, and hashes keys of any depth.
+class _Reader(pickle._Unpickler):
+    """Builds the values of a pickle whose operations are checked."""
 
-    def take(form: str) -> int:
-        nonlocal place
-        (value,) = struct.unpack_from(form, content, place)
-        place += struct.calcsize(form)
-        result: int = value
-        return result
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
 
-    def run(size: int) -> bytes:
-        nonlocal place
-        if not 0 <= size <= len(content) - place:
-            raise IndexError
-        place += size
-        return content[place - size : place]
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self._room = len(content)  # Bytes made of text are at most as many as the file has, unless it repeats a text.
 
-    def line() -> str:
-        return run(content.find(b"\n", place, place + 256) + 1 - place)[:-1].decode()
+    def find_class(self, module: str, name: str) -> _Name:
+        """Return a placeholder for a name in the pickle of an array."""
+        if f"{module}.{name}" not in _ARRAY_NAMES | _BYTES_NAMES:
+            raise ValueError(f"it names {f'{module}.{name}'[:80]!r}, which is no part of an array")
+        return _Name(f"{module}.{name}")
 
-    def marked() -> list[object]:
-        at = len(stack) - 1
-        while not isinstance(stack[at], _Mark):
-            at -= 1
-            if at < 0:
-                raise IndexError
-        values = stack[at + 1 :]
-        del stack[at:]
-        return values
+    def _reduce(self) -> None:
+        arguments, called = self.stack.pop(), self.stack.pop()
+        if not isinstance(called, _Name):
+            raise ValueError("it calls a value that is not a function")
+        if called.name not in _BYTES_NAMES:
+            self.stack.append(Call(called.name, arguments))
+            return
+        match arguments:
+            case ():
+                encoded = b""
+            case (str(text), "latin1" | "latin-1"):
+                encoded = text.encode("latin-1")
+            case _:
+                raise ValueError("it makes bytes of a value that is not text")
+        self._room -= len(encoded)
+        if self._room < 0:
+            raise ValueError("it makes more bytes than it holds")
+        self.stack.append(encoded)
 
-    for _ in range(_STEPS):
-        code = content[place]
-        place += 1
-        if code == 0x2E:  # STOP
-            return stack.pop()
-        if code in _COUNTED:
-            form, kind = _COUNTED[code]
-            stack.append(_FROM_BYTES[kind](run(take(form))))
-        elif code in _NUMBERS:
-            stack.append(take(_NUMBERS[code]))
-        elif code in _CONSTANTS:
-            stack.append(_CONSTANTS[code])
-        elif code in _STORES:
-            memo[take(_STORES[code])] = stack[-1]
-        elif code == 0x94:  # MEMOIZE
-            memo[len(memo)] = stack[-1]
-        elif code in _FETCHES:
-            stack.append(memo[take(_FETCHES[code])])
-        elif code in _TUPLES:
-            start = len(stack) - _TUPLES[code]
-            if start < 0:
-                raise IndexError
-            stack[start:] = [tuple(stack[start:])]
-        elif code == 0x74:  # TUPLE
-            stack.append(tuple(marked()))
-        elif code == 0x7D:  # EMPTY_DICT
-            stack.append({})
-        elif code == 0x5D:  # EMPTY_LIST
-            stack.append([])
-        elif code == 0x28:  # MARK
-            stack.append(_Mark())
-        elif code == 0x61:  # APPEND
-            value = stack.pop()
-            _extend(stack[-1], [value])
-        elif code == 0x65:  # APPENDS
-            values = marked()
-            _extend(stack[-1], values)
-        elif code == 0x73:  # SETITEM
-            values = [stack.pop(-2), stack.pop()]
-            _fill(stack[-1], values)
-        elif code == 0x75:  # SETITEMS
-            values = marked()
-            _fill(stack[-1], values)
-        elif code == 0x63:  # GLOBAL
-            stack.append(_global(line(), line()))
-        elif code == 0x93:  # STACK_GLOBAL
-            name, module = stack.pop(), stack.pop()
-            stack.append(_global(module, name))
-        elif code == 0x52:  # REDUCE
-            arguments, called = stack.pop(), stack.pop()
-            if not isinstance(called, _Global):
-                raise ValueError("it calls something that has no name")
-            if called.name in _BYTES:
-                made = _bytes(arguments)
-                room -= len(made)
-                if room < 0:
-                    raise ValueError("it makes more bytes than it holds")
-                stack.append(made)
-            else:
-                stack.append(Call(called.name, arguments))
-        elif code == 0x62:  # BUILD
-            state, built = stack.pop(), stack[-1]
-            if not isinstance(built, Call):
-                raise ValueError("it gives a state to something that has none")
-            built.state = state
-        elif code == 0x80:  # PROTO
-            run(1)
-        elif code == 0x95:  # FRAME
-            run(8)
-        else:
-            raise ValueError(f"it asks for the operation {code:#04x}, which no batch needs")
-    raise ValueError("it has more steps than any batch needs")
+    def _set_items(self) -> None:
+        pairs = self.pop_mark()
+        self._fill(pairs[::2], pairs[1::2])
 
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill([key], [value])
 
-def _global(module: object, name: object) -> _Global:
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise ValueError("it names something by no text")  # To write out anything nested can take for ever.
-    if f"{module}.{name}" not in _GLOBALS | _BYTES:
-        raise ValueError(f"it names {f'{module}.{name}'[:80]!r}, which is no part of an array")
-    return _Global(f"{module}.{name}")
+    def _fill(self, keys: list[Any], values: list[Any]) -> None:
+        if not all(isinstance(key, str | bytes) for key in keys):  # The hash of a nested tuple can take for ever.
+            raise ValueError("it has keys that are not text")
+        self.stack[-1].update(zip(keys, values, strict=True))
 
+    def _bytearray(self) -> None:
+        # Python's method allocates the length that the file claims.
+        self.stack.append(self.read(int.from_bytes(self.read(8), "little")))
 
-def _bytes(arguments: object) -> bytes:
-    match arguments:
-        case ():
-            return b""
-        case (str(text), "latin1" | "latin-1"):
-            return text.encode("latin-1")
-    raise ValueError("it makes bytes of something else than their text")
-
-
-def _extend(values: object, more: list[object]) -> None:
-    if not isinstance(values, list):
-        raise ValueError("it appends to something that is no list")
-    values += more
-
-
-def _fill(table: object, pairs: list[object]) -> None:
-    """Set keys and values that alternate; keys are texts, since hashing anything nested can take for ever."""
-    if not isinstance(table, dict) or len(pairs) % 2:
-        raise ValueError("it sets keys of something that is no dict")
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        if not isinstance(key, str | bytes):
-            raise ValueError("it has keys that are no texts")
-        table[key] = value
+    dispatch |= {
+        pickle.REDUCE[0]: _reduce,
+        pickle.SETITEMS[0]: _set_items,
+        pickle.SETITEM[0]: _set_item,
+        pickle.BYTEARRAY8[0]: _bytearray,
+    }

@@ -1,153 +1,108 @@
-"""The index of a tar archive: where its files lie. Nothing is extracted, and little is read."""
+"""The index of a tar archive; nothing is extracted."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import re
+import tarfile
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
-from robench.datasets.io.bounded import file_size
+from robench.datasets.io.bounded import REDOWNLOAD, open_regular, os_error
 from robench.errors import DatasetError
 
 __all__ = ["Member", "members"]
 
-_BLOCK = 512
-_NAME_BYTES = 2**16
-_PAX_BYTES = 2**20
+_HEADER_BYTES = 2**14
+"""Most bytes of all headers of one member; a path has at most 4 KiB."""
+_GLOBAL_RECORDS = 100
+"""Most records of global headers, which apply to each member again."""
+_DIGITS = re.compile(rb"\d{200}")
+"""Digits that no header has in a row; Python before 3.11.10 takes quadratic time for them (CVE-2024-6232)."""
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2", b"\xfd7": "unxz", b"\x28\xb5": "unzstd"}
-"""First bytes of compressed files, and what undoes that."""
-_KINDS = {b"1": "a link", b"2": "a link", b"3": "a device", b"4": "a device", b"6": "a pipe", b"S": "a sparse file"}
+"""First bytes of compressed files, and the program that decompresses them."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file in an archive: its path there, and where its bytes are."""
+    """A regular file in an archive.
+
+    Attributes:
+        name: Path in the archive.
+        offset: Position of the first byte of its content.
+        size: Bytes of its content.
+    """
 
     name: str
     offset: int
     size: int
 
 
-def members(path: Path) -> Iterator[Member]:
-    """Yield the regular files of an uncompressed tar archive (ustar, pax, GNU, v7), in its order; folders are passed over.
+class _Headers(FileIO):
+    """A file that limits how many bytes `tarfile` reads for each member."""
 
-    DatasetError where the archive is damaged or cut off, and for members that are links, devices or sparse, that have an
-    absolute path or one with '..'.
+    left = _HEADER_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= self.left:
+            raise tarfile.ReadError("too large a header")
+        self.left -= size
+        content: bytes = super().read(size)
+        if _DIGITS.search(content):
+            raise tarfile.ReadError("too many digits in a header")
+        return content
+
+
+def members(path: Path) -> list[Member]:
+    """Return the regular files of an uncompressed tar archive (ustar, pax, GNU, v7) in order; folders are skipped.
+
+    Raises:
+        DatasetError: The archive is damaged or cut off. Or a member is a link, a device or sparse, or its path is
+            absolute or contains `..`.
     """
-    end = file_size(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            yield from _members(path, descriptor, end)
-        finally:
-            os.close(descriptor)
+        with open_regular(path) as (file, size):
+            start = file.read(tarfile.BLOCKSIZE)
+            tool = next((tool for magic, tool in _COMPRESSED.items() if start.startswith(magic)), None)
+            if tool is not None and start[257:262] != b"ustar":
+                raise DatasetError(
+                    f"{path} is compressed, so that its samples have no positions", f"unpack it with {tool}"
+                )
+            file.seek(0)
+            return _read_index(path, _Headers(file.fileno(), closefd=False), size)
     except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+        raise os_error(path, error) from error
+    except (tarfile.TarError, ValueError, LookupError, OverflowError) as error:
+        raise DatasetError(f"{path} is damaged or cut off ({error})", REDOWNLOAD) from error
 
 
-def _members(path: Path, descriptor: int, end: int) -> Iterator[Member]:
-    place = 0
-    said: dict[str, str] = {}
-    while True:
-        header = os.pread(descriptor, _BLOCK, place)
-        if place == 0:
-            _check_start(path, header)
-        if len(header) < _BLOCK:
-            raise DatasetError(f"{path} has no end: it was cut off; copy or download it again")
-        if not any(header):
-            return
-        try:
-            if _number(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
-                raise ValueError
-            size, kind = _number(header[124:136]), header[156:157]
-            start = place + _BLOCK
-            if kind in (b"0", b"\0", b"7") and "size" in said:
-                size = _decimal(said["size"])
-            if size > end - start:
-                raise DatasetError(f"{path} ends within a member: it was cut off; copy or download it again")
-            place = start + -(-size // _BLOCK) * _BLOCK
-            if kind == b"L":
-                said["path"] = _content(descriptor, start, size, _NAME_BYTES).rstrip(b"\0").decode()
-                continue
-            if kind == b"K":
-                continue
-            if kind in (b"x", b"g"):
-                records = _records(_content(descriptor, start, size, _PAX_BYTES))
-                if any(key.startswith("GNU.sparse.") for key in records) or (
-                    kind == b"g" and {"path", "size"} & {*records}
-                ):
-                    raise DatasetError(f"{path} has a member that is a sparse file: pack the samples with plain tar")
-                said.update(records if kind == b"x" else {})
-                continue
-            name = said.get("path") or _name(header)
-        except ValueError as error:
-            raise DatasetError(f"{path} is damaged at byte {place}: copy or download it again") from error
-        said = {}
-        if kind == b"5" or name.endswith("/"):
+def _read_index(path: Path, file: _Headers, end: int) -> list[Member]:
+    found = []
+    archive = tarfile.TarFile(fileobj=file, encoding="utf-8", errors="strict")
+    while (info := archive.next()) is not None:
+        archive.members.clear()  # type: ignore[attr-defined]
+        file.left = _HEADER_BYTES
+        if info.size < 0:  # tarfile would go back and read the same members for ever.
+            raise ValueError("a member has a negative size")
+        if {"path", "size"} & archive.pax_headers.keys() or len(archive.pax_headers) > _GLOBAL_RECORDS:
+            raise ValueError("a global header describes members")
+        if info.isdir() or info.name.endswith("/"):
             continue
-        if kind not in (b"0", b"\0", b"7"):
+        if not info.isreg() or info.issparse() or any(key.startswith("GNU.sparse.") for key in info.pax_headers):
             raise DatasetError(
-                f"{path} has a member that is {_KINDS.get(kind, 'no plain file')}, {name!r}: pack the files themselves"
+                f"{path} has a member that is not a regular file, {info.name!r}",
+                "pack the files themselves with plain tar",
             )
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if name.startswith("/") or ".." in parts or not parts:
+        if info.offset_data + info.size > end:
+            raise ValueError("a member ends after the file")
+        parts = [part for part in info.name.split("/") if part not in ("", ".")]
+        if info.name.startswith("/") or ".." in parts or not parts:
             raise DatasetError(
-                f"{path} has a member that leaves its folder, {name!r}: pack it again with relative paths"
+                f"{path} has a member that leaves its folder, {info.name!r}", "pack it with relative paths"
             )
-        yield Member("/".join(parts), start, size)
-
-
-def _check_start(path: Path, header: bytes) -> None:
-    tool = next((tool for start, tool in _COMPRESSED.items() if header.startswith(start)), None)
-    if tool is not None and header[257:262] != b"ustar":
-        raise DatasetError(
-            f"{path} is compressed, so its samples have no fixed places: unpack it to a .tar with {tool}"
-        )
-
-
-def _content(descriptor: int, start: int, size: int, limit: int) -> bytes:
-    if size > limit:
-        raise ValueError
-    return os.pread(descriptor, size, start)
-
-
-def _name(header: bytes) -> str:
-    name = header[:100].split(b"\0")[0]
-    prefix = header[345:500].split(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-    return (prefix + b"/" + name if prefix else name).decode()
-
-
-def _number(field: bytes) -> int:
-    """A number of a header: octal digits, or, where the first bit is set, binary."""
-    if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big")
-    digits = field.split(b"\0")[0].strip()
-    return int(digits, 8) if digits.isdigit() else _zero(digits)
-
-
-def _zero(digits: bytes) -> int:
-    if digits:
-        raise ValueError
-    return 0
-
-
-def _decimal(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise ValueError
-    return int(text)
-
-
-def _records(content: bytes) -> dict[str, str]:
-    """The `LENGTH KEY=VALUE` lines of a pax header; ValueError if they are none."""
-    records, place = {}, 0
-    while place < len(content):
-        space = content.index(b" ", place, place + 20)
-        length = _decimal(content[place:space].decode("ascii"))
-        record = content[space + 1 : place + length]
-        if not place + length <= len(content) or not record.endswith(b"\n") or b"=" not in record:
-            raise ValueError
-        key, _, value = record[:-1].partition(b"=")
-        records[key.decode()] = value.decode() if key in (b"path", b"size") else ""
-        place += length
-    return records
+        found.append(Member("/".join(parts), info.offset_data, info.size))
+    # tarfile takes a damaged header, and the end of the file, for the end of the archive.
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ValueError(f"at byte {archive.offset}")
+    return found

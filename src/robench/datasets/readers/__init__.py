@@ -1,1 +1,1 @@
-"""Readers of dataset layouts, one file a layout; `robench.datasets.READERS` lists them."""
+"""Readers of dataset layouts, one module for each; `robench.datasets.READERS` lists them."""

@@ -1,4 +1,4 @@
-"""What a dataset reader is."""
+"""The interface of dataset readers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ __all__ = ["Reader"]
 
 @dataclass(frozen=True)
 class Reader:
-    """One layout of files that holds labelled images.
+    """A layout of files that hold labelled images.
 
-    matches: whether a path has that layout, by its content; raises nothing but OSError.
-    read: lists the images; DatasetError with one line where that fails. No image is decoded yet.
+    Attributes:
+        name: Name of the layout.
+        summary: Description of the layout.
+        matches: Returns whether a path has the layout, by its content; raises only OSError.
+        read: Lists the images without decoding any; raises DatasetError.
     """
 
     name: str

@@ -1,7 +1,8 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them: batches of pixels in Python pickles."""
+"""CIFAR-10 and CIFAR-100 as published: batches of pixels in Python pickles."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets.dataset import ImageDataset
-from robench.datasets.io.bounded import read_limited
+from robench.datasets.io.bounded import REDOWNLOAD, read_limited
 from robench.datasets.io.ppm import pixmap
 from robench.datasets.io.safe_pickle import Call, read_pickle
 from robench.datasets.readers.base import Reader
@@ -19,12 +20,21 @@ from robench.errors import DatasetError
 __all__ = ["CIFAR"]
 
 _BATCH_BYTES = 400 * 2**20
-"""The largest published batch, CIFAR-100's `train`, has 155 MB."""
+"""Most bytes of a batch; the largest published one, CIFAR-100's `train`, has 155 MB."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """One of the two sets: its folder, its test batch, the file with the names of its classes, and keys in these files."""
+    """Layout of CIFAR-10 or CIFAR-100.
+
+    Attributes:
+        folder: Name of the published folder.
+        test: File of the test batch.
+        meta: File with the class names.
+        labels: Key of the labels in a batch.
+        names: Key of the class names in `meta`.
+        classes: Number of classes.
+    """
 
     folder: str
     test: str
@@ -54,7 +64,7 @@ def _matches(path: Path) -> bool:
 
 
 def _test_batches(folder: Path) -> list[Path]:
-    """The test batches in a folder of batches, or in such folders within it."""
+    """Return the test batches of a folder of batches, or of such folders in it."""
     own = [
         folder / kind.test
         for kind in _KINDS
@@ -68,33 +78,36 @@ def _read(path: Path) -> ImageDataset:
         return _read_batch(path, ())
     batches = _test_batches(path)
     if len(batches) > 1:
-        raise DatasetError(f"{path} holds both CIFAR-10 and CIFAR-100: give {batches[0].parent} or {batches[1].parent}")
+        raise DatasetError(
+            f"{path} holds both CIFAR-10 and CIFAR-100", f"give {batches[0].parent} or {batches[1].parent}"
+        )
     if not batches[0].is_file():
         raise DatasetError(
-            f"{batches[0].parent} lacks the test batch {batches[0].name}: download it again, or name a file"
+            f"{batches[0].parent} lacks the test batch {batches[0].name}",
+            "download it again, or give another batch's file",
         )
-    note = f"{batches[0].name} alone, the test images; name another batch's file to evaluate that"
+    note = f"only {batches[0].name}, the test images; give another batch's file to evaluate it"
     return _read_batch(batches[0], (note,))
 
 
 def _read_batch(path: Path, notes: tuple[str, ...]) -> ImageDataset:
-    """List one batch in its own order, which is also the order of the published corrupted files."""
+    """List one batch in its own order, which the published corrupted files share."""
     batch = _mapping(path)
     kind = next((kind for kind in _KINDS if kind.labels in batch), None)
     if kind is None:
-        raise DatasetError(f"{path} is no CIFAR batch: it lacks `labels` and `fine_labels`")
+        raise DatasetError(f"{path} is not a CIFAR batch: it lacks `labels` and `fine_labels`")
     rows = _pixels(batch.get("data"), path)
-    labels = batch[kind.labels]
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise DatasetError(f"{path}: `{kind.labels}` is no list of whole numbers: download it again")
-    if len(labels) != len(rows):
-        raise DatasetError(f"{path} has {len(rows)} images and {len(labels)} labels: download it again")
+    values = batch[kind.labels]
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise DatasetError(f"{path}: `{kind.labels}` is not a list of whole numbers", REDOWNLOAD)
+    if len(values) != len(rows):
+        raise DatasetError(f"{path} has {len(rows)} images, but {len(values)} labels", REDOWNLOAD)
     names = _names(path.parent / kind.meta, kind)
-    found, classes = numbered(labels, lambda position: f"{path}, row {position}", names)
+    labels, classes = numbered(values, lambda position: f"{path}, row {position}", names)
     return ImageDataset(
         name=f"cifar{kind.classes}-{path.stem}",
         paths=tuple(f"{path.stem}/{row:05d}.ppm" for row in range(len(rows))),
-        labels=found,
+        labels=labels,
         classes=classes,
         read=lambda position: pixmap(rows[position].reshape(3, 32, 32).transpose(1, 2, 0)),
         notes=notes,
@@ -102,13 +115,15 @@ def _read_batch(path: Path, notes: tuple[str, ...]) -> ImageDataset:
 
 
 def _mapping(path: Path) -> dict[str, object]:
-    """The dict in a pickle, its keys as text."""
+    """Return the dict in a pickle, with its keys as text."""
     try:
         content = read_pickle(read_limited(path, _BATCH_BYTES))
     except ValueError as error:
-        raise DatasetError(f"{path} cannot be read as a CIFAR batch, and nothing in it was run: {error}") from error
+        raise DatasetError(
+            f"{path} cannot be read as a CIFAR batch, and nothing in it was executed: {error}"
+        ) from error
     if not isinstance(content, dict):
-        raise DatasetError(f"{path} is no CIFAR batch: it holds no dict")
+        raise DatasetError(f"{path} is not a CIFAR batch: it holds no dict")
     return {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in content.items()}
 
 
@@ -116,22 +131,20 @@ def _names(meta: Path, kind: _Kind) -> tuple[str, ...]:
     if not meta.is_file():
         return tuple(map(str, range(kind.classes)))
     values = _mapping(meta).get(kind.names)
-    found = values if isinstance(values, list) else []
-    texts = [name for name in found if isinstance(name, str | bytes)]
-    try:
-        names = tuple(name.decode() if isinstance(name, bytes) else name for name in texts)
-    except UnicodeDecodeError:
-        names = ()
-    if len(texts) != len(found) or len(set(names)) != kind.classes:
-        raise DatasetError(f"{meta} does not name {kind.classes} classes in `{kind.names}`: download it again")
+    names: tuple[str, ...] = ()
+    if isinstance(values, list) and all(isinstance(name, str | bytes) for name in values):
+        with suppress(UnicodeDecodeError):
+            names = tuple(name.decode() if isinstance(name, bytes) else name for name in values)
+    if len(set(names)) != kind.classes:
+        raise DatasetError(f"{meta} does not name {kind.classes} classes in `{kind.names}`", REDOWNLOAD)
     return names
 
 
 def _pixels(value: object, path: Path) -> NDArray[np.uint8]:
-    """Pixels of a batch, (n, 3072) uint8: red, green, blue planes of 32 x 32.
+    """Return the pixels of a batch, (n, 3072) uint8: red, green, blue planes of 32 x 32.
 
-    What the pickle says about the array is only compared: the real numpy.dtype takes its flags from such a state, and could
-    be made to follow a pointer that the file wrote.
+    The description of the array in the pickle is only compared. The real numpy.dtype takes its flags from such a state, and
+    could follow a pointer from the file.
     """
     match value:
         case Call(
@@ -145,7 +158,7 @@ def _pixels(value: object, path: Path) -> NDArray[np.uint8]:
             (bytes(data), Call("numpy.dtype", ("u1", *_)), (int(rows), 3072), "C"),
         ) if rows > 0 and rows * 3072 == len(data):
             return np.frombuffer(data, np.uint8).reshape(rows, 3072)
-    raise DatasetError(f"{path}: `data` is not an array of bytes with 3072 columns: download it again")
+    raise DatasetError(f"{path}: `data` is not a uint8 array with 3072 columns", REDOWNLOAD)
 
 
 CIFAR = Reader(

@@ -1,4 +1,4 @@
-"""The embedded demo set: the handwritten digits that scikit-learn ships, so that a first run needs no download."""
+"""The embedded demo dataset: handwritten digits from scikit-learn, which need no download."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ __all__ = ["digits", "read_demo"]
 
 
 def digits() -> tuple[Ints, Ints]:
-    """(1797, 8, 8) grey levels 0..255 and (1797,) digits 0..9, in the order of the source (UCI ML repository, 1998)."""
+    """Return the digits of the UCI ML repository (1998) in their original order.
+
+    Returns:
+        (1797, 8, 8) grey levels 0..255, and (1797,) digits 0..9.
+    """
     import gzip
 
     with files("sklearn.datasets").joinpath("data/digits.csv.gz").open("rb") as file:
@@ -23,15 +27,15 @@ def digits() -> tuple[Ints, Ints]:
 
 
 def read_demo() -> ImageDataset:
-    """Return the odd-numbered digits; the demo's model was trained on the even-numbered ones."""
+    """Return the digits at odd positions; the demo model was trained on those at even positions."""
     grey, labels = digits()
-    chosen = np.arange(1, len(labels), 2)
-    order = chosen[np.lexsort((chosen, labels[chosen]))]
+    selected = np.arange(1, len(labels), 2)
+    order = selected[np.lexsort((selected, labels[selected]))]
     return ImageDataset(
         name="demo",
         paths=tuple(f"{labels[i]}/{i:04d}.pgm" for i in order),
         labels=labels[order],
         classes=tuple("0123456789"),
-        # PGM: no compression, so the bytes, and with them the fingerprint, are the same on every machine.
+        # PGM has no compression, so that the bytes and their hash are the same on every machine.
         read=lambda position: b"P5 8 8 255\n" + grey[order[position]].astype(np.uint8).tobytes(),
     )

@@ -18,9 +18,9 @@ from robench.suites import SUITES
 __all__ = ["FOLDER"]
 
 _RELEASED = 3
-"""So many class folders with names of corruptions are no coincidence."""
+"""Fewest class folders with names of corruptions that mark a released dataset."""
 _GROUPS = 10
-"""A released tree has its corruptions in few folders (noise, blur, …): only then is it worth looking into them."""
+"""A released dataset has fewer folders of corruptions (noise, blur, …); only such folders are searched."""
 
 
 def _matches(path: Path) -> bool:
@@ -28,96 +28,69 @@ def _matches(path: Path) -> bool:
 
 
 def _read(root: Path) -> ImageDataset:
-    """List the images below `root`: every folder in it is a class, labelled by its place in the sorted names.
+    """List the images below `root`: each folder in it is a class, labelled by its position in the sorted names.
 
-    Names that all are whole numbers are sorted as numbers. Images may lie deeper inside a class folder, in any format that
-    Pillow reads. Hidden files are passed over, and so are files of other types, with a note.
+    Names that are all whole numbers are sorted as numbers. Images may be in subfolders of a class folder, in any format that
+    Pillow reads. Hidden files are skipped, and files of other types with a note.
     """
     try:
-        folders = _class_folders(root)
+        folders = visible_folders(root)
+        is_numeric = all(name.isascii() and name.isdigit() and len(name) <= 9 for name in folders)
+        if is_numeric:
+            # The folders of ImageNet V2 are 0 to 999; sorted as text, 10 would come before 2.
+            folders.sort(key=int)
         _refuse_released(root, folders)
-        paths, labels, other = [], [], []
+        paths, labels, others = [], [], []
         for label, folder in enumerate(folders):
             for file in files_below(root / folder):
                 if file.suffix.lower() in image_suffixes():
                     paths.append(file.relative_to(root).as_posix())
                     labels.append(label)
                 else:
-                    other.append(file.relative_to(root).as_posix())
+                    others.append(file.relative_to(root).as_posix())
+        dead = sorted(file.name for file in root.iterdir() if file.is_symlink() and not file.exists())
     except OSError as error:
         raise DatasetError(f"cannot list {error.filename or root}: {error.strerror or error}") from error
     if not paths:
         raise DatasetError(
-            f"{root} has {len(folders)} class folders but no image in them (by file extension): if they hold shards, name one of them"
+            f"{root} has {len(folders)} class folders but no file with the extension of an image",
+            "if the folders hold shards, give one of them",
         )
+    notes = [
+        f"classes from folders; {table.name} was skipped: give that file to use its labels" for table in tables_in(root)
+    ]
+    if is_numeric and folders != sorted(folders):
+        notes.insert(
+            0, "class folders are whole numbers and sorted as such (torchvision's ImageFolder sorts them as text)"
+        )
+    if others:
+        notes.append(f"skipped {len(others)} files without the extension of an image, for example {others[0]}")
+    counts = Counter(labels)
+    if empty := [folder for label, folder in enumerate(folders) if not counts[label]]:
+        notes.append(f"{len(empty)} class folders hold no image, for example {empty[0]}")
+    if dead:
+        notes.append(f"skipped {len(dead)} broken links, for example {dead[0]}")
     return ImageDataset(
         name=root.resolve().name,
         paths=tuple(paths),
         labels=np.array(labels, dtype=np.int64),
         classes=tuple(folders),
         read=lambda position: read_image(root / paths[position]),
-        notes=(
-            *_order_note(folders),
-            *_table_note(root),
-            *_other_note(other),
-            *_empty_note(folders, labels),
-            *_dead_note(root),
-        ),
+        notes=tuple(notes),
     )
 
 
-def _class_folders(root: Path) -> list[str]:
-    """Names of the visible folders in `root`, sorted; as numbers if all of them are."""
-    names = visible_folders(root)
-    # ImageNet V2 calls its folders 0 to 999: as texts, 10 would come before 2.
-    return sorted(names, key=int) if _are_numbers(names) else names
-
-
-def _are_numbers(names: list[str]) -> bool:
-    return all(name.isascii() and name.isdigit() and len(name) <= 9 for name in names)
-
-
 def _refuse_released(root: Path, folders: list[str]) -> None:
-    """DatasetError for a tree of corrupted images: its corruptions would be taken for classes."""
+    """Raise DatasetError for a folder of corrupted images, whose corruptions would be read as classes."""
     known = {name for suite in SUITES.values() for name in (*suite.corruptions, *suite.extra)}
-    found = {*folders} & known
+    corruptions = {*folders} & known
     if len(folders) < _GROUPS:
-        found |= {name for folder in folders for name in visible_folders(root / folder)} & known
-    if len(found) >= _RELEASED:
+        corruptions |= {name for folder in folders for name in visible_folders(root / folder)} & known
+    if len(corruptions) >= _RELEASED:
         raise DatasetError(
-            f"{root} looks like a released set of corrupted images ({', '.join(sorted(found)[:3])}, …): "
-            "give it with --released DIR, and the clean images with --data"
+            f"{root} looks like a released dataset of corrupted images ({', '.join(sorted(corruptions)[:3])}, …)",
+            "give it with --released DIR, and the clean images with --data",
         )
-
-
-def _order_note(folders: list[str]) -> list[str]:
-    if not _are_numbers(folders) or folders == sorted(folders):
-        return []
-    return ["class folders are whole numbers and sorted as such (torchvision's ImageFolder sorts them as text)"]
-
-
-def _table_note(root: Path) -> list[str]:
-    return [
-        f"classes from folders; {table.name} was passed over: name that file to take its labels"
-        for table in tables_in(root)
-    ]
-
-
-def _other_note(other: list[str]) -> list[str]:
-    if not other:
-        return []
-    return [f"passed over {len(other)} files that are no images by their extension, for example {other[0]}"]
-
-
-def _empty_note(folders: list[str], labels: list[int]) -> list[str]:
-    counts = Counter(labels)
-    empty = [folder for label, folder in enumerate(folders) if not counts[label]]
-    return [f"{len(empty)} class folders hold no image, for example {empty[0]}"] if empty else []
-
-
-def _dead_note(root: Path) -> list[str]:
-    dead = sorted(one.name for one in root.iterdir() if one.is_symlink() and not one.exists())
-    return [f"passed over {len(dead)} links that lead nowhere, for example {dead[0]}"] if dead else []
 
 
 FOLDER = Reader("folder", "a folder of class folders, as torchvision's ImageFolder reads it", _matches, _read)

@@ -1,4 +1,4 @@
-"""Images in a flat folder, and a table that labels them: CSV, TSV or JSON lines."""
+"""Images in a flat folder with a table of labels: CSV, TSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 
 from robench.datasets.dataset import ImageDataset
-from robench.datasets.io.bounded import one_line, read_image, read_limited
+from robench.datasets.io.bounded import read_image, read_limited
 from robench.datasets.io.directories import visible_folders
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.labels import LABEL_COLUMNS, PATH_COLUMNS, classes_of, lower_keys, parse_json
-from robench.errors import DatasetError
+from robench.errors import DatasetError, one_line
 
 __all__ = ["LABEL_TABLE", "tables_in"]
 
@@ -23,14 +23,14 @@ _TABLE_BYTES = 2**28
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SUFFIXES = (*_DELIMITERS, ".jsonl")
 _NAMES = tuple(f"{stem}{suffix}" for stem in ("labels", "metadata") for suffix in _SUFFIXES)
-"""What a table in a folder is called; metadata.* is the convention of Hugging Face's image folders."""
+"""File names of tables; metadata.* is the convention of Hugging Face's image folders."""
 
 _Row = tuple[int, str, object]
-"""Number of the line, from 1; path as written; label as written."""
+"""Line number from 1, path in the file, label in the file."""
 
 
 def tables_in(folder: Path) -> list[Path]:
-    """The tables of labels that lie in a folder."""
+    """Return the tables of labels in a folder."""
     return [folder / name for name in _NAMES if (folder / name).is_file()]
 
 
@@ -40,7 +40,7 @@ def _matches(path: Path) -> bool:
     tables = tables_in(path)
     if not tables:
         return False
-    # Beside class folders a table may be about something else: it counts if its first line names an image.
+    # With class folders, a table may have another purpose: it counts if its first line names an image.
     return not visible_folders(path) or any(_names_an_image(table) for table in tables)
 
 
@@ -55,28 +55,26 @@ def _names_an_image(table: Path) -> bool:
 def _read(path: Path) -> ImageDataset:
     table, notes = (path, []) if path.is_file() else _only_table(path)
     root = table.parent
-    resolve = cache(os.path.realpath)  # of folders, mostly the same few
+    resolve = cache(os.path.realpath)  # for folders, mostly the same few
     lines: dict[str, int] = {}
     labels: dict[str, object] = {}
     for line, name, label in _rows(table):
         where = f"{table.name}, line {line}"
         relative = _inside(name, where)
         if relative in lines:
-            raise DatasetError(
-                f"{where}: {relative!r} is there already in line {lines[relative]}: label each image once"
-            )
+            raise DatasetError(f"{where}: {relative!r} is already in line {lines[relative]}", "label each image once")
         _check_file(root, relative, resolve, where)
         lines[relative], labels[relative] = line, label
     if not lines:
-        raise DatasetError(f"{table} labels no image: write one line an image, its path and its label")
+        raise DatasetError(f"{table} labels no image", "write one line for each image, its path and its label")
     paths = tuple(sorted(lines))
-    found, classes = classes_of(
+    numbers, classes = classes_of(
         [labels[path] for path in paths], lambda position: f"{table.name}, line {lines[paths[position]]}"
     )
     return ImageDataset(
         name=root.resolve().name if table.name in _NAMES else table.stem,
         paths=paths,
-        labels=found,
+        labels=numbers,
         classes=classes,
         read=lambda position: read_image(root / paths[position]),
         notes=tuple(notes),
@@ -88,45 +86,45 @@ def _only_table(folder: Path) -> tuple[Path, list[str]]:
     if visible_folders(folder):
         tables = [table for table in tables if _names_an_image(table)] or tables
     if len(tables) > 1:
-        raise DatasetError(f"{folder} holds {tables[0].name} and {tables[1].name}: name one of the files")
+        raise DatasetError(f"{folder} holds {tables[0].name} and {tables[1].name}", "give one of the files")
     note = f"labels from {tables[0].name}, not from folders: move it away to make every folder a class"
     return tables[0], [note] if visible_folders(folder) else []
 
 
 def _check_file(root: Path, relative: str, resolve: Callable[[str], str], where: str) -> None:
-    """DatasetError if there is no such file, or if links lead out of the folder. `resolve` follows them."""
+    """Raise DatasetError if the file is missing, or if links lead out of the folder; `resolve` follows links."""
     file, real = os.path.join(root, relative), resolve(str(root))  # noqa: PTH118 - once an image, and Path is slow
     try:
         status = os.lstat(file)
-        # Most files of a folder are no links: their folder, followed once for all of them, says enough.
+        # Most files are not links, and resolving their folder once is enough.
         target = resolve(file if stat.S_ISLNK(status.st_mode) else file.rpartition("/")[0])
         exists = stat.S_ISREG(status.st_mode) or Path(target).is_file()
     except (OSError, ValueError):
         exists, target = False, real
     if not exists:
-        raise DatasetError(f"{where}: there is no file {relative!r} in {root}: paths are relative to the table")
+        raise DatasetError(f"{where}: there is no file {relative!r} in {root}", "write paths relative to the table")
     if os.path.commonpath([real, target]) != real:
         raise DatasetError(
-            f"{where}: {relative!r} is a link that leaves {root}: put the images themselves there (cp -rL)"
+            f"{where}: {relative!r} is a link that leaves {root}", "copy the images themselves into it (cp -rL)"
         )
 
 
 def _inside(name: str, where: str) -> str:
-    """A path in a table, relative to it, in its shortest spelling."""
+    """Return a path in a table in its shortest form, relative to the table."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or not parts:
         raise DatasetError(
-            f"{where}: {name!r} is no path within the folder: write it relative to the table, without '..'"
+            f"{where}: {name!r} is not a path within the folder", "write it relative to the table, without '..'"
         )
     return "/".join(parts)
 
 
 def _rows(table: Path) -> Iterator[_Row]:
-    """The rows of a table, one after the other; DatasetError with the line of the first that cannot be read."""
+    """Yield the rows of a table; raise DatasetError with the line of the first invalid one."""
     try:
         text = read_limited(table, _TABLE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{table} is not UTF-8 text: save it as that") from error
+        raise DatasetError(f"{table} is not UTF-8 text", "save it as UTF-8") from error
     suffix = table.suffix.lower()
     return _json_rows(table, text) if suffix == ".jsonl" else _csv_rows(table, text, _DELIMITERS[suffix])
 
@@ -139,16 +137,16 @@ def _json_rows(table: Path, text: str) -> Iterator[_Row]:
         try:
             value = parse_json(line)
         except ValueError as error:
-            raise DatasetError(f"{where} is no JSON ({one_line(error)}): write one object a line") from error
+            raise DatasetError(f"{where} is not JSON ({one_line(error)})", "write one object a line") from error
         if not isinstance(value, dict):
-            raise DatasetError(f'{where} is no JSON object: write {{"file_name": PATH, "label": LABEL}}')
+            raise DatasetError(f"{where} is not a JSON object", 'write {"file_name": PATH, "label": LABEL}')
         value = lower_keys(value)
         path, label = _column(value, PATH_COLUMNS), _column(value, LABEL_COLUMNS)
         if path is None or label is None:
             raise _lacks(where, "path" if path is None else "label")
         name = value[path]
         if not isinstance(name, str):
-            raise DatasetError(f"{where}: the path in {path!r} is no text")
+            raise DatasetError(f"{where}: the path in {path!r} is not text")
         yield number, name, value[label]
 
 
@@ -167,25 +165,29 @@ def _csv_rows(table: Path, text: str, delimiter: str) -> Iterator[_Row]:
                     line = reader.line_num + 1
                     continue
             if len(row) <= max(columns):
-                raise DatasetError(f"{table.name}, line {line} has {len(row)} columns, too few for a path and a label")
+                raise DatasetError(
+                    f"{table.name}, line {line} has {len(row)} columns", "write a path and a label in each line"
+                )
             name, label = (row[column].strip() for column in columns)
             if len(label.splitlines()) > 1:
-                raise DatasetError(f"{table.name}, line {line} has a label of several lines: close its quotes")
+                raise DatasetError(f"{table.name}, line {line} has a label of several lines", "close its quotes")
             yield line, name, label
             line = reader.line_num + 1
     except csv.Error as error:
         raise DatasetError(
-            f"{table.name}, line {line} cannot be read ({one_line(error)}): save it as plain CSV"
+            f"{table.name}, line {line} cannot be read ({one_line(error)})", "save the table as plain CSV"
         ) from error
 
 
 def _columns(table: Path, row: list[str]) -> tuple[tuple[int, int], bool]:
-    """Places of the path and of the label, and whether the first row is a header."""
+    """Return the columns of the path and of the label, and whether the first row is a header."""
     other = next((mark for mark in ";\t|," if len(row) == 1 and mark in row[0]), None)
     if other is not None:
-        wanted = "a tab" if table.suffix.lower() == ".tsv" else "a comma"
-        raise DatasetError(f"{table.name}, line 1 has one column, and {other!r} in it: write {wanted} between columns")
-    names = {cell.strip().lower(): place for place, cell in reversed(list(enumerate(row)))}
+        delimiter = "a tab" if table.suffix.lower() == ".tsv" else "a comma"
+        raise DatasetError(
+            f"{table.name}, line 1 has one column, which contains {other!r}", f"write {delimiter} between columns"
+        )
+    names = {cell.strip().lower(): column for column, cell in reversed(list(enumerate(row)))}
     path, label = _column(names, PATH_COLUMNS), _column(names, LABEL_COLUMNS)
     if path is not None and label is not None:
         return (names[path], names[label]), True
@@ -200,7 +202,7 @@ def _column(names: Mapping[str, object], known: tuple[str, ...]) -> str | None:
 
 def _lacks(where: str, kind: str) -> DatasetError:
     known = PATH_COLUMNS if kind == "path" else LABEL_COLUMNS
-    return DatasetError(f"{where} names no column of the {kind}s: call it {known[0]} (known: {', '.join(known)})")
+    return DatasetError(f"{where} names no column of {kind}s", f"name it {known[0]} (known: {', '.join(known)})")
 
 
 LABEL_TABLE = Reader(

@@ -1,8 +1,10 @@
-"""Images in one NumPy array, with the labels in another: how CIFAR-10.1 and the like are published."""
+"""Images in a NumPy array with labels in another, as CIFAR-10.1 is published."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import numpy as np
 
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import IMAGES
@@ -15,7 +17,7 @@ from robench.errors import DatasetError
 __all__ = ["ARRAYS"]
 
 _PIXELS = 2 * 89_478_485
-"""Of one image: what Pillow refuses to decode."""
+"""Most pixels of one image, as for Pillow."""
 
 
 def _matches(path: Path) -> bool:
@@ -24,47 +26,44 @@ def _matches(path: Path) -> bool:
 
 def _read(path: Path) -> ImageDataset:
     array = open_array(path)
-    if not array.is_bytes or len(array.shape) != 4 or array.shape[3] != 3 or not all(array.shape):
+    if array.dtype != np.uint8 or len(array.shape) != 4 or array.shape[3] != 3 or not all(array.shape):
         raise DatasetError(
-            f"{path} holds {array.kind} of shape {array.shape}: give an array of images, uint8 of shape (n, height, width, 3)"
+            f"{path} holds {array.dtype} of shape {array.shape}", "give uint8 images of shape (n, height, width, 3)"
         )
     count, height, width, _ = array.shape
     if count > IMAGES or height * width > _PIXELS:
         raise DatasetError(
-            f"{path} holds {count} images of {height}x{width}: more than {IMAGES}, or of {_PIXELS} pixels, are not read"
+            f"{path} holds {count} images of {height}x{width} pixels, more than {IMAGES} images or {_PIXELS} pixels"
         )
-    beside = _labels_beside(path)
-    labels = read_integers(beside)
-    if len(labels) != count:
-        raise DatasetError(
-            f"{path} has {count} images, and {beside} has {len(labels)} labels: they must be equally many"
-        )
-    found, classes = numbered(labels, lambda position: f"{beside}, row {position}")
+    label_file = _find_labels(path)
+    file_labels = read_integers(label_file)
+    if len(file_labels) != count:
+        raise DatasetError(f"{path} has {count} images, but {label_file} has {len(file_labels)} labels")
+    labels, classes = numbered(file_labels, lambda position: f"{label_file}, row {position}")
     digits = len(str(count - 1))
-
     return ImageDataset(
         name=path.stem,
         paths=tuple(f"{path.stem}/{row:0{digits}d}.ppm" for row in range(count)),
-        labels=found,
+        labels=labels,
         classes=classes,
         read=lambda position: pixmap(array.row(position)),
-        notes=(f"labels from {beside.name}",),
+        notes=(f"labels from {label_file.name}",),
     )
 
 
-def _labels_beside(path: Path) -> Path:
-    """The file of labels that belongs to a file of images."""
-    named = [path.stem.replace(word, "labels") for word in ("images", "data") if word in path.stem]
-    files = [path.with_name(f"{stem}.npy") for stem in (*named, "labels")]
-    found = next((file for file in files if file.is_file() and file != path), None)
-    if found is None:
-        raise DatasetError(f"{path} has no labels beside it: put them into {files[0]}, one whole number an image")
-    return found
+def _find_labels(path: Path) -> Path:
+    """Return the file of labels for a file of images."""
+    stems = [path.stem.replace(word, "labels") for word in ("images", "data") if word in path.stem]
+    files = [path.with_name(f"{stem}.npy") for stem in (*stems, "labels")]
+    label_file = next((file for file in files if file.is_file() and file != path), None)
+    if label_file is None:
+        raise DatasetError(f"{path} has no file of labels", f"write {files[0]} with one whole number for each image")
+    return label_file
 
 
 ARRAYS = Reader(
     "arrays",
-    "a .npy file of images, (n, height, width, 3) uint8, with labels.npy or …labels….npy beside it",
+    "a .npy file of images, (n, height, width, 3) uint8, with labels.npy or …labels….npy in the same folder",
     _matches,
     _read,
 )

@@ -1,12 +1,14 @@
-"""ObjectNet (Barbu et al. 2019): pictures of objects by everyday names, with mappings to the ImageNet classes that they are.
+"""ObjectNet (Barbu et al. 2019): images of objects, with mappings to the ImageNet classes.
 
-objectnet-1.0/images/FOLDER/*.png                 a red border of one pixel, of which two are cut off, around every picture
-objectnet-1.0/mappings/folder_to_objectnet_label.json    FOLDER -> name
-                       objectnet_to_imagenet_1k.json     name -> names of ImageNet classes, `; ` between them
-                       imagenet_to_label_2012_v2         a name of an ImageNet class a line, by the number of the challenge
-                       pytorch_to_imagenet_2012_id.json  output of a model -> that number
+The files of the authors are::
 
-Source: the files that the authors ship; the border, github.com/abarbu/objectnet-template-pytorch.
+    objectnet-1.0/images/FOLDER/*.png                        with a red border of 1 px; 2 px are cut off
+    objectnet-1.0/mappings/folder_to_objectnet_label.json    folder -> name of the object
+    objectnet-1.0/mappings/objectnet_to_imagenet_1k.json     name -> names of ImageNet classes, separated by `; `
+    objectnet-1.0/mappings/imagenet_to_label_2012_v2         names of ImageNet classes, one a line in challenge order
+    objectnet-1.0/mappings/pytorch_to_imagenet_2012_id.json  model output -> number in challenge order
+
+Source of the border: github.com/abarbu/objectnet-template-pytorch.
 """
 
 from __future__ import annotations
@@ -33,12 +35,12 @@ _FOLDERS = "folder_to_objectnet_label.json"
 
 
 def _matches(path: Path) -> bool:
-    """Whether a folder is ObjectNet's, or its `images`."""
+    """Return whether a folder is ObjectNet's, or its `images`."""
     return _mappings(path) is not None
 
 
 def _read(path: Path) -> ImageDataset:
-    """List the pictures of the classes that ImageNet has too; the other classes are left out, with a note."""
+    """List the images of the classes that ImageNet has too; other classes are left out with a note."""
     mappings = _mappings(path)
     assert mappings is not None
     everything = FOLDER.read(path / "images" if (path / "images").is_dir() else path)
@@ -46,37 +48,38 @@ def _read(path: Path) -> ImageDataset:
         outputs = _outputs(mappings)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{mappings} does not map ObjectNet's folders to ImageNet's classes ({type(error).__name__}: {error}): unpack it again"
+            f"{mappings} does not map ObjectNet's folders to ImageNet's classes ({type(error).__name__}: {error})",
+            "unpack it again",
         ) from error
-    kept = [label for label, folder in enumerate(everything.classes) if folder in outputs]
-    positions = np.flatnonzero(np.isin(everything.labels, kept))
+    labels = [label for label, folder in enumerate(everything.classes) if folder in outputs]
+    positions = np.flatnonzero(np.isin(everything.labels, labels))
     if not len(positions):
-        raise DatasetError(f"{path} has no picture of a class that {mappings} maps to ImageNet")
-    left_out = len(everything.classes) - len(kept)
+        raise DatasetError(f"{path} has no image of a class that {mappings} maps to ImageNet")
+    left_out = len(everything.classes) - len(labels)
     return replace(
         everything,
         name=path.resolve().name if path.name != "images" else path.resolve().parent.name,
         paths=tuple(everything.paths[position] for position in positions.tolist()),
-        labels=np.searchsorted(kept, everything.labels[positions]).astype(np.int64),
-        classes=tuple(everything.classes[label] for label in kept),
+        labels=np.searchsorted(labels, everything.labels[positions]).astype(np.int64),
+        classes=tuple(everything.classes[label] for label in labels),
         read=lambda position: everything.read(int(positions[position])),
-        groups=tuple(outputs[everything.classes[label]] for label in kept),
+        groups=tuple(outputs[everything.classes[label]] for label in labels),
         border=_BORDER,
         notes=(
             *everything.notes,
-            f"ObjectNet: {len(kept)} classes that ImageNet has too, {left_out} others left out; a prediction of any of the "
-            f"ImageNet classes of an object is right; {_BORDER} px of border are cut off",
+            f"ObjectNet: {len(labels)} classes that ImageNet has too, {left_out} others left out; a prediction of any of the "
+            f"ImageNet classes of an object is correct; {_BORDER} px of border are cut off",
         ),
     )
 
 
 def _mappings(path: Path) -> Path | None:
-    places = [path / "mappings", path.parent / "mappings"]
-    return next((place for place in places if path.is_dir() and (place / _FOLDERS).is_file()), None)
+    folders = [path / "mappings", path.parent / "mappings"]
+    return next((folder for folder in folders if path.is_dir() and (folder / _FOLDERS).is_file()), None)
 
 
 def _outputs(mappings: Path) -> dict[str, tuple[int, ...]]:
-    """The outputs of an ImageNet model that each folder stands for."""
+    """Return the outputs of an ImageNet model that correspond to each folder."""
 
     def content(file: str) -> Any:
         return parse_json(read_limited(mappings / file, _MAPPING_BYTES))
@@ -87,16 +90,16 @@ def _outputs(mappings: Path) -> dict[str, tuple[int, ...]]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = min(numbers.values())  # Copies of the file count from 0 or from 1.
     by_name = {lines[number - first]: output for output, number in numbers.items() if number - first < len(lines)}
-    found = {
-        folder: tuple(sorted(by_name[one] for one in imagenet[name].split("; ")))
+    outputs = {
+        folder: tuple(sorted(by_name[class_name] for class_name in imagenet[name].split("; ")))
         for folder, name in names.items()
         if name in imagenet
     }
-    if any(not 0 <= output < IMAGENET_CLASSES for outputs in found.values() for output in outputs):
-        raise ValueError("an output is not among ImageNet's")
-    return found
+    if any(not 0 <= output < IMAGENET_CLASSES for group in outputs.values() for output in group):
+        raise ValueError("an output is not one of ImageNet's")
+    return outputs
 
 
 OBJECTNET = Reader(
-    "objectnet", "ObjectNet's images and mappings, of the classes that ImageNet has too", _matches, _read
+    "objectnet", "ObjectNet's images and mappings, limited to the classes that ImageNet has too", _matches, _read
 )

@@ -1,4 +1,4 @@
-"""Parquet files with the bytes of images in a column, as Hugging Face datasets are stored."""
+"""Parquet files with encoded images in a column, as Hugging Face stores datasets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robench.datasets.byte_sizes import format_bytes
 from robench.datasets.dataset import ImageDataset
-from robench.datasets.io.bounded import IMAGES, check_image_size, file_size, one_line, read_part
+from robench.datasets.io.bounded import IMAGES, REDOWNLOAD, check_image_size, file_size, os_error, read_part
 from robench.datasets.io.directories import visible_folders
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.labels import IMAGE_COLUMNS, LABEL_COLUMNS, classes_of, numbered, parse_json
 from robench.datasets.readers.splits import choose_split
-from robench.errors import DatasetError
+from robench.errors import DatasetError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,19 +30,23 @@ __all__ = ["PARQUET"]
 
 _FOOTER_BYTES = 2**27
 _GROUP_BYTES = 2 * 2**30
-"""Images are read a row group at a time, and two are kept: larger groups would fill the memory."""
+"""Most bytes of a row group of images; two groups are in memory at a time."""
 _LABEL_BYTES = 2**30
 _GROUPS_KEPT = 2
 _VALUES = 8
-"""So many texts or images are decoded at once: a few bytes of a file can stand for a large one, and for it again in every row."""
+"""Texts or images that are decoded at once: a few bytes of a file can represent a large value in every row."""
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """One file, once its footer is read.
+    """A file whose footer is read.
 
-    image: column of the images, a leaf such as `image.bytes`.  label: column of the labels.
-    names: of the classes, where the file says them.  groups: rows of every row group.
+    Attributes:
+        path: The file.
+        image: Column of the images, a leaf such as `image.bytes`.
+        label: Column of the labels.
+        names: Class names, if the file has them.
+        groups: Number of rows of each row group.
     """
 
     path: Path
@@ -58,7 +63,7 @@ def _matches(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Parquet files of a folder without folders, or of its only folder, where the hub's repositories have them."""
+    """Return the Parquet files of a folder without subfolders, or of its only subfolder, as on the Hugging Face hub."""
     folders = visible_folders(folder)
     if len(folders) > 1:
         return []
@@ -71,10 +76,10 @@ def _read(path: Path) -> ImageDataset:
     shards = [_open_shard(file) for file in files]
     other = next((shard for shard in shards if shard.names != shards[0].names), None)
     if other is not None:
-        raise DatasetError(f"{other.path} has other classes than {files[0]}: give each as a set of its own")
+        raise DatasetError(f"{other.path} has other classes than {files[0]}", "give each file as its own dataset")
     labels = [label for shard in shards for label in _labels(shard)]
     if not labels:
-        raise DatasetError(f"{path} has no rows: copy or download it again")
+        raise DatasetError(f"{path} has no rows", REDOWNLOAD)
     rows = [(shard, group, row) for shard in shards for group, count in enumerate(shard.groups) for row in range(count)]
     starts = np.cumsum([0, *(sum(shard.groups) for shard in shards)])
 
@@ -85,14 +90,14 @@ def _read(path: Path) -> ImageDataset:
     names = shards[0].names
     numbers = [label for label in labels if isinstance(label, int)]
     if names is not None and len(numbers) == len(labels):
-        found, classes = numbered(numbers, where, names)
+        mapped, classes = numbered(numbers, where, names)
     else:
-        found, classes = classes_of(labels, where)
+        mapped, classes = classes_of(labels, where)
     images = _Groups()
     return ImageDataset(
         name=path.resolve().name if path.is_dir() else path.stem,
         paths=tuple(f"{shard.path.stem}/{row:08d}" for shard in shards for row in range(sum(shard.groups))),
-        labels=found,
+        labels=mapped,
         classes=classes,
         read=lambda position: images.read(*rows[position]),
         notes=notes,
@@ -100,7 +105,7 @@ def _read(path: Path) -> ImageDataset:
 
 
 class _Groups:
-    """The row groups of images that were read last; threads may read at once."""
+    """The row groups of images that were read last; safe for threads."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Path, int], pa.ChunkedArray] = OrderedDict()
@@ -108,12 +113,12 @@ class _Groups:
         self._lock = threading.Lock()
 
     def read(self, shard: _Shard, group: int, row: int) -> bytes:
-        """Bytes of one image; OSError where that fails."""
+        """Return one encoded image; raise OSError if it is unreadable."""
         with self._lock:
             column = self._column(shard, group)
         encoded = column[row].as_py()
         if not isinstance(encoded, bytes):
-            raise OSError("the row holds no bytes of an image; where it has a path only, use the files themselves")
+            raise OSError("the row holds no image; if it holds a path, give the files themselves")
         check_image_size(len(encoded))
         return encoded
 
@@ -122,7 +127,7 @@ class _Groups:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        if key in self._failed:  # To find that again, for every row of the group, would take for ever.
+        if key in self._failed:  # A second attempt for each row of the group would take too long.
             raise OSError(self._failed[key])
         try:
             with _parquet(shard.path) as file:
@@ -131,7 +136,7 @@ class _Groups:
             self._failed[key] = str(error)
             raise OSError(str(error)) from error
         if len(column) != shard.groups[group]:
-            raise OSError(f"{shard.path} has changed while it was in use")
+            raise OSError(f"{shard.path} changed while it was in use")
         self._kept[key] = column
         while len(self._kept) > _GROUPS_KEPT:
             self._kept.popitem(last=False)
@@ -139,14 +144,13 @@ class _Groups:
 
 
 def _values(file: pq.ParquetFile, name: str, groups: list[int], limit: int, path: Path) -> pa.ChunkedArray:
-    """A column of some row groups; DatasetError where it has more than `limit` bytes once it is decoded."""
+    """Return a column of some row groups; raise DatasetError if it decodes to more than `limit` bytes."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 
     parts, size = [], 0
-    whole = kinds.is_integer(file.schema_arrow.field(name.split(".")[0]).type)
-    step = 65_536 if whole else _VALUES
+    step = 65_536 if kinds.is_integer(file.schema_arrow.field(name.split(".")[0]).type) else _VALUES
     for batch in file.iter_batches(batch_size=step, row_groups=groups, columns=[name], use_threads=False):
         part = batch.column(0)
         if "." in name:
@@ -156,8 +160,8 @@ def _values(file: pq.ParquetFile, name: str, groups: list[int], limit: int, path
         size += part.nbytes
         if size > limit:
             raise DatasetError(
-                f"{path} has more than {limit // 2**30} GiB of {name!r} to read at once: "
-                "write it again with smaller row groups"
+                f"{path} has more than {format_bytes(limit)} of {name!r} to read at once",
+                "write it again with smaller row groups",
             )
         parts.append(part)
     return pa.chunked_array(parts)
@@ -165,7 +169,7 @@ def _values(file: pq.ParquetFile, name: str, groups: list[int], limit: int, path
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """The open file; whatever its library says of it is a DatasetError."""
+    """Open a file; errors of pyarrow become DatasetError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -174,22 +178,20 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path.absolute(), page_checksum_verification=True) as file:
             yield file
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise DatasetError(
-            f"{path} cannot be read as Parquet ({one_line(error)}): copy or download it again"
-        ) from error
+        raise DatasetError(f"{path} cannot be read as Parquet ({one_line(error)})", REDOWNLOAD) from error
 
 
 def _check_footer(path: Path) -> None:
-    """DatasetError unless the file ends with a footer of sensible size: its length is read before anything else is."""
+    """Raise DatasetError unless the file ends with a footer of plausible size, whose length pyarrow reads first."""
     size = file_size(path)
     try:
         tail = read_part(path, max(0, size - 8), min(size, 8))
     except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+        raise os_error(path, error) from error
     if tail[4:] != b"PAR1":
-        raise DatasetError(f"{path} does not end as a Parquet file does: copy or download it again")
+        raise DatasetError(f"{path} does not end like a Parquet file", REDOWNLOAD)
     if int.from_bytes(tail[:4], "little") > min(_FOOTER_BYTES, size):
-        raise DatasetError(f"{path} has a footer of no sensible length: copy or download it again")
+        raise DatasetError(f"{path} has a footer of implausible length", REDOWNLOAD)
 
 
 def _open_shard(path: Path) -> _Shard:
@@ -200,30 +202,30 @@ def _open_shard(path: Path) -> _Shard:
         label = _label_column(schema, features, path)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         if any(group.num_rows < 0 for group in groups) or sum(group.num_rows for group in groups) > IMAGES:
-            raise DatasetError(f"{path} claims to have {metadata.num_rows} rows: more than {IMAGES} are not read")
+            raise DatasetError(f"{path} claims to have {metadata.num_rows} rows, more than {IMAGES}", REDOWNLOAD)
         sizes: dict[str, list[int]] = {image: [], label: []}
         for group in groups:
             for number in range(group.num_columns):
                 column = group.column(number)
                 if column.path_in_schema in sizes:
                     sizes[column.path_in_schema].append(column.total_uncompressed_size)
-        if any(len(found) != len(groups) for found in sizes.values()):
-            raise DatasetError(f"{path} has several columns {image!r} or {label!r}: keep one of each")
+        if any(len(group_sizes) != len(groups) for group_sizes in sizes.values()):
+            raise DatasetError(f"{path} has several columns {image!r} or {label!r}", "keep one of each")
         if max(sizes[image], default=0) > _GROUP_BYTES:
             raise DatasetError(
-                f"{path} keeps more than {_GROUP_BYTES // 2**30} GiB of images in one row group: "
-                "write it again with row_group_size=100"
+                f"{path} has more than {format_bytes(_GROUP_BYTES)} of images in one row group",
+                "write it again with row_group_size=100",
             )
         if sum(sizes[label]) > _LABEL_BYTES:
             raise DatasetError(
-                f"{path} has labels of more than {_LABEL_BYTES // 2**30} GiB: they cannot be class names"
+                f"{path} has more than {format_bytes(_LABEL_BYTES)} of labels, which cannot be class names"
             )
         names = _class_names(features.get(label), path)
         return _Shard(path, image, label, names, tuple(group.num_rows for group in groups))
 
 
 def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
-    """What Hugging Face's library wrote about the columns, by name; empty where it did not."""
+    """Return the description of each column by Hugging Face's library; empty if there is none."""
     try:
         content = parse_json((metadata or {}).get(b"huggingface", b"{}"))
     except ValueError:
@@ -243,19 +245,20 @@ def _image_column(schema: pa.Schema, features: dict[str, Any], path: Path) -> st
         elif kinds.is_struct(field.type):
             inner = [part.type for part in field.type if part.name == "bytes"]
             if len(inner) > 1:
-                raise DatasetError(f"{path} has {field.name!r} with several fields called bytes: keep one")
+                raise DatasetError(f"{path} has {field.name!r} with several fields named bytes", "keep one")
             if inner and (kinds.is_binary(inner[0]) or kinds.is_large_binary(inner[0])):
                 leaves[field.name] = f"{field.name}.bytes"
-    said = [name for name in leaves if _kind(features.get(name)) == "Image"]
+    declared = [name for name in leaves if _kind(features.get(name)) == "Image"]
     known = [name for name in IMAGE_COLUMNS if name in leaves]
-    for names in (said, known[:1], list(leaves)):
+    for names in (declared, known[:1], list(leaves)):
         if len(names) == 1 and "." not in names[0]:
             return leaves[names[0]]
     if not leaves:
         raise DatasetError(
-            f"{path} has no column of images (its columns: {_listed(schema)}): images are bytes, or structs with bytes"
+            f"{path} has no column of images (its columns: {_listed(schema)})",
+            "store images as bytes, or structs with bytes",
         )
-    raise DatasetError(f"{path} has several columns of images ({', '.join(sorted(leaves))}): keep one, called image")
+    raise DatasetError(f"{path} has several columns of images ({', '.join(sorted(leaves))})", "keep one, named image")
 
 
 def _label_column(schema: pa.Schema, features: dict[str, Any], path: Path) -> str:
@@ -270,12 +273,13 @@ def _label_column(schema: pa.Schema, features: dict[str, Any], path: Path) -> st
         or (kinds.is_dictionary(field.type) and kinds.is_string(field.type.value_type))
     ]
     known = [name for name in LABEL_COLUMNS if name in fitting]
-    said = [name for name in fitting if _kind(features.get(name)) == "ClassLabel"]
-    for names in (said, [name for name in known if name in said][:1], known[:1]):
+    declared = [name for name in fitting if _kind(features.get(name)) == "ClassLabel"]
+    for names in (declared, [name for name in known if name in declared][:1], known[:1]):
         if len(names) == 1 and "." not in names[0]:
             return names[0]
     raise DatasetError(
-        f"{path} has no column of labels (its columns: {_listed(schema)}): call it label; whole numbers or class names"
+        f"{path} has no column of labels (its columns: {_listed(schema)})",
+        "store whole numbers or class names in a column named label",
     )
 
 
@@ -293,7 +297,7 @@ def _class_names(feature: object, path: Path) -> tuple[str, ...] | None:
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise DatasetError(f"{path} does not name its classes one by one: write its labels again")
+        raise DatasetError(f"{path} does not give each class a unique name", "write its labels again")
     return tuple(names)
 
 
@@ -304,7 +308,7 @@ def _labels(shard: _Shard) -> Sequence[object]:
         if any(shard.groups):
             labels = _values(file, shard.label, groups, _LABEL_BYTES, shard.path).to_pylist()
     if len(labels) != sum(shard.groups):
-        raise DatasetError(f"{shard.path} has {len(labels)} labels in {sum(shard.groups)} rows: copy it again")
+        raise DatasetError(f"{shard.path} has {len(labels)} labels in {sum(shard.groups)} rows", REDOWNLOAD)
     return labels
 
 

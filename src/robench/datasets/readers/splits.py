@@ -1,4 +1,4 @@
-"""Sets in several files: the files of one split, all of them."""
+"""Datasets in several files: selection of one split."""
 
 from __future__ import annotations
 
@@ -10,28 +10,37 @@ from robench.errors import DatasetError
 
 __all__ = ["choose_split"]
 
-_SPLITS = ("test", "validation", "valid", "val", "dev", "train", "training")
 _VALIDATION = ("validation", "valid", "val", "dev")
+_SPLITS = ("test", *_VALIDATION, "train", "training")
 
 
 def choose_split(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
-    """Return the files of the test split, else of the validation split, sorted, and a note if others were left out.
+    """Choose the files of the test split, else of the validation split.
 
-    DatasetError where the names do not say clearly which those are, or where one of a numbered set is missing.
+    Args:
+        files: All files of a folder.
+
+    Returns:
+        The sorted files of the split, and a note if other splits are left out.
+
+    Raises:
+        DatasetError: The file names do not tell the splits apart, or a numbered file is missing.
     """
     splits: dict[str, list[Path]] = {}
     for file in sorted(files):
         words = re.split(r"[^a-z]+", file.name.lower())
         splits.setdefault(next((word for word in words if word in _SPLITS), ""), []).append(file)
-    chosen = _choose(list(splits))
-    if chosen is None:
-        shown = ", ".join(files[0].name for _, files in sorted(splits.items()))
-        raise DatasetError(f"{files[0].parent} holds several sets ({shown}): name one file, or a folder with one set")
-    _check_complete(splits[chosen])
+    split = _choose(list(splits))
+    if split is None:
+        examples = ", ".join(files[0].name for _, files in sorted(splits.items()))
+        raise DatasetError(
+            f"{files[0].parent} holds several datasets ({examples})", "give one file, or a folder with one"
+        )
+    _check_complete(splits[split])
     if len(splits) == 1:
-        return splits[chosen], ()
-    others = ", ".join(sorted(split for split in splits if split != chosen))
-    return splits[chosen], (f"the {chosen} files alone; name a file to evaluate another split ({others})",)
+        return splits[split], ()
+    others = ", ".join(sorted(other for other in splits if other != split))
+    return splits[split], (f"only the {split} files; give a file to evaluate another split ({others})",)
 
 
 def _choose(splits: Sequence[str]) -> str | None:
@@ -46,17 +55,20 @@ def _choose(splits: Sequence[str]) -> str | None:
 
 
 def _check_complete(files: Sequence[Path]) -> None:
-    """Files that are called `…-00000-of-00002…` are all there."""
-    found = [match for file in files if (match := re.search(r"-(\d{1,9})-of-(\d{1,9})", file.name))]
-    if not found:
+    """Raise DatasetError if one of the files named `…-00000-of-00002…` is missing."""
+    matches = [match for file in files if (match := re.search(r"-(\d{1,9})-of-(\d{1,9})", file.name))]
+    if not matches:
         return
-    totals = {int(match[2]) for match in found}
-    numbers = sorted(int(match[1]) for match in found)
-    if len(totals) > 1 or len(found) < len(files) or len(set(numbers)) < len(numbers):
-        raise DatasetError(f"{files[0].parent} holds files of several sets, for example {files[0].name}: name one file")
+    totals = {int(match[2]) for match in matches}
+    numbers = {int(match[1]) for match in matches}
+    if len(totals) > 1 or not len(numbers) == len(matches) == len(files):
+        raise DatasetError(
+            f"{files[0].parent} holds files of several datasets, for example {files[0].name}", "give one file"
+        )
     total = totals.pop()
     if len(numbers) != total:
         missing = next((number for number in range(total) if number not in numbers), total)
         raise DatasetError(
-            f"{files[0].parent} has {len(numbers)} of {total} files; number {missing} is missing: copy it"
+            f"{files[0].parent} has {len(numbers)} of {total} files; number {missing} is missing",
+            "copy the missing files",
         )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robench.datasets.dataset import ImageDataset
-from robench.datasets.io.bounded import one_line, read_part
+from robench.datasets.io.bounded import os_error, read_part
 from robench.datasets.io.directories import image_suffixes, visible_folders
 from robench.datasets.io.tar_index import Member, members
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.labels import LABEL_COLUMNS, classes_of, lower_keys, parse_json
 from robench.datasets.readers.splits import choose_split
-from robench.errors import DatasetError
+from robench.errors import DatasetError, one_line
 
 __all__ = ["WEBDATASET"]
 
@@ -27,7 +27,7 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 @dataclass(frozen=True)
 class _Sample:
-    """An image in a shard, and its label as written."""
+    """An image in a shard, and its label in the file."""
 
     shard: Path
     image: Member
@@ -36,7 +36,7 @@ class _Sample:
 
 def _matches(path: Path) -> bool:
     if path.is_dir():
-        # An archive may also lie beside the class folders that were unpacked from it.
+        # A folder may also contain an archive and the class folders that were unpacked from it.
         return any(path.glob("*.tar")) and not visible_folders(path)
     name = path.name.lower()
     return (path.is_file() and name.endswith((".tar", *_COMPRESSED))) or (
@@ -46,9 +46,9 @@ def _matches(path: Path) -> bool:
 
 def _read(path: Path) -> ImageDataset:
     shards, notes = _shards(path)
-    twice = next((name for name, count in Counter(shard.stem for shard in shards).items() if count > 1), None)
-    if twice is not None:
-        raise DatasetError(f"two shards are called {twice}.tar: give them names of their own")
+    duplicate = next((name for name, count in Counter(shard.stem for shard in shards).items() if count > 1), None)
+    if duplicate is not None:
+        raise DatasetError(f"two shards have the name {duplicate}.tar", "rename one")
     samples: dict[str, _Sample] = {}
     without = 0
     for shard in shards:
@@ -60,7 +60,8 @@ def _read(path: Path) -> ImageDataset:
             samples[f"{shard.stem}/{image.name}"] = _Sample(shard, image, _label(shard, key, files))
     if not samples:
         raise DatasetError(
-            f"{path} holds no images: a sample is KEY.jpg (or another image) and KEY.cls, KEY.txt or KEY.json"
+            f"{path} holds no images",
+            "pack KEY.jpg (or another image) and KEY.cls, KEY.txt or KEY.json for each sample",
         )
     paths = tuple(sorted(samples))
     ordered = [samples[name] for name in paths]
@@ -69,7 +70,7 @@ def _read(path: Path) -> ImageDataset:
         lambda position: f"{ordered[position].shard}: {ordered[position].image.name!r}",
     )
     if without:
-        notes = (*notes, f"passed over {without} samples without an image")
+        notes = (*notes, f"skipped {without} samples without an image")
 
     def read(position: int) -> bytes:
         sample = ordered[position]
@@ -87,17 +88,17 @@ def _shards(path: Path) -> tuple[list[Path], tuple[str, ...]]:
         return [path], ()
     first, last = int(ranges[1]), int(ranges[2])
     if not first <= last < first + _SHARDS:
-        raise DatasetError(f"{path}: the range goes from a number to a larger one, over at most {_SHARDS} shards")
+        raise DatasetError(f"{path}: the range must ascend and name at most {_SHARDS} shards")
     before, after = str(path)[: ranges.start()], str(path)[ranges.end() :]
     shards = [Path(f"{before}{number:0{len(ranges[1])}d}{after}") for number in range(first, last + 1)]
     missing = next((shard for shard in shards if not shard.is_file()), None)
     if missing is not None:
-        raise DatasetError(f"there is no shard {missing}: {path} names {len(shards)} of them")
+        raise DatasetError(f"there is no shard {missing}, one of the {len(shards)} shards of {path}")
     return shards, ()
 
 
 def _grouped(shard: Path) -> dict[str, dict[str, Member]]:
-    """The files of every sample by what follows the first dot of their name, lower case, samples in the shard's order."""
+    """Return the files of each sample in shard order, by the lower-case text after the first dot of their names."""
     samples: dict[str, dict[str, Member]] = {}
     for member in members(shard):
         parent, slash, base = member.name.rpartition("/")
@@ -106,34 +107,37 @@ def _grouped(shard: Path) -> dict[str, dict[str, Member]]:
             continue
         files = samples.setdefault(f"{parent}{slash}{stem}", {})
         if extension.lower() in files:
-            raise DatasetError(f"{shard} holds {member.name!r} twice: pack every sample once, under a key of its own")
+            raise DatasetError(f"{shard} holds {member.name!r} twice", "pack each sample once, under its own key")
         files[extension.lower()] = member
     return samples
 
 
 def _image(shard: Path, key: str, files: dict[str, Member]) -> Member | None:
-    found = {extension: file for extension, file in files.items() if f".{extension.split('.')[-1]}" in image_suffixes()}
-    plain = {extension: file for extension, file in found.items() if "." not in extension} or found
+    images = {
+        extension: file for extension, file in files.items() if f".{extension.split('.')[-1]}" in image_suffixes()
+    }
+    plain = {extension: file for extension, file in images.items() if "." not in extension} or images
     if len(plain) > 1:
         raise DatasetError(
-            f"{shard}: the sample {key!r} has several images ({', '.join(sorted(plain))}): pack one alone"
+            f"{shard}: the sample {key!r} has several images ({', '.join(sorted(plain))})", "pack only one"
         )
     return next(iter(plain.values()), None)
 
 
 def _label(shard: Path, key: str, files: dict[str, Member]) -> object:
-    # .txt often holds a caption: it is the label only where nothing else is.
-    extension = next((one for one in ("cls", "json", "txt") if one in files), None)
+    # .txt often holds a caption: it is the label only if there is no other.
+    extension = next((extension for extension in ("cls", "json", "txt") if extension in files), None)
     if extension in ("cls", "txt"):
         text = _text(shard, key, files[extension], _CLASS_BYTES).strip()
         if len(text.splitlines()) != 1:
             raise DatasetError(
-                f"{shard}: {key}.{extension} of {key!r} is no line of text: write a class name or a whole number"
+                f"{shard}: {key}.{extension} of {key!r} is not one line of text", "write a class name or a whole number"
             )
         return text
     if extension is None:
         raise DatasetError(
-            f"{shard}: the sample {key!r} has no label: pack KEY.cls or KEY.txt (a class name or a whole number) or KEY.json with it"
+            f"{shard}: the sample {key!r} has no label",
+            "pack KEY.cls or KEY.txt (a class name or a whole number) or KEY.json with it",
         )
     try:
         value = parse_json(_text(shard, key, files["json"], _JSON_BYTES))
@@ -142,21 +146,19 @@ def _label(shard: Path, key: str, files: dict[str, Member]) -> object:
     known = lower_keys(value) if isinstance(value, dict) else {}
     label = next((known[name] for name in LABEL_COLUMNS if name in known), None)
     if label is None:
-        raise DatasetError(f'{shard}: the JSON of {key!r} has no label: write {{"label": CLASS}}')
+        raise DatasetError(f"{shard}: the JSON of {key!r} has no label", 'write {"label": CLASS}')
     return label
 
 
 def _text(shard: Path, key: str, member: Member, limit: int) -> str:
     if member.size > limit:
-        raise DatasetError(
-            f"{shard}: the label of {key!r} has {member.size} bytes, more than a label can need ({limit})"
-        )
+        raise DatasetError(f"{shard}: the label of {key!r} has {member.size} bytes, more than the limit of {limit}")
     try:
         return read_part(shard, member.offset, member.size).decode()
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{shard}: the label of {key!r} is not UTF-8 text") from error
+        raise DatasetError(f"{shard}: the label of {key!r} is not UTF-8 text", "save it as UTF-8") from error
     except OSError as error:
-        raise DatasetError(f"cannot read {shard}: {error}") from error
+        raise os_error(shard, error) from error
 
 
 WEBDATASET = Reader(
