@@ -27,14 +27,14 @@ from torch import nn
 import robench
 from robench.evaluation.options import Options
 from robench.models import Classifier, Preprocessing
-from robench.runs.observer import NullObserver
+from robench.runs.observer import Observer
 
 SUITES = ("cifar-c", "cifar-p", "shift", "scale", "noise")
 CLASSES = 10
 
 
 @dataclass
-class Meter(NullObserver):
+class Meter(Observer):
     """An observer that notes memory after each of these numbers of conditions: (resident, peak) in MB."""
 
     at: tuple[int, ...]

@@ -35,7 +35,7 @@ from robench.evaluation.shards import shards_of
 from robench.models import load_classifier
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import EVALUATING, NullObserver
+from robench.runs.observer import EVALUATING, Observer
 from robench.runs.parquet import encode_parquet
 from robench.runs.schema import RECORDS
 from robench.suites import Condition
@@ -46,7 +46,7 @@ SAMPLES, CELLS, FRAMES = 50_000, 75, 320
 BATCH = 256
 
 
-class Clock(NullObserver):
+class Clock(Observer):
     """When the evaluation began and ended."""
 
     def __init__(self) -> None:

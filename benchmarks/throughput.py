@@ -135,7 +135,7 @@ class Machine:
 
     def _measured(self, condition: Condition) -> Measured:
         samples = self._samples(condition)
-        self._evaluate(condition, samples.at(np.arange(min(self.batch, len(samples.rows)))))  # Warms up.
+        self._evaluate(condition, samples.select(np.arange(min(self.batch, len(samples.rows)))))  # Warms up.
         images = len(samples.rows) * condition_frames(condition)
         batch = min(self.batch, len(samples.rows))
         turns = [(self._bare(images, batch), self._evaluate(condition, samples)) for _ in range(self.repeats)]
@@ -147,7 +147,7 @@ class Machine:
         for first in range(0, len(samples.rows), size):
             evaluate_condition(
                 self.classifier,
-                samples.at(np.arange(first, min(first + size, len(samples.rows)))),
+                samples.select(np.arange(first, min(first + size, len(samples.rows)))),
                 condition,
                 seed=0,
                 batch_size=self.batch,
@@ -180,7 +180,7 @@ class Machine:
         places = np.arange(count)
         samples = Samples(_stack(side, count), places, places, np.zeros(count, np.int64))
         assert isinstance(samples.images, ImageStack)
-        return replace(samples, images=self.residents.of(samples.images))
+        return replace(samples, images=self.residents.get(samples.images))
 
 
 _STACKS: dict[tuple[int, int], ImageStack] = {}

@@ -27,7 +27,7 @@ from robench.analysis.scoring import score_rows
 from robench.analysis.scoring.rows import DISTRIBUTION, Row, result_row
 from robench.datasets import ImageDataset, open_dataset, select
 from robench.evaluation.prepare import default_run_path
-from robench.runs.observer import EVALUATING, NullObserver
+from robench.runs.observer import EVALUATING, Observer
 from robench.treatments import Treatment, parse_treatments
 
 TREATMENTS = (
@@ -62,7 +62,7 @@ SECONDS = "seconds.csv"
 """Runs that were made without a break, and the processor time of each."""
 
 
-class Clock(NullObserver):
+class Clock(Observer):
     """The processor time of a run from its first condition to its last, with what a treatment estimates before them."""
 
     def __init__(self) -> None:

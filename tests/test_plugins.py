@@ -28,7 +28,7 @@ from robench.evaluation.provenance import code_of_run, packages_of_run
 from robench.models import Preprocessing, architecture_names, find_family
 from robench.models.architectures import build_architecture, names_factory
 from robench.plugins import GROUPS, plugins
-from robench.runs.observer import NullObserver
+from robench.runs.observer import Observer
 from robench.suites import SUITES, find_suite
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.draws import KeyedDraws
@@ -156,21 +156,21 @@ def test_workers_with_another_version_of_a_package_refuse(
         here.syspath_prepend(installed)
         demo = robench.load_classifier("demo", device="cpu")
         recipes = [
-            prepare(demo, "demo", ["example-fades"], tmp_path / "run", Options(limit=4), NullObserver()).spec,
+            prepare(demo, "demo", ["example-fades"], tmp_path / "run", Options(limit=4), Observer()).spec,
             prepare(
                 demo,
                 "demo",
                 ["clean"],
                 tmp_path / "run",
                 Options(limit=4, treatments=["example-rounded"]),
-                NullObserver(),
+                Observer(),
             ).spec,
         ]
     monkeypatch.syspath_prepend(other)
     for recipe in recipes:
         assert recipe is not None
         with pytest.raises(RunError, match=r"robench-example 0\.2\.0 instead of 0\.1\.0: install the same"):
-            recipe.make("cpu")
+            recipe.build("cpu")
 
 
 def test_the_code_of_a_model_is_that_of_its_layers() -> None:

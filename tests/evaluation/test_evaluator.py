@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,15 @@ from torch import Tensor, nn
 
 import robench
 from robench.errors import DeviceError, OptionError, RunError
-from robench.evaluation import evaluator
-from robench.evaluation.engines import LOCAL, Event, Local, Task
+from robench.evaluation import shards
+from robench.evaluation.engines import LOCAL, Event, Local, Task, TaskResult
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun
 from robench.evaluation.run import Job, evaluate_jobs
-from robench.evaluation.shards import ShardResult
 from robench.evaluation.writer import Run
 from robench.models import Classifier, Preprocessing
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import NullObserver, Observer
+from robench.runs.observer import Observer
 from robench.runs.progress import Heartbeat, read_progress
 from robench.treatments import Adaptation, PreparedModel
 
@@ -53,7 +52,7 @@ def greedy(most: int) -> Classifier:
     return Classifier("greedy", "test", Greedy(most).eval(), preprocessing, 3, "0" * 64, torch.device("cpu"))
 
 
-class Counting(NullObserver):
+class Counting(Observer):
     """How many images a phase was told of, and which phases there were."""
 
     def __init__(self) -> None:
@@ -94,7 +93,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(
         one, other = (each.directory.read_records(condition.name) for each in (whole, run))
         assert np.array_equal(one["pred"], other["pred"])
         assert np.allclose(one["confidence"], other["confidence"], atol=1e-6)
-    text = "clean-32px: out of memory with 16 images a batch, evaluated 4 at once"
+    text = "clean-32px: out of memory with 16 images a batch, evaluated with 4"
     assert text in watch.notes
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert text in manifest["notes"]
@@ -110,7 +109,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(
 
 
 def test_one_image_at_a_time_can_be_too_much(picture_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="ran out of memory at 1 images a batch"):
+    with pytest.raises(DeviceError, match="ran out of memory with 1 images a batch"):
         robench.evaluate(greedy(0), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
     run = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
     assert len(run.directory.finished()) == 3
@@ -123,21 +122,11 @@ def test_threads_are_part_of_a_run_on_a_cpu(picture_folder: Path, tmp_path: Path
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        with pytest.raises(RunError, match=f"threads was {before}, is {before + 1}; give --threads {before} to go on"):
+        with pytest.raises(RunError, match=f"threads was {before}, is {before + 1}; resume with --threads {before}"):
             robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
     finally:
         torch.set_num_threads(before)
     robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
-
-
-def test_a_run_of_before_threads_counted_is_resumed(picture_folder: Path, tmp_path: Path) -> None:
-    run = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
-    manifest = json.loads((run.path / "manifest.json").read_text())
-    del manifest["identity"]["threads"]
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
-    (run.path / "records" / "clean-32px.parquet").unlink()
-    robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
-    assert RunDirectory.open(run.path).records_path("clean-32px").exists()
 
 
 def test_a_profile_is_of_the_whole_run_and_changes_nothing(picture_folder: Path, tmp_path: Path) -> None:
@@ -178,7 +167,7 @@ def test_two_models_of_one_place_are_refused_before_the_images_are_read(
     picture_folder: Path, tmp_path: Path, together: bool
 ) -> None:
     watch, one = Counting(), demo(picture_folder, tmp_path)
-    with pytest.raises(OptionError, match="two models are called demo: evaluate them one by one"):
+    with pytest.raises(OptionError, match="two models have the label demo; set a separate `out`"):
         list(evaluate_jobs([one, one], Together() if together else LOCAL, watch))
     assert not watch.phases
     assert not (tmp_path / "run").exists()
@@ -216,7 +205,7 @@ def test_a_resumed_condition_has_the_images_of_its_seconds(
     picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after the first of two shards: the rate is the other one's."""
-    monkeypatch.setattr(evaluator, "_FRAMES", 8)
+    monkeypatch.setattr(shards, "_FRAMES", 8)
 
     class Stopping(Counting):
         def advance(self, count: int) -> None:
@@ -257,9 +246,8 @@ class Together(Local):
     runs_concurrently = True
 
     def run(
-        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
-    ) -> Iterator[tuple[Task, ShardResult]]:
-        recipes = [one.spec for one in runs]
-        made = [one.make("cpu") for one in recipes if one is not None]
+        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer
+    ) -> Iterator[TaskResult | Event]:
+        made = [one.spec.build("cpu") for one in runs if one.spec is not None]
         for task in tasks:
-            yield task, made[task.run].evaluate(task.shard, observer.advance)
+            yield TaskResult(task, made[task.run].evaluate(task.shard, observer.advance))

@@ -35,10 +35,10 @@ def test_jobs_have_what_is_shared_and_their_own(tmp_path: Path) -> None:
         ("data = 'x'", "has no jobs"),
         ("job = []", "has no jobs"),
         ("[job]\nmodel = 'a'", "has no jobs"),
-        ("[[job]]\narch = 'zoo:a'", "job 1 names no model"),
+        ("[[job]]\narch = 'zoo:a'", "job 1 has no model"),
         ("[[job]]\nmodel = 'a'\nsuites = ['b']", "job 1: unknown key 'suites'; did you mean 'suite'"),
         ("sute = ['b']\n[[job]]\nmodel = 'a'", "jobs.toml: unknown key 'sute'"),
-        ("out = 'runs'\n[[job]]\nmodel = 'a'", "out belongs into a"),
+        ("out = 'runs'\n[[job]]\nmodel = 'a'", "jobs cannot share out"),
         ("[[job]]\nmodel = 'a'\ntreatment = 'bn-prior'", "treatment takes a list"),
         ("[[job]]\nmodel = 'a'\ncrop = true", "crop takes a whole number"),
         ("[[job]]\nmodel = 'a'\ntreatment = [1]", "treatment takes a list of texts"),
@@ -52,10 +52,10 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str, match: str) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="no file of jobs"):
+    with pytest.raises(OptionError, match=r"cannot read the job file .*none\.toml: No such file"):
         read_jobs(tmp_path / "none.toml")
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(OptionError, match="cannot be read"):
+    with pytest.raises(OptionError, match=r"cannot read the job file .*folder\.toml"):
         read_jobs(tmp_path / "folder.toml")
     (tmp_path / "latin.toml").write_bytes(b"data = '\xff'")
     with pytest.raises(OptionError, match="is not TOML"):
@@ -88,7 +88,7 @@ def test_several_runs_share_a_folder_and_one_is_a_directory(picture_folder: Path
     for one in make_jobs(["a.pth", "b.pth"], shared, Options(), out=tmp_path):
         assert (one.out, one.folder) == (None, tmp_path)
     file = written(tmp_path, '[[job]]\nmodel = "a.pth"\nout = "own"\n[[job]]\nmodel = "b.pth"\n')
-    with pytest.raises(OptionError, match="--out is for jobs that name none of their own"):
+    with pytest.raises(OptionError, match="--out conflicts with the out of a job"):
         make_jobs([str(file)], shared, Options(), out=tmp_path)
 
 
@@ -97,7 +97,7 @@ def test_what_nobody_names(picture_folder: Path) -> None:
     assert demo.suites == ["cifar-c"]
     (other,) = make_jobs(["a.pth"], {"data": str(picture_folder)}, Options())
     assert other.suites == ["clean"]
-    with pytest.raises(OptionError, match="no images were named: give --data"):
+    with pytest.raises(OptionError, match="no images are given; give --data"):
         make_jobs(["demo", "a.pth"], {}, Options())
 
 
@@ -109,8 +109,8 @@ def test_a_preset_chooses_what_is_left_open(tmp_path: Path) -> None:
     given = Options(corruptions=["fog"], severities=[1], per_class=2)
     (part,) = make_jobs(["demo"], {}, given, preset=preset)
     assert part.options == given
-    with pytest.raises(OptionError, match="leave --suite out"):
+    with pytest.raises(OptionError, match="--preset chooses the suite; omit --suite"):
         make_jobs(["demo"], {"suite": ["shift"]}, Options(), preset=preset)
     file = written(tmp_path, '[[job]]\nmodel = "demo"\nsuite = ["shift"]\n')
-    with pytest.raises(OptionError, match="leave suite out of the file of jobs"):
+    with pytest.raises(OptionError, match="omit suite in the job file"):
         make_jobs([str(file)], {}, Options(), preset=preset)

@@ -191,7 +191,7 @@ def test_a_frame_is_made_beside_the_work_on_the_one_before(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: model)
     monkeypatch.setattr(torch.cuda, "stream", streams.on)
     monkeypatch.setattr(torch.cuda, "Event", lambda **_: None)
-    monkeypatch.setattr(prefetching, "_side", lambda _: side)
+    monkeypatch.setattr(prefetching, "_side_stream", lambda _: side)
 
     def made() -> Generator[tuple[int, Any]]:
         for number in range(4):
@@ -300,15 +300,15 @@ def test_a_device_keeps_what_fits_until_it_runs_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * small.pixels.nbytes + 1, 0))
     monkeypatch.setattr(prefetching, "_placed", lambda images, _: resident(images))
     residents = DeviceImageCache(torch.device("cuda", 0))
-    kept = residents.of(small)
+    kept = residents.get(small)
     assert isinstance(kept, DeviceImages)
-    assert residents.of(small) is kept
-    assert residents.of(large) is large
-    assert residents.drop()
-    assert residents.of(small) is small
-    assert not residents.drop()
-    assert residents.of(ImageStack(small.pixels)) is not kept
-    assert DeviceImageCache(torch.device("cpu")).of(small) is small
+    assert residents.get(small) is kept
+    assert residents.get(large) is large
+    assert residents.clear()
+    assert residents.get(small) is small
+    assert not residents.clear()
+    assert residents.get(ImageStack(small.pixels)) is not kept
+    assert DeviceImageCache(torch.device("cpu")).get(small) is small
 
 
 class Small(nn.Module):
@@ -330,7 +330,7 @@ def test_a_batch_that_does_not_fit_says_that_it_can_be_halved(real: tuple[Classi
     classifier, samples = real
     small = replace(classifier, module=Small(classifier.module, 3))
     for size in (8, 4):
-        with pytest.raises(OutOfMemory, match=f"{size} images a batch: give a smaller --batch-size"):
+        with pytest.raises(OutOfMemory, match=f"{size} images a batch; reduce --batch-size"):
             evaluate_condition(small, samples, NOISE, seed=0, batch_size=size)
     records = evaluate_condition(small, samples, NOISE, seed=0, batch_size=2)
     pd.testing.assert_frame_equal(records, evaluate_condition(classifier, samples, NOISE, seed=0, batch_size=2))
@@ -385,6 +385,6 @@ def test_phases_on_cuda_are_timed_and_fit_into_the_whole(real: tuple[Classifier,
     watch = stopwatch_for(cuda)
     evaluate_condition(moved(real[0], cuda), real[1], NOISE, seed=0, batch_size=4, watch=watch)
     profile = watch.read()
-    assert set(profile.beside) == {"copy", "corruption"}
+    assert set(profile.concurrent) == {"copy", "corruption"}
     assert profile.seconds["forward"] > 0
     assert sum(profile.seconds.values()) <= profile.wall * 1.01

@@ -74,17 +74,17 @@ def test_mistakes_are_one_line(picture: Path, tmp_path: Path, capsys: pytest.Cap
         ([str(text)], "no image that Pillow knows"),
         ([str(tmp_path)], "cannot read the image"),
         ([str(picture), "--suite", "cifer-c"], "did you mean"),
-        ([str(picture), "--suite", "clean"], "leaves images as they are"),
+        ([str(picture), "--suite", "clean"], "the clean suite has no corruptions"),
         ([str(picture), "--corruption", "fogg"], "did you mean 'fog'"),
         ([str(picture), "--severity", "9"], "severity 9"),
-        ([str(picture), "--suite", "noise", "--severity", "1"], "--severity goes with"),
-        ([str(picture), "--crop", "64"], "leave --crop out"),
+        ([str(picture), "--suite", "noise", "--severity", "1"], "--severity does not apply to noise"),
+        ([str(picture), "--crop", "64"], "omit --crop"),
         ([str(picture), "--suite", "noise", "--crop", "0"], "crop must be from 1"),
         ([str(picture), "--suite", "noise", "--crop", "20"], "at least 32 px"),
-        ([str(picture), "--out", other], "is no grid of robench"),
-        ([str(picture), "--out", str(picture)], "is no grid of robench"),
+        ([str(picture), "--out", other], "is a file of another kind"),
+        ([str(picture), "--out", str(picture)], "is a file of another kind"),
         ([str(picture), "--out", str(tmp_path / "grid.jpg")], "ends in .png"),
-        ([str(picture), "--out", str(tmp_path / "no" / "grid.png")], "is no folder"),
+        ([str(picture), "--out", str(tmp_path / "no" / "grid.png")], "is in a directory that does not exist"),
     ):
         extra = [] if "--out" in arguments else ["--out", str(tmp_path / "grid.png")]
         assert run_cli(["preview", *arguments, *extra]) == 2, arguments

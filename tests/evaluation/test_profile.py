@@ -134,7 +134,7 @@ def test_a_gpu_is_timed_by_events_on_the_stream_that_works(monkeypatch: pytest.M
         assert list(watch.each("corruption", iter("ab"))) == ["a", "b"]
     assert "waited" not in log
     profile = watch.read()
-    assert profile.beside == {"copy": 0.25, "corruption": 4 * 0.25}
+    assert profile.concurrent == {"copy": 0.25, "corruption": 4 * 0.25}
     assert profile.seconds == {"decode": 1.0, "statistics": 1.0, "records": 1.0, "forward": 0.25}
     assert profile.idle == pytest.approx(6.0 - 3.25)
     assert watch.read() == profile

@@ -187,7 +187,7 @@ def test_a_part_damaged_before_joining_stops_the_run(tmp_path: Path, damage: Cal
     for shard in shards:
         run.write_shard(NAME, *shard, part(whole, 3, *shard))
     damage(run.shards_folder(NAME) / "8-20.parquet")
-    with pytest.raises(RunError, match=r"8-20\.parquet.*give the same `robench evaluate` again"):
+    with pytest.raises(RunError, match=r"8-20\.parquet.*give the same `robench evaluate` command again"):
         run.merge_shards(NAME, shards)
     assert run.finished() == []
     assert run.valid_shards(NAME, shards, 3) == [(0, 8)]

@@ -17,7 +17,7 @@ from robench.datasets.class_mapping import imagenet_wnids
 from robench.errors import CheckpointError, DatasetError
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import match_model_to_dataset, prepare
-from robench.runs.observer import NullObserver
+from robench.runs.observer import Observer
 
 NETWORK = """
 import torch
@@ -115,12 +115,12 @@ def test_what_an_output_is_goes_with_it(network: str, tmp_path: Path, images: Im
 def test_what_nothing_decides_is_refused(network: str, tmp_path: Path) -> None:
     classifier = load_classifier(network + "features-logits-few", device="cpu")
     with pytest.raises(
-        CheckpointError, match="of 192 and 3 and 4 classes, and none fits the 5 classes of five: let it"
+        CheckpointError, match="with 192 and 3 and 4 classes, and none matches the 5 classes of five; let the model"
     ):
         match_model_to_dataset(classifier, open_dataset(pictures(tmp_path / "five", list("abcde"))))
     table = pictures(tmp_path / "numbers", ["x"]) / "labels.csv"
     table.write_text("file_name,label\nx/0.png,0\nx/1.png,1\n")
-    with pytest.raises(CheckpointError, match="and more than one fits the 2 classes of numbers"):
+    with pytest.raises(CheckpointError, match="and more than one matches the 2 classes of numbers"):
         match_model_to_dataset(classifier, open_dataset(table))
     with pytest.raises(DatasetError, match=r"has 5 classes .* has 4"):
         match_model_to_dataset(load_classifier(network + "map-few", device="cpu"), open_dataset(tmp_path / "five"))
@@ -146,8 +146,8 @@ def test_a_run_says_which_output_it_took(network: str, tmp_path: Path, images: I
 
 def test_a_worker_takes_the_same_output(network: str, tmp_path: Path, images: ImageDataset) -> None:
     classifier = load_classifier(network + "features-logits", device="cpu")
-    prepared = prepare(classifier, images, ["clean"], tmp_path / "run", Options(), NullObserver())
+    prepared = prepare(classifier, images, ["clean"], tmp_path / "run", Options(), Observer())
     assert prepared.spec is not None
-    assert prepared.evaluation is not None
+    assert prepared.evaluator is not None
     (shard,) = prepared.shards(prepared.plan.conditions[0])
-    assert prepared.spec.make("cpu").evaluate(shard).content == prepared.evaluation.evaluate(shard).content
+    assert prepared.spec.build("cpu").evaluate(shard).content == prepared.evaluator.evaluate(shard).content

@@ -96,14 +96,14 @@ def test_lists_of_different_lengths_are_refused_by_both(tmp_path: Path, monkeypa
     for light in (False, True):
         if light:
             without_pyarrow(monkeypatch)
-        with pytest.raises(TableError, match="rows of top5 are of different lengths"):
+        with pytest.raises(TableError, match="rows of top5 have different lengths"):
             read_arrays(RECORDS, tmp_path / "r.parquet", ["top5"])
 
 
 def test_without_either_a_line_says_so(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_pyarrow(monkeypatch)
     monkeypatch.setitem(sys.modules, "fastparquet", None)
-    with pytest.raises(RunError, match=r"pip install fastparquet, or name the run's results\.csv"):
+    with pytest.raises(RunError, match=r"pip install fastparquet, or give the run's results\.csv"):
         read_parquet(RECORDS, file)
 
 

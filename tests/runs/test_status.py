@@ -170,7 +170,7 @@ def test_states(
     assert (found.conditions_done, found.conditions) == (1 + whole, 2)
     assert (found.images_done, found.images) == (30 * (1 + whole), 60)
     assert bool(found.next) == (expected != "running")
-    assert ("on another.invalid lives" in found.next) == (expected == "stalled" and progress[1] == ELSEWHERE)  # type: ignore[index]
+    assert ("on another.invalid is alive" in found.next) == (expected == "stalled" and progress[1] == ELSEWHERE)  # type: ignore[index]
 
 
 def test_images_of_parts_and_of_the_phase_are_counted(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +214,7 @@ def test_a_killed_process(run: RunDirectory) -> None:
         process.wait()
     found = status.status(run.path)
     assert (found.state, is_locked(run.path)) == ("interrupted", False)
-    assert "the same `robench evaluate` goes on where it stopped" in found.next
+    assert "the same `robench evaluate` resumes the run" in found.next
 
 
 def test_looking_never_refuses_a_run_that_begins(run: RunDirectory) -> None:
@@ -255,14 +255,14 @@ def test_the_verb(run: RunDirectory, tmp_path: Path, capsys: Capture, monkeypatc
     assert code == 0
     states = {name: one["state"] for name, one in found.items()}
     assert states == {"run": "finished", "other": "interrupted", "broken": "damaged", "new": "running"}
-    assert found["other"]["next"] == "`robench evaluate 'a b.pth' --data x` goes on where it stopped"
+    assert found["other"]["next"] == "`robench evaluate 'a b.pth' --data x` resumes the run"
     code, out, _ = lines(capsys, run.path)
     assert (code, "finished" in out, "100 % of 60" in out, "robench show" in out) == (0, True, True, True)
     assert lines(capsys, run.path, "--watch")[0] == 0, "nothing runs, so it ends"
     assert lines(capsys, run.path, "--watch", "--format", "json")[0] == 2
     assert lines(capsys, run.path, "--format", "xml")[0] == 2
     (tmp_path / "empty").mkdir()
-    for path, text in ((tmp_path / "absent", "is no folder"), (tmp_path / "empty", "there is no run in")):
+    for path, text in ((tmp_path / "absent", "is not a directory"), (tmp_path / "empty", "there is no run in")):
         code, out, error = lines(capsys, path)
         assert (code, out, len(error.splitlines()), text in error) == (2, "", 1, True)
 

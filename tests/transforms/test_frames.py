@@ -438,7 +438,7 @@ def test_other_difficulties_are_scored_again_where_the_records_serve_them(demo: 
     assert robench.score(robench.RunDirectory.open(place)).equals(again.results)
     noise = replace(options, corruptions=["gaussian_noise"])
     robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", noise)
-    with pytest.raises(RunError, match="gaussian_noise-1-32px is left out now"):
+    with pytest.raises(RunError, match="gaussian_noise-1-32px is missing"):
         robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", replace(noise, difficulties=[2]))
 
 

@@ -154,7 +154,7 @@ def test_what_its_start_returns_is_said(normalised: Classifier) -> None:
 def test_running_out_of_memory_is_not_its_mistake(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, how: int
 ) -> None:
-    with pytest.raises(DeviceError, match="cpu ran out of memory at 128 images, on which treatments estimate"):
+    with pytest.raises(DeviceError, match="cpu ran out of memory with 128 images for a treatment's statistics"):
         robench.evaluate(
             normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=[f"hungry:how={how}"])
         )

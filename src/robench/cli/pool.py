@@ -46,7 +46,7 @@ def pool(
     """
     from robench.analysis.scoring import pool as average
     from robench.cli.summary import FORMATS, summary
-    from robench.runs.csv import write_csv
+    from robench.runs.csv import has_header, write_csv
     from robench.runs.directory import RunDirectory
     from robench.runs.files import check_replaceable, translate_os_errors
     from robench.runs.schema import RESULTS
@@ -54,7 +54,7 @@ def pool(
     if format not in ("table", *FORMATS):
         raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
     if out is not None:
-        check_replaceable(out, RESULTS.names, "--out")
+        check_replaceable(out, has_header(RESULTS.names), "--out")
     results, notes = average([RunDirectory.open(one) for one in runs], normalize_by)
     if out is not None:
         with translate_os_errors(out):

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from robench.runs.observer import WorkerState
+from robench.runs.observer import Observer, WorkerState
 
 __all__ = ["LineProgress", "LiveProgress", "duration", "observer", "worker_line"]
 
@@ -44,7 +44,7 @@ class _Workers:
         return Text("\n".join(f"  {worker_line(one)}" for one in self.states))
 
 
-class LiveProgress:
+class LiveProgress(Observer):
     """A bar with images per second and the time left, and what each worker is at."""
 
     def __init__(self, console: Console) -> None:
@@ -94,7 +94,7 @@ class LiveProgress:
         self._live.console.print(f"note: {text}")
 
 
-class LineProgress:
+class LineProgress(Observer):
     """One line a finished condition, and one every half a minute within a long phase, with what each worker is at."""
 
     def __init__(self, console: Console, every: float = 30.0) -> None:

@@ -1,1 +1,1 @@
-"""Evaluation of a classifier on a dataset: options, plan, evaluator, engines and the run."""
+"""The evaluation of models, from options to a finished run."""

@@ -1,4 +1,4 @@
-"""Scopes for precision and for running out of memory."""
+"""Contexts for precision and for running out of memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["PRECISIONS", "memory_scope", "precision_scope", "statistics_scope"]
 
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Arithmetic of the model, by name, and the type it is cast to."""
+"""The type of the model's arithmetic under autocast by name; None for no autocast."""
 
 
 @contextmanager
 def precision_scope(precision: str, device: torch.device) -> Iterator[None]:
-    """Run the model in `precision`: fp32 switches TF32 off; the process's own settings come back afterwards."""
+    """Run the model in a precision of `PRECISIONS` and restore the settings of the process afterwards."""
     if precision not in PRECISIONS:
         raise OptionError(unknown_name("precision", precision, PRECISIONS))
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
@@ -39,20 +39,27 @@ def precision_scope(precision: str, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def memory_scope(device: torch.device, mend: str, error: type[DeviceError] = DeviceError) -> Iterator[None]:
-    """Turn running out of memory into a DeviceError; mend: at what, and what to do.  error: `OutOfMemory` where less would do."""
+def memory_scope(device: torch.device, work: str, hint: str, error: type[DeviceError] = DeviceError) -> Iterator[None]:
+    """Turn an out-of-memory error of a library into a DeviceError.
+
+    Args:
+        device: The device that computes.
+        work: The amount of work, for the message.
+        hint: Advice for the user.
+        error: `OutOfMemory` if less work may fit.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as raised:
         if not ran_out_of_memory(raised):
             raise
-        clear_frames(raised.__traceback__)  # They hold what filled the memory, for as long as somebody holds the error.
-        raise error(f"{device} ran out of memory at {mend}") from raised
+        clear_frames(raised.__traceback__)  # The frames hold the tensors that filled the memory.
+        raise error(f"{device} ran out of memory with {work}", hint) from raised
 
 
 @contextmanager
 def statistics_scope(precision: str, device: torch.device) -> Iterator[None]:
     """Run the model for a treatment's statistics."""
-    mend = f"{STATISTICS_BATCH} images, on which treatments estimate their statistics: use another --device"
-    with memory_scope(device, mend), precision_scope(precision, device):
+    work = f"{STATISTICS_BATCH} images for a treatment's statistics"
+    with memory_scope(device, work, "use another --device"), precision_scope(precision, device):
         yield

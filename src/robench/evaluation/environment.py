@@ -1,4 +1,4 @@
-"""What computes a run, as far as its results depend on it: a worker elsewhere must be the same."""
+"""The machine and software that results depend on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Machine", "software"]
 
 
 def software() -> dict[str, str]:
-    """Return the versions of what results depend on, on any device."""
+    """Return the versions of software that results depend on, on any device."""
     versions = {name: version(name) for name in ("robench", "torchvision", "numpy", "pyarrow")}
     return {**versions, "draws": str(DRAWS_VERSION), "torch": torch.__version__, "image decoders": decoders()}
 
@@ -24,9 +24,10 @@ def software() -> dict[str, str]:
 class Machine:
     """A device and the software on it.
 
-    device: name of the GPU, else the type.  threads: on which a CPU computes the model, which moves the last bits of its logits
-        with many a network; 0 where the CPU does not.
-    versions: of what results depend on, by name.
+    Attributes:
+        device: Name of the GPU, or else the type of the device.
+        threads: CPU threads of the model, which change the last bits of many models' logits; 0 if the CPU does not compute.
+        versions: Versions of software that results depend on, by name.
     """
 
     device: str
@@ -43,12 +44,12 @@ class Machine:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         return cls(name, torch.get_num_threads() if on_cpu else 0, versions)
 
-    def unlike(self, other: Machine) -> list[str]:
-        """Say what differs on another machine, `torch 2.9.1 instead of 2.14.1`; nothing where results are equal to the bit."""
+    def differences(self, other: Machine) -> list[str]:
+        """Return the differences of another machine, such as `torch 2.9.1 instead of 2.14.1`; none for equal results."""
         mine = {"device": self.device, "threads": str(self.threads), **self.versions}
-        its = {"device": other.device, "threads": str(other.threads), **other.versions}
+        theirs = {"device": other.device, "threads": str(other.threads), **other.versions}
         return [
-            f"{name} {its.get(name)} instead of {mine.get(name)}"
-            for name in dict.fromkeys([*mine, *its])
-            if mine.get(name) != its.get(name)
+            f"{name} {theirs.get(name)} instead of {mine.get(name)}"
+            for name in dict.fromkeys([*mine, *theirs])
+            if mine.get(name) != theirs.get(name)
         ]

@@ -1,4 +1,4 @@
-"""What a run would do and cost, measured on one batch: `robench evaluate --dry-run`."""
+"""The conditions and costs of a run, estimated from one batch."""
 
 from __future__ import annotations
 
@@ -27,16 +27,22 @@ __all__ = ["Estimate", "estimate"]
 
 _BATCH = 16
 _RECORD_BYTES = 40
-"""Compressed records of one sample under one condition, about."""
+"""Approximate size of the compressed records of one sample under one condition."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would cost.
+    """The estimated costs of a run.
 
-    plan: its conditions.  samples: images of each.  seconds: per condition, in the plan's order, decoding apart.
-    decode_seconds: if nothing is cached.  cache_bytes, run_bytes: on disk.
-    calibration: images through the model for the statistics of treatments.  calibration_seconds: for those of other images.
+    Attributes:
+        plan: The conditions.
+        samples: Images of each condition.
+        seconds: Seconds of each condition in the order of the plan, without decoding.
+        decode_seconds: Seconds of decoding if nothing is cached.
+        cache_bytes: Size of the decoded images on disk.
+        run_bytes: Size of the run on disk.
+        calibration: Images through the model for the statistics of treatments.
+        calibration_seconds: Seconds for statistics on calibration images.
     """
 
     plan: Plan
@@ -50,25 +56,29 @@ class Estimate:
 
     @property
     def forwards(self) -> int:
-        """Images through the model."""
+        """Number of images through the model."""
         return self.calibration + self.samples * sum(map(condition_frames, self.plan.conditions))
 
 
 def estimate(
     classifier: Classifier, dataset: ImageDataset | str | Path, suites: Sequence[str], options: Options
 ) -> Estimate:
-    """Time one batch under every corruption on some of the images at hand, and scale it up; writes nothing."""
+    """Time one batch under every corruption and extrapolate to all samples, without writing anything.
+
+    Raises:
+        RobenchError: An argument is invalid, or no image can be read.
+    """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
     classifier, images = match_model_to_dataset(classifier, images)
     adaptation = adapt(classifier, options.treatments, options.calibration, options.seed)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
-    adaptation.notes(plan.conditions)  # A treatment that cannot be used is an error now too.
+    adaptation.notes(plan.conditions)  # Refuses treatments that cannot be used.
     positions = choose_samples(images, options)
     few = positions[np.arange(min(_BATCH, len(positions))) * len(positions) // min(_BATCH, len(positions))]
     missing = check_released(images, few, plan.conditions, skip=options.skip_unreadable).missing
     few = few[~np.isin(few, list(missing))]
     if not len(few):
-        raise DatasetError(f"none of the samples tried has a released file: {next(iter(missing.values()))}")
+        raise DatasetError(f"none of the sampled images has a released file: {next(iter(missing.values()))}")
     decode_seconds, samples = 0.0, {}
     for geometry in plan.geometries:
         start = time.perf_counter()
@@ -82,7 +92,7 @@ def estimate(
         key = condition.suite, condition.corruption, condition.geometry
         if key not in measured:
             treated, session = adaptation.for_condition(condition, started)
-            for _ in range(2):  # The first time warms up.
+            for _ in range(2):  # The first pass warms up.
                 start = time.perf_counter()
                 evaluate_condition(
                     treated,
@@ -100,7 +110,7 @@ def estimate(
         samples=len(positions),
         seconds=tuple(measured[c.suite, c.corruption, c.geometry] for c in plan.conditions),
         decode_seconds=decode_seconds,
-        cache_bytes=sum(one.images.pixels.nbytes for one in samples.values()) * len(positions) // len(few),
+        cache_bytes=sum(decoded.images.pixels.nbytes for decoded in samples.values()) * len(positions) // len(few),
         run_bytes=_RECORD_BYTES * len(positions) * sum(map(condition_frames, plan.conditions)),
         calibration=sum(count for _, count in calibrating)
         + adaptation.estimation_frames(plan.conditions, len(positions)),
@@ -109,7 +119,7 @@ def estimate(
 
 
 def _calibration_seconds(adaptation: Adaptation, policy: str) -> float:
-    """Of one image, decoded and through the network."""
+    """Return the seconds to decode a calibration image and classify it."""
     assert adaptation.calibration is not None
     start = time.perf_counter()
     for images in adaptation.calibration.batches(policy, adaptation.classifier.preprocessing, _BATCH):
@@ -123,7 +133,7 @@ def _decode(images: ImageDataset, positions: Ints, geometry: Geometry) -> Sample
         try:
             pixels = decode_one(images.read(position), geometry, images.border)
         except (DatasetError, OSError):
-            pixels = np.zeros((3, 64, 64), dtype=np.uint8)  # The run itself says which images are unreadable.
+            pixels = np.zeros((3, 64, 64), dtype=np.uint8)  # The run reports unreadable images.
             if geometry.square:
                 pixels = np.zeros((3, geometry.side, geometry.side), dtype=np.uint8)
         flat.append(pixels.reshape(-1))

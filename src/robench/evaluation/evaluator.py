@@ -1,4 +1,4 @@
-"""The unit of work: a shard, some whole batches of one condition; and what evaluates shards, one model on one device."""
+"""The evaluation of shards with one model on one device."""
 
 from __future__ import annotations
 
@@ -28,74 +28,81 @@ __all__ = ["Evaluator"]
 
 
 class Evaluator:
-    """A model with its treatments and the samples of every geometry, on one device: evaluates shards, in any order.
+    """A model with its treatments and the samples of every geometry, which evaluates shards in any order.
 
-    Decoded images stay on a GPU that has room for them. A device that runs out of memory first gives theirs back, and then gets half
-    the batch, from then on.
+    Decoded images stay on a GPU that has room for them. If a device runs out of memory, it gives these images back.
+    If it runs out of memory again, the batch size is halved from then on.
     """
 
     def __init__(self, adaptation: Adaptation, samples: Mapping[Geometry, Samples], options: Options) -> None:
         self._adaptation, self._samples, self._options = adaptation, samples, options
         self._batch_size = options.batch_size
-        self._started: PreparedModel | None = None
-        self._residents = DeviceImageCache(adaptation.classifier.device)
+        self._model: PreparedModel | None = None
+        self._cache = DeviceImageCache(adaptation.classifier.device)
 
     def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> ShardResult:
-        """Classify the samples of a shard; DeviceError where one image at a time is too much for the device."""
-        preparing = self._watch()
-        classifier, session = self._adaptation.for_condition(shard.condition, self._start(preparing))
+        """Classify the samples of a shard.
+
+        Args:
+            shard: The shard.
+            advance: Receives the number of images that are done, negative to take images back.
+
+        Raises:
+            DeviceError: A single image is too much for the device.
+        """
+        preparing = self._stopwatch()
+        classifier, session = self._adaptation.for_condition(shard.condition, self._prepared_model(preparing))
         start = time.perf_counter()
         samples = self._samples[shard.condition.geometry]
         stack = samples.images
-        assert isinstance(stack, ImageStack), "they are placed here"
+        assert isinstance(stack, ImageStack), "images on a device are cached here"
         count = shard.stop - shard.start
         whole = count == len(samples.rows)
         if not whole:
-            samples = samples.at(np.arange(shard.start, shard.stop))
+            samples = samples.select(np.arange(shard.start, shard.stop))
         while True:
-            told = _RevocableProgress(advance)
-            watch = self._watch()
+            progress = _RevocableProgress(advance)
+            watch = self._stopwatch()
             try:
                 records = evaluate_condition(
                     classifier,
-                    replace(samples, images=self._residents.of(stack)),
+                    replace(samples, images=self._cache.get(stack)),
                     shard.condition,
                     seed=self._options.seed,
                     batch_size=self._batch_size,
                     precision=self._options.precision,
                     generator=compiled_philox() if self._options.compile else philox,
-                    advance=told,
+                    advance=progress,
                     session=session,
                     watch=watch,
                 )
+                break
             except DeviceError as error:
-                told.take_back()
-                if self._residents.drop():
+                progress.revoke()
+                if self._cache.clear():
                     continue
                 if not isinstance(error, OutOfMemory):
                     raise
                 self._batch_size = (self._batch_size + 1) // 2
-            else:
-                break
         with watch.work(), watch.span("records"):
             content = encode_parquet(RECORDS, records, None if whole else count)
         profile = preparing.read() + watch.read() if self._options.profile else None
         return ShardResult(content, time.perf_counter() - start, self._batch_size, profile)
 
-    def _watch(self) -> Stopwatch:
+    def _stopwatch(self) -> Stopwatch:
         return stopwatch_for(self._adaptation.classifier.device) if self._options.profile else NULL_STOPWATCH
 
-    def _start(self, watch: Stopwatch) -> PreparedModel:
-        """The treated classifier, made when it is first needed: statistics may take a while."""
-        if self._started is None:
-            treated = watch.span("statistics") if self._adaptation.treatments else nullcontext()
-            with watch.work(), treated, statistics_scope(self._options.precision, self._adaptation.classifier.device):
-                self._started = self._adaptation.start()
-        return self._started
+    def _prepared_model(self, watch: Stopwatch) -> PreparedModel:
+        """Return the treated classifier, which is prepared at the first call, because statistics may take a while."""
+        if self._model is None:
+            span = watch.span("statistics") if self._adaptation.treatments else nullcontext()
+            with watch.work(), span, statistics_scope(self._options.precision, self._adaptation.classifier.device):
+                self._model = self._adaptation.start()
+        return self._model
 
 
 class _RevocableProgress:
-    """Progress of an attempt, which can be taken back."""
+    """The progress of an attempt, which can be taken back."""
 
     def __init__(self, advance: Callable[[int], None]) -> None:
         self._advance, self._count = advance, 0
@@ -104,5 +111,5 @@ class _RevocableProgress:
         self._count += count
         self._advance(count)
 
-    def take_back(self) -> None:
+    def revoke(self) -> None:
         self._advance(-self._count)

@@ -24,12 +24,11 @@ from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import Condition, find_suite
 from robench.transforms.apply import condition_images
-from robench.types import Images
 
 __all__ = ["find_examples"]
 
-_SMALL = 64
-"""Side in pixels up to which an image is kept as it is; larger ones are compressed a little."""
+_LOSSLESS_SIZE = 64
+"""Largest side in pixels of images that are embedded without loss."""
 
 
 def find_examples(
@@ -41,101 +40,106 @@ def find_examples(
     data: str | Path | None,
     count: int,
 ) -> Iterator[Example]:
-    """Yield one image for each of the first `count` confusions, read again from `data` or from where the run read it.
+    """Yield an image for each of a run's first confusions.
 
-    Raises RunError where the images are gone, are others, or cannot be corrupted as the run did.
+    Args:
+        subjects: All runs of the report, whose predictions are captions of the image.
+        run: The run.
+        suite: Name of the suite.
+        pairs: Confusions with `label` and `pred`.
+        data: The images; None for the dataset of the run.
+        count: Number of confusions.
+
+    Raises:
+        RunError: The images are missing, have changed, or cannot be corrupted again as in the run.
     """
-
     images, names = _open(run, data), classes_of(run)
-    conditions = {one.name: one for one in run.finished()}
+    conditions = {entry.name: entry for entry in run.finished()}
     used: set[int] = set()
     for pair in pairs[:count]:
-        found = confused_samples(run, suite, pair["label"], pair["pred"])
-        found = found[~found["sample"].isin(used)]
-        # Those that the clean image shows to be the corruption's doing come first.
-        better = found[found["was_right"].astype(bool)]
-        if not len(found):
+        confused = confused_samples(run, suite, pair["label"], pair["pred"])
+        confused = confused[~confused["sample"].isin(used)]
+        if not len(confused):
             continue
-        row = (better if len(better) else found).iloc[0]
-        planned, sample = conditions[row["condition"]], int(row["sample"])
+        # Prefer samples that the model classifies correctly without the corruption.
+        caused = confused[confused["was_right"].astype(bool)]
+        row = (caused if len(caused) else confused).iloc[0]
+        entry, sample = conditions[row["condition"]], int(row["sample"])
         used.add(sample)
-        condition = _condition(run, planned)
+        condition = _condition(run, entry)
         clean = decode_few(images, np.array([sample]), condition.geometry)
+        corrupted = condition_images(torch.from_numpy(clean), condition, torch.tensor([sample]), run.manifest["seed"])
+        captions = (_caption(subject, run, entry, sample) for subject in subjects)
         yield Example(
-            corruption=planned.corruption,
-            severity=planned.severity,
+            corruption=entry.corruption,
+            severity=entry.severity,
             label=name_of(names, pair["label"]),
             side=clean.shape[-1],
             clean=_uri(clean),
-            corrupted=_uri(_corrupted(clean, condition, sample, run.manifest["seed"])),
-            captions=[told for one in subjects if (told := _told(one, run, planned, sample)) is not None],
+            corrupted=_uri(corrupted),
+            captions=[caption for caption in captions if caption is not None],
         )
 
 
 def _open(run: RunDirectory, data: str | Path | None) -> ImageDataset:
-    """The dataset of a run, if it is still the one that was evaluated."""
-
+    """Open the dataset of a run and check that it has not changed."""
     known = run.manifest["data"]
-    place = data if data is not None else known.get("root") or known["name"]
+    path = data if data is not None else known.get("root") or known["name"]
     if data is None and known.get("root") is None and known["name"] not in EMBEDDED:
-        raise RunError("the run does not say where its images were; --data names the place")
-    images = open_dataset(place)
+        raise RunError("the run does not record the path of its images", "give --data")
+    images, samples = open_dataset(path), run.read_samples()
     if len(images) != known.get("total_samples", len(images)) or any(
-        images.paths[index] != path
-        for index, path in zip(*(run.read_samples()[name] for name in ("index", "path")), strict=True)
+        images.paths[index] != name for index, name in zip(samples["index"], samples["path"], strict=True)
     ):
-        raise RunError(f"{place} holds other images than were evaluated; --data names the right place")
+        raise RunError(f"{path} has other images than the run evaluated", "give their path with --data")
     return images
 
 
-def _condition(run: RunDirectory, planned: ConditionEntry) -> Condition:
-    """The condition as it was evaluated: the one of the suite's and the model's geometry that has its protocol."""
-
-    suite, options = find_suite(planned.suite), run.manifest["options"]
-    stated: dict[str, Any] = {
+def _condition(run: RunDirectory, entry: ConditionEntry) -> Condition:
+    """Return the condition as it was evaluated, identified by its protocol."""
+    suite, options = find_suite(entry.suite), run.manifest["options"]
+    preprocessing: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in run.manifest["model"]["preprocessing"].items()
     }
-    for geometry in (suite.geometry, Preprocessing(**stated).geometry()):
+    backend, precision = options.get("backend", "torch"), options.get("precision", "fp32")
+    for geometry in (suite.geometry, Preprocessing(**preprocessing).geometry()):
         for jpeg in dict.fromkeys((suite.release_jpeg, None)):
             if geometry is not None:
-                backend = options.get("backend", "torch")
-                one = Condition(
-                    suite.name, planned.corruption, planned.severity, geometry, suite.constants, jpeg, backend
+                condition = Condition(
+                    suite.name, entry.corruption, entry.severity, geometry, suite.constants, jpeg, backend
                 )
-                if str(protocol(one, options.get("precision", "fp32"))) == planned.protocol:
-                    return one
-    raise RunError(f"{planned.name} was evaluated from released files, or by another robench, and is not made again")
+                if str(protocol(condition, precision)) == entry.protocol:
+                    return condition
+    raise RunError(f"{entry.name} was evaluated from released files or by another robench version")
 
 
-def _corrupted(clean: Any, condition: Condition, sample: int, seed: int) -> Images:
-
-    return condition_images(torch.from_numpy(clean), condition, torch.tensor([sample]), seed)
-
-
-def _told(
-    subject: ReportedRun, run: RunDirectory, planned: ConditionEntry, sample: int
+def _caption(
+    subject: ReportedRun, run: RunDirectory, entry: ConditionEntry, sample: int
 ) -> tuple[str, str, bool] | None:
-    """What a run's model takes the same image for: label, class, whether that is right; None where it did not see it."""
+    """Return label, predicted class and correctness of a run's model on a sample; None if the run has no such sample."""
     other = subject.run
     if other is None or other.manifest["data"]["sha256"] != run.manifest["data"]["sha256"]:
         return None
-    same = [one for one in other.finished() if (one.name, one.protocol) == (planned.name, planned.protocol)]
+    same = [
+        candidate
+        for candidate in other.finished()
+        if (candidate.name, candidate.protocol) == (entry.name, entry.protocol)
+    ]
     if not same or other.manifest["seed"] != run.manifest["seed"]:
         return None
     records = read_columns(other, same[0], ("sample", "label", "pred", "confidence"))
     row = records[records["sample"] == sample].iloc[0]
     if row["pred"] < 0:
         return subject.label, "no prediction", False
-    named = name_of(classes_of(other), int(row["pred"]))
-    return subject.label, f"{named} ({100 * row['confidence']:.0f} %)", bool(row["pred"] == row["label"])
+    name = name_of(classes_of(other), int(row["pred"]))
+    return subject.label, f"{name} ({100 * row['confidence']:.0f} %)", bool(row["pred"] == row["label"])
 
 
 def _uri(pixels: Any) -> str:
-    """(1, 3, h, w) uint8 as a `data:` URI."""
-
-    picture = Image.fromarray(np.asarray(pixels)[0].transpose(1, 2, 0))
+    """Return (1, 3, h, w) uint8 pixels as a `data:` URI."""
+    image = Image.fromarray(np.asarray(pixels)[0].transpose(1, 2, 0))
     file = io.BytesIO()
-    kind = "png" if max(picture.size) <= _SMALL else "jpeg"
-    picture.save(file, kind, **({} if kind == "png" else {"quality": 88}))
+    kind = "png" if max(image.size) <= _LOSSLESS_SIZE else "jpeg"
+    image.save(file, kind, **({} if kind == "png" else {"quality": 88}))
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Corrupted images as files: `robench corrupt`."""
+"""Export of corrupted images as files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robench.datasets.io.bounded import read_image
 from robench.errors import OptionError
 from robench.models import choose_device
 from robench.runs.files import translate_os_errors
-from robench.runs.observer import NullObserver, Observer
+from robench.runs.observer import Observer
 from robench.suites import find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import corrupt
@@ -26,7 +26,7 @@ __all__ = ["export"]
 
 _BATCH = 64
 _NAME_BYTES = 255
-"""The longest name of a folder that file systems take."""
+"""Length limit of a directory name on common file systems."""
 
 
 def export(
@@ -42,26 +42,43 @@ def export(
     device: str = "auto",
     observer: Observer | None = None,
 ) -> int:
-    """Write `out`/CORRUPTION/SEVERITY/CLASS/NAME.png for every image and cell, and return how many files that were.
+    """Write `out`/CORRUPTION/SEVERITY/CLASS/NAME.png for every image and cell.
 
-    images: a dataset, or one image file (index 0, no CLASS).  The pixels are those of an evaluation of the
-    same images with the same seed; existing files are replaced. Raises DatasetError, OptionError, RunError.
+    The pixels are those of an evaluation of the same images with the same seed. Existing files are replaced.
+
+    Args:
+        images: A dataset, or one image file, which has index 0 and no CLASS.
+        out: The directory to write.
+        suite: Name of the suite.
+        corruptions: Corruptions to write; None for all.
+        severities: Severities to write; None for all.
+        limit: Number of images, evenly spread; None for all.
+        seed: Seed of all draws.
+        release: Whether to apply the JPEG compression of the suite's released files.
+        device: Device as `--device` takes it.
+        observer: Receives progress.
+
+    Returns:
+        The number of files written.
+
+    Raises:
+        DatasetError: An image cannot be read.
+        OptionError: An argument is invalid.
+        RunError: A file cannot be written.
     """
-    observer = observer or NullObserver()
+    observer = observer or Observer()
     chosen = find_suite(suite)
     if chosen.family.has_frames:
-        raise OptionError(f"the suite {suite} makes frames, not single images: name one such as imagenet-c")
+        raise OptionError(f"the {suite} suite has frames, not single images", "give a suite such as imagenet-c")
     if not chosen.corruptions:
-        raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
+        raise OptionError(f"the {suite} suite has no corruptions", "give another --suite")
     geometry, size = (Geometry(), 1) if chosen.geometry is None else (chosen.geometry, _BATCH)
     cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
-    dataset = _single(images) if _is_picture(images) else open_dataset(images)
+    dataset = _single(images) if _is_image(images) else open_dataset(images)
     files = _file_names(_in_classes(dataset))
     positions = select(dataset, limit=limit)
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
-        raise OptionError(
-            f"{out} lies among the images of {images}, and would be a class of them: choose another --out"
-        )
+        raise OptionError(f"{out} is inside the dataset {images} and would be read as a class", "choose another --out")
     target = choose_device(device)
     observer.phase("corrupting", len(positions) * len(cells))
     written = 0
@@ -71,18 +88,18 @@ def export(
         for corruption, severity in cells:
             index = torch.from_numpy(batch)
             corrupted = corrupt(pixels, corruption, severity, suite, seed=seed, index=index, release=release)
-            for position, picture in zip(batch.tolist(), corrupted.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+            for position, image in zip(batch.tolist(), corrupted.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 file = out / corruption / str(severity) / files[position]
                 with translate_os_errors(out):
                     file.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(picture).save(file)
+                    Image.fromarray(image).save(file)
                 written += 1
             observer.advance(len(batch))
     return written
 
 
 def _in_classes(images: ImageDataset) -> list[str]:
-    """Every path below its class: as it is where all are so already, as of class folders, else with the class put before."""
+    """Return the paths in directories of their classes; unchanged if all paths are in such directories already."""
     names = [images.classes[label] for label in images.labels.tolist()]
     if all(not name or path.startswith(f"{name}/") for name, path in zip(names, images.paths, strict=True)):
         return list(images.paths)
@@ -91,20 +108,20 @@ def _in_classes(images: ImageDataset) -> list[str]:
 
 
 def _as_folder(name: str, number: int) -> str:
-    """The name of a class as that of a folder, another for each class."""
-    escaped = re.sub(r"[%/\\\x00-\x1f]|^\.", lambda found: f"%{ord(found[0]):02X}", name)
+    """Return a directory name for a class, different for each class."""
+    escaped = re.sub(r"[%/\\\x00-\x1f]|^\.", lambda match: f"%{ord(match[0]):02X}", name)
     return escaped if 0 < len(os.fsencode(escaped)) <= _NAME_BYTES else f"%class{number}"
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:
-    """Every path as a PNG's; where that leaves some alike, as of `a.bmp` and `a.jpg`, these keep their suffix."""
+    """Return the paths with suffix .png; paths that would become equal, such as a.bmp and a.jpg, keep their suffix too."""
     names = [str(PurePosixPath(path).with_suffix("")) for path in paths]
     while twice := {name for name, count in Counter(names).items() if count > 1}:
         names = [path if name in twice else name for name, path in zip(names, paths, strict=True)]
     return [f"{name}.png" for name in names]
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     return path.is_file() and not any(reader.matches(path) for reader in READERS)
 
 

@@ -1,16 +1,18 @@
-"""What `robench evaluate` is given -> the runs to be made; and files of several models for one call: `robench evaluate jobs.toml`.
+"""The runs of one `robench evaluate` command, and job files that list several models.
 
-data = "imagenet/val"                # for all of them, as the option of the same name
-suite = ["imagenet-c", "imagenet-p"]
+A job file has shared options at the top and one table for each model:
 
-[[job]]
-model = "resnet50.pth"
-arch = "torchvision:resnet50"
+    data = "imagenet/val"
+    suite = ["imagenet-c", "imagenet-p"]
 
-[[job]]
-model = "timm:convnext_tiny"
-treatment = ["bn-prior"]
-out = "runs/convnext-adapted"
+    [[job]]
+    model = "resnet50.pth"
+    arch = "torchvision:resnet50"
+
+    [[job]]
+    model = "timm:convnext_tiny"
+    treatment = ["bn-prior"]
+    out = "runs/convnext-adapted"
 """
 
 from __future__ import annotations
@@ -31,30 +33,33 @@ from robench.suites import Preset
 
 __all__ = ["KEYS", "make_jobs", "read_jobs"]
 
-KEYS: dict[str, type] = {
-    "model": str,
-    "arch": str,
-    "weights-key": str,
-    "data": str,
-    "class-map": str,
-    "suite": list,
-    "treatment": list,
-    "calibration": str,
-    "mean": list,
-    "std": list,
-    "resize": int,
-    "crop": int,
-    "interpolation": str,
-    "out": str,
-}
-"""What a job may say, by the names of the options of `robench evaluate`, and of which type. Paths are seen from where the
-command is given."""
+_TEXT, _INTEGER, _TEXTS, _NUMBERS = "a text", "a whole number", "a list of texts", "a list of numbers"
 
-_TYPES = {str: "a text", int: "a whole number", list: "a list"}
-_OWN = ("model", "out")
-"""Keys that no two jobs can share."""
+KEYS: dict[str, str] = {
+    "model": _TEXT,
+    "arch": _TEXT,
+    "weights-key": _TEXT,
+    "data": _TEXT,
+    "class-map": _TEXT,
+    "suite": _TEXTS,
+    "treatment": _TEXTS,
+    "calibration": _TEXT,
+    "mean": _NUMBERS,
+    "std": _NUMBERS,
+    "resize": _INTEGER,
+    "crop": _INTEGER,
+    "interpolation": _TEXT,
+    "out": _TEXT,
+}
+"""Type of each key of a job, named as the options of `robench evaluate`. Paths are relative to the current directory."""
+
+_TYPES: dict[str, tuple[type, ...]] = {_TEXT: (str,), _INTEGER: (int,), _TEXTS: (str,), _NUMBERS: (int, float)}
+"""Python's types of a value, or of the items of a list."""
+
+_JOB_ONLY = ("model", "out")
+"""Keys that jobs cannot share."""
 _DEMO = "demo"
-"""The model, and its images."""
+"""Name of the demo model and of its images."""
 
 
 def make_jobs(
@@ -67,63 +72,65 @@ def make_jobs(
     device: str = "auto",
     trust_pickle: bool = False,
 ) -> list[Job]:
-    """Return the runs of all models, and of the jobs in those that are files of jobs; datasets are opened, models not loaded yet.
+    """Return the runs of all models and job files; datasets are opened, but models are not loaded.
 
-    shared: what `KEYS` name, for all of them; what a file says goes before it, and before `options`.
-    preset: chooses the suites, and of the options what they leave open.
-    out: directory of the only run, or the folder of several.  device, trust_pickle: as `load_classifier` takes them.
-    Raises OptionError where these do not go together, and what `open_dataset` raises.
+    Args:
+        models: Models, or job files (.toml).
+        shared: Values of `KEYS` for all runs; a job file takes precedence over them and over `options`.
+        options: Options for all runs.
+        preset: Chooses the suites, and the options that are not given.
+        out: Directory of the only run, or the parent directory of several runs.
+        device: Device as `load_classifier` takes it.
+        trust_pickle: Whether weights files may run code.
+
+    Raises:
+        OptionError: Options contradict each other.
+        DatasetError: A dataset cannot be opened.
     """
-    found = [
-        {**shared, **one}
+    tables = [
+        {**shared, **table}
         for model in models
-        for one in (read_jobs(Path(model)) if model.endswith(".toml") else [{"model": model}])
+        for table in (read_jobs(Path(model)) if model.endswith(".toml") else [{"model": model}])
     ]
-    if preset and any(one.get("suite") for one in found):
-        place = "--suite out" if shared.get("suite") else "suite out of the file of jobs"
-        raise OptionError(f"--preset chooses the suite by the model's input: leave {place}")
-    if out is not None and len(found) > 1 and any("out" in one for one in found):
-        raise OptionError("--out is for jobs that name none of their own: leave it out")
+    if preset and any(table.get("suite") for table in tables):
+        place = "--suite" if shared.get("suite") else "suite in the job file"
+        raise OptionError("--preset chooses the suite", f"omit {place}")
+    if out is not None and len(tables) > 1 and any("out" in table for table in tables):
+        raise OptionError("--out conflicts with the out of a job", "omit --out")
     if preset:
-        options = _completed(options, preset)
-    images = cache(open_dataset)  # One of all jobs with the same images.
+        options = _with_preset(options, preset)
+    opened = cache(open_dataset)  # Jobs with the same images share one dataset.
 
-    def job(one: Mapping[str, Any]) -> Job:
-        demo, data, classes = one["model"] == _DEMO, one.get("data"), one.get("class-map")
+    def job(table: Mapping[str, Any]) -> Job:
+        demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class-map")
         if data is None and not demo:
-            raise OptionError(
-                "no images were named: give --data, a folder of class folders or another of `robench list datasets`"
-            )
+            raise OptionError("no images are given", "give --data (see `robench list datasets`)")
         return Job(
             load=partial(
                 load_classifier,
-                one["model"],
-                one.get("arch"),
+                table["model"],
+                table.get("arch"),
                 device,
-                mean=one.get("mean"),
-                std=one.get("std"),
-                resize=one.get("resize"),
-                crop=one.get("crop"),
-                interpolation=one.get("interpolation"),
                 trust_pickle=trust_pickle,
-                weights_key=one.get("weights-key"),
+                weights_key=table.get("weights-key"),
+                **{key: table.get(key) for key in ("mean", "std", "resize", "crop", "interpolation")},
             ),
-            dataset=images(_DEMO if data is None else data, None if classes is None else Path(classes)),
-            suites=preset or one.get("suite") or ["cifar-c" if demo else "clean"],
-            out=one.get("out", out if len(found) == 1 else None),
+            dataset=opened(_DEMO if data is None else data, None if classes is None else Path(classes)),
+            suites=preset or table.get("suite") or ["cifar-c" if demo else "clean"],
+            out=table.get("out", out if len(tables) == 1 else None),
             options=replace(
                 options,
-                treatments=one.get("treatment", options.treatments),
-                calibration=one.get("calibration", options.calibration),
+                treatments=table.get("treatment", options.treatments),
+                calibration=table.get("calibration", options.calibration),
             ),
-            folder=out if len(found) > 1 else None,
+            folder=out if len(tables) > 1 else None,
         )
 
-    return [job(one) for one in found]
+    return [job(table) for table in tables]
 
 
-def _completed(options: Options, preset: Preset) -> Options:
-    """The options, with what a preset chooses where they choose nothing themselves."""
+def _with_preset(options: Options, preset: Preset) -> Options:
+    """Add a preset's choices to options that do not choose themselves."""
     samples_chosen = (options.limit, options.per_class, options.subset) != (None, None, None)
     return replace(
         options,
@@ -134,36 +141,38 @@ def _completed(options: Options, preset: Preset) -> Options:
 
 
 def read_jobs(path: Path) -> list[dict[str, Any]]:
-    """Return the options of each job, those of all jobs included; OptionError that says what is wrong with the file."""
+    """Return the values of each job in a job file, including the shared values.
+
+    Raises:
+        OptionError: The file cannot be read, or has an unknown key or a value of another type.
+    """
     try:
         content = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise OptionError(f"no file of jobs {path}: check the path") from None
     except OSError as error:
-        raise OptionError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # of the text's encoding, or of TOML
+        raise OptionError(f"cannot read the job file {path}: {error.strerror}") from error
+    except ValueError as error:  # An invalid encoding or invalid TOML.
         raise OptionError(f"{path} is not TOML: {error}") from error
     jobs = content.pop("job", None)
     if not isinstance(jobs, list) or not jobs or not all(isinstance(job, dict) for job in jobs):
-        raise OptionError(f"{path} has no jobs: write a [[job]] with a model for each")
+        raise OptionError(f"{path} has no jobs", "write a [[job]] table with a model for each")
+    for key in _JOB_ONLY:
+        if key in content:
+            raise OptionError(f"{path}: jobs cannot share {key}", f"move {key} into a [[job]] table")
     shared = _checked(content, f"{path}")
-    for key in _OWN:
-        if key in shared:
-            raise OptionError(f"{path}: {key} belongs into a [[job]], not above all of them")
-    found = [{**shared, **_checked(job, f"{path}, job {number}")} for number, job in enumerate(jobs, 1)]
-    for number, job in enumerate(found, 1):
-        if not job.get("model"):
-            raise OptionError(f"{path}, job {number} names no model: write model = …")
-    return found
+    tables = [{**shared, **_checked(job, f"{path}, job {number}")} for number, job in enumerate(jobs, 1)]
+    for number, table in enumerate(tables, 1):
+        if not table.get("model"):
+            raise OptionError(f"{path}, job {number} has no model", "write model = …")
+    return tables
 
 
-def _checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    for key, value in values.items():
+def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a table after checking its keys and types."""
+    for key, value in table.items():
         if key not in KEYS:
             raise OptionError(f"{where}: {unknown_name('key', key, KEYS)}")
-        if not isinstance(value, KEYS[key]) or isinstance(value, bool):
-            raise OptionError(f"{where}: {key} takes {_TYPES[KEYS[key]]}, not {value!r}")
-        kind = float | int if key in ("mean", "std") else str
-        if isinstance(value, list) and not all(isinstance(one, kind) and not isinstance(one, bool) for one in value):
-            raise OptionError(f"{where}: {key} takes a list of {'numbers' if key in ('mean', 'std') else 'texts'}")
-    return dict(values)
+        is_list = KEYS[key] in (_TEXTS, _NUMBERS)
+        items = value if isinstance(value, list) else [value]
+        if isinstance(value, list) != is_list or not all(type(item) in _TYPES[KEYS[key]] for item in items):
+            raise OptionError(f"{where}: {key} takes {KEYS[key]}, not {value!r}")
+    return dict(table)

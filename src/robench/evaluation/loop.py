@@ -1,4 +1,4 @@
-"""The one loop: batches of one condition -> Records. Knows no metric, writes nothing, prints nothing."""
+"""The evaluation loop, from batches of one condition to records."""
 
 from __future__ import annotations
 
@@ -43,56 +43,62 @@ def evaluate_condition(
     session: Session | None = None,
     watch: Stopwatch = NULL_STOPWATCH,
 ) -> Records:
-    """Classify all samples under one condition: one row a frame and sample, frame by frame, samples in order.
+    """Classify all samples under one condition.
 
-    The draws depend on a sample's index alone; the logits also on the shape of its batch, so the batches are the samples in
-    order, cut every `batch_size`; a session that has test batches is given its own, of samples in keyed order.
-    session: of the treatments that `classifier` was changed by.
-    advance: called with the number of images after each frame of a batch, which a GPU may still have before it.
-    watch: times the phases.
-    Raises OutOfMemory where a smaller batch may do, and DeviceError where no other can be chosen.
+    Draws depend only on the index of a sample. Logits also depend on the shape of the batch, so batches are the samples
+    in order, cut every `batch_size`. A session with test batches receives samples in keyed order in batches of its own.
+
+    Args:
+        classifier: The model, with its treatments applied.
+        samples: The samples under the condition's geometry.
+        condition: The condition.
+        seed: Seed of all draws.
+        batch_size: Images of a batch.
+        precision: A key of `PRECISIONS`.
+        generator: Generator of random words.
+        advance: Receives the number of images after each frame of a batch, which a GPU may not have finished.
+        session: Session of the treatments that changed `classifier`.
+        watch: Times the phases.
+
+    Returns:
+        One row for each frame and sample, frame by frame, samples in order.
+
+    Raises:
+        OutOfMemory: The device is too small for the batch; a smaller batch may fit.
+        DeviceError: The device is too small, and the batch cannot be smaller.
     """
     device = classifier.device
     if device.type == "cpu":
         retain_freed_pages()
-    shown = _ConditionBatches(samples, condition, seed, device, generator, watch)
-    columns: dict[tuple[int, Position], list[Tensor]] = {}
-    places: dict[tuple[int, Position], list[Ints]] = {}
-    most = None
+    batches = _ConditionBatches(samples, condition, seed, device, generator, watch)
+    collector = _Collector()
+    test_batch = None
     with watch.work():
         if session is not None:
             with watch.span("statistics"), statistics_scope(precision, device):
-                most = session.start_condition(condition, replace(shown, watch=NULL_STOPWATCH).some)
-        mend = f"{batch_size} images a batch: give a smaller --batch-size"
-        if most is not None:
-            mend = f"{most} images, the treatment's own test batch: give --treatment with fewer"
-        with memory_scope(device, mend, OutOfMemory if most is None and batch_size > 1 else DeviceError):
-            made = shown.batches(batch_size) if most is None else shown.test_batches(most)
-            with closing(prefetch(made, device)) as parts:
-                for part, frame in parts:
-                    if session is not None:
-                        session.before_batch(frame.number)
-                    with watch.span("forward"), precision_scope(precision, device):
-                        logits = classifier.logits(frame.images, native=condition.native)
-                        kept = _columns(logits, to_device(torch.from_numpy(samples.label[part]), device))
-                    key = frame.number, frame.position
-                    columns.setdefault(key, []).append(kept)
-                    places.setdefault(key, []).append(part)
+                test_batch = session.start_condition(condition, replace(batches, watch=NULL_STOPWATCH).some)
+        if test_batch is None:
+            pairs, problem, hint = batches.batches(batch_size), f"{batch_size} images a batch", "reduce --batch-size"
+        else:
+            pairs = batches.test_batches(test_batch)
+            problem, hint = f"{test_batch} images, the treatment's test batch", "give --treatment with a smaller batch"
+        error = OutOfMemory if test_batch is None and batch_size > 1 else DeviceError
+        with memory_scope(device, problem, hint, error):
+            pairs = prefetch(pairs, device)
+            with closing(_predictions(classifier, samples, condition, pairs, precision, session, watch)) as predictions:
+                for positions, frame, columns in predictions:
+                    collector.add(positions, frame, columns)
                     advance(len(frame.images))
-            values = _fetched([kept for of_frame in columns.values() for kept in of_frame])
+            values = collector.fetch()
         with watch.span("records"):
-            tables = [
-                _records(rows, samples, condition, *key, np.concatenate(places[key]))
-                for key, rows in zip(columns, np.split(values, len(columns)), strict=True)
-            ]
-            records = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+            records = collector.records(values, samples, condition)
     watch.count(len(records))
     return records
 
 
 @dataclass(frozen=True)
 class _ConditionBatches:
-    """What the model is shown of a condition, batch by batch and of each the frames in turn."""
+    """Generators of a condition's batches, each batch frame by frame."""
 
     samples: Samples
     condition: Condition
@@ -102,71 +108,117 @@ class _ConditionBatches:
     watch: Stopwatch = NULL_STOPWATCH
 
     def batches(self, size: int) -> Generator[tuple[Ints, Frame]]:
-        """Yield the samples in order, `size` at once, with their places."""
-        made = _computed if self.condition.files is None else _released
-        places = np.arange(len(self.samples.rows))
-        with closing(made(self, size)) as parts:
-            for part, frame in parts:
-                yield places[part], frame
+        """Yield positions and frames of the samples in order."""
+        positions = np.arange(len(self.samples.rows))
+        with closing(self._computed(size) if self.condition.files is None else self._released(size)) as pairs:
+            for part, frame in pairs:
+                yield positions[part], frame
 
     def test_batches(self, most: int) -> Generator[tuple[Ints, Frame]]:
-        """Yield the samples in keyed order, in equal parts of at most `most`, with their places."""
-        yield from self._parts(self._order(), most)
+        """Yield positions and frames of the samples in keyed order, in equal batches of at most `most`."""
+        yield from self._keyed(self._order(), most)
 
     def some(self, count: int) -> Generator[Frame]:
-        """Yield the frames of the first so many samples in keyed order."""
-        for _, frame in self._parts(self._order()[:count], STATISTICS_BATCH):
+        """Yield the frames of the first `count` samples in keyed order."""
+        for _, frame in self._keyed(self._order()[:count], STATISTICS_BATCH):
             yield frame
 
     def _order(self) -> Ints:
         return sample_order(self.samples.index, self.condition, self.seed)
 
-    def _parts(self, order: Ints, most: int) -> Generator[tuple[Ints, Frame]]:
+    def _keyed(self, order: Ints, most: int) -> Generator[tuple[Ints, Frame]]:
         for part in equal_parts(order, most):
-            for _, frame in replace(self, samples=self.samples.at(part)).batches(len(part)):
+            for _, frame in replace(self, samples=self.samples.select(part)).batches(len(part)):
                 yield part, frame
 
+    def _computed(self, batch_size: int) -> Generator[tuple[slice, Frame]]:
+        """Yield the frames of each batch from computed corruptions; images of equal size are computed together."""
+        samples, device = self.samples, self.device
+        index = to_device(torch.tensor(samples.index), device)
+        for start in range(0, len(samples.rows), batch_size):
+            part = slice(start, start + batch_size)
+            groups = samples.images.groups(samples.rows[part])
+            by_group = []
+            for group in groups:
+                with self.watch.span("copy"):
+                    images = gather_batch(samples.images, samples.rows[part][group], device)
+                    own = index[part]
+                    if len(groups) > 1:
+                        own = own.index_select(0, to_device(torch.tensor(group), device))
+                frames = frames_of(images, self.condition, own, self.seed, self.generator)
+                by_group.append(self.watch.each("corruption", frames))
+            if len(groups) == 1:
+                yield from ((part, frame) for frame in by_group[0])
+                continue
+            order = to_device(torch.from_numpy(np.concatenate(groups).argsort()), device)
+            for frames_by_group in zip(*by_group, strict=True):
+                images_of_frame = torch.cat([frame.images for frame in frames_by_group])[order]
+                yield part, replace(frames_by_group[0], images=images_of_frame)
 
-def _computed(shown: _ConditionBatches, batch_size: int) -> Generator[tuple[slice, Frame]]:
-    """Yield the frames of every batch, computed, with the samples that they are of."""
-    samples, device, watch = shown.samples, shown.device, shown.watch
-    index = to_device(torch.tensor(samples.index), device)
-    for start in range(0, len(samples.rows), batch_size):
-        part = slice(start, start + batch_size)
-        groups = samples.images.groups(samples.rows[part])
-        made = []
-        for group in groups:
-            with watch.span("copy"):
-                taken = gather_batch(samples.images, samples.rows[part][group], device)
-                own = (
-                    index[part]
-                    if len(groups) == 1
-                    else index[part].index_select(0, to_device(torch.tensor(group), device))
-                )
-            frames = frames_of(taken, shown.condition, own, shown.seed, shown.generator)
-            made.append(watch.each("corruption", frames))
-        if len(groups) == 1:
-            yield from ((part, frame) for frame in made[0])
-            continue
-        order = to_device(torch.from_numpy(np.concatenate(groups).argsort()), device)
-        for parts in zip(*made, strict=True):
-            yield part, replace(parts[0], images=torch.cat([frame.images for frame in parts])[order])
+    def _released(self, batch_size: int) -> Generator[tuple[slice, Frame]]:
+        """Yield the frames of each batch from released files."""
+        samples, axis = self.samples, frame_positions(self.condition)
+        with closing(read_released(self.condition, samples.names, samples.index, batch_size)) as parts:
+            for part, number, pixels in self.watch.each("decode", parts):
+                with self.watch.span("copy"):
+                    images = to_device(torch.from_numpy(pixels), self.device)
+                yield part, Frame(number, axis[number], images)
 
 
-def _released(shown: _ConditionBatches, batch_size: int) -> Generator[tuple[slice, Frame]]:
-    """The same from released files, of which nothing is drawn."""
-    samples, positions = shown.samples, frame_positions(shown.condition)
-    with closing(read_released(shown.condition, samples.names, samples.index, batch_size)) as parts:
-        for part, number, pixels in shown.watch.each("decode", parts):
-            with shown.watch.span("copy"):
-                images = to_device(torch.from_numpy(pixels), shown.device)
-            yield part, Frame(number, positions[number], images)
+def _predictions(
+    classifier: Classifier,
+    samples: Samples,
+    condition: Condition,
+    pairs: Generator[tuple[Ints, Frame]],
+    precision: str,
+    session: Session | None,
+    watch: Stopwatch,
+) -> Generator[tuple[Ints, Frame, Tensor]]:
+    """Yield each batch with the columns of its logits, which stay on the device."""
+    with closing(pairs):
+        for positions, frame in pairs:
+            if session is not None:
+                session.before_batch(frame.number)
+            with watch.span("forward"), precision_scope(precision, classifier.device):
+                logits = classifier.logits(frame.images, native=condition.native)
+                columns = _columns(logits, to_device(torch.from_numpy(samples.label[positions]), classifier.device))
+            yield positions, frame, columns
+
+
+class _Collector:
+    """The predictions of a condition by frame."""
+
+    def __init__(self) -> None:
+        self._batches: dict[tuple[int, Position], list[tuple[Ints, Tensor]]] = {}
+
+    def add(self, positions: Ints, frame: Frame, columns: Tensor) -> None:
+        """Add a batch."""
+        self._batches.setdefault((frame.number, frame.position), []).append((positions, columns))
+
+    def fetch(self) -> NDArray[np.int32]:
+        """Return the columns of all batches on the host, frame by frame."""
+        return _fetched([columns for batches in self._batches.values() for _, columns in batches])
+
+    def records(self, values: NDArray[np.int32], samples: Samples, condition: Condition) -> Records:
+        """Return the records, frame by frame, from the fetched columns."""
+        frames = np.split(values, len(self._batches))
+        tables = [
+            _records(rows, samples, condition, *key, np.concatenate([positions for positions, _ in batches]))
+            for (key, batches), rows in zip(self._batches.items(), frames, strict=True)
+        ]
+        return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
 def _columns(logits: Logits, label: Tensor) -> Tensor:
-    """(b, k + 2) int32, what is kept of a batch's logits, still on the device: best classes, and the bits of two float32.
+    """Reduce a batch to int32 columns on the device, so that one copy brings them to the host.
 
-    Those are the probabilities of the best class and of the label. Where a logit is not finite there is no prediction.
+    Args:
+        logits: (b, classes) float32.
+        label: (b,) int64.
+
+    Returns:
+        (b, k + 2) int32. The first k = min(5, classes) columns are the best classes, -1 if a logit is not finite. The others
+        are the bits of the float32 probabilities of the best class and of the label.
     """
     finite = logits.isfinite().all(dim=1)
     probabilities = torch.where(finite[:, None], logits, 0).softmax(dim=1)
@@ -178,16 +230,16 @@ def _columns(logits: Logits, label: Tensor) -> Tensor:
 
 
 def _fetched(columns: list[Tensor]) -> NDArray[np.int32]:
-    """Bring all columns to the host: the one place where it waits for the device."""
+    """Copy all columns to the host; only here does the host wait for the device."""
     values: NDArray[np.int32] = torch.cat(columns).cpu().numpy()
     return values
 
 
 def _records(
-    values: NDArray[np.int32], samples: Samples, condition: Condition, frame: int, position: Position, places: Ints
+    values: NDArray[np.int32], samples: Samples, condition: Condition, frame: int, position: Position, order: Ints
 ) -> Records:
-    """The table of a frame, in the order of the samples; values: as `_columns`.  places: of their rows among the samples."""
-    values = values[places.argsort()]
+    """Return the records of a frame in the order of the samples; `order` holds the sample position of each row."""
+    values = values[order.argsort()]
     top5 = np.ascontiguousarray(values[:, :-2])
     confidence, prob_label = np.ascontiguousarray(values[:, -2:].T).view(np.float32)
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""What the manifest of a run says: the model, the images, every option, and what must be equal to go on with it."""
+"""The manifest of a run: model, images, options, and the identity that a resumed run must have."""
 
 from __future__ import annotations
 
@@ -37,7 +37,17 @@ def make_manifest(
     plan: Plan,
     machine: Machine,
 ) -> dict[str, Any]:
-    """Return the manifest of a run that has not begun, in JSON's types.  machine: that computes it."""
+    """Return the manifest of a new run in JSON's types.
+
+    Args:
+        adaptation: The model and its treatments.
+        images: The dataset.
+        samples: The table SAMPLES.
+        suites: Names of the suites.
+        options: Options of the run.
+        plan: The conditions.
+        machine: The machine that computes the run.
+    """
     classifier = adaptation.classifier
     model = {
         "label": classifier.label,
@@ -52,14 +62,17 @@ def make_manifest(
         "samples": len(samples),
         "total_samples": len(images),
         "classes": list(images.classes),
-        # Where a report finds the images again; not part of the identity.
+        # For reports, which read the images again; not part of the identity.
         "root": None if images.root is None else str(images.root.absolute()),
     }
     return {
         "schema": SCHEMA_VERSION,
         "robench_version": version("robench"),
-        # What resuming must not depend on stands beside the identity's model: older runs lack it.
-        "model": {**model, "parameters": sum(one.numel() for one in classifier.module.parameters()) or None},
+        # The number of parameters is not part of the identity.
+        "model": {
+            **model,
+            "parameters": sum(parameter.numel() for parameter in classifier.module.parameters()) or None,
+        },
         "data": data,
         "treatment": adaptation.label,
         "seed": options.seed,
@@ -76,10 +89,10 @@ def make_manifest(
             "torchvision": version("torchvision"),
             "pillow": version("pillow"),
             "numpy": version("numpy"),
-            # Of `robench` or `python -m robench`; other programs call the library.
+            # None if another program calls the library.
             "command": sys.argv[1:] if "robench" in Path(sys.argv[0]).parts[-2:] else None,
         },
-        # What must be equal for records of two invocations to stand in one run.
+        # Records of two invocations belong to one run only if their identities are equal.
         "identity": {
             "model": model,
             **adaptation.fingerprint(),
@@ -90,27 +103,35 @@ def make_manifest(
                 "precision": options.precision,
             },
             "conditions": {condition.name: condition.protocol for condition in plan.listed},
-            "sizes": {one.name: list(one.axis_values) for one in plan.conditions if one.axis_values is not None},
+            "sizes": {
+                condition.name: list(condition.axis_values)
+                for condition in plan.conditions
+                if condition.axis_values is not None
+            },
             "draws_version": DRAWS_VERSION,
             "robench_version": version("robench"),
             "torch": torch.__version__,
             "device": machine.device,
             **({"threads": machine.threads} if machine.threads else {}),
-            # Beside the protocols, which name the packages of suites; older runs, and most, have none.
-            **({"packages": names} if (names := packages_of_run(classifier.arch, adaptation.plugin_names)) else {}),
+            # Protocols name the packages of suites; these are the packages of models and treatments.
+            **(
+                {"packages": packages}
+                if (packages := packages_of_run(classifier.arch, adaptation.plugin_names))
+                else {}
+            ),
         },
     }
 
 
 def _lasting(normalize_by: str | None) -> str | None:
-    """Name a run by its absolute path, so that it is found from wherever the results are computed again."""
+    """Return a baseline run as an absolute path, so that results can be computed again in any directory."""
     if normalize_by is None or normalize_by in (*BASELINES, "none") or not Path(normalize_by).is_dir():
         return normalize_by
     return str(Path(normalize_by).absolute())
 
 
 def _json_types(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's types only, so that a manifest in memory equals the one read back."""
+    """Convert values to JSON's types, so that a manifest in memory equals the manifest in the file."""
     return {
         key: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
         for key, value in values.items()
@@ -125,9 +146,9 @@ def _fingerprint(samples: pd.DataFrame) -> str:
 
 
 def _commit() -> str | None:
-    """Commit of a source checkout of robench; None where it is installed from a package."""
-    root = Path(__file__).parents[2]
+    """Return the commit of a source checkout of robench; None for an installed package."""
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None
-    found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None

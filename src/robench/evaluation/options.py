@@ -1,11 +1,10 @@
-"""Everything about a run but the model, the images and the place."""
+"""The options of a run."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +16,41 @@ from robench.treatments import parse_treatments
 __all__ = ["DEFAULT_BATCH_SIZE", "GEOMETRIES", "Options"]
 
 DEFAULT_BATCH_SIZE = 64
-"""Fixed, because a network's floating-point result depends on the batch's shape."""
+"""A fixed size, because the floating-point result of a network depends on the shape of the batch."""
 
 GEOMETRIES = ("suite", "model")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Everything about a run but the model, the images and the place; the defaults are the published protocols.
+    """Everything about a run except model, images and directory; the defaults are the published protocols.
 
-    corruptions, severities: parts of the suites; None for all.  extra_corruptions: also those outside the aggregates.
-    difficulties: of perturbation sequences, 1 to 3.  resolutions: sizes of the resolution suite, px, of `information` those up to the
-        model's input; None for its own.
-    limit, per_class, subset: which samples (see data.select).  skip_unreadable: list damaged images instead of stopping.
-    treatments: of the model, in the order in which they are applied (`robench list treatments`), and
-    calibration: the dataset of those that estimate something on images of their own.
-    geometry: "suite", or "model" for the model's own resize, crop and interpolation; frames have the suite's in any case.
-    release_jpeg: whether suites whose released files went through JPEG do so here.
-    backend: "torch", or "reference" for the published package's own functions, slowly, on a CPU.
-    released: folder of published files that take the place of computed images, in the suites of which any were published.
-    normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
-    fresh: move an existing run aside instead of resuming it.
-    compiled: make the draws through torch.compile: the same pixels, sooner, after a minute's compilation.
-    profile: time where the time goes, by phase; a little slower.
+    Attributes:
+        corruptions: Corruptions or perturbations to evaluate; None for all of the suites.
+        severities: Severities to evaluate; None for all.
+        extra_corruptions: Whether to evaluate corruptions outside the aggregates too.
+        difficulties: Difficulties of perturbation sequences, 1 to 3.
+        resolutions: Input sizes of the resolution suite in pixels, for `information` up to the model's input; None for the defaults.
+        limit: Number of samples, evenly spread.
+        per_class: Number of samples of each class.
+        subset: File with the paths of the samples.
+        skip_unreadable: Whether to list damaged images in the manifest instead of stopping.
+        treatments: Treatments of the model in order of application.
+        calibration: Dataset for treatments that estimate statistics on images of their own.
+        geometry: "suite", or "model" for the model's own resize and crop; frames have the suite's geometry in either case.
+        release_jpeg: Whether suites apply the JPEG compression of their released files.
+        backend: "torch", or "reference" for the functions of the published package, which are slow and need a CPU.
+        released: Directory of released files that replace computed images.
+        batch_size: Images of a batch.
+        precision: A key of `PRECISIONS`.
+        seed: Seed of all draws, 0 to 2^63 - 1.
+        normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
+        fresh: Whether to move an existing run aside instead of resuming it.
+        compile: Whether to compile the draws with torch.compile, which takes a minute and gives the same pixels faster.
+        profile: Whether to time each phase, which is a little slower.
+
+    Raises:
+        OptionError: An option is invalid, or options contradict each other.
     """
 
     corruptions: Sequence[str] | None = None
@@ -66,57 +77,58 @@ class Options:
     profile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("limit", "per_class", "batch_size", "seed"):
-            self._plain(name, _integer)
-        for name in ("severities", "difficulties", "resolutions", "corruptions"):
-            self._plain(name, partial(_non_empty_list, name))
-        for name in ("severities", "difficulties", "resolutions"):
-            self._plain(name, lambda values: sorted(set(map(_integer, values))))
-        if isinstance(self.treatments, str):
-            raise OptionError(f"treatments takes a list, not {self.treatments!r}: give [{self.treatments!r}]")
-        object.__setattr__(self, "treatments", [str(one) for one in parse_treatments(self.treatments)])
-        self._plain("subset", Path)
-        self._plain("released", Path)
+        for name, convert in _CONVERTERS.items():
+            value = getattr(self, name)
+            try:
+                if value is not None:
+                    object.__setattr__(self, name, convert(value))
+            except TypeError:
+                raise OptionError(f"{name} cannot be {value!r}") from None
+            except ValueError as error:
+                raise OptionError(f"{name} {error.args[0]}", *error.args[1:]) from None
         if self.batch_size < 1:
             raise OptionError(f"--batch-size must be at least 1, not {self.batch_size}")
-        for side in self.resolutions or ():
-            if side < 1:
-                raise OptionError(f"--resolution takes sides of at least 1 pixel, not {side}")
-        if not self.difficulties or not set(self.difficulties) <= {1, 2, 3}:
-            raise OptionError(f"--difficulty takes 1, 2 and 3, not {', '.join(map(str, self.difficulties)) or 'none'}")
+        for size in self.resolutions or ():
+            if size < 1:
+                raise OptionError(f"--resolution must be at least 1, not {size}")
+        if not set(self.difficulties) <= {1, 2, 3}:
+            raise OptionError(f"--difficulty must be 1, 2 or 3, not {', '.join(map(str, self.difficulties))}")
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
-        if self.geometry not in GEOMETRIES:
-            raise OptionError(unknown_name("geometry", self.geometry, GEOMETRIES))
-        if self.precision not in PRECISIONS:
-            raise OptionError(unknown_name("precision", self.precision, PRECISIONS))
-        if self.backend not in BACKENDS:
-            raise OptionError(unknown_name("backend", self.backend, BACKENDS))
-        for option, given in (
+        for kind, known in (("geometry", GEOMETRIES), ("precision", PRECISIONS), ("backend", BACKENDS)):
+            if getattr(self, kind) not in known:
+                raise OptionError(unknown_name(kind, getattr(self, kind), known))
+        for option, active in (
             ("--backend reference", self.backend == "reference"),
             ("--geometry model", self.geometry == "model"),
             ("--no-release-jpeg", not self.release_jpeg),
         ):
-            if self.released is not None and given:
-                raise OptionError(f"released files are taken as they are, so {option} has no meaning: leave it out")
-
-    def _plain(self, name: str, kind: Callable[[Any], object]) -> None:
-        """Bring an option into the type that the manifest writes, whatever number or path type the caller has."""
-        value = getattr(self, name)
-        if value is not None:
-            try:
-                object.__setattr__(self, name, kind(value))
-            except TypeError:
-                raise OptionError(f"the option {name} cannot be {value!r}") from None
+            if self.released is not None and active:
+                raise OptionError(f"{option} has no effect on released files", "omit it")
 
 
-def _integer(value: Any) -> int:
-    return operator.index(value)
-
-
-def _non_empty_list(name: str, values: Any) -> list[Any]:
+def _list(values: Any) -> list[Any]:
     if isinstance(values, str):
-        raise OptionError(f"{name} takes a list, not {values!r}: give [{values!r}]")
-    if not list(values):
-        raise OptionError(f"{name} is an empty list: leave it out for all of them")
-    return list(values)
+        raise ValueError(f"takes a list, not {values!r}", f"give [{values!r}]")
+    if not (items := list(values)):
+        raise ValueError("is an empty list", "omit it for the default")
+    return items
+
+
+def _integers(values: Any) -> list[int]:
+    return sorted(set(map(operator.index, _list(values))))
+
+
+def _treatments(values: Any) -> list[str]:
+    return [str(treatment) for treatment in parse_treatments(_list(values) if values else ())]
+
+
+_CONVERTERS: dict[str, Callable[[Any], object]] = {
+    **dict.fromkeys(("limit", "per_class", "batch_size", "seed"), operator.index),
+    **dict.fromkeys(("severities", "difficulties", "resolutions"), _integers),
+    "corruptions": _list,
+    "treatments": _treatments,
+    "subset": Path,
+    "released": Path,
+}
+"""Conversions into the types of the manifest, which accept any type of number, list and path."""

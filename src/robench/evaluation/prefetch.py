@@ -1,4 +1,4 @@
-"""What keeps a GPU at the model: stacks that stay on it, and the next batch made while the model works on this one."""
+"""Images cached on a GPU, and the preparation of the next batch while the model works."""
 
 from __future__ import annotations
 
@@ -24,35 +24,36 @@ __all__ = ["DeviceImageCache", "DeviceImages", "gather_batch", "prefetch"]
 Part = TypeVar("Part")
 
 _SHARE = 0.5
-"""Of the free memory of a device, what a stack may take: the rest is for the model, the batches and their corruption."""
+"""Share of a device's free memory that a stack may take; the model, the batches and their corruption need the rest."""
 _PIECE = 1 << 26
 """Bytes of a stack that are copied at once."""
 _AHEAD = 2
-"""Batches that the host may be ahead of the device: one that the model works on, and one whose work waits for it."""
+"""Batches that the host may be ahead of the device: the model's current batch and the next one."""
 
 
 @dataclass(frozen=True)
 class DeviceImages:
-    """A stack on a device, to be used in its place.
+    """A copy of a stack on a device, with the same interface.
 
-    stack: the host's.  pixels: a copy of its, of the same shape, on the device.
+    Attributes:
+        stack: The stack on the host.
+        pixels: The pixels on the device, in the shape of the stack's.
     """
 
     stack: ImageStack
     pixels: Tensor
 
     def groups(self, rows: Ints) -> list[Ints]:
-        """As of the stack."""
+        """Group rows as `ImageStack.groups` does."""
         return self.stack.groups(rows)
 
     def take(self, rows: Ints) -> tuple[Images, list[tuple[int, int]]]:
-        """As of the stack, on the device; rows that follow one another are not copied."""
+        """Return images and their sizes as `ImageStack.take` does, on the device; consecutive rows are not copied."""
         sizes = self.stack.sizes
         if sizes is not None:
-            taken = torch.zeros(
-                (len(rows), 3, *sizes[rows].max(axis=0).tolist()), dtype=torch.uint8, device=self.pixels.device
-            )
-            return taken, copy_padded(taken, self.pixels, sizes, rows)
+            shape = (len(rows), 3, *sizes[rows].max(axis=0).tolist())
+            padded = torch.zeros(shape, dtype=torch.uint8, device=self.pixels.device)
+            return padded, copy_padded(padded, self.pixels, sizes, rows)
         shapes = [(self.pixels.shape[2], self.pixels.shape[3])] * len(rows)
         if (np.diff(rows) == 1).all():
             return self.pixels[int(rows[0]) : int(rows[-1]) + 1], shapes
@@ -60,30 +61,28 @@ class DeviceImages:
 
 
 class DeviceImageCache:
-    """The stacks that a device keeps from one condition to the next; only a CUDA device keeps any.
-
-    share: of the memory that is free, what one stack may take.
-    """
+    """Stacks that stay on a CUDA device from one condition to the next; other devices keep none."""
 
     def __init__(self, device: torch.device, share: float = _SHARE) -> None:
+        """Create an empty cache; a stack may take `share` of the free memory."""
         self._device, self._share = device, share
         self._known: list[tuple[ImageStack, ImageStack | DeviceImages]] = []
 
-    def of(self, stack: ImageStack) -> ImageStack | DeviceImages:
-        """Return the stack on the device, copied there the first time; itself where it does not fit."""
-        for known, kept in self._known:
+    def get(self, stack: ImageStack) -> ImageStack | DeviceImages:
+        """Return the stack on the device, copied there the first time; the stack itself if it does not fit."""
+        for known, cached in self._known:
             if known is stack:
-                return kept
-        kept = _placed(stack, self._device) if self._fits(stack) else stack
-        self._known.append((stack, kept))
-        return kept
+                return cached
+        cached = _placed(stack, self._device) if self._fits(stack) else stack
+        self._known.append((stack, cached))
+        return cached
 
-    def drop(self) -> bool:
-        """Give their memory back and keep none from now on; return whether there were any. For when the device ran out of it."""
-        dropped = any(isinstance(kept, DeviceImages) for _, kept in self._known)
+    def clear(self) -> bool:
+        """Free the memory of all stacks and keep none from now on; return whether there were any."""
+        cleared = any(isinstance(cached, DeviceImages) for _, cached in self._known)
         self._known = [(stack, stack) for stack, _ in self._known]
         self._share = 0.0
-        return dropped
+        return cleared
 
     def _fits(self, stack: ImageStack) -> bool:
         if self._device.type != "cuda" or not self._share:
@@ -94,10 +93,10 @@ class DeviceImageCache:
 
 def _placed(stack: ImageStack, device: torch.device) -> DeviceImages:
     pixels = torch.empty(stack.pixels.shape, dtype=torch.uint8, device=device)
-    values, there = stack.pixels.reshape(-1), pixels.view(-1)
-    for start in range(0, values.size, _PIECE):
-        piece = values[start : start + _PIECE]
-        there[start : start + len(piece)].copy_(to_device(torch.tensor(piece), device))
+    source, target = stack.pixels.reshape(-1), pixels.view(-1)
+    for start in range(0, source.size, _PIECE):
+        piece = source[start : start + _PIECE]
+        target[start : start + len(piece)].copy_(to_device(torch.tensor(piece), device))
     return DeviceImages(stack, pixels)
 
 
@@ -109,34 +108,34 @@ def gather_batch(images: ImageStack | DeviceImages, rows: Ints, device: torch.de
     )
 
 
-def prefetch(parts: Generator[tuple[Part, Frame]], device: torch.device) -> Generator[tuple[Part, Frame]]:
-    """Yield the same, on a CUDA device each made on a stream of its own while the caller's work on the one before goes on.
+def prefetch(pairs: Generator[tuple[Part, Frame]], device: torch.device) -> Generator[tuple[Part, Frame]]:
+    """Yield the same pairs; on a CUDA device, each frame is made on a separate stream while the caller's work runs.
 
-    The caller's stream waits for a frame where it is handed over. The host waits for none, but for the caller's work of some frames
-    ago: else a small model would let it fill the memory with what is to be done.
+    The caller's stream waits for each frame that it receives. The host waits only for the caller's work on an earlier
+    frame. Otherwise a small model would let the host fill the memory with queued work.
     """
-    with closing(parts):
+    with closing(pairs):
         if device.type != "cuda":
-            yield from parts
+            yield from pairs
             return
-        model, side = torch.cuda.current_stream(device), _side(device)
-        side.wait_stream(model)  # What the frames are made of may just have been copied there.
-        worked: deque[torch.cuda.Event] = deque()
+        model, side = torch.cuda.current_stream(device), _side_stream(device)
+        side.wait_stream(model)  # The images may just have been copied on the model's stream.
+        queued: deque[torch.cuda.Event] = deque()
         while True:
             with torch.cuda.stream(side):
-                following = next(parts, None)
-            if following is None:
+                pair = next(pairs, None)
+            if pair is None:
                 return
             model.wait_event(side.record_event())
-            # Its memory is the side's, to use again when both have done with it.
-            following[1].images.record_stream(model)
-            yield following
-            worked.append(model.record_event(torch.cuda.Event(blocking=True)))
-            if len(worked) == _AHEAD:
-                worked.popleft().synchronize()
+            # The side stream reuses this memory after both streams have finished with it.
+            pair[1].images.record_stream(model)
+            yield pair
+            queued.append(model.record_event(torch.cuda.Event(blocking=True)))
+            if len(queued) == _AHEAD:
+                queued.popleft().synchronize()
 
 
 @lru_cache(maxsize=8)
-def _side(device: torch.device) -> torch.cuda.Stream:
-    """The one stream of a device on which frames are made, because memory is kept by stream."""
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the one stream of a device that frames are made on, because memory is cached by stream."""
     return torch.cuda.Stream(device)

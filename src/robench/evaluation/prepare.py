@@ -1,12 +1,12 @@
-"""What comes before a run's work: everything that can be wrong is found, and the images are decoded; nothing of the run is written."""
+"""The preparation of a run, which finds all errors of the user and decodes the images before any work."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ import torch
 from robench.analysis.baselines import BASELINES
 from robench.analysis.scoring import notes as score_notes
 from robench.datasets import (
-    Decoded,
     Hashes,
     ImageDataset,
     check_released,
@@ -40,11 +39,12 @@ from robench.evaluation.shards import Shard, shards_of
 from robench.evaluation.spec import EvaluatorSpec
 from robench.models import Classifier
 from robench.runs.directory import RunDirectory
+from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
 from robench.runs.schema import check_cell
 from robench.suites import Condition, find_suite
 from robench.suites.geometry import Geometry
-from robench.treatments import adapt
+from robench.treatments import Adaptation, adapt
 from robench.types import Ints
 
 __all__ = ["PreparedRun", "choose_samples", "default_run_path", "match_model_to_dataset", "prepare"]
@@ -52,13 +52,18 @@ __all__ = ["PreparedRun", "choose_samples", "default_run_path", "match_model_to_
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run that can begin.
+    """A run that is ready to start.
 
-    path: of its directory.  manifest: as it would be written anew.  samples: table of tables.SAMPLES.
-    plan: its conditions.  batch_size: of the run.  whole: whether a condition cannot be cut into shards.
-    recipe: for workers elsewhere, None where the model or the dataset was not made by name.
-    evaluation: for this process; None where workers elsewhere make theirs.
-    decoding: seconds that reading and decoding took.
+    Attributes:
+        path: The run directory.
+        manifest: Manifest of a new run.
+        samples: The table SAMPLES.
+        plan: The conditions.
+        batch_size: Batch size of the run.
+        whole: Whether conditions cannot be cut into shards.
+        spec: Spec for workers; None if model or dataset were not created by name.
+        evaluator: Evaluator for this process; None if workers build theirs.
+        decoding: Seconds for reading and decoding images.
     """
 
     path: Path
@@ -68,11 +73,11 @@ class PreparedRun:
     batch_size: int
     whole: bool
     spec: EvaluatorSpec | None
-    evaluation: Evaluator | None
+    evaluator: Evaluator | None
     decoding: float = 0.0
 
     def shards(self, condition: Condition) -> list[Shard]:
-        """Cut a condition into what engines work on."""
+        """Cut a condition into shards."""
         return shards_of(condition, len(self.samples), self.batch_size, self.whole)
 
 
@@ -86,141 +91,203 @@ def prepare(
     machine: Machine | None = None,
     folder: Path | None = None,
 ) -> PreparedRun:
-    """Check everything that a user can have wrong, hash and decode the images, and say what the run is.
+    """Check all arguments, then hash and decode the images.
 
-    out, folder: as `default_run_path` has them.  machine: that will compute it; None for the classifier's device in this process.
+    Args:
+        classifier: The model.
+        dataset: The images, or an argument of `open_dataset`.
+        suites: Names of the suites.
+        out: The run directory, see `default_run_path`.
+        options: Options of the run.
+        observer: Receives progress.
+        machine: The machine that computes the run; None for the classifier's device in this process.
+        folder: Parent directory of the run, see `default_run_path`.
+
+    Raises:
+        RobenchError: An argument is invalid, or the images cannot be read.
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
     classifier, images = match_model_to_dataset(classifier, images)
-    if options.precision in ("bf16", "fp16") and classifier.dtype != torch.float32:
-        kind_of = str(classifier.dtype).removeprefix("torch.")
-        raise OptionError(f"{classifier.label} was stored in {kind_of} and computes in that: leave --precision out")
-    if options.precision != "fp32" and not classifier.torch_runs:
-        raise OptionError(
-            f"{classifier.label} is not computed by torch, and has the precision of its file: leave --precision out"
-        )
     check_cell("dataset", images.name)
-    adaptation = adapt(classifier, options.treatments, options.calibration, options.seed)
-    classifier = adaptation.classifier
-    check_cell("model", classifier.label)
-    plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
+    adaptation = _adapt(classifier, options)
     positions = choose_samples(images, options)
-    plan = replace(plan, notes=(*plan.notes, *adaptation.notes(plan.conditions, len(positions))))
-    path = default_run_path(classifier.label, images.name, suites, out, folder)
+    plan = _plan(adaptation, images, positions, suites, options)
+    path = default_run_path(adaptation.classifier.label, images.name, suites, out, folder)
     _check_output_path(path, options, images.root)
-
-    from_files = tuple(condition for condition in plan.conditions if condition.files is not None)
-    if from_files:
-        observer.phase("finding released files", len(from_files) * len(positions))
-    released = check_released(images, positions, from_files, skip=options.skip_unreadable, advance=observer.advance)
-    start = time.perf_counter()
-    observer.phase("reading", len(positions))
-    hashes = hash_images(images, positions, observer.advance)
-    decoded = _decode(images, hashes, plan, options, observer)
-    decoding = time.perf_counter() - start
-    unreadable = released.missing | {
-        position: reason for one in decoded.values() for position, reason in one.unreadable.items()
-    }
-    rows = np.flatnonzero(~np.isin(positions, list(unreadable)))
-    if not len(rows):
-        raise DatasetError(
-            f"none of the {len(positions)} images could be read, for example {images.paths[int(positions[0])]}"
-        )
-    index = positions[rows]
-    samples = pd.DataFrame(
-        {
-            "index": index,
-            "path": [images.paths[position] for position in index.tolist()],
-            "label": images.labels[index].astype(np.int32),
-            "sha": [hashes.sha[row] for row in rows.tolist()],
-        }
-    )
-    plan = replace(plan, notes=(*plan.notes, *_size_notes(classifier, images, positions, plan)))
-    machine = machine or Machine.here(classifier.device)
-    manifest = make_manifest(adaptation, images, samples, suites, options, plan, machine)
+    data = _read_images(images, positions, plan, options, observer)
+    machine = machine or Machine.here(adaptation.classifier.device)
+    manifest = make_manifest(adaptation, images, data.table, suites, options, plan, machine)
     manifest["skipped"] = [
-        {"path": images.paths[position], "reason": reason} for position, reason in sorted(unreadable.items())
+        {"path": images.paths[position], "reason": reason} for position, reason in sorted(data.unreadable.items())
     ]
-    manifest["notes"] += released.notes
-    if from_files:
-        manifest["identity"]["released"] = released.fingerprints
-    score_notes(RunDirectory(path, manifest))  # A baseline that cannot be used is an error now, not after the work.
+    manifest["notes"] += data.notes
+    if data.released:
+        manifest["identity"]["released"] = data.fingerprints
+    score_notes(RunDirectory(path, manifest))  # Refuses an unusable baseline before the work.
     for note in manifest["notes"]:
         observer.note(note)
-    if unreadable:
-        observer.note(f"skipped {len(unreadable)} unreadable images; they are listed in the manifest")
-
-    names = released_names(images, index) if from_files else ()
-    shown = {
-        geometry: Samples(one.images, rows, index, images.labels[index], names) for geometry, one in decoded.items()
-    }
-    recipe = None
-    if classifier.origin is not None and images.origin is not None:
-        recipe = EvaluatorSpec(
-            code=code_of_run(classifier, adaptation.plugin_names, map(find_suite, suites), options.backend),
-            model=classifier.origin,
-            sha256=classifier.sha256,
-            classes=classifier.classes,
-            groups=classifier.groups,
-            treatment=adaptation.fingerprint(),
-            options=options,
-            data=images.origin,
-            border=images.border,
-            hashes=hashes,
-            geometries=tuple(decoded),
-            rows=rows,
-            index=index,
-            label=images.labels[index],
-            names=names,
-            released=from_files,
-            fingerprints=released.fingerprints,
-        )
+    if data.unreadable:
+        observer.note(f"skipped {len(data.unreadable)} unreadable images; the manifest lists them")
     return PreparedRun(
         path=path,
         manifest=manifest,
-        samples=samples,
+        samples=data.table,
         plan=plan,
         batch_size=options.batch_size,
         whole=adaptation.needs_whole_condition,
-        spec=recipe,
-        evaluation=Evaluator(adaptation, shown, options),
-        decoding=decoding,
+        spec=_spec(adaptation, data, suites, options),
+        evaluator=Evaluator(adaptation, data.samples, options),
+        decoding=data.seconds,
     )
 
 
-def _decode(
-    images: ImageDataset, hashes: Hashes, plan: Plan, options: Options, observer: Observer
-) -> dict[Geometry, Decoded]:
-    decoded = {}
+def _adapt(classifier: Classifier, options: Options) -> Adaptation:
+    """Return the classifier with its treatments, after a check of the precision."""
+    if options.precision in ("bf16", "fp16") and classifier.dtype != torch.float32:
+        dtype = str(classifier.dtype).removeprefix("torch.")
+        raise OptionError(f"{classifier.label} computes in {dtype}, the type of its file", "omit --precision")
+    if options.precision != "fp32" and not classifier.torch_runs:
+        raise OptionError(f"{classifier.label} computes in the precision of its file", "omit --precision")
+    adaptation = adapt(classifier, options.treatments, options.calibration, options.seed)
+    check_cell("model", adaptation.classifier.label)
+    return adaptation
+
+
+def _plan(
+    adaptation: Adaptation, images: ImageDataset, positions: Ints, suites: Sequence[str], options: Options
+) -> Plan:
+    """Return the conditions, with notes about the treatments and the size of the images."""
+    classifier = adaptation.classifier
+    plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
+    notes = [*plan.notes, *adaptation.notes(plan.conditions, len(positions))]
+    size = classifier.preprocessing.crop
+    for condition in plan.conditions:
+        if condition.is_clean and (note := double_resize_note(images, positions, condition.geometry)) is not None:
+            notes.append(note)
+        if condition.is_clean and condition.resolution != size:
+            notes.append(
+                f"images of {condition.resolution} px are resized to {size} px, the input size of {classifier.label}; "
+                "give --crop if its input size is another"
+            )
+    return replace(plan, notes=tuple(dict.fromkeys(notes)))
+
+
+@dataclass(frozen=True)
+class _RunImages:
+    """The hashed and decoded images of a run.
+
+    Attributes:
+        dataset: The dataset.
+        hashes: Hashes of all chosen images.
+        samples: The readable samples of each geometry.
+        table: The table SAMPLES.
+        released: Conditions with released files.
+        fingerprints: Fingerprints of the released files.
+        notes: Notes about the released files.
+        unreadable: Reason for each unreadable image, by its position in the dataset.
+        seconds: Time for reading and decoding.
+    """
+
+    dataset: ImageDataset
+    hashes: Hashes
+    samples: dict[Geometry, Samples]
+    table: pd.DataFrame
+    released: tuple[Condition, ...]
+    fingerprints: dict[str, str]
+    notes: Sequence[str]
+    unreadable: dict[int, str]
+    seconds: float
+
+
+def _read_images(
+    dataset: ImageDataset, positions: Ints, plan: Plan, options: Options, observer: Observer
+) -> _RunImages:
+    """Hash and decode the images; DatasetError if none can be read."""
+    conditions = tuple(condition for condition in plan.conditions if condition.files is not None)
+    if conditions:
+        observer.phase("finding released files", len(conditions) * len(positions))
+    skip, advance = options.skip_unreadable, observer.advance
+    released = check_released(dataset, positions, conditions, skip=skip, advance=advance)
+    start = time.perf_counter()
+    observer.phase("reading", len(positions))
+    hashes = hash_images(dataset, positions, advance)
+    decoded, unreadable = {}, dict(released.missing)
     for geometry in plan.geometries:
-        observer.phase(f"decoding at {geometry}", len(hashes.positions))
-        decoded[geometry] = decode(
-            images, hashes, geometry, skip=options.skip_unreadable, advance=observer.advance, note=observer.note
-        )
-    return decoded
+        observer.phase(f"decoding at {geometry}", len(positions))
+        decoded[geometry] = decode(dataset, hashes, geometry, skip=skip, advance=advance, note=observer.note)
+        unreadable |= decoded[geometry].unreadable
+    seconds = time.perf_counter() - start
+    rows = np.flatnonzero(~np.isin(positions, list(unreadable)))
+    if not len(rows):
+        example = dataset.paths[int(positions[0])]
+        raise DatasetError(f"none of the {len(positions)} images can be read, for example {example}")
+    index = positions[rows]
+    label, names = dataset.labels[index], released_names(dataset, index) if conditions else ()
+    table = pd.DataFrame(
+        {
+            "index": index,
+            "path": [dataset.paths[position] for position in index.tolist()],
+            "label": label.astype(np.int32),
+            "sha": [hashes.sha[row] for row in rows.tolist()],
+        }
+    )
+    samples = {geometry: Samples(images.images, rows, index, label, names) for geometry, images in decoded.items()}
+    notes, fingerprints = released.notes, released.fingerprints
+    return _RunImages(dataset, hashes, samples, table, conditions, fingerprints, notes, unreadable, seconds)
+
+
+def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], options: Options) -> EvaluatorSpec | None:
+    """Return the spec for workers; None if the model or the dataset was not created by name."""
+    classifier, dataset = adaptation.classifier, data.dataset
+    if classifier.origin is None or dataset.origin is None:
+        return None
+    samples = next(iter(data.samples.values()))
+    return EvaluatorSpec(
+        code=code_of_run(classifier, adaptation.plugin_names, map(find_suite, suites), options.backend),
+        model=classifier.origin,
+        sha256=classifier.sha256,
+        classes=classifier.classes,
+        groups=classifier.groups,
+        treatment=adaptation.fingerprint(),
+        options=options,
+        data=dataset.origin,
+        border=dataset.border,
+        hashes=data.hashes,
+        geometries=tuple(data.samples),
+        rows=samples.rows,
+        index=samples.index,
+        label=samples.label,
+        names=samples.names,
+        released=data.released,
+        fingerprints=data.fingerprints,
+    )
 
 
 def match_model_to_dataset(classifier: Classifier, images: ImageDataset) -> tuple[Classifier, ImageDataset]:
-    """Return both as they belong together: the model over the dataset's classes, or a DatasetError that says what to do."""
+    """Select the model's output and the order of classes so that both match.
+
+    Raises:
+        DatasetError: The dataset's classes do not match the model's.
+        CheckpointError: No output of the model matches the dataset, or several outputs do.
+    """
     if classifier.outputs:
-        classifier = classifier.with_classes(_fitting_classes(classifier, images))
+        classifier = classifier.with_classes(_matching_classes(classifier, images))
     images = fit_classes(images, classifier.classes, classifier.label)
     return (classifier if images.groups is None else classifier.with_class_groups(images.groups)), images
 
 
-def _fitting_classes(classifier: Classifier, images: ImageDataset) -> int:
-    """How many classes that output has which fits the images; CheckpointError unless it is one alone."""
-    sizes = list(dict.fromkeys(one.classes for one in classifier.outputs))
-    fitting = [size for size in sizes if _fits(images, size)]
-    chosen = [
-        size for size in fitting if size == len(images.classes)
-    ] or fitting  # some sets have a part of the classes
-    if len(chosen) == 1:
-        return chosen[0]
-    told = "none" if not chosen else "more than one"
+def _matching_classes(classifier: Classifier, images: ImageDataset) -> int:
+    """Return the number of classes of the model's only output that matches the images."""
+    sizes = list(dict.fromkeys(output.classes for output in classifier.outputs))
+    matching = [size for size in sizes if _fits(images, size)]
+    # A dataset may have a part of the model's classes.
+    matching = [size for size in matching if size == len(images.classes)] or matching
+    if len(matching) == 1:
+        return matching[0]
     raise CheckpointError(
-        f"{classifier.label} gives several outputs, of {' and '.join(map(str, sizes))} classes, and {told} fits the "
-        f"{len(images.classes)} classes of {images.name}: let it return the logits alone"
+        f"{classifier.label} returns several outputs, with {' and '.join(map(str, sizes))} classes, and "
+        f"{'more than one matches' if matching else 'none matches'} the {len(images.classes)} classes of {images.name}",
+        "let the model return only the logits",
     )
 
 
@@ -233,14 +300,14 @@ def _fits(images: ImageDataset, outputs: int) -> bool:
 
 
 def choose_samples(images: ImageDataset, options: Options) -> Ints:
-    """Return the positions to evaluate."""
+    """Return the positions of the samples that the options choose."""
     return select(images, limit=options.limit, per_class=options.per_class, subset=options.subset)
 
 
 def default_run_path(
     model: str, data: str, suites: Sequence[str], out: str | Path | None = None, folder: Path | None = None
 ) -> Path:
-    """Return where a run goes: `out`, or `folder`/<model>, or runs/<model>-<data>-<suite>."""
+    """Return the run directory: `out`, or `folder`/<model>, or runs/<model>-<data>-<suite>."""
     if out is not None:
         return Path(out)
     if folder is not None:
@@ -249,53 +316,35 @@ def default_run_path(
 
 
 def _file_name(name: str) -> str:
-    """The name with nothing in it that a shell or a file system would trip over."""
+    """Return the name without characters that shells or file systems interpret."""
     return "".join(c if c.isalnum() or c in "-_.+@=" else "_" for c in name)
 
 
-def _size_notes(classifier: Classifier, images: ImageDataset, positions: Ints, plan: Plan) -> list[str]:
-    """Say where images are resized that perhaps should not be."""
-    notes = []
-    for condition in plan.conditions:
-        if condition.is_clean:
-            twice = double_resize_note(images, positions, condition.geometry)
-            side = classifier.preprocessing.crop
-            if twice is not None:
-                notes.append(twice)
-            if condition.resolution != side:
-                notes.append(
-                    f"images of {condition.resolution} px are resized to the {side} px that {classifier.label} takes: if its "
-                    f"input is another, give --crop"
-                )
-    return list(dict.fromkeys(notes))
-
-
 def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
-    """Refuse what cannot become a run, or be normalised, before any long work: other folders, no permission."""
-    whole, chosen = path.resolve(), options.normalize_by
-    if chosen is not None and chosen not in (*BASELINES, "none"):
-        if not Path(chosen).is_dir():
-            raise OptionError(
-                f"{unknown_name('baseline', chosen, (*BASELINES, 'none'))}, nor is it the directory of a run"
-            )
-        if options.fresh and Path(chosen).resolve() == whole:
-            raise OptionError(f"--fresh moves {path} aside, so that it cannot be the baseline: choose another --out")
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file: choose another --out")
+    """Refuse a run directory that cannot be written, or a path or a baseline that would cost the user files."""
+    whole, baseline = path.resolve(), options.normalize_by
+    in_use = {Path.cwd(): "the current directory"}
+    if baseline is not None and baseline not in (*BASELINES, "none"):
+        if not Path(baseline).is_dir():
+            known = unknown_name("baseline", baseline, (*BASELINES, "none"))
+            raise OptionError(f"{known}, and it is not a run directory")
+        in_use[Path(baseline).resolve()] = "the baseline"
+    for used, name in in_use.items() if options.fresh else ():
+        if used.is_relative_to(whole):
+            raise OptionError(f"--fresh cannot move {path}, which contains {name}", "choose another --out")
     if data is not None and data.is_dir() and whole.is_relative_to(data.resolve()):
-        raise RunError(f"{path} lies among the images of {data}, and would be a class of them: choose another --out")
-    if options.fresh and Path.cwd().is_relative_to(whole):
-        raise RunError(f"{path} is where you are, and cannot be moved aside: go elsewhere, or choose another --out")
-    if path.is_dir() and not (path / "manifest.json").exists() and not options.fresh and _foreign(path):
-        raise RunError(f"{path} holds other files than a run's: choose another --out, or give --fresh to move it aside")
-    ancestor = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
-    if not ancestor.is_dir():
-        raise RunError(f"{path} would lie below {ancestor}, which is a file: choose another --out")
-    if not os.access(ancestor, os.W_OK | os.X_OK):
-        raise RunError(f"no permission to write {path}: choose another --out")
+        raise RunError(f"{path} is inside the dataset {data} and would be read as a class", "choose another --out")
+    created = not path.exists()
+    with translate_os_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path).close()
+    if created:
+        path.rmdir()
+    elif not (path / "manifest.json").exists() and not options.fresh and _foreign(path):
+        raise RunError(f"{path} contains other files", "choose another --out, or move it aside with --fresh")
 
 
 def _foreign(path: Path) -> list[str]:
-    """Files that a run killed while it was being created could not have left."""
+    """Return the files that no interrupted run has left."""
     own = {"records", "samples.parquet", ".lock"}
     return [entry.name for entry in path.iterdir() if entry.name not in own and not entry.name.startswith(".tmp-")]

@@ -1,4 +1,4 @@
-"""Where the time of an evaluation went: numbers that add up over shards and workers, and their table. Torch-free."""
+"""Profiles, which add up the time of each phase over shards and workers."""
 
 from __future__ import annotations
 
@@ -11,49 +11,52 @@ __all__ = ["PHASES", "Profile", "profile_table"]
 
 PHASES: dict[str, str] = {
     "decode": "reading and decoding files",
-    "copy": "pixels to the device",
-    "corruption": "corrupting them",
+    "copy": "copying pixels to the device",
+    "corruption": "corrupting images",
     "statistics": "estimating a treatment's statistics",
     "forward": "the model, from uint8 images to its best classes",
-    "records": "the table of what it said",
+    "records": "writing the table of predictions",
 }
-"""What the time goes to, in the order in which it is done. What remains is idle."""
+"""Description of each phase, in order. The remaining time is idle."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of some work went; the profiles of several pieces of work add up.
+    """The time of some work by phase; profiles of several pieces of work add up.
 
-    seconds: by phase.  beside: by phase, what ran beside the model, on a stream of its own; it slows the model down somewhat.
-    wall: seconds by the clock, of all workers together.  images: that the model was shown.
+    Attributes:
+        seconds: Seconds by phase.
+        concurrent: Seconds by phase of work on a separate stream, which slows the model down somewhat.
+        wall: Seconds of wall time, summed over workers.
+        images: Images classified.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
-    beside: Mapping[str, float] = field(default_factory=dict)
+    concurrent: Mapping[str, float] = field(default_factory=dict)
     wall: float = 0.0
     images: int = 0
 
     @classmethod
     def of(cls, phase: str, seconds: float) -> Profile:
-        """Return the profile of a phase that was timed elsewhere."""
+        """Return the profile of a single phase."""
         return cls({phase: seconds}, {}, seconds)
 
     def __add__(self, other: Profile) -> Profile:
         return Profile(
             _summed(self.seconds, other.seconds),
-            _summed(self.beside, other.beside),
+            _summed(self.concurrent, other.concurrent),
             self.wall + other.wall,
             self.images + other.images,
         )
 
     @property
     def idle(self) -> float:
-        """Seconds in which neither the model nor anything that it has to wait for was at work."""
+        """Seconds in which neither the model nor work that it waits for was running."""
         return max(0.0, self.wall - sum(self.seconds.values()))
 
     @property
     def rate(self) -> float:
-        """Images a second, of one worker."""
+        """Images per second of one worker."""
         return self.images / self.wall if self.wall else 0.0
 
 
@@ -62,31 +65,28 @@ def _summed(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, f
 
 
 def profile_table(profiles: Mapping[str, Profile]) -> Table:
-    """Show profiles by name, and all of them together: images a second, and the share of the time that each phase took."""
-    whole = sum(profiles.values(), Profile())
-    shown = [phase for phase in PHASES if phase in whole.seconds or phase in whole.beside]
-    table = Table(title="Where the time went", caption=_caption(whole))
+    """Return a table of profiles by name and of their sum, with images per second and the share of each phase."""
+    total = sum(profiles.values(), Profile())
+    phases = [phase for phase in PHASES if phase in total.seconds or phase in total.concurrent]
+    caption = "in brackets: work on a separate stream, concurrent with the model" if total.concurrent else None
+    table = Table(title="Time by phase", caption=caption)
     table.add_column("", no_wrap=True)
-    for name in ("images", "images/s", "seconds", *shown, "idle"):
+    for name in ("images", "images/s", "seconds", *phases, "idle"):
         table.add_column(name, justify="right")
-    for name, one in [*profiles.items(), ("all", whole)]:
+    for name, profile in [*profiles.items(), ("all", total)]:
         if name == "all":
             table.add_section()
-        cells = [_cell(one, phase) for phase in shown]
-        counts = f"{one.images:,}", f"{one.rate:,.0f}" if one.images else "", f"{one.wall:,.1f}"
-        table.add_row(name, *counts, *cells, _share(one.idle, one.wall))
+        cells = [_cell(profile, phase) for phase in phases]
+        counts = f"{profile.images:,}", f"{profile.rate:,.0f}" if profile.images else "", f"{profile.wall:,.1f}"
+        table.add_row(name, *counts, *cells, _share(profile.idle, profile.wall))
     return table
 
 
 def _cell(profile: Profile, phase: str) -> str:
     parts = [_share(profile.seconds[phase], profile.wall)] if phase in profile.seconds else []
-    parts += [f"({_share(profile.beside[phase], profile.wall)})"] if phase in profile.beside else []
+    parts += [f"({_share(profile.concurrent[phase], profile.wall)})"] if phase in profile.concurrent else []
     return " ".join(parts)
 
 
 def _share(seconds: float, wall: float) -> str:
     return f"{seconds / wall:.0%}" if wall else ""
-
-
-def _caption(whole: Profile) -> str | None:
-    return "in brackets: beside the model, on a stream of its own" if whole.beside else None

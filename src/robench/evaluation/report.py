@@ -1,4 +1,4 @@
-"""The report of runs, with example images of what each model confuses."""
+"""The report of runs with example images."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def report(
     examples: int = EXAMPLES,
     title: str = TITLE,
 ) -> Path:
-    """Write one self-contained page about runs, side by side, and return its path.
+    """Write one self-contained page that shows runs side by side, and return its path.
 
     Args:
-        runs: Run directories, or results CSV files, which have no records: neither calibration nor confusions.
-        out: The page. An existing file is replaced if it is a report.
-        data: The images now; None for where the run read them.
-        examples: Images of each run and suite; with 0 no image is read and torch is not imported.
+        runs: Run directories; or results CSV files, which have no records and therefore no calibration and no confusions.
+        out: The page. An existing report is replaced.
+        data: The images; None for the dataset of the run.
+        examples: Number of example images for each run and suite; 0 reads no image and does not import torch.
         title: Heading of the page.
 
     Raises:
@@ -39,7 +39,7 @@ def report(
         raise OptionError(f"--examples must be at least 0, not {examples}")
     finder: ExampleFinder | None = None
     if examples:
-        from robench.evaluation.examples import find_examples  # Needs torch.
+        from robench.evaluation.examples import find_examples  # Imports torch.
 
         finder = partial(find_examples, data=data, count=examples)
     return write_page(runs, out, examples=finder, title=title)

@@ -1,4 +1,4 @@
-"""Runs: prepared, given to an engine shard by shard, written into run directories, scored. A run resumes where it stopped."""
+"""The evaluation of runs, which resume after an interruption."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun, default_run_path, prepare
 from robench.evaluation.writer import Run, RunWriter
 from robench.models import Classifier
-from robench.runs.observer import EVALUATING, SCORING, NullObserver, Observer, WorkerState
+from robench.runs.observer import EVALUATING, SCORING, Observer, WorkerState
 from robench.runs.progress import Heartbeat
 from robench.suites import Preset
 from robench.treatments import adapt
@@ -24,10 +24,15 @@ __all__ = ["Job", "evaluate", "evaluate_jobs"]
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made.
+    """A run to evaluate.
 
-    load: the model, onto a device by its name.  suites: their names, or a preset that chooses by the model's input.
-    out: its directory, or folder: in which it has the model's label; default runs/<model>-<data>-<suite>.
+    Attributes:
+        load: Loads the model onto its device.
+        dataset: The images, or an argument of `open_dataset`.
+        suites: Names of the suites, or a preset that chooses them by the model's input size.
+        out: The run directory; None for `folder`/<model>, or else runs/<model>-<data>-<suite>.
+        options: Options of the run.
+        folder: Parent directory of the run.
     """
 
     load: Callable[[], Classifier]
@@ -38,11 +43,11 @@ class Job:
     folder: Path | None = None
 
     def chosen(self, classifier: Classifier) -> Sequence[str]:
-        """Return the names of its suites."""
+        """Return the names of the suites."""
         return [self.suites.suite(classifier.preprocessing.crop)] if isinstance(self.suites, Preset) else self.suites
 
     def output_path(self) -> tuple[str, Path]:
-        """Return the model's label and the run's directory, which only loading tells."""
+        """Load the model, and return its label and the run directory."""
         classifier, options = self.load(), self.options
         name = (self.dataset if isinstance(self.dataset, ImageDataset) else open_dataset(self.dataset)).name
         label = adapt(classifier, options.treatments, options.calibration, options.seed).classifier.label
@@ -57,116 +62,130 @@ def evaluate(
     options: Options | None = None,
     observer: Observer | None = None,
 ) -> Run:
-    """Evaluate a classifier on a dataset under some suites, into the run directory `out`.
+    """Evaluate a classifier on a dataset under some suites.
 
-    dataset: an opened one, or what `data.open_dataset` takes.  out: default runs/<model>-<data>-<suite>.
-    If `out` holds a run of the same model, data and options, only what it lacks is evaluated, and the results equal those of
-    a run that was never interrupted. Raises RunError if it holds another run (unless options.fresh), and the other errors of
-    `robench.errors` for what else the caller can mend.
+    If the directory holds a run of the same model, data and options, only its missing parts are evaluated. The results
+    equal those of a run without interruption.
+
+    Args:
+        classifier: The model.
+        dataset: The images, or an argument of `open_dataset`.
+        suites: Names of the suites.
+        out: The run directory; None for runs/<model>-<data>-<suite>.
+        options: Options of the run.
+        observer: Receives progress.
+
+    Raises:
+        RunError: The directory holds another run, unless `options.fresh` is set.
+        RobenchError: An argument is invalid.
     """
     (run,) = evaluate_jobs([Job(lambda: classifier, dataset, suites, out, options or Options())], observer=observer)
     return run
 
 
 def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observer | None = None) -> Iterator[Run]:
-    """Evaluate several models, and yield each run as it is finished.
+    """Evaluate several runs and yield each one as soon as it is finished.
 
-    An engine with workers elsewhere is given all of them at once, after all were prepared; the local one takes them one by one.
-    Two of one place are refused before the first is prepared.
-    Raises what `evaluate` does; what was evaluated until then is on disk. One of several that fails does not keep the others from
-    being evaluated: what it failed with is raised after them.
+    An engine with workers evaluates all runs concurrently. The local engine evaluates one run after the other.
+
+    Args:
+        jobs: The runs.
+        engine: Evaluates the shards.
+        observer: Receives progress.
+
+    Raises:
+        RobenchError: An argument is invalid, or several runs have the same directory. If some of several runs fail, the
+            error is raised after the others are finished.
     """
-    observer, jobs = observer or NullObserver(), list(jobs)
+    observer, jobs = observer or Observer(), list(jobs)
     with engine.started(observer):
-        # It costs seconds, one model in memory at a time, and what does not load is found before hours are spent.
-        places = [job.output_path() for job in jobs] if len(jobs) > 1 else []
-        _check_output_paths(places)
-        if engine.runs_concurrently or not places:
+        # Load each model once before the work, so that a model that cannot be loaded fails early.
+        paths = [job.output_path() for job in jobs] if len(jobs) > 1 else []
+        _check_output_paths(paths)
+        if engine.runs_concurrently or not paths:
             yield from _evaluate_together(jobs, engine, observer)
             return
-        failed = []
-        for job, (label, _) in zip(jobs, places, strict=True):
+        failures = []
+        for job, (label, _) in zip(jobs, paths, strict=True):
             try:
                 yield from _evaluate_together([job], engine, observer)
             except RobenchError as error:
-                failed.append(f"{label}: {error}")
-                observer.note(failed[-1])
-        if failed:
-            raise RunError("; ".join(failed))
+                failures.append(f"{label}: {error}")
+                observer.note(failures[-1])
+        if failures:
+            raise RunError("; ".join(failures))
 
 
 def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) -> Iterator[Run]:
     prepared = [_prepare_job(job, engine, observer) for job in jobs]
     with ExitStack() as stack:
-        runs = [
-            RunWriter.begin(one, job.options.fresh, engine.name, observer, stack.enter_context(ExitStack()))
-            for one, job in zip(prepared, jobs, strict=True)
+        writers = [
+            RunWriter.begin(run, job.options.fresh, engine.name, observer, stack.enter_context(ExitStack()))
+            for run, job in zip(prepared, jobs, strict=True)
         ]
-        tasks = [Task(number, shard) for number, run in enumerate(runs) for shard in run.missing]
-        finished = [run for run in runs if not run.missing]
+        tasks = [Task(number, shard) for number, writer in enumerate(writers) for shard in writer.missing]
+        finished = [writer for writer in writers if not writer.missing]
         if finished:
             observer.phase(SCORING, 0)
-        yield from (run.finish() for run in finished)
+        yield from (writer.finish() for writer in finished)
         observer.phase(EVALUATING, sum(task.shard.frames for task in tasks))
-
-        def tell(event: Event) -> None:
-            observer.note(event.text)
-            for number, run in enumerate(runs):
-                if run.missing and event.run in (None, number):
-                    run.heartbeat.note(event.text)
-                    run.record(event)
-
-        for task, part in engine.run(prepared, tasks, EngineObserver(observer, [run.heartbeat for run in runs]), tell):
-            run = runs[task.run]
-            run.add(task.shard, part)
-            if len(runs) > 1:
-                run.heartbeat.advance(task.shard.frames)
-            if not run.missing:
-                if not any(other.missing for other in runs):
-                    # While others go on, it is their progress that is looked at.
+        progress = _EngineObserver(observer, [writer.heartbeat for writer in writers])
+        for item in engine.run(prepared, tasks, progress):
+            if isinstance(item, Event):
+                observer.note(item.text)
+                for number, writer in enumerate(writers):
+                    if writer.missing and item.run in (None, number):
+                        writer.heartbeat.note(item.text)
+                        writer.record(item)
+                continue
+            writer = writers[item.task.run]
+            writer.add(item.task.shard, item.result)
+            if len(writers) > 1:
+                writer.heartbeat.advance(item.task.shard.frames)
+            if not writer.missing:
+                if not any(other.missing for other in writers):
                     observer.phase(SCORING, 0)
-                yield run.finish()
+                yield writer.finish()
 
 
-class EngineObserver(NullObserver):
-    """What an engine tells of progress, to the caller, and to whoever looks at the runs' directories; events go another way."""
+class _EngineObserver(Observer):
+    """Forwards an engine's progress to the caller and to the heartbeats of the runs."""
 
     def __init__(self, observer: Observer, heartbeats: Sequence[Heartbeat]) -> None:
         self._observer, self._heartbeats = observer, heartbeats
 
     def advance(self, count: int) -> None:
-        """Of one run it is told what is under way; of several, each counts what is done."""
+        """Count images in progress; the heartbeats of several runs count only finished shards."""
         self._observer.advance(count)
         if len(self._heartbeats) == 1:
             self._heartbeats[0].advance(count)
 
     def workers(self, states: Sequence[WorkerState]) -> None:
-        """The runs share them."""
+        """Report the state of the workers, which all runs share."""
         self._observer.workers(states)
-        for one in self._heartbeats:
-            one.workers(states)
+        for heartbeat in self._heartbeats:
+            heartbeat.workers(states)
 
 
-def _check_output_paths(places: Sequence[tuple[str, Path]]) -> None:
+def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
     known: set[Path] = set()
-    for label, path in places:
+    for label, path in paths:
         if path.absolute() in known:
-            raise OptionError(
-                f"two models are called {label}: evaluate them one by one, each with an --out of its own, or give each its out "
-                "in a file of jobs"
-            )
+            raise OptionError(f"two models have the label {label}", "set a separate `out` for each in the job file")
         known.add(path.absolute())
 
 
 def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
     classifier = job.load()
-    one = prepare(
-        classifier, job.dataset, job.chosen(classifier), job.out, job.options, observer, engine.machine, job.folder
-    )
-    if engine.runs_concurrently and one.spec is None:
+    suites = job.chosen(classifier)
+    prepared = prepare(classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder)
+    if not engine.runs_concurrently:
+        return prepared
+    if prepared.spec is None:
+        label = prepared.manifest["model"]["label"]
         raise OptionError(
-            f"--engine {engine.name}: workers must load {one.manifest['model']['label']} and its images themselves: take them from "
-            "load_classifier and open_dataset"
+            f"workers of --engine {engine.name} cannot load {label} or its images by name",
+            "create them with load_classifier and open_dataset",
         )
-    # Workers make their own: this process need not hold the networks of all models.
-    return replace(one, evaluation=None) if engine.runs_concurrently else one
+    # Workers build their own evaluators, so that this process need not hold all models.
+    return replace(prepared, evaluator=None)

@@ -1,4 +1,4 @@
-"""The images of one geometry and their labels."""
+"""The samples of a run under one geometry."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ __all__ = ["Samples"]
 
 @dataclass(frozen=True)
 class Samples:
-    """The images of one geometry and who they are.
+    """Decoded images of one geometry with their labels.
 
-    images: decoded ones, on the host or a device.  rows: (m,) which of them to evaluate, in order.
-    index, label: (m,) position in the whole dataset, and class.
-    names: (m,) by which their released files are found; empty where no condition has such files.
+    Attributes:
+        images: The images, on the host or a device.
+        rows: (m,) Row in `images` of each sample, in order of evaluation.
+        index: (m,) Position of each sample in the whole dataset.
+        label: (m,) Class of each sample.
+        names: (m,) Name of each sample among released files; empty if no condition has such files.
     """
 
     images: ImageStack | DeviceImages
@@ -26,7 +29,7 @@ class Samples:
     label: Ints
     names: tuple[Name, ...] = ()
 
-    def at(self, part: Ints) -> Samples:
-        """Return some of them, by their place among these."""
-        names = tuple(self.names[place] for place in part.tolist()) if self.names else ()
-        return Samples(self.images, self.rows[part], self.index[part], self.label[part], names)
+    def select(self, positions: Ints) -> Samples:
+        """Return the samples at some positions among these."""
+        names = tuple(self.names[position] for position in positions.tolist()) if self.names else ()
+        return Samples(self.images, self.rows[positions], self.index[positions], self.label[positions], names)

@@ -12,15 +12,17 @@ __all__ = ["Shard", "ShardResult", "shards_of"]
 
 
 _FRAMES = 16_384
-"""Images through the model that a shard has at least, where its condition has so many: what is lost with a worker is minutes,
-and what starting a shard costs is nothing beside it."""
+"""Minimum of images through the model in a shard, if its condition has as many.
+
+A lost worker then costs minutes, and the start of a shard is negligible.
+"""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The samples at places `start` to `stop` of a run, under one condition.
+    """The samples at positions `start` to `stop` of a run under one condition.
 
-    Cuts fall on the borders of batches, so that records do not depend on them.
+    Shards begin and end at borders of batches, so that records do not depend on shards.
     """
 
     condition: Condition
@@ -29,7 +31,7 @@ class Shard:
 
     @property
     def frames(self) -> int:
-        """Images through the model."""
+        """Number of images through the model."""
         return (self.stop - self.start) * condition_frames(self.condition)
 
 
@@ -37,10 +39,11 @@ class Shard:
 class ShardResult:
     """An evaluated shard.
 
-    content: its records as a file of tables.RECORDS, frame by frame, a row group each; of a whole condition that of the run.
-    seconds: that it took, but for what treatments estimated before the first one.
-    batch_size: that it was evaluated with; smaller than the run's where the device ran out of memory.
-    profile: of its time, where the run asks for one.
+    Attributes:
+        content: Records as a Parquet file with one row group for each frame; the final file if the shard is a whole condition.
+        seconds: Time of the evaluation, without a treatment's estimates before the first shard.
+        batch_size: Actual batch size, which is smaller than the run's if the device ran out of memory.
+        profile: Profile of the time, if the run asks for one.
     """
 
     content: bytes
@@ -50,7 +53,14 @@ class ShardResult:
 
 
 def shards_of(condition: Condition, samples: int, batch_size: int, whole: bool) -> list[Shard]:
-    """Cut a condition of so many samples.  whole: whether it cannot be cut, because treatments look at all of its samples."""
+    """Cut a condition into shards.
+
+    Args:
+        condition: The condition.
+        samples: Number of samples.
+        batch_size: Batch size of the run.
+        whole: Whether the condition must stay in one shard, because a treatment depends on all of its samples.
+    """
     batches = 1 + _FRAMES // (batch_size * condition_frames(condition))
     step = samples if whole else batches * batch_size
     return [Shard(condition, start, min(start + step, samples)) for start in range(0, samples, step)]

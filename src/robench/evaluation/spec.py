@@ -1,4 +1,4 @@
-"""How an evaluation is made again in another process, on any machine: by name and argument, and checked against the first one."""
+"""Specs, from which any machine builds the same evaluator again."""
 
 from __future__ import annotations
 
@@ -34,16 +34,26 @@ __all__ = ["EvaluatorSpec"]
 
 @dataclass(frozen=True)
 class EvaluatorSpec:
-    """Everything of an evaluation but what is heavy: the network and the pixels.
+    """Everything about an evaluator except the network and the pixels.
 
-    code: version of each package whose code makes the records, beside those of `machine.software`.
-    model, sha256: arguments of `load_classifier`, and what they must load.  classes: of the output that is taken.
-    groups: of its columns.
-    treatment: fingerprint of the treatments that `options` name, with their calibration images.
-    data, border: arguments of `open_dataset`, and the dataset's border.
-    hashes: of all chosen images.  geometries: under which they are decoded.
-    rows, index, label, names: as in `Samples`.
-    released: conditions of published files, and the fingerprints of these.
+    Attributes:
+        code: Version of each package whose code computes the records, in addition to `environment.software`.
+        model: Arguments of `load_classifier`.
+        sha256: SHA-256 of the model.
+        classes: Number of classes of the selected output.
+        groups: Groups of its columns.
+        treatment: Fingerprint of the treatments in `options` with their calibration images.
+        options: Options of the run.
+        data: Arguments of `open_dataset`.
+        border: Border of the dataset's images.
+        hashes: Hashes of all chosen images.
+        geometries: Geometries of the decoded images.
+        rows: As in `Samples`.
+        index: As in `Samples`.
+        label: As in `Samples`.
+        names: As in `Samples`.
+        released: Conditions with released files.
+        fingerprints: Fingerprints of the released files by condition.
     """
 
     code: Mapping[str, str]
@@ -64,70 +74,75 @@ class EvaluatorSpec:
     released: tuple[Condition, ...]
     fingerprints: Mapping[str, str]
 
-    def make(self, device: str) -> Evaluator:
-        """Return the evaluation, on a device of this process.
+    def build(self, device: str) -> Evaluator:
+        """Build the evaluator on a device of this process.
 
-        Raises RunError, CheckpointError or DatasetError where packages, the model's file or the images are others than the
-        recipe's, and what else `load_classifier` and `decode` raise.
+        Raises:
+            RunError: A package has another version here.
+            CheckpointError: The model cannot be loaded, or its file differs.
+            DatasetError: The images or released files cannot be read, or differ.
         """
-        other = [
-            f"{name} {here or 'none'} instead of {there}"
+        versions = {name: version_here(name) or "none" for name in self.code}
+        others = [
+            f"{name} {versions[name]} instead of {there}"
             for name, there in self.code.items()
-            if (here := version_here(name)) != there
+            if versions[name] != there
         ]
-        if other:
-            raise RunError(f"{'; '.join(other)}: install the same")
+        if others:
+            raise RunError("; ".join(others), "install the same versions")
         classifier = load_classifier(**self.model, device=device)
         if classifier.sha256 != self.sha256:
             raise CheckpointError(
-                f"{self.model['model']} is another file here (SHA-256 {classifier.sha256[:12]} instead of {self.sha256[:12]}): "
-                "copy it again"
+                f"{self.model['model']} is another file here (SHA-256 {classifier.sha256[:12]} instead of "
+                f"{self.sha256[:12]})",
+                "copy it again",
             )
         classifier = classifier.with_classes(self.classes)
         if self.groups is not None:
             classifier = classifier.with_class_groups(self.groups)
         adaptation = adapt(classifier, self.options.treatments, self.options.calibration, self.options.seed)
         if adaptation.fingerprint() != self.treatment:
-            raise DatasetError(f"--calibration {self.options.calibration} holds other images here: copy it again")
+            raise DatasetError(f"--calibration {self.options.calibration} has other images here", "copy it again")
         if self.released:
             self._check_released()
-        decoded = self._decoded()
         samples = {
-            geometry: Samples(one.images, self.rows, self.index, self.label, self.names)
-            for geometry, one in zip(self.geometries, decoded, strict=True)
+            geometry: Samples(decoded.images, self.rows, self.index, self.label, self.names)
+            for geometry, decoded in zip(self.geometries, self._decoded(), strict=True)
         }
         return Evaluator(adaptation, samples, self.options)
 
     def _decoded(self) -> list[Decoded]:
-        """The pixels, from this machine's cache, or into it from the images after they were found to be the same."""
-        found = [find_decoded(self.hashes, geometry, self.border) for geometry in self.geometries]
-        if None in found:
-            images = open_dataset(*self.data)
-            self._check_images(images)
-            skip = self.options.skip_unreadable
-            found = [
-                one or decode(images, self.hashes, geometry, skip=skip)
-                for one, geometry in zip(found, self.geometries, strict=True)
-            ]
-        return [one for one in found if one is not None]
+        """Return the pixels from this machine's cache, or decode the images after a check of their hashes."""
+        cached = [find_decoded(self.hashes, geometry, self.border) for geometry in self.geometries]
+        decoded = [images for images in cached if images is not None]
+        if len(decoded) == len(cached):
+            return decoded
+        dataset = open_dataset(*self.data)
+        self._check_images(dataset)
+        return [
+            images or decode(dataset, self.hashes, geometry, skip=self.options.skip_unreadable)
+            for images, geometry in zip(cached, self.geometries, strict=True)
+        ]
 
-    def _check_images(self, images: ImageDataset) -> None:
+    def _check_images(self, dataset: ImageDataset) -> None:
         positions = self.hashes.positions
-        if positions.max() < len(images):
-            here = hash_images(images, positions).sha
-            other = [at for at, sha, mine in zip(positions.tolist(), here, self.hashes.sha, strict=True) if sha != mine]
-            if not other:
+        difference = f"{len(dataset):,} of them"
+        if positions.max() < len(dataset):
+            here = hash_images(dataset, positions).sha
+            others = [
+                position
+                for position, sha, expected in zip(positions.tolist(), here, self.hashes.sha, strict=True)
+                if sha != expected
+            ]
+            if not others:
                 return
-            raise DatasetError(
-                f"{self.data[0]} holds other images here, {len(other):,} of {len(positions):,}, for example "
-                f"{images.paths[other[0]]}: copy it again"
-            )
-        raise DatasetError(f"{self.data[0]} holds other images here, {len(images):,} of them: copy it again")
+            difference = f"{len(others):,} of {len(positions):,}, for example {dataset.paths[others[0]]}"
+        raise DatasetError(f"{self.data[0]} has other images here, {difference}", "copy it again")
 
     def _check_released(self) -> None:
-        images = open_dataset(*self.data)
+        dataset = open_dataset(*self.data)
         skip = self.options.skip_unreadable
-        here = check_released(images, self.hashes.positions, self.released, skip=skip).fingerprints
-        other = [name for name in here if here[name] != self.fingerprints[name]]
-        if other:
-            raise DatasetError(f"--released holds other files here, for example those of {other[0]}: copy them again")
+        here = check_released(dataset, self.hashes.positions, self.released, skip=skip).fingerprints
+        others = [name for name in here if here[name] != self.fingerprints[name]]
+        if others:
+            raise DatasetError(f"--released has other files here, for example of {others[0]}", "copy them again")

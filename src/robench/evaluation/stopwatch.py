@@ -1,10 +1,10 @@
-"""Stopwatches of the loop: by the clock where the host works, by events of its streams where a GPU does."""
+"""Stopwatches for the phases of the evaluation loop."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from typing import TypeVar
@@ -17,88 +17,83 @@ __all__ = ["NULL_STOPWATCH", "CudaStopwatch", "Stopwatch", "stopwatch_for"]
 
 T = TypeVar("T")
 
-_BESIDE = ("copy", "corruption")
-"""What a GPU does beside the model."""
-_ON_GPU = (*_BESIDE, "forward")
+_CONCURRENT = ("copy", "corruption")
+"""Phases that a GPU runs concurrently with the model."""
+_ON_GPU = (*_CONCURRENT, "forward")
 
 
 class Stopwatch:
-    """Adds up how long each phase of some work takes, by the host's clock.
-
-    clock: seconds since some moment.
-    """
+    """Adds up the time of each phase by the host's clock."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Start at zero; `clock` returns seconds."""
         self._clock = clock
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._wall, self._images = 0.0, 0
+        self._images = 0
 
     def work(self) -> AbstractContextManager[None]:
-        """Time the whole of the work, of which the phases are parts."""
-        return self._whole()
+        """Time the whole work that the phases are parts of."""
+        return self._by_clock("")
 
     def span(self, phase: str) -> AbstractContextManager[None]:
         """Time a part of a phase of `profile.PHASES`."""
         return self._by_clock(phase)
 
     def each(self, phase: str, items: Iterator[T]) -> Iterator[T]:
-        """Yield the items; making each of them is a part of the phase."""
+        """Yield the items and count the time to make them as a phase."""
         while True:
             with self.span(phase):
-                made = list(islice(items, 1))
-            if not made:
+                item = list(islice(items, 1))
+            if not item:
                 return
-            yield made[0]
+            yield item[0]
 
     def count(self, images: int) -> None:
-        """So many more images were shown to the model."""
+        """Count images that the model has classified."""
         self._images += images
 
     def read(self) -> Profile:
-        """Return what was timed so far."""
-        return Profile(dict(self._seconds), {}, self._wall, self._images)
-
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        start = self._clock()
-        try:
-            yield
-        finally:
-            self._wall += self._clock() - start
+        """Return the profile of the work so far."""
+        return self._profile(())
 
     @contextmanager
     def _by_clock(self, phase: str) -> Iterator[None]:
+        """Time a phase, or the whole work if `phase` is empty."""
         start = self._clock()
         try:
             yield
         finally:
             self._seconds[phase] += self._clock() - start
 
+    def _profile(self, concurrent: Sequence[str]) -> Profile:
+        seconds = {phase: seconds for phase, seconds in self._seconds.items() if phase and phase not in concurrent}
+        others = {phase: self._seconds[phase] for phase in concurrent if phase in self._seconds}
+        return Profile(seconds, others, self._seconds.get("", 0.0), self._images)
+
 
 class CudaStopwatch(Stopwatch):
-    """The same where a CUDA device works: its phases are timed by events, for which nobody waits until `read`.
+    """Times the phases on a CUDA device by events, which nobody waits for until `read`.
 
-    What it does beside the model takes longer than alone, and slows the model down: the times are those of both at once.
+    Work that is concurrent with the model takes longer than alone and slows the model down. The times include that.
     """
 
     def __init__(self, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Start at zero on a device; `clock` returns seconds."""
         super().__init__(clock)
         self._device = device
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
     def span(self, phase: str) -> AbstractContextManager[None]:
-        """Time a part of a phase, on the stream that is the current one of the device."""
-        return self._by_events(phase) if phase in _ON_GPU else self._by_clock(phase)
+        """Time a part of a phase on the current stream of the device."""
+        return self._by_events(phase) if phase in _ON_GPU else super().span(phase)
 
     def read(self) -> Profile:
-        """Wait for what was timed, and return it."""
+        """Wait for the events and return the profile."""
         for phase, start, end in self._events:
             end.synchronize()
             self._seconds[phase] += start.elapsed_time(end) / 1000
         self._events.clear()
-        beside = {phase: seconds for phase, seconds in self._seconds.items() if phase in _BESIDE}
-        seconds = {phase: seconds for phase, seconds in self._seconds.items() if phase not in _BESIDE}
-        return Profile(seconds, beside, self._wall, self._images)
+        return self._profile(_CONCURRENT)
 
     @contextmanager
     def _by_events(self, phase: str) -> Iterator[None]:
@@ -111,8 +106,8 @@ class CudaStopwatch(Stopwatch):
             self._events.append((phase, start, end))
 
 
-class _Unwatched(Stopwatch):
-    """Times nothing."""
+class _NullStopwatch(Stopwatch):
+    """A stopwatch that times nothing."""
 
     def work(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -124,10 +119,10 @@ class _Unwatched(Stopwatch):
         return items
 
     def count(self, images: int) -> None:
-        """Ignore."""
+        """Ignore the images."""
 
 
-NULL_STOPWATCH: Stopwatch = _Unwatched()
+NULL_STOPWATCH: Stopwatch = _NullStopwatch()
 
 
 def stopwatch_for(device: torch.device) -> Stopwatch:

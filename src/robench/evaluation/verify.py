@@ -1,4 +1,4 @@
-"""Robench's corruptions against the published package's own functions, on anybody's images: `robench verify`."""
+"""Comparison of robench's corruptions with the functions of the published package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robench.datasets import ImageDataset, decode_few, select
 from robench.errors import OptionError
 from robench.evaluation.prepare import match_model_to_dataset
 from robench.models import Classifier
-from robench.runs.observer import NullObserver, Observer
+from robench.runs.observer import Observer
 from robench.suites import BACKENDS, Condition, find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import condition_images
@@ -24,22 +24,32 @@ from robench.types import Floats, Images
 __all__ = ["Agreement", "verify"]
 
 _BATCH = 16
-_APART, _OVER_ONE = 0.1, 0.005
-"""Without draws: the most that pixels may differ in the mean, in grey levels, and the most of them by more than one."""
-_CHANGE, _BIAS, _CERTAINTY = 0.01, 0.15, 1 - 1e-5
-"""With draws: the most that mean absolute changes may differ, relatively, and mean changes, in grey levels, beyond chance."""
+_MAX_DIFFERENCE, _MAX_OVER_ONE = 0.1, 0.005
+"""Limits without draws: mean difference of pixels in grey levels, and share of values with a difference of more than one."""
+_MAX_CHANGE, _MAX_BIAS, _CONFIDENCE = 0.01, 0.15, 1 - 1e-5
+"""Limits with draws beyond chance: relative difference of mean absolute changes, and of mean changes in grey levels."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Both implementations on the same images at one corruption and severity; values are grey levels, 0..255.
+    """Both implementations on the same images at one corruption and severity, in grey levels from 0 to 255.
 
-    random: whether it draws; each side then has draws of its own, so pixels differ and only their distributions agree.
-    difference: mean absolute difference of the two sides' pixels.  over_one: share of values more than 1 apart.
-    change, reference_change: mean absolute difference to the clean image.  bias, reference_bias: mean signed one.
-    error, reference_error: top-1 errors of the model, fractions; None without a model.
-    agrees: without draws, `difference` is at most 0.1 and `over_one` at most 0.5 %. With draws, changes differ by at most
-        1 % and biases by at most 0.15, or by no more than chance allows from image to image; None for a single image.
+    Attributes:
+        corruption: Name of the corruption.
+        severity: Severity.
+        random: Whether the corruption draws. Both implementations then have draws of their own, and only the distributions
+            of pixels agree.
+        difference: Mean absolute difference of the pixels of both implementations.
+        over_one: Share of values that differ by more than 1.
+        change: Mean absolute difference to the clean image.
+        reference_change: The same of the published package.
+        bias: Mean signed difference to the clean image.
+        reference_bias: The same of the published package.
+        error: Top-1 error of the model, a fraction; None without a model.
+        reference_error: The same with the published package's images.
+        agrees: Whether the implementations agree; None for a single image with draws. Without draws, `difference` is at most
+            0.1 and `over_one` at most 0.5 %. With draws, changes differ by at most 1 % and biases by at most 0.15, or chance
+            explains the difference.
     """
 
     corruption: str
@@ -67,16 +77,26 @@ def verify(
     seed: int = 0,
     observer: Observer | None = None,
 ) -> Iterator[Agreement]:
-    """Corrupt the same images with both backends, and compare pixels and, with a classifier, errors; one cell after another.
+    """Corrupt the same images with both backends, and yield the comparison of each cell.
 
-    suite: imagecorruptions, or imagenet-c to see what the package computes in its own way.  limit: only so many images,
-    evenly spread. Pictures keep their own size where neither the suite nor a classifier has one.
-    Raises OptionError, also where the package is not installed, and DatasetError.
+    Args:
+        images: The dataset. Images keep their size if neither the suite nor a classifier has one.
+        suite: imagecorruptions; imagenet-c shows the differences between the package and the release.
+        classifier: A model whose errors are compared too.
+        corruptions: Corruptions to compare; None for all.
+        severities: Severities to compare; None for all.
+        limit: Number of images, evenly spread; None for all.
+        seed: Seed of all draws.
+        observer: Receives progress.
+
+    Raises:
+        OptionError: An argument is invalid, or the package is not installed.
+        DatasetError: An image cannot be read.
     """
-    observer = observer or NullObserver()
+    observer = observer or Observer()
     chosen = find_suite(suite)
     if not chosen.corruptions:
-        raise OptionError(f"the {suite} suite leaves images as they are: give another --suite")
+        raise OptionError(f"the {suite} suite has no corruptions", "give another --suite")
     check_reference(chosen.name, chosen.constants)
     cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
     geometry = chosen.geometry or (classifier.preprocessing.geometry() if classifier else Geometry())
@@ -98,47 +118,52 @@ def verify(
         for clean, index, labels in batches:
             ours, theirs = (
                 condition_images(
-                    clean, Condition(suite, corruption, severity, geometry, chosen.constants, None, one), index, seed
+                    clean,
+                    Condition(suite, corruption, severity, geometry, chosen.constants, None, backend),
+                    index,
+                    seed,
                 )
-                for one in BACKENDS
+                for backend in BACKENDS
             )
-            wrong = [_wrong(classifier, side, labels) for side in (ours, theirs)]
-            rows.append(np.stack([*_differences(ours, theirs), *_change(clean, ours), *_change(clean, theirs), *wrong]))
+            errors = [_errors(classifier, corrupted, labels) for corrupted in (ours, theirs)]
+            rows.append(
+                np.stack([*_differences(ours, theirs), *_change(clean, ours), *_change(clean, theirs), *errors])
+            )
             observer.advance(len(clean))
         random = find_corruption(corruption, chosen.constants).random
         yield _agreement(corruption, severity, random, np.concatenate(rows, axis=1), classifier is not None)
 
 
 def _differences(ours: Images, theirs: Images) -> tuple[Floats, Floats]:
-    """(b,) mean absolute difference and share of values more than 1 apart, per image."""
-    apart = (ours.to(torch.int16) - theirs.to(torch.int16)).abs().flatten(1)
-    return apart.double().mean(dim=1).numpy(), (apart > 1).double().mean(dim=1).numpy()
+    """Return the (b,) mean absolute difference and the share of values that differ by more than 1, for each image."""
+    difference = (ours.to(torch.int16) - theirs.to(torch.int16)).abs().flatten(1)
+    return difference.double().mean(dim=1).numpy(), (difference > 1).double().mean(dim=1).numpy()
 
 
 def _change(clean: Images, corrupted: Images) -> tuple[Floats, Floats]:
-    """(b,) mean absolute and mean signed difference to the clean image, per image."""
+    """Return the (b,) mean absolute and mean signed difference to the clean image, for each image."""
     change = (corrupted.to(torch.int16) - clean.to(torch.int16)).double().flatten(1)
     return change.abs().mean(dim=1).numpy(), change.mean(dim=1).numpy()
 
 
-def _wrong(classifier: Classifier | None, images: Images, labels: np.ndarray) -> Floats:
-    """(b,) 1 where the classifier errs; nothing known without one."""
+def _errors(classifier: Classifier | None, images: Images, labels: np.ndarray) -> Floats:
+    """Return (b,) 1 for each error of the classifier; NaN without a classifier."""
     if classifier is None:
         return np.full(len(images), math.nan)
-    found: Floats = (classifier.logits(images).argmax(dim=1).cpu().numpy() != labels).astype(np.float64)
-    return found
+    errors: Floats = (classifier.logits(images).argmax(dim=1).cpu().numpy() != labels).astype(np.float64)
+    return errors
 
 
 def _agreement(corruption: str, severity: int, random: bool, rows: Floats, with_model: bool) -> Agreement:
-    """Means over the images of `rows`, (8, n): the columns of Agreement from `difference` on."""
+    """Return the means of `rows`, (8, n) values of each image."""
     means = [float(mean) for mean in rows.mean(axis=1)]
     difference, over_one, change, bias, reference_change, reference_bias, error, reference_error = means
     if not random:
-        agrees: bool | None = difference <= _APART and over_one <= _OVER_ONE
+        agrees: bool | None = difference <= _MAX_DIFFERENCE and over_one <= _MAX_OVER_ONE
     elif rows.shape[1] == 1:
         agrees = None
     else:
-        agrees = _alike(rows[2] - rows[4], _CHANGE * reference_change) and _alike(rows[3] - rows[5], _BIAS)
+        agrees = _equal(rows[2] - rows[4], _MAX_CHANGE * reference_change) and _equal(rows[3] - rows[5], _MAX_BIAS)
     return Agreement(
         corruption=corruption,
         severity=severity,
@@ -155,10 +180,10 @@ def _agreement(corruption: str, severity: int, random: bool, rows: Floats, with_
     )
 
 
-def _alike(differences: Floats, allowed: float) -> bool:
-    """Whether the mean of paired differences is at most `allowed`, or what Student's t allows by chance."""
+def _equal(differences: Floats, limit: float) -> bool:
+    """Return whether the mean of paired differences is within the limit, or within Student's t interval of chance."""
     from scipy.stats import t
 
     error = differences.std(ddof=1) / math.sqrt(len(differences))
-    chance = t.ppf((1 + _CERTAINTY) / 2, len(differences) - 1) * error
-    return bool(abs(differences.mean()) <= max(allowed, chance))
+    chance = t.ppf((1 + _CONFIDENCE) / 2, len(differences) - 1) * error
+    return bool(abs(differences.mean()) <= max(limit, chance))

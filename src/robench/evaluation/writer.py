@@ -1,4 +1,4 @@
-"""Fill a run directory while a run is evaluated."""
+"""The writer of a run directory during an evaluation."""
 
 from __future__ import annotations
 
@@ -28,29 +28,30 @@ from robench.suites import Condition
 from robench.transforms.apply import condition_frames
 from robench.types import Results
 
-__all__ = ["Run", "differences"]
+__all__ = ["Run", "RunWriter", "differences"]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Say for each leaf in which two identities differ: `options.seed was 0, is 1`."""
+    """Describe each difference of two identities, such as `options.seed was 0, is 1`."""
     lines: list[str] = []
     for key in dict.fromkeys([*old, *new]):
         was, now = old.get(key), new.get(key)
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             lines += differences(was, now, f"{prefix}{key}.")
         elif was != now:
-            change = f"was {was!r}, is {now!r}"
-            lines.append(
-                f"{prefix}{key} " + ("is left out now" if key not in new else "is new" if key not in old else change)
-            )
+            change = "is missing" if key not in new else "is new" if key not in old else f"was {was!r}, is {now!r}"
+            lines.append(f"{prefix}{key} {change}")
     return lines
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its directory and its results.
+    """A finished run.
 
-    profiles: by suite and corruption, where the time went, if the options ask for that.
+    Attributes:
+        directory: The run directory.
+        results: The results.
+        profiles: Profile of each suite and corruption, if the options ask for profiles.
     """
 
     directory: RunDirectory
@@ -59,17 +60,24 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """Where the run directory is."""
+        """The path of the run directory."""
         return self.directory.path
 
 
 @dataclass
 class RunWriter:
-    """A run directory that is being filled, by this process alone.
+    """A run directory that this process fills.
 
-    observer: the caller's, and the heartbeat.  held: what ends with it: the lock, and the heartbeat.
-    missing: shards that are not on disk, in the order of the plan.
-    spent: images and seconds of each unfinished condition, by name; without those of an earlier process.
+    Attributes:
+        prepared: The prepared run.
+        directory: The run directory.
+        observer: Receives progress.
+        heartbeat: Writes progress.json.
+        held: Holds the lock and the heartbeat until the run is finished.
+        missing: Shards that are not on disk, in the order of the plan.
+        spent: Images and seconds of each unfinished condition by name, without those of an earlier process.
+        sanity_checked: Whether the clean records are checked.
+        profiles: Profile of each suite and corruption.
     """
 
     prepared: PreparedRun
@@ -84,70 +92,81 @@ class RunWriter:
 
     @classmethod
     def begin(cls, prepared: PreparedRun, fresh: bool, engine: str, observer: Observer, held: ExitStack) -> RunWriter:
-        """Open or make the run directory, hold it, and find what it lacks.  engine: its name."""
+        """Create or open the run directory, lock it, and find the missing shards.
+
+        Args:
+            prepared: The prepared run.
+            fresh: Whether to move an existing run aside.
+            engine: Name of the engine.
+            observer: Receives progress.
+            held: Receives the lock and the heartbeat.
+
+        Raises:
+            RunError: The directory holds another run, or is locked.
+        """
         path, plan = prepared.path, prepared.plan
         if fresh and path.exists() and any(path.iterdir()):
-            observer.note(f"what was in {path} is now in {_move_aside(path)}")
+            observer.note(f"moved {path} to {_move_aside(path)}")
         with translate_os_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         held.enter_context(lock_run(path))
         directory = _open_or_create(path, prepared.manifest, prepared.samples)
         directory.remove_leftovers()
         directory.restore_samples(prepared.samples)
-        rows = len(prepared.samples)
-        finished = {condition.name for condition in directory.finished()}
-        damaged = {one.name for one in directory.finished() if directory.is_damaged(one.name, one.frames * rows)}
-        for name in sorted(damaged):
-            observer.note(f"the records of {name} are damaged: it is evaluated again")
-        todo = [condition for condition in plan.conditions if condition.name not in finished - damaged]
-        done = len(plan.conditions) - len(todo)
+        samples, finished = len(prepared.samples), set()
+        for entry in directory.finished():
+            if directory.is_damaged(entry.name, entry.frames * samples):
+                observer.note(f"the records of {entry.name} are damaged and evaluated again")
+            else:
+                finished.add(entry.name)
+        unfinished = [condition for condition in plan.conditions if condition.name not in finished]
+        done = len(plan.conditions) - len(unfinished)
         if done:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
         heartbeat = held.enter_context(Heartbeat(engine))
         heartbeat.begin(path, len(plan.conditions), done)
-        run = cls(prepared, directory, ObserverGroup(observer, heartbeat), heartbeat, held)
-        for condition in todo:
-            run._begin_condition(condition)
-        heartbeat.phase(EVALUATING, sum(shard.frames for shard in run.missing))
-        run._warn_if_implausible()
-        return run
+        writer = cls(prepared, directory, ObserverGroup(observer, heartbeat), heartbeat, held)
+        for condition in unfinished:
+            writer._begin_condition(condition)
+        heartbeat.phase(EVALUATING, sum(shard.frames for shard in writer.missing))
+        writer._warn_if_implausible()
+        return writer
 
     def _begin_condition(self, condition: Condition) -> None:
         shards = self.prepared.shards(condition)
-        there = self.directory.valid_shards(
-            condition.name, [(one.start, one.stop) for one in shards], condition_frames(condition)
-        )
-        missing = [one for one in shards if (one.start, one.stop) not in there]
-        if not missing:
+        ranges = [(shard.start, shard.stop) for shard in shards]
+        valid = self.directory.valid_shards(condition.name, ranges, condition_frames(condition))
+        self.missing += [shard for shard in shards if (shard.start, shard.stop) not in valid]
+        if len(valid) == len(shards):
             self._finish_condition(condition)
-        self.missing += missing
 
-    def add(self, shard: Shard, part: ShardResult) -> None:
-        """Write an evaluated shard, and finish its condition if it was the last one."""
-        condition, asked = shard.condition, self.prepared.batch_size
+    def add(self, shard: Shard, result: ShardResult) -> None:
+        """Write an evaluated shard; the last shard of a condition finishes the condition."""
+        condition, requested = shard.condition, self.prepared.batch_size
         self.missing.remove(shard)
-        if part.profile is not None:
+        if result.profile is not None:
             name = condition.suite if condition.is_clean else f"{condition.suite} {condition.corruption}"
-            self.profiles[name] = self.profiles.get(name, Profile()) + part.profile
+            self.profiles[name] = self.profiles.get(name, Profile()) + result.profile
         images, seconds = self.spent.get(condition.name, (0, 0.0))
-        self.spent[condition.name] = images + shard.frames, seconds + part.seconds
-        if part.batch_size < asked:
-            text = f"{condition.name}: out of memory with {asked} images a batch, evaluated {part.batch_size} at once"
+        self.spent[condition.name] = images + shard.frames, seconds + result.seconds
+        if result.batch_size < requested:
+            text = (
+                f"{condition.name}: out of memory with {requested} images a batch, evaluated with {result.batch_size}"
+            )
             if text not in self.directory.notes:
                 self.observer.note(text)
                 self.record(Event("out of memory", text), notes=[*self.directory.notes, text])
         if len(self.prepared.shards(condition)) == 1:
-            self.directory.write_encoded(condition.name, part.content)
-            self._finish_condition(condition)
-            return
-        self.directory.write_shard(condition.name, shard.start, shard.stop, part.content)
-        if not any(one.condition == condition for one in self.missing):
+            self.directory.write_encoded(condition.name, result.content)
+        else:
+            self.directory.write_shard(condition.name, shard.start, shard.stop, result.content)
+        if not any(other.condition == condition for other in self.missing):
             self._finish_condition(condition)
 
     def _finish_condition(self, condition: Condition) -> None:
         shards = self.prepared.shards(condition)
         if len(shards) > 1:
-            self.directory.merge_shards(condition.name, [(one.start, one.stop) for one in shards])
+            self.directory.merge_shards(condition.name, [(shard.start, shard.stop) for shard in shards])
         images, seconds = self.spent.pop(condition.name, (0, 0.0))
         if seconds:
             self.directory.add_timing(
@@ -165,20 +184,20 @@ class RunWriter:
         self._warn_if_implausible()
 
     def _warn_if_implausible(self) -> None:
-        """Say what the clean images show to be wrong, which come first, before the long work."""
-        if not self.sanity_checked and self.missing and not any(one.condition.is_clean for one in self.missing):
+        """Check the clean records as soon as they are complete, before the long work."""
+        if not self.sanity_checked and self.missing and not any(shard.condition.is_clean for shard in self.missing):
             self.sanity_checked = True
-            for doubt in _clean_warnings(self.directory):
-                self.observer.note(doubt)
+            for warning in _clean_warnings(self.directory):
+                self.observer.note(warning)
 
     def record(self, event: Event, **entries: Any) -> None:
-        """Write into the manifest what happened to the work, and the entries that change with it."""
+        """Write an event into the manifest, with other entries that change."""
         now = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "kind": event.kind, "text": event.text}
         events = [*self.directory.manifest.get("events", []), now]
         self.directory = self.directory.with_manifest_entries(events=events, **entries)
 
     def finish(self) -> Run:
-        """Score what is on disk now."""
+        """Compute the results from the records, write them and release the run."""
         self.heartbeat.phase(SCORING, 0)
         results = score(self.directory)
         self.directory.write_results(results)
@@ -190,19 +209,19 @@ class RunWriter:
 
 
 def _clean_warnings(directory: RunDirectory) -> list[str]:
-    """What the clean images show to be wrong; where the labels look permuted, their order is written beside the results."""
-    doubts, permutation = check_clean_records(directory)
+    """Return warnings about the clean records; if the labels look permuted, the suggested order is written to a file."""
+    warnings, permutation = check_clean_records(directory)
     names = directory.manifest["data"].get("classes", [])
     if permutation is None or len(names) != len(permutation.label_of):
-        return doubts
+        return warnings
     file = directory.path / "class_map.suggested.txt"
     with translate_os_errors(directory.path):
         file.write_text("".join(f"{names[label]}\n" for label in permutation.label_of.tolist()))
-    return [*doubts, f"that order is in {file}: try --class-map {file}"]
+    return [*warnings, f"{file} holds that order; try --class-map {file}"]
 
 
 def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame) -> RunDirectory:
-    """The run in a directory that this process has locked; RunError if it is another one."""
+    """Return the run in a locked directory; RunError if the directory holds another run."""
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)
     directory = RunDirectory.open(path)
@@ -210,11 +229,11 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     changed = differences(identity, manifest["identity"])
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
-        mend = "choose another --out, or give --fresh"
+        hint = "choose another --out, or start over with --fresh"
         if len(changed) == 1 and changed[0].startswith("threads was"):
-            mend = f"give --threads {identity['threads']} to go on with it, or {mend}"
-        raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}; {mend}")
-    # Only the scoring depends on these, so a finished run is scored again instead of refused.
+            hint = f"resume with --threads {identity['threads']}, or {hint}"
+        raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}", hint)
+    # Only the results depend on these options, so a finished run is scored again instead of refused.
     scoring = {name: manifest["options"][name] for name in ("normalize_by", "difficulties")}
     return directory.with_manifest_entries(
         identity=identity,
@@ -224,9 +243,12 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
 
 
 def _with_replaced_files(directory: RunDirectory, identity: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's identity with the released files that there are now for unfinished conditions: a damaged one may have stopped it.
+    """Return a run's identity with the current released files of unfinished conditions, which the user may have repaired.
 
-    new: the identity as the run would be begun now.
+    Args:
+        directory: The run directory.
+        identity: Identity of the existing run.
+        new: Identity of a new run.
     """
     known, now = identity.get("released"), new.get("released")
     if not known or not now:

@@ -1,1 +1,1 @@
-"""Runs on disk: the table schema, the run directory, progress and status. Torch-free."""
+"""The run directory on disk: tables, progress, status."""

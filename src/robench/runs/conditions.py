@@ -1,4 +1,4 @@
-"""A condition as the manifest lists it."""
+"""The conditions of a run as its manifest lists them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ __all__ = ["ConditionEntry"]
 class ConditionEntry:
     """A condition as the manifest lists it.
 
-    name: stem of the records file.  resolution: side of the image, px.  protocol: of its results' rows.
-    source: `computed` or `released`.  clean: name of the condition of the same images unperturbed.
-    frames: rows of the records by sample; 1 but for perturbations.  axis: what the records' axis_value is.
-    independent: whether each frame is compared with the first instead of with the one before.
-    gflops: of one image through the network, in 10^9 floating-point operations, where it was counted.
+    Attributes:
+        name: Stem of the records file.
+        suite: Name of the suite.
+        corruption: Name of the corruption or perturbation.
+        severity: Severity, or the difficulty of a sequence; 0 for clean images.
+        resolution: Side of the image in pixels.
+        protocol: Protocol string of the rows of the results.
+        source: `computed` or `released`.
+        clean: Name of the condition with the same images unperturbed.
+        frames: Rows of the records for each sample; 1 except for perturbations.
+        axis: Meaning of the records' `axis_value`.
+        independent: Whether each frame is compared with the first frame, not with the previous one.
+        gflops: Operations of the network for one image, in 10^9 floating-point operations, if counted.
     """
 
     name: str

@@ -1,14 +1,14 @@
-"""The run directory: what a run leaves on disk, and the reading of it. Torch-free.
+"""The run directory and its files.
 
-    manifest.json        identity of the run (model, data, options), its conditions, environment, notes
-    samples.parquet      tables.SAMPLES
-    records/NAME.parquet tables.RECORDS, one file per finished condition
-    records/.parts/      tables.RECORDS of some samples each, of conditions that are not finished
-    timings.csv          tables.TIMINGS
-    results.csv          tables.RESULTS
-    progress.json        how far a run is (robench.runs.progress)
+- manifest.json: identity of the run (model, data, options), its conditions, environment and notes
+- samples.parquet: the table SAMPLES
+- records/NAME.parquet: the table RECORDS, one file for each finished condition
+- records/.parts/: RECORDS of shards of unfinished conditions
+- timings.csv: the table TIMINGS
+- results.csv: the table RESULTS
+- progress.json: progress while the run is running (`robench.runs.progress`)
 
-Every file but timings.csv is written under a temporary name and renamed, so a finished condition is a file that exists.
+Every file except timings.csv is written under a temporary name and renamed. A finished condition is a file that exists.
 """
 
 from __future__ import annotations
@@ -44,29 +44,35 @@ _KEYS: dict[str, type] = {
     "conditions": list,
     "seed": int,
 }
-"""What a manifest must have, and of which type."""
+"""Required keys of a manifest and their types."""
 
 _FACTS = (("model", "label"), ("data", "name"), ("data", "sha256"), ("data", "samples"))
-"""What must be in these, for the results are made of it."""
+"""Required entries of the model and data."""
+
+_RESUME = "give the same `robench evaluate` command again"
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run directory that exists and whose manifest could be read."""
+    """A run directory with a readable manifest."""
 
     path: Path
     manifest: Mapping[str, Any]
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
-        """Open an existing run; RunError if `path` is none or was written with another schema."""
+        """Open an existing run.
+
+        Raises:
+            RunError: `path` is no run, its manifest is damaged, or another schema wrote it.
+        """
         path = Path(path)
         file = path / "manifest.json"
         try:
             manifest = json.loads(file.read_text())
         except FileNotFoundError:
-            lacks = "it has no manifest.json" if path.exists() else "it does not exist"
-            raise RunError(f"{path} is not a run directory: {lacks}") from None
+            reason = "it has no manifest.json" if path.exists() else "it does not exist"
+            raise RunError(f"{path} is not a run directory, {reason}") from None
         except NotADirectoryError:
             raise RunError(f"{path} is a file, not a run directory") from None
         except (OSError, ValueError) as error:
@@ -74,17 +80,18 @@ class RunDirectory:
         schema = manifest.get("schema") if isinstance(manifest, dict) else None
         if schema != SCHEMA_VERSION:
             raise RunError(
-                f"{path} has schema {schema}, this robench reads {SCHEMA_VERSION}: evaluate again into another --out"
+                f"{path} has schema {schema}, and this robench reads schema {SCHEMA_VERSION}",
+                "evaluate again with another --out",
             )
         missing = [key for key in _KEYS if not isinstance(manifest.get(key), _KEYS[key])]
         missing += [f"{name} of {key}" for key, name in _FACTS if not missing and name not in manifest[key]]
         if missing:
-            raise RunError(f"{file} is damaged, it lacks {', '.join(missing)}: evaluate again with --fresh")
+            raise RunError(f"{file} is damaged and lacks {', '.join(missing)}", "evaluate again with --fresh")
         return cls(path, manifest)
 
     @classmethod
     def create(cls, path: Path, manifest: Mapping[str, Any], samples: pd.DataFrame) -> RunDirectory:
-        """Make the directory with its manifest and list of samples; the manifest comes last, and makes it a run."""
+        """Create the directory; the manifest is written last and makes it a run."""
         with translate_os_errors(path):
             (path / "records").mkdir(parents=True, exist_ok=True)
             run = cls(path, manifest)
@@ -93,13 +100,13 @@ class RunDirectory:
         return run
 
     def write_manifest(self) -> None:
-        """Write the manifest as it is in memory."""
+        """Write the manifest."""
         text = json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n"
         with translate_os_errors(self.path):
             atomic_write(self.path / "manifest.json", lambda file: file.write(text.encode()))
 
     def with_manifest_entries(self, **entries: Any) -> RunDirectory:
-        """Return the run with these entries in its manifest, which is written where that changes it."""
+        """Return the run with other entries in its manifest; a changed manifest is written."""
         changed = RunDirectory(self.path, {**self.manifest, **entries})
         if changed.manifest != self.manifest:
             changed.write_manifest()
@@ -107,60 +114,63 @@ class RunDirectory:
 
     @property
     def conditions(self) -> list[ConditionEntry]:
-        """All conditions of the run, finished or not, in the order of evaluation; RunError if they are not listed as here."""
+        """All conditions of the run in the order of evaluation.
+
+        Raises:
+            RunError: The manifest lists them in another form.
+        """
         try:
             return [ConditionEntry(**condition) for condition in self.manifest["conditions"]]
         except TypeError as error:
             raise RunError(
-                f"{self.path / 'manifest.json'} is damaged in its conditions, or another robench's: evaluate again with --fresh"
+                f"the conditions in {self.path / 'manifest.json'} are damaged or from another robench version",
+                "evaluate again with --fresh",
             ) from error
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the results should know, as the run found it: sizes left out, images resized twice."""
+        """Notes for readers of the results, such as skipped input sizes and images resized twice."""
         return list(self.manifest.get("notes", []))
 
     def records_path(self, name: str) -> Path:
-        """Where the records of the condition called `name` are, once it is finished."""
+        """Return the path of the records of a finished condition."""
         return self.path / "records" / f"{name}.parquet"
 
     @property
     def samples_path(self) -> Path:
-        """Where the list of samples is."""
+        """The path of the list of samples."""
         return self.path / "samples.parquet"
 
     def finished(self) -> list[ConditionEntry]:
-        """The conditions whose records are on disk."""
+        """Return the conditions with records on disk."""
         return [condition for condition in self.conditions if self.records_path(condition.name).exists()]
 
     def read_records(self, name: str) -> Records:
-        """Records of one finished condition, one row per sample in the order of samples.parquet."""
+        """Read the records of a finished condition, frame by frame, samples in the order of samples.parquet."""
         return parquet.read_parquet(RECORDS, self.records_path(name))
 
     def write_records(self, name: str, records: Records) -> None:
-        """Write the records of one condition, which is finished by that."""
-        with translate_os_errors(self.path):
-            self.records_path(name).parent.mkdir(exist_ok=True)
-            parquet.write_parquet(RECORDS, records, self.records_path(name))
+        """Write the records of a condition, which finishes it."""
+        self.write_encoded(name, parquet.encode_parquet(RECORDS, records))
 
     def write_encoded(self, name: str, content: bytes) -> None:
-        """The same of records that `parquet.encode_parquet` has made a file of, elsewhere perhaps."""
+        """Write the records of a condition that `parquet.encode_parquet` has encoded."""
         with translate_os_errors(self.path):
             self.records_path(name).parent.mkdir(exist_ok=True)
             atomic_write(self.records_path(name), lambda file: file.write(content))
 
     def is_damaged(self, name: str, rows: int) -> bool:
-        """Whether the records of a finished condition cannot be read, or are not so many."""
+        """Return whether the records of a finished condition are unreadable or have another number of rows."""
         try:
             return sum(parquet.rows_of_groups(RECORDS, self.records_path(name))) != rows
         except TableError:
             return True
 
     def shards_folder(self, name: str) -> Path:
-        """Where the parts of the unfinished condition called `name` are.
+        """Return the directory for shards of an unfinished condition.
 
-        The folder above is named after the run's identity: a worker that outlives its driver cannot leave there a part of
-        what the directory held before.
+        The parent directory is named after the run's identity. A worker that outlives its driver therefore cannot add
+        shards to a later run in the same place.
         """
         identity = json.dumps(self.manifest["identity"], sort_keys=True)
         return self._parts / hashlib.sha256(identity.encode()).hexdigest()[:16] / name
@@ -170,9 +180,13 @@ class RunDirectory:
         return self.path / "records" / ".parts"
 
     def write_shard(self, name: str, start: int, stop: int, content: bytes) -> None:
-        """Write the records of the samples at places start..stop of an unfinished condition.
+        """Write the records of a shard.
 
-        content: frame by frame, a row group each, as a file.
+        Args:
+            name: Name of the unfinished condition.
+            start: Position of the first sample of the shard in the run.
+            stop: Position after its last sample.
+            content: A Parquet file with one row group for each frame.
         """
         folder = self.shards_folder(name)
         with translate_os_errors(self.path):
@@ -180,35 +194,46 @@ class RunDirectory:
             atomic_write(folder / _part(start, stop), lambda file: file.write(content))
 
     def valid_shards(self, name: str, shards: Sequence[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
-        """Return those of the shards of a condition whose parts are on disk and whole; whatever else is there is removed."""
-        found = []
-        wanted = {_part(start, stop): (start, stop) for start, stop in shards}
+        """Return the shards of a condition that are complete on disk, and remove all other files of the condition.
+
+        Args:
+            name: Name of the condition.
+            shards: (start, stop) of every shard of the condition.
+            frames: Frames of the condition.
+        """
+        valid = []
+        expected = {_part(start, stop): (start, stop) for start, stop in shards}
         folder = self.shards_folder(name)
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            start, stop = wanted.get(file.name, (0, 0))
+            start, stop = expected.get(file.name, (0, 0))
             try:
                 if stop and parquet.rows_of_groups(RECORDS, file) == [stop - start] * frames:
-                    found.append((start, stop))
+                    valid.append((start, stop))
                     continue
             except TableError:
                 pass
             with translate_os_errors(self.path):
                 file.unlink(missing_ok=True)
-        return sorted(found)
+        return sorted(valid)
 
     def samples_in_shards(self) -> dict[str, int]:
-        """How many samples of each unfinished condition have parts, by its name; these are not read."""
-        found: dict[str, int] = {}
+        """Return the number of samples in the shards of each unfinished condition by name, without reading the shards."""
+        counts: dict[str, int] = {}
         for file in self.shards_folder("").glob("*/*-*.parquet"):
             start, _, stop = file.stem.partition("-")
             if start.isdecimal() and stop.isdecimal():
-                found[file.parent.name] = found.get(file.parent.name, 0) + int(stop) - int(start)
-        return found
+                counts[file.parent.name] = counts.get(file.parent.name, 0) + int(stop) - int(start)
+        return counts
 
     def merge_shards(self, name: str, shards: Sequence[tuple[int, int]]) -> None:
-        """Finish a condition of which all parts are on disk; the records are those that `write_records` writes of all at once.
+        """Finish a condition from its shards; the file equals the one that `write_records` writes of all rows at once.
 
-        shards: (start, stop) of each part, which together are all samples.  RunError if a part cannot be read.
+        Args:
+            name: Name of the condition.
+            shards: (start, stop) of all its shards, which are on disk and cover all samples.
+
+        Raises:
+            RunError: A shard cannot be read.
         """
         ordered = sorted(shards)
         assert [start for start, _ in ordered] == [0, *(stop for _, stop in ordered[:-1])], ordered
@@ -217,19 +242,19 @@ class RunDirectory:
             with translate_os_errors(self.path):
                 parquet.join_parquet(RECORDS, [folder / _part(*shard) for shard in ordered], self.records_path(name))
         except TableError as error:
-            raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
-        self._drop(folder)
+            raise RunError(error.problem, f"{_RESUME} to repair it") from error
+        self._remove_shards(folder)
 
-    def _drop(self, folder: Path) -> None:
-        """Remove a folder of parts, and those above it that are empty then."""
+    def _remove_shards(self, folder: Path) -> None:
+        """Remove a directory of shards, and its parents if they are empty."""
         with translate_os_errors(self.path):
             shutil.rmtree(folder, ignore_errors=True)  # A worker that outlived its driver may be writing there.
-            with suppress(OSError):  # Where they hold other conditions' parts.
+            with suppress(OSError):  # The parents may hold shards of other conditions.
                 folder.parent.rmdir()
                 self._parts.rmdir()
 
     def restore_samples(self, samples: pd.DataFrame) -> None:
-        """Write the list of samples again if it is gone or damaged."""
+        """Write the list of samples again if it is missing or damaged."""
         try:
             self.read_samples()
         except RunError:
@@ -237,11 +262,11 @@ class RunDirectory:
                 parquet.write_parquet(SAMPLES, samples, self.samples_path)
 
     def read_samples(self) -> pd.DataFrame:
-        """The evaluated samples (tables.SAMPLES); RunError if the list is gone or damaged."""
+        """Read the list of samples; RunError if it is missing or damaged."""
         try:
             return parquet.read_parquet(SAMPLES, self.samples_path)
         except TableError as error:
-            raise RunError(f"{error}: give the same `robench evaluate` again, which mends it") from error
+            raise RunError(error.problem, f"{_RESUME} to repair it") from error
 
     def write_results(self, results: Results) -> None:
         """Write results.csv."""
@@ -249,56 +274,60 @@ class RunDirectory:
             write_csv(RESULTS, results, self.path / "results.csv")
 
     def read_results(self) -> Results:
-        """Read results.csv; RunError if the run has none yet."""
-        file = self.path / "results.csv"
+        """Read results.csv; RunError if it is missing, damaged or empty."""
+        file, hint = self.path / "results.csv", f"give `robench score {self.path}` to write it"
         if not file.exists():
-            raise RunError(
-                f"{self.path} has no results.csv yet: give its `robench evaluate` again, or `robench score {self.path}`"
-            )
+            raise RunError(f"{self.path} has no results.csv", f"{_RESUME}, or {hint}")
         try:
             results = read_csv(RESULTS, file)
         except TableError as error:
-            raise RunError(f"{error}; `robench score {self.path}` writes it again") from error
+            raise RunError(error.problem, hint) from error
         if not len(results):
-            raise RunError(f"{file} has no rows: `robench score {self.path}` writes it again")
+            raise RunError(f"{file} has no rows", hint)
         return results
 
     def read_timings(self) -> pd.DataFrame:
-        """Read timings.csv, a row each time that a condition was finished; RunError where it is damaged, no rows where there is none."""
+        """Read timings.csv, one row for each time that a condition was finished; no rows if there is no file.
+
+        Raises:
+            RunError: The file is damaged.
+        """
         file = self.path / "timings.csv"
         if not file.exists():
             return schema.rows_to_frame(TIMINGS, [])
         try:
             return read_csv(TIMINGS, file)
         except TableError as error:
-            raise RunError(f"{error}; remove it: only images a second are in it") from error
+            raise RunError(error.problem, f"remove {file}, which holds only speeds") from error
 
     def add_timing(self, row: Mapping[str, Any]) -> None:
-        """Append one row to timings.csv; a line that a killed run left half written goes."""
+        """Append a row to timings.csv, after removing an incomplete last line of a killed run."""
         file, header = self.path / "timings.csv", ",".join(TIMINGS.names).encode() + b"\n"
         line = schema.rows_to_frame(TIMINGS, [row]).to_csv(index=False, header=False, lineterminator="\n").encode()
         with translate_os_errors(self.path):
-            found = file.read_bytes() if file.exists() else b""
-            whole = found[: found.rfind(b"\n") + 1]
-            if whole and not whole.startswith(header):
+            content = file.read_bytes() if file.exists() else b""
+            complete = content[: content.rfind(b"\n") + 1]
+            if complete and not complete.startswith(header):
                 file.replace(file.with_suffix(".csv.damaged"))
-                whole = b""
+                complete = b""
             with file.open("ab") as opened:
-                opened.truncate(len(whole))
-                opened.write(line if whole else header + line)
+                opened.truncate(len(complete))
+                opened.write(line if complete else header + line)
                 opened.flush()
                 os.fsync(opened.fileno())
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed run left behind and no resumed one needs."""
-        unfinished = {one.name for one in self.conditions} - {one.name for one in self.finished()}
+        """Remove files of a killed run that no resumed run needs."""
+        unfinished = {condition.name for condition in self.conditions} - {
+            condition.name for condition in self.finished()
+        }
         with translate_os_errors(self.path):
             for folder in (self.path, self.path / "records"):
                 for leftover in folder.glob(".tmp-*"):
                     leftover.unlink(missing_ok=True)
             for folder in self._parts.glob("*/*"):
                 if folder.name not in unfinished or folder != self.shards_folder(folder.name):
-                    self._drop(folder)
+                    self._remove_shards(folder)
                 for leftover in folder.glob(".tmp-*"):
                     leftover.unlink(missing_ok=True)
 

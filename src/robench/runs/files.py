@@ -1,22 +1,27 @@
-"""Write files whole or not at all, and turn errors of the disk into one line."""
+"""Atomic writes, the rule against overwriting, and translation of disk errors."""
 
 from __future__ import annotations
 
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from robench.errors import OptionError, RunError
 
-__all__ = ["atomic_write", "check_replaceable", "translate_os_errors"]
+__all__ = ["atomic_write", "check_replaceable", "read_start", "translate_os_errors"]
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file under a temporary name beside `path`, flush it to disk and rename it: readers never see half of it."""
+    """Write a temporary file in the same directory, flush it to disk and rename it to `path`.
+
+    Args:
+        path: The file to write or replace. Readers never see a part of the new content.
+        write: Writes the content to the open temporary file.
+    """
     handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", suffix=path.suffix, delete=False)  # noqa: SIM115
     try:
         with handle:
@@ -30,39 +35,56 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
 
 
-def check_replaceable(path: Path, header: Sequence[str], option: str) -> None:
-    """Refuse to write a CSV over anything but one of the same columns, into a run, or where there is no folder.
+def check_replaceable(path: Path, is_ours: Callable[[Path], bool], option: str, force: bool = False) -> None:
+    """Refuse to write a file over one of another kind, or into a run directory.
 
-    option: by which the user named the path, for the error, OptionError.
+    Args:
+        path: The file that the command is about to write.
+        is_ours: Returns whether an existing file is one that the same command wrote.
+        option: The option that named the path, such as `--out`; errors begin with it.
+        force: Write the file all the same.
+
+    Raises:
+        OptionError: The path is a directory, has no parent directory, or is a file that may not be replaced.
     """
+    folder = path.absolute().parent
     if path.is_dir():
-        raise OptionError(f"{option} {path} is a folder: name a .csv file")
-    if not path.absolute().parent.is_dir():
-        raise OptionError(f"{option} {path}: there is no folder {path.parent}, make it first")
-    if (path.absolute().parent / "manifest.json").exists():
-        raise OptionError(f"{option} {path} lies in a run, of which nothing is replaced: choose another place")
-    if path.exists():
+        raise OptionError(f"{option} {path} is a directory", "name a file")
+    if not folder.is_dir():
+        raise OptionError(f"{option} {path} is in a directory that does not exist", f"create {folder}")
+    hint = "choose another path, or write it with --force"
+    if not force and (folder / "manifest.json").exists():
+        raise OptionError(f"{option} {path} is inside a run directory", hint)
+    if not force and path.exists() and not is_ours(path):
+        raise OptionError(f"{option} {path} is a file of another kind", hint)
+
+
+def read_start(path: Path) -> str:
+    """Return the first 64 KiB of a file as text, or an empty text if the file cannot be read."""
+    try:
         with path.open("rb") as file:
-            if file.readline(65536).decode(errors="replace").strip() != ",".join(header):
-                raise OptionError(f"{option} {path} exists and is another kind of file: choose another name")
+            return file.read(1 << 16).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+_ERRORS: dict[int, tuple[str, str]] = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), ("no space left to write {}", "free some space, then give the same command again")
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ("no permission to write {}", "choose another path")),
+    errno.ENOENT: ("cannot write {}: its directory is gone or accepts no files", "choose another path"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), ("cannot write {}: a file is in the way", "choose another path")),
+}
 
 
 @contextmanager
 def translate_os_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission while writing below `path` into one line; finished conditions stay."""
+    """Turn a full disk, a missing permission and the like into a RunError about `path`."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(f"no space left to write {path}: free some, then give the same command to go on") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise RunError(f"no permission to write {path}: choose another --out") from error
-        if error.errno == errno.ENOENT:
-            raise RunError(f"{path} cannot be written: its folder is gone, or takes no files") from error
-        if error.errno in (errno.ENOTDIR, errno.EEXIST):
-            raise RunError(f"{path} cannot be a run directory: a file is in the way") from error
-        if error.errno == errno.ENOENT:
-            raise RunError(
-                f"{path} cannot be written: its folder is gone, or takes no files; choose another --out"
-            ) from error
-        raise
+        if error.errno not in _ERRORS:
+            raise
+        problem, hint = _ERRORS[error.errno]
+        raise RunError(problem.format(path), hint) from error

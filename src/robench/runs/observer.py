@@ -1,26 +1,29 @@
-"""Whom a run tells what it does: the command line shows it, a heartbeat writes it down, a library's caller usually ignores it."""
+"""Callbacks for the progress of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-__all__ = ["EVALUATING", "SCORING", "NullObserver", "Observer", "ObserverGroup", "WorkerState"]
+__all__ = ["EVALUATING", "SCORING", "Observer", "ObserverGroup", "WorkerState"]
 
 EVALUATING = "evaluating"
 """The phase in which images are classified."""
 
 SCORING = "scoring"
-"""The phase after it, of a run that has all its records."""
+"""The phase after all records are complete."""
 
 
 @dataclass(frozen=True)
 class WorkerState:
-    """What a worker of an engine is at.
+    """The state of an engine's worker.
 
-    name: within the run.  node: the machine, as the engine names it.  doing: name of a condition; empty where it waits.
-    images: that it has classified so far.  images_per_second: of its last minute or so.
+    Attributes:
+        name: Name of the worker within the run.
+        node: Name of the machine, as the engine knows it.
+        doing: Name of the current condition; empty while the worker waits.
+        images: Number of images classified so far.
+        images_per_second: Recent speed.
     """
 
     name: str
@@ -30,71 +33,52 @@ class WorkerState:
     images_per_second: float = 0.0
 
 
-class Observer(Protocol):
-    """Whom a run tells what it does."""
+class Observer:
+    """A receiver of progress that ignores everything; subclasses override the methods they need."""
 
     def phase(self, name: str, total: int) -> None:
-        """A phase begins: `total` images are to be hashed, decoded or classified."""
+        """Begin a phase in which `total` images are hashed, decoded or classified."""
 
     def advance(self, count: int) -> None:
-        """`count` more images of the phase are done; fewer than none where a lost worker's are to be done again."""
+        """Count more images of the phase as done; `count` is negative if a lost worker's images must be repeated."""
 
     def condition(self, name: str, seconds: float, images: int) -> None:
-        """A condition is finished and on disk."""
+        """Report a condition that is finished and on disk."""
 
     def note(self, text: str) -> None:
-        """Something the user should know, in one line."""
+        """Show the user a message of one line."""
 
     def workers(self, states: Sequence[WorkerState]) -> None:
-        """What the workers are at now; told every few seconds where there are several."""
+        """Report the state of all workers; engines with workers call this every few seconds."""
 
 
-class NullObserver:
-    """An observer that shows nothing."""
+class ObserverGroup(Observer):
+    """Several observers that all receive everything."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
 
     def phase(self, name: str, total: int) -> None:
-        """Ignore."""
+        """Begin a phase."""
+        for observer in self._observers:
+            observer.phase(name, total)
 
     def advance(self, count: int) -> None:
-        """Ignore."""
+        """Count more images as done."""
+        for observer in self._observers:
+            observer.advance(count)
 
     def condition(self, name: str, seconds: float, images: int) -> None:
-        """Ignore."""
+        """Report a finished condition."""
+        for observer in self._observers:
+            observer.condition(name, seconds, images)
 
     def note(self, text: str) -> None:
-        """Ignore."""
+        """Show a message."""
+        for observer in self._observers:
+            observer.note(text)
 
     def workers(self, states: Sequence[WorkerState]) -> None:
-        """Ignore."""
-
-
-class ObserverGroup:
-    """Tells two observers everything."""
-
-    def __init__(self, first: Observer, second: Observer) -> None:
-        self._observers = first, second
-
-    def phase(self, name: str, total: int) -> None:
-        """Tell both."""
-        for one in self._observers:
-            one.phase(name, total)
-
-    def advance(self, count: int) -> None:
-        """Tell both."""
-        for one in self._observers:
-            one.advance(count)
-
-    def condition(self, name: str, seconds: float, images: int) -> None:
-        """Tell both."""
-        for one in self._observers:
-            one.condition(name, seconds, images)
-
-    def note(self, text: str) -> None:
-        """Tell both."""
-        for one in self._observers:
-            one.note(text)
-
-    def workers(self, states: Sequence[WorkerState]) -> None:
-        """Tell both."""
-        for one in self._observers:
-            one.workers(states)
+        """Report the state of all workers."""
+        for observer in self._observers:
+            observer.workers(states)

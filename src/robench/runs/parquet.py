@@ -1,4 +1,4 @@
-"""Tables as Parquet: through pyarrow, or read through fastparquet, which is a twelfth of its size, where that alone is installed."""
+"""The declared tables as Parquet files; pyarrow reads and writes, fastparquet reads if pyarrow is not installed."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ __all__ = [
 _LIST = "list<int32>"
 
 _GROUP = 2**18
-"""Rows of a row group: of records some 30 MB, which is what joining needs at once."""
+"""Rows of a row group; a group of records takes some 30 MB, the memory that joining needs at once."""
 
 _BATCH = 2**16
-"""Rows that are in memory at once where a file is only checked."""
+"""Rows in memory at once while a file is only checked."""
 
 _WRITTEN = {"compression": "zstd", "write_page_checksum": True}
-"""How pages are written; without a checksum a bit that flips on a disk would be another prediction."""
+"""Options of pages; without a checksum a bit that flips on a disk would change a prediction unseen."""
 
 
 def _pyarrow() -> Any:
-    """Return pyarrow; ImportError where it is not installed."""
+    """Import pyarrow; ImportError if it is not installed."""
     import pyarrow
     import pyarrow.parquet
 
@@ -47,34 +47,47 @@ def _pyarrow() -> Any:
 
 
 def schema_of(table: Table) -> Any:
-    """Return the Arrow schema, which fixes dtypes and order in a file."""
+    """Return the Arrow schema of a table."""
     pa = _pyarrow()
     types = {name: pa.type_for_alias(name) for name in get_args(Type) if name != _LIST} | {_LIST: pa.list_(pa.int32())}
     return pa.schema([pa.field(c.name, types[c.type], nullable=c.nullable) for c in table.columns])
 
 
 def write_parquet(table: Table, frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` atomically as `encode_parquet` has it."""
+    """Write a table atomically, with the bytes of `encode_parquet`."""
     content = encode_parquet(table, frame)
     atomic_write(path, lambda file: file.write(content))
 
 
 def encode_parquet(table: Table, frame: pd.DataFrame, rows: int | None = None) -> bytes:
-    """Return `frame` as a Parquet file with the table's schema; equal cells give equal bytes.  rows: of a row group."""
+    """Return the bytes of a Parquet file; equal cells give equal bytes.
+
+    Args:
+        table: The schema.
+        frame: The rows.
+        rows: Rows of a row group; None for the default.
+    """
     pa = _pyarrow()
     table.check(frame)
     arrow = pa.Table.from_pandas(frame, schema=schema_of(table), preserve_index=False)
-    arrow = arrow.replace_schema_metadata()  # It names the version of pandas and its types.
+    arrow = arrow.replace_schema_metadata()  # The metadata names the version of pandas and its types.
     file = BytesIO()
     pa.parquet.write_table(arrow, file, row_group_size=rows or _GROUP, **_WRITTEN)
     return file.getvalue()
 
 
 def join_parquet(table: Table, parts: Sequence[Path], path: Path) -> None:
-    """Write the rows of several files as one: the first row group of each in turn, then the second of each, and so on.
+    """Merge files into one that has the first row groups of all parts in turn, then the second row groups, and so on.
 
-    The bytes are those of `write_parquet` of all these rows, and no more than a row group of them is in memory at once.
-    All have as many row groups as the first; TableError if one cannot be read.
+    The result has the bytes that `write_parquet` writes for all these rows. One row group is in memory at a time.
+
+    Args:
+        table: The schema.
+        parts: Files with equal numbers of row groups.
+        path: The file to write.
+
+    Raises:
+        TableError: A part cannot be read.
     """
     pa = _pyarrow()
     schema = schema_of(table)
@@ -105,7 +118,7 @@ def _footer(table: Table, path: Path) -> Any:
 
 
 def _group(path: Path, footer: Any, number: int) -> Any:
-    """Read a row group; the files are opened in turn, for there may be more than a process may have open."""
+    """Read a row group; only one file is open at a time, because a process may open fewer files than there are parts."""
     pa = _pyarrow()
     try:
         with pa.parquet.ParquetFile(path.absolute(), metadata=footer, page_checksum_verification=True) as file:
@@ -115,13 +128,13 @@ def _group(path: Path, footer: Any, number: int) -> Any:
 
 
 def _regrouped(tables: Iterator[Any], schema: Any) -> Iterator[Any]:
-    """Yield the rows of Arrow tables in tables of _GROUP rows, the last one smaller."""
+    """Yield the rows of Arrow tables in tables of `_GROUP` rows; the last table may be smaller."""
     pa = _pyarrow()
     waiting: list[Any] = []
     for arrow in tables:
         waiting.append(pa.Table.from_arrays(arrow.columns, schema=schema))
         while sum(map(len, waiting)) >= _GROUP:
-            # One chunk, as a table made from a frame has: nothing can depend on how it was cut.
+            # A single chunk, as in a table made from a frame, so that the bytes do not depend on the parts.
             whole = pa.concat_tables(waiting).combine_chunks()
             yield whole.slice(0, _GROUP)
             waiting = [whole.slice(_GROUP)] if len(whole) > _GROUP else []
@@ -130,12 +143,18 @@ def _regrouped(tables: Iterator[Any], schema: Any) -> Iterator[Any]:
 
 
 def rows_of_groups(table: Table, path: Path) -> list[int]:
-    """Count the rows of every row group, after reading all pages against their checksums; TableError if one is damaged."""
+    """Return the number of rows of every row group, after checking the checksums of all pages.
+
+    Raises:
+        TableError: The file is damaged or is another table.
+    """
     pa = _pyarrow()
     try:
         with pa.parquet.ParquetFile(path.absolute(), page_checksum_verification=True) as file:
             _check(table, path, file.schema_arrow.names)
-            for _ in file.iter_batches(_BATCH):  # Stricter than by row groups: it finds whatever reading columns finds.
+            for _ in file.iter_batches(
+                _BATCH
+            ):  # Finds everything that reading columns finds; reading row groups does not.
                 pass
             return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     except (pa.ArrowException, OSError) as error:
@@ -143,44 +162,58 @@ def rows_of_groups(table: Table, path: Path) -> list[int]:
 
 
 def read_parquet(table: Table, path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet file of the table (or some of its columns); TableError if it has other columns or is no Parquet."""
-    found = _read(table, path, columns or table.names)
-    return found if isinstance(found, pd.DataFrame) else found.to_pandas()
+    """Read a Parquet file of the table, or some of its columns.
+
+    Raises:
+        TableError: The file is damaged or is another table.
+    """
+    content = _read(table, path, columns or table.names)
+    return content if isinstance(content, pd.DataFrame) else content.to_pandas()
 
 
 def read_distinct(
     table: Table, path: Path, columns: Sequence[str], distinct: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, list[Any]]]:
-    """Read columns as `read_parquet` does, and of the `distinct` ones only which values they have, which is much quicker."""
+    """Read some columns as `read_parquet` does, and the distinct values of others, which is much faster.
+
+    Returns:
+        The frame of `columns`, and the values of each column of `distinct` by name.
+    """
     texts = [column.name for column in table.columns if column.name in distinct and column.type == "string"]
-    found = _read(table, path, [*distinct, *columns], texts)
-    if isinstance(found, pd.DataFrame):
-        return found[list(columns)], {name: found[name].unique().tolist() for name in distinct}
-    return found.select(list(columns)).to_pandas(), {name: found.column(name).unique().to_pylist() for name in distinct}
+    content = _read(table, path, [*distinct, *columns], texts)
+    if isinstance(content, pd.DataFrame):
+        return content[list(columns)], {name: content[name].unique().tolist() for name in distinct}
+    return content.select(list(columns)).to_pandas(), {
+        name: content.column(name).unique().to_pylist() for name in distinct
+    }
 
 
 def read_arrays(table: Table, path: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read columns of a Parquet file of the table as arrays; a list column, whose rows are of one length, as (rows, length)."""
-    found = _read(table, path, columns)
+    """Read columns of a Parquet file as arrays by name; a list column has the shape (rows, length).
+
+    Raises:
+        TableError: The file is damaged or is another table, or the rows of a list column have different lengths.
+    """
+    content = _read(table, path, columns)
     lists = {column.name for column in table.columns if column.type == _LIST}
     arrays: dict[str, NDArray[Any]] = {}
     for name in columns:
-        if isinstance(found, pd.DataFrame):
-            arrays[name] = found[name].to_numpy()
-            flat = np.concatenate(arrays[name]) if name in lists and len(found) else arrays[name]
+        if isinstance(content, pd.DataFrame):
+            arrays[name] = content[name].to_numpy()
+            flat = np.concatenate(arrays[name]) if name in lists and len(content) else arrays[name]
         else:
-            column = found.column(name).combine_chunks()
+            column = content.column(name).combine_chunks()
             flat = (column.flatten() if name in lists else column).to_numpy(zero_copy_only=False)
             arrays[name] = flat
         if name in lists:
-            if len(found) and len(flat) % len(found):
-                raise TableError(f"{path}: the rows of {name} are of different lengths")
-            arrays[name] = flat.reshape(len(found), -1)
+            if len(content) and len(flat) % len(content):
+                raise TableError(f"{path}: the rows of {name} have different lengths")
+            arrays[name] = flat.reshape(len(content), -1)
     return arrays
 
 
 def _read(table: Table, path: Path, columns: Sequence[str], repeated: Sequence[str] = ()) -> Any:
-    """Read columns, those of `repeated` texts as dictionaries: an Arrow table, or a frame where fastparquet reads it."""
+    """Return an Arrow table, with the columns in `repeated` as dictionaries; a frame if fastparquet reads the file."""
     try:
         pa = _pyarrow()
     except ImportError:
@@ -200,18 +233,14 @@ def _read_frame(table: Table, path: Path, columns: Sequence[str]) -> pd.DataFram
         import fastparquet
     except ImportError:
         raise RunError(
-            "the records of single images are Parquet, which this installation cannot read: pip install fastparquet, or name the "
-            "run's results.csv in place of the run"
+            "this installation cannot read records, which are Parquet files",
+            "pip install fastparquet, or give the run's results.csv instead of the run",
         ) from None
     try:
         with path.open("rb") as file:
-            found = fastparquet.ParquetFile(file)
-            names = list(found.columns)
-            frame = found.to_pandas(columns=[name for name in columns if name in names])
-            for column in table.columns:
-                if column.nullable and column.type.startswith("int") and column.name in frame:
-                    numbers = frame[column.name].to_numpy(np.float64, na_value=np.nan)
-                    frame[column.name] = numbers if np.isnan(numbers).any() else numbers.astype(column.type)
+            parquet = fastparquet.ParquetFile(file, pandas_nulls=False)  # Missing integers are NaN, as from pyarrow.
+            names = list(parquet.columns)
+            frame = parquet.to_pandas(columns=[name for name in columns if name in names])
     except Exception as error:
         raise _unreadable(path, error) from error
     _check(table, path, names)
@@ -220,7 +249,7 @@ def _read_frame(table: Table, path: Path, columns: Sequence[str]) -> pd.DataFram
 
 def _check(table: Table, path: Path, names: Sequence[str]) -> None:
     if list(names) != table.names:
-        raise TableError(f"{path} is not a {table.name} table of this version: its columns are {list(names)}")
+        raise TableError(f"{path} is not a {table.name} table of this version; its columns are {list(names)}")
 
 
 def _unreadable(path: Path, error: Exception) -> TableError:

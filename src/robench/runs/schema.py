@@ -1,7 +1,4 @@
-"""The columns of every table robench writes, as data, and the reading, checking and writing of such tables.
-
-Torch-free: this module and everything that stands on it (metrics, score, gate) starts without the GPU stack.
-"""
+"""The columns of every table that robench writes."""
 
 from __future__ import annotations
 
@@ -26,20 +23,27 @@ __all__ = [
     "Table",
     "Type",
     "check_cell",
-    "empty",
     "rows_to_frame",
 ]
 
 SCHEMA_VERSION = 1
-"""Version of the tables' columns; written into every row of the results and into every manifest."""
+"""Version of the tables' columns, written into every row of the results and every manifest."""
 
 Type: TypeAlias = Literal["string", "int16", "int32", "int64", "float", "double", "list<int32>"]
-"""Type of a column's cells, by Arrow's name for it: `float` has 32 bits, `double` 64."""
+"""Arrow's name for the type of a column's cells; `float` has 32 bits, `double` 64."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, type, unit and meaning. `nullable` says whether a cell may be empty."""
+    """A column of a table.
+
+    Attributes:
+        name: Name of the column.
+        type: Type of its cells.
+        meaning: Text for the documentation.
+        unit: Unit of its numbers; empty for none.
+        nullable: Whether a cell may be empty.
+    """
 
     name: str
     type: Type
@@ -50,7 +54,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A named list of columns, in the order in which they are written; `meaning` says what a row is, and in which file."""
+    """A named list of columns.
+
+    Attributes:
+        name: Name of the table.
+        columns: The columns in the order of the file.
+        meaning: Description of a row and of its file, for the documentation.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -58,7 +68,7 @@ class Table:
 
     @property
     def names(self) -> list[str]:
-        """Column names in order."""
+        """The column names in order."""
         return [column.name for column in self.columns]
 
     def check(self, frame: pd.DataFrame) -> None:
@@ -70,7 +80,7 @@ class Table:
                 f"not a {self.name} table: missing columns {missing or 'none'}, unexpected columns {unexpected or 'none'}"
             )
         if list(frame.columns) != self.names:
-            raise TableError(f"the columns of the {self.name} table are in another order than {self.names}")
+            raise TableError(f"the columns of the {self.name} table must be in the order {self.names}")
 
 
 _TEXT: Type = "string"
@@ -80,9 +90,9 @@ _F64: Type = "double"
 RECORDS = Table(
     "records",
     (
-        Column("suite", _TEXT, "suite the condition belongs to; `clean` for the unperturbed images"),
+        Column("suite", _TEXT, "suite of the condition; `clean` for the unperturbed images"),
         Column("corruption", _TEXT, "corruption or perturbation; `clean` for the unperturbed images"),
-        Column("severity", "int16", "severity 1-5, or the difficulty whose frames these are; 0 for clean images"),
+        Column("severity", "int16", "severity 1-5, or difficulty of a sequence; 0 for clean images"),
         Column(
             "axis_value",
             _F64,
@@ -91,12 +101,12 @@ RECORDS = Table(
         ),
         Column("dx", "int32", "offset of the crop to the right, on the map of offsets", "px", nullable=True),
         Column("dy", "int32", "offset of the crop down, on the map of offsets", "px", nullable=True),
-        Column("frame", "int32", "frame of a sequence, 0 where there is none"),
+        Column("frame", "int32", "frame of a sequence; 0 for a single image"),
         Column("resolution", "int32", "side of the image that is corrupted and classified", "px"),
         Column("sample", "int64", "position of the sample in the whole sorted dataset"),
         Column("label", "int32", "true class"),
-        Column("pred", "int32", "class with the largest logit; -1 where a logit is not finite"),
-        Column("top5", "list<int32>", "the five (or all, where fewer) most probable classes, best first"),
+        Column("pred", "int32", "class with the largest logit; -1 if a logit is not finite"),
+        Column("top5", "list<int32>", "the five most probable classes (all if there are fewer), best first"),
         Column("confidence", _F32, "softmax probability of the predicted class", "fraction"),
         Column("prob_label", _F32, "softmax probability of the true class", "fraction"),
     ),
@@ -108,18 +118,22 @@ RESULTS = Table(
     (
         Column("schema", "int64", "version of these columns"),
         Column("model", _TEXT, "label of the model"),
-        Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
+        Column("treatment", _TEXT, "method applied to the model before evaluation; empty for none", nullable=True),
         Column("dataset", _TEXT, "name of the dataset"),
         Column("data_sha", _TEXT, "fingerprint of the evaluated samples: paths, labels and contents"),
         Column("suite", _TEXT, "suite of the condition or aggregate"),
-        Column("source", _TEXT, "`computed` here or `released` files"),
-        Column("protocol", _TEXT, "what moves numbers, readable, with a hash; rows compare only where it is equal"),
+        Column("source", _TEXT, "`computed` images or `released` files"),
+        Column(
+            "protocol",
+            _TEXT,
+            "everything that changes the suite's values, as a readable text with a hash; only rows with equal protocols compare",
+        ),
         Column("metric", _TEXT, "name of the metric; see `robench list metrics`"),
         Column("method", _TEXT, "method behind the value, such as a score or an attack; empty for none", nullable=True),
         Column("subset", _TEXT, "images that the value covers, such as a group; empty for all", nullable=True),
         Column("corruption", _TEXT, "corruption of a cell or of its aggregate over severities", nullable=True),
-        Column("severity", "int64", "severity of a cell, difficulty of a sequence, 0 for clean images", nullable=True),
-        Column("axis", _TEXT, "what axis_value stands for, for example `class`", nullable=True),
+        Column("severity", "int64", "severity of a cell, difficulty of a sequence; 0 for clean images", nullable=True),
+        Column("axis", _TEXT, "meaning of axis_value, for example `class`", nullable=True),
         Column(
             "axis_value",
             _F64,
@@ -129,23 +143,23 @@ RESULTS = Table(
         Column("dx", "int64", "offset of the crop to the right, on the map of offsets", "px", nullable=True),
         Column("dy", "int64", "offset of the crop down, on the map of offsets", "px", nullable=True),
         Column("resolution", "int64", "side of the image", "px", nullable=True),
-        Column("value", _F64, "the figure"),
+        Column("value", _F64, "value of the metric"),
         Column("unit", _TEXT, "unit of value, ci_low and ci_high"),
         Column("ci_low", _F64, "lower end of the 95 % interval", nullable=True),
         Column("ci_high", _F64, "upper end of the 95 % interval", nullable=True),
-        Column("n", "int64", "what the figure is over: images for a cell, cells for an aggregate over cells"),
-        Column("baseline", _TEXT, "what a normalised figure is divided by", nullable=True),
-        Column("seed", _TEXT, "seed of all draws; of several that were pooled, `0+1+2`"),
+        Column("n", "int64", "size of the sample: images of a cell, cells of an aggregate"),
+        Column("baseline", _TEXT, "divisor of a normalized value", nullable=True),
+        Column("seed", _TEXT, "seed of all draws; `0+1+2` for pooled runs"),
         Column("robench_version", _TEXT, "version of robench that computed the row"),
     ),
-    "one figure; `results.csv` of a run",
+    "one value; `results.csv` of a run",
 )
 
 SAMPLES = Table(
     "samples",
     (
         Column("index", "int64", "position of the sample in the whole sorted dataset"),
-        Column("path", _TEXT, "path relative to the dataset's folder"),
+        Column("path", _TEXT, "path relative to the dataset's directory"),
         Column("label", "int32", "true class"),
         Column("sha", _TEXT, "SHA-256 of the encoded image"),
     ),
@@ -163,29 +177,37 @@ TIMINGS = Table(
         Column("seconds", _F64, "wall time of the condition", "s"),
         Column("images_per_second", _F64, "images divided by seconds", "1/s"),
     ),
-    "one evaluated condition; `timings.csv` of a run, outside what is equal byte for byte",
+    "one evaluated condition; `timings.csv` of a run, the only table that differs between equal runs",
 )
 
 
 _FORMULA = re.compile(r"(?:^|;)\s*(?:[=@＝＠]|[+\-＋－](?!\d+\.?\d*$|\.\d+$))")
-"""What a spreadsheet calculates: at the start, or after the separator of half of the world's spreadsheets."""
+"""The start of a formula in a spreadsheet, at the beginning of a cell or after a semicolon, which some locales use as separator."""
 
 
 def check_cell(kind: str, text: str) -> None:
-    """Raise OptionError for a name that a spreadsheet would take for a formula, or a page for markup, in a cell of a table."""
-    if _FORMULA.search(text) or any(one in "<>" or unicodedata.category(one) in ("Cc", "Cs") for one in text):
+    """Refuse a name that a spreadsheet would read as a formula, or a web page as markup.
+
+    Args:
+        kind: The thing that has the name, for the error.
+        text: The name.
+
+    Raises:
+        OptionError: The name is refused.
+    """
+    if _FORMULA.search(text) or any(char in "<>" or unicodedata.category(char) in ("Cc", "Cs") for char in text):
         raise OptionError(
-            f"the {kind} is called {text!r}, which would run as a formula or a script where the results are opened: rename it"
+            f"the {kind} name {text!r} would run as a formula or a script in a program that opens the results",
+            f"rename the {kind}",
         )
 
 
-def empty(table: Table) -> pd.DataFrame:
-    """Return a frame with the table's columns and no rows."""
-    return pd.DataFrame({name: [] for name in table.names})
-
-
 def rows_to_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Build a frame from rows that name only the cells they fill; nullable columns left out are empty."""
+    """Build a frame from rows; nullable columns that a row omits are empty.
+
+    Raises:
+        TableError: A cell is empty in a column that is not nullable, or has another type.
+    """
     frame = pd.DataFrame(list(rows), columns=table.names).astype(object)
     frame = frame.where(frame.notna(), None)
     for column in table.columns:
@@ -202,4 +224,4 @@ _DTYPES = {
     **dict.fromkeys(("float", "double"), np.dtype(np.float64)),
     "string": pd.StringDtype(),
 }
-"""Nullable integers and plain strings, so that an empty severity stays empty instead of turning into a float."""
+"""Nullable integers and plain strings keep an empty severity empty instead of turning it into a float."""

@@ -1,4 +1,4 @@
-"""Where runs stand, from their directories alone: of those that go on elsewhere, that ended, or that were killed. Torch-free."""
+"""The status of runs, read from their directories."""
 
 from __future__ import annotations
 
@@ -17,19 +17,33 @@ from robench.runs.progress import PROGRESS, RUNNING, Note, Progress, read_progre
 
 __all__ = ["RUNNING", "Status", "as_json", "find_runs", "status"]
 
-_FRESH = 60.0
-"""Seconds for which a run need not say that it goes on."""
+_STALLED_AFTER = 60.0
+"""Seconds without an update after which a run on another machine counts as stalled."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where one run stands.
+    """The status of one run.
 
-    state: `running`; `stalled`: not heard of for a minute, from another machine; `interrupted`, `failed`: it ended before its
-    end; `finished`; `damaged`: its manifest cannot be read.
-    phase: what a running one does.  images_done, images: classified, every frame counted.
-    images_per_second: of the last minute, and seconds_left at that speed; None unless it is evaluating.
-    updated: when it was last heard of, UTC; empty if never.  next: what to do, in words.
+    Attributes:
+        path: The run directory.
+        state: `running`; `stalled`: no update from another machine for a minute; `interrupted` or `failed`: ended early;
+            `finished`; `damaged`: the manifest cannot be read.
+        phase: Current phase of a running run.
+        conditions_done: Finished conditions.
+        conditions: Conditions of the run.
+        images_done: Images classified, every frame counted.
+        images: Images to classify.
+        images_per_second: Speed over the last minute; None unless the run is evaluating.
+        seconds_left: Remaining time at that speed.
+        started: Start of the process (UTC, ISO 8601).
+        updated: Time of the last update (UTC, ISO 8601); empty if there is none.
+        host: Machine of the process.
+        pid: Number of the process.
+        engine: Name of the engine.
+        workers: States of the engine's workers while the run is running.
+        notes: Messages for the user.
+        next: Advice on the next command.
     """
 
     path: Path
@@ -52,21 +66,25 @@ class Status:
 
     @property
     def age(self) -> float | None:
-        """Seconds since it was last heard of, None if it never was."""
+        """Seconds since the last update; None if there is none."""
         return seconds_since_update(self.updated) if self.updated else None
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """Return the run directories among paths and, of a folder that is none, in it; RunError for one without any."""
-    found: list[Path] = []
+    """Return the run directories among `paths`, and those directly inside the other directories.
+
+    Raises:
+        RunError: A path is no directory, or holds no run.
+    """
+    runs: list[Path] = []
     for path in paths:
         if not path.is_dir():
-            raise RunError(f"{path} is no folder: name a run directory, or a folder of them")
-        runs = [path] if _is_run(path) else sorted(child for child in path.iterdir() if _is_run(child))
-        if not runs:
-            raise RunError(f"there is no run in {path}: it has no manifest.json, nor has any folder in it")
-        found += runs
-    return list(dict.fromkeys(found))
+            raise RunError(f"{path} is not a directory", "give a run directory, or a directory of runs")
+        inside = [path] if _is_run(path) else sorted(child for child in path.iterdir() if _is_run(child))
+        if not inside:
+            raise RunError(f"there is no run in {path}", "give a run directory, or a directory of runs")
+        runs += inside
+    return list(dict.fromkeys(runs))
 
 
 def _is_run(path: Path) -> bool:
@@ -74,25 +92,29 @@ def _is_run(path: Path) -> bool:
 
 
 def status(path: Path) -> Status:
-    """Say where the run in `path` stands."""
+    """Return the status of the run in `path`."""
     progress, locked = read_progress(path), is_locked(path)
     if not (path / "manifest.json").exists():
-        state = _state(progress, locked, whole=False)
-        return _heard(Status(path, state, next=_next(path, state, progress, None)), progress)
+        state = _state(progress, locked, complete=False)
+        return _with_progress(Status(path, state, next=_next(path, state, progress, None)), progress)
     try:
         run = RunDirectory.open(path)
     except RunError as error:
         return Status(path, "damaged", next=str(error))
     samples, planned = int(run.manifest["data"]["samples"]), run.conditions
-    finished, parts = {one.name for one in run.finished()}, run.samples_in_shards()
-    state = _state(progress, locked, whole=len(finished) == len(planned) and (path / "results.csv").exists())
-    images = sum(one.frames for one in planned) * samples
-    done = sum(one.frames * (samples if one.name in finished else parts.get(one.name, 0)) for one in planned)
-    evaluating = progress is not None and state == RUNNING and progress.phase == EVALUATING
-    if progress is not None and evaluating:
+    finished, partial = {condition.name for condition in run.finished()}, run.samples_in_shards()
+    complete = len(finished) == len(planned) and (path / "results.csv").exists()
+    state = _state(progress, locked, complete=complete)
+    images = sum(condition.frames for condition in planned) * samples
+    done = sum(
+        condition.frames * (samples if condition.name in finished else partial.get(condition.name, 0))
+        for condition in planned
+    )
+    speed = None
+    if progress is not None and state == RUNNING and progress.phase == EVALUATING:
         done = max(done, images - max(progress.total - progress.done, 0))
-    speed = progress.images_per_second if progress is not None and evaluating else None
-    found = Status(
+        speed = progress.images_per_second
+    known = Status(
         path,
         state,
         conditions_done=len(finished),
@@ -103,37 +125,38 @@ def status(path: Path) -> Status:
         seconds_left=(images - done) / speed if speed else None,
         next=_next(path, state, progress, run.manifest.get("environment", {}).get("command")),
     )
-    return _heard(found, progress)
+    return _with_progress(known, progress)
 
 
-def _state(progress: Progress | None, locked: bool | None, *, whole: bool) -> str:
+def _state(progress: Progress | None, locked: bool | None, *, complete: bool) -> str:
     last = progress.state if progress is not None else "interrupted"
-    if whole and last != RUNNING:
+    if complete and last != RUNNING:
         return "finished"
     if locked:
         return RUNNING
     if progress is None or last != RUNNING:
         return "interrupted" if last == "finished" else last
     if locked is False and progress.host == socket.gethostname():
-        return "finished" if whole else "interrupted"  # It was killed. Other machines' locks may not be seen here.
-    return RUNNING if seconds_since_update(progress.updated) < _FRESH else "stalled"
+        # The process was killed. A lock of another machine may be invisible here.
+        return "finished" if complete else "interrupted"
+    return RUNNING if seconds_since_update(progress.updated) < _STALLED_AFTER else "stalled"
 
 
-def _heard(found: Status, progress: Progress | None) -> Status:
-    """The status with what the run said of itself; who works on it only while somebody does."""
+def _with_progress(known: Status, progress: Progress | None) -> Status:
+    """Add the content of progress.json; phase and workers only while the run may be running."""
     if progress is None:
-        return found
-    runs = found.state in (RUNNING, "stalled")
+        return known
+    alive = known.state in (RUNNING, "stalled")
     return replace(
-        found,
-        phase=progress.phase if runs else "",
-        conditions=found.conditions or progress.conditions,
+        known,
+        phase=progress.phase if alive else "",
+        conditions=known.conditions or progress.conditions,
         started=progress.started,
         updated=progress.updated,
         host=progress.host,
         pid=progress.pid,
         engine=progress.engine,
-        workers=progress.workers if runs else (),
+        workers=progress.workers if alive else (),
         notes=progress.notes,
     )
 
@@ -142,13 +165,13 @@ def _next(path: Path, state: str, progress: Progress | None, command: Sequence[s
     if state == RUNNING:
         return ""
     if state == "finished":
-        return f"`robench show {shlex.quote(str(path))}` prints its results"
+        return f"`robench show {shlex.quote(str(path))}` prints the results"
     again = f"`robench {shlex.join(map(str, command))}`" if command else "the same `robench evaluate`"
     if state == "stalled" and progress is not None:
-        return f"see whether process {progress.pid} on {progress.host} lives; if not, {again} goes on where it stopped"
-    return f"{again} goes on where it stopped"
+        return f"check whether process {progress.pid} on {progress.host} is alive; if not, {again} resumes the run"
+    return f"{again} resumes the run"
 
 
-def as_json(found: Sequence[Status]) -> str:
-    """Statuses as a JSON list."""
-    return json.dumps([{**asdict(one), "path": str(one.path)} for one in found], indent=2) + "\n"
+def as_json(statuses: Sequence[Status]) -> str:
+    """Return statuses as a JSON list."""
+    return json.dumps([{**asdict(status), "path": str(status.path)} for status in statuses], indent=2) + "\n"

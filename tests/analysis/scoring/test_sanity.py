@@ -19,7 +19,7 @@ from robench.datasets.checks import double_resize_note
 from robench.evaluation.options import Options
 from robench.evaluation.run import evaluate
 from robench.models import Classifier, load_classifier
-from robench.runs.observer import NullObserver
+from robench.runs.observer import Observer
 from robench.suites.geometry import Geometry
 from robench.types import Ints
 
@@ -77,7 +77,7 @@ def test_two_classes_that_a_model_confuses_are_no_permutation() -> None:
     assert find_permutation(label, np.roll(pred.reshape(10, 1000), 1, axis=1).ravel(), 10) is None
 
 
-class _Notes(NullObserver):
+class _Notes(Observer):
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -188,7 +188,7 @@ def test_a_name_that_would_be_a_formula_is_refused(
 
     from robench.errors import OptionError
 
-    with pytest.raises(OptionError, match="rename it"):
+    with pytest.raises(OptionError, match="rename the model"):
         evaluate(replace(classifier, label=name), picture_folder, ["clean"], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

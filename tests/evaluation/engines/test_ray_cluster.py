@@ -71,12 +71,12 @@ def test_a_connection_of_the_process_is_left_to_it(monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("_no_cluster")
 def test_what_ray_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, Pretended(error=ConnectionError("no cluster\nfound")))
-    with pytest.raises(OptionError, match=r"the Ray cluster auto cannot be used \(no cluster.*found\)") as raised:
+    with pytest.raises(OptionError, match=r"cannot use the Ray cluster auto \(no cluster.*found\)") as raised:
         connected("auto", None).__enter__()
     assert "\n" not in str(raised.value)
 
 
 def test_without_ray_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(OptionError, match="--engine ray needs Ray: pip install"):
+    with pytest.raises(OptionError, match="--engine ray needs Ray; pip install"):
         connected(None, None).__enter__()

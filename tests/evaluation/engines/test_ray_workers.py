@@ -11,7 +11,7 @@ from robench.evaluation.engines import Task, ray_workers
 from robench.evaluation.engines.ray_workers import RayWorker, WorkerProgress
 from robench.evaluation.engines.scheduler import Scheduler
 from robench.evaluation.shards import Shard
-from robench.runs.observer import NullObserver, WorkerState
+from robench.runs.observer import Observer, WorkerState
 from robench.suites import Condition
 from robench.suites.geometry import Geometry
 
@@ -43,7 +43,7 @@ class Cluster:
         return self.images[call]
 
 
-class Told(NullObserver):
+class Told(Observer):
     """How many images are done and under way, and what the workers are at."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Told(NullObserver):
 @pytest.fixture(autouse=True)
 def _always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are looked at whenever they can be."""
-    monkeypatch.setattr(ray_workers, "_SHOWN", -1.0)
+    monkeypatch.setattr(ray_workers, "_REPORT_INTERVAL", -1.0)
 
 
 def test_images_under_way_count_until_their_worker_is_lost() -> None:
@@ -69,22 +69,26 @@ def test_images_under_way_count_until_their_worker_is_lost() -> None:
     a, b, c = cluster.member("a"), cluster.member("b"), cluster.member("c", greeting="pending")
     schedule = Scheduler(tasks)
     progress = WorkerProgress(told, schedule)
-    assert [schedule.take(name) for name in "aab"] == [first, others[0], others[1]]
-    progress.show(cluster, [a, b, c])
-    assert told.images == 70 + 10
-    assert c.asked is None, "it has not started"
+    assert [schedule.take(name) for name in "ab"] == [first, others[0]]
+    progress.report(cluster, [a, b, c])
+    assert told.images == 64 + 10, "no more than what it is at"
+    assert c.poll_call is None, "it has not started"
     assert [(one.name, one.node, one.doing) for one in told.states] == [
         ("a", "here", "cifar-c-fog-3-32px"),
         ("b", "here", "cifar-c-fog-3-32px"),
         ("c", "here", ""),
     ]
-    assert progress.done(a, first, [a, b, c])
-    assert told.images == 64 + 6 + 10, "what is done is under way no more"
+    assert schedule.done("a") == first
+    progress.done(a, 64, [a, b, c])
+    assert told.images == 64 + 10, "what is done is under way no more"
+    assert schedule.take("a") == others[1]
+    progress.report(cluster, [a, b, c])
+    assert told.images == 64 + 6 + 10
     schedule.worker_lost("b")
-    progress.show(cluster, [a, c])
+    progress.report(cluster, [a, c])
     assert told.images == 64 + 6
     cluster.images["a"] = 500
-    progress.show(cluster, [a, c])
+    progress.report(cluster, [a, c])
     assert told.images == 64 + 64, "no more than what it is at"
 
 
@@ -92,14 +96,14 @@ def test_of_several_models_the_one_that_a_worker_is_at_is_named() -> None:
     cluster, told = Cluster(a=70), Told()
     schedule = Scheduler([Task(1, Shard(FOG, 0, 64))])
     schedule.take("a")
-    WorkerProgress(told, schedule, ["one", "other"]).show(cluster, [cluster.member("a")])
+    WorkerProgress(told, schedule, ["one", "other"]).report(cluster, [cluster.member("a")])
     assert [one.doing for one in told.states] == ["other: cifar-c-fog-3-32px"]
 
 
 def test_a_worker_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_workers, "_SHOWN", 3600.0)
+    monkeypatch.setattr(ray_workers, "_REPORT_INTERVAL", 3600.0)
     cluster, told = Cluster(a=70), Told()
-    WorkerProgress(told, Scheduler([])).show(cluster, [cluster.member("a")])
+    WorkerProgress(told, Scheduler([])).report(cluster, [cluster.member("a")])
     assert not told.states
 
 

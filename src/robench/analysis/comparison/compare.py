@@ -17,6 +17,7 @@ from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring.records import read_columns
 from robench.errors import OptionError, RunError, unknown_name
+from robench.runs.csv import has_header
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
 from robench.suites import CLEAN
 
@@ -202,6 +203,6 @@ def write_flips(flipped: pd.DataFrame, path: Path) -> None:
     """Write flips as CSV, whole or not at all."""
     text = io.StringIO()
     flipped.to_csv(text, index=False, lineterminator="\n")
-    check_replaceable(path, list(flipped.columns), "--flips")
+    check_replaceable(path, has_header(list(flipped.columns)), "--flips")
     with translate_os_errors(path):
         atomic_write(path, lambda file: file.write(text.getvalue().encode()))

@@ -21,7 +21,7 @@ from robench.analysis.gate.rules import FAIL_IF, Rule, read_rules
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring import pool
 from robench.errors import OptionError
-from robench.runs.csv import write_csv
+from robench.runs.csv import has_header, write_csv
 from robench.runs.directory import RunDirectory
 from robench.runs.files import check_replaceable, translate_os_errors
 from robench.runs.schema import RESULTS
@@ -182,7 +182,7 @@ def _judge(judged: Sequence[tuple[Rule, PairedDifference]]) -> list[Comparison]:
 
 def update_baseline(run: Source, baseline: Path) -> None:
     """Write the results of a run directory, or of several seeds, to the baseline CSV, whole or not at all. Compares nothing."""
-    check_replaceable(baseline, RESULTS.names, "--baseline")
+    check_replaceable(baseline, has_header(RESULTS.names), "--baseline")
     runs = [RunDirectory.open(one) for one in ([run] if isinstance(run, str | Path) else run)]
     results = runs[0].read_results() if len(runs) == 1 else pool(runs)[0]
     for one in runs:

@@ -1,8 +1,8 @@
-"""What an engine is."""
+"""The interface of engines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,22 +12,33 @@ from robench.evaluation.prepare import PreparedRun
 from robench.evaluation.shards import Shard, ShardResult
 from robench.runs.observer import Observer
 
-__all__ = ["Engine", "Event", "Task"]
+__all__ = ["Engine", "Event", "Task", "TaskResult"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A shard of one of several runs.  run: its number among them."""
+    """A shard of one of several runs; `run` is the index of the run."""
 
     run: int
     shard: Shard
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened to the work, and that its manifest keeps.
+class TaskResult:
+    """An evaluated task."""
 
-    kind: in two words.  text: one line.  run: the number of that whose work it was, None where it touches all.
+    task: Task
+    result: ShardResult
+
+
+@dataclass(frozen=True)
+class Event:
+    """A disturbance that the manifest of a run keeps.
+
+    Attributes:
+        kind: `failed`, `worker lost`, `worker rejected` or `out of memory`.
+        text: A message of one line.
+        run: Index of the affected run; None for all runs.
     """
 
     kind: str
@@ -36,31 +47,34 @@ class Event:
 
 
 class Engine(Protocol):
-    """Who evaluates shards. Records do not depend on it, as long as the machine is the same."""
+    """A way to evaluate shards; on equal machines, records do not depend on the engine."""
 
     @property
     def name(self) -> str:
-        """A key of ENGINES."""
+        """A key of `ENGINES`."""
 
     @property
     def runs_concurrently(self) -> bool:
-        """Whether it takes the shards of all runs at once, rather than one run after the other."""
+        """Whether the engine evaluates all runs at once instead of one after the other."""
 
     @property
     def machine(self) -> Machine | None:
-        """What computes, once it is started; None for the device that a classifier was loaded onto."""
+        """The machine that computes, once the engine is started; None for the device of the classifier."""
 
     @property
     def driver_device(self) -> str | None:
-        """The device for the models of this process, where others compute; None for the one that the user names."""
+        """Device for models in the driver process; None to use `--device`."""
 
     def started(self, observer: Observer) -> AbstractContextManager[object]:
-        """Hold what it needs."""
+        """Hold the engine's resources."""
 
     def run(
-        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
-    ) -> Iterator[tuple[Task, ShardResult]]:
-        """Evaluate each task once, and yield them as they are done, in any order.
+        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer
+    ) -> Iterator[TaskResult | Event]:
+        """Evaluate each task once and yield results and events as they occur, in any order.
 
-        tell: called with what the manifests keep.
+        Args:
+            runs: The runs that tasks refer to.
+            tasks: The shards to evaluate.
+            observer: Receives `advance` and `workers`.
         """

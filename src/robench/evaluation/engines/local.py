@@ -1,27 +1,23 @@
-"""The engine that needs nothing: one shard after the other, in this process, on the device of the classifier."""
+"""The engine that evaluates one shard after the other in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from robench.errors import OptionError
-from robench.evaluation.engines.base import Event, Task
+from robench.evaluation.engines.base import Event, Task, TaskResult
 from robench.evaluation.environment import Machine
 from robench.evaluation.prepare import PreparedRun
-from robench.evaluation.shards import ShardResult
 from robench.runs.observer import Observer
 
 __all__ = ["LOCAL", "Local"]
 
 
 class Local:
-    """One shard after the other.
-
-    threads: of a CPU, for the model; None for what the process has.
-    """
+    """An engine that evaluates shards in this process, on the device of the classifier."""
 
     name = "local"
     runs_concurrently = False
@@ -29,8 +25,9 @@ class Local:
     driver_device: str | None = None
 
     def __init__(self, threads: int | None = None) -> None:
+        """Set the number of CPU threads for the model; None keeps that of the process."""
         if threads is not None and threads < 1:
-            raise OptionError(f"--threads must be at least 1, not {threads}")
+            raise OptionError(f"--threads must be at least 1, not {threads}", "omit it for all cores")
         self._threads = threads
 
     @contextmanager
@@ -44,13 +41,13 @@ class Local:
             torch.set_num_threads(before)
 
     def run(
-        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer, tell: Callable[[Event], None]
-    ) -> Iterator[tuple[Task, ShardResult]]:
+        self, runs: Sequence[PreparedRun], tasks: Sequence[Task], observer: Observer
+    ) -> Iterator[TaskResult | Event]:
         """Evaluate the tasks in their order."""
         for task in tasks:
-            evaluation = runs[task.run].evaluation
-            assert evaluation is not None
-            yield task, evaluation.evaluate(task.shard, observer.advance)
+            evaluator = runs[task.run].evaluator
+            assert evaluator is not None
+            yield TaskResult(task, evaluator.evaluate(task.shard, observer.advance))
 
 
 LOCAL = Local()

@@ -1,12 +1,12 @@
-"""What runs in a worker's process: evaluations made from recipes, each once, and shards of them."""
+"""A worker's process, which builds evaluators and evaluates shards with them."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,15 +19,19 @@ from robench.models import choose_device
 
 __all__ = ["Worker", "WorkerInfo", "WorkerRejection"]
 
-_KEPT = 2
-"""Evaluations that a worker keeps: that of the run at hand, and of the one before, of which a lost worker may leave something."""
+_MAX_EVALUATORS = 2
+"""Evaluators that a worker keeps: the current run's, and the previous run's, whose tasks may return from a lost worker."""
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """What a worker says of itself.
+    """The description of a worker.
 
-    node: the machine's name.  pid: of its process there.  machine: None where `problem` says why it cannot work.
+    Attributes:
+        node: Name of the machine.
+        pid: Number of the process there.
+        machine: The device and its software; None if the worker cannot work.
+        problem: The reason why the worker cannot work.
     """
 
     node: str
@@ -38,55 +42,65 @@ class WorkerInfo:
 
 @dataclass(frozen=True)
 class WorkerRejection:
-    """Why a worker cannot evaluate shards of a run: it cannot make the evaluation, or its device is too small."""
+    """The reason why a worker cannot evaluate shards of a run."""
 
     reason: str
 
 
 class Worker:
-    """One device, and the evaluations on it.
-
-    device: as `--device` takes it.  threads: of a CPU.  folder: from which the paths of recipes are seen.
-    """
+    """One device with the evaluators on it."""
 
     def __init__(self, device: str, threads: int, folder: str) -> None:
+        """Set up a worker.
+
+        Args:
+            device: Device as `--device` takes it.
+            threads: CPU threads of the model.
+            folder: Directory that relative paths of evaluator specs start from.
+        """
         self._device, self._threads, self._folder = device, threads, Path(folder)
-        self._evaluations: dict[int, Evaluator] = {}
+        self._evaluators: dict[int, Evaluator] = {}
         self._images = 0
 
     def describe(self) -> WorkerInfo:
-        """Say what this is."""
+        """Enter the working directory and return the description of this worker."""
         torch.set_num_threads(self._threads)
         try:
             if not self._folder.is_dir():
                 raise RunError(
-                    f"there is no folder {self._folder} here: share it, or start from one that all machines have"
+                    f"the directory {self._folder} does not exist on this machine",
+                    "share it, or start robench in a directory that all machines have",
                 )
             os.chdir(self._folder)
             return WorkerInfo(platform.node(), os.getpid(), Machine.here(choose_device(self._device)))
         except RobenchError as error:
             return WorkerInfo(platform.node(), os.getpid(), None, str(error))
 
-    def evaluate(self, run: int, recipe: Any, shard: Shard) -> ShardResult | WorkerRejection:
-        """Evaluate a shard of a run, by its number.  recipe: called for its recipe if that is new."""
-        # Threads are a setting of the thread that computes, and this may be another than the one before.
+    def evaluate(self, run: int, spec: Callable[[], EvaluatorSpec], shard: Shard) -> ShardResult | WorkerRejection:
+        """Evaluate a shard.
+
+        Args:
+            run: Index of the run.
+            spec: Returns the run's spec; called if the worker has no evaluator for the run.
+            shard: The shard.
+        """
+        # The number of threads belongs to the calling thread, which may differ between calls.
         torch.set_num_threads(self._threads)
         try:
-            return self._evaluation(run, recipe).evaluate(shard, self._advance)
+            return self._evaluator(run, spec).evaluate(shard, self._advance)
         except RobenchError as error:
             return WorkerRejection(str(error))
 
     def images(self) -> int:
-        """Return how many images it has classified."""
+        """Return the number of images classified so far."""
         return self._images
 
-    def _evaluation(self, run: int, recipe: Any) -> Evaluator:
-        if run not in self._evaluations:
-            while len(self._evaluations) >= _KEPT:
-                del self._evaluations[next(iter(self._evaluations))]
-            made: EvaluatorSpec = recipe()
-            self._evaluations[run] = made.make(self._device)
-        return self._evaluations[run]
+    def _evaluator(self, run: int, spec: Callable[[], EvaluatorSpec]) -> Evaluator:
+        if run not in self._evaluators:
+            while len(self._evaluators) >= _MAX_EVALUATORS:
+                del self._evaluators[next(iter(self._evaluators))]
+            self._evaluators[run] = spec().build(self._device)
+        return self._evaluators[run]
 
     def _advance(self, count: int) -> None:
         self._images += count
