@@ -15,9 +15,7 @@ from scipy import stats
 
 import robench
 from robench.evaluation.options import Options
-from robench.evaluation.plan import make_plan
-from robench.models import Classifier, Preprocessing
-from robench.suites.sweeps import NOISE
+from robench.models import Classifier
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import PERTURBATIONS
 from robench.transforms.warps import PaddedBatch
@@ -81,26 +79,8 @@ def test_a_mask_is_shared_by_the_channels_and_grows() -> None:
         before = gone[:, 0]
 
 
-@pytest.mark.parametrize(
-    ("side", "published"),
-    [
-        (32, "resize32x32-bilinear+frames32+fp32#8a66c380"),
-        (224, "resize256-bilinear-crop224+frames224+fp32#2220a39b"),
-    ],
-)
-def test_figures_of_the_older_degradations_keep_their_protocol(side: int, published: str) -> None:
-    """The strings are those of runs that were made before any joined."""
-    preprocessing = Preprocessing(side, side, "bilinear", (0.5,) * 3, (0.5,) * 3)
-    listed = make_plan(["noise"], Options(extra_corruptions=True), preprocessing).listed[1:]
-    assert [one.corruption for one in listed] == [*NOISE.corruptions, *NOISE.extra]
-    assert {one.protocol for one in listed if one.corruption in NOISE.corruptions} == {published}
-    later = {one.protocol for one in listed if one.corruption in NOISE.extra}
-    assert len(later) == 1
-    assert later != {published}
-
-
 def test_the_mean_area_is_over_the_suites_own(tmp_path: Path) -> None:
-    """Without the extra ones it is the same, and has the same protocol; over extra ones alone it is theirs."""
+    """Without the extra ones it is the same; over extra ones alone it is theirs."""
     demo = robench.load_classifier("demo", device="cpu")
     names = ["gaussian", "offset", "shared_mask", "multiplicative_poisson"]
     found = {

@@ -100,13 +100,10 @@ def perturbations(
     stdout().print(table)
 
 
-def _place(value: float, axis: str) -> str:
+def _place(value: float | tuple[int, int], axis: str) -> str:
     """Where a frame is on its perturbation's axis, if it has one."""
-    from robench.suites import MAP_AXIS, map_offset
-
-    if axis == MAP_AXIS:
-        down, right = map_offset(value)
-        return f"{down} px down, {right} px right"
+    if isinstance(value, tuple):
+        return f"{value[0]} px down, {value[1]} px right"
     return f"{value:g} {axis}" if axis else ""
 
 

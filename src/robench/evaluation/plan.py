@@ -320,23 +320,17 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     if not suites and (options.corruptions or options.severities):
         raise OptionError("the clean suite has no corruptions", "give --suite as well, for example --suite cifar-c")
     kinds = {suite.family for suite in suites}
-    single = not all(family.has_frames for family in kinds)
+    has_images = not all(family.has_frames for family in kinds)
+    has_difficulties = any(family.has_difficulties for family in kinds)
+    has_resolutions = any(family.has_resolutions for family in kinds)
+    has_extra = any(suite.extra for suite in suites)
+    own_geometry = "suites of single images; frames have the geometry of their suite"
     for option, is_given, applies, suitable in (
-        ("--severity", options.severities, single, "suites of corruptions, such as cifar-c"),
-        (
-            "--difficulty",
-            options.difficulties != [1],
-            any(family.has_difficulties for family in kinds),
-            "suites of sequences, such as cifar-p",
-        ),
-        ("--resolution", options.resolutions, any(family.has_resolutions for family in kinds), "the suite resolution"),
-        ("--extra-corruptions", options.extra_corruptions, any(one.extra for one in suites), "suites that have some"),
-        (
-            "--geometry model",
-            options.geometry == "model",
-            single or not suites,
-            "suites of single images; frames have the geometry of their suite",
-        ),
+        ("--severity", options.severities, has_images, "suites of corruptions, such as cifar-c"),
+        ("--difficulty", options.difficulties != [1], has_difficulties, "suites of sequences, such as cifar-p"),
+        ("--resolution", options.resolutions, has_resolutions, "the suite resolution"),
+        ("--extra-corruptions", options.extra_corruptions, has_extra, "suites that have some"),
+        ("--geometry model", options.geometry == "model", has_images or not suites, own_geometry),
     ):
         if is_given and not applies:
             raise OptionError(f"{option} applies only to {suitable}", "omit it, or give such a --suite")

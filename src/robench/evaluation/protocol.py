@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import Condition, find_suite
+from robench.suites import Condition, Suite, find_suite
 from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.draws import DRAWS_VERSION
@@ -35,15 +33,11 @@ def protocol(condition: Condition, precision: str) -> Protocol:
         # The input sizes are an axis of the values, so that all of them have one protocol.
         squeezed = condition.geometry.crop is None
         geometry = ["resize1x1" if squeezed else f"resize1/{CROP_RATIO:g}-crop"]
-        facts = {"crop": None if squeezed else CROP_RATIO}
-        if condition.corruption in suite.later:
-            facts["levels"] = {
-                condition.corruption: _levels(condition, [condition.corruption])[condition.corruption][0]
-            }
+        facts = {"crop": None if squeezed else CROP_RATIO, "levels": _levels(suite, condition.constants)}
     elif suite.family.has_frames:
         geometry.append(f"frames{condition.resolution}")
-        names = [name for name in suite.names if condition.corruption in suite.later or name not in suite.later]
-        facts |= {"side": condition.resolution, "draws": DRAWS_VERSION, "levels": _levels(condition, names)}
+        levels = _levels(suite, condition.constants)
+        facts |= {"side": condition.resolution, "draws": DRAWS_VERSION, "levels": levels}
     elif not condition.is_clean:
         facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION}
         facts["levels"] = {
@@ -61,7 +55,7 @@ def protocol(condition: Condition, precision: str) -> Protocol:
     return Protocol.compose([*geometry, precision, *backend, *packages], facts | {"precision": precision})
 
 
-def _levels(condition: Condition, names: Iterable[str]) -> dict[str, list[dict[str, object]]]:
-    """Return the constants of perturbations by name and difficulty."""
-    constants = condition.constants
-    return {name: [dict(level) for level in find_perturbation(name, constants).levels[constants]] for name in names}
+def _levels(suite: Suite, constants: str) -> dict[str, list[dict[str, object]]]:
+    """Return the constants of a suite's perturbations by name and difficulty."""
+    found = {name: find_perturbation(name, constants).levels[constants] for name in suite.names}
+    return {name: [dict(level) for level in levels] for name, levels in found.items()}

@@ -32,8 +32,6 @@ from robench.suites.sweeps import (
     SMALL,
     SMALL_RESOLUTIONS,
     UNTREATED,
-    map_offset,
-    map_place,
 )
 
 __all__ = [
@@ -61,8 +59,6 @@ __all__ = [
     "find_preset",
     "find_suite",
     "lookup_suite",
-    "map_offset",
-    "map_place",
     "suites_for",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,15 +31,15 @@ class Geometry:
         crop: Side of the centred square in pixels. A smaller image is padded with black, as torchvision pads.
         fraction: Side of a centred square that is cut first, as a fraction of the short side.
         interpolation: A key of `INTERPOLATIONS`.
-        floors: Whether the smaller half of an odd margin is always cut above and left, as transformers does.
-            torchvision rounds half the margin to the even number.
+        floors: Whether the smaller half of an odd margin is always cut above and left, as in transformers.
+            In torchvision, half the margin is rounded to the even number.
     """
 
     resize: int | tuple[int, int] | None = None
     crop: int | None = None
     fraction: float | None = None
     interpolation: str = "bilinear"
-    floors: bool = field(default=False, repr=False)  # Protocols hash the repr.
+    floors: bool = False
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:

@@ -103,7 +103,6 @@ class Suite:
         constants: Set of constants, a key of `Corruption.levels`; empty for that of the model's input size.
         corruptions: Names that aggregates cover, in the published order.
         extra: Names that are evaluated on request.
-        later: Names that joined after values of the suite were published. Only their own protocols contain their constants.
         severities: Severities of corruptions, or difficulties of perturbations.
         release_jpeg: Quality of the JPEG pass of the released files; None for no pass.
         baseline: Name of the published baseline in `robench.analysis.baselines`; None if none was published.
@@ -121,7 +120,6 @@ class Suite:
     constants: str = ""
     corruptions: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
-    later: tuple[str, ...] = ()
     severities: tuple[int, ...] = SEVERITIES
     release_jpeg: int | None = None
     baseline: str | None = None

@@ -17,8 +17,6 @@ __all__ = [
     "SMALL",
     "SMALL_RESOLUTIONS",
     "UNTREATED",
-    "map_offset",
-    "map_place",
 ]
 
 SMALL = 64
@@ -26,19 +24,6 @@ SMALL = 64
 
 MAP_AXIS = "offset"
 """Axis of the map of offsets. The columns `dx` and `dy` hold its positions."""
-
-_DOWN = 1000
-
-
-def map_place(down: int, right: int) -> int:
-    """Encode the offset of a crop on the map, in pixels, as one frame value."""
-    return _DOWN * down + right
-
-
-def map_offset(place: float) -> tuple[int, int]:
-    """Decode a frame value of the map to pixels down and pixels to the right."""
-    return divmod(int(place), _DOWN)
-
 
 RESOLUTIONS = (64, 96, 128, 160, 192, 224, 256, 288, 320)
 SMALL_RESOLUTIONS = (16, 20, 24, 28, 32, 40, 48)
@@ -66,15 +51,12 @@ SCALE = Suite(
     source_region="rectangle",
 )
 
-_OF_LOCALNORM = ("multiplicative_one_sided", "multiplicative_two_sided", "multiplicative_poisson", "shared_mask")
-
 NOISE = Suite(
     name="noise",
     summary="seven degradations (4 extra) at ten strengths: accuracy by strength, its area, the strength that halves it",
     source="degradations of Yin et al. 2020, arXiv:1902.06550 (LocalNorm)",
     corruptions=("gaussian", "uniform", "salt_and_pepper", "speckle", "poisson", "offset", "gain"),
-    extra=_OF_LOCALNORM,
-    later=_OF_LOCALNORM,
+    extra=("multiplicative_one_sided", "multiplicative_two_sided", "multiplicative_poisson", "shared_mask"),
     severities=(1,),
     family=families.NOISE,
 )
@@ -101,7 +83,6 @@ RESOLUTION = Suite(
     summary="the network at other input sizes, what choosing one for each image could reach, and the information of smaller ones",
     source="Touvron et al. 2019, arXiv:1906.06423; Huang et al. 2018, arXiv:1703.09844",
     corruptions=(NETWORK, "information", "best_of_k"),
-    later=("best_of_k",),
     severities=(1,),
     family=families.RESOLUTION,
     smallest=1,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robench.errors import OptionError, unknown_name
-from robench.suites import MAP_AXIS, Condition, find_suite, map_offset
+from robench.suites import Condition, find_suite
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.corruptions.jpeg import jpeg_round_trip
 from robench.transforms.draws import KeyedDraws, Philox, philox
@@ -117,14 +117,13 @@ def frame_positions(condition: Condition) -> list[Position]:
     """Return the position of each frame of a condition on its axis."""
     if not find_suite(condition.suite).family.has_frames:
         return [Position()]
-    axis = find_perturbation(condition.corruption, condition.constants).axis
-    return [_position(axis, value) for value in _params(condition)["frames"]]
+    return [_position(value) for value in _params(condition)["frames"]]
 
 
-def _position(axis: str, value: float) -> Position:
-    if axis == MAP_AXIS:
-        dy, dx = map_offset(value)
-        return Position(dx=float(dx), dy=float(dy))
+def _position(value: float | tuple[int, int]) -> Position:
+    if isinstance(value, tuple):
+        down, right = value
+        return Position(dx=float(right), dy=float(down))
     return Position(float(value))
 
 
@@ -158,7 +157,7 @@ def frames_of(
     draws = KeyedDraws(seed, index, f"frames/{perturbation.name}", generator)
     frames = perturbation(batch, condition.resolution, draws, params)
     for number, (value, images) in enumerate(zip(params["frames"], frames, strict=True)):
-        yield Frame(number, _position(perturbation.axis, value), images)
+        yield Frame(number, _position(value), images)
 
 
 def condition_images(

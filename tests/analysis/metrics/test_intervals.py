@@ -42,7 +42,7 @@ def test_every_resample_has_n_draws() -> None:
 def test_blocks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = counts(50, 0, 100)
     assert (counts(50, 0, 100) == whole).all(), "kept ones"
-    for name, size in (("_BLOCK", 170), ("_CACHED", 110), ("_KEPT", 0)):
+    for name, size in (("_BLOCK", 170), ("_DRAWN_TOGETHER", 110), ("_CACHED", 0)):
         monkeypatch.setattr(f"robench.analysis.metrics.intervals.{name}", size)
     blocks = list(resample_counts(50, 0, 100))
     assert {len(block) for block in blocks} == {3, 1}

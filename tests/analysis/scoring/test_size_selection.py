@@ -22,8 +22,7 @@ from robench.analysis.scoring.curves import Curve, resampled
 from robench.analysis.scoring.size_selection import choice_rows
 from robench.errors import OptionError
 from robench.evaluation.options import Options
-from robench.evaluation.plan import make_plan
-from robench.models import Classifier, Preprocessing
+from robench.models import Classifier
 from robench.runs.conditions import ConditionEntry
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import PERTURBATIONS
@@ -191,23 +190,6 @@ def test_copies_are_moved_by_one_pixel_each_in_another_direction() -> None:
     for frame, (down, right) in zip(frames, moved, strict=True):
         padded = np.pad(picture.numpy(), ((0, 0), (2, 2), (2, 2)), mode="edge")
         assert np.array_equal(frame[0].numpy(), padded[:, 2 - down : 8 - down, 2 - right : 8 - right])
-
-
-@pytest.mark.parametrize("crop", [32, 224])
-def test_protocols_of_older_figures_are_as_before(crop: int) -> None:
-    """Expected: the strings of robench before `luck` was there."""
-    preprocessing = Preprocessing(crop, crop, "bilinear", (0.5,) * 3, (0.5,) * 3)
-    listed = make_plan(["resolution"], Options(), preprocessing).listed
-    protocols = {one.corruption: one.protocol for one in listed}
-    expected = {
-        32: {"network": "resize1x1+fp32#df540e7e", "information": "resize32x32-bilinear+frames32+fp32#3d5a5b72"},
-        224: {
-            "network": "resize1/0.875-crop+fp32#0af255c4",
-            "information": "resize256-bilinear-crop224+frames224+fp32#d443de8c",
-        },
-    }[crop]
-    assert {name: protocols[name] for name in expected} == expected
-    assert protocols["best_of_k"] not in expected.values()
 
 
 def test_what_has_no_size_to_choose_from_has_no_choice(demo: Classifier, run: robench.Run, tmp_path: Path) -> None:

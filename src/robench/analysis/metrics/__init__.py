@@ -1,17 +1,4 @@
-"""The metrics, in one explicit table; what computes a metric has its name, in the module of its family. Torch-free.
-
-Means of figures (mean_flip_rate, mean_t5d, mean_prob_label), counts (gflops) and the figures of who chooses an image's size have no
-function of their own, but for random_accuracy.
-
-errors.py       error_rate top5_error accuracy nonfinite_rate mean_error class_error worst_class_error
-mce.py          ce mce relative_mce
-calibration.py  ece rms_calibration_error
-flips.py        flip_rate fr mfr t5d mt5d
-curves.py       consistency accuracy_auc half_accuracy_strength
-choices.py      oracle and cascade (accuracy and gflops), random_accuracy, and where their curves meet one size's
-statistics.py   bootstrap counts and intervals
-paired.py       tests of a change between two sides, and Holm's correction
-"""
+"""Metrics, in one explicit table. The function of a metric has its name."""
 
 from __future__ import annotations
 
@@ -22,7 +9,15 @@ __all__ = ["METRICS", "Metric"]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a figure of that name means. unit: "fraction", "percent", or what it counts."""
+    """Meaning of a value.
+
+    Attributes:
+        name: Unique name.
+        unit: "fraction", "percent", or the counted thing.
+        higher_is_better: Whether a larger value is better.
+        meaning: Definition in one line.
+        source: Paper.
+    """
 
     name: str
     unit: str
@@ -155,7 +150,7 @@ METRICS: dict[str, Metric] = {
             "best_of_k_accuracy",
             "fraction",
             True,
-            "images right in one of so many copies at one size, each moved by a pixel: an oracle's gain without other sizes",
+            "images right in one of k copies at one size, each moved by a pixel: an oracle's gain without other sizes",
             "robench",
         ),
         Metric(

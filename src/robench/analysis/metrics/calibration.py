@@ -1,7 +1,7 @@
-"""Calibration: how far confidence is from accuracy, in equal-width bins (ECE) and in bins of equally many samples (RMS).
+"""Calibration: the gap of confidence and accuracy, in bins of equal width (ECE) and of equally many samples (RMS).
 
-Both need the samples in order of confidence only. Confidences are float32, so sums of their differences from 0 and 1 are
-exact in float64 at the sizes of ImageNet (multiples of 2**-34, below 2**16): figures do not depend on the order of adding.
+Confidences are float32. At the size of ImageNet, float64 holds sums of their differences from 0 and 1 exactly: they are multiples of
+2**-34 below 2**16. Values do not depend on the order of the addition.
 """
 
 from __future__ import annotations
@@ -21,34 +21,45 @@ ECE_BINS = 15
 RMS_BIN_SIZE = 100
 
 _CHUNK = 65536
-"""Values treated at a time: the working set stays in the processor's cache."""
+"""Values processed at a time, so that the working set fits in the processor's cache."""
 
 
 def ece(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Return the expected calibration error: the mean over samples of their bin's |mean confidence - accuracy|.
+    """Return the expected calibration error: the mean over samples of |mean confidence - accuracy| of their bin.
 
-    Fifteen bins (k/15, (k+1)/15] of confidence; 0 is in the first.
-    confidence, correct: (n,).  weights: integer counts (..., n), each row with sum n; None for once each.
+    There are fifteen bins of confidence (k/15, (k+1)/15]; the first one includes 0.
+
+    Args:
+        confidence: Probabilities of the predicted classes, (n,).
+        correct: Whether each prediction is right, (n,).
+        weights: Number of times that each sample is taken, (..., n), with sum n in each row; None for once.
     """
-    return _figure(confidence, correct, weights, 0)
+    return _errors(confidence, correct, weights)[0]
 
 
 def rms_calibration_error(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Return the root of the mean over samples of their bin's squared (mean confidence - accuracy).
+    """Return the root of the mean over samples of the squared (mean confidence - accuracy) of their bin.
 
-    Bins of 100 samples in ascending order of confidence, ties in order of the samples; what is left over is a smaller last
-    bin, with its own size as weight. (The published script merges it into the bin before, then leaves that out.)
-    confidence, correct: (n,).  weights: integer counts (..., n), each row with sum n; copies of a sample stand together.
+    Bins have 100 samples in ascending order of confidence; ties have the order of the samples. The remainder is a smaller last bin,
+    with its own size as weight. The published script merges it into the bin before, and then omits that bin.
+
+    Args:
+        confidence: Probabilities of the predicted classes, (n,).
+        correct: Whether each prediction is right, (n,).
+        weights: As in `ece`. Copies of a sample are adjacent.
     """
-    return _figure(confidence, correct, weights, 1)
+    return _errors(confidence, correct, weights)[1]
 
 
 @dataclass(frozen=True)
 class Reliability:
     """Samples in order of confidence, sorted once for all resamples.
 
-    order: (n,) positions, ascending, ties by position.  confidence: (n,) in that order.  gap: (n,) less 1 where correct.
-    edges: (16,) where the bins of equal width begin and end, in that order.
+    Attributes:
+        order: Positions by ascending confidence, ties by position, (n,).
+        confidence: Confidences in that order, (n,).
+        gap: Confidence, minus 1 if correct, in that order, (n,).
+        edges: Ends of the bins of equal width in that order, (16,).
     """
 
     order: NDArray[np.intp]
@@ -66,16 +77,16 @@ class Reliability:
         return cls(order, probability[order], gap, np.searchsorted(bins, np.arange(ECE_BINS + 1)))
 
     def bins(self) -> list[tuple[int, float, float]]:
-        """Return (samples, mean confidence, accuracy) of each of the bins of equal width; NaN where one is empty."""
-        found = []
+        """Return (samples, mean confidence, accuracy) of each bin of equal width; NaN for an empty bin."""
+        bins = []
         for start, end in zip(self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True):
             size = end - start
             confidence = float(self.confidence[start:end].mean()) if size else math.nan
-            found.append((size, confidence, confidence - float(self.gap[start:end].mean()) if size else math.nan))
-        return found
+            bins.append((size, confidence, confidence - float(self.gap[start:end].mean()) if size else math.nan))
+        return bins
 
     def errors(self, counts: NDArray[Any]) -> tuple[Floats, Floats]:
-        """Return ECE and RMS calibration error (r,) of samples taken `counts` (r, n) times; each row has the sum n."""
+        """Return ECE and RMS calibration error, (r,) each, of samples that are taken `counts` (r, n) times, n in each row."""
         n, step = len(self.order), max(1, _CHUNK // len(self.order))
         ends = np.minimum(np.arange(RMS_BIN_SIZE, n + RMS_BIN_SIZE, RMS_BIN_SIZE), n)
         sizes = np.diff(ends, prepend=0)
@@ -87,20 +98,20 @@ class Reliability:
             below = np.zeros((rows, n + 1))
             np.cumsum(taken * self.gap, axis=1, out=below[:, 1:])
             expected[part] = np.abs(np.diff(below[:, self.edges], axis=1)).sum(axis=1) / n
-            # Every row ends at a multiple of n, so one ascending list serves all rows: where does each bin end?
+            # Every row ends at a multiple of n, so that one ascending list holds the ends of the bins of all rows.
             reached = np.cumsum(taken, dtype=np.int64)
             target = (n * np.arange(rows)[:, None] + ends).ravel()
             sample = np.searchsorted(reached, target)
             row, column = sample // n, sample % n
-            # A sample taken several times may lie across a border: its copies beyond it belong to the next bin.
+            # A sample that is taken several times may cross the end of a bin. Its further copies belong to the next bin.
             sums = below[row, column + 1] - (reached[sample] - target) * self.gap[column]
             sums = np.diff(sums.reshape(rows, -1), prepend=0.0, axis=1)
             rms[part] = np.sqrt((sums**2 / sizes).sum(axis=1) / n)
         return expected, rms
 
 
-def _figure(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None, which: int) -> Floats:
+def _errors(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None) -> list[Floats]:
     reliability = Reliability.of(confidence, correct)
     n = len(reliability.order)
     counts = np.ones(n, np.int64) if weights is None else np.asarray(weights)
-    return reliability.errors(counts.reshape(-1, n))[which].reshape(counts.shape[:-1])
+    return [errors.reshape(counts.shape[:-1]) for errors in reliability.errors(counts.reshape(-1, n))]

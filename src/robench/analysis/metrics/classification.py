@@ -1,7 +1,7 @@
 """Error rates of predictions, over all images, cells or classes.
 
-`counts` (..., n) says how often each of the n samples is taken: None for once each (the figure itself), the rows of
-`statistics.resample_counts` for its bootstrap distribution.
+Every `counts` (..., n) is the number of times that each of n samples is taken. None takes each once, for the value itself. Rows of
+`intervals.resample_counts` give its bootstrap distribution.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def error_rate(pred: ArrayLike, label: ArrayLike, counts: ArrayLike | None = None) -> Floats:
-    """Return the fraction of samples with another `pred` (..., n) than `label` (n,); a pred of -1 is wrong."""
+    """Return the fraction of samples whose `pred` (..., n) is not the `label` (n,). A pred of -1 is wrong."""
     return _rate(np.not_equal(pred, label), counts)
 
 
@@ -39,12 +39,12 @@ def accuracy(pred: ArrayLike, label: ArrayLike, counts: ArrayLike | None = None)
 
 
 def top5_error(top5: ArrayLike, label: ArrayLike, counts: ArrayLike | None = None) -> Floats:
-    """Return the fraction of samples whose `label` (n,) is not in `top5` (..., n, k); k < 5 where there are fewer classes."""
+    """Return the fraction of samples whose `label` (n,) is not in `top5` (..., n, k). k < 5 if there are fewer classes."""
     return _rate(top5_wrong(top5, label), counts)
 
 
 def top5_wrong(top5: ArrayLike, label: ArrayLike) -> NDArray[np.bool_]:
-    """Return for each sample whether its `label` (n,) is missing from its `top5` (..., n, k)."""
+    """Return whether the `label` (n,) of each sample is missing from its `top5` (..., n, k)."""
     missing: NDArray[np.bool_] = np.not_equal(top5, np.asarray(label)[:, None]).all(axis=-1)
     return missing
 
@@ -60,9 +60,14 @@ def mean_error(errors: ArrayLike) -> Floats:
 
 
 def class_error(pred: ArrayLike, label: ArrayLike, counts: ArrayLike | None = None) -> tuple[Ints, Floats]:
-    """Return the classes that have samples (k,) and the error rate of each (..., k).
+    """Return the classes that have samples, (k,), and the error rate of each, (..., k).
 
-    pred, label: (n,).  NaN where `counts` take no sample of the class.
+    The rate is NaN if `counts` take no sample of the class.
+
+    Args:
+        pred: Predicted classes, (n,).
+        label: True classes, (n,).
+        counts: Number of times that each sample is taken, (..., n); None for once.
     """
     pred, label = np.asarray(pred), np.asarray(label)
     classes = ByClass.of(label)
@@ -73,7 +78,7 @@ def class_error(pred: ArrayLike, label: ArrayLike, counts: ArrayLike | None = No
 
 
 def worst_class_error(errors: ArrayLike) -> Floats:
-    """Return the largest of the class errors (..., k), leaving out classes without samples (NaN)."""
+    """Return the largest class error (..., k). Classes without samples (NaN) do not count."""
     return np.asarray(np.fmax.reduce(np.asarray(errors, np.float64), axis=-1))
 
 
@@ -81,7 +86,10 @@ def worst_class_error(errors: ArrayLike) -> Floats:
 class ByClass:
     """Samples in the order of their class, so that sums over classes are sums over slices.
 
-    classes: (k,) those that have samples.  order: (n,) positions of the samples, by class.  starts: (k,) where each begins.
+    Attributes:
+        classes: Classes that have samples, (k,).
+        order: Positions of the samples by class, (n,).
+        starts: First index in `order` of each class, (k,).
     """
 
     classes: Ints
@@ -101,21 +109,21 @@ class ByClass:
         return np.diff(self.starts, append=len(self.order)).astype(np.int64)
 
     def sums(self, counts: NDArray[Any], chosen: NDArray[np.bool_] | None = None) -> NDArray[Any]:
-        """Sum `counts` (n, ...) over each class: (k, ...); of the `chosen` (n,) samples only. Both in `order`."""
+        """Sum `counts` (n, ...) over each class, (k, ...), of the `chosen` (n,) samples only. Both are in `order`."""
         if chosen is None:
             return np.asarray(np.add.reduceat(counts, self.starts, axis=0, dtype=counts.dtype))
-        kept = np.flatnonzero(chosen)
-        starts = np.searchsorted(kept, self.starts)
-        # reduceat gives an element, not 0, for an empty slice: only classes with a chosen sample are summed.
-        filled = np.diff(starts, append=len(kept)) > 0
+        positions = np.flatnonzero(chosen)
+        starts = np.searchsorted(positions, self.starts)
+        # For an empty slice, reduceat returns an element, not 0. Only classes with a chosen sample are summed.
+        filled = np.diff(starts, append=len(positions)) > 0
         sums = np.zeros((len(self.classes), *counts.shape[1:]), counts.dtype)
-        if len(kept):
-            sums[filled] = np.add.reduceat(counts[kept], starts[filled], axis=0, dtype=counts.dtype)
+        if len(positions):
+            sums[filled] = np.add.reduceat(counts[positions], starts[filled], axis=0, dtype=counts.dtype)
         return sums
 
 
 def class_rates(wrong: NDArray[Any], totals: NDArray[Any]) -> Floats:
-    """Divide, with NaN where the total is 0: no sample, no rate."""
+    """Divide `wrong` by `totals`, with NaN for a total of 0."""
     rates = np.full(np.broadcast_shapes(wrong.shape, totals.shape), np.nan)
     np.divide(wrong, totals, out=rates, where=totals > 0)
     return rates

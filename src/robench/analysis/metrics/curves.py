@@ -1,4 +1,4 @@
-"""Accuracy along an axis: consistency of neighbours, the area under a curve, where it falls to half."""
+"""Accuracy along an axis: consistency of neighbours, area under a curve, strength at which it is halved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["accuracy_auc", "consistency", "half_accuracy_strength"]
 
 
 def consistency(first: ArrayLike, second: ArrayLike) -> Floats:
-    """Return for each sample the share of pairs with the same prediction: (pairs, n) twice -> (n,). Source: arXiv:1904.11486."""
+    """Return the share of pairs with the same prediction by sample: (pairs, n) twice to (n,). Source: arXiv:1904.11486."""
     return np.asarray(np.equal(first, second).mean(axis=0, dtype=np.float64))
 
 
@@ -23,9 +23,14 @@ def accuracy_auc(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
 
 
 def half_accuracy_strength(strengths: ArrayLike, accuracy: ArrayLike) -> Floats:
-    """Return how far from the clean images accuracy (..., k) first falls to half of theirs, linear between points; else NaN.
+    """Return the distance from the clean images at which accuracy first falls to half of theirs.
 
-    strengths: (k,) from the clean images on, ascending or descending.
+    Args:
+        strengths: Strengths from that of the clean images on, ascending or descending, (k,).
+        accuracy: Accuracy at the strengths, (..., k), linear between them.
+
+    Returns:
+        Distances, (...); NaN if accuracy never falls to half.
     """
     axis, curve = np.asarray(strengths, np.float64), np.asarray(accuracy, np.float64)
     half = curve[..., :1] / 2

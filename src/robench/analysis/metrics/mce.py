@@ -1,6 +1,6 @@
 """Corruption error, mCE and relative mCE: errors divided by a baseline's, in percent (arXiv:1903.12261, section 4).
 
-The errors may have leading axes, for example of resamples; the baseline is a constant.
+Errors may have leading axes, for example of resamples. The baseline is a constant.
 """
 
 from __future__ import annotations
@@ -14,25 +14,29 @@ __all__ = ["ce", "mce", "relative_mce"]
 
 
 def ce(errors: ArrayLike, baseline: ArrayLike) -> Floats:
-    """Return 100 times the mean of `errors` (..., severities) by the mean of `baseline` (severities,), which is not 0.
+    """Return 100 times the mean of `errors` (..., severities), divided by the mean of `baseline` (severities,), which is not 0.
 
-    Where only the baseline's mean was published, `baseline` is that alone: (1,).
+    `baseline` is (1,) if only its mean was published.
     """
     return np.asarray(100 * (_mean(errors) / _mean(baseline)))
 
 
 def mce(errors: ArrayLike, baseline: ArrayLike) -> Floats:
-    """Return the mean over the corruptions of ce; errors (..., corruptions, severities), baseline without leading axes."""
+    """Return the mean of ce over `errors` (..., corruptions, severities), with the `baseline` (corruptions, severities)."""
     return np.asarray(np.mean(ce(errors, baseline), axis=-1))
 
 
 def relative_mce(errors: ArrayLike, clean: ArrayLike, baseline: ArrayLike, baseline_clean: float) -> Floats:
-    """Return 100 times the mean over the corruptions of what each costs over `clean` (...), by what it costs the baseline.
+    """Return 100 times the mean over the corruptions of the increase over the clean error, divided by the baseline's increase.
 
-    errors (..., corruptions, severities), baseline (corruptions, severities); no corruption may cost the baseline nothing.
+    Args:
+        errors: Errors, (..., corruptions, severities).
+        clean: Clean error, (...).
+        baseline: Errors of the baseline, (corruptions, severities). The mean of each corruption exceeds `baseline_clean`.
+        baseline_clean: Clean error of the baseline.
     """
-    cost = _mean(errors) - np.asarray(clean)[..., None]
-    return np.asarray(100 * np.mean(cost / (_mean(baseline) - baseline_clean), axis=-1))
+    increase = _mean(errors) - np.asarray(clean)[..., None]
+    return np.asarray(100 * np.mean(increase / (_mean(baseline) - baseline_clean), axis=-1))
 
 
 def _mean(values: ArrayLike) -> Floats:

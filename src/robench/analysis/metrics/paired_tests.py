@@ -1,6 +1,6 @@
-"""Two models on the same images: exact and bootstrap tests of a change for the worse, and Holm's correction.
+"""Tests of a change between two models on the same images, exact and by bootstrap, and Holm's correction.
 
-A change is counted so that more is worse. Every p-value is of a chance as large if the true change were at its limit.
+A larger change is worse. A p-value is the probability of a change at least as large if the true change is at its limit.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ _NORMAL = NormalDist()
 
 
 def mcnemar(worse: int, better: int, *, two_sided: bool = False) -> float:
-    """Return McNemar's exact p-value of `worse` images lost and `better` gained; one-sided, small where more are lost.
+    """Return McNemar's exact p-value, the tail of Binomial(worse + better, 1/2); 1 if nothing changed.
 
-    Under the null hypothesis a changed image is lost or gained with equal chance: the tail of Binomial(worse + better, 1/2).
-    1 where nothing changed. Source: McNemar 1947, Psychometrika 12:153.
+    Under the null hypothesis, a changed image is lost or gained with equal probability. The one-sided value is small if more are
+    lost. Source: McNemar 1947, Psychometrika 12:153.
+
+    Args:
+        worse: Number of images that only the first model classifies correctly.
+        better: Number of images that only the second model classifies correctly.
+        two_sided: Whether to test a change in either direction.
     """
     if two_sided:
         return min(1.0, 2 * _upper_tail(max(worse, better), worse + better))
@@ -32,20 +37,20 @@ def mcnemar(worse: int, better: int, *, two_sided: bool = False) -> float:
 
 
 def _upper_tail(k: int, n: int) -> float:
-    """P(X >= k) of X ~ Binomial(n, 1/2)."""
+    """Return P(X >= k) of X ~ Binomial(n, 1/2)."""
     if k <= 0:
         return 1.0
-    if 2 * k <= n:  # Sum where the terms shrink.
+    if 2 * k <= n:  # Sum the tail whose terms shrink.
         return 1.0 - _upper_tail(n - k + 1, n)
-    places = np.arange(k, n, dtype=np.float64)
+    counts = np.arange(k, n, dtype=np.float64)
     first = math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2))
-    return first * (1 + float(np.cumprod((n - places) / (places + 1)).sum()))
+    return first * (1 + float(np.cumprod((n - counts) / (counts + 1)).sum()))
 
 
 def paired_score(worse: int, better: int, n: int, limit: float) -> float:
-    """Return z of the change (worse - better) / n against `limit`, a fraction in (-1, 1): Tango's score for paired rates.
+    """Return Tango's score z of the change (worse - better) / n of paired rates against `limit`, a fraction in (-1, 1).
 
-    It has a finite value where no image changed, unlike the bootstrap, whose width is then 0.
+    It is finite even if no image changed, unlike the bootstrap, whose width is then 0.
     Source: Tango 1998, Statistics in Medicine 17:891.
     """
     linear = (2 * n - worse + better) * limit - worse - better
@@ -55,22 +60,22 @@ def paired_score(worse: int, better: int, n: int, limit: float) -> float:
 
 
 def bootstrap_error(resamples: ArrayLike) -> float:
-    """Return the standard error of a figure from its `resamples`, leaving out those in which it does not exist (NaN)."""
+    """Return the standard error of a value from its `resamples`. Those in which it does not exist (NaN) do not count."""
     values = np.asarray(resamples, np.float64)
     values = values[np.isfinite(values)]
     return float(values.std()) if len(values) else math.nan
 
 
 def interval_error(low: float, high: float) -> float:
-    """Return the standard error that a 95 % interval was made of: half its width by 1.96."""
+    """Return the standard error of a normal 95 % interval: half its width, divided by 1.96."""
     return (high - low) / (2 * QUANTILE)
 
 
 def normal_tail(excess: float, error: float, least: float = 0.0) -> float:
-    """Return the p-value of an `excess` over a limit with that standard error: the normal tail, not below `least`.
+    """Return the p-value of an `excess` over a limit with a standard error: the normal tail, but at least `least`.
 
-    The tail and not the share of resamples beyond the limit: a share of 1,000 is never below 1/1000, which Holm's
-    correction over many comparisons needs.
+    The share of 1,000 resamples beyond the limit is never between 0 and 1/1000. Holm's correction over many comparisons needs
+    such p-values.
     """
     if error > 0:
         return max(least, _NORMAL.cdf(-excess / error))
@@ -78,7 +83,7 @@ def normal_tail(excess: float, error: float, least: float = 0.0) -> float:
 
 
 def holm(p: Sequence[float]) -> Floats:
-    """Return p-values corrected for being several, in the given order. Source: Holm 1979, Scand. J. Statist. 6:65."""
+    """Return p-values corrected for multiple tests, in the given order. Source: Holm 1979, Scand. J. Statist. 6:65."""
     values = np.asarray(p, np.float64)
     order = np.argsort(values, kind="stable")
     factors = np.arange(len(values), 0, -1)

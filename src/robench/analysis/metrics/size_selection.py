@@ -1,4 +1,4 @@
-"""Choosing an input size for every image: an oracle, chance in its shares, a cascade that stops where it is sure."""
+"""Selection of an input size for every image: an oracle, random selection, and a cascade that exits when it is confident."""
 
 from __future__ import annotations
 
@@ -19,77 +19,90 @@ __all__ = [
 
 
 def oracle(right: ArrayLike, cost: ArrayLike) -> tuple[Floats, Floats]:
-    """Return accuracy and mean cost per sample, (k, n) each, of choosing for every sample the cheapest of the first 1..k.
+    """Return accuracy and cost by sample, (k, n) each, of the cheapest correct size among the first 1..k.
 
-    right: (k, n) whether each of k ascending sizes is right.  cost: (k,) of one sample at each.
-    A sample that none of them gets right is taken at the cheapest. Source: arXiv:1703.09844, anytime prediction.
+    A sample that no size classifies correctly has the cheapest one. Source: arXiv:1703.09844, anytime prediction.
+
+    Args:
+        right: Whether each of k ascending sizes is right, (k, n).
+        cost: Cost of a sample at each size, (k,).
     """
-    found = np.asarray(right, bool)
+    is_right = np.asarray(right, bool)
     costs = np.asarray(cost, np.float64)
-    reached = np.logical_or.accumulate(found, axis=0)
-    first = found.argmax(axis=0)
+    reached = np.logical_or.accumulate(is_right, axis=0)
+    first = is_right.argmax(axis=0)
     paid = np.where(reached, costs[first][None], costs[0])
     return reached.astype(np.float64), paid
 
 
 def random_accuracy(reached: ArrayLike, accuracy: ArrayLike) -> Floats:
-    """Return the accuracy (..., k) of sizes given out by chance, each in the share of the samples that an oracle gives it.
+    """Return the accuracy (..., k) of randomly assigned sizes, each with the share of samples that an oracle gives it.
 
-    reached: (..., k) what the oracle reaches with the first 1..k sizes, accuracy: (..., k) what each size reaches alone.
-    The oracle's costs are its own too: the shares are the same.
+    Its costs equal those of the oracle, because the shares are the same.
+
+    Args:
+        reached: Accuracy of the oracle with the first 1..k sizes, (..., k).
+        accuracy: Accuracy of each size alone, (..., k).
     """
     right, alone = np.asarray(reached, np.float64), np.asarray(accuracy, np.float64)
-    share = np.diff(right, axis=-1, prepend=right[..., :1])  # of the sizes after the first, which takes the rest
+    share = np.diff(right, axis=-1, prepend=right[..., :1])  # The first size takes the rest.
     return np.asarray(alone[..., :1] + (share * (alone - alone[..., :1])).cumsum(axis=-1))
 
 
-def exit_shares(late: float, sizes: int) -> Floats:
-    """Return which shares of the samples (sizes,) are to stop at each size: a geometric series, as in arXiv:1703.09844.
+def exit_shares(ratio: float, sizes: int) -> Floats:
+    """Return the shares of the samples that exit at each size, (sizes,): a geometric series, as in arXiv:1703.09844.
 
-    late: 0 stops all at the first size, 1/2 as many at each, 1 all at the last.
+    Args:
+        ratio: 0 for all at the first size, 1/2 for equal shares, 1 for all at the last size.
+        sizes: Number of sizes.
     """
-    place = np.arange(sizes, dtype=np.float64)
-    shares = late**place * (1 - late) ** place[::-1]
+    rank = np.arange(sizes, dtype=np.float64)
+    shares = ratio**rank * (1 - ratio) ** rank[::-1]
     return np.asarray(shares / shares.sum())
 
 
 def exit_thresholds(confidence: ArrayLike, shares: ArrayLike) -> Floats:
-    """Return for all sizes but the last the confidence (k-1,) at which a sample stops, so that about those shares do.
+    """Return the confidence at which a sample exits, for all sizes but the last, (k-1,). No label is used.
 
-    confidence: (k, n) of the samples that it is calibrated on.  shares: (k,).  No label plays a part.
-    0 where all that are left are to stop, or none is left; infinity where none is to. Samples of equal confidence stop
-    together; the next size makes up for it.
+    The threshold is 0 if all remaining samples exit or none remain, and infinity if none exits. Samples of equal confidence exit
+    together, and the next size compensates.
+
+    Args:
+        confidence: Confidences of the calibration samples, (k, n).
+        shares: Approximate shares of the samples that exit at each size, (k,).
     """
-    sure, wanted = np.asarray(confidence, np.float64), np.asarray(shares, np.float64)
-    samples = sure.shape[1]
-    left = np.arange(samples)
-    thresholds = np.empty(len(sure) - 1)
+    confidences, target = np.asarray(confidence, np.float64), np.asarray(shares, np.float64)
+    samples = confidences.shape[1]
+    remaining = np.arange(samples)
+    thresholds = np.empty(len(confidences) - 1)
     for size in range(len(thresholds)):
-        stop = len(left) - round(samples * float(wanted[size + 1 :].sum()))
-        if stop >= len(left):
+        exits = len(remaining) - round(samples * float(target[size + 1 :].sum()))
+        if exits >= len(remaining):
             thresholds[size] = 0.0
-        elif stop <= 0:
+        elif exits <= 0:
             thresholds[size] = np.inf
         else:
-            thresholds[size] = np.sort(sure[size, left])[-stop]
-        left = left[sure[size, left] < thresholds[size]]
+            thresholds[size] = np.sort(confidences[size, remaining])[-exits]
+        remaining = remaining[confidences[size, remaining] < thresholds[size]]
     return thresholds
 
 
 def cascade(confidence: ArrayLike, thresholds: ArrayLike) -> Ints:
-    """Return at which of k ascending sizes each sample stops (n,): the first whose confidence reaches its threshold.
+    """Return the rank of the first size whose confidence reaches its threshold, by sample, (n,).
 
-    confidence: (k, n).  thresholds: (k-1,); the last size takes what is left.
+    Args:
+        confidence: Confidences at k ascending sizes, (k, n).
+        thresholds: Thresholds, (k-1,). The last size takes all remaining samples.
     """
-    sure = np.asarray(confidence, np.float64)[:-1] >= np.asarray(thresholds, np.float64)[:, None]
-    last = np.ones((1, sure.shape[1]), bool)
-    return np.asarray(np.concatenate([sure, last]).argmax(axis=0), np.int64)
+    confident = np.asarray(confidence, np.float64)[:-1] >= np.asarray(thresholds, np.float64)[:, None]
+    last = np.ones((1, confident.shape[1]), bool)
+    return np.asarray(np.concatenate([confident, last]).argmax(axis=0), np.int64)
 
 
 def accuracy_at_cost(cost: ArrayLike, accuracy: ArrayLike, budget: float) -> float:
-    """Return the accuracy that a curve of points (k,) has at a mean cost, linear between them.
+    """Return the accuracy of a curve of points (k,) at a mean cost, linear between them.
 
-    Two neighbouring points mixed by chance are what lies between them. A curve that ends before the budget keeps its last accuracy.
+    A random mixture of two neighbouring points lies between them. A curve that ends below the budget keeps its last accuracy.
     """
     order = np.argsort(cost, kind="stable")
     return float(np.interp(budget, np.asarray(cost, np.float64)[order], np.asarray(accuracy, np.float64)[order]))
@@ -102,8 +115,8 @@ def cost_at_accuracy(cost: ArrayLike, accuracy: ArrayLike, level: float) -> floa
     enough = reached >= level
     if not enough.any():
         return float("nan")
-    at = int(enough.argmax())
-    if at == 0:
+    rank = int(enough.argmax())
+    if rank == 0:
         return float(paid[0])
-    share = (level - reached[at - 1]) / (reached[at] - reached[at - 1])
-    return float(paid[at - 1] + share * (paid[at] - paid[at - 1]))
+    share = (level - reached[rank - 1]) / (reached[rank] - reached[rank - 1])
+    return float(paid[rank - 1] + share * (paid[rank] - paid[rank - 1]))

@@ -48,8 +48,8 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
     Intervals are 95 % percentile bootstraps over images: 1,000 keyed resamples, the same in every cell. A single rate of exactly 0
     or 1 has Wilson's interval, because all resamples agree and the bootstrap has no width. Single rates are error_rate,
     top5_error, accuracy, class_error of the clean images, and metrics of frames that are 0 or 1 for each image. A resample
-    without an image of a class leaves that class out. worst_class_error is a maximum, so that its resamples and its interval lie
-    above it on average.
+    without an image of a class leaves that class out. The resamples of worst_class_error, which is a maximum, and their
+    interval lie above it on average.
 
     Suites have the order of the manifest. The rows of a suite are the cells, then ce, then the aggregates, then class_error.
 

@@ -15,7 +15,10 @@ from robench.types import Images
 __all__ = ["Constants", "Perturbation", "perturbation"]
 
 Constants: TypeAlias = Mapping[str, Any]
-"""Constants of one difficulty, by name; `frames` has one value for each frame, in the unit of the perturbation's axis."""
+"""Constants of one difficulty, by name; `frames` has one value for each frame, in the unit of the perturbation's axis.
+
+On the map of offsets the value is a pair, pixels down and to the right.
+"""
 
 FrameKernel: TypeAlias = Callable[..., Iterator[Images]]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from robench.suites import MAP_AXIS, map_offset, map_place
+from robench.suites import MAP_AXIS
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Constants, perturbation
 from robench.transforms.warps import PaddedBatch
@@ -59,18 +59,17 @@ def _offsets(span: int) -> tuple[int, ...]:
 
 @perturbation(
     levels={
-        name: {
-            "frames": tuple(map_place(down, right) for down in _offsets(span) for right in _offsets(span)),
-        }
+        name: {"frames": tuple((down, right) for down in _offsets(span) for right in _offsets(span))}
         for name, span in _SPAN.items()
     },
     axis=MAP_AXIS,
     source=_SOURCE,
 )
-def offset_map(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def offset_map(
+    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[tuple[int, int]]
+) -> Iterator[Images]:
     """Crops at a grid of offsets, row by row."""
-    for frame in frames:
-        down, right = map_offset(frame)
+    for down, right in frames:
         yield batch.pixels[:, :, down : down + input_size, right : right + input_size].contiguous()
 
 
