@@ -112,7 +112,7 @@ def on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         found = level(condition)
         return {**found, "frames": found["frames"][:3]}
 
-    monkeypatch.setattr(robench.transforms.apply, "_level", few)
+    monkeypatch.setattr(robench.transforms.apply, "_params", few)
 
 
 def evaluate_on_fake_cuda(condition: Condition) -> None:

@@ -92,7 +92,7 @@ def test_the_classes_of_the_images_decide(network: str, images: ImageDataset, or
     assert fitted.classes == 3
     assert torch.equal(fitted.logits(batch()), alone(network, part))
     number = order.split("-").index(part) + 1
-    told = [note for note in fitted.notes if f": number {number} is taken for its logits" in note]
+    told = [note for note in fitted.notes if f": number {number} is used as its logits" in note]
     assert len(told) == 1
     assert f"gives {len(order.split('-'))} outputs for 2 images, " in told[0]
 
@@ -138,7 +138,7 @@ def test_a_run_says_which_output_it_took(network: str, tmp_path: Path, images: I
     assert run_cli(["evaluate", model, "--data", str(images.root), "--out", str(tmp_path / "run")]) == 0
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     assert manifest["model"]["classes"] == 3
-    assert "2x192 and 2x3: number 2 is taken for its logits" in manifest["notes"][0]
+    assert "2x192 and 2x3: number 2 is used as its logits" in manifest["notes"][0]
     run = evaluate(load_classifier(network + "logits", device="cpu"), images, out=tmp_path / "alone")
     records = [next((path / "records").glob("*.parquet")).read_bytes() for path in (tmp_path / "run", run.path)]
     assert records[0] == records[1]

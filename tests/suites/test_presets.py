@@ -45,7 +45,7 @@ def test_a_run_of_the_preset(
     assert [c.name for c in RunDirectory.open(few).finished() if c.suite == "cifar-c"] == ["cifar-c-fog-1-32px"]
     capsys.readouterr()
     assert run_cli(["evaluate", "demo", "--preset", "ci", "--suite", "shift"]) == 2
-    assert "leave --suite out" in capsys.readouterr().err
+    assert "omit --suite" in capsys.readouterr().err
     assert run_cli(["evaluate", "demo", "--preset", "c1"]) == 2
     assert "ci" in capsys.readouterr().err
     assert run_cli(["list", "presets"]) == 0

@@ -18,7 +18,6 @@ import robench
 from robench.datasets import decode, hash_images, open_dataset, select
 from robench.errors import CheckpointError, DeviceError, OptionError, RunError
 from robench.evaluation import evaluator
-from robench.evaluation import shards as shards_module
 from robench.evaluation.estimate import estimate
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
@@ -151,7 +150,7 @@ def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
         corruptions=["contrast"], severities=[1], batch_size=7, treatments=[text], calibration=calibration
     )
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options)
-    monkeypatch.setattr(shards_module, "_FRAMES", 1)
+    monkeypatch.setattr("robench.evaluation.shards._FRAMES", 1)
     shards: list[int] = []
     evaluate = evaluator.Evaluator.evaluate
 

@@ -27,7 +27,8 @@ def list_cache(
 ) -> None:
     """What the cache holds, the last used first, and how much room it takes."""
     from robench.datasets.byte_sizes import format_bytes
-    from robench.datasets.cache.entries import as_json, cache_folder, list_entries, size_limit
+    from robench.datasets.cache.entries import as_json, list_entries, size_limit
+    from robench.runs.files import cache_folder
 
     if format not in ("table", "json"):
         raise OptionError(unknown_name("format", format, ("table", "json")))

@@ -375,6 +375,8 @@ def evaluate(
 
 
 def _costs(costs: Estimate) -> Group:
+    from robench.datasets.byte_sizes import format_bytes
+
     title = f"{len(costs.plan.conditions)} conditions x {costs.samples:,} images"
     table = Table(title=title, title_justify="left", min_width=len(title))
     for name in ("suite", "corruption", "severity", "side, px", "about"):
@@ -383,8 +385,8 @@ def _costs(costs: Estimate) -> Group:
         table.add_row(one.suite, one.corruption, str(one.severity), str(one.resolution), duration(seconds))
     total = (
         f"{costs.forwards:,} forward passes, about {duration(sum(costs.seconds) + costs.calibration_seconds)} (measured on one batch), and "
-        f"{duration(costs.decode_seconds)} to decode if nothing is cached; on disk {costs.cache_bytes / 1e6:,.1f} MB of decoded "
-        f"images and {costs.run_bytes / 1e6:,.1f} MB of records"
+        f"{duration(costs.decode_seconds)} to decode if nothing is cached; on disk {format_bytes(costs.cache_bytes)} of decoded "
+        f"images and {format_bytes(costs.run_bytes)} of records"
     )
     if costs.calibration:
         total += f"; {costs.calibration:,} of the passes are for a treatment's statistics"

@@ -34,7 +34,8 @@ def report(
 
     [b]robench report runs/a runs/b --out compare.html --examples 0[/b]
     """
+    from robench.datasets.byte_sizes import format_bytes
     from robench.evaluation.report import report as write
 
     path = write(runs, out, data=data, examples=examples, title=title)
-    stderr().print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    stderr().print(f"{path}: {format_bytes(path.stat().st_size)}")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one, decoders, find_decoded, hash_images
-from robench.datasets.cache.entries import cache_folder
 from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
 from robench.datasets.checks import double_resize_note
 from robench.datasets.class_mapping import fit_classes
@@ -24,6 +23,7 @@ from robench.datasets.readers.parquet import PARQUET
 from robench.datasets.readers.webdataset import WEBDATASET
 from robench.datasets.released import CheckedFiles, Name, check_released, find_released, read_released, released_names
 from robench.errors import DatasetError
+from robench.runs.files import cache_folder
 
 __all__ = [
     "EMBEDDED",

@@ -340,7 +340,9 @@ def _check_array(condition: Condition, file: Path, images: ImageDataset, notes: 
             raise DatasetError(f"{label_file} holds {len(labels)} labels, not those of {rows} samples", _CIFAR_HINT)
         labels = labels.reshape(-1, rows)
         expected = images.labels if images.file_labels is None else images.file_labels
-        for part, position in np.argwhere(labels != expected)[:1]:
+        mismatches = np.argwhere(labels != expected)
+        if len(mismatches):
+            part, position = mismatches[0]
             raise DatasetError(
                 f"{label_file} has class {labels[part, position]} for {images.paths[position]}, but {images.name} has class "
                 f"{expected[position]}",

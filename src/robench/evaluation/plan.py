@@ -324,6 +324,7 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     has_difficulties = any(family.has_difficulties for family in kinds)
     has_resolutions = any(family.has_resolutions for family in kinds)
     has_extra = any(suite.extra for suite in suites)
+    has_released = any(suite.released_side for suite in suites)
     own_geometry = "suites of single images; frames have the geometry of their suite"
     for option, is_given, applies, suitable in (
         ("--severity", options.severities, has_images, "suites of corruptions, such as cifar-c"),
@@ -331,6 +332,7 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
         ("--resolution", options.resolutions, has_resolutions, "the suite resolution"),
         ("--extra-corruptions", options.extra_corruptions, has_extra, "suites that have some"),
         ("--geometry model", options.geometry == "model", has_images or not suites, own_geometry),
+        ("--released", options.released, has_released, "the suites of published files, such as imagenet-c"),
     ):
         if is_given and not applies:
             raise OptionError(f"{option} applies only to {suitable}", "omit it, or give such a --suite")

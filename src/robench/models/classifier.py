@@ -1,4 +1,4 @@
-"""A trained model as the loop sees it: uint8 images in, logits out, with the preprocessing it was trained for."""
+"""A trained model that takes uint8 images and returns logits."""
 
 from __future__ import annotations
 
@@ -22,19 +22,25 @@ __all__ = ["Classifier"]
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model ready to be measured.
+    """A network with its preprocessing.
 
-    label: its name in tables. arch: where its code comes from, as `family:name`.
-    module: in eval mode, on `device`, without gradients.
-    classes: outputs of its head, two where it has one output alone.
-    sha256: of the weights file's bytes; of the state dict where the weights come by name.
-    head: what its outputs are.  batch: the only batch size it takes, None for any.  dtype: of its input.
-    torch_runs: whether torch computes it, so that its precision can be chosen.
-    outputs: those of a tuple that differ in their number of classes: which of them holds the logits, `taking` has yet to say,
-        and until then it is the first. None in all other models.
-    groups: which outputs each class of the dataset stands for, None where they are the classes themselves.
-    notes: what a user should know about how it was loaded, one line each.
-    origin: arguments of `load_classifier`, but for the device, that load it again elsewhere; None where a caller made it.
+    Attributes:
+        label: Name in tables.
+        arch: Source of the network's code, such as `family:name`.
+        module: The network, in eval mode, on `device`, without gradients.
+        preprocessing: The preprocessing that the network was trained with.
+        classes: Number of classes; two for a network with a single output.
+        sha256: Of the bytes of the weights file; of the state dict if the weights are published under a name.
+        device: Device of the network.
+        head: Meaning of the network's outputs.
+        batch: The only batch size that the network takes; None for any.
+        dtype: Dtype of the network's input.
+        torch_runs: Whether torch computes the network, so that its precision can be chosen.
+        outputs: Candidates for the logits, if they differ in their number of classes and `with_classes` has not chosen yet.
+            Until then the network's first output is used. Empty for all other networks.
+        groups: Network outputs of each class of the dataset; None if each output is a class.
+        notes: Messages for the user about loading, one line each.
+        origin: Arguments of `load_classifier`, without the device, that load it in another process; None if a caller built it.
     """
 
     label: str
@@ -54,67 +60,79 @@ class Classifier:
     origin: Mapping[str, Any] | None = None
 
     def logits(self, images: Images, native: bool = False) -> Logits:
-        """(b, 3, h, w) uint8 on any device -> (b, classes) float32 on `device`; (b, groups) where there are groups.
+        """Return the logits of images, as float32 on `device`.
 
-        Images of another side than the model's are resized, never cropped: the condition chose what is to be seen.
-        native: run the network at the images' own side instead.
+        Images of another size than the network's input are resized, not cropped: the condition has chosen the region.
+
+        Args:
+            images: (b, 3, h, w) uint8 on any device.
+            native: Whether to run the network at the images' own size instead.
+
+        Returns:
+            (b, classes), or (b, groups) if there are groups.
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
         images = to_device(images, self.device) if images.device.type == "cpu" else images.to(self.device)
-        side = self.preprocessing.crop
-        if not native and tuple(images.shape[2:]) != (side, side):
-            images = pixels.resize(images, (side, side), self.preprocessing.interpolation)
+        size = (self.preprocessing.crop, self.preprocessing.crop)
+        if not native and tuple(images.shape[2:]) != size:
+            images = pixels.resize(images, size, self.preprocessing.interpolation)
         with torch.inference_mode():
-            # Channels last: the layout in which convolutions run fastest, on CPUs about twice as fast.
+            # Convolutions run fastest in channels last, on CPUs about twice as fast.
             values = self._normalised(images).to(self.dtype).contiguous(memory_format=torch.channels_last)
             logits = self._run(values)
             return logits if self.groups is None else _grouped(logits, self.groups)
 
     def with_classes(self, classes: int) -> Classifier:
-        """Return the same model with the first of its `outputs` that has so many classes; itself where there is no choice."""
-        chosen = next((one for one in self.outputs if one.classes == classes), None)
-        if chosen is None:
+        """Return the same classifier with the first of `outputs` that has `classes` classes; itself if there is none."""
+        output = next((output for output in self.outputs if output.classes == classes), None)
+        if output is None:
             return self
         return replace(
             self,
-            module=SelectOutput(self.module, chosen.place) if chosen.place else self.module,
+            module=SelectOutput(self.module, output.index) if output.index else self.module,
             classes=classes,
-            head=chosen.head,
+            head=output.head,
             outputs=(),
-            notes=(*self.notes, *chosen.notes),
+            notes=(*self.notes, *output.notes),
         )
 
     def with_class_groups(self, groups: tuple[tuple[int, ...], ...]) -> Classifier:
-        """Return the same model with a class for each group of outputs: its logit is the largest of theirs."""
+        """Return the same classifier with a class for each group of outputs; its logit is the largest of the group."""
         return replace(self, groups=groups)
 
-    def gflops(self, side: int) -> float | None:
-        """Floating-point operations of one image of `side` pixels, in 10^9, an addition and a multiplication counted as two.
+    def gflops(self, input_size: int) -> float | None:
+        """Return the floating-point operations for one image in 10^9; a multiplication and an addition count as two.
 
-        None where torch sees none, because another library runs the network. Raises OptionError where the network cannot run
-        at that size.
+        Args:
+            input_size: Size of the image in pixels.
+
+        Returns:
+            The count, or None if another library than torch runs the network.
+
+        Raises:
+            OptionError: The network cannot run at this size.
         """
-        image = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=self.device)
+        image = torch.zeros((1, 3, input_size, input_size), dtype=torch.uint8, device=self.device)
         try:
             with FlopCounterMode(display=False) as counter:
                 self.logits(image, native=True)
         except Exception as error:
-            # A network has no error of its own for a size it cannot take: convolutions, views and assertions fail.
+            # Networks have no common error for a size that they cannot take: convolutions, views and assertions fail.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise OptionError(f"{self.label} cannot run at {side} px ({reason})") from error
+            raise OptionError(f"{self.label} cannot run at {input_size} px ({reason})") from error
         return float(counter.get_total_flops()) / (1e9 * (self.batch or 1)) or None
 
     def _run(self, values: Tensor) -> Logits:
         if self.batch is None:
             return as_logits(self.module(values), self.head, len(values))
-        parts = []
+        logits = []
         for part in values.split(self.batch):
-            # The last one is filled up with its own images.
-            whole = part if len(part) == self.batch else part[torch.arange(self.batch, device=part.device) % len(part)]
-            whole = whole.contiguous(memory_format=torch.channels_last)
-            parts.append(as_logits(self.module(whole), self.head, self.batch)[: len(part)])
-        return torch.cat(parts)
+            # The images of the last batch are repeated until it is full.
+            batch = part if len(part) == self.batch else part[torch.arange(self.batch, device=part.device) % len(part)]
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            logits.append(as_logits(self.module(batch), self.head, self.batch)[: len(part)])
+        return torch.cat(logits)
 
     def _normalised(self, images: Images) -> Tensor:
         values = pixels.to_float(images)
@@ -124,8 +142,8 @@ class Classifier:
 
 
 def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
-    """(b, classes) -> (b, groups): the largest logit of each; NaN where any logit, of a group or not, is not finite."""
+    """(b, classes) -> (b, groups): the largest logit of each group; NaN if any logit of the image is not finite."""
     longest = max(map(len, groups))
-    filled = [[*group, *group[:1] * (longest - len(group))] for group in groups]
-    best = logits[:, to_device(torch.tensor(filled), logits.device)].amax(dim=2)
-    return torch.where(logits.isfinite().all(dim=1, keepdim=True), best, torch.nan)
+    padded = [[*group, *group[:1] * (longest - len(group))] for group in groups]
+    largest = logits[:, to_device(torch.tensor(padded), logits.device)].amax(dim=2)
+    return torch.where(logits.isfinite().all(dim=1, keepdim=True), largest, torch.nan)

@@ -10,30 +10,32 @@ __all__ = ["choose_device"]
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that auto, cpu, cuda, cuda:N or mps means here; raise DeviceError if it is absent.
+    """Return the named device of this machine.
 
-    auto prefers CUDA, then MPS, then the CPU.
+    Args:
+        name: cpu, cuda, cuda:N, mps, or auto for the first of CUDA, MPS and the CPU that exists.
+
+    Raises:
+        DeviceError: The device is absent or the name is unknown.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, colon, number = name.partition(":")
-    if kind == "cuda" and (number.isdecimal() if colon else True):
-        return _cuda(int(number) if colon else None)
-    if name == "mps":
-        if not torch.backends.mps.is_available():
-            raise DeviceError("no MPS device on this machine: use --device cpu")
-        return torch.device("mps")
-    if name == "cpu":
-        return torch.device("cpu")
-    raise DeviceError(unknown_name("device", name, ("auto", "cpu", "cuda", "cuda:N", "mps")))
+    kind, colon, index = name.partition(":")
+    if kind == "cuda" and (index.isdecimal() if colon else True):
+        return _cuda(int(index) if colon else None)
+    if name not in ("cpu", "mps"):
+        raise DeviceError(unknown_name("device", name, ("auto", "cpu", "cuda", "cuda:N", "mps")))
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("this machine has no MPS device", "use --device cpu")
+    return torch.device(name)
 
 
-def _cuda(number: int | None) -> torch.device:
+def _cuda(index: int | None) -> torch.device:
     if not torch.cuda.is_available():
-        raise DeviceError("no CUDA device that this torch can use: use --device cpu, or check the driver and torch")
+        raise DeviceError("torch finds no CUDA device", "use --device cpu, or check the driver and torch")
     count = torch.cuda.device_count()
-    if number is None:
-        number = torch.cuda.current_device()
-    if number >= count:
-        raise DeviceError(f"no device cuda:{number}: this machine has cuda:0 to cuda:{count - 1}")
-    return torch.device("cuda", number)
+    if index is None:
+        index = torch.cuda.current_device()
+    if index >= count:
+        raise DeviceError(f"there is no device cuda:{index}", f"this machine has cuda:0 to cuda:{count - 1}")
+    return torch.device("cuda", index)

@@ -1,4 +1,4 @@
-"""From what the user names to a Classifier: a file or folder of any format, published weights, a factory, or the demo."""
+"""Build a Classifier from a file or folder of any format, published weights, a factory, or the demo."""
 
 from __future__ import annotations
 
@@ -29,32 +29,33 @@ from robench.models.formats import huggingface, onnx, state_dict, torch_export, 
 from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
 from robench.models.preprocessing import Preprocessing, assumed
 from robench.models.preprocessing.from_config import timm_deviation_note
-from robench.models.probe import probe
+from robench.models.probe import probe, probe_notes
 
-__all__ = ["FORMATS", "load_model"]
+__all__ = ["FORMATS", "is_sandboxed", "load_model"]
 
 FORMATS: tuple[ModelFormat, ...] = (
     ModelFormat(
         "huggingface",
-        "a folder with config.json, as the Hugging Face hub has them; timm's too",
+        "a folder with config.json, as on the Hugging Face hub; timm's too",
         huggingface.matches,
         huggingface.load,
+        is_sandboxed=True,
     ),
     ModelFormat(
         "torchscript",
         "a TorchScript archive, torch.jit.save",
         torchscript.matches,
         torchscript.load,
-        is_program=True,
+        is_sandboxed=True,
     ),
     ModelFormat(
         "exported",
         "a program of torch.export.save (.pt2)",
         torch_export.matches,
         torch_export.load,
-        is_program=True,
+        is_sandboxed=True,
     ),
-    ModelFormat("onnx", "an ONNX file (.onnx), run by onnxruntime", onnx.matches, onnx.load, is_program=True),
+    ModelFormat("onnx", "an ONNX file (.onnx), run by onnxruntime", onnx.matches, onnx.load, is_sandboxed=True),
     ModelFormat(
         "weights",
         f"tensors by name ({' '.join(EXTENSIONS)}), with --arch or one that fits",
@@ -62,126 +63,137 @@ FORMATS: tuple[ModelFormat, ...] = (
         state_dict.load,
     ),
 )
-"""What a model can be stored as, in the order in which a path is tried."""
+"""All formats, in the order in which a path is tried."""
 
 _DEMO_ARCH = "zoo:cifar_resnet8"
+_PROGRAM_EXTENSIONS = (".pt2", ".onnx", ".ts", ".torchscript")
+_ASSUMPTIONS = (assumed()[1], assumed(1)[1])
+"""Notes of models that state nothing, or only their input size."""
 
 
-def load_model(model: str | Path, request: LoadRequest, given: Mapping[str, Any]) -> Classifier:
-    """Return what `load_classifier` does, of a model that may still compute for ever; given: parts of its preprocessing."""
-    place, mean, std, crop = request.device, given.get("mean"), given.get("std"), given.get("crop")
+def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, Any]) -> Classifier:
+    """Load a classifier without the sandbox.
+
+    Args:
+        model: Any model of `load_classifier`.
+        request: The same model, with the options of its load.
+        overrides: Parts of the preprocessing, by the names of `load_classifier`.
+    """
     loaded = _load(model, request)
-    stated = loaded.preprocessing
-    if crop is not None and given.get("resize") is None and _ASSUMPTIONS[0] in loaded.notes:
+    crop, stated = overrides.get("crop"), loaded.preprocessing
+    if crop is not None and overrides.get("resize") is None and _ASSUMPTIONS[0] in loaded.notes:
         stated = assumed(crop)[0]
-    preprocessing = stated.replaced(**given)
-    module = _placed(loaded.module, place)
-    result = probe(loaded, module, preprocessing.crop, place)
-    first = result.outputs[0]
+    preprocessing = stated.replaced(**overrides)
+    loaded = replace(loaded, module=_on_device(loaded.module, request.device))
+    result = probe(loaded, preprocessing.crop, request.device)
+    outputs = tuple(
+        replace(output, notes=tuple(map(printable, probe_notes(loaded.label, result, output))))
+        for output in result.outputs
+    )
+    notes = (*_unsettled_notes(loaded, overrides), *_contradictions(loaded, preprocessing, request.arch))
     classifier = Classifier(
         label=loaded.label,
         arch=loaded.arch,
-        module=module,
+        module=loaded.module,
         preprocessing=preprocessing,
-        classes=first.classes,
+        classes=outputs[0].classes,
         sha256=loaded.sha256,
-        device=place,
-        head=first.head,
+        device=request.device,
+        head=outputs[0].head,
         batch=loaded.batch,
         dtype=result.dtype,
         torch_runs=loaded.torch_runs,
-        outputs=result.outputs,
-        notes=tuple(
-            map(
-                printable,
-                (
-                    *_still_true(loaded, mean, std, crop),
-                    *_contradictions(loaded, preprocessing, request.arch),
-                    *result.notes,
-                ),
-            )
-        ),
+        outputs=outputs,
+        notes=tuple(map(printable, notes)),
     )
-    # Which of several holds the logits, the classes of the images decide where their numbers differ.
-    return classifier.with_classes(first.classes) if len({one.classes for one in result.outputs}) == 1 else classifier
+    # If the outputs differ in their number of classes, the dataset decides later.
+    is_decided = len({output.classes for output in outputs}) == 1
+    return classifier.with_classes(outputs[0].classes) if is_decided else classifier
 
 
 def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
     text = str(model)
     if not text:
         raise CheckpointError(
-            "the model has an empty name: give a file, a folder, FAMILY:NAME, file.py:function or demo"
+            "the model has an empty name", "give a file, a folder, FAMILY:NAME, file.py:function or demo"
         )
-    if not isinstance(model, Path) and not request.path.exists():
-        family, colon, name = text.partition(":")
-        named = bool(colon) and names_family(family)
-        if (text == "demo" or named or names_factory(text)) and request.arch is not None:
-            raise CheckpointError(f"--arch goes with a weights file; {text} already names its architecture")
-        if text == "demo":
-            return _load_demo(request.device)
-        if named:
-            return _load_published(family, name)
-        if names_factory(text):
-            return _load_factory(text)
-    elif text == "demo" and not isinstance(model, Path):
+    if isinstance(model, Path) or (request.path.exists() and text != "demo"):
+        return _load_path(request)
+    family, colon, name = text.partition(":")
+    is_published = bool(colon) and names_family(family)
+    if not (text == "demo" or is_published or names_factory(text)):
+        return _load_path(request)
+    if request.arch is not None:
+        raise CheckpointError(f"{text} already names its architecture", "omit --arch, which is for weights files")
+    if text == "demo":
         return _load_demo(request.device)
-    return _load_path(request)
+    return _load_published(family, name) if is_published else _load_factory(text)
 
 
-def is_program_file(model: str | Path) -> bool:
-    """Whether a model is a file that says itself what is computed."""
+def is_sandboxed(model: str | Path) -> bool:
+    """Return whether a model is a file or folder that the sandbox tries first."""
     path = Path(model)
-    found = _format(path) if path.exists() and model != "demo" else None
-    return found is not None and found.is_program
+    model_format = _format(path) if path.exists() and model != "demo" else None
+    return model_format is not None and model_format.is_sandboxed
 
 
 def _format(path: Path) -> ModelFormat | None:
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise CheckpointError(f"{path} is no regular file: give the file itself")
+        raise CheckpointError(f"{path} is no regular file", "give the file itself")
     if path.is_symlink() and not path.exists():
-        raise CheckpointError(f"{path} is a link that leads nowhere: check it")
+        raise CheckpointError(f"{path} is a broken link", "check its target")
+    # The name of a missing file alone can match the format of weights files.
+    formats = FORMATS if path.exists() else FORMATS[-1:]
     try:
-        # What is not there has a format by its name alone.
-        return next(
-            (one for one in FORMATS if (path.exists() or one.load is state_dict.load) and one.matches(path)), None
-        )
+        return next((model_format for model_format in formats if model_format.matches(path)), None)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _load_path(request: LoadRequest) -> LoadedModel:
     path = request.path
-    found = _format(path)
-    if found is None and path.suffix.lower() in _EXPORTED:
-        wrong = "is damaged, incomplete or another kind of file: copy or download it again"
-        raise CheckpointError(f"{path} {wrong}" if path.exists() else f"no model file {path}: check the path")
-    if found is None and path.is_dir():
-        raise CheckpointError(
-            f"{path} is a folder without config.json: give one weights file, such as weights.safetensors"
-        )
-    if found is None:
-        known = ", ".join(f"{family}:NAME" for family in ARCHITECTURES)
-        misspelt, _, rest = str(path).partition(":")
-        named = [f"{family}:{rest}" for family in get_close_matches(misspelt, ARCHITECTURES, n=1) if rest]
-        named += [f"{family}:{path}" for family in ARCHITECTURES if str(path) in architecture_names(family)]
-        meant = f"; did you mean {' or '.join(named)}?" if named else ""
-        raise CheckpointError(
-            f"model {str(path)!r} is neither a file of a known format ({', '.join(one.name for one in FORMATS)}), "
-            f"nor {known}, file.py:function, nor demo{meant}"
-        )
-    loaded = found.load(request)
-    if request.arch is None or found.load is state_dict.load:
+    model_format = _format(path)
+    if model_format is None:
+        raise _unknown_format(path)
+    loaded = model_format.load(request)
+    if request.arch is None or model_format is FORMATS[-1]:
         return loaded
     _, preprocessing, notes = build_architecture(request.arch)
-    kept = [note for note in loaded.notes if note not in _ASSUMPTIONS]
-    note = f"{path} is prepared for as {request.arch} is"
-    return replace(loaded, preprocessing=preprocessing, notes=(*kept, note, *notes))
+    stated = [note for note in loaded.notes if note not in _ASSUMPTIONS]
+    return replace(
+        loaded,
+        preprocessing=preprocessing,
+        notes=(*stated, f"{path}: using the preprocessing of {request.arch}", *notes),
+    )
+
+
+def _unknown_format(path: Path) -> CheckpointError:
+    if path.suffix.lower() in _PROGRAM_EXTENSIONS:
+        if not path.exists():
+            return CheckpointError(f"there is no model file {path}", "check the path")
+        return CheckpointError(f"{path} is damaged, incomplete or of another kind", "copy or download it again")
+    if path.is_dir():
+        return CheckpointError(
+            f"{path} is a folder without config.json", "give a weights file, such as weights.safetensors"
+        )
+    text = str(path)
+    misspelt, _, name = text.partition(":")
+    names = [f"{family}:{name}" for family in get_close_matches(misspelt, ARCHITECTURES, n=1) if name]
+    names += [f"{family}:{text}" for family in ARCHITECTURES if text in architecture_names(family)]
+    formats = ", ".join(model_format.name for model_format in FORMATS)
+    families = ", ".join(f"{family}:NAME" for family in ARCHITECTURES)
+    return CheckpointError(
+        f"model {text!r} is neither a file of a known format ({formats}), nor {families}, file.py:function, nor demo",
+        f"did you mean {' or '.join(names)}?" if names else "",
+    )
 
 
 def _load_demo(device: torch.device) -> LoadedModel:
     resource = resources.files("robench.models").joinpath("data", "digits.safetensors")
     if not resource.is_file():
-        raise CheckpointError("the demo's weights, models/data/digits.safetensors, are missing: install robench again")
+        raise CheckpointError(
+            "the demo's weights, models/data/digits.safetensors, are missing", "install robench again"
+        )
     with resources.as_file(resource) as path:
         return replace(state_dict.load(LoadRequest(path, _DEMO_ARCH, device)), label="demo")
 
@@ -213,7 +225,7 @@ def _state_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _placed(module: nn.Module, device: torch.device) -> nn.Module:
+def _on_device(module: nn.Module, device: torch.device) -> nn.Module:
     try:
         # An exported program has no training mode to leave.
         module = module if isinstance(module, torch.fx.GraphModule) else module.eval()
@@ -221,38 +233,38 @@ def _placed(module: nn.Module, device: torch.device) -> nn.Module:
             parameter.requires_grad_(False)
         return module.to(device).to(memory_format=torch.channels_last)
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise DeviceError(f"the model does not fit on {device}: free its memory or use another --device") from error
-    except RuntimeError as error:  # a tensor of the file that cannot be laid out
+        raise DeviceError(f"the model does not fit on {device}", "free its memory or use another --device") from error
+    except RuntimeError as error:  # A tensor of the file has an impossible layout.
         raise CheckpointError(
-            f"the weights cannot be placed on {device} ({one_line(error)}): are they damaged?"
+            f"the weights cannot be moved to {device} ({one_line(error)})", "check that the file is not damaged"
         ) from error
 
 
-_EXPORTED = (".pt2", ".onnx", ".ts", ".torchscript")
-_ASSUMPTIONS = (assumed()[1], assumed(1)[1])
-
-
-def _still_true(
-    loaded: LoadedModel, mean: Sequence[float] | None, std: Sequence[float] | None, crop: int | None
-) -> list[str]:
-    """The notes but for what was assumed and is given now."""
-    given = mean is not None and std is not None
-    settled = {_ASSUMPTIONS[0]} if given and crop is not None else set()
-    return [note for note in loaded.notes if note not in settled and not (given and note == _ASSUMPTIONS[1])]
+def _unsettled_notes(loaded: LoadedModel, overrides: Mapping[str, Any]) -> list[str]:
+    """Return the notes without the assumptions that the overrides replace."""
+    settled: list[str] = []
+    if overrides.get("mean") is not None and overrides.get("std") is not None:
+        settled = [*_ASSUMPTIONS] if overrides.get("crop") is not None else [_ASSUMPTIONS[1]]
+    return [note for note in loaded.notes if note not in settled]
 
 
 def _contradictions(loaded: LoadedModel, used: Preprocessing, arch: str | None) -> list[str]:
-    """Say where options feed the model something else than what it says it was made for."""
+    """Return warnings about options that contradict the preprocessing of the model."""
     if any(note in _ASSUMPTIONS for note in loaded.notes):
         return []
     stated, source = loaded.preprocessing, arch or loaded.arch
-    squashes = isinstance(stated.resize, tuple) and not isinstance(used.resize, tuple)
-    squashed = f"--resize {used.resize} is the short side, and {source} squashes pictures: leave --resize out unless you know better"
-    return ([squashed] if squashes else []) + [
-        f"--{name} {_listed(given)} is not the {_listed(own)} that {source} states: leave --{name} out unless you know better"
-        for name, given, own in (("mean", used.mean, stated.mean), ("std", used.std, stated.std))
-        if given != own
-    ]
+    notes = []
+    if isinstance(stated.resize, tuple) and not isinstance(used.resize, tuple):
+        notes.append(
+            f"--resize {used.resize} is the short side, but {source} squashes images to a square: "
+            "omit --resize unless you know better"
+        )
+    for name, value, own in (("mean", used.mean, stated.mean), ("std", used.std, stated.std)):
+        if value != own:
+            notes.append(
+                f"--{name} {_listed(value)} differs from the {_listed(own)} of {source}: omit --{name} unless you know better"
+            )
+    return notes
 
 
 def _listed(values: Sequence[float]) -> str:

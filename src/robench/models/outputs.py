@@ -1,4 +1,4 @@
-"""What a module returns, as logits: tensors, tuples, mappings and dataclasses; one output or many; logits or probabilities."""
+"""Turn the outputs of a module into logits."""
 
 from __future__ import annotations
 
@@ -19,81 +19,86 @@ __all__ = [
     "SelectOutput",
     "as_logits",
     "ends_in_sigmoid",
+    "has_row_per_image",
     "head_of",
-    "is_by_image",
     "logit_indices",
     "output_tensor",
+    "shape_text",
 ]
 
 Head: TypeAlias = Literal["logits", "probabilities", "logit", "probability"]
-"""What the columns of an output are: one a class, or the one of the second of two classes."""
+"""Meaning of an output's columns: one for each class, or a single one for the second of two classes."""
 
 _NAMES = ("logits", "out", "output", "predictions")
-_SUM = 1e-3
-"""How far from 1 the sum of a softmax's outputs may be, in float16 too; coarser types have four units in the last place."""
+_SUM_TOLERANCE = 1e-3
+"""Difference from 1 of the sum of a softmax's outputs, in float16 too; coarser types have four units in the last place."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What can be the logits of a module.
+    """A candidate for the logits of a module.
 
-    place: in the tuple that the module returns; None where it returns nothing else.  classes: two where it has one column.
-    head: what its columns are.  notes: what a user should know if it is taken, one line each.
+    Attributes:
+        index: Index in the tuple that the module returns; None if the module has no other output.
+        classes: Number of columns; two if there is one column.
+        head: Meaning of the columns.
+        is_finite: Whether all values of the probe's images are finite.
+        notes: Messages for a user whose run takes this output, one line each.
     """
 
-    place: int | None
+    index: int | None
     classes: int
     head: Head
+    is_finite: bool = True
     notes: tuple[str, ...] = ()
 
 
 class SelectOutput(nn.Module):
-    """A module that returns one of the outputs of another, by its place in the tuple that this returns."""
+    """Return one element of the tuple that another module returns."""
 
-    def __init__(self, module: nn.Module, place: int) -> None:
+    def __init__(self, module: nn.Module, index: int) -> None:
         super().__init__()
-        self.module, self.place = module, place
+        self.module, self.index = module, index
 
     def forward(self, x: Tensor) -> Any:
         """(b, 3, h, w) -> (b, k)."""
-        return self.module(x)[self.place]
+        return self.module(x)[self.index]
 
 
 def logit_indices(output: object, count: int) -> list[int]:
-    """Return the places in a tuple or list of those that can be the logits of `count` images; none where nothing is to choose.
+    """Return the indices of the elements of a tuple or list that can be the logits of `count` images.
 
-    They are of the shape (count, k) or (count, k, 1, 1). Where names tell, or there is one tensor alone and first, nothing is.
+    Such an element has the shape (count, k) or (count, k, 1, 1). The list is empty if names decide, or if the only tensor comes first.
     """
-    if not isinstance(output, tuple | list) or _by_name(output) is not None:
+    if not isinstance(output, tuple | list) or _tensor_by_name(output) is not None:
         return []
-    tensors = [place for place, value in enumerate(output) if isinstance(value, Tensor)]
-    return [] if tensors == [0] else [place for place in tensors if _can_be_logits(output[place], count)]
+    indices = [index for index, value in enumerate(output) if isinstance(value, Tensor)]
+    return [] if indices == [0] else [index for index in indices if _can_be_logits(output[index], count)]
 
 
 def _can_be_logits(value: Tensor, count: int) -> bool:
-    sizes = value.shape
-    return value.is_floating_point() and sizes[:1] == (count,) and 0 not in sizes and all(one == 1 for one in sizes[2:])
+    shape = value.shape
+    return value.is_floating_point() and shape[:1] == (count,) and 0 not in shape and all(n == 1 for n in shape[2:])
 
 
 def output_tensor(output: object) -> Tensor:
     """Return the tensor of a module's output that holds the classes: itself, its `logits`, or the first of several.
 
-    Raises TypeError where there is none, with what there is.
+    Raises:
+        TypeError: There is no such tensor; the text names the output's type and the names in it.
     """
     if isinstance(output, Tensor):
         return output
-    found = _by_name(output)
-    if found is not None:
-        return found
+    if (tensor := _tensor_by_name(output)) is not None:
+        return tensor
     if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
         return output[0]
-    named = _named(output)
-    what = f" of {', '.join(map(str, named))}" if named else ""
-    raise TypeError(f"a {type(output).__name__}{what}")
+    names = _by_name(output)
+    raise TypeError(f"a {type(output).__name__}{' of ' if names else ''}{', '.join(map(str, names))}")
 
 
-def _named(output: object) -> Mapping[Any, Any]:
-    """The parts of an output that has names for them."""
+def _by_name(output: object) -> Mapping[Any, Any]:
+    """Return the elements of an output that have names."""
     if isinstance(output, Mapping):
         return output
     if is_dataclass(output) and not isinstance(output, type):
@@ -101,29 +106,35 @@ def _named(output: object) -> Mapping[Any, Any]:
     return output._asdict() if hasattr(output, "_asdict") else {}
 
 
-def _by_name(output: object) -> Tensor | None:
-    """The tensor of an output with names that is called as logits are, or is the only one."""
-    named = _named(output)
-    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+def _tensor_by_name(output: object) -> Tensor | None:
+    """Return the named tensor that has a usual name of logits, or that is the only one."""
+    tensors = {name: value for name, value in _by_name(output).items() if isinstance(value, Tensor)}
     name = next((name for name in _NAMES if name in tensors), next(iter(tensors)) if len(tensors) == 1 else None)
     return None if name is None else tensors[name]
 
 
-def is_by_image(values: Tensor, count: int) -> bool:
-    """Whether an output has a row for each of `count` images; of one image, `squeeze` may have left out that it is one."""
+def has_row_per_image(values: Tensor, count: int) -> bool:
+    """Return whether a tensor has a row for each of `count` images; `squeeze` may have removed the only row."""
     return count == 1 or values.shape[:1] == (count,)
 
 
-def as_logits(output: object, head: Head, count: int) -> Logits:
-    """Return a module's output for `count` images as (count, classes) float32 logits; at least two classes.
+def shape_text(values: Tensor) -> str:
+    """Return the shape of a tensor as text, such as 2x1000."""
+    return "x".join(map(str, values.shape)) or "scalar"
 
-    A single logit z of the second of two classes becomes (0, z), whose softmax is the sigmoid of z; probabilities become
-    their logarithms, whose softmax they are. Raises CheckpointError for an output without a row for every image.
+
+def as_logits(output: object, head: Head, count: int) -> Logits:
+    """Return a module's output for `count` images as (count, classes) float32 logits of at least two classes.
+
+    A single logit z becomes (0, z), whose softmax is the sigmoid of z. Probabilities become their logarithms, whose softmax they are.
+
+    Raises:
+        CheckpointError: The output has no row for each image.
     """
     tensor = output_tensor(output)
-    if not is_by_image(tensor, count):
+    if not has_row_per_image(tensor, count):
         raise CheckpointError(
-            f"the model gives a {'x'.join(map(str, tensor.shape))} tensor for {count} images: a classifier gives (images, classes)"
+            f"the model gives a {shape_text(tensor)} tensor for {count} images", "a classifier gives (images, classes)"
         )
     values = tensor.float().reshape(count, -1)
     if head == "probability":
@@ -134,35 +145,38 @@ def as_logits(output: object, head: Head, count: int) -> Logits:
 
 
 def head_of(values: Tensor, softmax: bool | None) -> Head:
-    """Say what the columns of `values` (b, k) of some images are.
+    """Return the meaning of the columns of an output.
 
-    softmax: whether the last operation is known to be a softmax, or a sigmoid where k is 1. A softmax also shows in its
-    values; a sigmoid does not, because a single logit may lie between 0 and 1 by itself.
+    A softmax also shows in its values. A sigmoid does not, because a single logit can be between 0 and 1.
+
+    Args:
+        values: (b, k), of several images.
+        softmax: Whether the last operation is known to be a softmax, or a sigmoid if k is 1; None if it is unknown.
     """
     if values.shape[1] == 1:
         return "probability" if softmax else "logit"
     sums = values.float().sum(dim=1)
-    allowed = max(_SUM, 4 * torch.finfo(values.dtype).eps)
-    shown = bool(((values >= 0).all(dim=1) & ((sums - 1).abs() < allowed)).all())
-    return "probabilities" if shown else "logits"
+    tolerance = max(_SUM_TOLERANCE, 4 * torch.finfo(values.dtype).eps)
+    return "probabilities" if bool(((values >= 0).all(dim=1) & ((sums - 1).abs() < tolerance)).all()) else "logits"
 
 
 def ends_in_sigmoid(run: Callable[[], object]) -> bool:
-    """Whether the tensor that `run` returns is what a sigmoid wrote, or a view of it."""
+    """Return whether the tensor that `run` returns is the output of a sigmoid, or a view of it."""
     with _Sigmoids() as sigmoids:
         values = output_tensor(run())
-    return any(values.untyped_storage().data_ptr() == one.untyped_storage().data_ptr() for one in sigmoids.outputs)
+    address = values.untyped_storage().data_ptr()
+    return any(address == output.untyped_storage().data_ptr() for output in sigmoids.outputs)
 
 
 class _Sigmoids(TorchDispatchMode):
-    """Keeps what every sigmoid returns; while it is kept, no other tensor can lie in its memory."""
+    """Record the output of every sigmoid, which also keeps other tensors out of its memory."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.outputs: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation as it is."""
+        """Run the operation unchanged."""
         result = func(*args, **(kwargs or {}))
         if func in (torch.ops.aten.sigmoid.default, torch.ops.aten.sigmoid_.default):
             self.outputs.append(result)

@@ -1,125 +1,142 @@
-"""Run a loaded module once to learn its outputs and its dtype."""
+"""Run a loaded module once to learn its outputs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError, DeviceError, one_line, printable
+from robench.errors import CheckpointError, DeviceError, one_line, ran_out_of_memory
 from robench.models.formats.base import LoadedModel
+from robench.models.memory import OUT_OF_MEMORY
 from robench.models.outputs import (
     Output,
     SelectOutput,
     as_logits,
     ends_in_sigmoid,
+    has_row_per_image,
     head_of,
-    is_by_image,
     logit_indices,
     output_tensor,
+    shape_text,
 )
 
-__all__ = []
+__all__ = ["ProbeResult", "probe", "probe_notes"]
 
-
-_BATCH = 4096
-"""Largest fixed batch that an exported model may ask for."""
+_MAX_BATCH = 4096
+"""Largest fixed batch that a module may require."""
+_ALLOCATORS = ("Failed to allocate memory", "bad_alloc", "bad allocation")
+"""Texts of onnxruntime and C++, which have no error class for a lack of memory on the CPU."""
+_CLASSIFIER = "a classifier gives logits of shape (images, classes)"
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a module shows of itself on a blank image and on noise."""
+    """Outputs of a module for a blank image and an image of noise.
 
-    outputs: tuple[Output, ...]
+    Attributes:
+        count: Number of images.
+        dtype: Dtype of the input.
+        shapes: Shapes, or types, of the elements of a tuple; empty if the module has only one output.
+        outputs: Candidates for the logits.
+    """
+
+    count: int
     dtype: torch.dtype
-    notes: tuple[str, ...]
+    shapes: tuple[str, ...]
+    outputs: tuple[Output, ...]
 
 
-def probe(loaded: LoadedModel, module: nn.Module, side: int, device: torch.device) -> ProbeResult:
-    """Run the module once; CheckpointError unless it runs at this size and gives at least two classes."""
-    label, count = loaded.label, 2 if loaded.batch is None else loaded.batch
-    if not 1 <= count <= _BATCH:
-        raise CheckpointError(f"{label} takes batches of {count} images only: export it for any batch size")
+def probe(loaded: LoadedModel, input_size: int, device: torch.device) -> ProbeResult:
+    """Run a module that is on `device` on a batch of images.
+
+    Args:
+        loaded: The module, its batch size, and its last operation if that is known.
+        input_size: Size of the images in pixels.
+        device: Device of the images.
+
+    Raises:
+        CheckpointError: The module does not run at this size, or does not give at least two classes.
+        DeviceError: The images do not fit on the device.
+    """
+    label, module, count = loaded.label, loaded.module, 2 if loaded.batch is None else loaded.batch
+    if not 1 <= count <= _MAX_BATCH:
+        raise CheckpointError(f"{label} requires batches of {count} images", "export it for any batch size")
     dtype = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
-    try:
-        noise = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
+    with (
+        _translated_errors(f"{label} does not run on {input_size}x{input_size} images", device),
+        torch.inference_mode(),
+    ):
+        noise = torch.randn((1, 3, input_size, input_size), generator=torch.Generator().manual_seed(0))
         images = torch.cat([torch.zeros_like(noise), noise]).repeat((count + 1) // 2, 1, 1, 1)[:count]
         images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            output = module(images)
-            found: list[tuple[int | None, Tensor, bool | None]] = []
-            places: list[int | None] = [*logit_indices(output, count)]
-            for place in places or [None]:
-                values = output_tensor(output if place is None else output[place])
-                softmax = loaded.softmax
-                if softmax is None and values.numel() == count:
-                    one = module if place is None else SelectOutput(module, place)
-                    softmax = ends_in_sigmoid(partial(one, images))
-                found.append((place, values, softmax))
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(f"{count} images of {label} do not fit on {device}: use another --device") from error
-    except TypeError as error:
-        if not str(error).startswith("a "):
-            raise _not_run(label, side, error) from error
-        raise CheckpointError(f"{label} gives {error}: a classifier gives logits, (images, classes)") from error
-    except Exception as error:
-        # A module may assert its input size or trip over it with any error.
-        raise _not_run(label, side, error) from error
+        returned = module(images)
+        indices: list[int | None] = [*logit_indices(returned, count)] or [None]
+        outputs = tuple(_output(loaded, images, returned, index) for index in indices)
+    shapes = () if indices == [None] else tuple(map(_shape_or_type, returned))
+    return ProbeResult(count, dtype, shapes, outputs)
+
+
+def probe_notes(label: str, result: ProbeResult, output: Output) -> tuple[str, ...]:
+    """Return the warnings for a user whose run takes one of the outputs."""
     notes = []
-    if dtype not in (torch.float32, torch.float64):
-        notes.append(f"{label} computes in {str(dtype).removeprefix('torch.')}, as it was stored")
-    several = (
-        None if found[0][0] is None else f"{label} gives {len(output)} outputs for {count} images, {_sizes(output)}"
-    )
-    outputs = [_output(label, count, several, *one) for one in found]
-    return ProbeResult(tuple(outputs), dtype, tuple(notes))
+    if result.dtype not in (torch.float32, torch.float64):
+        notes.append(f"{label} computes in {str(result.dtype).removeprefix('torch.')}, the precision of its weights")
+    if output.index is not None:
+        shapes = f"{label} gives {len(result.shapes)} outputs for {result.count} images, {' and '.join(result.shapes)}"
+        notes.append(f"{shapes}: number {output.index + 1} is used as its logits")
+    if output.head in ("probabilities", "probability"):
+        ending = "softmax" if output.head == "probabilities" else "sigmoid"
+        notes.append(f"{label} ends in a {ending}: its outputs are used as probabilities")
+    elif output.head == "logit":
+        notes.append(f"{label} has one output: it is used as the logit of the second of two classes")
+    if not output.is_finite:
+        notes.append(f"{label} gives non-finite logits even for a blank image: its weights may be damaged")
+    return tuple(notes)
 
 
-def _output(
-    label: str, count: int, several: str | None, place: int | None, values: Tensor, softmax: bool | None
-) -> Output:
-    """Say what the columns of an output of `count` images are; CheckpointError where they are no classes.
-
-    several: says that there are others, where it is one of a tuple.
-    """
-    if not values.is_floating_point() or any(size != 1 for size in values.shape[2:]) or not is_by_image(values, count):
+def _output(loaded: LoadedModel, images: Tensor, returned: object, index: int | None) -> Output:
+    """Describe an output; raise CheckpointError if its columns are no classes."""
+    label, count = loaded.label, len(images)
+    try:
+        values = output_tensor(returned if index is None else returned[index])  # type: ignore[index]
+    except TypeError as error:
+        raise CheckpointError(f"{label} gives {error}", _CLASSIFIER) from error
+    is_table = all(size == 1 for size in values.shape[2:]) and has_row_per_image(values, count)
+    if not values.is_floating_point() or not is_table:
         raise CheckpointError(
-            f"{label} gives a {_size(values)} tensor of {values.dtype} for {count} images: a classifier gives (images, classes)"
+            f"{label} gives a {shape_text(values)} tensor of {values.dtype} for {count} images", _CLASSIFIER
         )
+    softmax = loaded.softmax
+    if softmax is None and values.numel() == count:
+        module: nn.Module = loaded.module if index is None else SelectOutput(loaded.module, index)
+        softmax = ends_in_sigmoid(partial(module, images))
     values = values.reshape(count, -1)
     if not values.shape[1]:
-        raise CheckpointError(f"{label} gives no classes")
+        raise CheckpointError(f"{label} gives no classes", _CLASSIFIER)
     head = head_of(values, softmax)
-    notes = [] if several is None or place is None else [f"{several}: number {place + 1} is taken for its logits"]
-    if head in ("probabilities", "probability"):
-        ending = "softmax" if head == "probabilities" else "sigmoid"
-        notes.append(f"{label} ends in a {ending}: its outputs are taken as probabilities")
-    elif head == "logit":
-        notes.append(f"{label} has one output: it is taken as the logit of the second of two classes")
-    if not bool(torch.isfinite(values).all()):
-        notes.append(f"{label} gives logits that are not finite, even of a blank image: its weights may be damaged")
-    return Output(place, as_logits(values, head, count).shape[1], head, tuple(map(printable, notes)))
+    return Output(index, as_logits(values, head, count).shape[1], head, bool(torch.isfinite(values).all()))
 
 
-def _not_run(label: str, side: int, error: Exception) -> CheckpointError:
-    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
-        return CheckpointError(f"{label} does not run on {side}x{side} images: it asks for more memory than there is")
-    return CheckpointError(
-        f"{label} does not run on {side}x{side} images: {one_line(error)}; give its input size by --crop if it is another"
-    )
+@contextmanager
+def _translated_errors(problem: str, device: torch.device) -> Iterator[None]:
+    """Turn any error of a module into a CheckpointError, and a lack of memory on a GPU into a DeviceError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(f"{problem}: they do not fit on {device}", "use another --device") from error
+    except Exception as error:
+        # A module may check its input size, or fail at it with any error.
+        if ran_out_of_memory(error) or any(text in str(error) for text in _ALLOCATORS):
+            raise CheckpointError(f"{problem}: it {OUT_OF_MEMORY}") from error
+        raise CheckpointError(f"{problem} ({one_line(error)})", "set --crop if its input size is another") from error
 
 
-_OUT_OF_MEMORY = ("can't allocate memory", "Failed to allocate memory", "bad_alloc", "bad allocation")
-"""In the texts of torch and onnxruntime, which have no error of their own for it on the CPU."""
-
-
-def _sizes(output: Any) -> str:
-    """The sizes of what a module gives in a tuple."""
-    return " and ".join(_size(value) if isinstance(value, Tensor) else type(value).__name__ for value in output)
-
-
-def _size(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "scalar"
+def _shape_or_type(value: object) -> str:
+    return shape_text(value) if isinstance(value, Tensor) else type(value).__name__

@@ -12,7 +12,7 @@ from typing import IO
 
 from robench.errors import OptionError, RunError
 
-__all__ = ["atomic_write", "check_replaceable", "read_start", "translate_os_errors"]
+__all__ = ["atomic_write", "cache_folder", "check_replaceable", "read_start", "translate_os_errors"]
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -33,6 +33,13 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(handle.name).unlink(missing_ok=True)
         raise
+
+
+def cache_folder() -> Path:
+    """Return the folder of the user's cache: $ROBENCH_CACHE, else robench in $XDG_CACHE_HOME or ~/.cache."""
+    if folder := os.environ.get("ROBENCH_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robench"
 
 
 def check_replaceable(path: Path, is_ours: Callable[[Path], bool], option: str, force: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -57,3 +59,10 @@ def test_it_is_released_by_an_error(tmp_path: Path) -> None:
         _ = 1 / 0
     with locked(tmp_path / "lock") as held:
         assert held
+
+
+def test_it_imports_without_fcntl() -> None:
+    """As on Windows."""
+    code = "import sys; sys.modules['fcntl'] = None; import robench.datasets"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -85,6 +85,12 @@ def test_a_call_stays_a_description(tmp_path: Path) -> None:
         read_pickle(layouts.payloads(tmp_path / "ran")[4])
     with pytest.raises(ValueError, match=r"it names 'numpy\.core\.x'"):
         read_pickle(b"\x80\x02cnumpy.core\nx\n.")
+    with pytest.raises(ValueError, match="a state to a value that has none"):
+        read_pickle(b"\x80\x02cnumpy\nndarray\nN)\x86b.")
+    with pytest.raises(ValueError, match="the operation DUP"):
+        read_pickle(b"\x80\x02)2\x86.")
+    with pytest.raises(ValueError, match="more operations than"):
+        read_pickle(b"\x80\x02" + b"N" * 2_000_000 + b".")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,7 @@ def test_a_call_stays_a_description(tmp_path: Path) -> None:
     [
         b"\x80\x02}r\xff\xff\xff\x7f.",  # Python's reader makes a table of 2**31 places for this
         b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"x.",
+        b"\x80\x05\x96" + (2**36).to_bytes(8, "little") + b"x.",
         b"\x80\x02" + b"}" * 3_000_000 + b".",
         b"\x80\x02)" + b"2\x86" * 60 + b"}" + b".",
         # A tuple of twice the last, sixty times: to hash it takes 2**60 steps.
@@ -196,6 +203,32 @@ def test_huge_headers_of_tar_members(tmp_path: Path) -> None:
         member.type, member.size = kind, HUGE - 10240
         with one_line_at_once("is damaged"):
             open_dataset(sparse(tmp_path / "x.tar", member.tobuf(tarfile.GNU_FORMAT)))
+
+
+def pax(kind: bytes, content: bytes) -> bytes:
+    """A pax header with the given content."""
+    header = tarfile.TarInfo("header")
+    header.type, header.size = kind, len(content)
+    return header.tobuf(tarfile.USTAR_FORMAT) + content.ljust(-(-len(content) // 512) * 512, b"\0")
+
+
+FILE = tarfile.TarInfo("a.cls").tobuf()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        FILE + pax(tarfile.XHDTYPE, b"14 size=-1536\n") + FILE,  # tarfile goes back by that, for ever (CVE-2025-8194).
+        (pax(tarfile.XHDTYPE, b"1" * 15_000) + FILE) * 200,  # Digits take quadratic time (CVE-2024-6232).
+        b"".join(
+            pax(tarfile.XGLTYPE, b"".join(b"11 %05d=x\n" % key for key in range(first, first + 1000))) + FILE
+            for first in range(0, 100_000, 1000)
+        ),
+    ],
+)
+def test_pax_headers_that_take_for_ever(tmp_path: Path, start: bytes) -> None:
+    with one_line_at_once("is damaged"):
+        open_dataset(sparse(tmp_path / "x.tar", start))
 
 
 def test_huge_images_are_unreadable(tmp_path: Path) -> None:

@@ -147,12 +147,12 @@ def test_a_hugging_face_folder_may_need_trust(tmp_path: Path) -> None:
     saved(tmp_path / "pytorch_model.bin", Own(model.state_dict()))
     assert "--trust-pickle runs it with your rights" in refusal(huggingface.load, tmp_path)
     loaded = huggingface.load(request(tmp_path, trust_pickle=True))
-    assert loaded.notes[0] == pickled_module.NOTE
+    assert loaded.notes[0] == pickled_module.TRUST_NOTE
     x = images()
     with torch.inference_mode():
         assert torch.equal(loaded.module.eval()(x).logits, model(x).logits)
     saved(tmp_path / "pytorch_model.bin", small())
-    assert "holds something else than tensors" in refusal(huggingface.load, tmp_path, trust_pickle=True)
+    assert "does not hold tensors by name" in refusal(huggingface.load, tmp_path, trust_pickle=True)
 
 
 def test_shards_may_need_trust(tmp_path: Path) -> None:
@@ -174,11 +174,11 @@ def test_shards_may_need_trust(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"b\.bin was refused, .* --trust-pickle runs it with your rights"):
             load(asked)
         loaded = load(replace(asked, trust_pickle=True))
-        assert loaded.notes.count(pickled_module.NOTE) == 1
+        assert loaded.notes.count(pickled_module.TRUST_NOTE) == 1
         assert difference(loaded, model, images()) == 0
     saved(tmp_path / "b.bin", small())
     for load, path in ((huggingface.load, tmp_path), (state_dict.load, index)):
-        assert "b.bin holds something else than tensors" in refusal(load, path, trust_pickle=True)
+        assert "b.bin does not hold tensors by name" in refusal(load, path, trust_pickle=True)
 
 
 class Says:

@@ -45,7 +45,7 @@ def test_the_network_in_a_training_module_is_found(tmp_path: Path, prefix: str) 
     }
     classifier = _loaded(tmp_path, content)
     assert _same(classifier, _state())
-    assert any("left out 2 tensors beside the network: criterion.weight, steps" in note for note in classifier.notes)
+    assert any("ignored 2 tensors outside of the network: criterion.weight, steps" in note for note in classifier.notes)
 
 
 def test_what_is_amid_the_network_is_never_left_out(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_trained_weights_are_taken_and_their_average_on_request(tmp_path: Pa
     content = {"state_dict": _state(0), "state_dict_ema": _state(1)}
     trained = _loaded(tmp_path, content)
     assert _same(trained, _state(0))
-    assert any("state_dict_ema: --weights-key takes them" in note for note in trained.notes)
+    assert any("state_dict_ema: select them with --weights-key" in note for note in trained.notes)
     averaged = _loaded(tmp_path, content, weights_key="state_dict_ema")
     assert _same(averaged, _state(1))
     assert not averaged.notes
@@ -68,7 +68,7 @@ def test_the_trained_weights_are_taken_and_their_average_on_request(tmp_path: Pa
 
 def test_two_sets_under_prefixes_are_told_apart_by_the_key(tmp_path: Path) -> None:
     content = {**_prefixed("model.", _state(0)), **_prefixed("ema.module.", _state(1))}
-    with pytest.raises(CheckpointError, match=r"under model and ema\.module: choose one by --weights-key"):
+    with pytest.raises(CheckpointError, match=r"under model and ema\.module; select one with --weights-key"):
         _loaded(tmp_path, content)
     assert _same(_loaded(tmp_path, content, weights_key="model"), _state(0))
     assert _same(_loaded(tmp_path, content, weights_key="ema.module"), _state(1))
@@ -114,7 +114,7 @@ def test_a_file_larger_than_memory_is_not_read(tmp_path: Path) -> None:
 
 def test_another_mean_than_the_models_own_is_said(tmp_path: Path) -> None:
     classifier = _loaded(tmp_path, _state(), mean=[0.5, 0.5, 0.5])
-    assert any("--mean 0.5,0.5,0.5 is not the 0.485,0.456,0.406" in note for note in classifier.notes)
+    assert any("--mean 0.5,0.5,0.5 differs from the 0.485,0.456,0.406" in note for note in classifier.notes)
     assert not _loaded(tmp_path, _state()).notes
 
 

@@ -32,7 +32,6 @@ from robench.datasets.cache.entries import (
     Note,
     Parts,
     building,
-    cache_folder,
     discard,
     entry_path,
     finish_entry,
@@ -45,6 +44,7 @@ from robench.datasets.cache.image_stack import Decoded
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.image_formats import check_scans, image_formats
 from robench.errors import DatasetError, one_line
+from robench.runs.files import cache_folder
 from robench.suites.geometry import Geometry, without_border
 from robench.types import Ints
 

@@ -29,6 +29,7 @@ from robench.datasets.byte_sizes import format_bytes, parse_bytes
 from robench.datasets.cache.image_stack import Decoded, ImageStack
 from robench.datasets.cache.locks import lock_shared, locked, unshared
 from robench.errors import OptionError, printable, unknown_name
+from robench.runs.files import cache_folder
 
 __all__ = [
     "VERSION",
@@ -38,7 +39,6 @@ __all__ = [
     "Parts",
     "as_json",
     "building",
-    "cache_folder",
     "clear",
     "discard",
     "entry_path",
@@ -115,13 +115,6 @@ class Cleared:
     def bytes(self) -> int:
         """Freed bytes."""
         return sum(entry.bytes for entry in self.removed)
-
-
-def cache_folder() -> Path:
-    """Return the folder of the cache: $ROBENCH_CACHE, else robench in $XDG_CACHE_HOME or ~/.cache."""
-    if folder := os.environ.get("ROBENCH_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robench"
 
 
 def entry_path(key: str) -> Path:

@@ -13,16 +13,13 @@ from typing import Any, ClassVar
 __all__ = ["Call", "read_pickle"]
 
 _ARRAY_NAMES = frozenset(
-    f"numpy{name}"
-    for name in (
-        ".ndarray",
-        ".dtype",
-        # numpy pickles an array in two ways, the second in protocol 5; numpy.core became numpy._core.
-        ".core.multiarray._reconstruct",
-        "._core.multiarray._reconstruct",
-        ".core.numeric._frombuffer",
-        "._core.numeric._frombuffer",
-    )
+    ["numpy.ndarray", "numpy.dtype"]
+    # numpy pickles an array in two ways, the second in protocol 5; numpy.core became numpy._core.
+    + [
+        f"numpy.{core}.{name}"
+        for core in ("core", "_core")
+        for name in ("multiarray._reconstruct", "numeric._frombuffer")
+    ]
 )
 """Names in the pickle of an array. None of them is looked up."""
 
@@ -56,11 +53,8 @@ class Call:
     arguments: object
     state: object = None
 
-    def __setstate__(self, state: object) -> None:
-        self.state = state
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Name:
     """Placeholder for a function or class."""
 
@@ -93,7 +87,6 @@ class _Reader(pickle._Unpickler):
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
-    read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
 
     def __init__(self, content: bytes) -> None:
@@ -125,6 +118,12 @@ class _Reader(pickle._Unpickler):
             raise ValueError("it makes more bytes than it holds")
         self.stack.append(encoded)
 
+    def _build(self) -> None:
+        state, built = self.stack.pop(), self.stack[-1]
+        if not isinstance(built, Call):
+            raise ValueError("it gives a state to a value that has none")
+        built.state = state
+
     def _set_items(self) -> None:
         pairs = self.pop_mark()
         self._fill(pairs[::2], pairs[1::2])
@@ -138,13 +137,9 @@ class _Reader(pickle._Unpickler):
             raise ValueError("it has keys that are not text")
         self.stack[-1].update(zip(keys, values, strict=True))
 
-    def _bytearray(self) -> None:
-        # Python's method allocates the length that the file claims.
-        self.stack.append(self.read(int.from_bytes(self.read(8), "little")))
-
     dispatch |= {
         pickle.REDUCE[0]: _reduce,
+        pickle.BUILD[0]: _build,
         pickle.SETITEMS[0]: _set_items,
         pickle.SETITEM[0]: _set_item,
-        pickle.BYTEARRAY8[0]: _bytearray,
     }

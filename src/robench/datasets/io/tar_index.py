@@ -73,7 +73,7 @@ def members(path: Path) -> list[Member]:
     except OSError as error:
         raise os_error(path, error) from error
     except (tarfile.TarError, ValueError, LookupError, OverflowError) as error:
-        raise DatasetError(f"{path} is damaged or cut off ({error})", REDOWNLOAD) from error
+        raise DatasetError(f"{path} is damaged or cut off", REDOWNLOAD) from error
 
 
 def _read_index(path: Path, file: _Headers, end: int) -> list[Member]:
@@ -104,5 +104,5 @@ def _read_index(path: Path, file: _Headers, end: int) -> list[Member]:
     # tarfile takes a damaged header, and the end of the file, for the end of the archive.
     file.seek(archive.offset)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise ValueError(f"at byte {archive.offset}")
+        raise ValueError("the archive has no end")
     return found

@@ -155,7 +155,7 @@ def _pixels(value: object, path: Path) -> NDArray[np.uint8]:
             return np.frombuffer(data, np.uint8).reshape((rows, 3072), order="F" if by_column else "C")
         case Call(
             "numpy.core.numeric._frombuffer" | "numpy._core.numeric._frombuffer",
-            (bytes(data), Call("numpy.dtype", ("u1", *_)), (int(rows), 3072), "C"),
+            (bytes(data) | bytearray(data), Call("numpy.dtype", ("u1", *_)), (int(rows), 3072), "C"),
         ) if rows > 0 and rows * 3072 == len(data):
             return np.frombuffer(data, np.uint8).reshape(rows, 3072)
     raise DatasetError(f"{path}: `data` is not a uint8 array with 3072 columns", REDOWNLOAD)

@@ -1,14 +1,13 @@
 """ObjectNet (Barbu et al. 2019): images of objects, with mappings to the ImageNet classes.
 
-The files of the authors are::
+The authors publish these files in `objectnet-1.0`:
 
-    objectnet-1.0/images/FOLDER/*.png                        with a red border of 1 px; 2 px are cut off
-    objectnet-1.0/mappings/folder_to_objectnet_label.json    folder -> name of the object
-    objectnet-1.0/mappings/objectnet_to_imagenet_1k.json     name -> names of ImageNet classes, separated by `; `
-    objectnet-1.0/mappings/imagenet_to_label_2012_v2         names of ImageNet classes, one a line in challenge order
-    objectnet-1.0/mappings/pytorch_to_imagenet_2012_id.json  model output -> number in challenge order
-
-Source of the border: github.com/abarbu/objectnet-template-pytorch.
+- `images/FOLDER/*.png`: images with a red border of 1 px, for which 2 px are cut off
+  (github.com/abarbu/objectnet-template-pytorch)
+- `mappings/folder_to_objectnet_label.json`: folder -> name of the object
+- `mappings/objectnet_to_imagenet_1k.json`: name of the object -> names of ImageNet classes, separated by `; `
+- `mappings/imagenet_to_label_2012_v2`: names of the ImageNet classes, one a line in the order of the challenge
+- `mappings/pytorch_to_imagenet_2012_id.json`: model output -> number in the order of the challenge
 """
 
 from __future__ import annotations

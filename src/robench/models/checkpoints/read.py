@@ -22,6 +22,7 @@ __all__ = [
     "file_sha256",
     "holds_weights",
     "is_bare_pickle",
+    "read_bytes",
     "read_content",
 ]
 
@@ -80,6 +81,15 @@ def read_content(path: Path) -> object:
     return _read_safetensors(path) if is_safetensors else _read_torch(path)
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes; CheckpointError if it cannot be read or is larger than the memory."""
+    try:
+        _check_size(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def extension_mismatch_note(path: Path) -> str | None:
     """Return a note if a file was read as another format than its name says, else None."""
     is_safetensors = _is_safetensors(path)
@@ -119,14 +129,18 @@ def check_file(path: Path) -> None:
         with path.open("rb") as file:
             if not file.read(1):
                 raise CheckpointError(f"{path} is empty", "copy or download it again")
-        size, memory = path.stat().st_size, physical_memory()
-        if size > memory:
-            raise CheckpointError(
-                f"{path} has {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of memory here",
-                "is it damaged?",
-            )
+        _check_size(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check_size(path: Path) -> None:
+    size, memory = path.stat().st_size, physical_memory()
+    if size > memory:
+        raise CheckpointError(
+            f"{path} has {size / 2**30:,.0f} GiB, more than the {memory / 2**30:,.0f} GiB of memory here",
+            "is it damaged?",
+        )
 
 
 def _read_safetensors(path: Path) -> object:

@@ -71,8 +71,12 @@ def names(path: Path) -> frozenset[str]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Archive]:
+def opened(path: Path, content: bytes | None = None) -> Iterator[Archive]:
     """Open an archive.
+
+    Args:
+        path: The file.
+        content: Its bytes, if they have been read.
 
     Raises:
         CheckpointError: It is missing or damaged, holds a name twice, or is larger than any model or than memory.
@@ -80,7 +84,7 @@ def opened(path: Path) -> Iterator[Archive]:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder", "give the file itself")
     try:
-        file = zipfile.ZipFile(path)
+        file = zipfile.ZipFile(path if content is None else io.BytesIO(content))
     except FileNotFoundError as error:
         raise CheckpointError(f"no file {path}", "check the path") from error
     except _ERRORS as error:

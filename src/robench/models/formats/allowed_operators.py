@@ -1,9 +1,12 @@
-"""Which operators the code or the graph of a model file may name.
+"""The operators that the code or the graph of a model file may name.
 
-Operators compute on tensors, but not only: of the schemas that torch lists (`torch._C._jit_get_all_schemas()`), some write and
-read files (`aten::save`, `aten::from_file`), print, send calls to other processes (`prim::rpc_*`, `c10d::*`), set the global
-random state, or take sizes, strides and indices unchecked, which reads and writes memory that is not theirs. The last kind is
-found among operators whose name starts with an underscore, torch's mark for what it keeps to itself.
+Most operators of torch (`torch._C._jit_get_all_schemas()`) only compute on tensors. Others do more:
+
+- They read and write files (`aten::save`, `aten::from_file`) or print.
+- They call other processes (`prim::rpc_*`, `c10d::*`).
+- They set the global random state.
+- They take sizes, strides and indices unchecked, and so access memory outside of the tensor. The names of these begin with an
+  underscore, which marks private operators of torch.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import torch
 __all__ = ["NAMESPACES", "reason_forbidden"]
 
 NAMESPACES = ("aten", "prim", "prims", "quantized", "quantized_decomposed", "torchvision")
-"""Where operators of image classifiers come from; all others belong to distributed runs, compilers or somebody's library."""
+"""Namespaces of operators in image classifiers; the others belong to distributed runs, compilers or third-party libraries."""
 
 _FORBIDDEN = {
     "save": "writes files",
@@ -33,7 +36,7 @@ _FORBIDDEN = {
         "sparse_csc_tensor",
         "sparse_csr_tensor",
     ),
-    "can be told not to check its arguments",
+    "can skip the checks of its arguments",
 )
 _PRIM = (
     "AutogradZero EnumName EnumValue IfThenElse ModuleContainerIndex NumToTensor RaiseException StringIndex "
@@ -41,7 +44,7 @@ _PRIM = (
     "is_mps is_nested is_quantized is_sparse is_xpu itemsize layout max min nbytes rangelist requires_grad "
     "tolist type unchecked_cast unchecked_unwrap_optional"
 )
-# What tracing, scripting and exporting write of their own accord, and what checks its arguments.
+# Tracing, scripting and exporting write these themselves, and they check their arguments.
 _PRIVATE = (
     "_adaptive_avg_pool2d _addmm_activation _assert_async _assert_scalar _assert_tensor_metadata "
     "_batch_norm_impl_index _batch_norm_no_update _cast_Double _cast_Float _cast_Half _cast_Int _cast_Long "
@@ -59,9 +62,9 @@ _PRIVATE = (
 
 
 def reason_forbidden(namespace: str, name: str) -> str | None:
-    """Return why a file may not name the operator `namespace::name`, None if it may; a name that is no operator may be named."""
+    """Return the reason why a file may not name the operator `namespace::name`; None if it may, or if there is no such operator."""
     if namespace not in NAMESPACES:
-        return "is of no library that image classifiers need"
+        return "is from no library that image classifiers need"
     if namespace == "prim":
         return None if name in _PRIM.split() else "is no computation"
     if namespace == "prims" and name.startswith("inductor_"):
@@ -70,7 +73,7 @@ def reason_forbidden(namespace: str, name: str) -> str | None:
         return None
     if name in _FORBIDDEN:
         return _FORBIDDEN[name]
-    is_private = name.startswith("_") and not name.startswith("__")  # __is__, __contains__: the language's own
+    is_private = name.startswith("_") and not name.startswith("__")  # __is__ and __contains__ belong to the language.
     if is_private and name not in _PRIVATE.split() and torch._C._jit_get_schemas_for_operator(f"aten::{name}"):
         return "is private to torch and may not check its arguments"
     return None

@@ -1,28 +1,50 @@
-"""What the loader of a format is asked for, and what it returns."""
+"""Requests to load a model, loaded models, and entries of the table of formats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from robench.models.checkpoints.read import read_bytes
 from robench.models.preprocessing import Preprocessing
 
-__all__ = ["IN_TRAINING", "LoadRequest", "LoadedModel", "ModelFormat"]
+__all__ = [
+    "CONFIG_NAME",
+    "COPY_AGAIN",
+    "LARGE_CONFIG_HINT",
+    "REFUSED",
+    "TRAINING_MODE_NOTE",
+    "LoadRequest",
+    "LoadedModel",
+    "ModelFormat",
+]
 
-IN_TRAINING = "the model was exported in training mode: dropout or batch statistics act as in training; export it after model.eval()"
-"""What to note of a file that says so, and that no model.eval() here can mend."""
+CONFIG_NAME = "config.json"
+"""File of a Hugging Face folder that describes the network."""
+LARGE_CONFIG_HINT = "its config.json may describe a larger network than its weights, copy both from one source"
+COPY_AGAIN = "copy or download it again"
+REFUSED = "was refused, and nothing in it was run"
+TRAINING_MODE_NOTE = (
+    "the model was exported in training mode, so dropout or batch statistics are active; export it after model.eval()"
+)
+"""Note for a file that model.eval() cannot switch to evaluation."""
 
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """One model that the user named.
+    """A model that the user named.
 
-    arch: `family:name` or a factory, where it was given.  device: where the module is to run.
-    trust_pickle: whether the user lets a pickle run code.  weights_key: which of several sets of weights in the file.
+    Attributes:
+        path: The file or folder.
+        arch: `family:name` or a factory; None if the user gave none.
+        device: The device that the module runs on.
+        trust_pickle: Whether a pickle may run code.
+        weights_key: Key of the weights, for files with several sets of them.
+        content: Bytes that the sandbox has tried, so that the same bytes are loaded; None for a file that needs no sandbox.
     """
 
     path: Path
@@ -30,19 +52,30 @@ class LoadRequest:
     device: torch.device
     trust_pickle: bool = False
     weights_key: str | None = None
+    content: bytes | None = field(default=None, repr=False)
+
+    def read(self) -> bytes:
+        """Return the bytes of the file, or of a folder's configuration; raise CheckpointError if it cannot be read."""
+        if self.content is not None:
+            return self.content
+        return read_bytes(self.path / CONFIG_NAME if self.path.is_dir() else self.path)
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A module as it came out of its file.
+    """A module as its file describes it.
 
-    label: its name in tables.  arch: where its code comes from.  module: (b, 3, side, side) normalised, in the dtype of its
-    parameters (float32 where it has none) -> whatever `outputs.as_logits` understands.
-    sha256: of the weights file's bytes; of the state dict where the weights come by name.
-    batch: the only batch size that it takes, None for any.  softmax: whether its last operation is known to be a softmax
-    or, where there is one output, a sigmoid; None where only its outputs can tell.
-    torch_runs: whether torch computes it; what another library computes is out of reach of --precision.
-    notes: what a user should know, one line each.
+    Attributes:
+        label: Name in tables.
+        arch: Source of the module's code.
+        module: Takes normalized images (b, 3, size, size) in the dtype of its parameters, float32 if it has none.
+            Returns anything that `outputs.as_logits` accepts.
+        preprocessing: The preprocessing that the module expects.
+        sha256: Of the bytes of the weights file; of the state dict if the weights are published under a name.
+        batch: The only batch size that the module takes; None for any.
+        softmax: Whether the last operation is a softmax, or a sigmoid of a single output. None if only the values can show it.
+        torch_runs: Whether torch computes the module; if not, --precision does not apply.
+        notes: Messages for the user, one line each.
     """
 
     label: str
@@ -60,12 +93,16 @@ class LoadedModel:
 class ModelFormat:
     """A kind of file or folder that holds a model.
 
-    matches: whether a path is one, by its content; raises nothing but OSError.  load: raises CheckpointError.
-    computes: whether the file says itself what is computed, and not only with which weights.
+    Attributes:
+        name: Name in messages.
+        summary: One line for lists.
+        matches: Whether a path has this format, by its content; raises only OSError.
+        load: Loads the model; raises CheckpointError.
+        is_sandboxed: Whether the file can make its loader compute or allocate without bound, so that the sandbox tries it first.
     """
 
     name: str
     summary: str
     matches: Callable[[Path], bool]
     load: Callable[[LoadRequest], LoadedModel]
-    is_program: bool = False
+    is_sandboxed: bool = False

@@ -1,6 +1,6 @@
-"""Arithmetic on sizes, as graphs of torch.export name it: on numbers alone, and with integers of 64 bits.
+"""Arithmetic on sizes for graphs of torch.export, with integers of at most 64 bits.
 
-Python's integers have as many digits as there is memory for, and nothing can stop it while it computes them; torch's have 64 bits.
+A Python integer can grow until memory ends, and nothing can stop its computation. Integers of torch have 64 bits.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ __all__ = ["ARITHMETIC"]
 _OPERATORS = "add sub mul truediv floordiv mod pow neg pos abs eq ne lt le gt ge and_ or_ not_ xor lshift rshift"
 _SYMBOLIC = "int float ite max min not sqrt sum"
 _GROWING = ("pow", "lshift")
-_LARGEST = 2**63
+_LIMIT = 2**63
 
 
 def _bounded(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return arithmetic on numbers alone, whose integers stay below 2^63: on lists and text, `mul` repeats."""
+    """Return an operator that takes only numbers, because `mul` repeats lists and text, and keeps integers below 2^63."""
 
     def bounded(*numbers: Any) -> Any:
         if not all(isinstance(number, int | float) for number in numbers):
-            raise ArithmeticError(f"its graph gives {name} something else than numbers")
-        integers = all(isinstance(number, int) for number in numbers)
-        if integers and name in _GROWING and len(numbers) == 2 and not _fits(name, *numbers):
-            raise ArithmeticError(f"its graph computes a number of more than 64 bits by {name}")
-        result = call(*numbers)
-        if isinstance(result, int) and abs(result) >= _LARGEST:
+            raise ArithmeticError(f"its graph calls {name} with something else than numbers")
+        are_integers = all(isinstance(number, int) for number in numbers)
+        is_huge = are_integers and name in _GROWING and len(numbers) == 2 and not _fits(name, *numbers)
+        result = None if is_huge else call(*numbers)
+        if is_huge or (isinstance(result, int) and abs(result) >= _LIMIT):
             raise ArithmeticError(f"its graph computes a number of more than 64 bits by {name}")
         return result
 
@@ -38,7 +37,7 @@ def _bounded(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fits(name: str, first: int, second: int) -> bool:
-    """Whether a power or a shift has less than some 64 bits, told before it is computed."""
+    """Return whether a power or a shift has about 64 bits at most, without computing it."""
     bits = first.bit_length()
     return second <= 0 or (bits + second if name == "lshift" else (bits - 1) * second) <= 64
 

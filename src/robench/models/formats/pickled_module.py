@@ -1,4 +1,4 @@
-"""Whole pickled modules, which run code when they are read: only where the user says that the file may."""
+"""Pickled modules, which run code when they are read; the user must allow it with --trust-pickle."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from robench.models.checkpoints.sharded import is_index, read_sharded, read_tens
 from robench.models.formats.base import LoadedModel
 from robench.models.preprocessing import assumed
 
-__all__ = ["NOTE", "matches", "module_in", "tensors_of", "unpickle"]
+__all__ = ["TRUST_NOTE", "find_module", "matches", "read_state", "unpickle"]
 
-NOTE = (
-    "the file was read with --trust-pickle: code in it ran with your rights, and could read, change and send your files"
+TRUST_NOTE = (
+    "the file was read with --trust-pickle: its code ran with your rights, and could read, change and send your files"
 )
 
 
 def matches(path: Path) -> bool:
-    """Whether a file is a pickle, bare or in torch's archive; state dicts are, too."""
+    """Return whether a file is a pickle, bare or in torch's archive, as state dicts are too."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -37,68 +37,60 @@ def matches(path: Path) -> bool:
 
 
 def unpickle(path: Path) -> object:
-    """Return what is in the file; code in it runs. Its classes may come from beside it or from here."""
+    """Return the content of a file, and run its code; its classes may be imported from its folder or the current one."""
     try:
-        with importable(path.parent), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about versions of classes; what matters comes as an error
-            content = _plain(path) if is_bare_pickle(path) else _saved(path)
+        with importable(path.parent), warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # They are about versions of classes; errors report all that matters.
+            # torch.load gets the open file, because it also goes by the name of a path.
+            return _CpuUnpickler(file).load() if is_bare_pickle(path) else _torch_load(file)
     except (Exception, SystemExit) as error:
-        # Code in the file can raise anything, and so do torch's readers for a damaged one.
+        # Code in the file can raise anything, and so do torch's readers for a damaged file.
         raise CheckpointError(
-            f"{path} cannot be unpickled ({type(error).__name__}: {one_line(Exception(str(error)))}): "
-            "run where its classes can be imported"
+            f"{path} cannot be unpickled ({type(error).__name__}: {one_line(Exception(str(error)))})",
+            "run where its classes can be imported",
         ) from error
-    return content
 
 
-def _plain(path: Path) -> object:
-    with path.open("rb") as file:
-        return _OnCpu(file).load()
+def _torch_load(file: Any) -> object:
+    return torch.load(file, map_location="cpu", weights_only=False)
 
 
-def _saved(path: Path) -> object:
-    with path.open("rb") as file:  # not its path: torch goes by the name too
-        return torch.load(file, map_location="cpu", weights_only=False)
-
-
-class _OnCpu(pickle.Unpickler):
-    """Reads what pickle.dump wrote; tensors that were on a GPU come to the CPU, as torch.load has them."""
+class _CpuUnpickler(pickle.Unpickler):
+    """Read a pickle of pickle.dump, and load tensors of a GPU to the CPU as torch.load does."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a name stands for."""
-        return _storage if (module, name) == ("torch.storage", "_load_from_bytes") else super().find_class(module, name)
+        """Return the object of that name."""
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return lambda content: _torch_load(io.BytesIO(content))
+        return super().find_class(module, name)
 
 
-def _storage(content: bytes) -> object:
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
-
-
-def tensors_of(path: Path, trust_pickle: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the tensors by name in one file, or in all shards of an index, and `NOTE` if code in them ran."""
-    ran = []
+def read_state(path: Path, trust_pickle: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors by name in a file, or in all shards of an index, and `TRUST_NOTE` if code in them ran."""
+    notes: tuple[str, ...] = ()
 
     def read(file: Path) -> dict[str, Tensor]:
+        nonlocal notes
         try:
             return read_tensors(file)
         except CheckpointError:
             if not (trust_pickle and matches(file)):
                 raise
-        ran.append(file)
+        notes = (TRUST_NOTE,)
         content = unpickle(file)
         if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-            raise CheckpointError(f"{file} holds something else than tensors by name: give a state dict")
+            raise CheckpointError(f"{file} does not hold tensors by name", "give a state dict")
         return content
 
-    return read_sharded(path, read) if is_index(path) else read(path), (NOTE,) if ran else ()
+    return read_sharded(path, read) if is_index(path) else read(path), notes
 
 
-def module_in(path: Path, content: object, sha256: str) -> LoadedModel | None:
-    """Return the module that was in a file, or under `model` in its dict; None where there is none."""
+def find_module(path: Path, content: object, sha256: str) -> LoadedModel | None:
+    """Return the module that is the content of a file, or that its dict holds under `model`; None if there is none."""
     module = content.get("model") if isinstance(content, Mapping) else content
     if not isinstance(module, nn.Module):
         return None
-    preprocessing = preprocessing_of(module)
+    stated = preprocessing_of(module)
     assumption, note = assumed()
-    notes = (NOTE,) if preprocessing else (NOTE, note)
-    arch = f"pickle:{type(module).__name__}"
-    return LoadedModel(path.stem, arch, module, preprocessing or assumption, sha256, notes=notes)
+    notes = (TRUST_NOTE,) if stated else (TRUST_NOTE, note)
+    return LoadedModel(path.stem, f"pickle:{type(module).__name__}", module, stated or assumption, sha256, notes=notes)
