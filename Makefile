@@ -1,4 +1,4 @@
-# People and CI run the same commands. Each sets up what it needs: `make demo` the package alone, the others its extras too.
+# People and CI run the same commands. `make demo` installs the package alone, the others also its extras.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,32 +22,33 @@ $(DEV): $(BASE)
 demo: $(BASE)  ## evaluate the embedded demo and print its table
 	$(BIN)/robench evaluate demo
 
-test: $(DEV)  ## everything quick
+test: $(DEV)  ## quick tests
 	$(PYTEST) -m "not slow and not nightly" --durations=20
 
-test-slow: $(DEV)  ## the heavy ones
+test-slow: $(DEV)  ## heavy tests
 	$(PYTEST) -m "slow and not nightly"
 
-test-nightly: $(DEV)  ## all that are not quick: the heavy ones, simulations and full tables
+test-nightly: $(DEV)  ## heavy tests, simulations and full tables
 	$(PYTEST) -m "slow or nightly"
 
-parity: $(DEV)  ## every corruption against the published pixels (ROBENCH_GOLDEN), as one table
+parity: $(DEV)  ## every corruption compared with the published pixels (ROBENCH_GOLDEN), as one table
 	$(BIN)/python -m tests.parity.table
 
-formats: $(DEV)  ## a model in every format: loaded, equal, broken on purpose, as one table (ROBENCH_SHARED)
+formats: $(DEV)  ## a model in every format: loaded, compared and broken on purpose, as one table (ROBENCH_SHARED)
 	$(BIN)/python -m tests.models.formats.table
 
-fuzz: $(DEV)  ## damaged and hostile datasets and models by the thousand: crashes, hangs, payloads that ran
+fuzz: $(DEV)  ## thousands of damaged and hostile datasets and models: crashes, hangs, executed payloads
 	$(BIN)/python -m tests.datasets.fuzz
 	$(BIN)/python -W ignore -m tests.models.formats.fuzz
 
-index: $(DEV)  ## the fingerprints of all architectures of the installed libraries, for guessing them
+index: $(DEV)  ## fingerprints of all architectures of the installed libraries, for their detection
 	$(BIN)/python scripts/index_architectures.py
 
 schema: $(DEV)  ## docs/schema.md, the columns of every table
 	$(BIN)/python scripts/write_schema.py
 
-check: $(DEV)  ## style and types
+check: $(DEV)  ## style, types and English
+	$(BIN)/python scripts/check_english.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

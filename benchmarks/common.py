@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine in words, images, and timing that takes turns."""
+"""Hardware in words, images and interleaved timing for the benchmarks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from robench.types import Images
 
 
 def threads(count: int) -> None:
-    """Let torch and OpenCV use so many threads."""
+    """Set the number of threads of torch and OpenCV."""
     torch.set_num_threads(count)
-    retain_freed_pages()  # As in a run.
+    retain_freed_pages()  # A run does the same.
     try:
         import cv2
     except ImportError:
@@ -32,7 +32,7 @@ def threads(count: int) -> None:
 
 
 def hardware(threads: int) -> str:
-    """One line of hardware and one of versions."""
+    """Return one line of hardware and one of versions."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -40,36 +40,36 @@ def hardware(threads: int) -> str:
             (line.split(": ")[1] for line in info.read_text().splitlines() if line.startswith("model name")), cpu
         )
     packages = ("torch", "torchvision", "numpy", "pillow", "imagecorruptions", "scikit-image", "opencv-python")
-    installed = {name.lower() for one in distributions() if (name := one.metadata["Name"])}
+    installed = {name.lower() for distribution in distributions() if (name := distribution.metadata["Name"])}
     versions = ", ".join(f"{name} {version(name)}" for name in packages if name in installed)
     return f"{cpu}, {os.cpu_count()} cores, {threads} thread(s)\npython {platform.python_version()}, {versions}"
 
 
 def load(folder: Path | None, size: int, count: int) -> Images:
-    """(count, 3, size, size) uint8: pictures from a folder, or smooth synthetic ones."""
+    """Return images (count, 3, size, size) uint8 from a folder, or smooth synthetic ones."""
     if folder is None:
         rng = np.random.default_rng(0)
         small = rng.integers(0, 256, (count, 9, 9, 3), dtype=np.uint8)
-        pictures = [np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC)) for one in small]
-        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+        large = [np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)) for image in small]
+        return torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2).contiguous()
     images = open_dataset(folder)
     geometry = Geometry(resize=max(size, round(size / 0.875)), crop=size)
     positions = select(images, limit=count).tolist()
     return torch.from_numpy(np.ascontiguousarray([decode_one(images.read(p), geometry) for p in positions]))
 
 
-def interleaved(sides: list[Callable[[], object]], repeats: int, images: int) -> list[float]:
-    """Best time of each side in ms per image, the sides taking turns."""
-    best = [math.inf] * len(sides)
+def interleaved(functions: list[Callable[[], object]], repeats: int, images: int) -> list[float]:
+    """Return the best time of each function in ms per image; the functions take turns."""
+    best = [math.inf] * len(functions)
     for repeat in range(repeats + 1):
-        for number, side in enumerate(sides):
+        for number, function in enumerate(functions):
             start = time.perf_counter()
-            side()
+            function()
             if repeat:  # The first turn warms up.
                 best[number] = min(best[number], (time.perf_counter() - start) / images * 1000)
     return best
 
 
 def geometric(values: list[float]) -> float:
-    """Geometric mean."""
+    """Return the geometric mean."""
     return math.exp(sum(map(math.log, values)) / len(values))

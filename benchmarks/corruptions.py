@@ -2,8 +2,8 @@
 
     python benchmarks/corruptions.py [--images FOLDER] [--sizes 224,32] [--severity 3] [--threads 1] [--compile]
 
-Prints hardware and versions, then ms per image and ratios (reference / ours: above 1 is faster). Both sides take turns, and
-the best of the repeats counts, because machines are shared and noisy.
+Prints hardware and versions, then ms per image and ratios (reference / robench, above 1 is faster). Both take turns, and the best of
+the repeats counts, because machines are shared and noisy.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(images: Images, severity: int, repeats: int, compiled: bool) -> Table:
-    """Time all corruptions at ImageNet's constants, which are the only ones that the package has."""
+    """Time all corruptions at ImageNet's constants, the only ones of the package."""
     index = torch.arange(len(images))
     table = Table(
         title=f"{images.shape[2]} px, batch of {len(images)}, severity {severity}: ms per image", title_justify="left"
@@ -78,13 +78,13 @@ def measure(images: Images, severity: int, repeats: int, compiled: bool) -> Tabl
 
 
 def reference(published: Any, arrays: Sequence[np.ndarray], name: str, severity: int) -> None:
-    """The package's own function, image by image, on the arrays that it takes."""
+    """Return the package's own function, applied to arrays image by image."""
     for array in arrays:
         published.corrupt(array, severity, name)
 
 
 def robench(corruption: Corruption, images: Images, index: torch.Tensor, severity: int, generator: Philox) -> None:
-    """Ours, on the batch, with ImageNet's constants."""
+    """Return robench's function of the batch with ImageNet's constants."""
     corruption(images, KeyedDraws(0, index, corruption.name, generator), corruption.params("224", severity))
 
 

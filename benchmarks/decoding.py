@@ -1,4 +1,4 @@
-"""Decoding: images/s of a first and a second run, against torchvision's ImageFolder and DataLoader; and of the decoders.
+"""Compare the decoding of a first and a second run with torchvision's ImageFolder and DataLoader, and compare decoders.
 
 python benchmarks/decoding.py --images FOLDER [--resize 256 --crop 224] [--repeats N] [--decoders]
 """
@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 
 
 def measure(sides: Sequence[Callable[[], None]], repeats: int, count: int) -> list[tuple[float, float]]:
-    """Best ms per image of each side, by the clock and of the processors (workers included), the sides taking turns."""
+    """Return the best ms per image of each loader, wall and processor time (workers included); the loaders take turns."""
     best = [(math.inf, math.inf)] * len(sides)
     for repeat in range(repeats + 1):
         for number, side in enumerate(sides):
@@ -43,7 +43,7 @@ def measure(sides: Sequence[Callable[[], None]], repeats: int, count: int) -> li
 
 
 def loader(folder: Path, geometry: Geometry, workers: int) -> Callable[[], None]:
-    """Every batch of torchvision's folder under the geometry, once."""
+    """Read every batch of torchvision's folder under the geometry once."""
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
@@ -59,7 +59,7 @@ def loader(folder: Path, geometry: Geometry, workers: int) -> Callable[[], None]
 
 
 def run_of(images: ImageDataset, geometry: Geometry) -> None:
-    """Every batch of robench, once: hashed, decoded or found in the cache, read."""
+    """Read every batch of robench once: hash, decode or find in the cache, read."""
     positions = select(images)
     decoded = decode(images, hash_images(images, positions), geometry, skip=False)
     for start in range(0, len(positions), BATCH):
@@ -67,7 +67,7 @@ def run_of(images: ImageDataset, geometry: Geometry) -> None:
 
 
 def compare_runs(folder: Path, geometry: Geometry, repeats: int) -> None:
-    """Print the rates of the loaders and of two runs; on both sides the files are listed already."""
+    """Print the rates of the loaders and of two runs; all files are listed already."""
     images = open_dataset(folder)
     with tempfile.TemporaryDirectory() as place:
         turns = iter(range(10**6))
@@ -91,13 +91,13 @@ def compare_runs(folder: Path, geometry: Geometry, repeats: int) -> None:
 
 
 def pillow(encoded: bytes) -> Pixels:
-    """(h, w, 3) RGB."""
+    """Return RGB values (h, w, 3)."""
     with Image.open(io.BytesIO(encoded)) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def torchvision(encoded: bytes) -> Pixels:
-    """(h, w, 3) RGB."""
+    """Return RGB values (h, w, 3)."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
     data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
@@ -106,7 +106,7 @@ def torchvision(encoded: bytes) -> Pixels:
 
 
 def opencv(encoded: bytes) -> Pixels:
-    """(h, w, 3) RGB."""
+    """Return RGB values (h, w, 3)."""
     import cv2
 
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -114,9 +114,9 @@ def opencv(encoded: bytes) -> Pixels:
 
 
 def compare_decoders(folder: Path, geometry: Geometry, repeats: int) -> None:
-    """Print how fast JPEG files are decoded, alone and up to the suite's image, and how many are unlike Pillow's.
+    """Print the speed of JPEG decoders, alone and with resize and crop, and the number of images that differ from Pillow's.
 
-    By the clock in images/s, and the ms an image that a processor is busy, which other programs hardly change.
+    The speed is wall time in images/s, and processor time in ms an image, which other programs hardly change.
     """
     images = open_dataset(folder)
     encoded = [images.read(position) for position in range(len(images))]
@@ -152,7 +152,7 @@ def compare_decoders(folder: Path, geometry: Geometry, repeats: int) -> None:
 
 
 def main() -> None:
-    """Run it."""
+    """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="folder of class folders")
     parser.add_argument("--resize", type=int, default=256)

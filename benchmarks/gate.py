@@ -1,4 +1,4 @@
-"""Start-up, time and peak memory of `robench gate` over a run of 95 cells and 50,000 images, each in a process of its own.
+"""Measure start-up, time and peak memory of `robench gate` over 95 cells of 50,000 images, each in its own process.
 
 python benchmarks/gate.py [--images 50000]
 """
@@ -31,7 +31,7 @@ _WANTED = {
 
 
 def write_run(path: Path, images: int, extra: float) -> None:
-    """An invented run of 19 corruptions x 5 severities: 1,000 classes, worse with severity, by `extra` more."""
+    """Write a synthetic run of 19 corruptions x 5 severities: 1,000 classes, worse with severity, by `extra` more."""
     suite = SUITES["imagenet-c"]
     cells = [(CLEAN, CLEAN, 0), *((suite.name, *cell) for cell in suite.select(extra=True))]
     clean = "clean-clean-0-224px"
@@ -48,7 +48,7 @@ def write_run(path: Path, images: int, extra: float) -> None:
     manifest = {
         "schema": SCHEMA_VERSION,
         "model": {"label": path.name, "classes": 1000},
-        "data": {"name": "pictures", "sha256": "abc", "samples": images},
+        "data": {"name": "images", "sha256": "abc", "samples": images},
         "identity": {},
         "options": {},
         "treatment": None,
@@ -94,11 +94,11 @@ with open("/proc/self/status") as status:
 print(peak, file=sys.stderr)
 sys.exit(code)
 """
-"""The peak is the process's own word: the one that its parent is told includes the parent's memory before the start."""
+"""The process reports its own peak; the peak that its parent sees includes the parent's memory before the start."""
 
 
 def measure(name: str, arguments: list[str]) -> None:
-    """Print wall and processor seconds, the best of three, and peak memory of one command in a process of its own."""
+    """Print wall and processor seconds, the best of three, and peak memory of one command in its own process."""
     wall, processor, peak = [], [], 0
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -114,7 +114,7 @@ def measure(name: str, arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Make two runs and gate one by the other, in the ways there are."""
+    """Write two runs and compare them with each command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=50_000)
     images = parser.parse_args().images

@@ -1,9 +1,9 @@
-"""How the cost of every corruption grows with the batch and with the image.
+"""Measure the cost of every corruption by batch size and by image size.
 
     python benchmarks/growth.py [--images FOLDER] [--batches 1,8,64,256] [--sides 224,448,896] [--severity 3] [--threads 1]
 
-Prints hardware and versions, then ms per image by batch at the first side, and ms per image and ns per pixel by side in
-batches of 4. Nothing should cost more per pixel in large images than in small ones.
+Prints hardware and versions, then ms per image by batch at the first side. Then follow ms per image and ns per pixel by
+side, in batches of 4. The cost per pixel should not grow with the image.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Peak memory over a run of many conditions, and what each hundred of them adds.
+"""Measure the peak memory of a run over many conditions, and its growth by 100 conditions.
 
     python benchmarks/memory.py [--conditions 50,100,250,500] [--images 64] [--threads 1]
 
-A small untrained network on 32 px noise; every corruption of cifar-c at every severity, the sequences, shifts, scales and
-strengths, several seeds one after the other in one process, until there are so many conditions. Prints hardware and
-versions, then resident and peak memory of the process. Whatever is kept of a condition shows as growth.
+A small untrained network evaluates 32 px noise. The conditions are every corruption of cifar-c at every severity, sequences,
+shifts, scales and strengths. One process repeats them with new seeds until the number is reached. Prints hardware and
+versions, then resident and peak memory of the process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLASSES = 10
 
 @dataclass
 class Meter(Observer):
-    """An observer that notes memory after each of these numbers of conditions: (resident, peak) in MB."""
+    """An observer that records memory (resident, peak) in MB after given numbers of conditions."""
 
     at: tuple[int, ...]
     done: int = 0
@@ -43,7 +43,7 @@ class Meter(Observer):
     found: dict[int, tuple[float, float, int]] = field(default_factory=dict)
 
     def condition(self, name: str, seconds: float, images: int) -> None:
-        """Count, and measure."""
+        """Count the condition and measure."""
         self.done, self.frames = self.done + 1, self.frames + images
         if self.done in self.at:
             gc.collect()
@@ -68,8 +68,8 @@ def main() -> None:
 
 
 def evaluated(folder: Path, at: tuple[int, ...], images: int) -> dict[int, tuple[float, float, int]]:
-    """Evaluate seed after seed until there are enough conditions."""
-    data, model, meter = pictures(folder / "pictures", images), network(), Meter(at)
+    """Evaluate one seed after the other until enough conditions are finished."""
+    data, model, meter = noise_images(folder / "images", images), network(), Meter(at)
     for seed in count():
         try:
             robench.evaluate(model, data, SUITES, folder / f"run{seed}", Options(seed=seed, batch_size=32), meter)
@@ -79,7 +79,7 @@ def evaluated(folder: Path, at: tuple[int, ...], images: int) -> dict[int, tuple
 
 
 def table(found: dict[int, tuple[float, float, int]]) -> Table:
-    """Memory by number of conditions; growth: of the peak, by 100 conditions since the row before."""
+    """Return memory by number of conditions, with the growth of the peak by 100 conditions since the previous row."""
     shown = Table(title="memory of the process, MB", title_justify="left")
     for column in ("conditions", "images", "resident", "peak", "peak by 100 conditions"):
         shown.add_column(column, justify="right")
@@ -92,14 +92,14 @@ def table(found: dict[int, tuple[float, float, int]]) -> Table:
 
 
 def memory() -> tuple[float, float]:
-    """Resident memory of this process now, and at most so far, in MB (Linux)."""
+    """Return the current and the peak resident memory of this process in MB (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     cells = dict(line.split(":", 1) for line in lines)
     return int(cells["VmRSS"].split()[0]) / 1024, int(cells["VmHWM"].split()[0]) / 1024
 
 
-def pictures(folder: Path, images: int) -> Path:
-    """A folder of noise, by class."""
+def noise_images(folder: Path, images: int) -> Path:
+    """Write images of noise into class folders."""
     rng = np.random.default_rng(0)
     for number in range(images):
         place = folder / f"{number % CLASSES}"
@@ -109,7 +109,7 @@ def pictures(folder: Path, images: int) -> Path:
 
 
 def network() -> Classifier:
-    """A small convolutional network, untrained."""
+    """Return a small untrained convolutional network."""
     torch.manual_seed(0)
     module = nn.Sequential(
         nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES)

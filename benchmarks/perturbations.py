@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def measure(images: Images, model: torch.nn.Module, arch: str) -> Table:
-    """One row a perturbation; two runs of each, of which the better counts."""
+    """Return one row for each perturbation, the better of two runs."""
     forward = min(_forward(model, images) for _ in range(4))
     table = Table(
         title=f"{SIDE} px, batch of {len(images)}; {arch}: {1e3 * forward:.2f} ms an image", title_justify="left"

@@ -1,13 +1,13 @@
-"""How the time of a run grows with conditions, images and workers, and what that means for ImageNet on many GPUs.
+"""Measure the time of a run by conditions, images and workers, and estimate ImageNet on many GPUs.
 
     python benchmarks/scale.py [MODEL] [--data DATA] [--images 100,200,400,800] [--conditions 5,10,20,40] [--workers 1,2] [--gpu 1000,3000]
 
-One core each: the local engine on one thread, and Ray with so many nodes of one core on this machine. Times are of the evaluation alone
-(from the first shard to the last), starting apart, in turns, the best of --repeats. Prints hardware and versions, seconds, and seconds
-an image over those of the smallest: 1 where the cost is linear. Results of all engines are compared byte for byte.
+The local engine has one thread, and Ray has nodes of one core on this machine. Times cover the evaluation from the first shard
+to the last, without the start. Sizes take turns, and the best of --repeats counts. Prints hardware and versions, seconds, and
+seconds an image relative to the smallest size: 1 if the cost is linear. Results of all engines are compared byte for byte.
 
-The estimate adds up parts that are measured here (what the driver does for a shard, joining) and one that is not: how many images a
-second one GPU corrupts and classifies, which `benchmarks/throughput.py` measures on a machine that has one. --gpu names rates to try.
+The estimate adds the driver's time to write and join a shard to the time of the GPUs. The former is measured here, the latter
+follows from assumed images a second (--gpu). `benchmarks/throughput.py` measures that speed.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ from robench.suites import Condition
 from robench.suites.geometry import Geometry
 
 SAMPLES, CELLS, FRAMES = 50_000, 75, 320
-"""Of ImageNet: images of the validation set, cells of ImageNet-C, frames of ImageNet-P's ten perturbations."""
+"""Images of ImageNet's validation set, cells of ImageNet-C, and frames of ImageNet-P's ten perturbations."""
 BATCH = 256
 
 
 class Clock(Observer):
-    """When the evaluation began and ended."""
+    """An observer that records the start and end of the evaluation."""
 
     def __init__(self) -> None:
         self.begun = self.ended = math.nan
 
     def phase(self, name: str, total: int) -> None:
-        """Note the moment."""
+        """Record the start."""
         if name == EVALUATING:
             self.begun = time.perf_counter()
 
     def condition(self, name: str, seconds: float, images: int) -> None:
-        """Note the last."""
+        """Record the end."""
         self.ended = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """From the first shard to the last."""
+        """Time from the first shard to the last."""
         return self.ended - self.begun
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is evaluated: so many of the images under so many cells of cifar-c."""
+    """A number of images under a number of cells of cifar-c."""
 
     model: str
     data: str
@@ -77,7 +77,7 @@ class Work:
     cells: int
 
     def job(self, out: Path) -> Job:
-        """The run; the first cells are of noises, which cost the same."""
+        """Return the options of the run; the first cells are noises, which cost the same."""
         names = (
             "gaussian_noise",
             "shot_noise",
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--conditions", default="5,10,20,40")
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--gpu", default="1000,3000", help="images a second of one GPU, assumed")
+    parser.add_argument("--gpu", default="1000,3000", help="assumed images a second of one GPU")
     options = parser.parse_args()
     images, cells, workers = (
         [int(part) for part in text.split(",")] for text in (options.images, options.conditions, options.workers)
@@ -122,14 +122,14 @@ def main() -> None:
 
 
 def run(work: Work, engine: Engine, out: Path) -> tuple[float, float]:
-    """Seconds of the evaluation, and of everything."""
+    """Return seconds of the evaluation and of the whole run."""
     clock, start = Clock(), time.perf_counter()
     list(evaluate_jobs([work.job(out)], engine, clock))
     return clock.seconds, time.perf_counter() - start
 
 
 def growth(what: str, sizes: Sequence[int], works: Sequence[Work], folder: Path, repeats: int) -> Table:
-    """Seconds by size, with the local engine."""
+    """Return seconds by size with the local engine."""
     best = [math.inf] * len(works)
     for repeat in range(repeats):
         for number, work in enumerate(works):
@@ -144,7 +144,7 @@ def growth(what: str, sizes: Sequence[int], works: Sequence[Work], folder: Path,
 
 
 def engines(work: Work, workers: Sequence[int], folder: Path, repeats: int) -> tuple[Table, float]:
-    """Seconds by engine and number of workers, each node of one core; and what Ray adds to a shard with one worker, in seconds."""
+    """Return seconds by engine and number of workers on nodes of one core, and Ray's overhead for a shard with one worker."""
     from ray.cluster_utils import Cluster
 
     best: dict[int, tuple[float, float]] = {}
@@ -161,8 +161,8 @@ def engines(work: Work, workers: Sequence[int], folder: Path, repeats: int) -> t
                     engine = Ray(cluster.address, count, "cpu", 1)
                 took = run(work, engine, out)
             best[count] = min(best.get(count, took), took)
-            assert contents(out) == contents(folder / "0-0"), f"{count} workers give other bytes"
-    table = Table(title=f"{work.images} images, {work.cells} conditions: bytes of all equal", title_justify="left")
+            assert contents(out) == contents(folder / "0-0"), f"{count} workers give different bytes"
+    table = Table(title=f"{work.images} images, {work.cells} conditions; all bytes are equal", title_justify="left")
     for column in ("engine", "workers", "seconds", "with start and scoring", "local engine / this"):
         table.add_column(column, justify="right")
     for count, (seconds, everything) in best.items():
@@ -173,13 +173,13 @@ def engines(work: Work, workers: Sequence[int], folder: Path, repeats: int) -> t
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """What must be equal byte for byte."""
+    """Return the files that must be equal byte for byte."""
     files = [path / "results.csv", path / "samples.parquet", *sorted((path / "records").glob("*.parquet"))]
     return {file.name: file.read_bytes() for file in files}
 
 
 def estimate(folder: Path, overhead: float, rates: Sequence[float]) -> Table:
-    """What ImageNet-C and -P at 50,000 images take on 1, 8 and 64 GPUs."""
+    """Return the estimated time of ImageNet-C and -P with 50,000 images on 1, 8 and 64 GPUs."""
     cell = Condition("imagenet-c", "fog", 3, Geometry(resize=256, crop=224), constants="224")
     frames = Condition("imagenet-p", "gaussian_noise", 1, Geometry(resize=256, crop=224), constants="224", side=224)
     shards = CELLS * len(shards_of(cell, SAMPLES, BATCH, False)) + 10 * len(shards_of(frames, SAMPLES, BATCH, False))
@@ -208,7 +208,7 @@ def estimate(folder: Path, overhead: float, rates: Sequence[float]) -> Table:
 
 
 def driver(folder: Path) -> tuple[float, float]:
-    """Seconds that writing a shard takes, and joining it, of a condition of 31 frames."""
+    """Return the seconds to write and to join a shard of a condition with 31 frames."""
     rng, frames, samples, parts = np.random.default_rng(0), 31, 512, 8
     planned = ConditionEntry("p", "imagenet-p", "p", 1, 224, "p#1", "computed", "clean", frames)
     directory = RunDirectory(folder, {"identity": {}, "conditions": [planned.__dict__]})

@@ -1,10 +1,11 @@
-"""What is left of a model's own speed: images/s of the bare forward pass, and of whole conditions, as the loop evaluates them.
+"""Compare images/s of whole conditions with those of the model's bare forward pass.
 
     python benchmarks/throughput.py [--device auto] [--arch resnet50] [--images N] [--batch N] [--precision bf16] [--compile]
 
-For a CUDA device: synthetic uint8 images resident on it, 50,000 of imagenet-c and as many frames of imagenet-p, in shards as the
-engines cut them. On a CPU a small check. Prints hardware and versions, then images/s and the share of the bare forward pass, of every
-corruption and perturbation and of each suite as a whole, and where the time goes of what falls below 85 %.
+A CUDA device has synthetic uint8 images in its memory. There are 50,000 of imagenet-c and as many frames of imagenet-p, in
+shards as the engines cut them. A CPU has a small check. Prints hardware and versions, then images/s and the share of the bare
+forward pass. The rows are each corruption, each perturbation and each suite as a whole. Conditions below 85 % also get a
+profile.
 """
 
 from __future__ import annotations
@@ -36,25 +37,25 @@ from robench.transforms.apply import condition_frames
 from robench.transforms.draws import Philox, compiled_philox, philox
 
 SHARD = 16_384
-"""Frames of a shard, about, in whole batches."""
+"""Approximate frames of a shard, in whole batches."""
 ENOUGH = 0.85
 DIFFERENT = 256
-"""Synthetic images that differ; the others repeat them, since neither the model nor a corruption is faster for that."""
+"""Number of different synthetic images. The others repeat them, which makes neither the model nor a corruption faster."""
 
 
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--arch", default="resnet50", help="torchvision's name of the model; its weights do not matter")
+    parser.add_argument("--arch", default="resnet50", help="torchvision's name of the model; the weights are random")
     parser.add_argument("--suites", default="imagenet-c,imagenet-p", help="separated by commas")
     parser.add_argument("--images", type=int, help="default: 50000 on CUDA, 64 elsewhere")
     parser.add_argument("--batch", type=int, help="default: 256 on CUDA, 16 elsewhere")
     parser.add_argument("--precision", choices=PRECISIONS, help="default: bf16 on CUDA, fp32 elsewhere")
     parser.add_argument("--severity", type=int, default=3)
-    parser.add_argument("--compile", action="store_true", help="draw through torch.compile")
+    parser.add_argument("--compile", action="store_true", help="random draws through torch.compile")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=1, help="turns, of which the best counts")
+    parser.add_argument("--repeats", type=int, default=1, help="number of turns; the best counts")
     options = parser.parse_args()
     threads(options.threads)
     device = choose_device(options.device)
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def classifier(arch: str, device: torch.device) -> Classifier:
-    """Return an untrained network, as the loaders leave one."""
+    """Return an untrained network in the state that the loaders produce."""
     module = torchvision.models.get_model(arch, weights=None).eval().requires_grad_(False)
     module = module.to(device).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -91,7 +92,7 @@ def classifier(arch: str, device: torch.device) -> Classifier:
 
 @dataclass(frozen=True)
 class Measured:
-    """A condition: seconds of so many images, and those of the bare forward pass for as many."""
+    """Seconds of a condition, and of the bare forward pass for the same number of images."""
 
     condition: Condition
     images: int
@@ -100,18 +101,18 @@ class Measured:
 
     @property
     def name(self) -> str:
-        """Of its corruption."""
+        """Name of the corruption."""
         return self.condition.corruption
 
     @property
     def share(self) -> float:
-        """Of the model's own speed."""
+        """Share of the model's own speed."""
         return self.bare / self.seconds
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A model on a device, and how it is run."""
+    """A model on a device with its batch size and precision."""
 
     classifier: Classifier
     images: int
@@ -122,20 +123,20 @@ class Machine:
     repeats: int
 
     def suite(self, name: str, severity: int) -> list[Measured]:
-        """Measure the clean images and every condition of a suite; the forward pass alone takes a turn before each."""
+        """Measure the clean images and every condition of a suite, and the forward pass alone before each."""
         graded = not find_suite(name).family.has_frames
         options = Options(severities=(severity,)) if graded else Options()
         return [self._measured(one) for one in make_plan([name], options, self.classifier.preprocessing).conditions]
 
     def profile(self, condition: Condition) -> Profile:
-        """Evaluate a condition once more, and say where its time goes."""
+        """Evaluate a condition again with a profile."""
         watch = stopwatch_for(self.classifier.device)
         self._evaluate(condition, self._samples(condition), watch)
         return watch.read()
 
     def _measured(self, condition: Condition) -> Measured:
         samples = self._samples(condition)
-        self._evaluate(condition, samples.select(np.arange(min(self.batch, len(samples.rows)))))  # Warms up.
+        self._evaluate(condition, samples.select(np.arange(min(self.batch, len(samples.rows)))))  # Warm-up.
         images = len(samples.rows) * condition_frames(condition)
         batch = min(self.batch, len(samples.rows))
         turns = [(self._bare(images, batch), self._evaluate(condition, samples)) for _ in range(self.repeats)]
@@ -158,7 +159,7 @@ class Machine:
         return time.perf_counter() - start
 
     def _bare(self, images: int, batch: int) -> float:
-        """Seconds that the network alone takes for values that are ready, in the same batches."""
+        """Return the seconds of the network alone on prepared values in the same batches."""
         device, side = self.classifier.device, self.classifier.preprocessing.crop
         values = torch.randn((batch, 3, side, side)).to(device).contiguous(memory_format=torch.channels_last)
         with precision_scope(self.precision, device), torch.inference_mode():
@@ -171,7 +172,7 @@ class Machine:
         return time.perf_counter() - start
 
     def _samples(self, condition: Condition) -> Samples:
-        """About as many frames as there are to be images, in whole batches where they fill one, as the condition takes them."""
+        """Return samples with about the requested number of frames, in whole batches if one is full."""
         count = max(1, self.images // condition_frames(condition))
         count -= count % self.batch if count > self.batch else 0
         geometry = condition.geometry
@@ -199,7 +200,7 @@ def _wait(device: torch.device) -> None:
 
 
 def shown(suite: str, measured: Sequence[Measured]) -> Table:
-    """One row a condition, and one of all but the clean images."""
+    """Return one row for each condition, and one for all except the clean images."""
     table = Table(title=f"{suite}: images/s, and of the bare forward pass", title_justify="left")
     for column in (suite, "images", "images/s", "bare images/s", "of bare"):
         table.add_column(column, justify="left" if column == suite else "right")

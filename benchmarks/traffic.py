@@ -1,10 +1,10 @@
-"""What a GPU has to move and to launch for each corruption, counted without one: bytes an image, kernels a batch.
+"""Count the bytes an image and the kernels a batch that each corruption needs on a GPU, without a GPU.
 
     python benchmarks/traffic.py [--side 224] [--batch 64] [--severity 3]
 
-Every operator runs on tensors that have a CUDA device and no memory (torch's FakeTensorMode). Counted are the bytes that it reads and
-writes, each once; what a cache saves is not known here. Divided by the memory's bandwidth (4.8 TB/s: NVIDIA's figure for an H200) they
-are about the least time that eager kernels take. Draws count as one kernel, as `--compile` has them.
+Every operator runs on tensors that have a CUDA device and no memory (torch's FakeTensorMode). The bytes that it reads and writes
+count once each; caches are ignored. Divided by the memory's bandwidth (4.8 TB/s, NVIDIA's value for an H200), they give about the
+least time of eager kernels. Random draws count as one kernel, as with `--compile`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from robench.transforms.draws import KeyedDraws
 from robench.types import Images
 
 BANDWIDTH = 4.8
-"""Of the device's memory, MB a microsecond."""
+"""Bandwidth of the device's memory in MB a microsecond."""
 GATHERS = ("gather", "index_select", "index")
 """Operators that read as much of their first argument as they write."""
 NO_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "device", "_unsafe_view", "detach", "lift_fresh")
@@ -64,7 +64,7 @@ def size(value: object) -> int:
 
 
 def one_kernel(*words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Stands for the compiled generator: reads next to nothing, writes four words a counter."""
+    """Imitate the compiled generator, which reads almost nothing and writes four words a counter."""
     shape = torch.broadcast_shapes(*(word.shape for word in words))
     outputs = torch.zeros((4, *shape), dtype=torch.int64, device=words[0].device)
     return outputs[0], outputs[1], outputs[2], outputs[3]

@@ -1,10 +1,10 @@
-"""Treatments of a small network: accuracy beside figures measured apart from this project, and CPU seconds beside the untreated run.
+"""Compare treatments of a small network with accuracy measured elsewhere, and CPU time with the untreated run.
 
     python benchmarks/treatments.py CHECKPOINT --arch zoo:cifar_resnet20 --data FOLDER [--threads 1] [--seeds 1]
 
-Clean images, Gaussian noise and contrast of cifar-c at severity 5 (sigma 0.10, factor 0.15). Prints hardware and versions, then
-every figure with the one expected of ResNet-20 on 2,000 test images of CIFAR-10, and a star where the two are more than 3
-standard errors of the expected one apart. With several seeds, means of them.
+The conditions are clean images, and Gaussian noise and contrast of cifar-c at severity 5 (sigma 0.10, factor 0.15). Prints
+hardware and versions, then every accuracy with the one expected of ResNet-20 on 2,000 test images of CIFAR-10. A star marks a
+difference of more than 3 standard errors of the expected one. With several seeds, accuracies are means.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ EXPECTED: dict[str, tuple[float, float, float]] = {
     "blurpool:filter=bin5": (83.9, 13.65, 22.1),
     "bn-frozen:M=1000": (math.nan, math.nan, math.nan),
 }
-"""Accuracy in % on clean, noisy and low-contrast images; NaN where nobody measured it."""
+"""Accuracy in % on clean, noisy and low-contrast images; NaN if not measured."""
 
 _WRONG = ", classes in turn"
 _CORRUPTIONS = ("gaussian_noise", "contrast")
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def decoded(images: ImageDataset, condition: Condition) -> Samples:
-    """All images at the size of the condition."""
+    """Return all images at the size of the condition."""
     positions = select(images)
     found = decode(images, hash_images(images, positions), condition.geometry, skip=False)
     return Samples(found.images, positions, positions, images.labels)
@@ -96,7 +96,7 @@ def decoded(images: ImageDataset, condition: Condition) -> Samples:
 def measured(
     classifier: Classifier, samples: Samples, conditions: tuple[Condition, ...], text: str, seeds: int
 ) -> tuple[list[float], float]:
-    """Accuracy in % by condition, the mean over seeds, and CPU seconds for all conditions of one of them."""
+    """Return accuracy in % by condition, the mean over seeds, and the CPU seconds of all conditions of one seed."""
     treatment = text.removesuffix(_WRONG)
     found, start = np.zeros((seeds, len(conditions))), time.process_time()
     with in_turn(samples) if text.endswith(_WRONG) else nullcontext():
@@ -110,7 +110,7 @@ def measured(
 
 @contextmanager
 def in_turn(samples: Samples) -> Iterator[None]:
-    """Take the samples class by class in place of the keyed order: the method done wrong."""
+    """Use the samples class by class instead of in keyed order, which is wrong for these methods."""
 
     def by_class(index: Ints, condition: Condition, seed: int) -> Ints:
         return np.argsort(samples.label, kind="stable")
@@ -120,7 +120,7 @@ def in_turn(samples: Samples) -> Iterator[None]:
 
 
 def shown(found: float, expected: float, images: int) -> str:
-    """The figure, the expected one, and a star where they are far apart."""
+    """Return the accuracy, the expected one, and a star if they differ by more than 3 standard errors."""
     if math.isnan(expected):
         return f"{found:.2f}"
     share = expected / 100

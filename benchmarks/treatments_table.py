@@ -1,12 +1,12 @@
-"""What every treatment buys and costs: clean accuracy, corruptions, sequences, shifts and seconds, each figure with its interval.
+"""Measure the gain and cost of every treatment on cifar-c, shift and cifar-p, with intervals.
 
     python benchmarks/treatments_table.py CHECKPOINT --arch zoo:cifar_resnet20 --data FOLDER --out FOLDER
 
-Makes runs below --out with `robench.evaluate`: one of every treatment and suite, resumed where they stopped. Then prints hardware,
-versions and the table in Markdown; --print makes no run and shows what is finished. Figures and intervals are those of
-`results.csv`. A part of the corruptions, for which that has no row, is the mean of its cells in each of robench's own resamples of
-the images, and its interval theirs; bold is what differs from the untreated run over the same resamples. Calibration images are
---calibration, or else those of the dataset that no run evaluates.
+Makes a run of every treatment and suite below --out with `robench.evaluate`, and continues interrupted ones. Then prints hardware,
+versions and the table in Markdown. --print makes no run and shows finished ones. Values and intervals are those of `results.csv`.
+Noise and blur have no row there. Their value is the mean of the cells in each of robench's own resamples of the images.
+Bold values differ from the untreated run over the same resamples. Calibration images are --calibration, or else images of the
+dataset that no run evaluates.
 """
 
 from __future__ import annotations
@@ -55,32 +55,41 @@ NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
 BLUR = ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur")
 
 SUITES: dict[str, list[str] | None] = {"cifar-c": None, "shift": ["crop"], "cifar-p": None}
-"""And their parts, None for all."""
+"""Corruptions of each suite; None for all."""
 
 
 SECONDS = "seconds.csv"
-"""Runs that were made without a break, and the processor time of each."""
+"""File with the processor time of each uninterrupted run."""
 
 
 class Clock(Observer):
-    """The processor time of a run from its first condition to its last, with what a treatment estimates before them."""
+    """Processor time of a run from its first condition to its last, including the estimates of a treatment."""
 
     def __init__(self) -> None:
         self.begun, self.seconds, self.conditions = 0.0, 0.0, 0
 
     def phase(self, name: str, total: int) -> None:
-        """Begin when the samples are decoded."""
+        """Start the clock when the samples are decoded."""
         if name == EVALUATING:
             self.begun = time.process_time()
 
     def condition(self, name: str, seconds: float, images: int) -> None:
-        """Count it."""
+        """Count the condition."""
         self.seconds, self.conditions = time.process_time() - self.begun, self.conditions + 1
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the runs are, and of what.  images: how many, by suite.  severities: of cifar-c, None for all."""
+    """The runs of the table.
+
+    Attributes:
+        classifier: The untreated model.
+        dataset: The evaluated dataset.
+        out: Folder of the runs.
+        images: Number of images by suite.
+        severities: Severities of cifar-c; None for all.
+        calibration: Images for bn-calib and bn-resolution.
+    """
 
     classifier: robench.Classifier
     dataset: ImageDataset
@@ -89,13 +98,13 @@ class Plan:
     severities: list[int] | None
     calibration: Path
 
-    def place(self, suite: str, treatment: str) -> Path:
-        """The run directory of a suite and a treatment."""
+    def path(self, suite: str, treatment: str) -> Path:
+        """Return the run directory of a suite and a treatment."""
         label = "+".join([self.classifier.label, *map(str, parsed(treatment))])
         return self.out / default_run_path(label, self.dataset.name, [suite]).name
 
     def run(self, suite: str, treatment: str) -> None:
-        """Make or finish a run."""
+        """Begin or continue a run."""
         methods = [one.method for one in parsed(treatment)]
         if suite != "cifar-c" and any(one.frames == "refused" for one in methods):
             return
@@ -106,22 +115,22 @@ class Plan:
             severities=self.severities if suite == "cifar-c" else None,
             limit=self.images[suite],
         )
-        place, clock = self.place(suite, treatment), Clock()
-        run = robench.evaluate(self.classifier, self.dataset, [suite], place, options, clock)
+        path, clock = self.path(suite, treatment), Clock()
+        run = robench.evaluate(self.classifier, self.dataset, [suite], path, options, clock)
         if clock.conditions == len(run.directory.conditions):
             with (self.out / SECONDS).open("a") as file:
-                file.write(f"{place.name},{clock.seconds:.2f}\n")
+                file.write(f"{path.name},{clock.seconds:.2f}\n")
 
     def finished(self, suite: str, treatment: str) -> robench.RunDirectory | None:
-        """A run, None where it is not there or not finished."""
-        if not (self.place(suite, treatment) / "manifest.json").exists():
+        """Return a run; None if it is missing or unfinished."""
+        if not (self.path(suite, treatment) / "manifest.json").exists():
             return None
-        run = robench.RunDirectory.open(self.place(suite, treatment))
+        run = robench.RunDirectory.open(self.path(suite, treatment))
         return run if len(run.finished()) == len(run.conditions) else None
 
 
 def parsed(text: str) -> list[Treatment]:
-    """The treatments of a line of the table, none where it is empty."""
+    """Return the treatments of a line of the table."""
     return parse_treatments([text] if text else [])
 
 
@@ -132,12 +141,14 @@ def main() -> None:
     parser.add_argument("--arch", default="zoo:cifar_resnet20")
     parser.add_argument("--data", type=Path, required=True, help="a folder of class folders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--images", type=int, default=400, help="of cifar-c, shift and resolution, evenly spread")
+    parser.add_argument(
+        "--images", type=int, default=400, help="images of cifar-c, shift and resolution, evenly spread"
+    )
     parser.add_argument("--sequences", type=int, default=64, help="images of cifar-p")
     parser.add_argument(
         "--calibration", type=Path, help="images for bn-calib and bn-resolution, such as training images"
     )
-    parser.add_argument("--severities", type=int, nargs="+", help="of cifar-c; all of them without it")
+    parser.add_argument("--severities", type=int, nargs="+", help="severities of cifar-c; default: all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--print", action="store_true", help="only print the runs that are finished")
     options = parser.parse_args()
@@ -166,11 +177,11 @@ def main() -> None:
 
 
 def the_others(dataset: ImageDataset, counts: Collection[int], folder: Path) -> Path:
-    """Copy the images of the dataset that none of so many evenly spread ones are to a folder; they are no training images."""
+    """Copy the images that no run evaluates to a folder; they are not training images."""
     evaluated = np.unique(np.concatenate([select(dataset, limit=count) for count in counts]))
     others = np.setdiff1d(np.arange(len(dataset)), evaluated)
     if not len(others):
-        raise SystemExit("every image is evaluated: give --calibration, or fewer --images")
+        raise SystemExit("every image is evaluated; give --calibration, or fewer --images")
     for position in others.tolist():
         file = folder / dataset.paths[position]
         if not file.exists():
@@ -180,22 +191,22 @@ def the_others(dataset: ImageDataset, counts: Collection[int], folder: Path) -> 
 
 
 def table(plan: Plan) -> Iterator[str]:
-    """One line a treatment: figures in %, and the seconds of processor time of cifar-c."""
+    """Yield one line for each treatment: values in %, and seconds of processor time of cifar-c."""
     names = ("clean accuracy", "mean error", "noise", "blur", "flip rate", "consistency", "CPU s", "x")
     yield f"| treatment | {' | '.join(names)} |"
     yield f"|---|{'--:|' * len(names)}"
-    taken, plain = seconds(plan.out), figures(plan, "")
-    untreated = taken.get(plan.place("cifar-c", "").name)
+    taken, plain = seconds(plan.out), values(plan, "")
+    untreated_seconds = taken.get(plan.path("cifar-c", "").name)
     for treatment in TREATMENTS:
-        cells = [shown(one, beside) for one, beside in zip(figures(plan, treatment), plain, strict=True)]
-        spent = taken.get(plan.place("cifar-c", treatment).name)
+        cells = [cell(row, untreated) for row, untreated in zip(values(plan, treatment), plain, strict=True)]
+        spent = taken.get(plan.path("cifar-c", treatment).name)
         cells.append(f"{spent:.0f}" if spent else "-")
-        cells.append(f"{spent / untreated:.1f}" if spent and untreated else "-")
+        cells.append(f"{spent / untreated_seconds:.1f}" if spent and untreated_seconds else "-")
         yield f"| {f'`{treatment}`' if treatment else 'none'} | {' | '.join(cells)} |"
 
 
-def figures(plan: Plan, treatment: str) -> list[Row | None]:
-    """Clean accuracy, mean error and its parts of noise and blur, mean flip rate, consistency; None where there is no run."""
+def values(plan: Plan, treatment: str) -> list[Row | None]:
+    """Return clean accuracy, mean error, its parts of noise and blur, mean flip rate and consistency; None without a run."""
     corrupted = rows_of(plan.finished("cifar-c", treatment), "accuracy", "mean_error", "error_rate")
     return [
         first(corrupted, "accuracy"),
@@ -208,34 +219,34 @@ def figures(plan: Plan, treatment: str) -> list[Row | None]:
 
 
 def sizes(plan: Plan) -> Iterator[str]:
-    """Accuracy in % by test size, without and with statistics of that size, in one run."""
+    """Yield accuracy in % by test size, without and with statistics of that size, in one run."""
     rows = rows_of(plan.finished("resolution", RESOLUTION), "accuracy")
     found = {(one["corruption"], one["resolution"]): one for one in rows if one["suite"] == "resolution"}
     yield f"| size | none | `{RESOLUTION}` |"
     yield "|--:|--:|--:|"
     for side in sorted({side for _, side in found}):
         plain = found["untreated", side]
-        yield f"| {side} | {shown(plain, plain)} | {shown(found['network', side], plain)} |"
+        yield f"| {side} | {cell(plain, plain)} | {cell(found['network', side], plain)} |"
 
 
 def rows_of(run: robench.RunDirectory | None, *metrics: str) -> list[Row]:
-    """The rows of a run's results of some metrics, with their distributions; none of a run that is not finished."""
+    """Return the rows of some metrics with their distributions; none without a finished run."""
     return [] if run is None else [one for one in score_rows(run, "none") if one["metric"] in metrics]
 
 
 def first(rows: list[Row], metric: str) -> Row | None:
-    """The row of a metric that a run has one of."""
+    """Return the only row of a metric."""
     return next((one for one in rows if one["metric"] == metric), None)
 
 
 def part(rows: list[Row], corruptions: Collection[str]) -> Row | None:
-    """The mean error over some corruptions, in each of the resamples."""
+    """Return the mean error over some corruptions in each resample."""
     cells = [one for one in rows if one["metric"] == "error_rate" and one.get("corruption") in corruptions]
     return result_row("mean_error", np.mean([one[DISTRIBUTION] for one in cells], axis=0)) if cells else None
 
 
-def shown(row: Row | None, plain: Row | None) -> str:
-    """A figure in % and its interval, bold where that of its change from the untreated run's excludes 0; a dash where there is none."""
+def cell(row: Row | None, plain: Row | None) -> str:
+    """Return a value in % with its interval, bold if the interval of its change excludes 0; a dash without a row."""
     if row is None:
         return "-"
     text = f"{100 * row['value']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
@@ -246,7 +257,7 @@ def shown(row: Row | None, plain: Row | None) -> str:
 
 
 def seconds(out: Path) -> dict[str, float]:
-    """Processor time by the name of the run."""
+    """Return processor time by name of the run."""
     if not (out / SECONDS).exists():
         return {}
     with (out / SECONDS).open(newline="") as file:

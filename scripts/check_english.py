@@ -18,17 +18,17 @@ QUESTION = re.compile(r"(What|Whom|Whose|Who|Where|How)\b")
 
 
 def banned() -> list[tuple[re.Pattern[str], str]]:
-    """Return the pattern of each banned word and the word to use."""
+    """Return a pattern of each banned word, and the word to use."""
     lines = (ROOT / "scripts/banned_words.txt").read_text().splitlines()
     pairs = (line.split("\t") for line in lines if line and not line.startswith("#"))
-    # An underscore ends a word, so that names are held to the same rule as texts.
+    # An underscore ends a word, so the rule also covers names.
     return [(re.compile(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])", re.IGNORECASE), use) for word, use in pairs]
 
 
 def texts() -> list[Path]:
-    """Return the files that the rules hold for."""
+    """Return the files that must follow the rules."""
     docs = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-    return sorted([*(ROOT / "src").rglob("*.py"), *(one for one in docs if "decisions" not in one.parts)])
+    return sorted([*(ROOT / "src").rglob("*.py"), *(path for path in docs if "decisions" not in path.parts)])
 
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
@@ -41,18 +41,18 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def problems(path: Path, *, sentences: bool) -> Iterator[tuple[int, str]]:
-    """Yield what breaks a rule in a file, with its line."""
+    """Yield violations of the rules in a file, with their lines."""
     text = path.read_text()
     for number, line in enumerate(text.splitlines(), 1):
         for pattern, use in banned():
-            if found := pattern.search(line):
-                yield number, f"{found[0]!r}: write {use}"
-        if path.suffix == ".md" and (found := re.match(r"#+ (.*)", line)) and QUESTION.match(found[1]):
-            yield number, f"a heading begins with {found[1].split()[0]!r}"
+            if match := pattern.search(line):
+                yield number, f"{match[0]!r}: write {use}"
+        if path.suffix == ".md" and (match := re.match(r"#+ (.*)", line)) and QUESTION.match(match[1]):
+            yield number, f"a heading begins with {match[1].split()[0]!r}"
     blocks = dict(docstrings(path)) if path.suffix == ".py" else {}
     for number, block in blocks.items():
-        if found := QUESTION.match(block.strip()):
-            yield number, f"a docstring begins with {found[0]!r}"
+        if match := QUESTION.match(block.strip()):
+            yield number, f"a docstring begins with {match[0]!r}"
     if sentences:
         for number, block in (
             blocks.items() if path.suffix == ".py" else [(1, re.sub(r"```.*?```", "", text, flags=re.S))]
@@ -64,15 +64,15 @@ def problems(path: Path, *, sentences: bool) -> Iterator[tuple[int, str]]:
 
 def main() -> int:
     """Print the problems of all files, or of those below the given paths; 1 if there are any."""
-    sentences, below = "--sentences" in sys.argv, [Path(one).resolve() for one in sys.argv[1:] if one[0] != "-"]
-    found = 0
+    sentences, below = "--sentences" in sys.argv, [Path(name).resolve() for name in sys.argv[1:] if name[0] != "-"]
+    count = 0
     for path in texts():
-        if below and not any(path.is_relative_to(one) for one in below):
+        if below and not any(path.is_relative_to(parent) for parent in below):
             continue
         for number, problem in problems(path, sentences=sentences):
             print(f"{path.relative_to(ROOT)}:{number}: {problem}")
-            found += 1
-    return 1 if found else 0
+            count += 1
+    return 1 if count else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Write the index that architectures are guessed by: names and shapes of all of them, as fingerprints; some minutes.
+"""Write the index for the detection of architectures: fingerprints of the names and shapes of their tensors; some minutes.
 
     python scripts/index_architectures.py
 
-Writes src/robench/models/architectures/architectures.csv for the installed versions of timm and torchvision, which its first line names.
-Those that cannot be built, as they take no square colour pictures, get the empty structure, which nothing has.
+Writes src/robench/models/architectures/architectures.csv for the installed versions of timm and torchvision, which its first line
+names. An architecture that cannot be built for square colour images gets the empty structure, which no file has.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ def main() -> None:
     geometry = SUITES["cifar-c"].geometry
     assert geometry is not None
     grey, labels = digits()
-    pictures = [geometry.apply(Image.fromarray(one.astype(np.uint8))) for one in grey[0::2]]
-    images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2) / 255
+    digit_images = [geometry.apply(Image.fromarray(one.astype(np.uint8))) for one in grey[0::2]]
+    images = torch.from_numpy(np.stack([np.asarray(image) for image in digit_images])).permute(0, 3, 1, 2) / 255
     targets = torch.from_numpy(labels[0::2])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

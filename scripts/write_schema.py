@@ -2,7 +2,7 @@
 
     python scripts/write_schema.py [--check]
 
-With --check it writes nothing, and exits with 1 unless the page is what would be written.
+With --check the script writes nothing and exits with 1 if the page is outdated.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _TYPES = {"string": "text", "double": "float64", "float": "float32", "list<int32
 
 
 def page() -> str:
-    """The page, a section a table."""
+    """Return the page, with a section for each table."""
     return "\n".join(_lines()) + "\n"
 
 
 def _lines() -> Iterator[str]:
     yield "# Columns of every table"
     yield ""
-    yield f"Version {SCHEMA_VERSION}, which every manifest names, and the column `schema`. Written by `make schema` from the"
-    yield "declarations in `robench.runs.schema`. `pandas.read_csv` or `pandas.read_parquet` reads each table in one line."
+    yield f"This page describes schema version {SCHEMA_VERSION}, which the manifest and the column `schema` name. `make schema`"
+    yield "writes it from `robench.runs.schema`. `pandas.read_csv` or `pandas.read_parquet` reads each table."
     for table in (RESULTS, LEADERBOARD, RECORDS, SAMPLES, TIMINGS):
-        yield from ("", f"## {table.name}", "", f"A row: {table.meaning}.", "")
+        yield from ("", f"## {table.name}", "", f"Each row is {table.meaning}.", "")
         yield from _rows(table.columns)
         if table == LEADERBOARD:
-            yield from ("", "Then, for every input size that some row has a figure at, smallest first:", "")
+            yield from ("", "These columns follow for each input size in the table, smallest first:", "")
             yield from _rows(LEADERBOARD_BY_SIDE)
 
 
@@ -46,7 +46,7 @@ def _rows(columns: Iterable[Column]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the page, or check it."""
+    """Write or check the page."""
     if "--check" in sys.argv[1:]:
         sys.exit(TARGET.read_text(encoding="utf-8") != page())
     TARGET.write_text(page(), encoding="utf-8")

@@ -182,4 +182,4 @@ def test_what_needs_more_says_what_to_install(site: Path, sides: tuple[Path, Pat
     base, _ = sides
     (torch,) = run(site, ["evaluate", "demo", "--out", base.parent / "new"])
     assert (torch.code, len(torch.err.splitlines())) == (2, 1)
-    assert "is not installed: `pip install robench`" in torch.err
+    assert "is not installed; run `pip install robench`" in torch.err

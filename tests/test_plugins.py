@@ -169,7 +169,7 @@ def test_workers_with_another_version_of_a_package_refuse(
     monkeypatch.syspath_prepend(other)
     for recipe in recipes:
         assert recipe is not None
-        with pytest.raises(RunError, match=r"robench-example 0\.2\.0 instead of 0\.1\.0: install the same"):
+        with pytest.raises(RunError, match=r"robench-example 0\.2\.0 instead of 0\.1\.0; install the same"):
             recipe.build("cpu")
 
 
@@ -260,7 +260,7 @@ def test_another_version_is_another_protocol(tmp_path: Path, monkeypatch: pytest
         found[text.rpartition("#")[2]] = text
     assert len(found) == 3
     own = make_plan(["cifar-c"], Options(), SMALL).listed
-    assert {one.protocol for one in own if one.suite == "cifar-c"} == {"resize32x32-bilinear+fp32#73ed013e"}
+    assert {one.protocol for one in own if one.suite == "cifar-c"} == {"resize32x32-bilinear+fp32#c81a88ad"}
 
 
 def test_nothing_is_imported_for_what_is_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ def test_what_is_built_in_is_listed_once_with_a_note(
     assert run_cli(["list", "suites"]) == 0
     shown = capsys.readouterr()
     assert shown.out.count("cifar-c ") == 1
-    assert "the suite 'cifar-c' of taker 1.0 is ignored: that name is built in" in shown.err
+    assert "the suite 'cifar-c' of taker 1.0 is ignored because the name is built in" in shown.err
     assert "taker 1.0 cannot provide the suite 'gone': AttributeError: " in shown.err
     assert run_cli(["list", "models"]) == 0
     assert "the family 'zoo' of taker 1.0 is ignored" in capsys.readouterr().err
@@ -298,8 +298,8 @@ def test_what_is_built_in_is_listed_once_with_a_note(
         ("X = 1", "X", "the suite 'fades' of bad 1.0 has the type int instead of robench.suites.suite.Suite"),
         ("X = 1", "Y", "cannot provide the suite 'fades': AttributeError"),
         (SUITE + "X = suite('fade')", "X", "registers the suite 'fade' as 'fades'; give both the same name"),
-        (SUITE + "X = suite(corruptions=('fadde',))", "X", "the suite fades of bad 1.0 cannot be: unknown corruption"),
-        (SUITE + "X = suite(corruptions=('fog',), constants='99')", "X", "cannot be: fog has no constants '99'"),
+        (SUITE + "X = suite(corruptions=('fadde',))", "X", "the suite fades of bad 1.0 is invalid: unknown corruption"),
+        (SUITE + "X = suite(corruptions=('fog',), constants='99')", "X", "is invalid: fog has no constants '99'"),
         (SUITE + "X = suite(corruptions=('rotat',), family=families.SEQUENCES)", "X", "did you mean 'rotate'?"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Stands for your training: writes the demo's weights to digits.safetensors, with --noise less good ones."""
+"""Write the demo's weights to digits.safetensors, in place of a training; --noise makes them worse."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument(
-    "--noise", type=float, default=0.0, help="deviation of what is added, as a share of each tensor's own"
+    "--noise", type=float, default=0.0, help="standard deviation of the noise, relative to each tensor's own"
 )
 noise = parser.parse_args().noise
 
-with as_file(files("robench") / "demo" / "digits.safetensors") as path:
+with as_file(files("robench") / "models" / "data" / "digits.safetensors") as path:
     weights = load_file(path)
 generator = torch.Generator().manual_seed(0)
 for name, values in weights.items():

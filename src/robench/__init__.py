@@ -2,7 +2,7 @@
 
     classifier = robench.load_classifier("resnet50.pth", arch="torchvision:resnet50")
     run = robench.evaluate(classifier, "imagenet/val", suites=["imagenet-c"], out="runs/resnet50")
-    foggy = robench.corrupt(images, "gaussian_noise", severity=3, suite="imagenet-c")
+    noisy = robench.corrupt(images, "gaussian_noise", severity=3, suite="imagenet-c")
     verdict = robench.gate("runs/resnet50", "baseline.csv")
     robench.report(["runs/resnet50"], "report.html")
 

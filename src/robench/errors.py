@@ -1,15 +1,15 @@
-"""The error tree. Everything here is the user's to mend: the CLI prints one line and exits 2.
+"""The error tree below RobenchError.
 
-RobenchError
-├── OptionError       an option's value, or two options that do not go together
-├── CheckpointError   a model, its weights or its architecture
-├── DatasetError      images, labels, lists of samples
-├── RunError          a run directory: refused, locked, incomplete, not writable
-├── TableError        a table whose columns are not the declared ones
-└── DeviceError       a device that is absent or too small
-    └── OutOfMemory   a batch that is too large for it: a smaller one may do
+- OptionError: invalid or contradicting options
+- CheckpointError: a model, its weights or its architecture
+- DatasetError: images, labels or a list of samples
+- RunError: a run directory that is locked, incomplete or not writable
+- TableError: a table with other columns
+- DeviceError: a device that is absent or too small
+- OutOfMemory, a DeviceError: a batch too large for the device
 
-Errors of libraries are translated where they are raised; whatever is not in this tree is an internal error (exit 3).
+The user can fix every error of this tree. The CLI prints it as one line and exits with 2. Errors of libraries are translated
+into these classes at their source; any other exception is an internal error (exit code 3).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class RobenchError(Exception):
     """Base of all errors that the user can fix.
 
     Attributes:
-        problem: What is wrong, in one clause.
-        hint: What to do about it, preferably a command; empty if there is nothing to add.
+        problem: The problem in one clause.
+        hint: The solution, preferably a command; may be empty.
     """
 
     def __init__(self, problem: str, hint: str = "") -> None:
@@ -51,7 +51,7 @@ class RobenchError(Exception):
 
 
 class OptionError(RobenchError):
-    """An option has a value it cannot have, or contradicts another one."""
+    """An option is invalid, or contradicts another one."""
 
 
 class CheckpointError(RobenchError):
@@ -74,26 +74,26 @@ class DeviceError(RobenchError):
     """The requested device is absent or too small."""
 
 
-class OutOfMemory(DeviceError):  # noqa: N818 - torch's error already has the longer name.
-    """A device ran out of memory at a batch that can be made smaller."""
+class OutOfMemory(DeviceError):  # noqa: N818 - torch has an OutOfMemoryError
+    """A device ran out of memory, and a smaller batch may fit."""
 
 
 def printable(text: str) -> str:
-    """Return a text as one line without control characters: names that a file chose may break lines or steer a terminal."""
+    """Return a text with control characters escaped, because names from files could break lines or control a terminal."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line that says `name` is no known `kind`, suggests the nearest, whatever its case, and lists the rest."""
+    """Return one line: `name` is not a known `kind`, the most similar name regardless of case, and all names."""
     names = sorted(set(known))
-    spelled = {one.casefold(): one for one in names}
+    spelled = {known_name.casefold(): known_name for known_name in names}
     near = get_close_matches(name.casefold(), spelled, n=1)
     suggestion = f"; did you mean {spelled[near[0]]!r}?" if near else ""
     return f"unknown {kind} {name!r}{suggestion} (known: {', '.join(names)})"
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: torch's has a class of its own on a GPU alone, on a CPU it is in the text."""
+    """Return whether memory ran out; torch has a class for it on a GPU, but only a text on a CPU."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

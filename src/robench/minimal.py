@@ -1,8 +1,8 @@
 """Requirements of the minimal installation, which runs gate, compare, leaderboard, pool and show without torch.
 
     pip install --no-deps robench
-    python -m robench.minimal > light.txt
-    pip install --no-compile --no-warn-conflicts -r light.txt
+    python -m robench.minimal > minimal.txt
+    pip install --no-compile --no-warn-conflicts -r minimal.txt
 
 The module holds names alone and imports none of them; the installed robench's own requirements hold the versions.
 """

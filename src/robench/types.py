@@ -1,4 +1,4 @@
-"""Names for the values that flow through robench: what a reader would otherwise have to guess from a bare Tensor."""
+"""Type aliases that state shapes, types and ranges."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Images: TypeAlias = Tensor
-    """(b, 3, h, w) uint8, RGB, 0..255: what is stored and what a model's preprocessing takes."""
+    """(b, 3, h, w) uint8, RGB, 0..255; stored images and the input of a model's preprocessing."""
 
     FloatImages: TypeAlias = Tensor
-    """(b, 3, h, w) float32, RGB, 0..1, not yet clipped where a corruption returns it."""
+    """(b, 3, h, w) float32, RGB, 0..1; the output of a corruption is not clipped yet."""
 
     Logits: TypeAlias = Tensor
     """(b, classes) float32."""
 
     Records: TypeAlias = pd.DataFrame
-    """One row per condition and sample: the columns of `tables.RECORDS`."""
+    """One row for each condition and sample, with the columns of `runs.schema.RECORDS`."""
 
     Results: TypeAlias = pd.DataFrame
-    """One figure per row: the columns of `tables.RESULTS`."""
+    """One row for each value, with the columns of `runs.schema.RESULTS`."""
 
     Floats: TypeAlias = NDArray[np.float64]
     Ints: TypeAlias = NDArray[np.int64]
 
-else:  # importable at run time without importing torch
+else:  # The names exist at run time without torch.
     FloatImages = Floats = Images = Ints = Logits = Records = Results = object
 
 __all__ = ["FloatImages", "Floats", "Images", "Ints", "Logits", "Records", "Results"]

@@ -63,7 +63,7 @@ def test_clear(picture_folder: Path, capsys: Capture) -> None:
     assert run_cli(["cache", "clear"]) == 0
     text = capsys.readouterr().out
     assert "removed pictures at resize16x16-bilinear" in text
-    assert "left pictures at resize32x32-bilinear" in text
+    assert "kept pictures at resize32x32-bilinear" in text
     assert ": in use" in text
     assert len(keys()) == 1
     assert held.images.pixels.shape == (30, 3, 32, 32)
@@ -110,7 +110,7 @@ def test_what_is_no_entry_stays(capsys: Capture) -> None:
         (["cache", "clear", "picture"], "did you mean 'pictures'?"),
         (["cache", "clear", "--older-than", "-1"], "number of days"),
         (["cache", "clear", "--older-than", "nan"], "number of days"),
-        (["cache", "list", "--format", "csv"], "unknown format"),
+        (["cache", "list", "--format", "csv"], "'csv' is not one of 'table', 'json'"),
     ],
 )
 def test_a_mistake_removes_nothing(arguments: list[str], match: str, picture_folder: Path, capsys: Capture) -> None:

@@ -177,7 +177,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--suit", "cifar-c"], "No such option"),
         (["evaluate", "demo", "--suite", "cifar-d"], "did you mean 'cifar-"),
         (["evaluate", "demo", "--corruption", "contrst"], "did you mean 'contrast'"),
-        (["evaluate", "demo", "--severity", "7"], "severity 7 does not exist"),
+        (["evaluate", "demo", "--severity", "7"], "has no severity 7; use 1 to 5"),
         (["evaluate", "demo", "--severity", "high"], "takes numbers"),
         (["evaluate", "demo", "--limit", "0"], "at least 1"),
         (["evaluate", "demo", "--batch-size", "0"], "at least 1"),
@@ -186,8 +186,8 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--mean", "123,116,103"], "divide by 255"),
         (["evaluate", "demo", "--data", ""], "empty name"),
         (["evaluate", "demo", "--suite", "imagenet-p,shift", "--backend", "reference"], "has no perturbations"),
-        (["evaluate", "demo", "--difficulty", "4"], "takes 1, 2 and 3"),
-        (["evaluate", "demo", "--resolution", "0"], "at least 1 pixel"),
+        (["evaluate", "demo", "--difficulty", "4"], "must be 1, 2 or 3"),
+        (["evaluate", "demo", "--resolution", "0"], "must be at least 1"),
         (["evaluate", "demo", "--suite", "imagecorruptions", "--crop", "16"], "at least 32 px"),
         (
             ["evaluate", "demo", "--suite", "shift,resolution,noise", "--crop", "28"],
@@ -223,7 +223,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--treatment", "bn-prior:N=4,n=8,tent"], "bn-prior and tent both replace"),
         (["evaluate", "demo", "--treatment", "bn-calib:weak"], "give --calibration DIR"),
         (["evaluate", "demo", "--calibration", "demo"], "--calibration goes with --treatment"),
-        (["evaluate", "demo", "--suite", "cifar-p,shift", "--treatment", "tent"], "leave out cifar-p, shift, or give"),
+        (["evaluate", "demo", "--suite", "cifar-p,shift", "--treatment", "tent"], "omit cifar-p, shift"),
         (["evaluate", "demo", "--treatment", "bn-branch:aux"], "no auxiliary BatchNorm branches"),
         (["score", "nowhere"], "not a run directory"),
         (["show", "nowhere"], "not a run directory"),
@@ -263,7 +263,7 @@ def test_an_internal_error_is_exit_3_with_a_log(
     monkeypatch.setattr(entry, "app", broken)
     assert run_cli(["show", "x"]) == 3
     line = capsys.readouterr().err
-    log = Path(line.split("the traceback is in ")[1].split(":")[0])
+    log = Path(line.split("the traceback in ")[1].strip())
     assert "ZeroDivisionError: oops" in log.read_text()
     log.unlink()
 
@@ -296,12 +296,40 @@ def test_a_cluster_that_ends_the_program_interrupts_it(tmp_path: Path) -> None:
     assert manifest["environment"]["command"] == arguments[3:]
 
 
+def test_files_of_another_kind_are_replaced_only_with_force(
+    demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, file, image = str(demo_run), tmp_path / "mine.png", tmp_path / "image.png"
+    Image.new("RGB", (40, 40)).save(image)
+    small = ["--suite", "cifar-c", "--corruption", "contrast", "--severity", "1"]
+    for line in (
+        ["leaderboard", run, "--out", str(file)],
+        ["leaderboard", run, "--format", "markdown", "--out", str(file)],
+        ["report", run, "--examples", "0", "--out", str(file)],
+        ["compare", run, run, "--flips", str(file)],
+        ["gate", run, "--update-baseline", "--baseline", str(file)],
+        ["preview", str(image), *small, "--out", str(file)],
+    ):
+        file.write_text("mine")
+        assert run_cli(line) == 2, line
+        assert file.read_text() == "mine"
+        capsys.readouterr()
+        assert run_cli([*line, "--force"]) == 0, line
+        assert file.read_bytes() != b"mine"
+        assert run_cli(line) == 0, "a file of its own kind is replaced"
+    file.write_text("mine")
+    assert run_cli(["pool", run, run, "--out", str(file)]) == 2
+    assert "is a file of another kind; choose another path, or write it with --force" in capsys.readouterr().err
+    assert run_cli(["pool", run, run, "--out", str(file), "--force"]) == 2
+    assert "another kind" not in capsys.readouterr().err
+
+
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([]) == 2
     assert "evaluate" in "".join(capsys.readouterr())
     assert run_cli(["evaluate", "--help"]) == 0
     text = capsys.readouterr().out
-    for group in ("What to run", "Which samples", "The image", "The machine", "The run"):
+    for group in ("Conditions", "Samples", "Model input", "Execution", "Run"):
         assert group in text
     assert run_cli(["--version"]) == 0
     assert capsys.readouterr().out.startswith("robench ")
@@ -329,7 +357,7 @@ def test_lists(
 
 def test_models_that_fit_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "w.pth")
-    assert run_cli(["list", "models", "zoo", "--fits", str(tmp_path / "w.pth")]) == 0
+    assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
     assert {"torchvision:resnet18", "timm:resnet18"} < set(capsys.readouterr().out.split())
     torch.save({"mine": torch.ones(3)}, tmp_path / "w.pth")
     assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 2
@@ -350,7 +378,7 @@ WRAPPED: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, Any]]] = {
 @pytest.mark.parametrize("wrapper", WRAPPED)
 def test_models_that_fit_a_wrapped_file(wrapper: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(WRAPPED[wrapper](CifarResNet(10, depth=8).state_dict()), tmp_path / "w.pth")
-    assert run_cli(["list", "models", "zoo", "--fits", str(tmp_path / "w.pth")]) == 0
+    assert run_cli(["list", "models", "--fits", str(tmp_path / "w.pth")]) == 0
     assert capsys.readouterr().out.split() == ["zoo:cifar_resnet8"]
 
 
@@ -430,7 +458,7 @@ def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     monkeypatch.setattr("robench.evaluation.jobs.open_dataset", interrupt)
     assert run_cli(["evaluate", "demo"]) == 130
-    assert "interrupted: give the same command again" in capsys.readouterr().err
+    assert "interrupted; give the same command again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -462,7 +490,7 @@ def test_what_has_no_axis_has_no_ends(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_help_names_what_a_baseline_divides(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([verb, "--help"]) == 0
     text = "".join(capsys.readouterr().out.replace("│", "").split())
-    assert "WhatCE,mCE,FR,mFRandmT5Daredividedby" in text
+    assert "BaselineofCE,mCE,FR,mFRandmT5D" in text
 
 
 def test_titles_of_narrow_tables_stay_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -501,7 +529,7 @@ def test_models_of_one_label_share_no_folder(tmp_path: Path, capsys: pytest.Capt
         torch.save(state, file)
     options = ["--arch", "zoo:cifar_resnet8", "--data", "demo", *SMALL, "--out", str(tmp_path / "runs")]
     assert run_cli(["evaluate", *files, *options]) == 2
-    assert "two models are called sd: evaluate them one by one" in capsys.readouterr().err
+    assert "two models have the label sd" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

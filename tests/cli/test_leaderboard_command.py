@@ -49,12 +49,12 @@ def test_runs_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
         ([], "Missing argument"),
         (["nowhere"], "No such file"),
         (["."], "not a run directory"),
-        (["t.csv", "--format", "html"], "unknown format"),
+        (["t.csv", "--format", "html"], "is not one of"),
         (["t.csv", "--sort-by", "speed"], "unknown figure"),
-        (["t.csv", "--out", "nowhere/l.csv"], "no such folder"),
-        (["t.csv", "--out", "t.csv"], "not a leaderboard"),
+        (["t.csv", "--out", "nowhere/l.csv"], "a directory that does not exist"),
+        (["t.csv", "--out", "t.csv"], "a file of another kind; choose another path, or write it with --force"),
         (["t.csv", "u.csv"], "give --split"),
-        (["bad.csv"], "rename it"),
+        (["bad.csv"], "rename the model"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -71,7 +71,7 @@ def test_mistakes_are_one_line(picture: Path, tmp_path: Path, capsys: pytest.Cap
     for arguments, match in (
         ([], "Missing argument"),
         ([str(tmp_path / "none.png")], "No such file"),
-        ([str(text)], "no image that Pillow knows"),
+        ([str(text)], "not an image that Pillow knows"),
         ([str(tmp_path)], "cannot read the image"),
         ([str(picture), "--suite", "cifer-c"], "did you mean"),
         ([str(picture), "--suite", "clean"], "the clean suite has no corruptions"),

@@ -122,7 +122,7 @@ def test_verify_sees_a_difference(
     assert run_cli(arguments) == 1
     printed = capsys.readouterr()
     assert json.loads(printed.out)[0]["agrees"] is False
-    assert f"0 of 1 cells agree; not: {name} 2" in printed.err
+    assert f"0 of 1 cells match; mismatches: {name} 2" in printed.err
 
 
 def test_verify_on_the_command_line(capsys: pytest.CaptureFixture[str], picture_folder: Path, tmp_path: Path) -> None:
@@ -130,13 +130,13 @@ def test_verify_on_the_command_line(capsys: pytest.CaptureFixture[str], picture_
     printed = capsys.readouterr()
     assert "error, %" in printed.out
     assert "fog *" in printed.out
-    assert "2 of 2 cells agree" in printed.err
+    assert "2 of 2 cells match" in printed.err
     assert run_cli(["verify"]) == 2
     assert "give --data" in capsys.readouterr().err
     assert run_cli(["verify", "--data", str(picture_folder), "--suite", "cifar-c"]) == 2
     assert "not those of cifar-c" in capsys.readouterr().err
     assert run_cli(["verify", "--data", str(picture_folder), "--arch", "zoo:cifar_resnet20"]) == 2
-    assert "--arch belongs to a MODEL" in capsys.readouterr().err
+    assert "--arch has no effect without a MODEL" in capsys.readouterr().err
     run = str(tmp_path / "run")
     options = ["--suite", "imagecorruptions", "--corruption", "fog", "--severity", "1", "--limit", "4", "--out", run]
     assert run_cli(["evaluate", "demo", "--backend", "reference", *options]) == 0

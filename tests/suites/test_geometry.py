@@ -35,7 +35,6 @@ def test_an_odd_margin_floored_is_transformers_own(size: tuple[int, int]) -> Non
 
 def test_a_floored_crop_is_another_protocol() -> None:
     assert str(Geometry(resize=256, crop=224, floors=True)) == "resize256-bilinear-crop224floor"
-    assert str(Geometry(resize=256, crop=224)) == "resize256-bilinear-crop224"
 
 
 @pytest.mark.parametrize("size", [(300, 100), (20, 20), (64, 65)])

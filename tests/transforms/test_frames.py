@@ -519,7 +519,7 @@ def test_difficulties_that_a_baseline_lacks(demo: Classifier, tmp_path: Path) ->
     assert "imagenet-p: alexnet's flip rates are of difficulty 1, so no fr and no mfr at 3" in notes(done.directory)
     assert done.results[done.results["metric"] == "fr"]["axis_value"].tolist() == [1]
     wanted = replace(options, difficulties=[3], normalize_by="alexnet")
-    with pytest.raises(OptionError, match="alexnet's flip rates are of difficulty 1: give --difficulty 1 as well"):
+    with pytest.raises(OptionError, match="alexnet's flip rates are of difficulty 1; give --difficulty 1 as well"):
         robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "three", wanted)
     base = robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "base", Options(limit=3, corruptions=["shot_noise"]))
     two = Options(limit=3, corruptions=["shot_noise"], difficulties=[2], normalize_by=str(base.path))

@@ -334,7 +334,7 @@ def test_out_of_memory_says_which_batch_was_too_large(
 
     monkeypatch.setattr(Classifier, "logits", full)
     for text, said in (
-        ("bn-test:n=8", "memory at 8 images, the treatment's own test batch: give --treatment with fewer"),
+        ("bn-test:n=8", "memory with 8 images, the treatment's test batch; give --treatment with a smaller batch"),
         ("bn-frozen:M=8", "memory at 128 images, on which treatments estimate their statistics"),
         ("localnorm:g=1", "memory at 7 images a batch: give a smaller --batch-size"),
     ):

@@ -1,5 +1,4 @@
-"""The command line: one file a verb, no logic. `main` turns errors into exit codes: 0 ok, 2 the user's mistake, 3 internal,
-130 interrupted."""
+"""The command line: one file for each verb."""
 
 from __future__ import annotations
 

@@ -1,20 +1,22 @@
-"""`robench gate`: whether a run became worse than its baseline, as an exit code."""
+"""`robench gate`: an exit code for runs that are worse than their baseline."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from robench.cli.common import limit_blas_threads, names, numbers, stderr, stdout
-from robench.errors import OptionError, unknown_name
+from robench.cli.common import limit_blas_threads, names, numbers, print_notes, stderr, stdout, titled_table
+from robench.cli.options import Force
+from robench.errors import OptionError
 
 if TYPE_CHECKING:
-    from robench.analysis.gate import Power, Verdict
+    from robench.analysis.gate import Power, Rule, Verdict
 
 __all__ = ["gate"]
 
@@ -23,52 +25,40 @@ def gate(
     run: Annotated[
         list[Path],
         typer.Argument(
-            help="A run directory, or the results.csv of one. Several: runs of one model with other seeds, whose mean is judged.",
-            metavar="RUN…",
+            help="Run directory or results.csv; several seeds of a model are averaged.",
+            metavar="RUN",
         ),
     ],
     baseline: Annotated[
         list[str] | None,
-        typer.Option(
-            help="What it is compared with: another run, those of its seeds, or a CSV of its results.",
-            metavar="RUN|CSV",
-        ),
+        typer.Option(help="Run to compare with, its seeds, or a CSV of its results.", metavar="RUN|CSV"),
     ] = None,
     rules: Annotated[
         Path | None,
         typer.Option(
-            help="A TOML file with rules (docs/gate.md). Default: those of ./pyproject.toml; without any, clean accuracy and every "
-            "suite's headlines must not be significantly worse.",
-            metavar="FILE",
+            help="TOML file of rules (docs/gate.md). Default: ./pyproject.toml, else built-in rules.", metavar="FILE"
         ),
     ] = None,
     format: Annotated[  # noqa: A002
-        str,
-        typer.Option(
-            help="How to print; github also writes a step summary.", metavar="table|json|markdown|junit|github"
-        ),
+        Literal["table", "json", "markdown", "junit", "github"],
+        typer.Option(help="Output format; github also writes a step summary."),
     ] = "table",
     update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="Compare nothing; write the run's results to the baseline CSV.")
+        bool, typer.Option("--update-baseline", help="No comparison; the run's results replace the baseline CSV.")
     ] = False,
+    force: Force = False,
     power: Annotated[
-        bool,
-        typer.Option(
-            "--power",
-            help="Compare nothing; say which drop of each figure would fail the gate how often. Needs no --baseline.",
-        ),
+        bool, typer.Option("--power", help="No comparison; detection rates of drops in each metric.")
     ] = False,
     drop: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Drops for --power, as fractions: 0.01 is one point. Default: 0.005,0.01,0.02,0.05.", metavar="N"
-        ),
+        typer.Option(help="Drops for --power as fractions. Default: 0.005,0.01,0.02,0.05.", metavar="N"),
     ] = None,
 ) -> None:
-    """Fail if a run is worse than its baseline, as far as the rules say.
+    """Fail if a run is worse than its baseline according to rules.
 
-    Exits with 0 if all is well, 1 if a comparison failed, 2 if a rule compares nothing or the two sides do not compare:
-    another protocol, seed or dataset. Needs neither images, weights nor torch.
+    The exit code is 0 if all comparisons passed and 1 if one failed. It is 2 if a rule matches nothing, or if protocol, seed or
+    dataset differ. Images, weights and torch are not needed.
 
     [b]robench gate runs/new --baseline runs/main[/b]
 
@@ -86,23 +76,21 @@ def gate(
     from robench.analysis.gate import update_baseline as update
     from robench.analysis.gate.formats import markdown, outcome
 
-    if format not in ("table", *FORMATS):
-        raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
     if drop and not power:
-        raise OptionError("--drop says what --power is asked for: give both, or neither")
-    base = [Path(one) for one in names(baseline) or []]
+        raise OptionError("--drop has no effect without --power", "add --power or omit --drop")
+    bases = [Path(name) for name in names(baseline) or []]
     if power:
-        _print_power(run, base, rules, numbers(drop, "--drop", float), format)
+        _print_power(run, bases, read_rules(rules), numbers(drop, "--drop", float), format)
         return
-    if not base:
-        raise OptionError("nothing to compare with: give --baseline, another run or a CSV of its results")
+    if not bases:
+        raise OptionError("there is no baseline", "give --baseline a run or a CSV of its results")
     if update_baseline:
-        if len(base) > 1:
-            raise OptionError("--update-baseline writes one file: give one --baseline")
-        update(run, base[0])
-        stderr().print(f"{base[0]} now holds the results of {', '.join(map(str, run))}; nothing was compared")
+        if len(bases) > 1:
+            raise OptionError("--update-baseline writes one file", "give one --baseline")
+        update(run, bases[0], force)
+        stderr().print(f"results of {', '.join(map(str, run))} in {bases[0]}; nothing was compared")
         return
-    verdict = judge(run, base, read_rules(rules))
+    verdict = judge(run, bases, read_rules(rules))
     if format == "table":
         stdout().print(_table(verdict))
     else:
@@ -112,60 +100,53 @@ def gate(
         try:
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(markdown(verdict))
-        except OSError as error:  # The verdict is what the job is for.
-            stderr().print(f"note: no step summary: {summary}: {error.strerror}")
-    for note in verdict.notes:
-        stderr().print(f"note: {note}")
+        except OSError as error:  # The verdict is worth more than its summary.
+            print_notes([f"no step summary: {summary}: {error.strerror}"])
+    print_notes(verdict.notes)
     stderr().print(outcome(verdict))
     if verdict.failed:
         raise typer.Exit(1)
 
 
 def _print_power(
-    run: list[Path],
-    base: list[Path],
-    rules: Path | None,
-    drops: list[float] | None,
-    format: str,  # noqa: A002
+    run: Sequence[Path], bases: Sequence[Path], rules: Sequence[Rule], drops: Sequence[float] | None, form: str
 ) -> None:
-    from robench.analysis.gate import power, read_rules
+    from robench.analysis.gate import power
     from robench.analysis.gate.formats import power_json
 
-    if format not in ("table", "json"):
-        raise OptionError("--power prints a table or json: leave the other --format out")
-    found = power(run, base or None, read_rules(rules), drops)
-    if format == "json":
-        sys.stdout.write(power_json(found))
+    if form not in ("table", "json"):
+        raise OptionError(f"--power does not print {form}", "give --format table or json")
+    result = power(run, bases or None, rules, drops)
+    if form == "json":
+        sys.stdout.write(power_json(result))
     else:
-        stdout().print(_power_table(found))
-    for note in found.notes:
-        stderr().print(f"note: {note}")
+        stdout().print(_power_table(result))
+    print_notes(result.notes)
 
 
-def _power_table(found: Power) -> Table:
+def _power_table(power: Power) -> Table:
     from robench.analysis.gate.formats import format_value
 
-    table = Table(
-        title=f"how often a drop fails the gate: {found.model}, {found.images:,} images",
-        title_justify="left",
-        caption="unchanged: chance to fail without any drop; caught: the drop that fails the gate 80 % of the time",
-        caption_justify="left",
+    table = titled_table(
+        f"power of the gate: {power.model}, {power.images:,} images",
+        caption="false alarms: chance to fail without a change; 80 % power: the effect that is detected 80 % of the time",
     )
-    # A drop a line: in columns of their own they leave a terminal no room for the figure.
-    table.add_column("figure", min_width=10, overflow="fold")
-    for name in ("baseline", "sd of a change", "unchanged", "drop: fails", "caught"):
+    # One line for each effect: columns of their own would leave no room for the metric in 80 characters.
+    table.add_column("metric", min_width=10, overflow="fold")
+    for name in ("baseline", "std. error", "false\nalarms", "effect:\ndetection\nrate", "80 % power"):
         table.add_column(name, justify="right")
-    for one in found.chances:
-        drops = [
-            f"{format_value(size, one.unit)}: {share:.0%}" for size, share in zip(one.drops, one.caught, strict=True)
+    for chance in power.chances:
+        rates = [
+            f"{format_value(size, chance.unit)}: {rate:.0%}"
+            for size, rate in zip(chance.drops, chance.caught, strict=True)
         ]
         table.add_row(
-            one.name,
-            format_value(one.value, one.unit),
-            format_value(one.error, one.unit),
-            f"{one.false_alarm_rate:.1%}",
-            "\n".join(drops),
-            format_value(one.minimum_detectable_effect, one.unit) or "none",
+            chance.name,
+            format_value(chance.value, chance.unit),
+            format_value(chance.error, chance.unit),
+            f"{chance.false_alarm_rate:.1%}",
+            "\n".join(rates),
+            format_value(chance.minimum_detectable_effect, chance.unit) or "none",
         )
     return table
 
@@ -173,29 +154,28 @@ def _power_table(found: Power) -> Table:
 def _table(verdict: Verdict) -> Table:
     from robench.analysis.gate.formats import format_p_value, format_value, interval
 
-    table = Table(
-        title=f"{verdict.model} against {verdict.baseline_model}",
-        title_justify="left",
-        caption="p: of the change being worse than allowed, after Holm's correction; or of it not being within the margin",
-        caption_justify="left",
+    table = titled_table(
+        f"{verdict.model} compared with {verdict.baseline_model}",
+        caption="p: one-sided p-value that the change exceeds the limit (Holm-adjusted), or that it is within the margin",
     )
-    table.add_column("figure", overflow="fold")
+    table.add_column("metric", overflow="fold")
     for name in ("baseline", "run", "change"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("95 % interval")
-    for name in ("allowed", "p"):
+    for name in ("limit", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for one in verdict.comparisons:
+    for comparison in verdict.comparisons:
+        unit = comparison.unit
         table.add_row(
-            one.name,
-            format_value(one.base, one.unit),
-            format_value(one.run, one.unit),
-            format_value(one.change, one.unit, signed=True),
-            interval(one),
-            format_value(one.limit, one.unit),
-            format_p_value(one.p if one.p_holm is None else one.p_holm),
-            "FAILED" if one.failed else "ok",
-            style="bold red" if one.failed else "",
+            comparison.name,
+            format_value(comparison.base, unit),
+            format_value(comparison.run, unit),
+            format_value(comparison.change, unit, signed=True),
+            interval(comparison),
+            format_value(comparison.limit, unit),
+            format_p_value(comparison.p if comparison.p_holm is None else comparison.p_holm),
+            "FAILED" if comparison.failed else "ok",
+            style="bold red" if comparison.failed else "",
         )
     return table

@@ -1,14 +1,15 @@
-"""`robench leaderboard`: results of many models as one table."""
+"""`robench leaderboard`: results of many models in one table."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from robench.cli.common import names, stderr
+from robench.cli.options import Force
 
 __all__ = ["leaderboard"]
 
@@ -17,45 +18,38 @@ def leaderboard(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            help="Run directories, results.csv or leaderboard.csv files, result files of timm, RobustBench's JSON.",
-            metavar="RUN|CSV…",
+            help="Run directories, results.csv, leaderboard.csv, timm's result files, RobustBench's JSON.",
+            metavar="RUN|CSV",
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where to write it; a leaderboard.csv that exists is merged with. Default: print it.", metavar="FILE"
+            help="File to write; an existing leaderboard.csv is merged. Default: standard output.", metavar="FILE"
         ),
     ] = None,
+    force: Force = False,
     format: Annotated[  # noqa: A002
-        str, typer.Option(help="csv has every column; the others are for readers.", metavar="csv|markdown|latex")
+        Literal["csv", "markdown", "latex"], typer.Option(help="Output format; only csv has every column.")
     ] = "csv",
     sort_by: Annotated[
         str | None,
-        typer.Option(
-            help="What to rank by, a column or a metric. Default: the first of mce, mean_error, top1 that all have.",
-            metavar="METRIC",
-        ),
+        typer.Option(help="Column or metric of the ranks. Default: mce, mean_error or top1.", metavar="METRIC"),
     ] = None,
-    suite: Annotated[
-        list[str] | None, typer.Option(help="Only these suites, where runs have several of a kind.", metavar="SUITE")
-    ] = None,
-    split: Annotated[
-        bool,
-        typer.Option("--split", help="Give rows that do not compare sections of their own, instead of refusing them."),
-    ] = False,
+    suite: Annotated[list[str] | None, typer.Option(help="Suites of the runs. Default: all.", metavar="SUITE")] = None,
+    split: Annotated[bool, typer.Option("--split", help="Separate sections for rows that are not comparable.")] = False,
 ) -> None:
-    """Rank models in one table: accuracy, mCE, flip rates, consistency, with intervals.
+    """Rank models in one table: accuracy, mCE, flip rates and consistency, with intervals.
 
-    Rows compare where dataset, samples, source and protocols are equal. A rank is one more than the
-    number of models whose whole interval is better. Runs that differ in --seed alone are one row.
+    Rows are comparable if dataset, samples, source and protocols are equal. A rank is one more than the number of models whose
+    whole interval is better. Runs that differ only in --seed become one row.
 
     [b]robench leaderboard runs/* --out leaderboard.csv[/b]
     """
     from robench.analysis.leaderboard import FORMATS
     from robench.analysis.leaderboard import leaderboard as build
 
-    board = build(inputs, out, sort_by=sort_by, split=split, suites=names(suite), format=format)
+    board = build(inputs, out, sort_by=sort_by, split=split, suites=names(suite), format=format, force=force)
     if out is None:
         sys.stdout.write(FORMATS[format].text(board))
     else:

@@ -1,4 +1,4 @@
-"""`robench list`: what there is to name in the other verbs."""
+"""`robench list`: the names that other verbs accept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from robench.cli.common import stderr, stdout
+from robench.cli.common import print_notes, stdout
 from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.plugins import Kind, Plugin, plugins
 
@@ -22,17 +22,18 @@ __all__ = ["list_app"]
 T = TypeVar("T")
 
 list_app = typer.Typer(
-    help="List suites, presets, corruptions, perturbations, models, datasets, metrics or treatments.",
-    no_args_is_help=True,
+    help="List suites, presets, corruptions, perturbations, models, datasets, metrics or treatments."
 )
+
+_SuiteFilter = Annotated[str | None, typer.Option(help="Suite of the entries, whose constants are shown.")]
 
 
 @list_app.command()
 def suites() -> None:
-    """The suites: what is computed, on which images."""
+    """List the suites, their images and sources."""
     from robench.suites import ALL, SUITES, find_suite
 
-    table = _table("suite", "what it computes", "image", "JPEG", "baseline", "source")
+    table = _table("suite", "description", "image", "JPEG", "baseline", "source")
 
     def add(suite: Suite, origin: str = "") -> None:
         jpeg, source = str(suite.release_jpeg or ""), f"{suite.source}{origin}"
@@ -40,27 +41,8 @@ def suites() -> None:
 
     for suite in SUITES.values():
         add(suite)
-    for offer, found in _loaded("suite", (*SUITES, ALL), find_suite):
-        add(found, f" ({offer.origin})")
-    stdout().print(table)
-
-
-@list_app.command()
-def presets() -> None:
-    """The presets: ready choices of conditions and images for `robench evaluate --preset`."""
-    from robench.suites import PRESETS
-
-    table = _table("preset", "for", "suite, by the model's input", "corruptions", "severities", "images")
-    for one in PRESETS.values():
-        suites = [f"{name} up to {side} px" for side, name in one.suites[:-1]]
-        table.add_row(
-            one.name,
-            one.summary,
-            ", ".join([*suites, f"else {one.suites[-1][1]}"]),
-            ", ".join(one.corruptions),
-            ", ".join(map(str, one.severities)),
-            f"{one.limit:,}",
-        )
+    for plugin, suite in _loaded("suite", (*SUITES, ALL), find_suite):
+        add(suite, f" ({plugin.origin})")
     stdout().print(table)
 
 
@@ -71,114 +53,134 @@ def _image(suite: Suite) -> str:
 
 
 @list_app.command()
-def perturbations(
-    suite: Annotated[str | None, typer.Option(help="Only those of one suite, with its frames.")] = None,
-) -> None:
-    """The perturbations, which make several frames of each image, and with --suite their frames and constants."""
+def presets() -> None:
+    """List the presets of `robench evaluate --preset`."""
+    from robench.suites import PRESETS
+
+    table = _table("preset", "description", "suite by input size", "corruptions", "severities", "images")
+    for preset in PRESETS.values():
+        suites = [f"{name} up to {size} px" for size, name in preset.suites[:-1]]
+        table.add_row(
+            preset.name,
+            preset.summary,
+            ", ".join([*suites, f"else {preset.suites[-1][1]}"]),
+            ", ".join(preset.corruptions),
+            ", ".join(map(str, preset.severities)),
+            f"{preset.limit:,}",
+        )
+    stdout().print(table)
+
+
+@list_app.command()
+def perturbations(suite: _SuiteFilter = None) -> None:
+    """List the perturbations, which make several frames of an image; with --suite, their frames and constants."""
     from robench.suites import find_suite
     from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 
     if suite is None:
-        table = _table("perturbation", "what it does", "frames by", "source")
-        for one in PERTURBATIONS.values():
-            table.add_row(one.name, one.summary, one.axis, one.source)
+        table = _table("perturbation", "description", "axis", "source")
+        for perturbation in PERTURBATIONS.values():
+            table.add_row(perturbation.name, perturbation.summary, perturbation.axis, perturbation.source)
         stdout().print(table)
         return
     chosen = find_suite(suite)
     if not chosen.family.has_frames:
-        raise OptionError(f"the suite {suite} has corruptions: `robench list corruptions --suite {suite}` shows them")
-    table = _table("perturbation", "frames", "first", "last", "constants, by difficulty where there are three")
+        raise OptionError(f"{suite} is a suite of corruptions", f"see `robench list corruptions --suite {suite}`")
+    table = _table("perturbation", "frames", "first", "last", "constants (by difficulty if there are three)")
     constants = chosen.constants or "224"
     for name in (*chosen.corruptions, *chosen.extra):
-        found = find_perturbation(name, constants)
-        frames = found.params(constants)["frames"]
-        others = [{key: value for key, value in level.items() if key != "frames"} for level in found.levels[constants]]
-        text = "; ".join(", ".join(f"{key} {value}" for key, value in one.items()) for one in others if one)
-        label = f"{name} (extra)" if name in chosen.extra else name
-        ends = (_place(frames[end], found.axis) for end in (0, -1))
-        table.add_row(label, str(len(frames)), *ends, text)
+        perturbation = find_perturbation(name, constants)
+        frames = perturbation.params(constants)["frames"]
+        texts = [
+            ", ".join(f"{key} {value}" for key, value in level.items() if key != "frames")
+            for level in perturbation.levels[constants]
+        ]
+        ends = (_position(frames[end], perturbation.axis) for end in (0, -1))
+        table.add_row(_label(name, chosen), str(len(frames)), *ends, "; ".join(filter(None, texts)))
     stdout().print(table)
 
 
-def _place(value: float | tuple[int, int], axis: str) -> str:
-    """Where a frame is on its perturbation's axis, if it has one."""
+def _position(value: float | tuple[int, int], axis: str) -> str:
+    """Return the position of a frame with its unit; empty without an axis."""
     if isinstance(value, tuple):
         return f"{value[0]} px down, {value[1]} px right"
     return f"{value:g} {axis}" if axis else ""
 
 
 @list_app.command()
-def corruptions(
-    suite: Annotated[str | None, typer.Option(help="Only those of one suite, with its constants.")] = None,
-) -> None:
-    """The corruptions, and with --suite their constants at every severity."""
+def corruptions(suite: _SuiteFilter = None) -> None:
+    """List the corruptions; with --suite, their constants at each severity."""
     from robench.suites import find_suite
     from robench.transforms.corruptions import CORRUPTIONS, find_corruption
 
     if suite is None:
-        table = _table("corruption", "what it does", "source")
+        table = _table("corruption", "description", "source")
         for corruption in CORRUPTIONS.values():
             table.add_row(corruption.name, corruption.summary, corruption.source)
-        for offer, found in _loaded("corruption", CORRUPTIONS, lambda name: find_corruption(name, "")):
-            table.add_row(found.name, found.summary, f"{found.source} ({offer.origin})")
+        for plugin, corruption in _loaded("corruption", CORRUPTIONS, lambda name: find_corruption(name, "")):
+            table.add_row(corruption.name, corruption.summary, f"{corruption.source} ({plugin.origin})")
         stdout().print(table)
         return
     chosen = find_suite(suite)
     if chosen.family.has_frames:
-        raise OptionError(
-            f"the suite {suite} has perturbations: `robench list perturbations --suite {suite}` shows them"
-        )
+        raise OptionError(f"{suite} is a suite of perturbations", f"see `robench list perturbations --suite {suite}`")
     table = _table("corruption", *map(str, chosen.severities))
     for name in (*chosen.corruptions, *chosen.extra):
-        label = f"{name} (extra)" if name in chosen.extra else name
-        levels = [find_corruption(name, chosen.constants).params(chosen.constants, one) for one in chosen.severities]
-        table.add_row(label, *(", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels))
+        corruption = find_corruption(name, chosen.constants)
+        levels = [corruption.params(chosen.constants, severity) for severity in chosen.severities]
+        texts = (", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels)
+        table.add_row(_label(name, chosen), *texts)
     stdout().print(table)
+
+
+def _label(name: str, suite: Suite) -> str:
+    return f"{name} (extra)" if name in suite.extra else name
 
 
 @list_app.command()
 def models(
     family: Annotated[
         str | None,
-        typer.Argument(
-            help="zoo, torchvision, timm, or an installed package's. Default: zoo, and with --fits all of them."
-        ),
+        typer.Argument(help="zoo, torchvision, timm or a plugin's. Default: zoo; with --fits, all."),
     ] = None,
     fits: Annotated[
-        Path | None,
-        typer.Option(help="Only those that the weights in FILE fit, read as `evaluate` does.", metavar="FILE"),
+        Path | None, typer.Option(help="Weights file that the listed architectures fit.", metavar="FILE")
     ] = None,
 ) -> None:
-    """The architectures of a family, to be named as --arch FAMILY:NAME."""
+    """List the architectures of a family as values of --arch."""
     from robench.models import ARCHITECTURES, architecture_names
     from robench.models.architectures.detect import fitting_architectures
     from robench.models.checkpoints.state_dict import read_weights
 
-    for offer in _offered("family", ARCHITECTURES):
-        if offer.name != family:
-            stderr().print(f"note: {offer.origin} has the family {offer.name}")
+    print_notes(
+        [
+            f"{plugin.origin} has the family {plugin.name}"
+            for plugin in _plugins("family", ARCHITECTURES)
+            if plugin.name != family
+        ]
+    )
     known = architecture_names(family or "zoo")
     if fits is None:
-        listed = [f"{family or 'zoo'}:{name}" for name in known]
+        names = [f"{family or 'zoo'}:{name}" for name in known]
     else:
         weights = read_weights(fits)
         try:
-            found = fitting_architectures(weights.state, weights.stated)
+            fitting = fitting_architectures(weights.state, weights.stated)
         except CheckpointError as error:
-            raise CheckpointError(f"{fits}: {error}") from error
-        listed = [arch for arch in found if family is None or arch.startswith(f"{family}:")]
-        if not listed:
-            raise CheckpointError(f"{fits} fits no architecture of {family}, but {', '.join(found)}")
-    for arch in listed:
-        typer.echo(arch)
+            raise CheckpointError(f"{fits}: {error.problem}", error.hint) from error
+        names = [arch for arch in fitting if family is None or arch.startswith(f"{family}:")]
+        if not names:
+            raise CheckpointError(f"{fits} fits no architecture of {family}, but {', '.join(fitting)}")
+    for name in names:
+        typer.echo(name)
 
 
 @list_app.command()
 def datasets() -> None:
-    """The layouts of images that --data takes, in the order in which they are recognised."""
+    """List the layouts that --data accepts, in the order of their detection."""
     from robench.datasets import EMBEDDED, READERS
 
-    table = _table("dataset", "what it is")
+    table = _table("dataset", "description")
     for name in EMBEDDED:
         table.add_row(name, "embedded: needs no files and no network")
     for reader in READERS:
@@ -188,13 +190,13 @@ def datasets() -> None:
 
 @list_app.command()
 def treatments() -> None:
-    """The treatments for --treatment: parameters with their defaults, the data they need, whether images are treated one by one."""
+    """List the treatments: parameters with defaults, required data, and whether each image is treated alone."""
     from robench.treatments import TREATMENTS, find_treatment
 
-    table = _table("treatment", "what it does", "parameters", "data", "per image", "source")
+    table = _table("treatment", "description", "parameters", "data", "per image", "source")
     others = [
-        replace(found, source=f"{found.source} ({offer.origin})")
-        for offer, found in _loaded("treatment", TREATMENTS, find_treatment)
+        replace(method, source=f"{method.source} ({plugin.origin})")
+        for plugin, method in _loaded("treatment", TREATMENTS, find_treatment)
     ]
     for method in (*TREATMENTS.values(), *others):
         parameters = "; ".join(map(str, method.parameters))
@@ -204,7 +206,7 @@ def treatments() -> None:
 
 @list_app.command()
 def metrics() -> None:
-    """The metrics: name, unit, direction, definition."""
+    """List the metrics: unit, direction and definition."""
     from robench.analysis.metrics import METRICS
 
     table = _table("metric", "unit", "better", "definition", "source")
@@ -214,24 +216,24 @@ def metrics() -> None:
     stdout().print(table)
 
 
-def _offered(kind: Kind, built_in: Collection[str]) -> Iterator[Plugin]:
-    """What installed packages offer beside what is built in; stderr says what is ignored."""
-    for offer in plugins(kind):
-        if offer.name in built_in:
-            stderr().print(f"note: the {kind} {offer.name!r} of {offer.origin} is ignored: that name is built in")
+def _plugins(kind: Kind, built_in: Collection[str]) -> Iterator[Plugin]:
+    """Yield the plugins of installed packages; print a note for a name that is built in."""
+    for plugin in plugins(kind):
+        if plugin.name in built_in:
+            print_notes([f"the {kind} {plugin.name!r} of {plugin.origin} is ignored because the name is built in"])
         else:
-            yield offer
+            yield plugin
 
 
 def _loaded(kind: Kind, built_in: Collection[str], find: Callable[[str], T]) -> Iterator[tuple[Plugin, T]]:
-    """The same, imported; of what cannot be, stderr says why."""
-    for offer in _offered(kind, built_in):
+    """Yield the plugins with their objects; print a note for a plugin that fails to load."""
+    for plugin in _plugins(kind, built_in):
         try:
-            found = find(offer.name)
+            loaded = find(plugin.name)
         except RobenchError as error:
-            stderr().print(f"note: {error}")
+            print_notes([str(error)])
             continue
-        yield offer, found
+        yield plugin, loaded
 
 
 def _table(*columns: str) -> Table:

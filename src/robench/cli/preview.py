@@ -1,4 +1,4 @@
-"""`robench preview`: what a suite does to a picture."""
+"""`robench preview`: a grid of one image under a suite."""
 
 from __future__ import annotations
 
@@ -8,29 +8,24 @@ from typing import Annotated
 import typer
 
 from robench.cli.common import names, numbers, stdout
+from robench.cli.options import Corruptions, Crop, Force, Seed, Severities, Suite
 
 __all__ = ["preview"]
 
 
 def preview(
-    image: Annotated[Path, typer.Argument(help="An image file of any size.", metavar="IMAGE")],
-    suite: Annotated[
-        str, typer.Option(help="Whose image geometry and constants; see `robench list suites`.")
-    ] = "imagenet-c",
-    corruption: Annotated[
-        list[str] | None, typer.Option(help="One or more, separated by commas; default: the suite's own.")
-    ] = None,
-    severity: Annotated[
-        list[str] | None, typer.Option(help="One or more of 1 to 5, separated by commas; default: all.")
-    ] = None,
-    crop: Annotated[
-        int | None,
-        typer.Option(help="Side of the model's input, px, for suites that take any. Default: 224.", metavar="PX"),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where to write the grid; one that exists is replaced.")] = Path("grid.png"),
-    seed: Annotated[int, typer.Option(help="Seed of all draws.", min=0)] = 0,
+    image: Annotated[Path, typer.Argument(help="Image file of any size.", metavar="IMAGE")],
+    suite: Suite = "imagenet-c",
+    corruption: Corruptions = None,
+    severity: Severities = None,
+    crop: Crop = None,
+    out: Annotated[Path, typer.Option(help="PNG file of the grid.", metavar="FILE")] = Path("grid.png"),
+    force: Force = False,
+    seed: Seed = 0,
 ) -> None:
-    """Draw the grid of corruptions and severities of one picture; of suites of frames, some frames of each.
+    """Draw the corruptions and severities of a suite on one image, as a grid.
+
+    Perturbations have some of their frames. --crop applies to suites without a size of their own (default 224).
 
     [b]robench preview cat.jpg --suite imagenet-c --out grid.png[/b]
     """
@@ -44,5 +39,6 @@ def preview(
         severities=numbers(severity, "--severity", int),
         crop=crop,
         seed=seed,
+        force=force,
     )
     stdout().print(f"{out}: {width} x {height} pixels")

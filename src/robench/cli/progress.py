@@ -1,4 +1,4 @@
-"""Progress on stderr: a live bar on a terminal, plain lines elsewhere."""
+"""Progress on stderr: a live bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["LineProgress", "LiveProgress", "duration", "observer", "worker_line"
 
 
 class _Rate(ProgressColumn):
-    """Images per second."""
+    """A column of images per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -35,17 +35,17 @@ class _Rate(ProgressColumn):
 
 
 class _Workers:
-    """A line for each worker."""
+    """Lines of worker states."""
 
     def __init__(self) -> None:
         self.states: Sequence[WorkerState] = ()
 
     def __rich__(self) -> Text:
-        return Text("\n".join(f"  {worker_line(one)}" for one in self.states))
+        return Text("\n".join(f"  {worker_line(state)}" for state in self.states))
 
 
 class LiveProgress(Observer):
-    """A bar with images per second and the time left, and what each worker is at."""
+    """A bar with images per second and the remaining time, and a line for each worker."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -69,7 +69,7 @@ class LiveProgress(Observer):
         self._live.stop()
 
     def phase(self, name: str, total: int) -> None:
-        """Replace the bar."""
+        """Start a new bar."""
         self._workers.states = ()
         if self._task is not None:
             self._progress.remove_task(self._task)
@@ -81,21 +81,26 @@ class LiveProgress(Observer):
             self._progress.advance(self._task, count)
 
     def condition(self, name: str, seconds: float, images: int) -> None:
-        """Show which condition was finished last."""
+        """Show the condition that was finished last."""
         if self._task is not None:
             self._progress.update(self._task, description=f"evaluating, {name} done")
 
     def workers(self, states: Sequence[WorkerState]) -> None:
-        """Show a line for each, below the bar."""
+        """Show the workers below the bar."""
         self._workers.states = states
 
     def note(self, text: str) -> None:
-        """Print above the bar."""
+        """Print a note above the bar."""
         self._live.console.print(f"note: {text}")
 
 
 class LineProgress(Observer):
-    """One line a finished condition, and one every half a minute within a long phase, with what each worker is at."""
+    """A line for each finished condition, and regular lines with the state of each worker.
+
+    Args:
+        console: The console to print on.
+        every: Seconds between two regular lines.
+    """
 
     def __init__(self, console: Console, every: float = 30.0) -> None:
         self._console, self._every = console, every
@@ -112,30 +117,30 @@ class LineProgress(Observer):
         pass
 
     def phase(self, name: str, total: int) -> None:
-        """Name the phase."""
+        """Print the name and size of the phase."""
         self._name, self._total, self._done = name, total, 0
         self._start = self._last = time.monotonic()
         if total:
             self._console.print(f"{name}: {total:,} images")
 
     def advance(self, count: int) -> None:
-        """Count, and print from time to time."""
+        """Count images, and print a line if the last one is old."""
         self._done += count
         if time.monotonic() - self._last >= self._every:
             self._console.print(f"{self._name}: {self._status()}")
-            for one in self._workers:
-                self._console.print(f"  {worker_line(one)}")
+            for state in self._workers:
+                self._console.print(f"  {worker_line(state)}")
 
     def condition(self, name: str, seconds: float, images: int) -> None:
-        """Print the finished condition."""
+        """Print the condition and its speed."""
         self._console.print(f"{name}: {images / seconds:,.0f} images/s; {self._status()}")
 
     def workers(self, states: Sequence[WorkerState]) -> None:
-        """Keep them for the next line."""
+        """Remember the workers for the next line."""
         self._workers = states
 
     def note(self, text: str) -> None:
-        """Print."""
+        """Print a note."""
         self._console.print(f"note: {text}")
 
     def _status(self) -> str:
@@ -145,18 +150,19 @@ class LineProgress(Observer):
         return f"{self._done:,} of {self._total:,} images, {self._done / passed:,.0f} images/s, {duration(left)} left"
 
 
-def worker_line(one: WorkerState) -> str:
-    """`worker 1 on NODE: CONDITION, 812 images/s, 1,624 so far`."""
-    return f"{one.name} on {one.node}: {one.doing or 'waits'}, {one.images_per_second:,.0f} images/s, {one.images:,} so far"
+def worker_line(state: WorkerState) -> str:
+    """Return `worker 1 on NODE: CONDITION, 812 images/s, 1,624 so far`."""
+    speed = f"{state.images_per_second:,.0f} images/s"
+    return f"{state.name} on {state.node}: {state.doing or 'waiting'}, {speed}, {state.images:,} so far"
 
 
 def duration(seconds: float) -> str:
-    """`1 h 5 min`, `2 min 3 s`, `4 s`."""
+    """Return a duration as `1 h 5 min`, `2 min 3 s` or `4 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def observer(console: Console) -> LiveProgress | LineProgress:
-    """Return the kind of progress that fits the console."""
+    """Return a live bar for a terminal, lines for any other console."""
     return LiveProgress(console) if console.is_terminal else LineProgress(console)

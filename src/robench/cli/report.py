@@ -1,4 +1,4 @@
-"""`robench report`: runs as one page."""
+"""`robench report`: runs on one page of HTML."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from typing import Annotated
 import typer
 
 from robench.cli.common import stderr
+from robench.cli.options import Force, Runs
 
 __all__ = ["report"]
 
 
 def report(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Run directories, or results CSV files, shown side by side.", metavar="RUN…")
-    ],
-    out: Annotated[Path, typer.Option(help="The page to write.", metavar="FILE")] = Path("report.html"),
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="HTML file of the page.", metavar="FILE")] = Path("report.html"),
+    force: Force = False,
     data: Annotated[
-        str | None,
-        typer.Option(help="Where the images are now, for the gallery. Default: where they were.", metavar="DATA"),
+        str | None, typer.Option(help="Dataset of the example images. Default: the run's.", metavar="DATA")
     ] = None,
     examples: Annotated[
-        int, typer.Option(help="Images a run and suite in the gallery; 0 reads none, and needs no torch.", metavar="N")
+        int, typer.Option(help="Example images of each run and suite; 0 needs no torch.", metavar="N")
     ] = 8,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Robustness report",
 ) -> None:
-    """Write one self-contained page: headlines, heat maps, curves, calibration, and what the models confuse.
+    """Write one self-contained page about runs: headlines, heat maps, curves, calibration and confusions.
 
-    It opens in any browser without a network. Needs the extra robench[report].
+    The page opens in any browser without a network. The command needs the extra robench[report].
 
     [b]robench report runs/resnet50-*[/b]
 
@@ -37,5 +36,5 @@ def report(
     from robench.datasets.byte_sizes import format_bytes
     from robench.evaluation.report import report as write
 
-    path = write(runs, out, data=data, examples=examples, title=title)
+    path = write(runs, out, data=data, examples=examples, title=title, force=force)
     stderr().print(f"{path}: {format_bytes(path.stat().st_size)}")

@@ -1,4 +1,4 @@
-"""`robench score`: the figures of a run, computed again from its records."""
+"""`robench score`: results of a run, computed again from its records."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import stderr, stdout
+from robench.cli.common import print_notes, stdout
+from robench.cli.options import RenormalizeBy
 
 __all__ = ["score"]
 
 
 def score(
-    run: Annotated[Path, typer.Argument(help="A run directory, finished or not.", metavar="RUN")],
-    normalize_by: Annotated[
-        str | None,
-        typer.Option(
-            help="What CE, mCE, FR, mFR and mT5D are divided by: [b]alexnet[/b], another RUN, or none. Default: as the run was made.",
-            metavar="alexnet|RUN|none",
-        ),
-    ] = None,
+    run: Annotated[Path, typer.Argument(help="Run directory, finished or not.", metavar="RUN")],
+    normalize_by: RenormalizeBy = None,
 ) -> None:
-    """Compute results.csv again from a run's records, without the model.
+    """Compute results.csv again from the records of a run, and print the summary.
 
-    Needs neither the images nor the weights nor torch. Writes results.csv into the run and prints the summary.
+    Images, weights and torch are not needed.
+
+    [b]robench score runs/resnet50 --normalize-by runs/baseline[/b]
     """
     from robench.analysis.scoring import check_clean_records, nonfinite_notes, notes
     from robench.analysis.scoring import score as compute
@@ -36,6 +33,5 @@ def score(
     with lock_run(directory.path):
         results = compute(directory, normalize_by)
         directory.write_results(results)
-    for note in (*notes(directory, normalize_by), *nonfinite_notes(results), *check_clean_records(directory)[0]):
-        stderr().print(f"note: {note}")
+    print_notes([*notes(directory, normalize_by), *nonfinite_notes(results), *check_clean_records(directory)[0]])
     stdout().print(summary(results, directory.notes))

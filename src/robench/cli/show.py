@@ -1,4 +1,4 @@
-"""`robench show`: the results of a run, as they are on disk."""
+"""`robench show`: stored results of a run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Annotated
 import typer
 
 from robench.cli.common import stdout
-from robench.errors import OptionError, unknown_name
+from robench.cli.options import Format
 
 __all__ = ["show"]
 
 
 def show(
-    run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
-    format: Annotated[str, typer.Option(help="How to print them.", metavar="table|json|csv")] = "table",  # noqa: A002
+    run: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    format: Format = "table",  # noqa: A002
 ) -> None:
-    """Print the results of a run."""
+    """Print the results of a run.
+
+    [b]robench show runs/resnet50 --format csv[/b]
+    """
     from robench.cli.summary import FORMATS, summary
     from robench.runs.directory import RunDirectory
 
-    if format not in ("table", *FORMATS):
-        raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
     directory = RunDirectory.open(run)
     results = directory.read_results()
     if format == "table":

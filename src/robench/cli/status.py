@@ -1,4 +1,4 @@
-"""`robench status`: where runs stand, from their directories alone."""
+"""`robench status`: progress of runs, read from their directories."""
 
 from __future__ import annotations
 
@@ -6,96 +6,88 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Group
+from rich.live import Live
 from rich.table import Table
 
 from robench.cli.common import stdout
-from robench.errors import OptionError, unknown_name
+from robench.cli.progress import duration, worker_line
+from robench.errors import OptionError
 
 if TYPE_CHECKING:
     from robench.runs.status import Status
 
 __all__ = ["status"]
 
-_EVERY = 2.0
-"""Seconds between two looks."""
+_PERIOD = 2.0
+"""Seconds between two updates of --watch."""
 _NOTES = 3
-"""Notes shown of a run, the last ones; JSON has more."""
+"""Notes of a run in the table, the last ones; JSON has more."""
 
 
 def status(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Run directories, or folders of them.", metavar="RUN…", show_default=False)
-    ],
-    format: Annotated[str, typer.Option(help="How to print it.", metavar="table|json")] = "table",  # noqa: A002
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Look again every two seconds, until none is running.")
-    ] = False,
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.", metavar="RUN")],
+    format: Annotated[Literal["table", "json"], typer.Option(help="Output format.")] = "table",  # noqa: A002
+    watch: Annotated[bool, typer.Option("--watch", help="Update every two seconds while a run is running.")] = False,
 ) -> None:
-    """Say where runs stand: of those that go on elsewhere, on this machine or another, that ended, or that were killed.
+    """Print the progress of running, finished and interrupted runs.
+
+    A run may be running in another process or on another machine that shares its directory.
 
     [b]robench status runs/[/b]
 
     [b]robench status --watch runs/resnet50-imagenet-imagenet-c[/b]
     """
     from robench.runs.status import RUNNING, as_json, find_runs
-    from robench.runs.status import status as look
+    from robench.runs.status import status as read_status
 
-    if format not in ("table", "json"):
-        raise OptionError(unknown_name("format", format, ("table", "json")))
     if watch and format != "table":
-        raise OptionError("--watch shows a table: leave --format out")
-    found = [look(path) for path in find_runs(runs)]
+        raise OptionError("--watch prints a table only", "omit --format")
+    statuses = [read_status(path) for path in find_runs(runs)]
     if format == "json":
-        sys.stdout.write(as_json(found))
+        sys.stdout.write(as_json(statuses))
         return
     if not watch:
-        stdout().print(_shown(found))
+        stdout().print(_table(statuses))
         return
-    from rich.live import Live
-
     try:
-        with Live(_shown(found), console=stdout(), auto_refresh=False) as live:
-            while any(one.state == RUNNING for one in found):
-                time.sleep(_EVERY)
-                found = [look(path) for path in find_runs(runs)]
-                live.update(_shown(found), refresh=True)
+        with Live(_table(statuses), console=stdout(), auto_refresh=False) as live:
+            while any(status.state == RUNNING for status in statuses):
+                time.sleep(_PERIOD)
+                statuses = [read_status(path) for path in find_runs(runs)]
+                live.update(_table(statuses), refresh=True)
     except KeyboardInterrupt:
-        pass  # Of the looking alone: what is looked at goes on.
+        pass  # It ends --watch, not the run.
 
 
-def _shown(found: Sequence[Status]) -> Group:
+def _table(statuses: Sequence[Status]) -> Group:
     table = Table()
     table.add_column("run", overflow="fold")
-    for column in ("state", "conditions", "images", "images/s", "left", "workers", "heard"):
+    for column in ("state", "conditions", "images", "images/s", "ETA", "workers", "last update"):
         table.add_column(column, justify="left" if column == "state" else "right", no_wrap=True)
-    for one in found:
-        table.add_row(*_cells(one))
-    return Group(table, *(line for one in found for line in _lines(one, several=len(found) > 1)))
+    for status in statuses:
+        table.add_row(*_cells(status))
+    return Group(table, *(line for status in statuses for line in _lines(status, several=len(statuses) > 1)))
 
 
-def _cells(one: Status) -> list[str]:
-    from robench.cli.progress import duration
-
+def _cells(status: Status) -> list[str]:
     return [
-        str(one.path),
-        f"{one.state}, {one.phase}" if one.phase else one.state,
-        f"{one.conditions_done} of {one.conditions}",
-        f"{100 * one.images_done // max(one.images, 1)} % of {one.images:,}",
-        "" if one.images_per_second is None else f"{one.images_per_second:,.0f}",
-        "" if one.seconds_left is None else duration(one.seconds_left),
-        str(len(one.workers) or ""),
-        "" if one.age is None else f"{duration(one.age)} ago",
+        str(status.path),
+        f"{status.state}, {status.phase}" if status.phase else status.state,
+        f"{status.conditions_done} of {status.conditions}",
+        f"{100 * status.images_done // max(status.images, 1)} % of {status.images:,}",
+        "" if status.images_per_second is None else f"{status.images_per_second:,.0f}",
+        "" if status.seconds_left is None else duration(status.seconds_left),
+        str(len(status.workers) or ""),
+        "" if status.age is None else f"{duration(status.age)} ago",
     ]
 
 
-def _lines(one: Status, *, several: bool) -> list[str]:
-    from robench.cli.progress import worker_line
-
-    lines = [worker_line(worker) for worker in one.workers]
-    lines += [f"{note.at[:19].replace('T', ' ')} {note.text}" for note in one.notes[-_NOTES:]]
-    lines += [one.next] if one.next else []
-    return [f"{one.path}: {line}" if several else line for line in lines]
+def _lines(status: Status, *, several: bool) -> list[str]:
+    lines = [worker_line(worker) for worker in status.workers]
+    lines += [f"{note.at[:19].replace('T', ' ')} {note.text}" for note in status.notes[-_NOTES:]]
+    lines += [status.next] if status.next else []
+    return [f"{status.path}: {line}" if several else line for line in lines]

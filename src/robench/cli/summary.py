@@ -1,4 +1,4 @@
-"""Results as a person reads them: the corruption x severity table and the aggregates with their intervals. Torch-free."""
+"""Tables of results for a terminal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.analysis.metrics import METRICS
+from robench.cli.common import titled_table
 from robench.suites import CLEAN, display_family, lookup_suite
 from robench.types import Results
 
@@ -31,22 +32,18 @@ FORMATS: dict[str, Callable[[Results], str]] = {
     "csv": lambda results: results.to_csv(index=False, lineterminator="\n"),
     "json": lambda results: results.to_json(orient="records", indent=2, double_precision=15) + "\n",
 }
-"""Machine-readable forms of the results, by name; `table` is the human one."""
+"""Functions that write a table in a format for machines."""
 
 
 def summary(results: Results, notes: Sequence[str] = ()) -> Group:
-    """Tables for a terminal: one per suite with the errors in percent, then the aggregates, then the run's notes."""
-    parts: list[Table | Text] = []
+    """Return the tables of a run: one or more for each suite, the aggregates, and the notes."""
     first = results.iloc[0]
-    parts.append(
-        Text.assemble(
-            (first["model"], "bold"), f" on {first['dataset']}, {_images(results)} images, seed {first['seed']}"
-        )
-    )
+    title = f" on {first['dataset']}, {_images(results)} images, seed {first['seed']}"
+    parts: list[Table | Text] = [Text.assemble((first["model"], "bold"), title)]
     for suite in dict.fromkeys(results["suite"]):
         rows = results[results["suite"] == suite]
-        if not _of_images(suite):
-            parts += [*_curves(suite, rows), _figures(suite, rows)]
+        if display_family(suite).has_frames:
+            parts += [*_curves(suite, rows), _metrics(suite, rows)]
         elif suite != CLEAN:
             parts.append(_cells(suite, rows))
     parts.append(_aggregates(results))
@@ -54,23 +51,18 @@ def summary(results: Results, notes: Sequence[str] = ()) -> Group:
     return Group(*parts)
 
 
-def _titled(title: str) -> Table:
-    """A table at least as wide as its title, which would be folded otherwise."""
-    return Table(title=title, title_justify="left", title_style="bold", min_width=len(title))
-
-
 def _images(results: Results) -> int:
     rates = results[results["metric"].isin(["error_rate", "flip_rate", "accuracy", "consistency"])]
     return int(rates["n"].max())
 
 
-_MOST = 11
-"""Places of a curve that are shown; results.csv has all."""
+_MAX_POSITIONS = 11
+"""Positions of a curve in its table; results.csv has all."""
 
 
-def _curves(suite: str, rows: Results) -> list[Table | Text]:
-    """A table for every axis: accuracy by perturbation and place."""
-    tables: list[Table | Text] = []
+def _curves(suite: str, rows: Results) -> list[Table]:
+    """Return a table of accuracy by perturbation and position for each axis."""
+    tables: list[Table] = []
     curves = rows[(rows["metric"] == "accuracy") & rows["axis"].notna()]
     grid = curves["dx"].notna()
     if grid.any():
@@ -80,24 +72,24 @@ def _curves(suite: str, rows: Results) -> list[Table | Text]:
         network = rows[(rows["metric"] == "accuracy") & rows["axis"].isna()]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
     for axis, of_axis in curves.groupby("axis", sort=False):
-        for places, group in _alike(of_axis):
-            shown = (
-                [places[k * (len(places) - 1) // (_MOST - 1)] for k in range(_MOST)] if len(places) > _MOST else places
-            )
-            table = _titled(f"{suite}: accuracy by {axis}, %")
+        for positions, group in _with_equal_positions(of_axis):
+            last = len(positions) - 1
+            if last >= _MAX_POSITIONS:
+                positions = [positions[k * last // (_MAX_POSITIONS - 1)] for k in range(_MAX_POSITIONS)]
+            table = titled_table(f"{suite}: accuracy by {axis}, %")
             table.add_column("")
-            for place in shown:
-                table.add_column(f"{place:.3g}", justify="right")
-            for name, one in group.groupby("corruption", sort=False):
-                by_place = one.set_index("axis_value")["value"]
-                table.add_row(str(name), *(f"{100 * by_place[place]:.1f}" for place in shown))
+            for position in positions:
+                table.add_column(f"{position:.3g}", justify="right")
+            for name, curve in group.groupby("corruption", sort=False):
+                accuracy = curve.set_index("axis_value")["value"]
+                table.add_row(str(name), *(f"{100 * accuracy[position]:.1f}" for position in positions))
             tables.append(table)
     return tables
 
 
 def _grid(suite: str, rows: Results) -> Table:
-    """The map of accuracy by offset, a row by offset down."""
-    table = _titled(f"{suite}: accuracy, % (px down, px right)")
+    """Return the map of accuracy by offset, with a row for each offset down."""
+    table = titled_table(f"{suite}: accuracy, % (px down, px right)")
     table.add_column("px", justify="right")
     accuracy = {(dy, dx): value for dy, dx, value in zip(rows["dy"], rows["dx"], rows["value"], strict=True)}
     downs, rights = (dict.fromkeys(offset[axis] for offset in accuracy) for axis in (0, 1))
@@ -108,17 +100,17 @@ def _grid(suite: str, rows: Results) -> Table:
     return table
 
 
-def _alike(rows: Results) -> list[tuple[list[float], Results]]:
-    """Perturbations with the same places together, with those places."""
-    found: dict[tuple[float, ...], list[Results]] = {}
-    for _, one in rows.groupby("corruption", sort=False):
-        found.setdefault(tuple(one["axis_value"].tolist()), []).append(one)
-    return [(list(places), pd.concat(group)) for places, group in found.items()]
+def _with_equal_positions(rows: Results) -> list[tuple[list[float], Results]]:
+    """Group the perturbations by their positions."""
+    groups: dict[tuple[float, ...], list[Results]] = {}
+    for _, curve in rows.groupby("corruption", sort=False):
+        groups.setdefault(tuple(curve["axis_value"].tolist()), []).append(curve)
+    return [(list(positions), pd.concat(group)) for positions, group in groups.items()]
 
 
-def _figures(suite: str, rows: Results) -> Table:
-    """What is measured over all frames of a perturbation, and over the suite."""
-    table = _titled(suite)
+def _metrics(suite: str, rows: Results) -> Table:
+    """Return the values over all frames of a perturbation, and over the suite."""
+    table = titled_table(suite)
     for name in ("perturbation", "metric", "at", "value", "95 % interval"):
         table.add_column(name, justify="right" if name == "value" else "left")
     single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction", "copies"])
@@ -127,7 +119,7 @@ def _figures(suite: str, rows: Results) -> Table:
         if display_family(suite).has_resolutions and not at:
             at = f"{row['resolution']} px"
         name = "all" if pd.isna(row["corruption"]) else str(row["corruption"])
-        table.add_row(name, _label(row), at, _figure(row["value"], row), _interval(row))
+        table.add_row(name, _label(row), at, _value(row["value"], row), _interval(row))
     return table
 
 
@@ -135,7 +127,7 @@ def _cells(suite: str, rows: Results) -> Table:
     cells = rows[rows["metric"] == "error_rate"]
     ce = rows[rows["metric"] == "ce"].set_index("corruption")["value"]
     severities = sorted(int(severity) for severity in cells["severity"].dropna().unique())
-    table = _titled(f"{suite}: top-1 error, %")
+    table = titled_table(f"{suite}: top-1 error, %")
     table.add_column("corruption")
     for severity in severities:
         table.add_column(str(severity), justify="right")
@@ -159,27 +151,18 @@ def _cells(suite: str, rows: Results) -> Table:
 
 
 def _aggregates(results: Results) -> Table:
-    table = _titled("aggregates")
-    for name, justify in (
-        ("suite", "left"),
-        ("metric", "left"),
-        ("value", "right"),
-        ("95 % interval", "left"),
-        ("over", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = titled_table("aggregates")
+    for name in ("suite", "metric", "value", "95 % interval", "over"):
+        table.add_column(name, justify="right" if name == "value" else "left")
     overall = results[results["axis"].isna() & (results["corruption"].isna() | (results["corruption"] == CLEAN))]
-    of_images = [name for name in dict.fromkeys(overall["suite"]) if _of_images(name)]
-    for suite in of_images:
+    for suite in dict.fromkeys(overall["suite"]):
+        if display_family(suite).has_frames:
+            continue
         rows = overall[overall["suite"] == suite]
         for metric in _AGGREGATES:
             for row in rows[rows["metric"] == metric].to_dict("records"):
-                table.add_row(suite, _label(row), _figure(row["value"], row), _interval(row), _over(row))
+                table.add_row(suite, _label(row), _value(row["value"], row), _interval(row), _over(row))
     return table
-
-
-def _of_images(suite: str) -> bool:
-    return not display_family(suite).has_frames
 
 
 def _label(row: dict[str, object]) -> str:
@@ -187,8 +170,8 @@ def _label(row: dict[str, object]) -> str:
     return f"{row['metric']} (baseline {baseline})" if isinstance(baseline, str) and baseline else str(row["metric"])
 
 
-def _figure(value: object, row: dict[str, object]) -> str:
-    """A fraction is shown in percent; what a paper defines in percent is one already; others are as they are."""
+def _value(value: object, row: dict[str, object]) -> str:
+    """Format a value: fractions and percentages in percent, others with their unit."""
     assert isinstance(value, float)
     unit = METRICS[str(row["metric"])].unit
     if unit in ("fraction", "percent"):
@@ -197,7 +180,7 @@ def _figure(value: object, row: dict[str, object]) -> str:
 
 
 def _interval(row: dict[str, object]) -> str:
-    ends = ["" if pd.isna(row[end]) else _figure(row[end], row) for end in ("ci_low", "ci_high")]
+    ends = ["" if pd.isna(row[end]) else _value(row[end], row) for end in ("ci_low", "ci_high")]
     return f"{ends[0]} … {ends[1]}" if any(ends) else ""
 
 

@@ -1,19 +1,19 @@
-"""`robench verify`: robench's pixels and errors against the published package's."""
+"""`robench verify`: robench's pixels and errors compared with the published package's."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from robench.cli.common import names, numbers, stderr, stdout
+from robench.cli.common import names, numbers, stderr, stdout, titled_table
+from robench.cli.options import Arch, ClassMap, Corruptions, Data, Device, Format, Model, Seed, Severities
 from robench.cli.progress import observer
-from robench.errors import OptionError, unknown_name
+from robench.errors import OptionError
 
 if TYPE_CHECKING:
     from robench.evaluation.verify import Agreement
@@ -22,41 +22,28 @@ __all__ = ["verify"]
 
 
 def verify(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="As for evaluate: also compare this model's errors.", metavar="[MODEL]"),
-    ] = None,
-    arch: Annotated[str | None, typer.Option(help="Architecture of a weights file.", metavar="ARCH")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="What `robench list datasets` lists; demo is the default for the model demo.", metavar="DATA"
-        ),
-    ] = None,
-    class_map: Annotated[
-        Path | None, typer.Option(help="Class names in the model's order, one a line.", metavar="FILE")
-    ] = None,
+    model: Model = None,
+    arch: Arch = None,
+    data: Data = None,
+    class_map: ClassMap = None,
     suite: Annotated[
-        str, typer.Option(help="imagecorruptions; or imagenet-c, parts of which the package computes in its own way.")
+        str, typer.Option(help="imagecorruptions, or imagenet-c (the package differs in parts of it).")
     ] = "imagecorruptions",
-    corruption: Annotated[
-        list[str] | None, typer.Option(help="One or more, separated by commas; default: all there are.")
-    ] = None,
-    severity: Annotated[
-        list[str] | None, typer.Option(help="One or more of 1 to 5, separated by commas; default: all.")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="Only N images, evenly spread.", metavar="N")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
-    device: Annotated[str, typer.Option(help="Where the model runs.", metavar="auto|cpu|cuda|cuda:N")] = "auto",
-    format: Annotated[str, typer.Option(help="How to print.", metavar="table|json|csv")] = "table",  # noqa: A002
+    corruption: Corruptions = None,
+    severity: Severities = None,
+    limit: Annotated[int, typer.Option(help="Number of images, evenly spread.", metavar="N")] = 20,
+    seed: Seed = 0,
+    device: Device = "auto",
+    format: Format = "table",  # noqa: A002
 ) -> None:
-    """Check robench's corruptions against the imagecorruptions package, on your own images.
+    r"""Compare robench's corruptions with the imagecorruptions package on your images.
 
-    Both corrupt the same images; the table shows, per corruption and severity, how far the pixels lie apart, how strongly
-    each side changes the image, and with a model the errors of both. Corruptions with draws have draws of their own on each
-    side: what must agree there is the distribution. Exits with 1 if a cell does not agree.
+    Both implementations corrupt the same images. For each corruption and severity, the table shows the difference of the pixels
+    and the change of the image by each implementation. With a model, it also shows both top-1 errors. Random corruptions draw
+    different values in each implementation, so only their distributions are compared. The exit code is 1 if a cell differs.
 
-    Needs the package: pip install 'robench\\[reference]'. About 6 s an image at 224 pixels, most of it in glass_blur.
+    The package is installed with pip install 'robench\[reference]'. It takes about 6 s for an image at 224 px, most of it for
+    glass_blur.
 
     [b]robench verify demo[/b]
 
@@ -69,18 +56,14 @@ def verify(
     from robench.evaluation.verify import verify as compare
     from robench.models import load_classifier
 
-    if format not in ("table", *FORMATS):
-        raise OptionError(unknown_name("format", format, ("table", *FORMATS)))
     if data is None and model != "demo":
-        raise OptionError(
-            "no images were named: give --data, a folder of class folders or another of `robench list datasets`"
-        )
+        raise OptionError("no images are given", "give --data (see `robench list datasets`)")
     if arch is not None and model is None:
-        raise OptionError("--arch belongs to a MODEL: name the weights file as well")
+        raise OptionError("--arch has no effect without a MODEL", "name the weights file")
     images = open_dataset("demo" if data is None else data, class_map)
     classifier = load_classifier(model, arch, device) if model is not None else None
     with observer(stderr()) as progress:
-        found = list(
+        cells = list(
             compare(
                 images,
                 suite,
@@ -93,44 +76,49 @@ def verify(
             )
         )
     if format == "table":
-        stdout().print(_table(found, f"{images.name}, {min(limit, len(images))} images, suite {suite}, seed {seed}"))
+        stdout().print(_table(cells, f"{images.name}, {min(limit, len(images))} images, suite {suite}, seed {seed}"))
     else:
         import pandas as pd
 
-        sys.stdout.write(FORMATS[format](pd.DataFrame([asdict(one) for one in found])))
-    apart = [f"{one.corruption} {one.severity}" for one in found if one.agrees is False]
-    agree, unknown = ([one.agrees for one in found].count(state) for state in (True, None))
+        sys.stdout.write(FORMATS[format](pd.DataFrame([asdict(cell) for cell in cells])))
+    mismatches = [f"{cell.corruption} {cell.severity}" for cell in cells if cell.agrees is False]
+    matches, undecided = ([cell.agrees for cell in cells].count(state) for state in (True, None))
     stderr().print(
-        f"{agree} of {len(found)} cells agree"
-        + (f"; {unknown} cannot be told from so few images" if unknown else "")
-        + (f"; not: {', '.join(apart)}" if apart else "")
+        f"{matches} of {len(cells)} cells match"
+        + (f"; {undecided} undecided with so few images" if undecided else "")
+        + (f"; mismatches: {', '.join(mismatches)}" if mismatches else "")
     )
-    if apart:
+    if mismatches:
         raise typer.Exit(1)
 
 
-def _table(found: Sequence[Agreement], title: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        min_width=len(title),
-        caption="grey levels, 0..255; in brackets the package's; * draws of its own on each side",
-        caption_justify="left",
+def _table(cells: Sequence[Agreement], title: str) -> Table:
+    table = titled_table(
+        title,
+        caption="grey levels, 0..255; in brackets: the package's; * different random draws in each implementation",
     )
-    errors = found[0].error is not None
+    errors = cells[0].error is not None
     table.add_column("corruption", no_wrap=True)
-    for name in ("sev", "apart", "> 1", "change", "bias", *(["error, %"] if errors else []), "agrees"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for one in found:
-        cells = [
-            f"{one.corruption}{' *' if one.random else ''}",
-            str(one.severity),
-            f"{one.difference:.3f}",
-            f"{100 * one.over_one:.2f} %",
-            f"{one.change:.2f} ({one.reference_change:.2f})",
-            f"{one.bias:.2f} ({one.reference_bias:.2f})",
+    for name in (
+        "severity",
+        "mean abs diff",
+        "share > 1",
+        "change",
+        "bias",
+        *(["error, %"] if errors else []),
+        "match",
+    ):
+        table.add_column(name, justify="right", no_wrap=name not in ("mean abs diff", "share > 1"))
+    for cell in cells:
+        texts = [
+            f"{cell.corruption}{' *' if cell.random else ''}",
+            str(cell.severity),
+            f"{cell.difference:.3f}",
+            f"{100 * cell.over_one:.2f} %",
+            f"{cell.change:.2f} ({cell.reference_change:.2f})",
+            f"{cell.bias:.2f} ({cell.reference_bias:.2f})",
         ]
-        if one.error is not None and one.reference_error is not None:
-            cells.append(f"{100 * one.error:.1f} ({100 * one.reference_error:.1f})")
-        table.add_row(*cells, {True: "yes", False: "NO", None: "?"}[one.agrees])
+        if cell.error is not None and cell.reference_error is not None:
+            texts.append(f"{100 * cell.error:.1f} ({100 * cell.reference_error:.1f})")
+        table.add_row(*texts, {True: "yes", False: "NO", None: "?"}[cell.agrees])
     return table

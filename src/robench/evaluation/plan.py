@@ -111,6 +111,10 @@ def make_plan(
     for suite in perturbed:
         check_suite(suite, options.backend)
     _check_selection(perturbed, options)
+    if options.released is not None and not any(suite.released_side for suite in perturbed):
+        raise OptionError(
+            "--released applies only to suites of published files", "give one, such as --suite imagenet-c"
+        )
     context = _Context(options, preprocessing, gflops)
     geometries = {suite: _clean_geometry(suite, options, preprocessing) for suite in perturbed or chosen}
     conditions = [one for suite in perturbed for one in _plan_suite(suite, geometries[suite], context)]

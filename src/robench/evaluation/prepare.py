@@ -334,13 +334,10 @@ def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
             raise OptionError(f"--fresh cannot move {path}, which contains {name}", "choose another --out")
     if data is not None and data.is_dir() and whole.is_relative_to(data.resolve()):
         raise RunError(f"{path} is inside the dataset {data} and would be read as a class", "choose another --out")
-    created = not path.exists()
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     with translate_os_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=path).close()
-    if created:
-        path.rmdir()
-    elif not (path / "manifest.json").exists() and not options.fresh and _foreign(path):
+        TemporaryFile(dir=existing).close()
+    if existing == path and not (path / "manifest.json").exists() and not options.fresh and _foreign(path):
         raise RunError(f"{path} contains other files", "choose another --out, or move it aside with --fresh")
 
 

@@ -20,6 +20,7 @@ def report(
     data: str | Path | None = None,
     examples: int = EXAMPLES,
     title: str = TITLE,
+    force: bool = False,
 ) -> Path:
     """Write one self-contained page that shows runs side by side, and return its path.
 
@@ -29,6 +30,7 @@ def report(
         data: The images; None for the dataset of the run.
         examples: Number of example images for each run and suite; 0 reads no image and does not import torch.
         title: Heading of the page.
+        force: Whether to replace a file that is not a report.
 
     Raises:
         OptionError: altair is missing, or `out` is another file.
@@ -42,4 +44,4 @@ def report(
         from robench.evaluation.examples import find_examples  # Imports torch.
 
         finder = partial(find_examples, data=data, count=examples)
-    return write_page(runs, out, examples=finder, title=title)
+    return write_page(runs, out, examples=finder, title=title, force=force)

@@ -97,10 +97,10 @@ def run_in_sandbox(request: LoadRequest, overrides: Mapping[str, object]) -> Non
         )
     except subprocess.TimeoutExpired as error:
         raise stopped from error
-    if process.returncode == -getattr(signal, "SIGXCPU", 0) != 0:
+    name = signal.Signals(-process.returncode).name if process.returncode < 0 else ""
+    if name == "SIGXCPU":
         raise stopped
-    if process.returncode < 0:
-        name = signal.Signals(-process.returncode).name
+    if name:
         raise CheckpointError(
             f"{path} cannot be run because it crashed the sandbox process ({name})",
             "check that it is not damaged and that it fits in memory",

@@ -78,7 +78,7 @@ def test_costs_are_those_of_the_conditions_that_both_have(
     assert costs([runs[0], runs[1]]) == [], "not timed"
     assert costs([a.path, b.path / "results.csv"]) == [], "a table has no clock"
     assert run_cli(["compare", str(a.path), str(b.path)]) == 0
-    assert "1.33 times as long" in " ".join(capsys.readouterr().out.split())
+    assert "1.33x the time of" in " ".join(capsys.readouterr().out.split())
 
 
 def test_flips_by_hand(runs: list[Path]) -> None:
@@ -94,8 +94,8 @@ def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
     names = [str(run) for run in runs]
     assert run_cli(["compare", *names, "--flips", str(tmp_path / "flips.csv")]) == 0
     printed = capsys.readouterr()
-    assert "where predictions differ most" in printed.out
-    assert "14 predictions that differ" in printed.err
+    assert "cells with the most changed predictions" in printed.out
+    assert "14 changed predictions" in printed.err
     assert len(pd.read_csv(tmp_path / "flips.csv")) == 14
     assert run_cli(["compare", *names, "--format", "json", "--metric", "ece,error_rate"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -189,9 +189,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["gate", str(after), "--power", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["figures"][0]["drops"] == [0.005, 0.01, 0.02, 0.05]
     for arguments, says in (
-        (["--power", "--format", "junit"], "a table or json"),
-        (["--drop", "0.1"], "--drop says what --power"),
-        ([], "nothing to compare with"),
+        (["--power", "--format", "junit"], "give --format table or json"),
+        (["--drop", "0.1"], "--drop has no effect without --power"),
+        ([], "there is no baseline"),
     ):
         assert run_cli(["gate", str(after), *arguments]) == 2
         assert says in capsys.readouterr().err

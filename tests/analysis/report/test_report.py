@@ -231,7 +231,7 @@ def test_curves_begin_at_the_clean_images_and_every_way_to_choose_a_size_has_one
 def test_another_file_is_not_replaced(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one", {("clean", 0): first(5, 40)})
     (tmp_path / "page.html").write_text("mine")
-    with pytest.raises(OptionError, match="is no report of robench"):
+    with pytest.raises(OptionError, match="is a file of another kind"):
         report([run], tmp_path / "page.html", examples=0)
     assert (tmp_path / "page.html").read_text() == "mine"
     for _ in range(2):
@@ -247,8 +247,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     run = write_run(tmp_path / "one", {("clean", 0): first(5, 40)})
     for arguments, says in (
         ([str(tmp_path / "none")], "not a run directory"),
-        ([str(run), "--out", str(tmp_path)], "it is a folder"),
-        ([str(run), "--out", str(tmp_path / "no" / "page.html")], "no such folder"),
+        ([str(run), "--out", str(tmp_path)], "is a directory"),
+        ([str(run), "--out", str(tmp_path / "no" / "page.html")], "a directory that does not exist"),
         ([str(run), "--examples", "-1"], "at least 0"),
     ):
         assert run_cli(["report", *arguments]) == 2

@@ -202,7 +202,7 @@ def test_a_lost_worker_costs_nothing(
     engine = ray_engine(own_cluster, 2)
 
     def strike() -> None:
-        victim = next(one for one in engine._pool.workers if one.call)
+        victim = next((one for one in engine._pool.workers if one.call), engine._pool.ready[0])
         if fault == "node":
             own_cluster.remove_node(nodes[victim.node.rpartition("/")[2]], allow_graceful=False)
         else:

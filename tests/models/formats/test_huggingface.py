@@ -255,7 +255,8 @@ def test_a_folder_that_passed_is_not_tried_again_until_its_configuration_changes
     assert load_classifier(folder, device="cpu").classes == 5
     monkeypatch.setattr(sandbox, "_PROGRAM", "raise SystemExit(3)")
     assert load_classifier(folder, device="cpu").classes == 5
-    changed(folder, num_features=512)
+    file = folder / "config.json"
+    file.write_text(file.read_text().replace("0.95", "0.90"))  # as many bytes
     with pytest.raises(RuntimeError, match="the sandbox failed on"):
         load_classifier(folder, device="cpu")
 

@@ -199,10 +199,10 @@ def disagreement(flipped: pd.DataFrame, most: int = 10) -> pd.DataFrame:
     return counts.sort_values("all", ascending=False, kind="stable").head(most).reset_index()
 
 
-def write_flips(flipped: pd.DataFrame, path: Path) -> None:
+def write_flips(flipped: pd.DataFrame, path: Path, force: bool = False) -> None:
     """Write flips as CSV, whole or not at all."""
     text = io.StringIO()
     flipped.to_csv(text, index=False, lineterminator="\n")
-    check_replaceable(path, has_header(list(flipped.columns)), "--flips")
+    check_replaceable(path, has_header(list(flipped.columns)), "--flips", force)
     with translate_os_errors(path):
         atomic_write(path, lambda file: file.write(text.getvalue().encode()))

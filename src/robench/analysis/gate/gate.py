@@ -180,9 +180,9 @@ def _judge(judged: Sequence[tuple[Rule, PairedDifference]]) -> list[Comparison]:
     return comparisons
 
 
-def update_baseline(run: Source, baseline: Path) -> None:
+def update_baseline(run: Source, baseline: Path, force: bool = False) -> None:
     """Write the results of a run directory, or of several seeds, to the baseline CSV, whole or not at all. Compares nothing."""
-    check_replaceable(baseline, has_header(RESULTS.names), "--baseline")
+    check_replaceable(baseline, has_header(RESULTS.names), "--baseline", force)
     runs = [RunDirectory.open(one) for one in ([run] if isinstance(run, str | Path) else run)]
     results = runs[0].read_results() if len(runs) == 1 else pool(runs)[0]
     for one in runs:

@@ -17,9 +17,10 @@ from robench.analysis.leaderboard.timm_results import COLUMNS, timm_rows
 from robench.analysis.metrics import METRICS
 from robench.errors import TableError
 from robench.runs.csv import read_csv
+from robench.runs.files import read_start
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, Table, check_cell
 
-__all__ = ["KINDS", "Kind", "read_board", "read_pooled", "read_rows"]
+__all__ = ["KINDS", "Kind", "is_leaderboard", "read_board", "read_pooled", "read_rows"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,13 @@ def read_pooled(paths: Sequence[Path], suites: Sequence[str] | None = None) -> R
 
 
 def read_board(path: Path) -> list[Row]:
-    """Rows of a leaderboard.csv; TableError for any other file, so that nothing but a leaderboard is replaced by one."""
-    if not _is_board(next(iter(_cells(path)), [])):
-        raise TableError(f"{path} exists and is not a leaderboard: choose another --out")
+    """Return the rows of a leaderboard.csv."""
     return [_checked(path, row) for row in _board_rows(path, None)]
+
+
+def is_leaderboard(path: Path) -> bool:
+    """Return whether a file is a leaderboard.csv, by its header."""
+    return _is_board(next(csv.reader([read_start(path).lstrip("\ufeff").partition("\n")[0]]), []))
 
 
 def _is_board(header: list[str]) -> bool:

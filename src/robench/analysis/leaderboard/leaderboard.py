@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from robench.analysis.leaderboard.formats import FORMATS
-from robench.analysis.leaderboard.inputs import read_board, read_pooled, read_rows
+from robench.analysis.leaderboard.inputs import is_leaderboard, read_board, read_pooled, read_rows
 from robench.analysis.leaderboard.ranking import Board, model_key, rank_models
 from robench.analysis.leaderboard.rows import Row
-from robench.errors import OptionError, RunError, unknown_name
-from robench.runs.files import atomic_write, translate_os_errors
+from robench.errors import OptionError, unknown_name
+from robench.runs.files import atomic_write, check_replaceable, read_start, translate_os_errors
 
 __all__ = ["leaderboard"]
 
@@ -26,6 +26,7 @@ def leaderboard(
     split: bool = False,
     suites: Sequence[str] | None = None,
     format: str = "csv",  # noqa: A002
+    force: bool = False,
 ) -> Board:
     """Make one table of runs and files, a row a model; write it to `out`, if that is given.
 
@@ -42,16 +43,13 @@ def leaderboard(
     new = _merge_inputs([Path(one) for one in inputs], suites)
     if path is None:
         return rank_models(list(new.values()), sort_by, split)
-    if not path.parent.is_dir() or path.is_dir():
-        raise OptionError(
-            f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'there is no such folder'}"
-        )
+    mark = FORMATS[format].mark
+    is_ours = is_leaderboard if format == "csv" else lambda path: read_start(path).startswith(mark)
+    check_replaceable(path, is_ours, "--out", force)
     with _exclusive_lock(path.parent):
         old: dict[tuple[str, ...], Row] = {}
-        if path.exists() and format == "csv":
+        if format == "csv" and is_leaderboard(path):
             old = {model_key(row): row for row in read_board(path)}
-        elif path.exists():
-            _check_replaceable(path, FORMATS[format].mark)
         board = rank_models(_deduplicate(list((old | new).values())), sort_by, split)
         text = FORMATS[format].text(board)
         with translate_os_errors(path):
@@ -109,9 +107,3 @@ def _deduplicate(rows: Sequence[Row]) -> list[Row]:
 
 def _figures(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in ("rank", "rank_by")}
-
-
-def _check_replaceable(path: Path, mark: str) -> None:
-    with path.open("rb") as file:
-        if file.read(len(mark.encode())) != mark.encode():
-            raise RunError(f"{path} exists and is no leaderboard in this format: choose another --out")

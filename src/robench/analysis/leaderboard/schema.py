@@ -70,10 +70,8 @@ LEADERBOARD = Table(
             _TEXT,
             "`computed` or `released` (what the suites' images are), `timm` or `robustbench` (published)",
         ),
-        Column(
-            "protocol", _TEXT, "of every suite that the row has figures of, `SUITE PROTOCOL`, separated by semicolons"
-        ),
-        Column("baseline", _TEXT, "what normalised figures are divided by", nullable=True),
+        Column("protocol", _TEXT, "`SUITE PROTOCOL` of every suite with a value in the row, separated by semicolons"),
+        Column("baseline", _TEXT, "baseline that normalized values are divided by", nullable=True),
         Column("seed", _TEXT, "seed of all draws; of pooled ones `0+1+2`; empty for published rows", nullable=True),
         Column(
             "robench_version", _TEXT, "version of robench that computed the row, empty for published", nullable=True

@@ -22,7 +22,7 @@ from robench.analysis.report.grouping import ReportedRun, incomparable_notes
 from robench.analysis.report.sections import TextTable, headlines, sections
 from robench.analysis.scoring import notes
 from robench.errors import OptionError, RobenchError
-from robench.runs.files import atomic_write, translate_os_errors
+from robench.runs.files import atomic_write, check_replaceable, read_start, translate_os_errors
 from robench.runs.schema import RESULTS, rows_to_frame
 
 __all__ = ["EXAMPLES", "MARK", "TITLE", "write_page"]
@@ -30,7 +30,7 @@ __all__ = ["EXAMPLES", "MARK", "TITLE", "write_page"]
 EXAMPLES = 8
 """Images of a run in the gallery."""
 
-MARK = b"<!-- robench report -->"
+MARK = "<!-- robench report -->"
 """What a page has near its beginning; only such a file is replaced by a new one."""
 
 TITLE = "Robustness report"
@@ -42,6 +42,7 @@ def write_page(
     *,
     examples: ExampleFinder | None = None,
     title: str = TITLE,
+    force: bool = False,
 ) -> Path:
     """Write one self-contained page about runs, side by side, and return where it is.
 
@@ -53,14 +54,7 @@ def write_page(
     path = Path(out)
     if not runs:
         raise OptionError("a report is about runs: name one or more")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise OptionError(
-            f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'there is no such folder'}"
-        )
-    if path.exists():
-        with path.open("rb") as file:
-            if MARK not in file.read(200):
-                raise OptionError(f"{path} is no report of robench: remove it, or choose another --out")
+    check_replaceable(path, lambda existing: MARK in read_start(existing)[:200], "--out", force)
     subjects = _subjects([Path(one) for one in runs])
     parts = list(sections(subjects))
     galleries = list(gallery(subjects, examples))

@@ -5,8 +5,11 @@ functions by any dotted name under torch. This module looks up every call in `al
 it runs the first one. It computes sizes from the tensors, so that it never reads an expression. torch/_export/serde/schema.py describes
 the format.
 
-An upstream change could retire this module. torch.export.load would have to read weights with `weights_only=True` and no fallback,
-to parse expressions instead of evaluating them, and to take a list of allowed operators. As of torch 2.14 it does none of these.
+An upstream change could retire this module. torch 2.14 lacks all three parts of it in torch.export.load:
+
+- It would read weights with `weights_only=True` and without a fallback.
+- It would parse expressions of sizes instead of evaluating them.
+- It would take a list of allowed operators.
 """
 
 from __future__ import annotations

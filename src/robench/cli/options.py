@@ -1,0 +1,260 @@
+"""Command-line options as annotated types, shared by the verbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+# Panels of `robench evaluate --help`.
+CONDITIONS, SAMPLES, INPUT, EXECUTION, RUN = "Conditions", "Samples", "Model input", "Execution", "Run"
+
+# Model and dataset.
+Model = Annotated[
+    str | None, Argument(help="Model as for `robench evaluate`; its errors are compared too.", metavar="MODEL")
+]
+Models = Annotated[
+    list[str],
+    Argument(
+        help="Weights file, exported model, folder, library name, factory, demo or job file.",
+        metavar="MODEL",
+    ),
+]
+Arch = Annotated[
+    str | None,
+    Option(help="Architecture of a weights file. Default: detected from the weights.", metavar="FAMILY:NAME"),
+]
+WeightsKey = Annotated[
+    str | None,
+    Option(help="Set of weights in the file, such as state_dict_ema. Default: the trained one.", metavar="KEY"),
+]
+TrustPickle = Annotated[
+    bool, Option("--trust-pickle", help="Permission for the model's file to run code with your rights.")
+]
+Data = Annotated[
+    str | None,
+    Option(help="Dataset: a folder or file (`robench list datasets`), or demo.", metavar="DATA"),
+]
+
+# Conditions.
+Suite = Annotated[
+    str, Option(help="Suite of the geometry and constants (`robench list suites`).", rich_help_panel=CONDITIONS)
+]
+Suites = Annotated[
+    list[str] | None,
+    Option(
+        help="Suites (`robench list suites`), or all. Default: clean (demo: cifar-c).",
+        metavar="SUITE",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Preset = Annotated[
+    str | None,
+    Option(
+        help="Selection of suite, corruptions, severities and images (`robench list presets`).",
+        metavar="PRESET",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Severities = Annotated[
+    list[str] | None,
+    Option(help="Severities, such as 1,3,5. Default: all.", metavar="N", rich_help_panel=CONDITIONS),
+]
+Corruptions = Annotated[
+    list[str] | None,
+    Option(
+        help="Corruptions or perturbations, such as fog,snow. Default: all of the suite.",
+        metavar="NAME",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+ExtraCorruptions = Annotated[
+    bool,
+    Option("--extra-corruptions", help="Extra corruptions too, which no aggregate covers.", rich_help_panel=CONDITIONS),
+]
+Difficulties = Annotated[
+    list[str] | None,
+    Option(help="Difficulties of perturbation sequences, 1 to 3. Default: 1.", metavar="N", rich_help_panel=CONDITIONS),
+]
+Resolutions = Annotated[
+    list[str] | None,
+    Option(
+        help="Input sizes of the suite resolution in pixels. Default: around the model's.",
+        metavar="N",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Released = Annotated[
+    Path | None,
+    Option(
+        help="Folder of published files (ImageNet-C, CIFAR-10-C, …) instead of computed images.",
+        metavar="DIR",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Treatments = Annotated[
+    list[str] | None,
+    Option(
+        help="Treatments of the model, in order (`robench list treatments`).", metavar="T", rich_help_panel=CONDITIONS
+    ),
+]
+Calibration = Annotated[
+    str | None,
+    Option(
+        help="Images for the statistics of a treatment; any layout of --data.",
+        metavar="DATA",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+
+# Samples.
+Limit = Annotated[
+    int | None, Option(help="Number of samples, evenly spread. Default: all.", metavar="N", rich_help_panel=SAMPLES)
+]
+PerClass = Annotated[
+    int | None, Option(help="Number of samples of each class, the first ones.", metavar="N", rich_help_panel=SAMPLES)
+]
+Subset = Annotated[
+    Path | None, Option(help="File of paths relative to DATA, one a line.", metavar="FILE", rich_help_panel=SAMPLES)
+]
+ClassMap = Annotated[
+    Path | None,
+    Option(help="File of class names in the model's order, one a line.", metavar="FILE", rich_help_panel=SAMPLES),
+]
+SkipUnreadable = Annotated[
+    bool,
+    Option("--skip-unreadable", help="Damaged images in the manifest instead of an error.", rich_help_panel=SAMPLES),
+]
+
+# Model input.
+Geometry = Annotated[
+    str,
+    Option(help="Resize and crop of the suite or of the model.", metavar="suite|model", rich_help_panel=INPUT),
+]
+Mean = Annotated[
+    str | None, Option(help="Mean of the model's input, R,G,B in 0..1.", metavar="R,G,B", rich_help_panel=INPUT)
+]
+Std = Annotated[
+    str | None,
+    Option(help="Standard deviation of the model's input, R,G,B in 0..1.", metavar="R,G,B", rich_help_panel=INPUT),
+]
+Resize = Annotated[
+    int | None,
+    Option(
+        help="Short side in pixels before the model's crop (--geometry model).", metavar="PX", rich_help_panel=INPUT
+    ),
+]
+Crop = Annotated[int | None, Option(help="Side of the model's input in pixels.", metavar="PX", rich_help_panel=INPUT)]
+Interpolation = Annotated[
+    str | None,
+    Option(help="Filter of the model's own resize, such as bilinear or bicubic.", rich_help_panel=INPUT),
+]
+NoReleaseJpeg = Annotated[
+    bool,
+    Option(
+        "--no-release-jpeg",
+        help="No JPEG compression (quality 85) as in released ImageNet suites.",
+        rich_help_panel=INPUT,
+    ),
+]
+ReleaseJpeg = Annotated[
+    bool,
+    Option("--release-jpeg", help="JPEG compression as in the suite's released files.", rich_help_panel=INPUT),
+]
+
+# Execution.
+Device = Annotated[
+    str, Option(help="Device of the computation.", metavar="auto|cpu|cuda|cuda:N|mps", rich_help_panel=EXECUTION)
+]
+BatchSize = Annotated[
+    int, Option(help="Images of a batch; records depend on it.", metavar="N", rich_help_panel=EXECUTION)
+]
+Precision = Annotated[
+    str,
+    Option(
+        help="Arithmetic of the model; TF32 is off with fp32.",
+        metavar="fp32|tf32|bf16|fp16",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Backend = Annotated[
+    str,
+    Option(
+        help="Corruption backend: robench, or the imagecorruptions package (slow, CPU).",
+        metavar="torch|reference",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Compile = Annotated[
+    bool,
+    Option(
+        "--compile",
+        help="Random draws through torch.compile: equal pixels, faster; needs a compiler.",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Engine = Annotated[
+    str,
+    Option(
+        help="Execution engine: this process, or Ray workers (robench\\[ray]).",
+        metavar="local|ray",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Address = Annotated[
+    str | None,
+    Option(
+        help="Address of the Ray cluster. Default: RAY_ADDRESS, else a local cluster.",
+        metavar="auto|HOST:PORT|ray://HOST:PORT",
+        rich_help_panel=EXECUTION,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    Option(help="Number of Ray workers. Default: one a GPU, else one a core.", metavar="N", rich_help_panel=EXECUTION),
+]
+Threads = Annotated[
+    int | None,
+    Option(
+        help="CPU threads of a model. Default: all cores; 1 in Ray workers.", metavar="N", rich_help_panel=EXECUTION
+    ),
+]
+Profile = Annotated[bool, Option("--profile", help="Table of the time spent in each phase.", rich_help_panel=EXECUTION)]
+
+# Runs and files.
+Runs = Annotated[list[Path], Argument(help="Run directories, or CSV files of results.", metavar="RUN")]
+RunOut = Annotated[
+    Path | None,
+    Option(
+        help="Run directory; for several models, its parent. Default: runs/MODEL-DATA-SUITE.",
+        metavar="RUN",
+        rich_help_panel=RUN,
+    ),
+]
+Seed = Annotated[int, Option(help="Seed of all draws.", metavar="N", rich_help_panel=RUN)]
+Fresh = Annotated[
+    bool,
+    Option("--fresh", help="New run; an existing one is moved aside, never deleted.", rich_help_panel=RUN),
+]
+DryRun = Annotated[
+    bool,
+    Option("--dry-run", help="Conditions, forward passes and estimated time, without a run.", rich_help_panel=RUN),
+]
+NormalizeBy = Annotated[
+    str | None,
+    Option(
+        help="Baseline of CE, mCE, FR, mFR and mT5D. Default: the published one.",
+        metavar="alexnet|RUN|none",
+        rich_help_panel=RUN,
+    ),
+]
+RenormalizeBy = Annotated[
+    str | None,
+    Option(
+        help="Baseline of CE, mCE, FR, mFR and mT5D. Default: the run's own.",
+        metavar="alexnet|RUN|none",
+    ),
+]
+Force = Annotated[bool, Option("--force", help="Replacement of a file of another kind.")]
+Format = Annotated[Literal["table", "json", "csv"], Option(help="Output format.")]
