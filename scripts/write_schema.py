@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_SIDE
+from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_SIZE
 from robench.runs.schema import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
 
 TARGET = Path(__file__).parents[1] / "docs/schema.md"
@@ -34,7 +34,7 @@ def _lines() -> Iterator[str]:
         yield from _rows(table.columns)
         if table == LEADERBOARD:
             yield from ("", "These columns follow for each input size in the table, smallest first:", "")
-            yield from _rows(LEADERBOARD_BY_SIDE)
+            yield from _rows(LEADERBOARD_BY_SIZE)
 
 
 def _rows(columns: Iterable[Column]) -> Iterator[str]:

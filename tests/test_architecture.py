@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -49,6 +50,13 @@ def imports(path: Path) -> Iterator[str]:
 def test_the_top_level_holds_nine_packages_and_seven_files() -> None:
     found = {path.name.removesuffix(".py") for path in SOURCE.iterdir() if not path.name.startswith("__pycache__")}
     assert found == {name for row in LAYERS for name in row} | {"__init__", "py.typed"}
+
+
+@pytest.mark.parametrize("name", ["comparison.compare", "gate.gate", "gate.power", "leaderboard.leaderboard"])
+def test_no_function_hides_its_module(name: str) -> None:
+    package, module = name.split(".")
+    loaded = importlib.import_module(f"robench.analysis.{name}")
+    assert getattr(importlib.import_module(f"robench.analysis.{package}"), module) is loaded
 
 
 def test_imports_run_one_way() -> None:

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-from robench.analysis.gate import gate
 from robench.analysis.gate.formats import verdict_json
+from robench.analysis.gate.gate import gate
 from robench.minimal import PARQUET_READER, REQUIRED, requirements
 from tests.analysis.gate.invented import write_run
 

@@ -15,9 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robench.analysis.comparison import compare
-    from robench.analysis.gate import gate
-    from robench.analysis.leaderboard import leaderboard
+    from robench.analysis.comparison.compare import compare
+    from robench.analysis.gate.gate import gate
+    from robench.analysis.leaderboard.leaderboard import leaderboard
     from robench.analysis.scoring import score
     from robench.datasets import ImageDataset, ImageSet, open_dataset
     from robench.errors import RobenchError
@@ -58,11 +58,11 @@ _HOME = {
     "RobenchError": "robench.errors",
     "Run": "robench.evaluation.writer",
     "RunDirectory": "robench.runs.directory",
-    "compare": "robench.analysis.comparison",
+    "compare": "robench.analysis.comparison.compare",
     "corrupt": "robench.transforms.apply",
     "evaluate": "robench.evaluation.run",
-    "gate": "robench.analysis.gate",
-    "leaderboard": "robench.analysis.leaderboard",
+    "gate": "robench.analysis.gate.gate",
+    "leaderboard": "robench.analysis.leaderboard.leaderboard",
     "load_classifier": "robench.models",
     "open_dataset": "robench.datasets",
     "report": "robench.evaluation.report",

@@ -34,7 +34,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         return
     if baseline is None:
         raise pytest.UsageError("--robench-gate needs --robench-baseline RUN|CSV")
-    from robench.analysis.gate import gate, read_rules
+    from robench.analysis.gate import read_rules
+    from robench.analysis.gate.gate import gate
     from robench.errors import RobenchError
 
     rules = config.getoption("--robench-rules")
@@ -83,8 +84,9 @@ def robench_gate() -> Callable[..., Verdict]:
 
     `rules` is a TOML file, or a list of tables as in such a file; None means the rules of ./pyproject.toml.
     """
-    from robench.analysis.gate import gate, read_rules, rules_from
+    from robench.analysis.gate import read_rules, rules_from
     from robench.analysis.gate.formats import outcome, sentence
+    from robench.analysis.gate.gate import gate
     from robench.errors import RobenchError
 
     def check(

@@ -50,11 +50,11 @@ def test_runs_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
         (["nowhere"], "No such file"),
         (["."], "not a run directory"),
         (["t.csv", "--format", "html"], "is not one of"),
-        (["t.csv", "--sort-by", "speed"], "unknown figure"),
+        (["t.csv", "--sort-by", "speed"], "unknown column"),
         (["t.csv", "--out", "nowhere/l.csv"], "a directory that does not exist"),
         (["t.csv", "--out", "t.csv"], "a file of another kind; choose another path, or write it with --force"),
         (["t.csv", "u.csv"], "give --split"),
-        (["bad.csv"], "rename the model"),
+        (["bad.csv"], "rename it"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -68,7 +68,7 @@ def test_imagenet_c_says_what_the_package_computes_in_its_own_way(
 def test_constants_that_the_package_does_not_have(
     suite: str, classifier: Classifier, picture_folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(OptionError, match=f"not those of {suite}: give --suite imagecorruptions"):
+    with pytest.raises(OptionError, match=f"not those of {suite}; combine --backend reference with --suite"):
         robench.evaluate(classifier, picture_folder, [suite], tmp_path / "run", Options(backend="reference"))
     assert not (tmp_path / "run").exists()
     with pytest.raises(OptionError, match=r"unknown backend 'numpy'"):

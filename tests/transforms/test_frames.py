@@ -282,7 +282,7 @@ def test_too_little_memory_is_one_line(demo: Classifier, monkeypatch: pytest.Mon
     samples = Samples(stack([(32, 32)]), np.arange(1), np.arange(1), np.arange(1))
     for fails in (lambda *_: np.zeros(1 << 55), lambda *_: torch.zeros(1 << 55)):
         monkeypatch.setattr(ImageStack, "take", fails)
-        with pytest.raises(DeviceError, match="give a smaller --batch-size"):
+        with pytest.raises(DeviceError, match="reduce --batch-size"):
             evaluate_condition(demo, samples, condition, seed=0, batch_size=4)
 
 

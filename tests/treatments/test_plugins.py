@@ -117,7 +117,7 @@ def test_a_package_s_treatment(
     assert run_cli(["list", "treatments"]) == 0
     shown = capsys.readouterr()
     assert "nothing at all" in shown.out
-    assert "the treatment 'bn-test' of idling 1.2 is ignored: that name is built in" in shown.err
+    assert "the treatment 'bn-test' of idling 1.2 is ignored because the name is built in" in shown.err
 
 
 @pytest.mark.usefixtures("package")

@@ -335,8 +335,8 @@ def test_out_of_memory_says_which_batch_was_too_large(
     monkeypatch.setattr(Classifier, "logits", full)
     for text, said in (
         ("bn-test:n=8", "memory with 8 images, the treatment's test batch; give --treatment with a smaller batch"),
-        ("bn-frozen:M=8", "memory at 128 images, on which treatments estimate their statistics"),
-        ("localnorm:g=1", "memory at 7 images a batch: give a smaller --batch-size"),
+        ("bn-frozen:M=8", "memory with 128 images for a treatment's statistics"),
+        ("localnorm:g=1", "memory with 7 images a batch; reduce --batch-size"),
     ):
         with pytest.raises(DeviceError, match=said):
             treat(text)

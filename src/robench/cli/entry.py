@@ -13,6 +13,11 @@ from typing import Annotated
 
 import typer
 
+try:
+    from typer import TyperException
+except ImportError:  # Older versions raise click's own.
+    from click import ClickException as TyperException  # type: ignore[assignment]
+
 from robench.cli.cache import cache_app
 from robench.cli.compare import compare
 from robench.cli.corrupt import corrupt
@@ -100,7 +105,7 @@ def run_cli(arguments: list[str]) -> int:
             raise KeyboardInterrupt  # Typer turns an interruption into this code.
     except RobenchError as error:
         return _fail(str(error), 2)
-    except typer.TyperException as error:
+    except TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')}; see `robench --help`", 2)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted; give the same command again to continue an evaluation", 130)

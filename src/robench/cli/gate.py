@@ -72,9 +72,9 @@ def gate(
     """
     limit_blas_threads()
     from robench.analysis.gate import FORMATS, read_rules
-    from robench.analysis.gate import gate as judge
     from robench.analysis.gate import update_baseline as update
     from robench.analysis.gate.formats import markdown, outcome
+    from robench.analysis.gate.gate import gate as judge
 
     if drop and not power:
         raise OptionError("--drop has no effect without --power", "add --power or omit --drop")
@@ -111,8 +111,8 @@ def gate(
 def _print_power(
     run: Sequence[Path], bases: Sequence[Path], rules: Sequence[Rule], drops: Sequence[float] | None, form: str
 ) -> None:
-    from robench.analysis.gate import power
     from robench.analysis.gate.formats import power_json
+    from robench.analysis.gate.power import power
 
     if form not in ("table", "json"):
         raise OptionError(f"--power does not print {form}", "give --format table or json")

@@ -47,7 +47,7 @@ def leaderboard(
     [b]robench leaderboard runs/* --out leaderboard.csv[/b]
     """
     from robench.analysis.leaderboard import FORMATS
-    from robench.analysis.leaderboard import leaderboard as build
+    from robench.analysis.leaderboard.leaderboard import leaderboard as build
 
     board = build(inputs, out, sort_by=sort_by, split=split, suites=names(suite), format=format, force=force)
     if out is None:

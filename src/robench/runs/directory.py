@@ -123,7 +123,7 @@ class RunDirectory:
             return [ConditionEntry(**condition) for condition in self.manifest["conditions"]]
         except TypeError as error:
             raise RunError(
-                f"the conditions in {self.path / 'manifest.json'} are damaged or from another robench version",
+                f"{self.path / 'manifest.json'} is damaged, or its conditions are of another robench version",
                 "evaluate again with --fresh",
             ) from error
 

@@ -1,9 +1,9 @@
-"""The lock of a run directory."""
+"""Exclusive locks between processes, and the lock of a run directory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,10 +11,30 @@ from filelock import FileLock, Timeout
 from robench.errors import RunError
 from robench.runs.files import translate_os_errors
 
-__all__ = ["is_locked", "lock_run"]
+__all__ = ["hold_lock", "is_locked", "lock_run"]
 
 _TIMEOUT = 1.0
 """Seconds to wait for the lock; longer than `is_locked` holds it on a busy machine."""
+
+
+@contextmanager
+def hold_lock(file: Path, timeout: float = -1) -> Iterator[bool]:
+    """Hold a lock file, which is created and stays; yield whether it is held. The lock ends with the process at the latest.
+
+    Args:
+        file: The lock file.
+        timeout: Seconds to wait for another process or thread; a negative number waits without limit.
+    """
+    lock = FileLock(file, timeout=timeout, poll_interval=0.01)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def is_locked(path: Path) -> bool | None:
@@ -23,10 +43,8 @@ def is_locked(path: Path) -> bool | None:
     if not file.exists():
         return False
     try:
-        with FileLock(file, timeout=0):
-            return False
-    except Timeout:
-        return True
+        with hold_lock(file, 0) as is_held:
+            return not is_held
     except (OSError, NotImplementedError):
         return None
 
@@ -38,15 +56,9 @@ def lock_run(path: Path) -> Iterator[None]:
     Raises:
         RunError: Another process holds the run, or the lock file cannot be written.
     """
-    lock = FileLock(path / ".lock", timeout=_TIMEOUT, poll_interval=0.01)
-    try:
+    with ExitStack() as stack:
         with translate_os_errors(path):
-            lock.acquire()
-    except Timeout:
-        raise RunError(
-            f"another robench process is writing {path}", "wait for it to end, or choose another --out"
-        ) from None
-    try:
+            is_held = stack.enter_context(hold_lock(path / ".lock", _TIMEOUT))
+        if not is_held:
+            raise RunError(f"another robench process is writing {path}", "wait for it to end, or choose another --out")
         yield
-    finally:
-        lock.release()

@@ -197,8 +197,8 @@ def check_cell(kind: str, text: str) -> None:
     """
     if _FORMULA.search(text) or any(char in "<>" or unicodedata.category(char) in ("Cc", "Cs") for char in text):
         raise OptionError(
-            f"the {kind} name {text!r} would run as a formula or a script in a program that opens the results",
-            f"rename the {kind}",
+            f"the {kind} is named {text!r}, which would run as a formula or a script in a program that opens the results",
+            "rename it",
         )
 
 

@@ -136,5 +136,5 @@ def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path) -> None:
         compare([runs[0], other])
     snow = write_run(tmp_path / "snow", {("snow", 1): first(5, N)})
     clean = write_run(tmp_path / "clean", {("clean", 0): first(5, N)})
-    with pytest.raises(OptionError, match="no figure in common"):
+    with pytest.raises(OptionError, match="no metric in common"):
         compare([snow, clean])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robench.analysis.gate import gate
+from robench.analysis.gate.gate import gate
 from robench.analysis.gate.rules import Rule
 from robench.errors import OptionError, TableError
 from robench.suites.protocol import Protocol

@@ -13,7 +13,8 @@ import pytest
 from scipy.stats import binom
 
 import robench
-from robench.analysis.gate import HEADLINE_RULES, gate, rules_from
+from robench.analysis.gate import HEADLINE_RULES, rules_from
+from robench.analysis.gate.gate import gate
 from tests.analysis.gate.invented import write_run
 
 REPEATS = 200

@@ -13,7 +13,9 @@ from rich.console import Console
 from scipy.stats import binom
 
 from robench.analysis.comparison import load_results
-from robench.analysis.gate import Power, PowerEstimate, Rule, gate, power, rules_from
+from robench.analysis.gate import Power, PowerEstimate, Rule, rules_from
+from robench.analysis.gate.gate import gate
+from robench.analysis.gate.power import power
 from robench.cli.entry import run_cli
 from robench.cli.gate import _power_table
 from robench.errors import OptionError
@@ -57,7 +59,7 @@ def test_figures_that_never_vary_are_left_out(tmp_path: Path) -> None:
     for base in (None, runs[1]):
         found = power(runs[0], base, rules)
         assert [one.name for one in found.chances] == ["accuracy of clean at 32 px"]
-        assert "mean_error of cifar-c at 32 px: left out" in " ".join(found.notes)
+        assert "left out, because the variance is unknown: mean_error of cifar-c at 32 px" in " ".join(found.notes)
         with pytest.raises(OptionError, match="evaluate more images"):
             power(runs[0], base, rules[:1])
 
@@ -170,14 +172,14 @@ def test_what_nothing_moved_has_the_spread_of_a_run_alone(tmp_path: Path) -> Non
     before, _, rule = pair(tmp_path, 20, 20, {})
     found = power(before, before, rule)
     assert found.chances[0].error == power(before, rules=rule).chances[0].error
-    assert any("the same on every image" in note for note in found.notes)
+    assert any("equal on every image" in note for note in found.notes)
 
 
 def test_refusals(tmp_path: Path) -> None:
     before, _, rule = pair(tmp_path, 20, 20, {})
-    with pytest.raises(OptionError, match="match no figure"):
+    with pytest.raises(OptionError, match="match no value"):
         power(before, rules=rules_from([{"metric": "mfr"}]))
-    with pytest.raises(OptionError, match="a drop is a fraction"):
+    with pytest.raises(OptionError, match="a drop must be a fraction"):
         power(before, rules=rule, drops=[1.5])
 
 
@@ -187,7 +189,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "10.00 %" in out
     assert run_cli(["gate", str(after), "--power", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["figures"][0]["drops"] == [0.005, 0.01, 0.02, 0.05]
+    assert json.loads(capsys.readouterr().out)["metrics"][0]["drops"] == [0.005, 0.01, 0.02, 0.05]
     for arguments, says in (
         (["--power", "--format", "junit"], "give --format table or json"),
         (["--drop", "0.1"], "--drop has no effect without --power"),

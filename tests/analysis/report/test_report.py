@@ -113,7 +113,7 @@ def test_figures_are_those_of_the_results(demo: Path, page: Page) -> None:
     (rows,) = (one["data"]["values"] for one in [heat if "data" in heat else heat["layer"][0]])
     cells = results[(results["suite"] == "cifar-c") & (results["metric"] == "error_rate")]
     expected = {(one["corruption"], one["severity"]): 100 * one["value"] for one in cells.to_dict("records")}
-    assert {(row["name"], row["place"]): row["value"] for row in rows} == pytest.approx(expected)
+    assert {(row["name"], row["position"]): row["value"] for row in rows} == pytest.approx(expected)
 
 
 def test_gallery_shows_the_pixels_of_the_run(demo: Path, page: Page) -> None:
@@ -166,7 +166,9 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     one = write_run(tmp_path / "one", cells)
     two = write_run(tmp_path / "two", cells, data="xyz")
     found = Page(report([one, two], tmp_path / "page.html", examples=2).read_text())
-    assert "cifar-c: two and one do not compare, they are of different samples: they are shown apart" in found.text
+    assert (
+        "cifar-c: two and one are not comparable and have separate charts, because their samples differ" in found.text
+    )
     plotted = [
         set(re.findall(r'"model":"(\w+)"', json.dumps(spec, separators=(",", ":"))))
         for spec in json.loads(found.scripts[1])
@@ -199,14 +201,15 @@ def test_curves_begin_at_the_clean_images_and_every_way_to_choose_a_size_has_one
         rows = json.loads(
             re.findall(r'"values":(\[\{.*?\}\])', json.dumps(specs[description], separators=(",", ":")))[0]
         )
-        return [(row["place"], row["value"]) for row in rows]
+        return [(row["position"], row["value"]) for row in rows]
 
     clean = results[(results["suite"] == "clean") & (results["metric"] == "error_rate")]["value"].iloc[0]
     assert drawn("top-1 error by severity: fog")[0] == pytest.approx((0, 100 * clean))
-    spec = specs["accuracy by cost, a size chosen for every image"]
+    spec = specs["accuracy by cost, an input size for each image"]
     rows = json.loads(re.findall(r'"values":(\[\{.*?\}\])', json.dumps(spec, separators=(",", ":")))[0])
     points = {
-        way: [(row["place"], row["value"]) for row in rows if row["model"] == way] for way in {r["model"] for r in rows}
+        way: [(row["position"], row["value"]) for row in rows if row["model"] == way]
+        for way in {r["model"] for r in rows}
     }
     of = {
         name: 100 * rows["value"].to_numpy()
@@ -234,6 +237,8 @@ def test_another_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="is a file of another kind"):
         report([run], tmp_path / "page.html", examples=0)
     assert (tmp_path / "page.html").read_text() == "mine"
+    report([run], tmp_path / "page.html", examples=0, force=True)
+    assert "robench report" in (tmp_path / "page.html").read_text()
     for _ in range(2):
         report([run], tmp_path / "report.html", examples=0)
 
@@ -265,7 +270,7 @@ def test_another_place_of_the_images_is_refused(demo: Path, tmp_path: Path) -> N
     (tmp_path / "data" / "a").mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(tmp_path / "data" / "a" / "x.png")
     found = Page(report([demo], tmp_path / "page.html", data=tmp_path / "data").read_text())
-    assert "holds other images than were evaluated" in found.text
+    assert "has other images than the run evaluated" in found.text
     assert not found.all("img")
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from robench.analysis.comparison import load_results
-from robench.analysis.gate import gate, rules_from, update_baseline
+from robench.analysis.gate import rules_from, update_baseline
+from robench.analysis.gate.gate import gate
 from robench.analysis.metrics.intervals import percentile_interval
 from robench.analysis.scoring import pool
 from robench.analysis.scoring.pooling import pooled_distribution
@@ -118,7 +119,7 @@ def test_baseline_of_several_seeds(tmp_path: Path) -> None:
     assert gate(runs, tmp_path / "base.csv").comparisons
     with pytest.raises(OptionError, match="seed"):
         gate(runs[0], tmp_path / "base.csv")
-    with pytest.raises(OptionError, match=f"{runs[0]} has seed 0, {re.escape(' + '.join(map(str, runs)))} 0\\+1"):
+    with pytest.raises(OptionError, match=f"{runs[0]} has seed 0, {re.escape(' + '.join(map(str, runs)))} has 0\\+1"):
         gate(runs[0], runs)
     assert (load_results(runs).seed, load_results(runs).name) == ("0+1", f"{runs[0]} + {runs[1]}")
 

@@ -188,7 +188,7 @@ def test_a_name_that_would_be_a_formula_is_refused(
 
     from robench.errors import OptionError
 
-    with pytest.raises(OptionError, match="rename the model"):
+    with pytest.raises(OptionError, match="rename it"):
         evaluate(replace(classifier, label=name), picture_folder, ["clean"], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -14,7 +14,7 @@ import torch
 
 import robench
 from robench.analysis.comparison import load_results
-from robench.analysis.gate import gate
+from robench.analysis.gate.gate import gate
 from robench.analysis.gate.rules import Rule
 from robench.analysis.metrics.intervals import split_half
 from robench.analysis.scoring import notes, pool, score
@@ -224,7 +224,7 @@ def test_an_image_without_a_prediction_is_nobodys_choice(demo: Classifier, tmp_p
     (alone,) = [row["value"] for row in rows_of(plain, "accuracy", 32)]
     assert figures(done, "oracle_accuracy", 32) == [alone]
     assert len(figures(done, "gflops")) == 2
-    assert load_results(done.path).figures, "no figure twice"
+    assert load_results(done.path).rows, "no figure twice"
 
 
 def rows_of(run: robench.Run, metric: str, resolution: int) -> list[dict[str, float]]:

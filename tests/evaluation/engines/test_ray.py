@@ -23,6 +23,7 @@ import robench
 from robench.errors import DatasetError, OptionError, RunError
 from robench.evaluation import shards
 from robench.evaluation.engines import Local
+from robench.evaluation.engines.ray_cluster import import_ray
 from robench.evaluation.options import Options
 from robench.evaluation.run import Job, evaluate_jobs
 from robench.evaluation.writer import Run
@@ -235,8 +236,16 @@ def test_workers_that_would_compute_something_else_are_left_out(
         num_cpus=1, env_vars={"PYTHONPATH": os.pathsep.join([str(other), os.environ.get("PYTHONPATH", "")])}
     )
     cluster.add_node(num_cpus=1)
-    watch = Once(lambda: None)
-    list(evaluate_jobs([job(picture_folder, tmp_path / "ray")], ray_engine(cluster, 3), watch))
+    engine = ray_engine(cluster, 3)
+
+    class Waiting(Once):
+        def phase(self, name: str, total: int) -> None:
+            if name == EVALUATING:  # Else the third could do all before the others have started.
+                pending = [one.info for one in engine._pool.workers if one.info is not None]
+                import_ray().wait(pending, num_returns=len(pending), timeout=120) if pending else None
+
+    watch = Waiting(lambda: None)
+    list(evaluate_jobs([job(picture_folder, tmp_path / "ray")], engine, watch))
     locally(job(picture_folder, tmp_path / "local"))
     assert run_files(tmp_path / "ray") == run_files(tmp_path / "local")
     assert events(tmp_path / "ray") == ["worker rejected"] * 2

@@ -192,7 +192,7 @@ def test_the_warning_comes_before_the_code_runs(tmp_path: Path, capfd: pytest.Ca
     path = saved(tmp_path / "w.pth", Says())
     assert run_cli(["evaluate", str(path), "--data", "demo", "--trust-pickle", "--out", str(tmp_path / "run")]) == 2
     warning, said, error = capfd.readouterr().err.splitlines()
-    assert warning.startswith("warning: --trust-pickle: from now on code in the model's file runs with your rights")
+    assert warning.startswith("warning: --trust-pickle lets code in the model's file run with your rights")
     assert said == "the code runs"
     assert "holds no weights" in error
     assert run_cli(["evaluate", str(path), "--data", "demo", "--out", str(tmp_path / "run")]) == 2

@@ -1,4 +1,4 @@
-"""Runs beside each other: every cell and headline with its paired difference, where predictions differ, which images flipped."""
+"""Comparison of runs with the first run: differences, cost, and images with changed predictions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,22 @@ from robench.suites import CLEAN
 
 __all__ = ["Cost", "Difference", "compare", "costs", "difference_rows", "disagreement", "flips", "write_flips"]
 
-_CELLS = ("error_rate", "accuracy", "flip_rate")
+_CELL_METRICS = ("error_rate", "accuracy", "flip_rate")
+_CELL = ["suite", "corruption", "severity", "resolution"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two runs. p: two-sided, of no change.  p_holm: corrected for all differences of the comparison."""
+    """A tested difference of a metric between two runs.
+
+    Attributes:
+        base: Name of the first run.
+        run: Name of the other run.
+        paired: Both rows and their change.
+        method: The test; empty without one.
+        p: Two-sided p-value of no change; None without a test.
+        p_holm: The p-value corrected for all differences of the comparison (Holm).
+    """
 
     base: str
     run: str
@@ -40,9 +50,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cost:
-    """What two runs took for the conditions that both have, by the clocks of their machines; nothing is tested.
+    """Throughput of two runs in the conditions that both have, measured on each run's own machine.
 
-    base, run: names.  conditions: so many.  base_rate, run_rate: images/s.
+    Attributes:
+        base: Name of the first run.
+        run: Name of the other run.
+        conditions: Number of shared conditions.
+        base_rate: Images/s of the first run.
+        run_rate: Images/s of the other run.
     """
 
     base: str
@@ -53,68 +68,70 @@ class Cost:
 
 
 def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) -> list[Difference]:
-    """Compare each of the runs with the first, in the figures that both have; OptionError if there is none.
+    """Compare each of the runs with the first one.
 
-    metrics: default the errors of cells and what suites are summed up by. Runs must be of the same samples and seed; a results
-    CSV in place of a run has intervals only.
+    Args:
+        runs: Run directories of the same samples and seed. A results CSV has intervals only, and its tests are not paired.
+        metrics: The metrics to compare; None for errors of cells and aggregates of suites.
+
+    Raises:
+        OptionError: The runs are not comparable or share no value, a metric is unknown, or there is only one run.
     """
     if len(runs) < 2:
-        raise OptionError("one run has nothing to be compared with: give two or more")
+        raise OptionError("one run cannot be compared", "give two or more")
     for metric in metrics or ():
         if metric not in METRICS:
             raise OptionError(unknown_name("metric", metric, METRICS))
     base, *others = [load_results(run) for run in runs]
-    found: list[tuple[str, PairedDifference]] = []
+    differences: list[tuple[str, PairedDifference]] = []
     for other in others:
         check_comparable(other, base, paired=True)
-        pairs = match_results(other, base, lambda figure: _chosen(figure, metrics))
+        pairs = match_results(other, base, lambda row: _is_selected(row, metrics))
         if not pairs:
-            raise OptionError(
-                f"{other.name} and {base.name} have no figure in common to compare: evaluate the same suites"
-            )
-        found += [(other.name, one) for one in compare_pairs(other, base, pairs, paired=True)]
-    tests = [one.two_sided() if one.testable else (None, "") for _, one in found]
-    tested = [number for number, (p, _) in enumerate(tests) if p is not None]
-    corrected = dict(zip(tested, holm([tests[number][0] or 0.0 for number in tested]).tolist(), strict=True))
+            raise OptionError(f"{other.name} and {base.name} have no metric in common", "evaluate the same suites")
+        differences += [(other.name, paired) for paired in compare_pairs(other, base, pairs, paired=True)]
+    tests = [paired.two_sided() if paired.testable else (None, "") for _, paired in differences]
+    p_values = {index: p for index, (p, _) in enumerate(tests) if p is not None}
+    corrected = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
     return [
-        Difference(base.name, run, one, method, p, corrected.get(number))
-        for number, ((run, one), (p, method)) in enumerate(zip(found, tests, strict=True))
+        Difference(base.name, run, paired, method, p, corrected.get(index))
+        for index, ((run, paired), (p, method)) in enumerate(zip(differences, tests, strict=True))
     ]
 
 
-def _chosen(figure: ResultRow, metrics: Sequence[str] | None) -> bool:
+def _is_selected(row: ResultRow, metrics: Sequence[str] | None) -> bool:
     if metrics is not None:
-        return figure.key.metric in metrics
-    if figure.key.suite == CLEAN:
-        return bool(figure.key.metric == "accuracy")
-    return figure.key.metric in (*HEADLINE_METRICS, *_CELLS) and figure.key.axis != "frame"
+        return row.key.metric in metrics
+    if row.key.suite == CLEAN:
+        return row.key.metric == "accuracy"
+    return row.key.metric in (*HEADLINE_METRICS, *_CELL_METRICS) and row.key.axis != "frame"
 
 
 def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
-    """One row a difference: the columns of `Key`, both values, the change with its interval and p-values."""
+    """Return a table with a row for each difference: columns of `Key`, both values, the change, its interval and p-values."""
     return pd.DataFrame(
         [
             {
-                "base": one.base,
-                "run": one.run,
-                **one.paired.run.key._asdict(),
-                "unit": one.paired.run.row["unit"],
-                "base_value": one.paired.base.value,
-                "run_value": one.paired.run.value,
-                "change": one.paired.change,
-                "ci_low": one.paired.ci_low,
-                "ci_high": one.paired.ci_high,
-                "p": one.p,
-                "p_holm": one.p_holm,
-                "test": one.method,
+                "base": difference.base,
+                "run": difference.run,
+                **difference.paired.run.key._asdict(),
+                "unit": difference.paired.run.row["unit"],
+                "base_value": difference.paired.base.value,
+                "run_value": difference.paired.run.value,
+                "change": difference.paired.change,
+                "ci_low": difference.paired.ci_low,
+                "ci_high": difference.paired.ci_high,
+                "p": difference.p,
+                "p_holm": difference.p_holm,
+                "test": difference.method,
             }
-            for one in differences
+            for difference in differences
         ]
     ).astype({"severity": "Int64", "resolution": "Int64"})
 
 
 def costs(runs: Sequence[Path | str]) -> list[Cost]:
-    """Return what each of the runs took beside the first, where both are run directories that were timed."""
+    """Return the throughput of each run and of the first run, if both are run directories with timings."""
     base, *others = [load_results(run) for run in runs]
     return [cost for other in others if (cost := _cost(base, other)) is not None]
 
@@ -122,85 +139,101 @@ def costs(runs: Sequence[Path | str]) -> list[Cost]:
 def _cost(base: ResultsSet, other: ResultsSet) -> Cost | None:
     if not base.runs or not other.runs:
         return None
-    of = ["suite", "corruption", "severity", "resolution"]
-    before, after = (side.runs[0].read_timings().groupby(of)[["images", "seconds"]].sum() for side in (base, other))
+    before, after = (
+        results.runs[0].read_timings().groupby(_CELL)[["images", "seconds"]].sum() for results in (base, other)
+    )
     both = before.index.intersection(after.index)
     if not len(both):
         return None
-    rates = [float(one["images"] / one["seconds"]) for one in (before.loc[both].sum(), after.loc[both].sum())]
-    return Cost(base.name, other.name, len(both), rates[0], rates[1])
+    totals = [timings.loc[both].sum() for timings in (before, after)]
+    base_rate, run_rate = (float(total["images"] / total["seconds"]) for total in totals)
+    return Cost(base.name, other.name, len(both), base_rate, run_rate)
 
 
 def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
-    """Return the images whose prediction differs from the first run's, in every cell of one image a sample that both have.
+    """Return the images with another prediction than in the first run, for all shared cells with one image a sample.
 
-    Columns: base, run, suite, corruption, severity, resolution, index, path, label, base_pred, run_pred, change: `lost` where
-    the first run was right, `gained` where the other is, `moved` where both are wrong. RunError without records.
+    The columns are base, run, suite, corruption, severity, resolution, index, path, label, base_pred, run_pred and change.
+    `change` is `lost` if only the first run is right, `gained` if only the other run is right, and `moved` if both are wrong.
+
+    Raises:
+        OptionError: The runs are not comparable or share no cell.
+        RunError: A run has no records, or records of other samples.
     """
     base, *others = [load_results(run) for run in runs]
-    found = [_flips(base, other) for other in others]
-    return pd.concat(found, ignore_index=True)
+    return pd.concat([_flips(base, other) for other in others], ignore_index=True)
 
 
 def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
-    if not base.runs or not other.runs:
-        missing = base if not base.runs else other
-        raise RunError(f"{missing.name} has no records of images: name the run directory")
+    for results in (base, other):
+        if not results.runs:
+            raise RunError(f"{results.name} has no records of images", "name the run directory")
     check_comparable(other, base, paired=True)
     samples = base.runs[0].read_samples()
-    theirs = {condition.name: condition for condition in base.runs[0].finished()}
+    base_conditions = {condition.name: condition for condition in base.runs[0].finished()}
     parts = []
     for condition in other.runs[0].finished():
-        known = theirs.get(condition.name)
-        if known is None or known.protocol != condition.protocol or known.source != condition.source:
+        known = base_conditions.get(condition.name)
+        if (
+            known is None
+            or (known.protocol, known.source) != (condition.protocol, condition.source)
+            or condition.frames != 1
+        ):
             continue
-        if condition.frames != 1:
-            continue
-        before, after = (read_columns(side.runs[0], condition, ("sample", "label", "pred")) for side in (base, other))
+        before, after = (
+            read_columns(results.runs[0], condition, ("sample", "label", "pred")) for results in (base, other)
+        )
         if not before["sample"].equals(after["sample"]) or not before["label"].equals(after["label"]):
-            raise RunError(f"{other.name}: {condition.name} has other samples than in {base.name}: evaluate again")
-        label, was, now = before["label"].to_numpy(), before["pred"].to_numpy(), after["pred"].to_numpy()
-        at = np.flatnonzero(was != now)
-        change = np.where(was[at] == label[at], "lost", np.where(now[at] == label[at], "gained", "moved"))
+            raise RunError(f"{other.name}: {condition.name} has other samples than in {base.name}", "evaluate again")
+        label, base_pred, run_pred = (column.to_numpy() for column in (before["label"], before["pred"], after["pred"]))
+        index = np.flatnonzero(base_pred != run_pred)
+        label, base_pred, run_pred = label[index], base_pred[index], run_pred[index]
         parts.append(
             pd.DataFrame(
                 {
                     "base": base.name,
                     "run": other.name,
-                    "suite": condition.suite,
-                    "corruption": condition.corruption,
-                    "severity": condition.severity,
-                    "resolution": condition.resolution,
-                    "index": samples["index"].to_numpy()[at],
-                    "path": [_text(path) for path in samples["path"].to_numpy()[at]],
-                    "label": label[at],
-                    "base_pred": was[at],
-                    "run_pred": now[at],
-                    "change": change,
+                    **{name: getattr(condition, name) for name in _CELL},
+                    "index": samples["index"].to_numpy()[index],
+                    "path": [_escape_formula(path) for path in samples["path"].to_numpy()[index]],
+                    "label": label,
+                    "base_pred": base_pred,
+                    "run_pred": run_pred,
+                    "change": np.where(base_pred == label, "lost", np.where(run_pred == label, "gained", "moved")),
                 }
             )
         )
     if not parts:
-        raise OptionError(f"{other.name} and {base.name} have no cell in common to compare: evaluate the same suites")
+        raise OptionError(f"{other.name} and {base.name} have no cell in common", "evaluate the same suites")
     return pd.concat(parts, ignore_index=True)
 
 
-def _text(path: str) -> str:
-    """The same path, written so that a spreadsheet does not take it for a formula."""
+def _escape_formula(path: str) -> str:
+    """Return an equivalent path that a spreadsheet does not read as a formula."""
     return f"./{path}" if path[:1] in ("=", "+", "-", "@", "\t", "\r") else path
 
 
 def disagreement(flipped: pd.DataFrame, most: int = 10) -> pd.DataFrame:
-    """Count flips by run and cell, the cells with the most of them first: columns lost, gained, moved, all."""
-    cells = ["run", "suite", "corruption", "severity", "resolution"]
-    counts = flipped.groupby([*cells, "change"], sort=False).size().unstack(fill_value=0)
+    """Count flips by run and cell, in the columns lost, gained, moved and all.
+
+    Args:
+        flipped: The table of `flips`.
+        most: Number of cells to return, those with the most flips first.
+    """
+    counts = flipped.groupby(["run", *_CELL, "change"], sort=False).size().unstack(fill_value=0)
     counts = counts.reindex(columns=["lost", "gained", "moved"], fill_value=0)
     counts["all"] = counts.sum(axis=1)
     return counts.sort_values("all", ascending=False, kind="stable").head(most).reset_index()
 
 
 def write_flips(flipped: pd.DataFrame, path: Path, force: bool = False) -> None:
-    """Write flips as CSV, whole or not at all."""
+    """Write the table of `flips` as CSV, atomically.
+
+    Args:
+        flipped: The table.
+        path: The file; an existing table of flips is replaced.
+        force: Whether to replace a file of another kind.
+    """
     text = io.StringIO()
     flipped.to_csv(text, index=False, lineterminator="\n")
     check_replaceable(path, has_header(list(flipped.columns)), "--flips", force)

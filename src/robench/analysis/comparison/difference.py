@@ -1,4 +1,4 @@
-"""The change of a figure from one side to the other, and how it is tested."""
+"""Difference of a metric between two sets of results, with its tests."""
 
 from __future__ import annotations
 
@@ -24,11 +24,18 @@ Method: TypeAlias = Literal["mcnemar", "score", "paired bootstrap", "intervals"]
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A figure of two sides and the means to test its change, run - base, in the metric's unit.
+    """The change of a metric, run - base, in the metric's unit, with the data for its tests.
 
-    counts: of images lost and gained by run, and of all, where the figure is a rate of the same images.
-    resamples: (2, resamples) of run and base, the same samples in both.  errors: standard errors of run and base.
-    ci_low, ci_high: of the change, 95 %; NaN where a side has no interval.
+    Attributes:
+        run: The row of the run.
+        base: The row of the baseline.
+        ci_low: Lower end of the 95 % interval of the change; NaN if a row has no interval.
+        ci_high: Upper end of the same interval.
+        images: Number of images, at least 1.
+        counts: Numbers of images that only the run has wrong, that only the baseline has wrong, and of all images.
+            None unless the metric is a rate of the same images.
+        resamples: Resamples of run and baseline over the same samples, (2, resamples); None without records.
+        errors: Standard errors of run and baseline; NaN if unknown.
     """
 
     run: ResultRow
@@ -47,16 +54,24 @@ class PairedDifference:
 
     @property
     def sign(self) -> int:
-        """1 where a larger figure is worse, -1 where it is better."""
+        """1 if a larger value is worse, -1 if it is better."""
         return -1 if METRICS[self.run.key.metric].higher_is_better else 1
 
     @property
     def testable(self) -> bool:
-        """Whether anything is known of the figure's chance."""
+        """Whether the data suffice for a test."""
         return self.counts is not None or self.resamples is not None or math.isfinite(sum(self.errors))
 
     def worse(self, absolute: float = 0.0, relative: float = 0.0) -> tuple[float, Method]:
-        """Return the p-value that the change for the worse is not beyond a limit: absolute, plus relative of |base|."""
+        """Test the null hypothesis that the change for the worse is within a limit.
+
+        Args:
+            absolute: The limit in the metric's unit.
+            relative: A fraction of |base|, added to the limit.
+
+        Returns:
+            The one-sided p-value, small if the change exceeds the limit, and the test.
+        """
         if self.counts is not None and not relative and -1 < absolute < 1:
             worse, better, n = self.counts
             if absolute == 0:
@@ -66,32 +81,40 @@ class PairedDifference:
         return normal_tail(excess, error, 0.5**self.images), method
 
     def not_worse(self, absolute: float = 0.0, relative: float = 0.0) -> tuple[float, Method]:
-        """Return the p-value that the change for the worse is not within a limit: small where it surely is within."""
+        """Test the null hypothesis that the change for the worse exceeds a limit.
+
+        Args:
+            absolute: The limit in the metric's unit.
+            relative: A fraction of |base|, added to the limit.
+
+        Returns:
+            The one-sided p-value, small if the change is within the limit, and the test.
+        """
         if self.counts is not None and not relative and -1 < absolute < 1:
             worse, better, n = self.counts
             return normal_tail(-paired_score(worse, better, n, absolute), 1.0), "score"
         excess, error, method = self._excess(absolute, relative)
-        # Were the rate worse by the limit, so many images would all have to be as far from it by chance as they are.
+        # If the change equalled the limit, this share of all images would have to deviate by chance.
         gap = max(absolute + relative * abs(self.base.value), -excess)
         least = (1 - gap) ** self.images if 0 < gap < 1 and self.run.row["unit"] == "fraction" else 0.5**self.images
         return normal_tail(-excess, error, least), method
 
     def two_sided(self) -> tuple[float, Method]:
-        """Return the p-value that there is no change either way."""
+        """Return the two-sided p-value of no change, and the test."""
         if self.counts is not None:
             return mcnemar(*self.counts[:2], two_sided=True), "mcnemar"
         excess, error, method = self._excess(0.0, 0.0)
         return min(1.0, 2 * normal_tail(abs(excess), error, 0.5**self.images)), method
 
     def _excess(self, absolute: float, relative: float) -> tuple[float, float, Method]:
-        """The change for the worse beyond its limit, and the standard error of that."""
+        """Return the change for the worse beyond its limit, and the standard error of this excess."""
 
-        def beyond(run: Any, base: Any) -> Any:
+        def excess_of(run: Any, base: Any) -> Any:
             return self.sign * (run - base) - absolute - relative * np.abs(base)
 
-        excess = float(beyond(self.run.value, self.base.value))
+        excess = float(excess_of(self.run.value, self.base.value))
         if self.resamples is not None:
-            return excess, bootstrap_error(beyond(*self.resamples)), "paired bootstrap"
+            return excess, bootstrap_error(excess_of(*self.resamples)), "paired bootstrap"
         slope = abs(self.sign + relative * math.copysign(1, self.base.value))
         return excess, math.hypot(self.errors[0], slope * self.errors[1]), "intervals"
 
@@ -99,28 +122,35 @@ class PairedDifference:
 def compare_pairs(
     run: ResultsSet, base: ResultsSet, pairs: Sequence[tuple[ResultRow, ResultRow]], *, paired: bool
 ) -> list[PairedDifference]:
-    """Prepare the tests of matched figures: by the records of both sides, where paired and both have them, else intervals."""
+    """Return the differences of matched rows.
+
+    Args:
+        run: The results to judge.
+        base: The baseline.
+        pairs: Rows of run and baseline, as `match_results` returns them.
+        paired: Whether to test with the records if both have some. Otherwise the intervals are used.
+    """
     images = max(1, min(run.images, base.images))
     keys = [ours.key for ours, _ in pairs]
-    sides = (run, base) if paired and run.runs and base.runs else ()
-    resamples = [distributions(side, keys) for side in sides]
-    wrong = [wrong_images(side, keys) for side in sides]
-    return [_contrast(*pair, images, resamples, wrong) for pair in pairs]
+    with_records = (run, base) if paired and run.runs and base.runs else ()
+    resamples = [distributions(results, keys) for results in with_records]
+    wrong = [wrong_images(results, keys) for results in with_records]
+    return [_difference(*pair, images, resamples, wrong) for pair in pairs]
 
 
-def _contrast(
+def _difference(
     ours: ResultRow,
     theirs: ResultRow,
     images: int,
     resamples: Sequence[Mapping[Key, Floats]],
     wrong: Sequence[Mapping[Key, NDArray[np.bool_]]],
 ) -> PairedDifference:
-    both = [side[ours.key][1:] for side in resamples if ours.key in side]
-    outcomes = [side[ours.key] for side in wrong if ours.key in side]
+    both = [distribution[ours.key][1:] for distribution in resamples if ours.key in distribution]
+    outcomes = [is_wrong[ours.key] for is_wrong in wrong if ours.key in is_wrong]
     counts = None
     if len(outcomes) == 2:
-        now, before = outcomes
-        counts = int((now & ~before).sum()), int((before & ~now).sum()), len(now)
+        after, before = outcomes
+        counts = int((after & ~before).sum()), int((before & ~after).sum()), len(after)
     if len(both) == 2:
         low, high = percentile_interval(both[0] - both[1])
         return PairedDifference(ours, theirs, float(low), float(high), images, counts, np.stack(both))

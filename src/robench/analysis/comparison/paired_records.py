@@ -1,4 +1,4 @@
-"""What the records of a side say of its figures: how they are distributed, and which images are wrong."""
+"""Distributions and wrong images of result rows, computed from the records."""
 
 from __future__ import annotations
 
@@ -20,63 +20,62 @@ __all__ = ["distributions", "wrong_images"]
 _CELL = ("suite", "corruption", "severity", "resolution")
 
 
-def distributions(side: ResultsSet, keys: Iterable[Key]) -> dict[Key, Floats]:
-    """Return for the keys of figures that follow from the records (1 + resamples,): the figure, then resamples of it.
+def distributions(results: ResultsSet, keys: Iterable[Key]) -> dict[Key, Floats]:
+    """Compute value and resamples, (1 + resamples,), for each key that follows from the records.
 
-    RunError where results.csv has another figure than the records.
+    Raises:
+        RunError: results.csv has another value than the records.
     """
-    if not side.runs[0].finished():
+    if not results.runs[0].finished():
         return {}
     keys = set(keys)
-    wanted = {(key.suite, key.metric) for key in keys}
-    normalised = any(metric in NORMALISED for _, metric in wanted)
+    requested = {(key.suite, key.metric) for key in keys}
+    normalised = any(metric in NORMALISED for _, metric in requested)
     found: dict[Key, Floats] = {}
-    for row in side.rows(None if normalised else "none", wanted):
-        cells: list[Any] = [None if _missing(row.get(name)) else row[name] for name in Key._fields]
+    for row in results.rescore(None if normalised else "none", requested):
+        cells: list[Any] = [None if _is_missing(row.get(name)) else row[name] for name in Key._fields]
         key = Key(*cells)
         if key not in keys or "distribution" not in row:
             continue
-        stored = side.figures[key]
+        stored = results.rows[key]
         if (row["protocol"], row.get("baseline")) != (stored.row["protocol"], stored.row["baseline"]):
-            continue  # Clean images of another geometry, or scored with another --normalize-by than the run was made with.
+            continue  # Clean images of another geometry, or results of another --normalize-by.
         if not math.isclose(row["value"], stored.value, rel_tol=1e-9, abs_tol=1e-12):
             raise RunError(
-                f"{side.name}: {stored} is {stored.value:.6g} in results.csv and {row['value']:.6g} by its records: "
-                f"`robench score {side.name}` writes it again"
+                f"{results.name}: {stored} is {stored.value:.6g} in results.csv and {row['value']:.6g} by its records",
+                f"`robench score {results.name}` writes it again",
             )
         found[key] = row["distribution"]
     return found
 
 
-def _missing(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
-def wrong_images(side: ResultsSet, keys: Iterable[Key]) -> dict[Key, NDArray[np.bool_]]:
-    """Return for the keys of cells with one image a sample which images are wrong (n,); none of several seeds."""
+def wrong_images(results: ResultsSet, keys: Iterable[Key]) -> dict[Key, NDArray[np.bool_]]:
+    """Return which images are wrong, (n,), for the keys of cells with one image a sample; nothing for several seeds."""
     found: dict[Key, NDArray[np.bool_]] = {}
-    if len(side.runs) != 1:
+    if len(results.runs) != 1:
         return found
-    run = side.runs[0]
+    run = results.runs[0]
     cells = [key for key in keys if key.metric in PER_IMAGE_METRICS and key.axis is None]
     for condition in run.finished():
-        of_cell = [
+        of_condition = [
             key
             for key in cells
             if all(getattr(key, name) == getattr(condition, name) for name in _CELL)
-            and side.figures[key].row["protocol"] == condition.protocol
+            and results.rows[key].row["protocol"] == condition.protocol
         ]
-        if condition.frames != 1:
+        if condition.frames != 1 or not of_condition:
             continue
-        columns = {PER_IMAGE_METRICS[key.metric] for key in of_cell}
-        records = read_columns(run, condition, ["label", *sorted(columns)]) if columns else None
-        for key in of_cell:
-            assert records is not None
-            label = records["label"].to_numpy()
+        columns = {PER_IMAGE_METRICS[key.metric] for key in of_condition}
+        records = read_columns(run, condition, ["label", *sorted(columns)])
+        labels = records["label"].to_numpy()
+        for key in of_condition:
             if key.metric == "top5_error":
-                found[key] = np.array(
-                    [true not in five for true, five in zip(label, records["top5"], strict=True)], dtype=bool
-                )
+                wrong = [label not in top5 for label, top5 in zip(labels, records["top5"], strict=True)]
+                found[key] = np.array(wrong, dtype=bool)
             else:
-                found[key] = np.asarray(records["pred"].to_numpy() != label)
+                found[key] = np.asarray(records["pred"].to_numpy() != labels)
     return found

@@ -1,4 +1,4 @@
-"""A side of a comparison: the figures of a run, of several seeds of one model, or of a results CSV."""
+"""Results of a run, of several seeds of one model, or of a CSV file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from robench.suites import CLEAN
 from robench.types import Results
 
 __all__ = [
-    "BASELINE_HINT",
     "HEADLINE_METRICS",
     "NORMALISED",
     "PER_IMAGE_METRICS",
@@ -33,23 +32,17 @@ __all__ = [
 ]
 
 HEADLINE_METRICS = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_auc")
-"""Metrics that a suite is summed up by."""
+"""Metrics that summarise a suite."""
 
 NORMALISED = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
-"""Metrics that are divided by a baseline's."""
+"""Metrics that are divided by the value of a baseline."""
 
 PER_IMAGE_METRICS = {"error_rate": "pred", "accuracy": "pred", "top5_error": "top5"}
-"""Metrics of a cell that are right or wrong for each image, and the column that says so."""
-
-BASELINE_HINT = (
-    "Evaluate the baseline's model again, or accept a run as the new baseline: "
-    "robench gate RUN --baseline CSV --update-baseline"
-)
-"""What a user does about a baseline that an older robench made."""
+"""Metrics of a cell that are right or wrong for each image, with the column of the records that they need."""
 
 
 class Key(NamedTuple):
-    """The columns that tell a row of the results from all others; None where empty."""
+    """The columns that identify a row of the results; None for an empty cell."""
 
     suite: str
     metric: str
@@ -65,35 +58,40 @@ class Key(NamedTuple):
 
 
 Source: TypeAlias = Path | str | Sequence[Path | str]
-"""A run directory, those of several seeds of one model, or a results CSV."""
+"""A run directory, the run directories of several seeds of one model, or a results CSV."""
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the results. key: its cells that no other row has together.  row: all columns."""
+    """One row of the results.
+
+    Attributes:
+        key: The cells that identify the row.
+        row: All columns.
+    """
 
     key: Key
     row: dict[str, Any]
 
     @property
     def value(self) -> float:
-        """The figure."""
+        """Value of the metric."""
         return float(self.row["value"])
 
     @property
     def error(self) -> float:
-        """The standard error that its interval was made of; NaN where it has none."""
+        """Standard error that corresponds to the interval; NaN without an interval."""
         low, high = self.row["ci_low"], self.row["ci_high"]
         return math.nan if low is None or high is None else interval_error(float(low), float(high))
 
     @property
     def is_cell(self) -> bool:
-        """Whether `n` counts images, of which unpaired sides may have other numbers."""
+        """Whether `n` counts images; unpaired runs may differ in it."""
         metric, corruption = self.key.metric, self.key.corruption
         return corruption is not None and metric not in (*NORMALISED, "accuracy_auc", "half_accuracy_strength")
 
     def __str__(self) -> str:
-        """`error_rate of imagenet-c fog 3 at 224 px`."""
+        """Return a text such as `error_rate of imagenet-c fog 3 at 224 px`."""
         key = self.key
         parts = [f"{key.metric} of {key.suite}", *(name for name in (key.method, key.subset) if name)]
         if key.corruption is not None and key.corruption != key.suite:
@@ -109,15 +107,75 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class ResultsSet:
-    """Results with where they are from.
+    """Results of one model with their origin.
 
-    name: path of the run or of the CSV file; of several seeds all of them, joined by +.  figures: by key.
-    runs: one for each seed; none for a CSV file, which has no records.
+    Attributes:
+        name: Path of the run or of the CSV file; several seeds are joined by ` + `.
+        rows: Rows of the results by key.
+        runs: One run for each seed; none for a CSV file, which has no records.
     """
 
     name: str
-    figures: dict[Key, ResultRow]
+    rows: dict[Key, ResultRow]
     runs: tuple[RunDirectory, ...] = ()
+
+    @classmethod
+    def from_run(cls, path: Path) -> ResultsSet:
+        """Read the results of a run directory."""
+        run = RunDirectory.open(path)
+        results = run.read_results()
+        _check_results(results, path, f"`robench score {path}` writes it again")
+        return cls._from_results(results, str(path), (run,))
+
+    @classmethod
+    def from_csv(cls, path: Path) -> ResultsSet:
+        """Read a results CSV."""
+        if not path.exists():
+            raise RunError(
+                f"there is no {path}",
+                f"`robench gate RUN --baseline {path} --update-baseline` writes a run's results there",
+            )
+        schema, version = read_versions(path)
+        if schema not in ("", str(SCHEMA_VERSION)):
+            raise TableError(
+                f"{path} has schema {schema}, of robench {version or 'unknown'}, and this robench reads {SCHEMA_VERSION}",
+                "evaluate the baseline's model again, or accept a run as the new baseline: "
+                f"robench gate RUN --baseline {path} --update-baseline",
+            )
+        results, hint = read_csv(RESULTS, path), "write it from a run's results.csv"
+        if not len(results):
+            raise TableError(f"{path} has no rows", hint)
+        _check_results(results, path, hint)
+        return cls._from_results(results, str(path), ())
+
+    @classmethod
+    def pooled(cls, paths: Sequence[Path]) -> ResultsSet:
+        """Average the results of run directories that differ only in their seed."""
+        if file := next((path for path in paths if path.is_file()), None):
+            raise RunError(
+                f"{file} is a file, and only run directories can be averaged over seeds", "name the run directories"
+            )
+        runs = tuple(RunDirectory.open(path) for path in paths)
+        return cls._from_results(pool(runs)[0], " + ".join(map(str, paths)), runs)
+
+    @classmethod
+    def _from_results(cls, results: Results, name: str, runs: tuple[RunDirectory, ...]) -> ResultsSet:
+        for column in ("model", "treatment", "dataset", "data_sha", "seed"):
+            values = results[column].unique()
+            if len(values) > 1:
+                raise TableError(
+                    f"{name} holds results of several models, datasets or seeds ({column} {values[0]}, {values[1]}, …)",
+                    "keep the results of one",
+                )
+        rows: dict[Key, ResultRow] = {}
+        for cells in results.astype(object).where(results.notna(), None).to_dict("records"):
+            row = ResultRow(Key(*(cells[column] for column in Key._fields)), cells)
+            if (other := rows.get(row.key)) is None:
+                rows[row.key] = row
+            # Suites can have clean images of different geometries; those of the first suite count.
+            elif cells["suite"] != CLEAN or cells["protocol"] == other.row["protocol"]:
+                raise TableError(f"{name} has two rows for {row}", "keep one")
+        return cls(name, rows, runs)
 
     @property
     def model(self) -> str:
@@ -136,109 +194,70 @@ class ResultsSet:
 
     @property
     def seed(self) -> str:
-        """Seed of all draws, or several as `0+1+2`."""
+        """Seed of all draws; several seeds as `0+1+2`."""
         return str(self._common("seed"))
 
     @property
-    def version(self) -> str:
-        """Version of robench that computed the results."""
-        return str(self._common("robench_version"))
-
-    @property
     def images(self) -> int:
-        """Evaluated images, as far as the figures say: the largest n of a rate of images, 0 where there is none."""
-        rates = [
-            one.row["n"] for one in self.figures.values() if one.row["metric"] in PER_IMAGE_METRICS and one.is_cell
-        ]
-        return int(max(rates, default=0))
+        """Number of evaluated images: the largest `n` of a rate of images, 0 without such a rate."""
+        return int(
+            max(
+                (row.row["n"] for row in self.rows.values() if row.key.metric in PER_IMAGE_METRICS and row.is_cell),
+                default=0,
+            )
+        )
 
-    def rows(self, normalize_by: str | None, wanted: Collection[tuple[str, str]]) -> list[Row]:
-        """Rows computed again from the records, with their distributions; of several seeds the pooled ones."""
+    def rescore(self, normalize_by: str | None, only: Collection[tuple[str, str]]) -> list[Row]:
+        """Compute rows with their distributions from the records; several seeds are pooled.
+
+        Args:
+            normalize_by: The baseline, as in `score_rows`.
+            only: Pairs of suite and metric.
+        """
         if len(self.runs) == 1:
-            return score_rows(self.runs[0], normalize_by, wanted)
-        return pooled_rows(self.runs, normalize_by, wanted)
+            return score_rows(self.runs[0], normalize_by, only)
+        return pooled_rows(self.runs, normalize_by, only)
 
     def _common(self, column: str) -> Any:
-        return next(iter(self.figures.values())).row[column]
+        return next(iter(self.rows.values())).row[column]
 
 
 def load_results(sources: Source) -> ResultsSet:
-    """Read a run directory, several that differ in their seed, or a results CSV.
+    """Read a run directory, several that differ only in their seed, or a results CSV.
 
-    Raises TableError or RunError unless they hold the results of one model.
+    Raises:
+        RunError: A run directory or a file cannot be read, or the runs are not seeds of one model.
+        TableError: The results are damaged, or of several models.
     """
-    paths = [Path(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
-    path = paths[0]
+    paths = [Path(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
     if len(paths) > 1:
-        if csv := next((one for one in paths if one.is_file()), None):
-            raise RunError(f"{csv} is a file, and several seeds are pooled from run directories: name those")
-        runs = tuple(RunDirectory.open(one) for one in paths)
-        results = pool(runs)[0]
-    else:
-        if path.suffix == ".csv" and not path.exists():
-            raise RunError(
-                f"there is no {path}: `robench gate RUN --baseline {path} --update-baseline` writes a run's results there"
-            )
-        runs = () if path.is_file() else (RunDirectory.open(path),)
-        results = runs[0].read_results() if runs else _read_csv(path)
-        _refuse_damaged(
-            results, path, f"`robench score {path}` writes it again" if runs else "write it from a run's results.csv"
-        )
-    for column in ("model", "treatment", "dataset", "data_sha", "seed"):
-        found = results[column].unique()
-        if len(found) > 1:
-            raise TableError(
-                f"{path} holds results of several ({column} {found[0]}, {found[1]}, …): keep one model's in a file"
-            )
-    figures: dict[Key, ResultRow] = {}
-    for row in results.astype(object).where(results.notna(), None).to_dict("records"):
-        figure = ResultRow(Key(*(row[name] for name in Key._fields)), row)
-        if (other := figures.get(figure.key)) is not None:
-            if row["suite"] == CLEAN and row["protocol"] != other.row["protocol"]:
-                continue  # Clean images of another suite's geometry: the first suite's are the ones that count.
-            raise TableError(f"{path} has two rows for {figure}: keep one")
-        figures[figure.key] = figure
-    return ResultsSet(" + ".join(map(str, paths)), figures, runs)
+        return ResultsSet.pooled(paths)
+    path = paths[0]
+    is_csv = path.is_file() or (path.suffix == ".csv" and not path.exists())
+    return ResultsSet.from_csv(path) if is_csv else ResultsSet.from_run(path)
 
 
-def _read_csv(path: Path) -> Results:
-    _refuse_other_schema(path)
-    results = read_csv(RESULTS, path)
-    if not len(results):
-        raise TableError(f"{path} has no rows: write it from a run's results.csv")
-    return results
-
-
-def _refuse_damaged(results: Results, path: Path, mend: str) -> None:
-    """Raise TableError for results that this robench does not write.  mend: what to do about it."""
-    schemas = [schema for schema in results["schema"].unique() if schema != SCHEMA_VERSION]
-    if schemas:
-        raise TableError(f"{path} has rows of schema {schemas[0]}, this robench reads {SCHEMA_VERSION}: {mend}")
-    unknown = [name for name in results["metric"].unique() if name not in METRICS]
-    if unknown:
-        raise TableError(f"{path} has an unknown metric {unknown[0]!r}: it was written by another robench, or by hand")
+def _check_results(results: Results, path: Path, hint: str) -> None:
+    """Raise TableError for results that this version of robench cannot have written."""
+    for schema in results["schema"].unique():
+        if schema != SCHEMA_VERSION:
+            raise TableError(f"{path} has rows of schema {schema}, and this robench reads {SCHEMA_VERSION}", hint)
+    for metric in results["metric"].unique():
+        if metric not in METRICS:
+            raise TableError(f"{path} has an unknown metric {metric!r}", hint)
     for row in results.to_dict("records"):
         if not math.isfinite(row["value"]) or row["unit"] != METRICS[row["metric"]].unit:
-            raise TableError(f"{path} has {row['value']} {row['unit']} as {row['metric']}: {mend}")
+            raise TableError(f"{path} has {row['value']} {row['unit']} as {row['metric']}", hint)
         ends = [row[name] for name in ("ci_low", "ci_high") if not math.isnan(row[name])]
         if not all(map(math.isfinite, ends)) or ends != sorted(ends):
-            raise TableError(f"{path} has {row['ci_low']} to {row['ci_high']} as interval of {row['metric']}: {mend}")
-
-
-def _refuse_other_schema(path: Path) -> None:
-    """Raise TableError if the file says that its columns are another version's, whatever they are."""
-    schema, made_by = read_versions(path)
-    if schema in ("", str(SCHEMA_VERSION)):
-        return
-    raise TableError(
-        f"{path} has schema {schema}, of robench {made_by or 'unknown'}, and this robench reads {SCHEMA_VERSION}. {BASELINE_HINT}"
-    )
+            raise TableError(f"{path} has {row['ci_low']} to {row['ci_high']} as interval of {row['metric']}", hint)
 
 
 def check_finished(run: RunDirectory) -> None:
-    """Raise RunError for a run that was interrupted; one whose records were all removed has its results still."""
-    left = len(run.conditions) - len(run.finished())
-    if 0 < left < len(run.conditions):
+    """Raise RunError for an interrupted run. A run without any records is complete, because its results remain."""
+    total = len(run.conditions)
+    unfinished = total - len(run.finished())
+    if 0 < unfinished < total:
         raise RunError(
-            f"{run.path} has {left} of {len(run.conditions)} conditions unfinished: give its `robench evaluate` again"
+            f"{run.path} has {unfinished} of {total} conditions unfinished", "give its `robench evaluate` command again"
         )

@@ -1,4 +1,4 @@
-"""A verdict in the forms that machines read: JSON, Markdown, JUnit XML, GitHub's annotations."""
+"""Verdict of the gate as JSON, Markdown, JUnit XML and GitHub annotations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def format_value(value: float, unit: str, *, signed: bool = False) -> str:
-    """A figure as a person reads it: fractions in percent, percentages as they are, others with their unit."""
+    """Return a value as text: fractions and percentages in percent, others with their unit; NaN as an empty text."""
     if math.isnan(value):
         return ""
     sign = "+" if signed else ""
@@ -38,93 +38,97 @@ def format_value(value: float, unit: str, *, signed: bool = False) -> str:
 
 
 def format_p_value(p: float | None) -> str:
-    """A p-value; empty where there is none."""
+    """Return a p-value as text; empty for None."""
     return "" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def outcome(verdict: Verdict) -> str:
-    """One line: how many of the comparisons failed."""
+    """Return one line with the number of failed comparisons."""
     total, failed = len(verdict.comparisons), len(verdict.failed)
     return f"gate failed: {failed} of {total} comparisons" if failed else f"gate passed: {total} comparisons"
 
 
 def verdict_json(verdict: Verdict) -> str:
-    """All of a verdict; what does not exist is null."""
-    found: dict[str, Any] = {
+    """Return the whole verdict as JSON; missing values are null."""
+    content: dict[str, Any] = {
         "passed": not verdict.failed,
         "run": verdict.run,
         "baseline": verdict.baseline,
         "model": verdict.model,
         "baseline_model": verdict.baseline_model,
         "notes": list(verdict.notes),
-        "comparisons": [_figure(one) for one in verdict.comparisons],
+        "comparisons": [_json_cells(comparison) for comparison in verdict.comparisons],
     }
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _figure(one: Comparison | PowerEstimate) -> dict[str, Any]:
-    cells = {**asdict(one), "rule": str(one.rule)}
+def _json_cells(row: Comparison | PowerEstimate) -> dict[str, Any]:
+    cells = {**asdict(row), "rule": str(row.rule)}
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in cells.items()
     }
 
 
 def markdown(verdict: Verdict) -> str:
-    """A heading, a table and the notes."""
+    """Return a heading, a table and the notes."""
     lines = [
         f"### robench {outcome(verdict)}",
         "",
         f"{_cell(verdict.model)} ({_cell(verdict.run)}) against {_cell(verdict.baseline_model)} ({_cell(verdict.baseline)})",
         "",
-        "| | figure | baseline | run | change | 95 % interval | allowed | p | test |",
+        "| | metric | baseline | run | change | 95 % interval | limit | p | test |",
         "|---|---|--:|--:|--:|---|--:|--:|---|",
     ]
-    for one in verdict.comparisons:
+    for comparison in verdict.comparisons:
+        unit = comparison.unit
         cells = (
-            "**FAILED**" if one.failed else "ok",
-            _cell(one.name),
-            format_value(one.base, one.unit),
-            format_value(one.run, one.unit),
-            format_value(one.change, one.unit, signed=True),
-            interval(one),
-            format_value(one.limit, one.unit),
-            format_p_value(one.p if one.p_holm is None else one.p_holm),
-            one.method,
+            "**FAILED**" if comparison.failed else "ok",
+            _cell(comparison.name),
+            format_value(comparison.base, unit),
+            format_value(comparison.run, unit),
+            format_value(comparison.change, unit, signed=True),
+            interval(comparison),
+            format_value(comparison.limit, unit),
+            format_p_value(comparison.p if comparison.p_holm is None else comparison.p_holm),
+            comparison.method,
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(f"- {_cell(note)}" for note in verdict.notes)]) + "\n"
 
 
-def power_json(found: Power) -> str:
-    """All of what `gate --power` says; what does not exist is null."""
-    whole: dict[str, Any] = {
-        "model": found.model,
-        "images": found.images,
-        "notes": list(found.notes),
-        "figures": [_figure(one) for one in found.chances],
+def power_json(power: Power) -> str:
+    """Return the statistical power as JSON; missing values are null."""
+    content: dict[str, Any] = {
+        "model": power.model,
+        "images": power.images,
+        "notes": list(power.notes),
+        "metrics": [_json_cells(estimate) for estimate in power.chances],
     }
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def interval(one: Comparison) -> str:
-    """The interval of the change; empty where there is none."""
-    if math.isnan(one.ci_low):
+def interval(comparison: Comparison) -> str:
+    """Return the interval of the change as text; empty without one."""
+    if math.isnan(comparison.ci_low):
         return ""
-    return f"{format_value(one.ci_low, one.unit, signed=True)} … {format_value(one.ci_high, one.unit, signed=True)}"
+    low, high = (format_value(end, comparison.unit, signed=True) for end in (comparison.ci_low, comparison.ci_high))
+    return f"{low} … {high}"
 
 
 def junit(verdict: Verdict) -> str:
-    """One test case a comparison, as JUnit's XML."""
+    """Return JUnit XML with a test case for each comparison."""
     total, failed = str(len(verdict.comparisons)), str(len(verdict.failed))
     suites = ElementTree.Element("testsuites", name="robench gate", tests=total, failures=failed)
     suite = ElementTree.SubElement(
         suites, "testsuite", name=_xml(verdict.run), tests=total, failures=failed, errors="0"
     )
-    for one in verdict.comparisons:
-        case = ElementTree.SubElement(suite, "testcase", classname=_xml(str(one.rule)), name=_xml(one.name))
-        if one.failed:
-            failure = ElementTree.SubElement(case, "failure", type=one.rule.fail_if, message=_xml(sentence(one)))
-            failure.text = _xml(f"{sentence(one)}\nrule: {one.rule}")
+    for comparison in verdict.comparisons:
+        rule = comparison.rule
+        case = ElementTree.SubElement(suite, "testcase", classname=_xml(str(rule)), name=_xml(comparison.name))
+        if comparison.failed:
+            message = sentence(comparison)
+            failure = ElementTree.SubElement(case, "failure", type=rule.fail_if, message=_xml(message))
+            failure.text = _xml(f"{message}\nrule: {rule}")
     output = ElementTree.SubElement(suite, "system-out")
     output.text = _xml("\n".join(verdict.notes))
     ElementTree.indent(suites)
@@ -132,33 +136,35 @@ def junit(verdict: Verdict) -> str:
 
 
 def github(verdict: Verdict) -> str:
-    """GitHub's workflow commands: an error for each failure, a notice for the outcome and each note."""
-    lines = [
-        f"::error title={_property(f'robench gate: {one.name}')}::{_data(sentence(one))}" for one in verdict.failed
+    """Return GitHub's workflow commands: an error for each failure, a notice for the outcome and for each note."""
+    errors = [
+        f"::error title={_property(f'robench gate: {comparison.name}')}::{_data(sentence(comparison))}"
+        for comparison in verdict.failed
     ]
-    texts = (outcome(verdict), *verdict.notes)
-    return "".join(f"{line}\n" for line in [*lines, *(f"::notice title=robench gate::{_data(one)}" for one in texts)])
+    notices = [f"::notice title=robench gate::{_data(text)}" for text in (outcome(verdict), *verdict.notes)]
+    return "".join(f"{line}\n" for line in [*errors, *notices])
 
 
-def sentence(one: Comparison) -> str:
-    """A comparison in one sentence."""
-    found = format_p_value(one.p if one.p_holm is None else one.p_holm)
-    p = f", p {'' if found.startswith('<') else '= '}{found}" if found else ""
-    holm = " after Holm's correction" if one.p_holm is not None else ""
+def sentence(comparison: Comparison) -> str:
+    """Return a comparison as one sentence."""
+    unit, is_corrected = comparison.unit, comparison.p_holm is not None
+    p = format_p_value(comparison.p_holm if is_corrected else comparison.p)
+    p = f", p {'' if p.startswith('<') else '= '}{p}" if p else ""
     return (
-        f"{one.name} went from {format_value(one.base, one.unit)} to {format_value(one.run, one.unit)} "
-        f"({format_value(one.change, one.unit, signed=True)}, allowed {format_value(one.limit, one.unit)}{p}{holm}; {one.method})"
+        f"{comparison.name} went from {format_value(comparison.base, unit)} to {format_value(comparison.run, unit)} "
+        f"({format_value(comparison.change, unit, signed=True)}, limit {format_value(comparison.limit, unit)}{p}"
+        f"{' after Holm correction' if is_corrected else ''}; {comparison.method})"
     )
 
 
 def _cell(text: str) -> str:
-    """Text that is no markup in a cell of a Markdown table."""
+    """Escape text for a cell of a Markdown table."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{character}" if character in "\\|`[]*_" else character for character in plain)
 
 
 def _xml(text: str) -> str:
-    """Text without the characters that XML cannot hold."""
+    """Replace characters that XML does not allow."""
     return "".join(
         c if c in "\t\n" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "?" for c in text
     )
@@ -178,4 +184,4 @@ FORMATS: dict[str, Callable[[Verdict], str]] = {
     "junit": junit,
     "github": github,
 }
-"""Forms for machines, by name; `table` is the human one."""
+"""Machine-readable formats by name; the CLI adds `table`."""

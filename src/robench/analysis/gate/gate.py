@@ -1,4 +1,4 @@
-"""The rules applied to a run and its baseline: what was compared, by which test, and what failed."""
+"""Verdict of the gate on a run and its baseline."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robench.analysis.comparison import (
-    PairedDifference,
-    ResultsSet,
-    Source,
-    check_comparable,
-    check_finished,
-    compare_pairs,
-    load_results,
-    match_results,
-)
+from robench.analysis.comparison import PairedDifference, ResultsSet, Source, check_finished, load_results
+from robench.analysis.gate.matching import compare_by_rule
 from robench.analysis.gate.rules import FAIL_IF, Rule, read_rules
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring import pool
@@ -29,15 +21,27 @@ from robench.runs.schema import RESULTS
 __all__ = ["Comparison", "Verdict", "gate", "update_baseline"]
 
 _ROUNDING = 1e-9
-"""A change beyond what is allowed by less than this is the rounding of a subtraction."""
+"""Tolerance for the rounding error of a change that equals its limit."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A figure of both sides, judged by one rule.
+    """A metric of run and baseline, judged by one rule.
 
-    limit: the change for the worse up to which it passes, in the metric's unit.  ci_low, ci_high: 95 %, of run - base.
-    method: `point`, or the test.  p: of the test; None for `point`.  p_holm: corrected for the gate's other tests for worse.
+    Attributes:
+        rule: The rule.
+        name: Metric and cell, such as `error_rate of imagenet-c fog 3 at 224 px`.
+        unit: Unit of the metric and of all numbers here but p-values.
+        base: Value of the baseline.
+        run: Value of the run.
+        change: run - base.
+        ci_low: Lower end of the 95 % interval of the change.
+        ci_high: Upper end of the same interval.
+        limit: The largest change for the worse that passes.
+        method: The test, or `point` for none.
+        p: The p-value of the test; None for `point`.
+        p_holm: The p-value corrected for the other tests of "significantly worse" (Holm); None for other tests.
+        failed: Whether the gate fails.
     """
 
     rule: Rule
@@ -57,7 +61,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All comparisons of a gate, in the order of the rules, of which there is at least one."""
+    """Result of a gate.
+
+    Attributes:
+        run: Name of the judged results.
+        baseline: Name of the baseline.
+        model: Label of the judged model.
+        baseline_model: Label of the baseline's model.
+        comparisons: At least one comparison, in the order of the rules.
+        notes: Remarks for the reader.
+    """
 
     run: str
     baseline: str
@@ -68,124 +81,128 @@ class Verdict:
 
     @property
     def failed(self) -> tuple[Comparison, ...]:
-        """Those that failed; the gate passes if there is none."""
-        return tuple(one for one in self.comparisons if one.failed)
+        """Failed comparisons; the gate passes if there are none."""
+        return tuple(comparison for comparison in self.comparisons if comparison.failed)
 
 
 def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> Verdict:
-    """Judge a run, or a results CSV, against its baseline; None takes `read_rules()`.
+    """Judge a run, or a results CSV, against its baseline.
 
-    Several runs on a side are seeds of one model, and their mean is judged.
+    "significantly worse" fails if any metric is. The p-values of all such comparisons are corrected together (Holm).
+    A rule "not significantly non-inferior" passes only if every metric is non-inferior, which needs no correction.
 
-    "significantly worse" fails where any figure is; its p-values are Holm's over all such comparisons of the gate. "not
-    significantly non-inferior" passes only where every figure is non-inferior, which needs no correction. Raises OptionError if
-    a rule compares nothing, or the sides do not compare.
+    Args:
+        run: The results to judge; several runs are seeds of one model, and their mean is judged.
+        baseline: The results to compare with, in the same forms.
+        rules: The rules; None for those of `read_rules()`.
+
+    Raises:
+        OptionError: A rule compares nothing, or run and baseline are not comparable.
     """
     rules = read_rules() if rules is None else tuple(rules)
     ours, theirs = load_results(run), load_results(baseline)
-    for one in (*ours.runs, *theirs.runs):
-        check_finished(one)
-    judged: list[tuple[Rule, PairedDifference]] = []
-    notes: list[str] = []
-    for paired in (True, False):
-        of_pairing = [rule for rule in rules if (rule.pairing == "paired") == paired]
-        if not of_pairing:
-            continue
-        check_comparable(ours, theirs, paired=paired)
-        pairs = match_results(ours, theirs, lambda figure, these=of_pairing: any(one.matches(figure) for one in these))  # type: ignore[misc]
-        contrasts = compare_pairs(ours, theirs, pairs, paired=paired)
-        for rule in of_pairing:
-            chosen = [one for one in contrasts if rule.matches(one.run)]
-            notes += _unmatched(rule, ours, theirs, len(chosen))
-            judged += [(rule, one) for one in chosen]
+    for directory in (*ours.runs, *theirs.runs):
+        check_finished(directory)
+    comparisons = compare_by_rule(ours, theirs, rules)
+    notes = [note for rule, matched in comparisons for note in _unmatched(rule, ours, theirs, len(matched))]
+    judged = [(rule, difference) for rule, matched in comparisons for difference in matched]
     if not judged:
-        raise OptionError(
-            f"nothing to compare: {ours.name} and {theirs.name} have no headline figure in common: give --rules"
-        )
-    order = {id(rule): number for number, rule in enumerate(rules)}
-    judged.sort(key=lambda one: order[id(one[0])])
-    notes += _how(judged, ours, theirs)
+        raise OptionError(f"{ours.name} and {theirs.name} have no headline metric in common", "give --rules")
+    notes += _pairing_notes(judged, ours, theirs)
     return Verdict(ours.name, theirs.name, ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes)))
 
 
 def _unmatched(rule: Rule, run: ResultsSet, base: ResultsSet, compared: int) -> list[str]:
-    """Say what of a rule only the run has; OptionError where the baseline's figures are not all compared."""
-    lacking = [figure for key, figure in base.figures.items() if rule.matches(figure) and key not in run.figures]
-    extra = [figure for key, figure in run.figures.items() if rule.matches(figure) and key not in base.figures]
+    """Return notes on rows that only one side has; OptionError if the run lacks some, or nothing is compared."""
+    missing, extra = (
+        [row for key, row in present.rows.items() if rule.matches(row) and key not in absent.rows]
+        for present, absent in ((base, run), (run, base))
+    )
     if rule.optional:
-        return [f"{figure}: the baseline has it, the run does not; not compared" for figure in lacking]
-    if lacking:
+        return [f"{row} is not compared: only the baseline has it" for row in missing]
+    if missing:
         raise OptionError(
-            f"{run.name} lacks {len(lacking)} of the {len(lacking) + compared} figures of the baseline that the rule "
-            f"[{rule}] is for, for example {lacking[0]}: evaluate them, or narrow the rule"
+            f"{run.name} lacks {len(missing)} of the {len(missing) + compared} values of the baseline that match the rule "
+            f"[{rule}], for example {missing[0]}",
+            "evaluate them, or narrow the rule",
         )
     if not compared:
-        where = f"only {run.name} has such figures" if extra else "no figure of either side matches"
-        raise OptionError(f"the rule [{rule}] compares nothing: {where}")
-    return [f"{len(extra)} figures of [{rule}] are new, the baseline has none: not compared"] if extra else []
+        reason = f"only {run.name} has such values" if extra else "no value of the run or of the baseline matches"
+        raise OptionError(f"the rule [{rule}] compares nothing: {reason}", "change the rule")
+    return [f"{len(extra)} values of [{rule}] are not compared: only the run has them"] if extra else []
 
 
-def _how(judged: Sequence[tuple[Rule, PairedDifference]], run: ResultsSet, base: ResultsSet) -> list[str]:
-    """Say which comparisons of significance are not paired, and why."""
-    tested = [(rule, one) for rule, one in judged if rule.fail_if != FAIL_IF[0]]
-    loose = [rule for rule, one in tested if one.resamples is None and one.counts is None]
+def _pairing_notes(judged: Sequence[tuple[Rule, PairedDifference]], run: ResultsSet, base: ResultsSet) -> list[str]:
+    """Say whether the significance tests are paired, and why not."""
+    tested = [(rule, difference) for rule, difference in judged if rule.fail_if != FAIL_IF[0]]
+    unpaired = [rule for rule, difference in tested if difference.resamples is None and difference.counts is None]
     if not tested:
         return []
-    if not loose:
-        return ["tests are paired: per-sample records of the same images on both sides"]
-    csv = [side.name for side in (run, base) if not side.runs]
-    asked = all(rule.pairing == "unpaired" for rule in loose)
-    why = "as the rules ask" if asked else f"{csv[0]} has no records" if csv else "records are missing"
-    return [f"{len(loose)} of {len(tested)} tests use the intervals of the results and are not paired: {why}"]
+    if not unpaired:
+        return ["tests are paired: both sides have records of the same images"]
+    if all(rule.pairing == "unpaired" for rule in unpaired):
+        reason = "the rules ask for it"
+    elif files := [results.name for results in (run, base) if not results.runs]:
+        reason = f"{files[0]} has no records"
+    else:
+        reason = "records are missing"
+    return [f"{len(unpaired)} of {len(tested)} tests use the intervals of the results and are not paired: {reason}"]
 
 
 def _judge(judged: Sequence[tuple[Rule, PairedDifference]]) -> list[Comparison]:
-    tests: list[tuple[float | None, str]] = []
-    for rule, one in judged:
-        size = (0.0, rule.limit) if rule.relative else (rule.limit, 0.0)
-        if rule.fail_if != FAIL_IF[0] and not one.testable:
-            raise OptionError(f'{one.run} has no interval, so that no test can be made: use fail_if = "worse" for it')
-        if rule.fail_if == FAIL_IF[0]:
-            tests.append((None, "point"))
-        else:
-            tests.append(one.worse(*size) if rule.fail_if == FAIL_IF[1] else one.not_worse(*size))
-    several = [number for number, (rule, _) in enumerate(judged) if rule.fail_if == FAIL_IF[1]]
-    corrected = dict(zip(several, holm([tests[number][0] or 0.0 for number in several]).tolist(), strict=True))
+    tests = [_test(rule, difference) for rule, difference in judged]
+    p_values = {index: p or 0.0 for index, (p, _) in enumerate(tests) if judged[index][0].fail_if == FAIL_IF[1]}
+    corrected = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
     comparisons = []
-    for number, ((rule, one), (p, method)) in enumerate(zip(judged, tests, strict=True)):
-        limit = rule.limit * (abs(one.base.value) if rule.relative else 1)
+    for index, ((rule, difference), (p, method)) in enumerate(zip(judged, tests, strict=True)):
+        limit = rule.limit * (abs(difference.base.value) if rule.relative else 1)
         if p is None:
-            failed = one.sign * one.change > limit + _ROUNDING
-        elif number in corrected:
-            failed = corrected[number] <= rule.alpha
+            failed = difference.sign * difference.change > limit + _ROUNDING
+        elif index in corrected:
+            failed = corrected[index] <= rule.alpha
         else:
             failed = p > rule.alpha
         comparisons.append(
             Comparison(
                 rule=rule,
-                name=str(one.run),
-                unit=str(one.run.row["unit"]),
-                base=one.base.value,
-                run=one.run.value,
-                change=one.change,
-                ci_low=one.ci_low if math.isfinite(one.ci_low) else math.nan,
-                ci_high=one.ci_high if math.isfinite(one.ci_high) else math.nan,
+                name=str(difference.run),
+                unit=str(difference.run.row["unit"]),
+                base=difference.base.value,
+                run=difference.run.value,
+                change=difference.change,
+                ci_low=difference.ci_low if math.isfinite(difference.ci_low) else math.nan,
+                ci_high=difference.ci_high if math.isfinite(difference.ci_high) else math.nan,
                 limit=limit,
                 method=method,
                 p=p,
-                p_holm=corrected.get(number),
+                p_holm=corrected.get(index),
                 failed=failed,
             )
         )
     return comparisons
 
 
+def _test(rule: Rule, difference: PairedDifference) -> tuple[float | None, str]:
+    if rule.fail_if == FAIL_IF[0]:
+        return None, "point"
+    if not difference.testable:
+        raise OptionError(f"{difference.run} has no interval to test with", 'use fail_if = "worse" for it')
+    limits = (0.0, rule.limit) if rule.relative else (rule.limit, 0.0)
+    return difference.worse(*limits) if rule.fail_if == FAIL_IF[1] else difference.not_worse(*limits)
+
+
 def update_baseline(run: Source, baseline: Path, force: bool = False) -> None:
-    """Write the results of a run directory, or of several seeds, to the baseline CSV, whole or not at all. Compares nothing."""
+    """Write results to the baseline CSV atomically, without a comparison.
+
+    Args:
+        run: A run directory, or several seeds, whose mean is written.
+        baseline: The file; an existing results CSV is replaced.
+        force: Whether to replace a file of another kind.
+    """
     check_replaceable(baseline, has_header(RESULTS.names), "--baseline", force)
-    runs = [RunDirectory.open(one) for one in ([run] if isinstance(run, str | Path) else run)]
+    runs = [RunDirectory.open(path) for path in ([run] if isinstance(run, str | Path) else run)]
     results = runs[0].read_results() if len(runs) == 1 else pool(runs)[0]
-    for one in runs:
-        check_finished(one)
+    for directory in runs:
+        check_finished(directory)
     with translate_os_errors(baseline):
         write_csv(RESULTS, results, baseline)

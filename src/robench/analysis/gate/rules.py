@@ -1,4 +1,4 @@
-"""Rules: which figures may not become worse, by how much, and how sure of it one must be."""
+"""Rules of the gate."""
 
 from __future__ import annotations
 
@@ -23,12 +23,22 @@ _PATTERNS = ("suite", "corruption", "severity", "resolution", "axis")
 
 @dataclass(frozen=True)
 class Rule:
-    """One demand on the figures of a metric.
+    """A requirement on the values of a metric.
 
-    suite, corruption, severity, resolution, axis: patterns (`*`, `?`, `[1-3]`), any of several; empty cells match "".
-    allowed: how much worse a figure may be, in the metric's unit, or with `relative` as a fraction of the baseline's; negative
-    demands an improvement.  margin: the same, for "not significantly non-inferior".  alpha: of the test.
-    pairing: "paired" demands the same samples and seed.  optional: may match nothing.
+    Attributes:
+        metric: A key of `METRICS`.
+        suite: Patterns (`*`, `?`, `[1-3]`); one of them must match. An empty cell matches "".
+        corruption: Patterns of the same form, like severity, resolution and axis.
+        severity: Patterns.
+        resolution: Patterns.
+        axis: Patterns.
+        allowed: Allowed change for the worse, in the metric's unit; a negative number demands an improvement.
+        margin: The same for "not significantly non-inferior"; None for other tests.
+        relative: Whether `allowed` and `margin` are fractions of the baseline's value.
+        fail_if: One of `FAIL_IF`.
+        alpha: Significance level.
+        pairing: "paired" demands the same samples and the same seed; "unpaired" does not.
+        optional: Whether the rule may match nothing.
     """
 
     metric: str
@@ -47,27 +57,24 @@ class Rule:
 
     @property
     def limit(self) -> float:
-        """The margin, where there is one, else what is allowed."""
+        """The margin if there is one, else the allowed change."""
         return self.allowed if self.margin is None else self.margin
 
-    def matches(self, figure: ResultRow) -> bool:
-        """Whether a figure is of this metric and its place fits the patterns."""
-        found = figure.key._asdict()
-        return figure.key.metric == self.metric and all(
-            any(
-                fnmatchcase("" if found[name] is None else str(found[name]), pattern) for pattern in getattr(self, name)
-            )
-            for name in _PATTERNS
+    def matches(self, row: ResultRow) -> bool:
+        """Return whether a row has this metric and matches the patterns."""
+        cells = {name: "" if (cell := getattr(row.key, name)) is None else str(cell) for name in _PATTERNS}
+        return row.key.metric == self.metric and all(
+            any(fnmatchcase(cells[name], pattern) for pattern in getattr(self, name)) for name in _PATTERNS
         )
 
     def __str__(self) -> str:
-        """`error_rate, suite imagenet-c, corruption *noise: fail if significantly worse by more than 0.01`."""
-        where = [
+        """Return a text such as `error_rate, suite imagenet-c, corruption *noise: fail if significantly worse by more than 0.01`."""
+        patterns = [
             f"{name} {'|'.join(getattr(self, name)) or 'none'}" for name in _PATTERNS if getattr(self, name) != ("*",)
         ]
         size = f"{100 * self.limit:g} %" if self.relative else f"{self.limit:g}"
-        beyond = f" within {size}" if self.margin is not None else f" by more than {size}" if self.limit else ""
-        return ", ".join([self.metric, *where]) + f": fail if {self.fail_if}{beyond}"
+        limit = f" within {size}" if self.margin is not None else f" by more than {size}" if self.limit else ""
+        return ", ".join([self.metric, *patterns]) + f": fail if {self.fail_if}{limit}"
 
 
 HEADLINE_RULES = (
@@ -78,93 +85,106 @@ HEADLINE_RULES = (
     ),
     Rule("accuracy", suite=("resolution",), corruption=("network",), optional=True),
 )
-"""What is demanded where no rules are given: that clean accuracy and the suites' headlines are not significantly worse."""
+"""Default rules: clean accuracy and the headline metrics of the suites must not be significantly worse."""
 
 
 def read_rules(file: Path | str | None = None) -> tuple[Rule, ...]:
-    """Read the rules of a TOML file, its [[rules]] or [[tool.robench.gate.rules]].
+    """Read the rules of a TOML file from its [[rules]] or [[tool.robench.gate.rules]].
 
-    Without a file, those of ./pyproject.toml, where it has any, else HEADLINE_RULES. OptionError says what is wrong with one.
+    Args:
+        file: The file; None for the rules of ./pyproject.toml, or `HEADLINE_RULES` if it has none.
+
+    Raises:
+        OptionError: The file cannot be read, has no rules, or has an invalid one.
     """
-    given = file is not None
     path = Path("pyproject.toml" if file is None else file)
-    if not given and not path.is_file():
+    if file is None and not path.is_file():
         return HEADLINE_RULES
     try:
         with path.open("rb") as stream:
-            found = tomllib.load(stream)
+            content: Any = tomllib.load(stream)
     except (OSError, ValueError) as error:
         raise OptionError(f"cannot read the rules of {path}: {error}") from error
-    gate: Any = found
+    gate = content
     for name in ("tool", "robench", "gate"):
         gate = gate.get(name) if isinstance(gate, dict) else None
     if gate is None:
-        gate = found if given else {}
+        gate = {} if file is None else content
     if not isinstance(gate, dict):
-        raise OptionError(f"{path}: tool.robench.gate is a table with [[tool.robench.gate.rules]] in it")
-    if "rules" not in gate:
-        if given or gate:
-            raise OptionError(f"{path} has no [[rules]] for the gate: write one, or leave --rules out")
+        raise OptionError(f"{path}: tool.robench.gate is not a table", "write the rules as [[tool.robench.gate.rules]]")
+    if "rules" in gate:
+        return rules_from(gate["rules"], str(path))
+    if file is None and not gate:
         return HEADLINE_RULES
-    return rules_from(gate["rules"], str(path))
+    raise OptionError(f"{path} has no [[rules]] for the gate", "write one, or omit --rules")
 
 
 def rules_from(tables: Sequence[Mapping[str, Any]], source: str = "the rules") -> tuple[Rule, ...]:
-    """Check rules given as tables; OptionError unless there is one, and each is whole."""
+    """Check rules that are given as tables.
+
+    Args:
+        tables: At least one table with the attributes of `Rule`.
+        source: Origin of the tables; errors begin with it.
+
+    Raises:
+        OptionError: There is no rule, or one is invalid.
+    """
     if not isinstance(tables, list | tuple) or not tables:
-        raise OptionError(f"{source}: `rules` is a list of tables, at least one")
+        raise OptionError(f"{source}: `rules` must be a list of tables, at least one")
     return tuple(_rule(table, f"{source}, rule {number}") for number, table in enumerate(tables, 1))
 
 
-def _rule(table: Mapping[str, Any], where: str) -> Rule:
+def _rule(table: Mapping[str, Any], source: str) -> Rule:
     if not isinstance(table, Mapping):
-        raise OptionError(f"{where} is not a table")
+        raise OptionError(f"{source} is not a table")
     known = [field.name for field in fields(Rule) if field.name != "optional"]
     for name in table:
         if name not in known:
-            raise OptionError(f"{where}: {unknown_name('key', name, known)}")
+            raise OptionError(f"{source}: {unknown_name('key', name, known)}")
     metric = table.get("metric")
     if not isinstance(metric, str) or metric not in METRICS:
-        raise OptionError(f"{where}: {unknown_name('metric', str(metric), METRICS)}")
+        raise OptionError(f"{source}: {unknown_name('metric', str(metric), METRICS)}")
     if metric == "nonfinite_rate":
         raise OptionError(
-            f"{where}: nonfinite_rate has a row only where it is not 0: gate error_rate, where they count"
+            f"{source}: nonfinite_rate has no row if it is 0", "gate error_rate, which counts such images"
         )
-    found: dict[str, Any] = dict(table)
+    cells: dict[str, Any] = dict(table)
     for name in _PATTERNS:
-        if name in found:
-            found[name] = _patterns(found[name], f"{where}: {name}")
+        if name in cells:
+            cells[name] = _patterns(cells[name], f"{source}: {name}")
     for name in ("allowed", "margin", "alpha"):
-        if name in found:
-            found[name] = _number(found[name], f"{where}: {name}")
+        if name in cells:
+            cells[name] = _number(cells[name], f"{source}: {name}")
     for name, choices in (("fail_if", FAIL_IF), ("pairing", _PAIRINGS)):
-        if name in found and found[name] not in choices:
-            raise OptionError(f"{where}: {unknown_name(name, str(found[name]), choices)}")
-    if not isinstance(found.get("relative", False), bool):
-        raise OptionError(f"{where}: relative is true or false, the change itself is `allowed` or `margin`")
-    rule = Rule(**found)
+        if name in cells and cells[name] not in choices:
+            raise OptionError(f"{source}: {unknown_name(name, str(cells[name]), choices)}")
+    if not isinstance(cells.get("relative", False), bool):
+        raise OptionError(
+            f"{source}: relative must be true or false", "give the size of the change as `allowed` or `margin`"
+        )
+    rule = Rule(**cells)
     if not 0 < rule.alpha < 1:
-        raise OptionError(f"{where}: alpha is a chance between 0 and 1, not {rule.alpha:g}")
+        raise OptionError(f"{source}: alpha must be between 0 and 1, not {rule.alpha:g}")
     if METRICS[metric].unit == "fraction" and not rule.relative and abs(rule.limit) >= 1:
         raise OptionError(
-            f"{where}: {metric} is a fraction, so that a change of {rule.limit:g} cannot be: one point is 0.01"
+            f"{source}: {metric} is a fraction and cannot change by {rule.limit:g}", "write one point as 0.01"
         )
-    inferior = rule.fail_if == FAIL_IF[2]
-    if inferior and (rule.margin is None or rule.margin <= 0 or "allowed" in table):
-        raise OptionError(f'{where}: fail_if = "{rule.fail_if}" needs a margin above 0, and no `allowed`')
-    if rule.margin is not None and not inferior:
-        raise OptionError(f'{where}: margin belongs to fail_if = "{FAIL_IF[2]}"; for "{rule.fail_if}" give `allowed`')
+    needs_margin = rule.fail_if == FAIL_IF[2]
+    if needs_margin and (rule.margin is None or rule.margin <= 0 or "allowed" in table):
+        raise OptionError(f'{source}: fail_if = "{rule.fail_if}" needs a margin above 0, and no `allowed`')
+    if rule.margin is not None and not needs_margin:
+        raise OptionError(f'{source}: fail_if = "{rule.fail_if}" has no margin', "give `allowed`")
     return rule
 
 
-def _patterns(value: Any, where: str) -> tuple[str, ...]:
+def _patterns(value: Any, source: str) -> tuple[str, ...]:
     values = value if isinstance(value, list | tuple) else [value]
-    if not values or not all(isinstance(one, str | int) and not isinstance(one, bool) for one in values):
-        raise OptionError(f"{where} is a pattern, a number, or a list of them, not {value!r}")
-    return tuple(str(one) for one in values)
+    if not values or not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
+        raise OptionError(f"{source} must be a pattern, a number, or a list of them, not {value!r}")
+    return tuple(str(item) for item in values)
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, source: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
-        raise OptionError(f"{where} is a number in the metric's unit, not {value!r}")
+        raise OptionError(f"{source} must be a number in the metric's unit, not {value!r}")
     return float(value)

@@ -1,26 +1,42 @@
-"""Which figure of the results stands in which column of the leaderboard, as data."""
+"""Metric columns of the leaderboard, with the rows of the results that they show."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, unknown_name
-from robench.suites import CLEAN, Family, families
+from robench.suites import CLEAN, NETWORK, Family, families
 
-__all__ = ["ENDS", "FIGURES", "MetricColumn", "higher_is_better", "side_column", "sides_of", "sort_column"]
+__all__ = [
+    "ENDS",
+    "METRIC_COLUMNS",
+    "MetricColumn",
+    "higher_is_better",
+    "metric_columns",
+    "resolution_column",
+    "sizes_of",
+    "sort_column",
+]
 
 ENDS = ("_ci_low", "_ci_high")
-"""What is appended to a figure's column for the ends of its interval."""
+"""Suffixes of the columns with the ends of an interval."""
 
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """A column and the rows of the results that it takes its value from.
+    """A column and the row of the results that it shows.
 
-    family: of the suite.  corruption: of the row, None for the suite's aggregate.
-    difficulty: the row's, where the suite has some.  complement: whether the column is 100 less the metric.
+    Attributes:
+        column: Name of the column.
+        metric: Metric of the row.
+        family: Family of the row's suite.
+        corruption: Corruption of the row; None for the aggregate of the suite.
+        difficulty: Difficulty of the row; None for suites without difficulties.
+        resolution: Input size of the row in pixels; None for any.
+        complement: Whether the column is 100 minus the metric.
     """
 
     column: str
@@ -28,6 +44,7 @@ class MetricColumn:
     family: Family
     corruption: str | None = None
     difficulty: float | None = None
+    resolution: int | None = None
     complement: bool = False
 
     @property
@@ -35,8 +52,13 @@ class MetricColumn:
         """Direction of the column."""
         return METRICS[self.metric].higher_is_better != self.complement
 
+    @property
+    def is_rate(self) -> bool:
+        """Whether the metric is a fraction, so that the column lies between 0 and 100 %."""
+        return METRICS[self.metric].unit == "fraction"
 
-FIGURES: tuple[MetricColumn, ...] = (
+
+METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("top1", "accuracy", families.CLEAN, CLEAN),
     MetricColumn("top5", "top5_error", families.CLEAN, CLEAN, complement=True),
     MetricColumn("mean_error", "mean_error", families.CORRUPTIONS),
@@ -50,30 +72,43 @@ FIGURES: tuple[MetricColumn, ...] = (
     MetricColumn("accuracy_auc", "accuracy_auc", families.NOISE),
     MetricColumn("occlusion_accuracy_auc", "accuracy_auc", families.OCCLUSION),
 )
+"""Columns of every leaderboard; `resolution_column` makes one more for each input size."""
 
-_SIDE = re.compile(r"top1_([1-9][0-9]{0,5})px")
-
-
-def side_column(side: int) -> str:
-    """Column of the accuracy at an input size."""
-    return f"top1_{side}px"
+_RESOLUTION = re.compile(r"top1_([1-9][0-9]{0,5})px")
 
 
-def sides_of(columns: list[str]) -> list[int]:
-    """Input sizes that some of the columns are of."""
-    return [int(found[1]) for name in columns if (found := _SIDE.fullmatch(name))]
+def resolution_column(size: int) -> MetricColumn:
+    """Return the column with the accuracy at an input size in pixels."""
+    return MetricColumn(f"top1_{size}px", "accuracy", families.RESOLUTION, NETWORK, resolution=size)
 
 
-def sort_column(name: str, columns: list[str]) -> str:
-    """The column to rank by: a figure's, or the first of the metric called so; OptionError for others."""
-    sides = [side_column(side) for side in sides_of(columns)]
-    by_metric = {figure.metric: figure.column for figure in reversed(FIGURES) if not figure.complement}
-    known = {**by_metric, **{figure.column: figure.column for figure in FIGURES}, **{side: side for side in sides}}
+def sizes_of(names: Iterable[str]) -> list[int]:
+    """Return the input sizes in the names of columns, ascending."""
+    return sorted({int(match[1]) for name in names if (match := _RESOLUTION.fullmatch(name))})
+
+
+def metric_columns(names: Iterable[str]) -> list[MetricColumn]:
+    """Return `METRIC_COLUMNS`, then the columns of the input sizes in the given names."""
+    return [*METRIC_COLUMNS, *map(resolution_column, sizes_of(names))]
+
+
+def sort_column(name: str, names: Iterable[str]) -> str:
+    """Return the column to rank by.
+
+    Args:
+        name: A metric column, or a metric for the first of its columns.
+        names: Names of the columns that the rows have.
+
+    Raises:
+        OptionError: The name is neither.
+    """
+    by_metric = {column.metric: column.column for column in reversed(METRIC_COLUMNS) if not column.complement}
+    known = by_metric | {column.column: column.column for column in metric_columns(names)}
     if name not in known:
-        raise OptionError(unknown_name("figure to sort by", name, known))
+        raise OptionError(unknown_name("column to sort by", name, known))
     return known[name]
 
 
-def higher_is_better(column: str) -> bool:
-    """Direction of a figure's column."""
-    return next((figure.higher_is_better for figure in FIGURES if figure.column == column), True)
+def higher_is_better(name: str) -> bool:
+    """Return the direction of a metric column."""
+    return next(column.higher_is_better for column in metric_columns([name]) if column.column == name)

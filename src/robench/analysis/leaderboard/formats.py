@@ -1,4 +1,4 @@
-"""A leaderboard as text: csv has every column, markdown and latex what a reader wants, a table a section."""
+"""Leaderboard as CSV with every column, and as Markdown or LaTeX with the main columns and a table for each section."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from robench.analysis.leaderboard.columns import ENDS, FIGURES, side_column, sides_of
+from robench.analysis.leaderboard.columns import ENDS, metric_columns
 from robench.analysis.leaderboard.ranking import Board
 from robench.analysis.leaderboard.rows import Row
 
@@ -16,7 +16,12 @@ __all__ = ["FORMATS", "Format"]
 
 @dataclass(frozen=True)
 class Format:
-    """A form of a leaderboard.  mark: what a file of it begins with; only such a file is replaced by a new one."""
+    """A text format.
+
+    Attributes:
+        text: Writes a leaderboard.
+        mark: Beginning of each file of the format, by which an existing file is recognised; empty for csv.
+    """
 
     text: Callable[[Board], str]
     mark: str = ""
@@ -25,7 +30,7 @@ class Format:
 _MARKDOWN, _LATEX = "<!-- robench leaderboard -->\n", "% robench leaderboard\n"
 
 _ABOUT: dict[str, Callable[[Any], str]] = {"param_count": "{:,.2f}".format, "img_size": str}
-"""Columns that say what the model is, and how a cell of theirs is written."""
+"""Columns with properties of the model, and their format."""
 
 _LEFT = ("model", "treatment")
 _SHA = 8
@@ -75,29 +80,28 @@ FORMATS: dict[str, Format] = {
     "markdown": Format(_markdown, _MARKDOWN),
     "latex": Format(_latex, _LATEX),
 }
-"""Forms of a leaderboard, by name."""
+"""Formats by name."""
 
 
 def _grid(section: tuple[Row, ...]) -> list[list[str]]:
-    """Header and lines: rank, model, and the columns that some row of the section fills."""
-    sides = sorted(set(sides_of([name for row in section for name in row])))
-    figures = [*(figure.column for figure in FIGURES), *map(side_column, sides)]
-    figures = [name for name in figures if any(name in row for row in section)]
-    about = [name for name in _ABOUT if any(name in row for row in section)]
-    treated = ["treatment"] if any("treatment" in row for row in section) else []
+    """Return header and lines: rank, model, and the columns that some row of the section fills."""
+    filled = {name for row in section for name in row}
+    metrics = [column.column for column in metric_columns(filled) if column.column in filled]
+    about = [name for name in _ABOUT if name in filled]
+    treated = ["treatment"] if "treatment" in filled else []
     lines = [
-        [str(row.get("rank") or ""), _named(row, section), *(row.get(name, "") for name in treated)]
-        + [_interval(row, name) for name in figures]
+        [str(row.get("rank") or ""), _label(row, section), *(row.get(name, "") for name in treated)]
+        + [_interval(row, name) for name in metrics]
         + [_ABOUT[name](row[name]) if name in row else "" for name in about]
         for row in section
     ]
-    return [["rank", "model", *treated, *figures, *about], *lines]
+    return [["rank", "model", *treated, *metrics, *about], *lines]
 
 
-def _named(row: Row, section: tuple[Row, ...]) -> str:
-    """The model, with the beginning of its weights' fingerprint where others of its name have other weights."""
+def _label(row: Row, section: tuple[Row, ...]) -> str:
+    """Return the model, with the start of its weights' fingerprint if models of this name have different weights."""
     name, weights = str(row["model"]), row.get("weights_sha")
-    others = {one.get("weights_sha") for one in section if one["model"] == name}
+    others = {other.get("weights_sha") for other in section if other["model"] == name}
     return f"{name} ({weights[:_SHA]})" if weights and len(others) > 1 else name
 
 
@@ -110,13 +114,12 @@ def _interval(row: Row, name: str) -> str:
 
 def _caption(section: tuple[Row, ...]) -> str:
     first = section[0]
-    # Rows of a section may have more suites than others: together they name all.
-    ways = dict.fromkeys(part for row in section for part in row["protocol"].split("; "))
+    protocols = dict.fromkeys(part for row in section for part in row["protocol"].split("; "))
     images = f", {first['images']:,} images" if "images" in first else ""
-    base = next((f"; baseline {row['baseline']}" for row in section if "baseline" in row), "")
+    baseline = next((f"; baseline {row['baseline']}" for row in section if "baseline" in row), "")
     return (
-        f"{first['dataset']}{images}; {first['source']}; ranked by {first['rank_by']}; percentages with 95 % intervals{base}; "
-        f"{'; '.join(ways)}"
+        f"{first['dataset']}{images}; {first['source']}; ranked by {first['rank_by']}; percentages with 95 % intervals{baseline}; "
+        f"{'; '.join(protocols)}"
     )
 
 
@@ -128,12 +131,12 @@ _SPECIAL = {
 
 
 def _in_latex(text: str) -> str:
-    # A bracket after the end of a line would be its length.
+    # LaTeX reads a bracket after the end of a line as an option.
     escaped = "".join(_SPECIAL.get(character, character) for character in text)
     return "{" + escaped + "}" if escaped.startswith(("[", "*")) else escaped
 
 
 def _in_markdown(text: str) -> str:
-    """Markup as text; pages show the escaped characters alone."""
+    """Escape text for Markdown."""
     escaped = re.sub(r"([\\`*_\[\]{}|~$#!])", r"\\\1", text)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,31 +1,36 @@
-"""What a leaderboard is made of: runs, and files whose kind is told by their header, in one explicit table."""
+"""Inputs of a leaderboard: run directories, and files whose header shows their kind."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from robench.analysis.leaderboard.columns import ENDS, FIGURES, side_column, sides_of
+from robench.analysis.leaderboard.columns import ENDS, metric_columns, sizes_of
 from robench.analysis.leaderboard.robustbench import robustbench_rows
 from robench.analysis.leaderboard.rows import Row, pooled_rows, rows_of_results, run_rows
 from robench.analysis.leaderboard.schema import leaderboard_of
 from robench.analysis.leaderboard.timm_results import COLUMNS, timm_rows
-from robench.analysis.metrics import METRICS
 from robench.errors import TableError
 from robench.runs.csv import read_csv
 from robench.runs.files import read_start
-from robench.runs.schema import RESULTS, SCHEMA_VERSION, Table, check_cell
+from robench.runs.schema import RESULTS, SCHEMA_VERSION, check_cell
 
 __all__ = ["KINDS", "Kind", "is_leaderboard", "read_board", "read_pooled", "read_rows"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of CSV file.  matches: whether a header is one's.  rows: of the file at a path; suites: as for `read_rows`."""
+    """A kind of CSV file.
+
+    Attributes:
+        name: Name for messages.
+        matches: Returns whether a header is of this kind.
+        rows: Reads a file; the suites are those of `read_rows`.
+    """
 
     name: str
     matches: Callable[[list[str]], bool]
@@ -33,10 +38,14 @@ class Kind:
 
 
 def read_rows(path: Path, suites: Sequence[str] | None = None) -> list[Row]:
-    """Rows of a run directory, a CSV file or RobustBench's JSON, checked: figures are finite, no cell is a formula.
+    """Read the rows of a run directory, a CSV file or RobustBench's JSON.
 
-    suites: which of the suites of a run or of a results.csv count, beside the clean images; None for all.
-    Raises RobenchError for everything else.
+    Args:
+        path: The run directory or file. Its values must be finite, and no cell may be a formula.
+        suites: Suites of a run or of a results.csv to show in addition to the clean images; None for all.
+
+    Raises:
+        RobenchError: The input is of another kind, or has an invalid cell.
     """
     if path.is_dir():
         rows = run_rows(path, suites)
@@ -47,7 +56,8 @@ def read_rows(path: Path, suites: Sequence[str] | None = None) -> list[Row]:
         kind = next((kind for kind in KINDS if kind.matches(header)), None)
         if kind is None:
             raise TableError(
-                f"{path} is none of: a run directory, {', '.join(kind.name for kind in KINDS)}, RobustBench's .json"
+                f"{path} is of no known kind",
+                f"name a run directory, {', '.join(kind.name for kind in KINDS)}, or RobustBench's .json",
             )
         rows = kind.rows(path, suites)
     if not rows:
@@ -56,7 +66,11 @@ def read_rows(path: Path, suites: Sequence[str] | None = None) -> list[Row]:
 
 
 def read_pooled(paths: Sequence[Path], suites: Sequence[str] | None = None) -> Row:
-    """The row of run directories that differ in their seed alone, averaged as `robench pool` does. RobenchError for others."""
+    """Return the row of run directories that differ only in their seed, averaged as `robench pool` does.
+
+    Raises:
+        RobenchError: The runs differ in more than their seed, or are unfinished.
+    """
     (row,) = pooled_rows(paths, suites)
     return _checked(paths[0], row)
 
@@ -72,19 +86,13 @@ def is_leaderboard(path: Path) -> bool:
 
 
 def _is_board(header: list[str]) -> bool:
-    return bool(header) and header == _board_of(header).names
-
-
-def _board_of(header: list[str]) -> Table:
-    """The columns of a board with that header; one of an older robench lacks the figures that came later."""
-    whole = leaderboard_of(sides_of(header))
-    return replace(whole, columns=tuple(one for one in whole.columns if one.name in header or one.name not in _FIGURES))
+    return header == leaderboard_of(sizes_of(header)).names
 
 
 def _board_rows(path: Path, _: Sequence[str] | None) -> list[Row]:
-    frame = read_csv(_board_of(next(iter(_cells(path)))), path)
+    frame = read_csv(leaderboard_of(sizes_of(next(iter(_cells(path))))), path)
     if (frame["schema"] != SCHEMA_VERSION).any():
-        raise TableError(f"{path} has schema {frame['schema'].iloc[0]}, this robench reads {SCHEMA_VERSION}")
+        raise TableError(f"{path} has schema {frame['schema'].iloc[0]}, and this robench reads {SCHEMA_VERSION}")
     rows: list[Row] = frame.to_dict("records")
     return rows
 
@@ -103,17 +111,17 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("a result file of timm", lambda header: tuple(header[: len(COLUMNS)]) == COLUMNS, _timm),
 )
-"""The kinds of CSV files."""
+"""Kinds of CSV files."""
 
 
 def _cells(path: Path) -> list[list[str]]:
-    """All cells of a CSV file; TableError unless its lines are equally long."""
+    """Return all cells of a CSV file; TableError if its lines differ in length."""
     try:
         lines = [line for line in csv.reader(_text(path).splitlines(), strict=True) if line]
     except csv.Error as error:
         raise TableError(f"cannot read {path} as CSV: {error}") from error
     if any(len(line) != len(lines[0]) for line in lines):
-        raise TableError(f"{path} is no table: its lines have different numbers of cells")
+        raise TableError(f"{path} is not a table, because its lines have different numbers of cells")
     return lines
 
 
@@ -127,22 +135,15 @@ def _text(path: Path) -> str:
 
 
 _LARGEST = 2**63
-"""Nothing is counted so far, no integer column holds more, and what is not finite is not below it."""
-
-_FIGURES = {figure.column + end for figure in FIGURES for end in ("", *ENDS)}
-
-_FRACTIONS = {figure.column for figure in FIGURES if METRICS[figure.metric].unit == "fraction"} | {
-    "top1_err",
-    "top5_err",
-}
+"""Upper bound of all numbers: integer columns hold no more, and infinity and NaN are not below it."""
 
 
 def _checked(path: Path, row: Row) -> Row:
-    """The row's filled cells, fit to be written; RobenchError if they are not."""
-    sides = sides_of(list(row))
+    """Return the filled cells of a row; RobenchError if a cell is invalid."""
     filled: Row = {name: value for name, value in row.items() if not pd.isna(value)}
-    rates = _FRACTIONS | {side_column(side) for side in sides}
-    for column in leaderboard_of(sides).columns:
+    metrics = metric_columns(row)
+    rates = {"top1_err", "top5_err"} | {metric.column for metric in metrics if metric.is_rate}
+    for column in leaderboard_of(sizes_of(row)).columns:
         value = filled.get(column.name)
         if value is None:
             if not column.nullable and column.name != "rank_by":
@@ -151,8 +152,8 @@ def _checked(path: Path, row: Row) -> Row:
             check_cell(f"{column.name} in {path}", value)
         elif not -_LARGEST < value < _LARGEST or (column.name in rates and not 0 <= value <= 100):
             raise TableError(f"{path}: {filled.get('model')} cannot have a {column.name} of {value}")
-    for name in [*(figure.column for figure in FIGURES), *(side_column(side) for side in sides)]:
-        low, high = (filled.get(name + end) for end in ENDS)
+    for metric in metrics:
+        low, high = (filled.get(metric.column + end) for end in ENDS)
         if low is not None and high is not None and low > high:
-            raise TableError(f"{path}: {filled['model']} has an interval of {name} that ends before it begins")
+            raise TableError(f"{path}: the interval of {metric.column} of {filled['model']} ends before it begins")
     return filled

@@ -1,11 +1,9 @@
-"""Inputs -> a leaderboard, merged into the file that it is written to."""
+"""Leaderboard of runs and files, merged into an existing file."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from robench.analysis.leaderboard.formats import FORMATS
@@ -13,7 +11,8 @@ from robench.analysis.leaderboard.inputs import is_leaderboard, read_board, read
 from robench.analysis.leaderboard.ranking import Board, model_key, rank_models
 from robench.analysis.leaderboard.rows import Row
 from robench.errors import OptionError, unknown_name
-from robench.runs.files import atomic_write, check_replaceable, read_start, translate_os_errors
+from robench.runs.files import atomic_write, cache_folder, check_replaceable, read_start, translate_os_errors
+from robench.runs.lock import hold_lock
 
 __all__ = ["leaderboard"]
 
@@ -28,25 +27,37 @@ def leaderboard(
     format: str = "csv",  # noqa: A002
     force: bool = False,
 ) -> Board:
-    """Make one table of runs and files, a row a model; write it to `out`, if that is given.
+    """Rank models in one table, a row for each model.
 
-    inputs: run directories, results.csv and leaderboard.csv files, result files of timm, RobustBench's JSON. Of runs that differ
-    in their seed alone the mean is a row.
-    out: a CSV that exists is merged with: its rows of the same model, weights, samples and protocol are replaced, others kept.
-    sort_by: a column with a figure, or a metric.  split: sections for rows that do not compare, which is refused otherwise.
-    suites: those of the runs that count, None for all.  format: "csv", "markdown" or "latex".
-    Raises OptionError for rows that do not compare, TableError and RunError for files that cannot be used.
+    Args:
+        inputs: Run directories, results.csv and leaderboard.csv files, result files of timm, RobustBench's JSON.
+            Runs that differ only in their seed are averaged.
+        out: The file to write; None writes none. An existing leaderboard.csv is merged: rows with the same model, weights,
+            samples and protocol are replaced, and others are kept. A leaderboard in another format is replaced.
+        sort_by: A metric column, or a metric.
+        split: Whether to make separate sections for rows that are not comparable.
+        suites: Suites of the runs to show; None for all.
+        format: "csv", "markdown" or "latex".
+        force: Whether to replace a file of another kind.
+
+    Raises:
+        OptionError: The rows are not comparable, or an option is invalid.
+        RunError: A run cannot be read, or `out` cannot be written.
+        TableError: A file cannot be read.
     """
     if format not in FORMATS:
         raise OptionError(unknown_name("format", format, FORMATS))
-    path = None if out is None else Path(out)
-    new = _merge_inputs([Path(one) for one in inputs], suites)
-    if path is None:
+    new = _merge_inputs([Path(path) for path in inputs], suites)
+    if out is None:
         return rank_models(list(new.values()), sort_by, split)
-    mark = FORMATS[format].mark
+    path, mark = Path(out), FORMATS[format].mark
     is_ours = is_leaderboard if format == "csv" else lambda path: read_start(path).startswith(mark)
     check_replaceable(path, is_ours, "--out", force)
-    with _exclusive_lock(path.parent):
+    # The lock is not in the directory of `out`, which is often a repository.
+    lock = cache_folder() / "locks" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+    with translate_os_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    with hold_lock(lock):
         old: dict[tuple[str, ...], Row] = {}
         if format == "csv" and is_leaderboard(path):
             old = {model_key(row): row for row in read_board(path)}
@@ -57,53 +68,42 @@ def leaderboard(
     return board
 
 
-@contextmanager
-def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder, so that of two merges into one file the second sees what the first has written."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _merge_inputs(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], Row]:
-    """All rows by identity."""
-    found: dict[tuple[str, ...], list[tuple[Path, Row]]] = {}
+    """Return the rows of all inputs by identity."""
+    by_key: dict[tuple[str, ...], list[tuple[Path, Row]]] = {}
     for path in paths:
         for row in read_rows(path, suites):
-            same = found.setdefault(model_key(row), [])
-            if all(_figures(row) != _figures(other) for _, other in same):
+            same = by_key.setdefault(model_key(row), [])
+            if all(_unranked(row) != _unranked(other) for _, other in same):
                 same.append((path, row))
-    return {key: _one(same, suites) for key, same in found.items()}
+    return {key: _single_row(same, suites) for key, same in by_key.items()}
 
 
-def _one(found: Sequence[tuple[Path, Row]], suites: Sequence[str] | None) -> Row:
-    """The row of one model: of runs with several seeds the pooled one; OptionError where which one is meant cannot be told."""
-    runs = [(path, row) for path, row in found if path.is_dir()]
+def _single_row(rows: Sequence[tuple[Path, Row]], suites: Sequence[str] | None) -> Row:
+    """Return the row of one model, pooled over the seeds of runs; OptionError for rows that contradict each other."""
+    runs = [(path, row) for path, row in rows if path.is_dir()]
     if len(runs) > 1 and len({row["seed"] for _, row in runs}) == len(runs):
         pooled = read_pooled([path for path, _ in runs], suites)
-        found = [(runs[0][0], pooled), *(one for one in found if one not in runs)]
-    (path, row), *others = found
-    for other, theirs in others:
-        if _figures(theirs) != _figures(row):
+        rows = [(runs[0][0], pooled), *(pair for pair in rows if pair not in runs)]
+    (path, row), *others = rows
+    for other, other_row in others:
+        if _unranked(other_row) != _unranked(row):
             raise OptionError(
-                f"{path} and {other} both have {row['model']} with the same weights, samples and protocol, and differ: leave one "
-                "out; of several seeds, name the run directories alone"
+                f"{path} and {other} both have {row['model']} with the same weights, samples and protocol, but differ",
+                "leave one out; for several seeds, name the run directories alone",
             )
     return row
 
 
 def _deduplicate(rows: Sequence[Row]) -> list[Row]:
-    """Leave out rows that do not know their weights, as of a results.csv, where a run's own row of the same seed stands beside them."""
-    known = {(model_key(row | {"weights_sha": ""}), row.get("seed")) for row in rows if row.get("weights_sha")}
-    return [
-        row
-        for row in rows
-        if row.get("weights_sha") or (model_key(row | {"weights_sha": ""}), row.get("seed")) not in known
-    ]
+    """Leave out rows without a fingerprint of the weights, as of a results.csv, if a run has the same row and seed."""
+    known = {_weightless_key(row) for row in rows if row.get("weights_sha")}
+    return [row for row in rows if row.get("weights_sha") or _weightless_key(row) not in known]
 
 
-def _figures(row: Row) -> Row:
+def _weightless_key(row: Row) -> tuple[object, ...]:
+    return *model_key(row | {"weights_sha": ""}), row.get("seed")
+
+
+def _unranked(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in ("rank", "rank_by")}

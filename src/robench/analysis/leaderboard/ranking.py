@@ -1,4 +1,4 @@
-"""Rows together: which replace which, which may stand in one table, and in which order."""
+"""Identity, comparability and ranks of the rows of a leaderboard."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from robench.analysis.leaderboard.columns import ENDS, higher_is_better, sides_of, sort_column
+from robench.analysis.leaderboard.columns import ENDS, higher_is_better, sizes_of, sort_column
 from robench.analysis.leaderboard.rows import Row
 from robench.analysis.leaderboard.schema import leaderboard_of
 from robench.errors import OptionError
@@ -17,14 +17,16 @@ from robench.types import Results
 __all__ = ["Board", "model_key", "rank_models", "ranks"]
 
 _DEFAULT = ("mce", "mean_error", "top1")
-"""What rows are ranked by: the first that all of a section have."""
+"""Default columns to rank by; the first that all rows of a section have is used."""
 
 _SAME_DATA = ("dataset", "data_sha", "source")
+
+_SPLIT_HINT = "give --split for separate sections, or leave one out"
 
 
 @dataclass(frozen=True)
 class Board:
-    """Sections of comparable rows, each ranked; one section where nothing was to be split."""
+    """Sections of comparable rows, each ranked; a single section without `--split`."""
 
     sections: tuple[tuple[Row, ...], ...]
 
@@ -35,49 +37,59 @@ class Board:
 
     @property
     def frame(self) -> Results:
-        """The rows as a table of `tables.leaderboard_of` the input sizes that they have."""
-        return rows_to_frame(leaderboard_of(_sides(self.rows)), self.rows)
+        """The rows as a table with the columns of `leaderboard_of`."""
+        sizes = sizes_of(name for row in self.rows for name in row if row[name] is not None)
+        return rows_to_frame(leaderboard_of(sizes), self.rows)
 
 
 def model_key(row: Row) -> tuple[str, ...]:
-    """What a row replaces another one by: model, weights, samples and protocol, whatever part of a suite was finished."""
+    """Return the identity of a row: model, weights, samples and protocol, but not the finished part of a suite."""
     names = ("model", "treatment", "weights_sha", *_SAME_DATA)
-    protocols = (str(replace(one, subset="")) for one in SuiteProtocol.parse_all(row["protocol"]))
+    protocols = (str(replace(protocol, subset="")) for protocol in SuiteProtocol.parse_all(row["protocol"]))
     return (*(row.get(name, "") for name in names), "; ".join(protocols))
 
 
 def rank_models(rows: Sequence[Row], sort_by: str | None, split: bool) -> Board:
-    """Sort and rank the rows; OptionError where they do not compare and are not to be split.
+    """Sort and rank the rows.
 
-    sort_by: a column with a figure, or its metric.  split: a section for each dataset, source and, where they differ, protocol.
+    Args:
+        rows: The rows.
+        sort_by: A metric column, or a metric; None for the first default column.
+        split: Whether to make a section for each dataset and source and, if they differ, for each protocol.
+
+    Raises:
+        OptionError: The rows are not comparable, and `split` is false.
     """
     column = None if sort_by is None else sort_column(sort_by, [name for row in rows for name in row])
     return Board(tuple(tuple(_ranked(section, column)) for section in _sections(rows, split)))
 
 
 def ranks(intervals: Sequence[tuple[float, float]], higher: bool) -> list[int]:
-    """Places, 1 for the best; (low, high) of each, in any order.
+    """Return the ranks, 1 for the best.
 
-    A place is one more than the number of models whose whole interval is better. So models of one place overlap or touch, and
-    models that only others join do not share one: over many models the chain of overlaps would be all of them.
+    A rank is one more than the number of models whose whole interval is better. Intervals of models with equal ranks overlap or
+    touch. Overlapping models can have different ranks, because otherwise a chain of overlaps could join all models.
+
+    Args:
+        intervals: Low and high end of each model, in any order.
+        higher: Whether higher values are better.
     """
-    sides = [(-high, -low) for low, high in intervals] if higher else list(intervals)
-    ends = sorted(high for _, high in sides)
-    return [1 + bisect_left(ends, low) for low, _ in sides]
+    signed = [(-high, -low) for low, high in intervals] if higher else list(intervals)
+    ends = sorted(high for _, high in signed)
+    return [1 + bisect_left(ends, low) for low, _ in signed]
 
 
 def _ranked(rows: Sequence[Row], column: str | None) -> list[Row]:
     chosen = column or next((name for name in _DEFAULT if all(name in row for row in rows)), _DEFAULT[-1])
     higher = higher_is_better(chosen)
     valued = [row for row in rows if chosen in row]
-    # A published figure has no interval: it ties only with its equals, and with intervals that it lies in.
+    # A published value has no interval. It ties only with equal values, and with intervals that contain it.
     ends = [[row[name] if (name := chosen + end) in row else row[chosen] for end in ENDS] for row in valued]
     intervals = [(low, high) for low, high in ends]
-    places = ranks(intervals, higher)
-    given = [row | {"rank": place} for row, place in zip(valued, places, strict=True)]
-    given.sort(key=lambda row: (-row[chosen] if higher else row[chosen], model_key(row)))
+    ranked = [row | {"rank": rank} for row, rank in zip(valued, ranks(intervals, higher), strict=True)]
+    ranked.sort(key=lambda row: (-row[chosen] if higher else row[chosen], model_key(row)))
     rest = sorted((row for row in rows if chosen not in row), key=model_key)
-    return [row | {"rank_by": chosen} for row in (*given, *({**row, "rank": None} for row in rest))]
+    return [row | {"rank_by": chosen} for row in (*ranked, *({**row, "rank": None} for row in rest))]
 
 
 def _sections(rows: Sequence[Row], split: bool) -> list[list[Row]]:
@@ -86,14 +98,14 @@ def _sections(rows: Sequence[Row], split: bool) -> list[list[Row]]:
         first, second = (group[0] for group in by_data[:2])
         name = next(name for name in _SAME_DATA if first.get(name) != second.get(name))
         raise OptionError(
-            f"{first['model']} and {second['model']} do not compare, {_duplicate_rows(name, first, second)}: give --split for a section "
-            "each, or leave one out"
+            f"{first['model']} and {second['model']} are not comparable, {_data_difference(name, first, second)}",
+            _SPLIT_HINT,
         )
     sections = []
     for group in by_data:
-        problem = _check_comparable(group)
+        problem = _protocol_difference(group)
         if problem is not None and not split:
-            raise OptionError(f"{problem}: give --split for a section each, or leave one out")
+            raise OptionError(problem, _SPLIT_HINT)
         sections += [group] if problem is None else _grouped(group, ("protocol", "baseline"))
     return sections
 
@@ -105,27 +117,22 @@ def _grouped(rows: Iterable[Row], names: Sequence[str]) -> list[list[Row]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _check_comparable(rows: Sequence[Row]) -> str | None:
-    """Say which two rows of the same samples have a figure in common that was made in different ways."""
+def _protocol_difference(rows: Sequence[Row]) -> str | None:
+    """Name two rows of the same samples that differ in the protocol of a suite, or in the baseline."""
     seen: dict[str, tuple[str, Row]] = {}
     for row in sorted(rows, key=model_key):
-        parts = {one.suite: one.comparable for one in SuiteProtocol.parse_all(row["protocol"])}
+        parts = {protocol.suite: protocol.comparable for protocol in SuiteProtocol.parse_all(row["protocol"])}
         if "baseline" in row:
             parts["baseline"] = row["baseline"]
-        for name, way in parts.items():
-            other, first = seen.setdefault(name, (way, row))
-            if other != way:
-                what = "are normalised by" if name == "baseline" else f"differ in the protocol of {name},"
-                return f"{first['model']} and {row['model']} do not compare, they {what} {other} and {way}"
+        for name, part in parts.items():
+            other, first = seen.setdefault(name, (part, row))
+            if other != part:
+                difference = "are normalised by" if name == "baseline" else f"differ in the protocol of {name},"
+                return f"{first['model']} and {row['model']} are not comparable, they {difference} {other} and {part}"
     return None
 
 
-def _duplicate_rows(name: str, first: Row, second: Row) -> str:
-    what = {"dataset": "their datasets are", "data_sha": "their samples are", "source": "their sources are"}[name]
+def _data_difference(name: str, first: Row, second: Row) -> str:
+    subject = {"dataset": "their datasets are", "data_sha": "their samples are", "source": "their sources are"}[name]
     ours, theirs = (str(row.get(name, "not known")) for row in (first, second))
-    # Fingerprints by their beginning, as in the other messages.
-    return f"{what} {ours[:12]} and {theirs[:12]}" if name == "data_sha" else f"{what} {ours} and {theirs}"
-
-
-def _sides(rows: Iterable[Row]) -> list[int]:
-    return sides_of([name for row in rows for name in row if row[name] is not None])
+    return f"{subject} {ours[:12]} and {theirs[:12]}" if name == "data_sha" else f"{subject} {ours} and {theirs}"

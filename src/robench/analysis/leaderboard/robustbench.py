@@ -1,4 +1,4 @@
-"""RobustBench's JSON, one model a file: clean and corruption accuracy on the released CIFAR-C and ImageNet-C."""
+"""RobustBench's JSON files, each with one model's accuracy on clean images and on the released CIFAR-C or ImageNet-C."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from robench.runs.schema import SCHEMA_VERSION
 __all__ = ["robustbench_rows"]
 
 _SUITES = {"cifar10": "cifar-c", "cifar100": "cifar-c", "imagenet": "imagenet-c"}
-"""Suite of each of its datasets."""
+"""Suite of each dataset of RobustBench."""
 
 _ACCURACY = ("corruptions_acc", "corruptions_acc_2d")
 _MCE = ("corruptions_mce", "corruptions_mce_2d")
-"""Older and newer keys. Those that end in 3d are of other corruptions, which robench does not have."""
+"""Older and newer keys. Keys that end in 3d belong to corruptions that robench does not have."""
 
 
 def robustbench_rows(path: Path, text: str) -> list[Row]:
-    """The row of such a file; the model is called as the file, for `name` is its paper's title.
+    """Return the row of a file. The file name becomes the model's label, because `name` is the title of a paper.
 
-    Raises TableError for other JSON, and for the files of adversarial threat models, which have no corruption accuracy.
+    Raises:
+        TableError: The file is other JSON, or belongs to an adversarial threat model and has no corruption accuracy.
     """
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise TableError(f"cannot read {path} as JSON: {error}") from error
     if not isinstance(content, dict) or content.get("dataset") not in tuple(_SUITES):
-        raise TableError(f"{path} is not RobustBench's JSON of a model on {', '.join(_SUITES)}")
-    accuracy = _figure(path, content, _ACCURACY)
+        raise TableError(f"{path} is not RobustBench's JSON of a model for {', '.join(_SUITES)}")
+    accuracy = _percentage(path, content, _ACCURACY)
     if accuracy is None:
-        raise TableError(f"{path} has no {_ACCURACY[0]}: only RobustBench's files of corruptions have a place here")
+        raise TableError(f"{path} has no {_ACCURACY[0]}", "name a file of RobustBench's threat model corruptions")
     suite = _SUITES[content["dataset"]]
     row: Row = {
         "model": path.stem,
@@ -44,7 +45,7 @@ def robustbench_rows(path: Path, text: str) -> list[Row]:
         "protocol": f"{suite} robustbench",
         "schema": SCHEMA_VERSION,
     }
-    clean, mce = _figure(path, content, ("clean_acc",)), _figure(path, content, _MCE)
+    clean, mce = _percentage(path, content, ("clean_acc",)), _percentage(path, content, _MCE)
     if clean is not None:
         row |= {"top1": clean, "top1_err": percent(clean, complement=True)}
         row["protocol"] = f"clean robustbench; {row['protocol']}"
@@ -53,17 +54,17 @@ def robustbench_rows(path: Path, text: str) -> list[Row]:
     return [row]
 
 
-def _figure(path: Path, content: dict[str, Any], keys: tuple[str, ...]) -> float | None:
-    """The first of some figures that is there, in percent: as text it is one, as a number up to 1 it is a fraction."""
-    found = next((content[key] for key in keys if content.get(key) not in (None, "")), None)
-    if found is None:
+def _percentage(path: Path, content: dict[str, Any], keys: tuple[str, ...]) -> float | None:
+    """Return the first value under the keys in percent. A text is a percentage; a number of at most 1 is a fraction."""
+    stated = next((content[key] for key in keys if content.get(key) not in (None, "")), None)
+    if stated is None:
         return None
     try:
-        if isinstance(found, bool) or not isinstance(found, str | float | int):
-            raise TypeError(f"{type(found).__name__} is not a number")
-        value = float(found)
+        if isinstance(stated, bool) or not isinstance(stated, str | float | int):
+            raise TypeError(f"{type(stated).__name__} is not a number")
+        value = float(stated)
         if not math.isfinite(value):
             raise ValueError(f"{value} is not finite")
     except (TypeError, ValueError, OverflowError) as error:
         raise TableError(f"{path}: {keys[0]}: {error}") from error
-    return percent(100 * value if not isinstance(found, str) and value <= 1 else value)
+    return percent(100 * value if not isinstance(stated, str) and value <= 1 else value)

@@ -1,15 +1,14 @@
-"""A run's results -> a row for each model in them."""
+"""Rows of the leaderboard from the results of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from robench.analysis.leaderboard.columns import ENDS, FIGURES, MetricColumn, side_column
-from robench.analysis.metrics import METRICS
+from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricColumn, resolution_column
 from robench.analysis.scoring import pool
 from robench.errors import OptionError, RunError, TableError
 from robench.runs.directory import RunDirectory
@@ -21,152 +20,174 @@ from robench.types import Results
 __all__ = ["Row", "percent", "pooled_rows", "rows_of_results", "run_rows"]
 
 Row = dict[str, Any]
-"""Cells of the leaderboard that are filled, by column."""
+"""Filled cells of the leaderboard by column."""
 
 _DECIMALS = 6
-"""Of a percentage: a step of one image among 100 million; what is beyond comes from counting in binary."""
+"""Decimals of a percentage: enough for one image of 100 million; more would be binary rounding."""
 
 _MODEL = ["model", "treatment", "dataset", "data_sha", "seed", "robench_version"]
 
 
 def percent(value: float, complement: bool = False) -> float:
-    """A percentage as it is written, or what it lacks to 100."""
+    """Return a rounded percentage, or 100 minus it."""
     return round(100 - value if complement else value, _DECIMALS)
 
 
 def run_rows(path: Path, suites: Sequence[str] | None) -> list[Row]:
-    """Rows of a run directory, with what its manifest says of the model; RunError if it says nothing sensible."""
+    """Return the rows of a run directory with the properties of its model.
+
+    Raises:
+        RunError: The run cannot be read.
+    """
     run = RunDirectory.open(path)
-    return [row | _facts(run) for row in rows_of_results(run.read_results(), path, suites)]
+    return [row | _model_cells(run) for row in rows_of_results(run.read_results(), path, suites)]
 
 
 def pooled_rows(paths: Sequence[Path], suites: Sequence[str] | None) -> list[Row]:
-    """The row of runs that differ in their seed alone, pooled, with what all of their manifests say of the model alike."""
+    """Return the row of pooled runs that differ only in their seed, with the properties that all their models share."""
     runs = [RunDirectory.open(path) for path in paths]
     results, _ = pool(runs)
-    first, *others = [_facts(run) for run in runs]
-    agreed = {name: value for name, value in first.items() if all(facts[name] == value for facts in others)}
-    return [row | agreed for row in rows_of_results(results, paths[0], suites)]
+    first, *others = [_model_cells(run) for run in runs]
+    shared = {name: cell for name, cell in first.items() if all(cells[name] == cell for cells in others)}
+    return [row | shared for row in rows_of_results(results, paths[0], suites)]
 
 
-def _facts(run: RunDirectory) -> Row:
-    """What a run's manifest says of its model."""
+def _model_cells(run: RunDirectory) -> Row:
+    """Return the properties of the model from a run's manifest."""
     model = run.manifest["model"]
     try:
         preprocessing = model["preprocessing"]
         crop, resize = int(preprocessing["crop"]), preprocessing["resize"]
-        whole = min(map(int, resize)) if isinstance(resize, list) else int(resize)
+        resized = min(map(int, resize)) if isinstance(resize, list) else int(resize)
         count = model.get("parameters")
         return {
             "weights_sha": str(model["sha256"]),
             "param_count": None if count is None else int(count) / 1e6,
             "img_size": crop,
-            "crop_pct": round(crop / whole, 3),
+            "crop_pct": round(crop / resized, 3),
             "interpolation": str(preprocessing["interpolation"]),
         }
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise RunError(f"{run.path / 'manifest.json'} is damaged in its model ({error}): evaluate again") from error
+        raise RunError(f"the model in {run.path / 'manifest.json'} is damaged ({error})", "evaluate again") from error
 
 
 def rows_of_results(results: Results, path: Path, suites: Sequence[str] | None) -> list[Row]:
-    """One row for each model, dataset and seed; suites: only those, and the clean images.
+    """Return one row for each model, dataset and seed.
 
-    Raises OptionError if two suites would stand in the same columns, TableError for another version's results.
+    Args:
+        results: The results.
+        path: Their file or run directory; errors begin with it.
+        suites: Suites to show in addition to the clean images; None for all.
+
+    Raises:
+        OptionError: Two suites would fill the same columns, or a suite is missing.
+        TableError: The results have another schema.
     """
     if (results["schema"] != SCHEMA_VERSION).any():
         raise TableError(
-            f"{path} has schema {results['schema'].iloc[0]}, this robench reads {SCHEMA_VERSION}: `robench score` the run again"
+            f"{path} has schema {results['schema'].iloc[0]}, and this robench reads {SCHEMA_VERSION}",
+            f"give `robench score {path}`",
         )
     if suites is not None:
-        missing = [suite for suite in suites if suite not in set(results["suite"])]
-        if missing:
-            raise OptionError(
-                f"{path} has no suite {missing[0]!r}, it has {', '.join(dict.fromkeys(results['suite']))}"
-            )
+        available = list(dict.fromkeys(results["suite"]))
+        if missing := [suite for suite in suites if suite not in available]:
+            raise OptionError(f"{path} has no suite {missing[0]!r}", f"choose from {', '.join(available)}")
         results = results[results["suite"].isin([CLEAN, *suites])]
     groups = results.groupby(_MODEL, sort=False, dropna=False)
     return [_row(group, path) for _, group in groups]
 
 
 def _row(results: Results, path: Path) -> Row:
-    first = {name: None if pd.isna(value) else value for name, value in results.iloc[0].items()}
-    row: Row = {name: first[name] for name in _MODEL} | {"schema": SCHEMA_VERSION}
-    by_family: dict[Family, str] = {}
+    suites = _suite_by_family(results, path)
+    first = results.iloc[0]
+    row: Row = {name: None if pd.isna(first[name]) else first[name] for name in _MODEL} | {"schema": SCHEMA_VERSION}
+    sizes = results[(results["metric"] == "accuracy") & (results["corruption"] == NETWORK)]["resolution"].unique()
+    sources: dict[str, list[Mapping[str, Any]]] = {}
+    for column in (*METRIC_COLUMNS, *(resolution_column(int(size)) for size in sizes)):
+        suite = suites.get(column.family)
+        if suite is not None and (source := _select(results[results["suite"] == suite], column)) is not None:
+            row |= _cells(column, source)
+            sources.setdefault(suite, []).append(source)
+    if not sources:
+        raise OptionError(
+            f"{path} has no metric of a leaderboard", "name a run of one of the suites in `robench list suites`"
+        )
+    row |= {f"{name}_err": percent(row[name], complement=True) for name in ("top1", "top5") if name in row}
+    return row | _provenance(sources, results)
+
+
+def _suite_by_family(results: Results, path: Path) -> dict[Family, str]:
+    """Return the suite of each family; OptionError if a family has two."""
+    suites: dict[Family, str] = {}
     for suite in dict.fromkeys(results["suite"]):
-        other = by_family.setdefault(find_suite(suite).family, suite)
+        other = suites.setdefault(find_suite(suite).family, suite)
         if other != suite:
             raise OptionError(
-                f"{path} has figures of {other} and of {suite}, and a row has one column for both: give --suite {other}, or "
-                f"--suite {suite}"
+                f"{path} has results of {other} and of {suite}, which share their columns",
+                f"give --suite {other}, or --suite {suite}",
             )
-    used: dict[str, list[Mapping[str, Any]]] = {}
-    for figure in FIGURES:
-        suite = by_family.get(figure.family)
-        found = None if suite is None else _find(results[results["suite"] == suite], figure)
-        if suite is not None and found is not None:
-            row |= _cells(figure.column, figure.metric, found, figure.complement)
-            used.setdefault(suite, []).append(found)
-    if (suite := by_family.get(families.RESOLUTION)) is not None:
-        of_suite = results[(results["suite"] == suite) & (results["corruption"] == NETWORK)]
-        for found in of_suite[of_suite["metric"] == "accuracy"].to_dict("records"):
-            row |= _cells(side_column(found["resolution"]), "accuracy", found)
-            used.setdefault(suite, []).append(found)
-    for name in ("top1", "top5"):
-        if name in row:
-            row[f"{name}_err"] = percent(row[name], complement=True)
-    if not used:
-        raise OptionError(
-            f"{path} has none of a leaderboard's figures: name a run of the suites in `robench list suites`"
-        )
-    perturbed = [one for suite, rows in used.items() if suite != CLEAN for one in rows]
-    figures = [one for rows in used.values() for one in rows]
-    baselines = dict.fromkeys(one["baseline"] for one in figures if not pd.isna(one["baseline"]))
-    row["images"] = next((int(one["n"]) for one in used.get(CLEAN, [])), None)
-    row["source"] = "+".join(dict.fromkeys(one["source"] for one in perturbed or figures))
-    row["baseline"] = "+".join(baselines) or None
-    row["protocol"] = "; ".join(
-        str(SuiteProtocol(suite, "|".join(dict.fromkeys(one["protocol"] for one in rows)), _subset(suite, results)))
-        for suite, rows in used.items()
-    )
-    return row
+    return suites
 
 
-def _find(rows: Results, figure: MetricColumn) -> Mapping[str, Any] | None:
-    """The row that a figure is taken from; of several clean ones the first, which belongs to the run's first suite."""
-    fits = rows["metric"] == figure.metric
-    fits &= rows["corruption"].isna() if figure.corruption is None else rows["corruption"] == figure.corruption
-    if figure.difficulty is None:
-        fits &= rows["axis"].isna()
+def _select(results: Results, column: MetricColumn) -> Mapping[str, Any] | None:
+    """Return the row that a column shows; the first of several clean ones, which belongs to the first suite of the run."""
+    matches = results["metric"] == column.metric
+    matches &= results["corruption"].isna() if column.corruption is None else results["corruption"] == column.corruption
+    if column.resolution is not None:
+        matches &= results["resolution"] == column.resolution
+    if column.difficulty is None:
+        matches &= results["axis"].isna()
     else:
-        fits &= (rows["axis"] == "difficulty") & (rows["axis_value"] == figure.difficulty)
-    found: list[Mapping[str, Any]] = rows[fits.fillna(False)].head(1).to_dict("records")
-    return found[0] if found else None
+        matches &= (results["axis"] == "difficulty") & (results["axis_value"] == column.difficulty)
+    rows: list[Mapping[str, Any]] = results[matches.fillna(False)].head(1).to_dict("records")
+    return rows[0] if rows else None
 
 
-def _cells(column: str, metric: str, found: Mapping[str, Any], complement: bool = False) -> Row:
-    factor = 100 if METRICS[metric].unit == "fraction" else 1
-    ends = [found[name] for name in (("ci_high", "ci_low") if complement else ("ci_low", "ci_high"))]
-    cells = {column: percent(found["value"] * factor, complement)}
-    return cells | {
-        column + name: None if pd.isna(end) else percent(end * factor, complement)
-        for name, end in zip(ENDS, ends, strict=True)
+def _cells(column: MetricColumn, source: Mapping[str, Any]) -> Row:
+    factor = 100 if column.is_rate else 1
+    ends = ("ci_high", "ci_low") if column.complement else ("ci_low", "ci_high")
+    cells = {column.column: source["value"]} | {
+        column.column + suffix: source[end] for suffix, end in zip(ENDS, ends, strict=True)
+    }
+    return {
+        name: None if pd.isna(value) else percent(factor * value, column.complement) for name, value in cells.items()
     }
 
 
+def _provenance(sources: Mapping[str, Sequence[Mapping[str, Any]]], results: Results) -> Row:
+    """Return images, source, baseline and protocol of the rows that are shown, which are given by suite."""
+    rows = [row for of_suite in sources.values() for row in of_suite]
+    perturbed = [row for suite, of_suite in sources.items() if suite != CLEAN for row in of_suite]
+    protocols = (
+        SuiteProtocol(suite, "|".join(_unique(of_suite, "protocol")), _subset(suite, results))
+        for suite, of_suite in sources.items()
+    )
+    return {
+        "images": next((int(row["n"]) for row in sources.get(CLEAN, ())), None),
+        "source": "+".join(_unique(perturbed or rows, "source")),
+        "baseline": "+".join(_unique(rows, "baseline")) or None,
+        "protocol": "; ".join(map(str, protocols)),
+    }
+
+
+def _unique(rows: Iterable[Mapping[str, Any]], name: str) -> list[str]:
+    return list(dict.fromkeys(row[name] for row in rows if not pd.isna(row[name])))
+
+
 def _subset(suite: str, results: Results) -> str:
-    """Describe the cells that a suite's aggregates cover if they are not all: such values compare with no others."""
-    rows, whole = results[results["suite"] == suite], find_suite(suite)
-    if whole.family not in _CELLS:
+    """Describe the cells that the aggregates of a suite cover, if some are missing; such values are not comparable."""
+    rows, declared = results[results["suite"] == suite], find_suite(suite)
+    if declared.family not in _CELLS:
         return ""
-    metric, kind = _CELLS[whole.family]
+    metric, kind = _CELLS[declared.family]
     rows = rows[(rows["metric"] == metric) & rows["corruption"].notna() & rows["severity"].notna()]
-    severities = whole.severities
-    if whole.family.has_difficulties:
+    severities = declared.severities
+    if declared.family.has_difficulties:
         severities = severities[:1]
         rows = rows[(rows["axis"] == "difficulty") & (rows["axis_value"] == 1)]
-    covered = whole.own_or_extra(rows["corruption"])
+    covered = declared.own_or_extra(rows["corruption"])
     cells = {(row["corruption"], row["severity"]) for row in rows.to_dict("records") if row["corruption"] in covered}
-    planned = {(name, severity) for name in whole.corruptions for severity in severities}
+    planned = {(name, severity) for name in declared.corruptions for severity in severities}
     return "" if cells == planned else f"({len(cells)} of {len(planned)} {kind}#{short_hash(repr(sorted(cells)))})"
 
 
@@ -176,4 +197,4 @@ _CELLS = {
     families.NOISE: ("accuracy_auc", "perturbations"),
     families.OCCLUSION: ("accuracy_auc", "perturbations"),
 }
-"""Metric whose rows are the cells of a family's aggregates, and the name of these cells."""
+"""The metric whose rows are the cells behind a family's aggregates, and the name of these cells."""

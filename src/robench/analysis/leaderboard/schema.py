@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from robench.runs.schema import Column, Table, Type
 
-__all__ = ["LEADERBOARD", "LEADERBOARD_BY_SIDE", "leaderboard_of"]
+__all__ = ["LEADERBOARD", "LEADERBOARD_BY_SIZE", "leaderboard_of"]
 
 _TEXT: Type = "string"
 _F64: Type = "double"
 
 
 def _with_interval(column: Column) -> tuple[Column, ...]:
-    """A figure's column and those of the ends of its interval, which published rows leave empty."""
+    """Return a column and the columns with the ends of its interval, which published rows leave empty."""
     return (
         column,
         Column(f"{column.name}_ci_low", _F64, f"lower end of the 95 % interval of {column.name}", column.unit, True),
@@ -29,18 +29,27 @@ def _percent(name: str, meaning: str) -> tuple[Column, ...]:
 LEADERBOARD = Table(
     "leaderboard",
     (
-        # The first nine are those of timm's result files.
+        # The first nine are the columns of timm's result files.
         Column("model", _TEXT, "label of the model"),
         Column("top1", _F64, "accuracy on the unperturbed images", "%", nullable=True),
         Column("top1_err", _F64, "100 - top1", "%", nullable=True),
-        Column("top5", _F64, "images whose label is among the five most probable classes", "%", nullable=True),
+        Column("top5", _F64, "share of images whose label is among the five most probable classes", "%", nullable=True),
         Column("top5_err", _F64, "100 - top5", "%", nullable=True),
         Column("param_count", _F64, "parameters of the model", "millions", nullable=True),
-        Column("img_size", "int64", "side of the model's input", "px", nullable=True),
+        Column("img_size", "int64", "input size of the model", "px", nullable=True),
         Column(
-            "crop_pct", _F64, "side of the model's own crop by the side that it resizes to", "fraction", nullable=True
+            "crop_pct",
+            _F64,
+            "side of the model's own crop, divided by the side that it resizes to",
+            "fraction",
+            nullable=True,
         ),
-        Column("interpolation", _TEXT, "of the model's own resizing; what was done is in `protocol`", nullable=True),
+        Column(
+            "interpolation",
+            _TEXT,
+            "interpolation of the model's own resize; the one in use is in `protocol`",
+            nullable=True,
+        ),
         Column(
             "rank",
             "int64",
@@ -51,10 +60,10 @@ LEADERBOARD = Table(
         *_with_interval(Column("top1", _F64, "", "%"))[1:],
         *_with_interval(Column("top5", _F64, "", "%"))[1:],
         *_percent("mean_error", "unnormalised mean error of a suite of corruptions; not mCE"),
-        *_percent("mce", "mean corruption error of that suite, by the baseline's"),
-        *_percent("relative_mce", "relative mean corruption error of that suite, by the baseline's"),
+        *_percent("mce", "mean corruption error of that suite, divided by the baseline's"),
+        *_percent("relative_mce", "relative mean corruption error of that suite, divided by the baseline's"),
         *_percent("mean_flip_rate", "unnormalised mean flip rate of a suite of sequences at difficulty 1; not mFR"),
-        *_percent("mfr", "mean flip rate of that suite at difficulty 1, by the baseline's"),
+        *_percent("mfr", "mean flip rate of that suite at difficulty 1, divided by the baseline's"),
         *_percent("consistency", "pairs of shifted crops with the same prediction (suite shift)"),
         *_percent("circular_consistency", "pairs of circularly shifted images with the same prediction (suite shift)"),
         *_percent("scale_consistency", "neighbouring scales with the same prediction (suite scale)"),
@@ -68,29 +77,31 @@ LEADERBOARD = Table(
         Column(
             "source",
             _TEXT,
-            "`computed` or `released` (what the suites' images are), `timm` or `robustbench` (published)",
+            "origin of the corrupted images, `computed` or `released`; for published rows `timm` or `robustbench`",
         ),
-        Column("protocol", _TEXT, "`SUITE PROTOCOL` of every suite with a value in the row, separated by semicolons"),
-        Column("baseline", _TEXT, "baseline that normalized values are divided by", nullable=True),
-        Column("seed", _TEXT, "seed of all draws; of pooled ones `0+1+2`; empty for published rows", nullable=True),
+        Column(
+            "protocol", _TEXT, "`SUITE PROTOCOL` of every suite that the row has values of, separated by semicolons"
+        ),
+        Column("baseline", _TEXT, "baseline of the normalised values", nullable=True),
+        Column("seed", _TEXT, "seed of all draws, `0+1+2` if pooled; empty for published rows", nullable=True),
         Column(
             "robench_version", _TEXT, "version of robench that computed the row, empty for published", nullable=True
         ),
         Column("schema", "int64", "version of these columns"),
     ),
-    "one model; what `robench leaderboard --out` writes",
+    "one model, as `robench leaderboard --out` writes it",
 )
 
 
-LEADERBOARD_BY_SIDE = _percent("top1_{side}px", "accuracy of the network run at that side (suite resolution)")
-"""Columns that follow the others for every input size that some row has, smallest first."""
+LEADERBOARD_BY_SIZE = _percent("top1_{size}px", "accuracy of the network at that input size (suite resolution)")
+"""Columns that follow the others for every input size of the rows, smallest first."""
 
 
-def leaderboard_of(sides: Iterable[int]) -> Table:
-    """The leaderboard's columns where these input sizes occur."""
+def leaderboard_of(sizes: Iterable[int]) -> Table:
+    """Return the columns of a leaderboard with these input sizes."""
     more = [
-        replace(column, name=column.name.format(side=side), meaning=column.meaning.format(side=side))
-        for side in sorted(set(sides))
-        for column in LEADERBOARD_BY_SIDE
+        replace(column, name=column.name.format(size=size))
+        for size in sorted(set(sizes))
+        for column in LEADERBOARD_BY_SIZE
     ]
     return replace(LEADERBOARD, columns=(*LEADERBOARD.columns, *more))

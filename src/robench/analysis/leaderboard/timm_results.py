@@ -1,4 +1,4 @@
-"""timm's result files (results-imagenet.csv and its siblings): accuracies of published weights in the models' own geometry."""
+"""timm's result files, such as results-imagenet.csv: accuracies of published weights in the models' own geometry."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ from robench.runs.schema import SCHEMA_VERSION
 __all__ = ["COLUMNS", "timm_rows"]
 
 COLUMNS = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size")
-"""What their header begins with; crop_pct (cropt_pct in old ones), interpolation and differences to others follow."""
+"""First columns of these files; crop_pct (cropt_pct in old files), interpolation and differences follow."""
 
 _NUMBERS = ("top1", "top1_err", "top5", "top5_err", "param_count", "crop_pct")
 
 
 def timm_rows(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[Row]:
-    """Rows of such a file; TableError for cells that are no numbers. The dataset is what the file is called after."""
+    """Return the rows of a file; the dataset is part of the file name.
+
+    Args:
+        path: The file, named `results-DATASET.csv`.
+        header: Its first line.
+        lines: The other lines.
+
+    Raises:
+        TableError: A cell is not a number.
+    """
     names = ["crop_pct" if name == "cropt_pct" else name for name in header]
     common = {
         "dataset": path.stem.removeprefix("results-"),
@@ -31,7 +40,7 @@ def timm_rows(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]])
         cells = dict(zip(names, line, strict=True))
         row: Row = {"model": cells["model"] or None, "interpolation": cells.get("interpolation") or None}
         try:
-            # Thousands are separated in param_count, which is in millions.
+            # param_count is in millions and has separators of thousands.
             row |= {name: float(cells[name].replace(",", "")) for name in _NUMBERS if cells.get(name)}
             row["img_size"] = int(cells["img_size"])
         except ValueError as error:

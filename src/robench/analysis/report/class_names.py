@@ -1,4 +1,4 @@
-"""Names of classes as people read them: ImageNet's ids in words."""
+"""Readable names of classes: words for the ids of ImageNet."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _WNID = re.compile(r"n\d{8}")
 
 
 def class_names(classes: Sequence[str]) -> list[str]:
-    """Return the classes' names, WordNet ids of ImageNet in words: the first of each class's, which may be of two classes."""
+    """Return the names of classes. A WordNet id of ImageNet becomes the first word of its class; two classes can share it."""
     words = _imagenet_words() if any(_WNID.fullmatch(str(name)) for name in classes) else {}
     return [words.get(str(name), str(name)) for name in classes]
 
 
 @cache
 def _imagenet_words() -> dict[str, str]:
-    """From timm's files, not its code; none where timm is not installed."""
+    """Read the words from a file of timm, without its code; empty without timm."""
     spec = find_spec("timm")
     folders = spec.submodule_search_locations if spec is not None else None
     if not folders:

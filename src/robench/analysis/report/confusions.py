@@ -1,4 +1,4 @@
-"""The confusions of each run: which classes a model predicts as which others."""
+"""Most frequent confusions of classes for each run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ from robench.suites import CLEAN
 __all__ = ["Example", "ExampleFinder", "Gallery", "classes_of", "gallery", "name_of"]
 
 _LISTED = 12
-"""Confusions in the table."""
+"""Number of confusions in the table."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One image, clean and corrupted, as `data:` URIs. told: a line for each model, with what it takes the corrupted one for."""
+    """One image before and after corruption.
+
+    Attributes:
+        corruption: Name of the corruption.
+        severity: Its severity.
+        label: Name of the image's class.
+        side: Side of the image in pixels.
+        clean: The clean image as `data:` URI.
+        corrupted: The corrupted image as `data:` URI.
+        captions: Model, prediction, and whether it is right, for each model.
+    """
 
     corruption: str
     severity: int
@@ -36,12 +46,20 @@ class Example:
 ExampleFinder: TypeAlias = Callable[
     [Sequence[ReportedRun], RunDirectory, str, Sequence[Mapping[str, Any]]], Iterator[Example]
 ]
-"""(all runs of the page, the run, the suite, rows with `label` and `pred`) -> at most one image for each row."""
+"""Takes all runs of the page, a run, a suite, and rows with `label` and `pred`; yields at most one image for each row."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What one model confuses. note: why there are no images, where there are none."""
+    """Confusions of one model under one suite.
+
+    Attributes:
+        model: Label of the model.
+        suite: Name of the suite.
+        confusions: Table of the confusions.
+        examples: Images of the first confusions.
+        note: Reason for missing images; empty otherwise.
+    """
 
     model: str
     suite: str
@@ -61,7 +79,7 @@ def gallery(subjects: Sequence[ReportedRun], examples: ExampleFinder | None) -> 
         run = subject.run
         if run is None:
             continue
-        suites = [name for name in dict.fromkeys(one.suite for one in run.finished()) if name != CLEAN]
+        suites = [name for name in dict.fromkeys(condition.suite for condition in run.finished()) if name != CLEAN]
         for suite in suites:
             pairs = confusions(run, suite)
             if not len(pairs):
@@ -76,13 +94,13 @@ def gallery(subjects: Sequence[ReportedRun], examples: ExampleFinder | None) -> 
                 ]
                 for row in pairs.head(_LISTED).to_dict("records")
             ]
-            listing = TextTable(("label", "taken for", "predictions", "of that label's"), rows, 2)
+            table = TextTable(("label", "predicted as", "predictions", "share of class"), rows, 2)
             try:
-                chosen = pairs[["label", "pred"]].to_dict("records")
-                images, note = list(examples(subjects, run, suite, chosen)) if examples else [], ""
+                classes = pairs[["label", "pred"]].to_dict("records")
+                images, note = list(examples(subjects, run, suite, classes)) if examples else [], ""
             except RobenchError as error:
                 images, note = [], f"no images: {error}"
-            yield Gallery(subject.label, suite, listing, images, note)
+            yield Gallery(subject.label, suite, table, images, note)
 
 
 def classes_of(run: RunDirectory) -> list[str]:

@@ -1,4 +1,4 @@
-"""The page: runs in, one file of HTML out that needs nothing else."""
+"""The HTML page of a report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -28,10 +27,10 @@ from robench.runs.schema import RESULTS, rows_to_frame
 __all__ = ["EXAMPLES", "MARK", "TITLE", "write_page"]
 
 EXAMPLES = 8
-"""Images of a run in the gallery."""
+"""Default number of example images for each run and suite."""
 
 MARK = "<!-- robench report -->"
-"""What a page has near its beginning; only such a file is replaced by a new one."""
+"""Text near the beginning of a report, by which an existing file is recognised."""
 
 TITLE = "Robustness report"
 
@@ -44,32 +43,39 @@ def write_page(
     title: str = TITLE,
     force: bool = False,
 ) -> Path:
-    """Write one self-contained page about runs, side by side, and return where it is.
+    """Write one self-contained page that shows runs side by side, and return its path.
 
-    runs: run directories, or results CSV files, which have no records: neither calibration nor confusions.
-    examples: finds example images for the most frequent confusions; None for none.
-    Raises OptionError without altair, RunError and TableError for what is no run with results, OptionError where `out`
-    is another file; the file is whole or not there.
+    Args:
+        runs: Run directories; or results CSV files, which have no records and therefore no calibration and no confusions.
+        out: The page, which is written atomically. An existing report is replaced.
+        examples: Finds example images of the most frequent confusions; None for no images.
+        title: Heading of the page.
+        force: Whether to replace a file that is not a report.
+
+    Raises:
+        OptionError: altair is missing, a run is named twice, or `out` is another file.
+        RunError: A run has no results.
+        TableError: A CSV file has other columns.
     """
     path = Path(out)
     if not runs:
-        raise OptionError("a report is about runs: name one or more")
+        raise OptionError("a report needs at least one run")
     check_replaceable(path, lambda existing: MARK in read_start(existing)[:200], "--out", force)
-    subjects = _subjects([Path(one) for one in runs])
+    subjects = _subjects([Path(run) for run in runs])
     parts = list(sections(subjects))
     galleries = list(gallery(subjects, examples))
     specs = [chart.spec for part in parts for row in part.rows for chart in row]
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    text = _template().render(
+    text = _render(
         title=title,
-        subjects=[(one.label, COLOURS[number % len(COLOURS)]) for number, one in enumerate(subjects)],
+        subjects=[(subject.label, COLOURS[index % len(COLOURS)]) for index, subject in enumerate(subjects)],
         headlines=headlines(subjects),
         sections=parts,
         galleries=galleries,
         provenance=_provenance(subjects),
-        notes=[(one.label, found) for one in subjects if (found := _notes(one))],
-        unlike=incomparable_notes(subjects),
+        notes=[(subject.label, texts) for subject in subjects if (texts := _notes(subject))],
+        incomparable=incomparable_notes(subjects),
         specs=_json(specs),
         script=script,
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
@@ -82,34 +88,34 @@ def write_page(
 
 
 def _subjects(paths: Sequence[Path]) -> list[ReportedRun]:
-    """The runs, each under a label that no other has."""
-    sides = [load_results(path) for path in paths]
-    names = [str(next(iter(side.figures.values())).row["model"]) for side in sides]  # Treatments are part of them.
+    """Read the runs and give each a unique label."""
+    results = [load_results(path) for path in paths]
+    names = [result.model for result in results]
     count = Counter(names)
     labels = [name if count[name] == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]
     if len(set(labels)) < len(labels):
-        raise OptionError("a run is named twice: name each once")
+        raise OptionError("a run is named twice", "name each run once")
     return [
         ReportedRun(
-            label, rows_to_frame(RESULTS, (figure.row for figure in side.figures.values())), next(iter(side.runs), None)
+            label, rows_to_frame(RESULTS, (row.row for row in result.rows.values())), next(iter(result.runs), None)
         )
-        for label, side in zip(labels, sides, strict=True)
+        for label, result in zip(labels, results, strict=True)
     ]
 
 
 def _notes(subject: ReportedRun) -> list[str]:
-    """What a reader must know of a run: what it found, what is unfinished, what a baseline cannot say."""
+    """Return the notes of a run and of its results."""
     if subject.run is None:
         return []
     try:
         scored = notes(subject.run)
-    except RobenchError as error:  # Its baseline was a run, and is gone: the figures stay what they are.
+    except RobenchError as error:  # The run that is its baseline no longer exists; the results are still valid.
         scored = [str(error)]
     return list(dict.fromkeys([*subject.run.notes, *scored]))
 
 
 def _provenance(subjects: Sequence[ReportedRun]) -> TextTable:
-    """Where the figures are from: a run a row."""
+    """Return a table with the origin of the results of each run."""
     rows = []
     for subject in subjects:
         first = subject.results.iloc[0]
@@ -131,19 +137,11 @@ def _provenance(subjects: Sequence[ReportedRun]) -> TextTable:
     return TextTable(("model", "architecture", "weights", "data", "seed", "device", "robench", "protocols"), rows)
 
 
-@dataclass(frozen=True)
-class _Renderer:
-    template: Any
-
-    def render(self, **values: Any) -> str:
-        return str(self.template.render(**values))
-
-
-def _template() -> _Renderer:
+def _render(**values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return _Renderer(environment.from_string(_file("page.html")))
+    return str(environment.from_string(_file("page.html")).render(**values))
 
 
 def _file(name: str) -> str:
@@ -152,18 +150,18 @@ def _file(name: str) -> str:
 
 @cache
 def _script() -> str:
-    """Vega, Vega-Lite and vega-embed in one, with what draws the page's plots."""
+    """Return Vega, Vega-Lite and vega-embed with the code that draws the charts, as one script."""
     try:
         import vl_convert
     except ImportError as error:
         raise OptionError(
-            f"the report's plots need vl-convert-python ({error}): pip install 'robench[report]'"
+            f"the charts of the report need vl-convert-python ({error})", "pip install 'robench[report]'"
         ) from error
     script = str(vl_convert.javascript_bundle(_file("page.js")))
     return script.replace("</script", "<\\/script")
 
 
 def _json(value: Any) -> str:
-    """JSON that stands in a page: no text in it can end its element, whatever a class is called."""
+    """Return JSON for a script element, which no text in it can end."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,4 +1,4 @@
-"""Which figures say what choosing an input size for every image reaches and costs, and what each way of choosing is called."""
+"""Accuracy and cost of policies that choose an input size for each image."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from robench.suites import NETWORK
 __all__ = ["ONE_SIZE", "policies", "static_comparison"]
 
 ONE_SIZE = "one size for all"
-_FIXED = "\N{NO-BREAK SPACE}"
+_NBSP = "\N{NO-BREAK SPACE}"
 _BOUND = "a bound, it looks at labels"
-_CALLED = {
+_LABELS = {
     "oracle": f"oracle ({_BOUND})",
     "random": "chance, in the oracle's shares",
     "cascade": "cascade, without labels",
@@ -24,34 +24,38 @@ Results = Sequence[Mapping[str, Any]]
 
 
 def policies(rows: Results) -> Iterator[tuple[str, str, float, Mapping[str, Any]]]:
-    """Yield every point of every way: what the way is called, what the point is of, its cost in GFLOPs, its row of accuracy.
+    """Yield the points of each policy.
 
-    rows: of the results of a resolution suite.
+    Args:
+        rows: Results of a resolution suite.
+
+    Yields:
+        Label of the policy, label of the point, its cost in GFLOPs, and the row with its accuracy.
     """
-    alone, paid = _by_size(rows, "gflops"), _by_size(rows, "oracle_gflops")
-    spent = {
+    alone, oracle = _by_size(rows, "gflops"), _by_size(rows, "oracle_gflops")
+    cascade = {
         (row["resolution"], row["axis_value"]): float(row["value"]) for row in rows if row["metric"] == "cascade_gflops"
     }
     yield from _at_sizes(rows, ONE_SIZE, "accuracy", alone)
     for row in rows:
         if row["metric"] == "cascade_accuracy":
-            place = row["resolution"], row["axis_value"]
-            yield f"{_CALLED['cascade']}, up to {place[0]} px", f"exit_ratio {place[1]:g}", spent[place], row
-    yield from _at_sizes(rows, _CALLED["oracle"], "oracle_accuracy", paid)
+            point = row["resolution"], row["axis_value"]
+            yield f"{_LABELS['cascade']}, up to {point[0]} px", f"exit_ratio {point[1]:g}", cascade[point], row
+    yield from _at_sizes(rows, _LABELS["oracle"], "oracle_accuracy", oracle)
     for row in rows:
         if row["metric"] == "best_of_k_accuracy" and row["resolution"] in alone:
             copies = f"{row['axis_value']:g} copies at {row['resolution']} px"
             yield f"best of k: copies of one size ({_BOUND})", copies, alone[row["resolution"]], row
-    yield from _at_sizes(rows, _CALLED["random"], "random_accuracy", paid)
+    yield from _at_sizes(rows, _LABELS["random"], "random_accuracy", oracle)
 
 
 def _at_sizes(
-    rows: Results, way: str, metric: str, cost: Mapping[int, float]
+    rows: Results, policy: str, metric: str, cost: Mapping[int, float]
 ) -> Iterator[tuple[str, str, float, Mapping[str, Any]]]:
     for row in rows:
-        side = row["resolution"]
-        if (row["metric"], row["corruption"]) == (metric, NETWORK) and side in cost:
-            yield way, f"{side} px" if way == ONE_SIZE else f"sizes up to {side} px", cost[side], row
+        size = row["resolution"]
+        if (row["metric"], row["corruption"]) == (metric, NETWORK) and size in cost:
+            yield policy, f"{size} px" if policy == ONE_SIZE else f"sizes up to {size} px", cost[size], row
 
 
 def _by_size(rows: Results, metric: str) -> dict[int, float]:
@@ -60,23 +64,30 @@ def _by_size(rows: Results, metric: str) -> dict[int, float]:
 
 
 def static_comparison(rows: Results) -> list[list[str]]:
-    """Return by sizes and way the accuracy at the cost of the network at its own input size, and the GFLOPs of its accuracy."""
-    found: dict[tuple[int, str], dict[str, str]] = {}
+    """Compare each policy with the network at its own input size.
+
+    Args:
+        rows: Results of a resolution suite.
+
+    Returns:
+        Lines of sizes, policy, accuracy at the cost of that network, and GFLOPs for its accuracy.
+    """
+    cells: dict[tuple[int, str], dict[str, str]] = {}
     for row in rows:
-        who, _, what = str(row["metric"]).partition("_")
-        if what.endswith("_at_static"):
+        policy, _, metric = str(row["metric"]).partition("_")
+        if metric.endswith("_at_static"):
             factor, digits = (100, ".2f") if row["unit"] == "fraction" else (1, ".3g")
             value, low, high = (
                 "" if pd.isna(row[name]) else format(factor * float(row[name]), digits)
                 for name in ("value", "ci_low", "ci_high")
             )
-            found.setdefault((row["resolution"], who), {})[what] = f"{value} [{low},{_FIXED}{high}]"
+            cells.setdefault((row["resolution"], policy), {})[metric] = f"{value} [{low},{_NBSP}{high}]"
     return [
         [
-            f"up to {side} px".replace(" ", _FIXED),
-            _CALLED[who],
-            of.get("accuracy_at_static", ""),
-            of.get("gflops_at_static", "never"),
+            f"up to {size} px".replace(" ", _NBSP),
+            _LABELS[policy],
+            values.get("accuracy_at_static", ""),
+            values.get("gflops_at_static", "never"),
         ]
-        for (side, who), of in found.items()
+        for (size, policy), values in cells.items()
     ]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
+from robench.runs.lock import hold_lock
 
 __all__ = ["lock_shared", "locked", "unshared"]
 
@@ -21,19 +21,13 @@ def locked(file: Path, waiting: Callable[[], object] | None = None) -> Iterator[
         waiting: Called once before waiting for another process or thread. Without it, the lock is not waited for.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if waiting is None:
-            yield False
+    with hold_lock(file, 0) as is_held:
+        if is_held or waiting is None:
+            yield is_held
             return
-        waiting()
-        lock.acquire()
-    try:
+    waiting()
+    with hold_lock(file):
         yield True
-    finally:
-        lock.release()
 
 
 def lock_shared(file: IO[Any]) -> None:
