@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +17,7 @@ import robench
 from robench.evaluation.options import Options
 from robench.models import Classifier, Preprocessing
 
-__all__ = ["RUN_OPTIONS", "finished_run", "run_files", "tiny_classifier", "tiny_dataset"]
+__all__ = ["RUN_OPTIONS", "each", "finished_run", "run_files", "tiny_classifier", "tiny_dataset"]
 
 RUN_OPTIONS = Options(
     corruptions=["gaussian_noise", "shot_noise", "contrast", "jpeg_compression"], severities=[1, 5], batch_size=7
@@ -55,3 +59,34 @@ def run_files(path: Path) -> dict[str, bytes]:
     """Return the files of a run that must be equal byte for byte however it was made, by name."""
     files = [path / "results.csv", path / "samples.parquet", *sorted((path / "records").rglob("*"))]
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in files if file.is_file()}
+
+
+def each(names: str | Sequence[str], cases: Iterable[Any], ids: object = None) -> Callable[[Callable[..., None]], Any]:
+    """Like `pytest.mark.parametrize`, but as one test that runs all cases; the error of a case names it.
+
+    Every case has a folder of its own as `tmp_path`. For many cases of one kind that differ in their values alone.
+    """
+    keys = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+    listed = list(cases)
+
+    def wrap(test: Callable[..., None]) -> Callable[..., None]:
+        @wraps(test)
+        def run(**fixtures: Any) -> None:
+            for number, case in enumerate(listed):
+                values = (case,) if len(keys) == 1 else tuple(case)
+                own = dict(fixtures)
+                if "tmp_path" in own:
+                    own["tmp_path"] = fixtures["tmp_path"] / str(number)
+                    own["tmp_path"].mkdir()
+                try:
+                    test(**own, **dict(zip(keys, values, strict=True)))
+                except BaseException as error:
+                    error.add_note(f"case {number}: {dict(zip(keys, values, strict=True))!r:.300}")
+                    raise
+
+        signature = inspect.signature(test)
+        kept = [parameter for name, parameter in signature.parameters.items() if name not in keys]
+        run.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+        return run
+
+    return wrap

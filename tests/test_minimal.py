@@ -175,7 +175,7 @@ def test_paired_tests_work_with_the_list_alone(site: Path, sides: tuple[Path, Pa
     assert paired.out == verdict_json(gate(worse, base))
     assert "tests are paired" in paired.err
     assert compared.code == 0, compared.err
-    assert (base.parent / "flips.csv").read_text().count("lost") > 50
+    assert (base.parent / "flips.csv").read_text().count("negative_flip") > 50
 
 
 def test_what_needs_more_says_what_to_install(site: Path, sides: tuple[Path, Path]) -> None:

@@ -83,13 +83,14 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return one line: `name` is not a known `kind`, the most similar name regardless of case, and all names."""
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> tuple[str, str]:
+    """Return the problem that `name` is not a known `kind`, and a hint with the most similar name and all names."""
     names = sorted(set(known))
     spelled = {known_name.casefold(): known_name for known_name in names}
     near = get_close_matches(name.casefold(), spelled, n=1)
-    suggestion = f"; did you mean {spelled[near[0]]!r}?" if near else ""
-    return f"unknown {kind} {name!r}{suggestion} (known: {', '.join(names)})"
+    listed = ", ".join(names)
+    hint = f"did you mean {spelled[near[0]]!r}? (known: {listed})" if near else f"choose one of {listed}"
+    return f"unknown {kind} {name!r}", hint
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from importlib.metadata import requires
 
 __all__ = ["PARQUET_READER", "REQUIRED", "requirements"]
 
-REQUIRED = ("numpy", "pandas", "typer", "rich")
+REQUIRED = ("numpy", "pandas", "typer", "rich", "filelock")
 """Distributions that robench imports; their own requirements follow from them."""
 
 PARQUET_READER = "fastparquet>=2024.11"

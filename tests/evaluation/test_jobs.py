@@ -10,6 +10,7 @@ from robench.errors import OptionError
 from robench.evaluation.jobs import make_jobs, read_jobs
 from robench.evaluation.options import Options
 from robench.suites import find_preset
+from tests.builders import each
 
 
 def written(folder: Path, text: str) -> Path:
@@ -29,7 +30,7 @@ def test_jobs_have_what_is_shared_and_their_own(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "match"),
     [
         ("data = 'x'", "has no jobs"),

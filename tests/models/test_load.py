@@ -254,7 +254,7 @@ def test_devices() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in {"cpu", "cuda", "mps"}
     for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "mps:0", "cpu:0", ""):
-        with pytest.raises(DeviceError, match=r"known: auto, cpu, cuda, cuda:N, mps"):
+        with pytest.raises(DeviceError, match="auto, cpu, cuda, cuda:N, mps"):
             choose_device(name)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError
 from robench.models.outputs import as_logits, ends_in_sigmoid, head_of, logit_indices, output_tensor
+from tests.builders import each
 
 VALUES = torch.randn((4, 5), generator=torch.Generator().manual_seed(0))
 Inception = namedtuple("Inception", ["logits", "aux_logits"])
@@ -24,7 +25,7 @@ class _Output:
     logits: Tensor
 
 
-@pytest.mark.parametrize(
+@each(
     "output",
     [
         VALUES,
@@ -43,15 +44,13 @@ def test_the_logits_are_found(output: object) -> None:
     assert torch.equal(as_logits(output, "logits", 4), VALUES)
 
 
-@pytest.mark.parametrize(
-    "output", [None, "text", {}, {"a": VALUES, "b": VALUES}, (), (None, VALUES), SimpleNamespace()]
-)
+@each("output", [None, "text", {}, {"a": VALUES, "b": VALUES}, (), (None, VALUES), SimpleNamespace()])
 def test_anything_else_is_named(output: object) -> None:
     with pytest.raises(TypeError, match=f"a {type(output).__name__}"):
         output_tensor(output)
 
 
-@pytest.mark.parametrize(
+@each(
     ("output", "places"),
     [
         (VALUES, []),

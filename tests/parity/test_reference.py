@@ -19,6 +19,7 @@ from robench.transforms.corruptions import CORRUPTIONS
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.reference import keyed_state, package, reference_corrupt
 from robench.types import Images
+from tests.builders import each
 
 pytest.importorskip("cv2", reason="needs robench[reference]")
 
@@ -41,7 +42,7 @@ def smooth(side: int, count: int = 2) -> Images:
     return torch.nn.functional.interpolate(small, side, mode="bicubic").clamp(0, 255).to(torch.uint8)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_every_function_runs_from_its_own_generator(name: str) -> None:
     images = smooth(64)
     copy, before = images.clone(), np.random.get_state()  # noqa: NPY002

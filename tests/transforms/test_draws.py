@@ -13,6 +13,7 @@ from scipy import stats
 from torch import Tensor
 
 from robench.transforms.draws import DRAWS_VERSION, KeyedDraws, compiled_philox, philox
+from tests.builders import each
 from tests.transforms.on_device import fake_cuda
 
 KNOWN = [  # Random123, tests/kat_vectors: counter, key, output of philox4x32-10
@@ -111,10 +112,8 @@ def test_words_follow_the_documented_layout(count: int) -> None:
             assert words[row, place] == plain_philox((block, 0, sample % 2**32, sample // 2**32), key)[lane]
 
 
-@pytest.mark.parametrize("kind", DRAWN)
-@pytest.mark.parametrize(
-    ("samples", "shape"), [(100, (3, 32, 32)), (4, (3, 224, 224)), (3, (3, 256, 257)), (5, (7,)), (3, ())]
-)
+@each("kind", DRAWN)
+@each(("samples", "shape"), [(100, (3, 32, 32)), (4, (3, 224, 224)), (3, (3, 256, 257)), (5, (7,)), (3, ())])
 def test_rows_do_not_depend_on_the_batch(kind: str, samples: int, shape: tuple[int, ...]) -> None:
     draw = DRAWN[kind]
     index = [(position * 7919) % 2**33 for position in range(samples)]

@@ -528,7 +528,7 @@ def test_difficulties_that_a_baseline_lacks(demo: Classifier, tmp_path: Path) ->
 
 
 def test_what_is_no_baseline_of_frames(run: robench.Run) -> None:
-    with pytest.raises(OptionError, match=r"did you mean 'alexnet'.*directory of a run"):
+    with pytest.raises(OptionError, match=r"no run directory either; did you mean 'alexnet'"):
         robench.score(run.directory, "alexnte")
     assert any("--normalize-by RUN" in note for note in notes(run.directory))
     assert not any("--normalize-by RUN" in note for note in notes(run.directory, "none"))

@@ -23,6 +23,7 @@ from robench.transforms.corruptions.base import Corruption
 from robench.transforms.device import to_device
 from robench.transforms.draws import KeyedDraws
 from robench.types import Images
+from tests.builders import each
 from tests.transforms.on_device import fake_cuda, where_cuda
 
 EVERY = {
@@ -34,7 +35,7 @@ EVERY = {
 EVERY = {key: one for key, one in EVERY.items() if one[1] in one[0].kernel.__module__ or one[1] != "imagecorruptions"}
 KERNELS = {key: one for key, one in EVERY.items() if one[1] in ("224", "imagecorruptions")}
 """One entry of each kernel."""
-every_kernel = pytest.mark.parametrize(("corruption", "constants"), KERNELS.values(), ids=KERNELS)
+every_kernel = each(("corruption", "constants"), KERNELS.values())
 SEVERITIES = (1, 3, 5)
 
 

@@ -22,6 +22,7 @@ from robench.transforms.resize import (
     to_uint8,
 )
 from robench.types import Images
+from tests.builders import each
 
 SIZES = [  # before, after: rows, columns; one factor for both axes
     ((32, 32), (17, 17)),
@@ -80,8 +81,8 @@ def test_pictures_are_what_pillow_makes(shape: tuple[int, int]) -> None:
     assert back.is_contiguous()
 
 
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@pytest.mark.parametrize(("before", "after"), SIZES)
+@each("interpolation", INTERPOLATIONS)
+@each(("before", "after"), SIZES)
 def test_resize_equals_pillow(before: tuple[int, int], after: tuple[int, int], interpolation: str) -> None:
     images = noise(*before)
     images[0, :, :5] = 255  # A sharp edge: negative lobes leave 0..255 and are clipped.
@@ -98,8 +99,8 @@ def test_resize_equals_pillow(before: tuple[int, int], after: tuple[int, int], i
     assert torch.equal(images, copy)
 
 
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@pytest.mark.parametrize(("before", "after"), [((40, 90), (90, 31)), ((150, 61), (60, 64)), ((70, 100), (70, 33))])
+@each("interpolation", INTERPOLATIONS)
+@each(("before", "after"), [((40, 90), (90, 31)), ((150, 61), (60, 64)), ((70, 100), (70, 33))])
 def test_axes_that_shrink_differently_go_columns_first(
     before: tuple[int, int], after: tuple[int, int], interpolation: str
 ) -> None:

@@ -18,6 +18,7 @@ from robench.models import Classifier, Preprocessing
 from robench.models.architectures.cifar_resnet import CifarResNet
 from robench.treatments import adapt
 from robench.treatments.blurpool import FILTERS, blur
+from tests.builders import each
 from tests.treatments.networks import CLEAN, randomised, with_module
 
 SIDE = 64
@@ -93,8 +94,8 @@ def test_timm_s_networks(name: str) -> None:
     assert treated(classifier, "bin5").logits(images, native=True).shape == expected.shape
 
 
-@pytest.mark.parametrize("name", [name for name in FILTERS if name != "delta1"])
-@pytest.mark.parametrize("side", [1, 2, 3, 8, 9])
+@each("name", [name for name in FILTERS if name != "delta1"])
+@each("side", [1, 2, 3, 8, 9])
 def test_the_blur_is_a_convolution_of_the_reflected_map(name: str, side: int) -> None:
     """By NumPy: pad as it reflects, multiply, sum."""
     taps = np.array(FILTERS[name], np.float64)
@@ -169,8 +170,8 @@ def test_pools(pool: nn.Module, by_hand: Any, side: int) -> None:
     assert found.shape == pool(x).shape
 
 
-@pytest.mark.parametrize("side", range(5, 14))
-@pytest.mark.parametrize("pool", [(2, 2, 0), (3, 2, 0), (3, 2, 1), (4, 2, 1)])
+@each("side", range(5, 14))
+@each("pool", [(2, 2, 0), (3, 2, 0), (3, 2, 1), (4, 2, 1)])
 def test_pools_that_round_up(pool: tuple[int, int, int], side: int) -> None:
     layer = nn.MaxPool2d(*pool, ceil_mode=True)
     x = torch.randn((1, 3, side, side), generator=torch.Generator().manual_seed(0))
@@ -311,7 +312,7 @@ class Called(nn.Module):
         return torch.as_tensor(self.step(self.last(self.act2(self.down(x))), self.weight).mean(dim=(2, 3)))
 
 
-@pytest.mark.parametrize(
+@each(
     ("step", "said"),
     [
         (lambda x, _: functional.max_pool2d(x, 3, stride=2), "1 max_pool2d"),
@@ -322,7 +323,7 @@ class Called(nn.Module):
         (lambda x, weight: functional.avg_pool2d(functional.conv2d(x, weight), 3, stride=1)[:, :, ::2][:, :, ::2], ""),
     ],
 )
-@pytest.mark.parametrize("texts", [["blurpool:filter=bin5"], ["blurpool:filter=delta1"], ["tent:n=8", "blurpool"]])
+@each("texts", [["blurpool:filter=bin5"], ["blurpool:filter=delta1"], ["tent:n=8", "blurpool"]])
 def test_subsampling_that_belongs_to_no_layer_is_refused(
     step: Callable[[Tensor, Tensor], Tensor], said: str, texts: list[str]
 ) -> None:

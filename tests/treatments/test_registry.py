@@ -13,10 +13,11 @@ from robench.cli import app
 from robench.errors import OptionError
 from robench.models import Classifier
 from robench.treatments import TREATMENTS, adapt, parse_treatments
+from tests.builders import each
 from tests.treatments.networks import CLEAN
 
 
-@pytest.mark.parametrize(
+@each(
     ("texts", "read"),
     [
         (["bn-test"], ["bn-test"]),
@@ -34,7 +35,7 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
     assert [str(one) for one in parse_treatments(texts)] == read
 
 
-@pytest.mark.parametrize(
+@each(
     ("texts", "said"),
     [
         ([""], "--treatment names no treatment"),
@@ -42,7 +43,7 @@ def test_texts_are_read(texts: list[str], read: list[str]) -> None:
         (["localnrom"], "unknown treatment 'localnrom'; did you mean 'localnorm'?"),
         (["BN-TEST"], "unknown treatment 'BN-TEST'; did you mean 'bn-test'?"),
         (["bn-prior:N=1_0"], "not '1_0'"),
-        (["bn-test:m=8"], "unknown parameter of bn-test 'm' (known: n); see `robench list treatments`"),
+        (["bn-test:m=8"], "unknown parameter of bn-test 'm'; choose one of n"),
         (["bn-test:n=0"], "bn-test takes a number of images, 1 or more as n, not '0'"),
         (["bn-test:n=8.5"], "1 or more as n, not '8.5'"),
         (["bn-test:n="], "1 or more as n, not ''"),

@@ -111,9 +111,9 @@ def _table(differences: Sequence[Difference]) -> Table:
 _COUNTS = {
     "resolution": "resolution",
     "all": "predictions changed",
-    "lost": "negative flips",
-    "gained": "positive flips",
-    "moved": "wrong→wrong",
+    "negative_flip": "negative flips",
+    "positive_flip": "positive flips",
+    "wrong_to_wrong": "wrong→wrong",
 }
 """Headings of the columns of `disagreement`."""
 

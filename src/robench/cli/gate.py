@@ -44,11 +44,12 @@ def gate(
         typer.Option(help="Output format; github also writes a step summary."),
     ] = "table",
     update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="No comparison; the run's results replace the baseline CSV.")
+        bool,
+        typer.Option("--update-baseline", help="Write the run's results to the baseline CSV instead of comparing."),
     ] = False,
     force: Force = False,
     power: Annotated[
-        bool, typer.Option("--power", help="No comparison; detection rates of drops in each metric.")
+        bool, typer.Option("--power", help="Print detection rates of drops instead of comparing.")
     ] = False,
     drop: Annotated[
         list[str] | None,

@@ -29,9 +29,7 @@ WeightsKey = Annotated[
     str | None,
     Option(help="Set of weights in the file, such as state_dict_ema. Default: the trained one.", metavar="KEY"),
 ]
-TrustPickle = Annotated[
-    bool, Option("--trust-pickle", help="Permission for the model's file to run code with your rights.")
-]
+TrustPickle = Annotated[bool, Option("--trust-pickle", help="Let the model's file run code with your rights.")]
 Data = Annotated[
     str | None,
     Option(help="Dataset: a folder or file (`robench list datasets`), or demo.", metavar="DATA"),
@@ -71,7 +69,11 @@ Corruptions = Annotated[
 ]
 ExtraCorruptions = Annotated[
     bool,
-    Option("--extra-corruptions", help="Extra corruptions too, which no aggregate covers.", rich_help_panel=CONDITIONS),
+    Option(
+        "--extra-corruptions",
+        help="Include the extra corruptions; aggregates exclude them.",
+        rich_help_panel=CONDITIONS,
+    ),
 ]
 Difficulties = Annotated[
     list[str] | None,
@@ -113,18 +115,18 @@ Limit = Annotated[
     int | None, Option(help="Number of samples, evenly spread. Default: all.", metavar="N", rich_help_panel=SAMPLES)
 ]
 PerClass = Annotated[
-    int | None, Option(help="Number of samples of each class, the first ones.", metavar="N", rich_help_panel=SAMPLES)
+    int | None, Option(help="Use only the first N samples of each class.", metavar="N", rich_help_panel=SAMPLES)
 ]
 Subset = Annotated[
-    Path | None, Option(help="File of paths relative to DATA, one a line.", metavar="FILE", rich_help_panel=SAMPLES)
+    Path | None, Option(help="File of paths relative to DATA, one per line.", metavar="FILE", rich_help_panel=SAMPLES)
 ]
 ClassMap = Annotated[
     Path | None,
-    Option(help="File of class names in the model's order, one a line.", metavar="FILE", rich_help_panel=SAMPLES),
+    Option(help="File of class names in the model's order, one per line.", metavar="FILE", rich_help_panel=SAMPLES),
 ]
 SkipUnreadable = Annotated[
     bool,
-    Option("--skip-unreadable", help="Damaged images in the manifest instead of an error.", rich_help_panel=SAMPLES),
+    Option("--skip-unreadable", help="Skip damaged images and list them in the manifest.", rich_help_panel=SAMPLES),
 ]
 
 # Model input.
@@ -154,7 +156,7 @@ NoReleaseJpeg = Annotated[
     bool,
     Option(
         "--no-release-jpeg",
-        help="No JPEG compression (quality 85) as in released ImageNet suites.",
+        help="Skip the JPEG compression (quality 85) of the released ImageNet suites.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -167,9 +169,7 @@ ReleaseJpeg = Annotated[
 Device = Annotated[
     str, Option(help="Device of the computation.", metavar="auto|cpu|cuda|cuda:N|mps", rich_help_panel=EXECUTION)
 ]
-BatchSize = Annotated[
-    int, Option(help="Images of a batch; records depend on it.", metavar="N", rich_help_panel=EXECUTION)
-]
+BatchSize = Annotated[int, Option(help="Images per batch; affects records.", metavar="N", rich_help_panel=EXECUTION)]
 Precision = Annotated[
     str,
     Option(
@@ -190,7 +190,7 @@ Compile = Annotated[
     bool,
     Option(
         "--compile",
-        help="Random draws through torch.compile: equal pixels, faster; needs a compiler.",
+        help="Compile the random draws with torch.compile (same pixels, faster).",
         rich_help_panel=EXECUTION,
     ),
 ]
@@ -212,7 +212,9 @@ Address = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    Option(help="Number of Ray workers. Default: one a GPU, else one a core.", metavar="N", rich_help_panel=EXECUTION),
+    Option(
+        help="Number of Ray workers. Default: one per GPU, else one per core.", metavar="N", rich_help_panel=EXECUTION
+    ),
 ]
 Threads = Annotated[
     int | None,
@@ -235,11 +237,13 @@ RunOut = Annotated[
 Seed = Annotated[int, Option(help="Seed of all draws.", metavar="N", rich_help_panel=RUN)]
 Fresh = Annotated[
     bool,
-    Option("--fresh", help="New run; an existing one is moved aside, never deleted.", rich_help_panel=RUN),
+    Option("--fresh", help="Start a new run; move an existing one aside.", rich_help_panel=RUN),
 ]
 DryRun = Annotated[
     bool,
-    Option("--dry-run", help="Conditions, forward passes and estimated time, without a run.", rich_help_panel=RUN),
+    Option(
+        "--dry-run", help="Print conditions, forward passes and estimated time; do not evaluate.", rich_help_panel=RUN
+    ),
 ]
 NormalizeBy = Annotated[
     str | None,
@@ -256,5 +260,5 @@ RenormalizeBy = Annotated[
         metavar="alexnet|RUN|none",
     ),
 ]
-Force = Annotated[bool, Option("--force", help="Replacement of a file of another kind.")]
+Force = Annotated[bool, Option("--force", help="Overwrite a file of another kind.")]
 Format = Annotated[Literal["table", "json", "csv"], Option(help="Output format.")]

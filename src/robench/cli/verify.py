@@ -108,7 +108,7 @@ def _table(cells: Sequence[Agreement], title: str) -> Table:
         *(["error, %"] if errors else []),
         "match",
     ):
-        table.add_column(name, justify="right", no_wrap=name not in ("mean abs diff", "share > 1"))
+        table.add_column(name, justify="right", min_width=6 if name in ("mean abs diff", "share > 1") else None)
     for cell in cells:
         texts = [
             f"{cell.corruption}{' *' if cell.random else ''}",

@@ -22,7 +22,7 @@ PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "tf32": None, "bf16":
 def precision_scope(precision: str, device: torch.device) -> Iterator[None]:
     """Run the model in a precision of `PRECISIONS` and restore the settings of the process afterwards."""
     if precision not in PRECISIONS:
-        raise OptionError(unknown_name("precision", precision, PRECISIONS))
+        raise OptionError(*unknown_name("precision", precision, PRECISIONS))
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     algorithms = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     dtype = PRECISIONS[precision]

@@ -74,7 +74,7 @@ def export(
         raise OptionError(f"the {suite} suite has no corruptions", "give another --suite")
     geometry, size = (Geometry(), 1) if chosen.geometry is None else (chosen.geometry, _BATCH)
     cells = chosen.select(corruptions=corruptions, severities=severities, extra=True)
-    dataset = _single(images) if _is_image(images) else open_dataset(images)
+    dataset = _single(images) if _is_image(images) else open_dataset(images if images.exists() else str(images))
     files = _file_names(_in_classes(dataset))
     positions = select(dataset, limit=limit)
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):

@@ -170,7 +170,8 @@ def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return a table after checking its keys and types."""
     for key, value in table.items():
         if key not in KEYS:
-            raise OptionError(f"{where}: {unknown_name('key', key, KEYS)}")
+            problem, hint = unknown_name("key", key, KEYS)
+            raise OptionError(f"{where}: {problem}", hint)
         is_list = KEYS[key] in (_TEXTS, _NUMBERS)
         items = value if isinstance(value, list) else [value]
         if isinstance(value, list) != is_list or not all(type(item) in _TYPES[KEYS[key]] for item in items):

@@ -97,7 +97,7 @@ class Options:
             raise OptionError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
         for kind, known in (("geometry", GEOMETRIES), ("precision", PRECISIONS), ("backend", BACKENDS)):
             if getattr(self, kind) not in known:
-                raise OptionError(unknown_name(kind, getattr(self, kind), known))
+                raise OptionError(*unknown_name(kind, getattr(self, kind), known))
         for option, active in (
             ("--backend reference", self.backend == "reference"),
             ("--geometry model", self.geometry == "model"),

@@ -343,4 +343,4 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     names = {name for suite in suites for name in suite.names}
     for name in options.corruptions or ():
         if name not in names:
-            raise OptionError(unknown_name("corruption", name, names))
+            raise OptionError(*unknown_name("corruption", name, names))

@@ -326,8 +326,8 @@ def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
     in_use = {Path.cwd(): "the current directory"}
     if baseline is not None and baseline not in (*BASELINES, "none"):
         if not Path(baseline).is_dir():
-            known = unknown_name("baseline", baseline, (*BASELINES, "none"))
-            raise OptionError(f"{known}, and it is not a run directory")
+            problem, hint = unknown_name("baseline", baseline, (*BASELINES, "none"))
+            raise OptionError(f"{problem}, which is no run directory either", hint)
         in_use[Path(baseline).resolve()] = "the baseline"
     for used, name in in_use.items() if options.fresh else ():
         if used.is_relative_to(whole):

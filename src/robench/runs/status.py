@@ -114,6 +114,7 @@ def status(path: Path) -> Status:
     if progress is not None and state == RUNNING and progress.phase == EVALUATING:
         done = max(done, images - max(progress.total - progress.done, 0))
         speed = progress.images_per_second
+    environment = run.manifest.get("environment")
     known = Status(
         path,
         state,
@@ -123,7 +124,7 @@ def status(path: Path) -> Status:
         images=images,
         images_per_second=speed,
         seconds_left=(images - done) / speed if speed else None,
-        next=_next(path, state, progress, run.manifest.get("environment", {}).get("command")),
+        next=_next(path, state, progress, environment.get("command") if isinstance(environment, dict) else None),
     )
     return _with_progress(known, progress)
 

@@ -122,7 +122,7 @@ def find_suite(name: str) -> Suite:
     """
     suite = lookup_suite(name)
     if suite is None:
-        raise OptionError(unknown_name("suite", name, (*SUITES, ALL, *(plugin.name for plugin in plugins("suite")))))
+        raise OptionError(*unknown_name("suite", name, (*SUITES, ALL, *(plugin.name for plugin in plugins("suite")))))
     return suite
 
 

@@ -43,7 +43,7 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
-            raise OptionError(unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
+            raise OptionError(*unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
 
     @property
     def side(self) -> int:

@@ -57,4 +57,4 @@ def find_preset(name: str) -> Preset:
     try:
         return PRESETS[name]
     except KeyError:
-        raise OptionError(unknown_name("preset", name, PRESETS)) from None
+        raise OptionError(*unknown_name("preset", name, PRESETS)) from None

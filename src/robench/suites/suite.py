@@ -178,7 +178,7 @@ class Suite:
         else:
             for name in corruptions:
                 if name not in self.names:
-                    raise OptionError(unknown_name(f"corruption of suite {self.name!r}", name, self.names))
+                    raise OptionError(*unknown_name(f"corruption of suite {self.name!r}", name, self.names))
             chosen = set(corruptions)
         for severity in severities or ():
             if severity not in self.severities:

@@ -60,7 +60,7 @@ def corrupt(
         raise OptionError(f"the suite {suite} has no corruptions", "choose a suite such as imagenet-c")
     names = (*chosen.corruptions, *chosen.extra)
     if corruption not in names:
-        raise OptionError(unknown_name(f"corruption of suite {suite!r}", corruption, names))
+        raise OptionError(*unknown_name(f"corruption of suite {suite!r}", corruption, names))
     if not isinstance(images, Tensor):
         raise OptionError(f"{corruption} takes a (b, 3, h, w) uint8 tensor, not {type(images).__name__}")
     if index is None:

@@ -70,7 +70,7 @@ def reference_corrupt(images: Images, corruption: str, severity: int, *, index: 
         OptionError: If the package is not installed, or does not accept an argument.
     """
     if corruption not in _module().corruption_dict:
-        raise OptionError(unknown_name(f"corruption of the {_PACKAGE} package", corruption, _module().corruption_dict))
+        raise OptionError(*unknown_name(f"corruption of the {_PACKAGE} package", corruption, _module().corruption_dict))
     if severity not in range(1, 6):
         raise OptionError(f"severity {severity} does not exist", "use 1 to 5")
     if images.dtype != torch.uint8 or images.device.type != "cpu" or min(images.shape[2:]) < MINIMUM_SIZE:

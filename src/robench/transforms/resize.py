@@ -79,7 +79,7 @@ def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear
         OptionError: If the interpolation is unknown.
     """
     if interpolation not in INTERPOLATIONS:
-        raise OptionError(unknown_name("interpolation", interpolation, INTERPOLATIONS))
+        raise OptionError(*unknown_name("interpolation", interpolation, INTERPOLATIONS))
     enlarges = size[0] >= images.shape[2] and size[1] >= images.shape[3]
     copies = interpolation == "nearest" or (interpolation == "box" and enlarges)
     if interpolation not in ("nearest", *_FILTERS):

@@ -166,8 +166,9 @@ class Treatment:
             if not equals:
                 key, value = next((parameter.name for parameter in method.parameters if parameter.bare), key), key
             if key not in known:
-                problem = unknown_name(f"parameter of {name}", key, known) if known else f"{name} has no parameters"
-                raise OptionError(problem, "see `robench list treatments`")
+                if not known:
+                    raise OptionError(f"{name} has no parameters", "see `robench list treatments`")
+                raise OptionError(*unknown_name(f"parameter of {name}", key, known))
             if key in values:
                 raise OptionError(f"--treatment {text} gives {key} twice", "give it once")
             try:

@@ -36,7 +36,7 @@ def find_treatment(name: str) -> Method:
     plugin = find_plugin("treatment", name)
     if plugin is None:
         names = (*TREATMENTS, *(plugin.name for plugin in plugins("treatment")))
-        raise OptionError(unknown_name("treatment", name, names))
+        raise OptionError(*unknown_name("treatment", name, names))
     return plugin_method(plugin)
 
 

@@ -84,10 +84,12 @@ def test_costs_are_those_of_the_conditions_that_both_have(
 def test_flips_by_hand(runs: list[Path]) -> None:
     found = flips(runs)
     assert found["index"].tolist() == [0, 1, *range(20, 32)]
-    assert found["change"].tolist() == ["gained"] * 2 + ["lost"] * 12
+    assert found["change"].tolist() == ["positive_flip"] * 2 + ["negative_flip"] * 12
     assert found["path"].tolist()[:3] == ["0/0.png", "1/1.png", "0/20.png"]
     assert set(found["corruption"]) == {"fog"}
-    assert disagreement(found)[["lost", "gained", "moved", "all"]].to_numpy().tolist() == [[12, 2, 0, 14]]
+    assert disagreement(found)[["negative_flip", "positive_flip", "wrong_to_wrong", "all"]].to_numpy().tolist() == [
+        [12, 2, 0, 14]
+    ]
 
 
 def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from robench.cli.gate import _table
 from robench.errors import OptionError, RobenchError
 from robench.runs.directory import RunDirectory
 from tests.analysis.gate.invented import first, write_run
+from tests.builders import each
 
 N = 200
 
@@ -199,7 +200,7 @@ def test_results_of_other_records_are_refused(sides: Path, tmp_path: Path) -> No
         gate(run, sides / "base", one("error_rate"))
 
 
-@pytest.mark.parametrize(
+@each(
     ("table", "reason"),
     [
         ({"metric": "eror_rate"}, "did you mean 'error_rate'"),

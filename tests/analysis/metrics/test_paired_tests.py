@@ -16,9 +16,10 @@ from robench.analysis.metrics.paired_tests import (
     normal_tail,
     paired_score,
 )
+from tests.builders import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("worse", "better"),
     [(0, 0), (1, 0), (0, 1), (5, 5), (3, 9), (9, 3), (40, 20), (700, 800), (2600, 2400), (1, 49999)],
 )

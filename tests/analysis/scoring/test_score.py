@@ -403,7 +403,7 @@ def test_a_run_of_a_model_called_alexnet_is_no_published_baseline(tmp_path: Path
 
 
 def test_unknown_baseline(full: RunDirectory, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"did you mean 'alexnet'.*directory of a run"):
+    with pytest.raises(OptionError, match=r"no run directory either; did you mean 'alexnet'"):
         score(full, "alexnett")
     with pytest.raises(RunError, match="not a run directory"):
         score(full, str(tmp_path))

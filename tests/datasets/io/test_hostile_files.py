@@ -26,6 +26,7 @@ from robench.datasets.io.image_formats import image_formats
 from robench.datasets.io.safe_pickle import Call, read_pickle
 from robench.errors import DatasetError
 from robench.suites.geometry import Geometry
+from tests.builders import each
 from tests.datasets import layouts
 
 HUGE = 100 * 2**30
@@ -58,8 +59,8 @@ def test_the_payload_works(tmp_path: Path) -> None:
         (tmp_path / "ran").unlink()
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("name", ["test_batch", "train", "x.pkl", "x", "batches.meta"])
+@each("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@each("name", ["test_batch", "train", "x.pkl", "x", "batches.meta"])
 def test_pickles_as_cifar_batches(tmp_path: Path, name: str, protocol: int) -> None:
     ran = tmp_path / "ran"
     folder = layouts.cifar10(tmp_path)
@@ -175,9 +176,7 @@ def test_pickles_in_a_parquet_schema(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["x.parquet", "x.csv", "x.tsv", "x.jsonl", "x.npy", "x.tar", "x.tar.gz", "x.pkl", "test_batch", "x"]
-)
+@each("name", ["x.parquet", "x.csv", "x.tsv", "x.jsonl", "x.npy", "x.tar", "x.tar.gz", "x.pkl", "test_batch", "x"])
 def test_sparse_files_of_100_gigabytes(tmp_path: Path, name: str) -> None:
     with one_line_at_once():
         open_dataset(sparse(tmp_path / name))
@@ -380,7 +379,7 @@ def test_a_large_picture_is_decoded_without_a_word(tmp_path: Path, options: list
     assert (done.returncode, done.stdout, done.stderr) == (0, "(3, 32, 32)\n", "")
 
 
-@pytest.mark.parametrize(
+@each(
     "make",
     [
         lambda root: layouts.cifar10(root) / "test_batch",
@@ -391,7 +390,7 @@ def test_a_large_picture_is_decoded_without_a_word(tmp_path: Path, options: list
         lambda root: layouts.shard(root / "x.tar"),
     ],
 )
-@pytest.mark.parametrize("share", [0, 0.1, 0.3, 0.5, 0.7])
+@each("share", [0, 0.1, 0.3, 0.5, 0.7])
 def test_truncated_files(tmp_path: Path, make: Callable[[Path], Path], share: float) -> None:
     file = make(tmp_path)
     content = file.read_bytes()

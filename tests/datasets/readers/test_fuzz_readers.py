@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders import each
 from tests.datasets import fuzz
 from tests.datasets.fuzz import KINDS, SEEDS
 
@@ -19,7 +20,7 @@ OPERATIONS = st.lists(
 )
 
 
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.name)
+@each("seed", SEEDS, ids=lambda seed: seed.name)
 def test_the_seeds_themselves(seed: fuzz.Seed, tmp_path: Path) -> None:
     assert fuzz.attempt(seed, [], tmp_path) == ("refused" if seed.name.startswith("payload") else "images")
     assert not (tmp_path / "ran").exists()

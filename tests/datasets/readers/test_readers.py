@@ -23,6 +23,7 @@ from robench.datasets import READERS, ImageDataset, decode_one, open_dataset
 from robench.errors import DatasetError
 from robench.evaluation.export import export
 from robench.suites.geometry import Geometry
+from tests.builders import each
 from tests.datasets import layouts
 from tests.datasets.layouts import LABELS, NAMES, PIXELS, PNGS
 
@@ -209,7 +210,7 @@ def test_tables(tmp_path: Path, name: str, text: str, labels: list[int], classes
         assert images.name == "set"
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "match"),
     [
         ("file_name,label\n0.png,a\n9.png,b\n", r"labels\.csv, line 3: there is no file '9\.png'"),
@@ -243,7 +244,7 @@ def test_tables_with_mistakes(tmp_path: Path, text: str, match: str) -> None:
         open_dataset(tmp_path)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "match"),
     [
         ("{", "line 1 is not JSON"),
@@ -446,7 +447,7 @@ def test_shards_by_folder_and_by_pattern(tmp_path: Path) -> None:
         open_dataset(tmp_path / "in" / "s-{000..999999999}.tar")
 
 
-@pytest.mark.parametrize(
+@each(
     ("files", "match"),
     [
         ({"a.png": b"x"}, "sample 'a' has no label"),

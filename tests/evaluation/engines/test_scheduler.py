@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from robench.evaluation.engines.scheduler import Scheduler
 from robench.evaluation.shards import Shard, shards_of
 from robench.suites import CLEAN, Condition
 from robench.suites.geometry import Geometry
+from tests.builders import each
 
 CLEAN_IMAGES = Condition(CLEAN, CLEAN, 0, Geometry(resize=(32, 32)))
 FOG = Condition("cifar-c", "fog", 3, Geometry(resize=(32, 32)), constants="32")
@@ -104,8 +104,8 @@ def test_whatever_happens_each_task_counts_once(count: int, chance: object) -> N
     assert sorted((one.run, one.shard.start) for one in done) == [(r, 64 * n) for r in (0, 1) for n in range(count)]
 
 
-@pytest.mark.parametrize("batch", [7, 64, 256, 20_000])
-@pytest.mark.parametrize("samples", [1, 63, 20_000, 50_000])
+@each("batch", [7, 64, 256, 20_000])
+@each("samples", [1, 63, 20_000, 50_000])
 def test_shards_are_whole_batches(samples: int, batch: int) -> None:
     shards = shards_of(FOG, samples, batch, whole=False)
     assert [one.start for one in shards] == [0, *(one.stop for one in shards[:-1])]

@@ -228,7 +228,10 @@ LARGE: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.sandbox
 @pytest.mark.parametrize(
     ("name", "values"),
-    [pytest.param(*case, marks=[pytest.mark.slow] * (index > 1)) for index, case in enumerate(LARGE)],
+    [
+        pytest.param(*case, marks=[pytest.mark.nightly] * (index == 1) + [pytest.mark.slow] * (index > 1))
+        for index, case in enumerate(LARGE)
+    ],
 )
 def test_a_network_far_larger_than_its_weights_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, values: dict[str, Any]
@@ -299,7 +302,7 @@ def test_other_models_and_broken_configurations_are_told(tmp_path: Path) -> None
     )
     refusal(huggingface.load, folder)
     assert "holds no weights" in refusal(huggingface.load, _only_a_configuration(tmp_path))
-    assert "is no folder" in refusal(huggingface.load, tmp_path / "absent")
+    assert "is not a folder" in refusal(huggingface.load, tmp_path / "absent")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert not huggingface.matches(tmp_path / "loop")
     refusal(huggingface.load, tmp_path / "loop")

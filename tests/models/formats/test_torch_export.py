@@ -22,6 +22,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import load_classifier
 from robench.models.formats import torch_export
+from tests.builders import each
 from tests.models.damage import (
     difference,
     flips,
@@ -386,7 +387,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@each("target", TARGETS)
 def test_targets_are_operators_only(tmp_path: Path, archive: Path, target: str) -> None:
     touched = tmp_path / "touched"
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robench.models import load_classifier
 from robench.models.formats import allowed_operators, torchscript
+from tests.builders import each
 from tests.models.damage import (
     difference,
     flips,
@@ -224,7 +225,7 @@ ATTACKS = {
 ACTING = 5
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@each("attack", ATTACKS)
 def test_no_way_to_name_an_operator_is_missed(tmp_path: Path, attack: str) -> None:
     touched = tmp_path / "touched"
     source = saved(Saves(str(touched)), tmp_path / "source.pt")

@@ -19,6 +19,7 @@ from torch import Tensor
 from robench.errors import CheckpointError
 from robench.models.preprocessing.from_config import from_hf_processor, from_timm_config, timm_deviation_note
 from robench.models.preprocessing.hf_processors import PROCESSORS, processor_name
+from tests.builders import each
 
 transformers = pytest.importorskip("transformers")
 if not hasattr(transformers, "ViTImageProcessorPil"):
@@ -93,7 +94,7 @@ def level(config: Mapping[str, Any]) -> float:
     return 1 / 255 / min(from_hf_processor(config, "x")[0].std)
 
 
-@pytest.mark.parametrize("case", CASES)
+@each("case", CASES)
 def test_input_is_that_of_transformers_with_pillow(case: str) -> None:
     name, settings = CASES[case]
     for size in SIZES:
@@ -109,7 +110,7 @@ LEVELS = {2: 1.01, 3: 4.01}
 """Grey levels by which torch's own 8-bit weights, bilinear and bicubic, may differ from Pillow's."""
 
 
-@pytest.mark.parametrize("case", CASES)
+@each("case", CASES)
 def test_input_is_that_of_transformers_with_torchvision(case: str) -> None:
     name, settings = CASES[case]
     for size in SIZES:
@@ -203,7 +204,7 @@ def test_what_a_processor_does_otherwise_is_said(name: str) -> None:
     assert notes[0].startswith("its processor ")
 
 
-@pytest.mark.parametrize(
+@each(
     ("config", "text"),
     [
         ({"size": 32, "resample": -1}, "resample -1 is none of Pillow's filters, 0 to 5"),

@@ -88,5 +88,5 @@ def load_baseline(name: str) -> Baseline:
         OptionError: If there is no baseline of that name; with a suggestion.
     """
     if name not in BASELINES:
-        raise OptionError(unknown_name("baseline", name, BASELINES))
+        raise OptionError(*unknown_name("baseline", name, BASELINES))
     return Baseline.from_file(name)

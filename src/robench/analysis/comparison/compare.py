@@ -81,7 +81,7 @@ def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) ->
         raise OptionError("one run cannot be compared", "give two or more")
     for metric in metrics or ():
         if metric not in METRICS:
-            raise OptionError(unknown_name("metric", metric, METRICS))
+            raise OptionError(*unknown_name("metric", metric, METRICS))
     base, *others = [load_results(run) for run in runs]
     differences: list[tuple[str, PairedDifference]] = []
     for other in others:
@@ -154,7 +154,8 @@ def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
     """Return the images with another prediction than in the first run, for all shared cells with one image a sample.
 
     The columns are base, run, suite, corruption, severity, resolution, index, path, label, base_pred, run_pred and change.
-    `change` is `lost` if only the first run is right, `gained` if only the other run is right, and `moved` if both are wrong.
+    `change` is `negative_flip` if only the first run is right, `positive_flip` if only the other run is right, and
+    `wrong_to_wrong` if both are wrong.
 
     Raises:
         OptionError: The runs are not comparable or share no cell.
@@ -199,7 +200,11 @@ def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
                     "label": label,
                     "base_pred": base_pred,
                     "run_pred": run_pred,
-                    "change": np.where(base_pred == label, "lost", np.where(run_pred == label, "gained", "moved")),
+                    "change": np.where(
+                        base_pred == label,
+                        "negative_flip",
+                        np.where(run_pred == label, "positive_flip", "wrong_to_wrong"),
+                    ),
                 }
             )
         )
@@ -214,14 +219,14 @@ def _escape_formula(path: str) -> str:
 
 
 def disagreement(flipped: pd.DataFrame, most: int = 10) -> pd.DataFrame:
-    """Count flips by run and cell, in the columns lost, gained, moved and all.
+    """Count flips by run and cell, in the columns negative_flip, positive_flip, wrong_to_wrong and all.
 
     Args:
         flipped: The table of `flips`.
         most: Number of cells to return, those with the most flips first.
     """
     counts = flipped.groupby(["run", *_CELL, "change"], sort=False).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=["lost", "gained", "moved"], fill_value=0)
+    counts = counts.reindex(columns=["negative_flip", "positive_flip", "wrong_to_wrong"], fill_value=0)
     counts["all"] = counts.sum(axis=1)
     return counts.sort_values("all", ascending=False, kind="stable").head(most).reset_index()
 

@@ -140,10 +140,12 @@ def _rule(table: Mapping[str, Any], source: str) -> Rule:
     known = [field.name for field in fields(Rule) if field.name != "optional"]
     for name in table:
         if name not in known:
-            raise OptionError(f"{source}: {unknown_name('key', name, known)}")
+            problem, hint = unknown_name("key", name, known)
+            raise OptionError(f"{source}: {problem}", hint)
     metric = table.get("metric")
     if not isinstance(metric, str) or metric not in METRICS:
-        raise OptionError(f"{source}: {unknown_name('metric', str(metric), METRICS)}")
+        problem, hint = unknown_name("metric", str(metric), METRICS)
+        raise OptionError(f"{source}: {problem}", hint)
     if metric == "nonfinite_rate":
         raise OptionError(
             f"{source}: nonfinite_rate has no row if it is 0", "gate error_rate, which counts such images"
@@ -157,7 +159,8 @@ def _rule(table: Mapping[str, Any], source: str) -> Rule:
             cells[name] = _number(cells[name], f"{source}: {name}")
     for name, choices in (("fail_if", FAIL_IF), ("pairing", _PAIRINGS)):
         if name in cells and cells[name] not in choices:
-            raise OptionError(f"{source}: {unknown_name(name, str(cells[name]), choices)}")
+            problem, hint = unknown_name(name, str(cells[name]), choices)
+            raise OptionError(f"{source}: {problem}", hint)
     if not isinstance(cells.get("relative", False), bool):
         raise OptionError(
             f"{source}: relative must be true or false", "give the size of the change as `allowed` or `margin`"

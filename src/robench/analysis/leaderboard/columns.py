@@ -105,7 +105,7 @@ def sort_column(name: str, names: Iterable[str]) -> str:
     by_metric = {column.metric: column.column for column in reversed(METRIC_COLUMNS) if not column.complement}
     known = by_metric | {column.column: column.column for column in metric_columns(names)}
     if name not in known:
-        raise OptionError(unknown_name("column to sort by", name, known))
+        raise OptionError(*unknown_name("column to sort by", name, known))
     return known[name]
 
 

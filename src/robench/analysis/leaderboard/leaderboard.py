@@ -46,7 +46,7 @@ def leaderboard(
         TableError: A file cannot be read.
     """
     if format not in FORMATS:
-        raise OptionError(unknown_name("format", format, FORMATS))
+        raise OptionError(*unknown_name("format", format, FORMATS))
     new = _merge_inputs([Path(path) for path in inputs], suites)
     if out is None:
         return rank_models(list(new.values()), sort_by, split)

@@ -160,7 +160,8 @@ def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> 
                 f"{run.path} is normalized by the run {choice}, which no longer exists",
                 f"restore it, or omit normalized values with `robench score {run.path} --normalize-by none`",
             )
-        raise OptionError(f"{unknown_name('baseline', choice, (*BASELINES, 'none'))}, nor is it the directory of a run")
+        problem, hint = unknown_name("baseline", choice, (*BASELINES, "none"))
+        raise OptionError(f"{problem}, which is no run directory either", hint)
     return RunDirectory.open(choice)
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ _MEANS = ("ece", "rms_calibration_error", "top5_error")
 _CLASS_METRICS = {"class_error", "worst_class_error"}
 
 
-def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
+def score(run: RunDirectory | Path | str, normalize_by: str | None = None) -> Results:
     """Compute the results of a run's finished conditions. The same records give the same bytes.
 
     Intervals are 95 % percentile bootstraps over images: 1,000 keyed resamples, the same in every cell. A single rate of exactly 0
@@ -54,7 +55,7 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
     Suites have the order of the manifest. The rows of a suite are the cells, then ce, then the aggregates, then class_error.
 
     Args:
-        run: A run with at least one finished condition.
+        run: A run with at least one finished condition, or its directory.
         normalize_by: Baseline of CE, mCE, FR, mFR and mT5D: a published baseline, the directory of another run, or "none". None
             selects that of the manifest, or else each suite's own published baseline. Intervals treat it as a constant.
 
@@ -62,7 +63,7 @@ def score(run: RunDirectory, normalize_by: str | None = None) -> Results:
         RunError: If nothing is finished, or records do not fit together.
         OptionError: If the baseline does not fit the run.
     """
-    rows = score_rows(run, normalize_by)
+    rows = score_rows(run if isinstance(run, RunDirectory) else RunDirectory.open(run), normalize_by)
     return rows_to_frame(RESULTS, ({name: row.get(name) for name in RESULTS.names} for row in rows))
 
 

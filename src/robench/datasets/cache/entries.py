@@ -311,7 +311,7 @@ def clear(names: Sequence[str] = (), older_than: float | None = None) -> Cleared
     for name in names:
         if not any(_is_named(entry, name) for entry in entries):
             known = {known for entry in entries for known in (entry.name, entry.key) if known}
-            raise OptionError(unknown_name("entry of the decode cache", name, known))
+            raise OptionError(*unknown_name("entry of the decode cache", name, known))
     now = datetime.now(UTC)
     removed, kept = [], []
     for entry in entries:

@@ -32,5 +32,5 @@ def make_engine(name: str, address: str | None, workers: int | None, device: str
     if name == "ray":
         return Ray(address, workers, device, 1 if threads is None else threads)
     if name != "local":
-        raise OptionError(unknown_name("engine", name, ENGINES))
+        raise OptionError(*unknown_name("engine", name, ENGINES))
     return LOCAL if threads is None else Local(threads)

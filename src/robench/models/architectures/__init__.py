@@ -56,7 +56,7 @@ def find_family(name: str) -> Family:
     plugin = find_plugin("family", name)
     if plugin is None:
         known = (*ARCHITECTURES, *(plugin.name for plugin in plugins("family")))
-        raise CheckpointError(unknown_name("architecture family", name, known))
+        raise CheckpointError(*unknown_name("architecture family", name, known))
     return _load_family(plugin)
 
 

@@ -46,7 +46,7 @@ def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
         )
     weights = published.get(requested) if at else models.get_model_weights(arch).DEFAULT
     if weights is None:
-        raise CheckpointError(unknown_name(f"weights of torchvision:{arch}", requested, published))
+        raise CheckpointError(*unknown_name(f"weights of torchvision:{arch}", requested, published))
     try:
         module: nn.Module = models.get_model(arch, weights=weights, progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:  # RuntimeError: the hash of the download does not match.

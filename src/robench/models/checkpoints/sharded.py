@@ -106,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no JSON ({one_line(error)})", _COPY) from error
+        raise CheckpointError(f"{path} is not JSON ({one_line(error)})", _COPY) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object", _COPY)
     return content

@@ -85,7 +85,7 @@ def load(request: LoadRequest) -> LoadedModel:
     """Load the folder's classifier with its weights and its processor's preprocessing."""
     folder = request.path
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder", "give the folder that holds config.json and the weights")
+        raise CheckpointError(f"{folder} is not a folder", "give the folder that holds config.json and the weights")
     config = read_json(folder / CONFIG_NAME)
     if remote := next((key for key in _REMOTE if _is_set(config, key)), None):
         raise CheckpointError(f"{folder} {REFUSED}: its config.json has {remote}, which needs other code or a download")

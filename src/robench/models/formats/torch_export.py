@@ -98,7 +98,7 @@ def _json(archive: Archive, name: str) -> Any:
         return json.loads(archive.read(name))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{archive.path} is damaged: {name} is no JSON ({one_line(error)})", COPY_AGAIN
+            f"{archive.path} is damaged: {name} is not JSON ({one_line(error)})", COPY_AGAIN
         ) from error
 
 

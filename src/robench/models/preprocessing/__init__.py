@@ -68,7 +68,7 @@ class Preprocessing:
                 "give both in pixels",
             )
         if self.interpolation not in INTERPOLATIONS:
-            raise OptionError(unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
+            raise OptionError(*unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
 
     def geometry(self) -> Geometry:
         """Return the model's own geometry, from an image of any size to its input."""

@@ -94,7 +94,7 @@ def find_corruption(name: str, constants: str) -> Corruption:
     plugin = find_plugin("corruption", name)
     if plugin is None:
         names = (*CORRUPTIONS, *(plugin.name for plugin in plugins("corruption")))
-        raise OptionError(unknown_name("corruption", name, names))
+        raise OptionError(*unknown_name("corruption", name, names))
     return _load(plugin)
 
 

@@ -64,5 +64,5 @@ def find_perturbation(name: str, constants: str) -> Perturbation:
         OptionError: If the name is unknown; the message suggests a similar one.
     """
     if name not in PERTURBATIONS:
-        raise OptionError(unknown_name("perturbation", name, PERTURBATIONS))
+        raise OptionError(*unknown_name("perturbation", name, PERTURBATIONS))
     return _STORED[name] if constants == "64" and name in _STORED else PERTURBATIONS[name]
