@@ -42,7 +42,8 @@ def compare(
     Cells are tested with McNemar's exact test, aggregates with a paired bootstrap. Both tests are two-sided. The last column
     is corrected for all differences together (Holm). Lines below the tables compare the speed, from timings.csv.
 
-    [b]robench compare runs/main runs/new --flips flips.csv[/b]
+    Examples:
+        robench compare runs/main runs/new --flips flips.csv
     """
     limit_blas_threads()
     from robench.analysis.comparison.compare import compare as find_differences
