@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from robench.cli.common import names, stdout
+from robench.cli.common import names
+from robench.display.console import stdout
 
 __all__ = ["cache_app"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from robench.cli.common import print_notes, stdout
+from robench.display.console import print_notes, stdout
 from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.plugins import Kind, Plugin, plugins
 

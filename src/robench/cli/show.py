@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import stdout
 from robench.cli.options import Format
+from robench.display.console import stdout
 
 __all__ = ["show"]
 
@@ -22,7 +22,7 @@ def show(
 
     [b]robench show runs/resnet50 --format csv[/b]
     """
-    from robench.cli.summary import FORMATS, summary
+    from robench.display.summary import FORMATS, summary
     from robench.runs.directory import RunDirectory
 
     directory = RunDirectory.open(run)
