@@ -22,13 +22,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plugins",),
     ("suites", "runs"),
     ("transforms", "datasets", "analysis"),
-    ("models", "pytest_plugin"),
+    ("models", "display", "pytest_plugin"),
     ("treatments",),
     ("evaluation",),
     ("cli",),
     ("__main__",),
 )
-TORCH_FREE = ("suites", "runs", "analysis", "minimal", "pytest_plugin", "plugins")
+TORCH_FREE = ("suites", "runs", "analysis", "display", "minimal", "pytest_plugin", "plugins")
 
 
 def modules() -> list[Path]:
@@ -47,7 +47,7 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def test_the_top_level_holds_nine_packages_and_seven_files() -> None:
+def test_the_top_level_holds_ten_packages_and_seven_files() -> None:
     found = {path.name.removesuffix(".py") for path in SOURCE.iterdir() if not path.name.startswith("__pycache__")}
     assert found == {name for row in LAYERS for name in row} | {"__init__", "py.typed"}
 

@@ -1,4 +1,4 @@
-"""Consoles and lists of the command line."""
+"""Lists of the command line, and numpy's threads."""
 
 from __future__ import annotations
 
@@ -6,56 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from rich.console import Console
-from rich.table import Table
-
 from robench.errors import OptionError
 
-__all__ = ["limit_blas_threads", "names", "numbers", "print_notes", "stderr", "stdout", "titled_table"]
+__all__ = ["limit_blas_threads", "names", "numbers"]
 
 T = TypeVar("T", int, float)
-
-_WIDTH = 100
-"""Width of tables in characters if the output is not a terminal."""
-
-
-class _Console(Console):
-    """A console that passes a closed pipe on to the command."""
-
-    def on_broken_pipe(self) -> None:
-        """Raise the error; rich would exit with 1."""
-        raise BrokenPipeError
-
-
-def stdout() -> Console:
-    """Return the console for tables and JSON."""
-    console = _Console(highlight=False, emoji=False, markup=False)
-    if console.is_terminal or "COLUMNS" in os.environ:
-        return console
-    return _Console(highlight=False, emoji=False, markup=False, width=_WIDTH)
-
-
-def stderr() -> Console:
-    """Return the console for progress and notes."""
-    return _Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
-
-
-def print_notes(notes: Sequence[str]) -> None:
-    """Print each note on a line of stderr."""
-    for note in notes:
-        stderr().print(f"note: {note}")
-
-
-def titled_table(title: str, caption: str | None = None) -> Table:
-    """Return a table that is at least as wide as its title, which rich would fold otherwise."""
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption=caption,
-        caption_justify="left",
-        min_width=len(title),
-    )
 
 
 def names(values: Sequence[str] | None) -> list[str] | None:
@@ -73,7 +28,7 @@ def names(values: Sequence[str] | None) -> list[str] | None:
 
 
 def numbers(values: Sequence[str] | None, option: str, kind: Callable[[str], T]) -> list[T] | None:
-    """Split the values of a list option at commas into numbers; None stays None.
+    """Split the values of a list option at commas into numbers, and expand ranges of whole numbers; None stays None.
 
     Args:
         values: The texts from the command line.
@@ -87,9 +42,17 @@ def numbers(values: Sequence[str] | None, option: str, kind: Callable[[str], T])
     if parts is None:
         return None
     try:
-        return [kind(part) for part in parts]
+        return [number for part in parts for number in _expand(part, kind)]
     except ValueError:
-        raise OptionError(f"{option} takes numbers separated by commas, not {','.join(parts)!r}") from None
+        raise OptionError(f"{option} takes numbers, such as 1,3 or 1-3, not {','.join(parts)!r}") from None
+
+
+def _expand(part: str, kind: Callable[[str], T]) -> list[T]:
+    """Return the numbers of `3`, or of the range `1-3` of whole numbers."""
+    first, dash, last = part.partition("-")
+    if kind is int and first and dash:
+        return [kind(str(number)) for number in range(int(first), int(last) + 1)]
+    return [kind(part)]
 
 
 def limit_blas_threads() -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.common import limit_blas_threads, names, print_notes, stderr, stdout, titled_table
+from robench.cli.common import limit_blas_threads, names
 from robench.cli.options import Force, Format
+from robench.display.console import print_notes, stderr, stdout, titled_table
 from robench.errors import OptionError, RunError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def compare(
     from robench.analysis.comparison.compare import compare as find_differences
     from robench.analysis.comparison.compare import costs, difference_rows, disagreement, write_flips
     from robench.analysis.comparison.compare import flips as find_flips
-    from robench.cli.summary import FORMATS
+    from robench.display.summary import FORMATS
 
     differences = find_differences(runs, names(metric))
     try:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import names, numbers, stderr, stdout
+from robench.cli.common import names, numbers
 from robench.cli.options import Corruptions, Device, Limit, ReleaseJpeg, Seed, Severities, Suite
-from robench.cli.progress import observer
+from robench.display.console import stderr, stdout
+from robench.display.progress import observer
 
 __all__ = ["corrupt"]
 

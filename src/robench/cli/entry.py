@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.text import Text
-from typer.completion import completion_init
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 try:
     from typer import TyperException
@@ -22,7 +22,6 @@ except ImportError:  # Older versions raise click's own.
     from click import ClickException as TyperException  # type: ignore[assignment]
 
 from robench.cli.cache import cache_app
-from robench.cli.common import stderr
 from robench.cli.compare import compare
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
@@ -38,6 +37,7 @@ from robench.cli.score import score
 from robench.cli.show import show
 from robench.cli.status import status
 from robench.cli.verify import verify
+from robench.display.console import stderr
 from robench.errors import RobenchError, printable
 
 __all__ = ["app", "main", "run_cli"]

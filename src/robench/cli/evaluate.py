@@ -8,8 +8,9 @@ from rich.console import Group
 from rich.text import Text
 
 from robench.cli import options as opt
-from robench.cli.common import names, numbers, stderr, stdout, titled_table
-from robench.cli.progress import duration, observer
+from robench.cli.common import names, numbers
+from robench.display.console import stderr, stdout, titled_table
+from robench.display.progress import duration, observer
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def evaluate(
     for option, value in (("--address", address), ("--workers", workers)):
         if value is not None and engine == "local":
             raise OptionError(f"{option} has no effect with --engine local", "omit it or add --engine ray")
-    from robench.cli.summary import summary
+    from robench.display.summary import summary
     from robench.evaluation.engines import make_engine
     from robench.evaluation.estimate import estimate
     from robench.evaluation.jobs import make_jobs

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from robench.cli.common import stdout
+from robench.display.console import stdout
 from robench.errors import OptionError, RobenchError, unknown_name
 from robench.suites import SUITES, Suite, find_suite
 from robench.suites.protocol import Protocol
@@ -61,7 +61,9 @@ def _page(kind: str, name: str, summary: str, facts: Mapping[str, str], *parts: 
             table.add_row(Text(fact, style="dim"), text)
     head = Text.assemble((name, "bold"), f"  {kind}")
     shown = [part for part in parts if part is not None]
-    return Group(head, Text(summary[:1].upper() + summary[1:]), "", table, *(Padding(part, (1, 0, 0, 0)) for part in shown))
+    return Group(
+        head, Text(summary[:1].upper() + summary[1:]), "", table, *(Padding(part, (1, 0, 0, 0)) for part in shown)
+    )
 
 
 def _metric(name: str) -> Group | None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from robench.cli.common import limit_blas_threads, names, numbers, print_notes, stderr, stdout, titled_table
+from robench.cli.common import limit_blas_threads, names, numbers
 from robench.cli.options import Force
+from robench.display.console import print_notes, stderr, stdout, titled_table
 from robench.errors import OptionError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.completion import install as install_completion
+from typer.completion import install as install_completion  # type: ignore[attr-defined]
 from typer.core import TyperCommand, TyperGroup
 
 __all__ = ["Command", "Group", "completion", "help_of", "print_version", "version"]
@@ -121,7 +121,9 @@ class Command(_Brief, TyperCommand):
             page.block("Examples", examples)
         panels: dict[str, list[tuple[str, str, str]]] = {}
         for argument in arguments:
-            panels.setdefault("Arguments", []).append((_metavar(argument), argument.help or "", _default(argument)))
+            panels.setdefault("Arguments", []).append(
+                (_metavar(argument), getattr(argument, "help", "") or "", _default(argument))
+            )
         hidden = 0
         for option in options:
             panel = getattr(option, "rich_help_panel", None) or "Options"
@@ -169,7 +171,6 @@ class Group(_Brief, TyperGroup):
         if self.epilog:
             page.text(self.epilog)
         formatter.write("\n".join(page.lines).rstrip() + "\n")
-
 
 
 def help_of(

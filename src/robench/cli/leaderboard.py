@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from robench.cli.common import names, stderr
+from robench.cli.common import names
 from robench.cli.options import Force
+from robench.display.console import stderr
 
 __all__ = ["leaderboard"]
 

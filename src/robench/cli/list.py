@@ -12,11 +12,11 @@ from typing import Annotated, Literal, TypeVar
 import typer
 from rich.table import Table
 
-from robench.cli.common import print_notes, stdout
 from robench.cli.help import Command, Group
+from robench.display.console import print_notes, stdout
 from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.plugins import Kind, Plugin, plugins
-from robench.suites import ALL, CLEAN, SUITES, Suite, find_suite
+from robench.suites import ALL, CLEAN, CORRUPTION_GROUPS, SUITES, Suite, find_suite
 
 __all__ = ["list_app"]
 
@@ -161,7 +161,7 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         ]
         rows = [
             {
-                "group": corruption_family(one.name),
+                "group": CORRUPTION_GROUPS.get(one.name, "other"),
                 "corruption": one.name,
                 "description": one.summary,
                 "source": f"{one.source}{origin}",
@@ -178,10 +178,8 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         corruption = find_corruption(name, chosen.constants)
         levels = [corruption.params(chosen.constants, severity) for severity in chosen.severities]
         texts = (", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels)
-        group = "extra" if name in chosen.extra else corruption_family(name)
-        rows.append(
-            {"group": group, "corruption": name, **dict(zip(map(str, chosen.severities), texts, strict=True))}
-        )
+        group = "extra" if name in chosen.extra else CORRUPTION_GROUPS.get(name, "other")
+        rows.append({"group": group, "corruption": name, **dict(zip(map(str, chosen.severities), texts, strict=True))})
     _print(rows, tuple(rows[0])[1:], words, format)
 
 
@@ -211,7 +209,7 @@ def models(
     from robench.models.architectures.detect import fitting_architectures
     from robench.models.checkpoints.state_dict import read_weights
 
-    family, *parts = words or [None]
+    family, parts = (words[0], words[1:]) if words else (None, [])
     others = [plugin for plugin in _plugins("family", ARCHITECTURES) if plugin.name != family]
     print_notes([f"{plugin.origin} has the family {plugin.name}" for plugin in others])
     known = architecture_names(family or "zoo")
@@ -226,15 +224,15 @@ def models(
         names = [arch for arch in fitting if family is None or arch.startswith(f"{family}:")]
         if not names:
             raise CheckpointError(f"{fits} fits no architecture of {family}, but {', '.join(fitting)}")
-    chosen = [name for name in names if all(str(part).casefold() in name.casefold() for part in parts)]
+    chosen = [name for name in names if all(part.casefold() in name.casefold() for part in parts)]
     if not chosen:
-        raise OptionError(f"no architecture of {family} contains {' '.join(map(str, parts))!r}", "omit words")
+        raise OptionError(f"no architecture of {family} contains {' '.join(parts)!r}", "omit words")
     if format == "json":
         sys.stdout.write(json.dumps(chosen, indent=2) + "\n")
         return
     sys.stdout.write("".join(f"{name}\n" for name in chosen))
     if family is None and fits is None:
-        print_notes([f"these are the built-in networks; see also `robench list models {name}`" for name in ("torchvision", "timm")])
+        print_notes(["these are the built-in networks; see also `robench list models torchvision` and `… timm`"])
 
 
 @list_app.command(cls=Command)
@@ -305,8 +303,9 @@ def _print(
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=number == 0)
+    order = list(dict.fromkeys(row.get("group") for row in found))
     group = None
-    for row in found:
+    for row in sorted(found, key=lambda row: order.index(row.get("group"))):
         if row.get("group") != group and "group" in row:
             group = row["group"]
             table.add_row(*[""] * len(columns))

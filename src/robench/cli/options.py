@@ -89,9 +89,7 @@ Preset = Annotated[
 ]
 Severities = Annotated[
     list[str] | None,
-    Option(
-        help="Severities, such as 1,3,5 or 1-3.", show_default="all", metavar="N,...", rich_help_panel=CONDITIONS
-    ),
+    Option(help="Severities, such as 1,3,5 or 1-3.", show_default="all", metavar="N,...", rich_help_panel=CONDITIONS),
 ]
 Corruptions = Annotated[
     list[str] | None,
@@ -113,12 +111,18 @@ ExtraCorruptions = Annotated[
 ]
 Difficulties = Annotated[
     list[str] | None,
-    Option(help="Difficulties of perturbation sequences, 1 to 3.", show_default="1", metavar="N", rich_help_panel=CONDITIONS),
+    Option(
+        help="Difficulties of perturbation sequences, 1 to 3.",
+        show_default="1",
+        metavar="N",
+        rich_help_panel=CONDITIONS,
+    ),
 ]
 Resolutions = Annotated[
     list[str] | None,
     Option(
-        help="Input sizes of the suite resolution in pixels.", show_default="around the model's",
+        help="Input sizes of the suite resolution in pixels.",
+        show_default="around the model's",
         metavar="N",
         rich_help_panel=CONDITIONS,
     ),
@@ -206,9 +210,7 @@ ReleaseJpeg = Annotated[
 ]
 
 # Execution.
-Device = Annotated[
-    str, Option(help="Device: auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
-]
+Device = Annotated[str, Option(help="Device: auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
 BatchSize = Annotated[int, Option(help="Images per batch; affects records.", metavar="N", rich_help_panel=EXECUTION)]
 Precision = Annotated[
     str,
@@ -245,7 +247,8 @@ Engine = Annotated[
 Address = Annotated[
     str | None,
     Option(
-        help="Address of the Ray cluster.", show_default="RAY_ADDRESS, else a local cluster",
+        help="Address of the Ray cluster.",
+        show_default="RAY_ADDRESS, else a local cluster",
         metavar="auto|HOST:PORT|ray://HOST:PORT",
         rich_help_panel=EXECUTION,
     ),
@@ -253,13 +256,19 @@ Address = Annotated[
 Workers = Annotated[
     int | None,
     Option(
-        help="Number of Ray workers.", show_default="one per GPU, else one per core", metavar="N", rich_help_panel=EXECUTION
+        help="Number of Ray workers.",
+        show_default="one per GPU, else one per core",
+        metavar="N",
+        rich_help_panel=EXECUTION,
     ),
 ]
 Threads = Annotated[
     int | None,
     Option(
-        help="CPU threads of a model.", show_default="all cores; 1 in Ray workers", metavar="N", rich_help_panel=EXECUTION
+        help="CPU threads of a model.",
+        show_default="all cores; 1 in Ray workers",
+        metavar="N",
+        rich_help_panel=EXECUTION,
     ),
 ]
 Profile = Annotated[bool, Option("--profile", help="Table of the time spent in each phase.", rich_help_panel=EXECUTION)]
@@ -283,14 +292,13 @@ Fresh = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    Option(
-        "--dry-run", help="Print conditions, forward passes and estimated time; do not evaluate."
-    ),
+    Option("--dry-run", help="Print conditions, forward passes and estimated time; do not evaluate."),
 ]
 NormalizeBy = Annotated[
     str | None,
     Option(
-        help="Baseline of CE, mCE, FR, mFR and mT5D.", show_default="the published one",
+        help="Baseline of CE, mCE, FR, mFR and mT5D.",
+        show_default="the published one",
         metavar="alexnet|RUN|none",
         rich_help_panel=RUN,
     ),
@@ -298,7 +306,8 @@ NormalizeBy = Annotated[
 RenormalizeBy = Annotated[
     str | None,
     Option(
-        help="Baseline of CE, mCE, FR, mFR and mT5D.", show_default="the run's own",
+        help="Baseline of CE, mCE, FR, mFR and mT5D.",
+        show_default="the run's own",
         metavar="alexnet|RUN|none",
     ),
 ]

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import stderr, stdout
 from robench.cli.options import Force, Format, RenormalizeBy
+from robench.display.console import stderr, stdout
 
 __all__ = ["pool"]
 
@@ -34,7 +34,7 @@ def pool(
         robench pool runs/net-s0 runs/net-s1 runs/net-s2 --out net.csv
     """
     from robench.analysis.scoring import pool as average
-    from robench.cli.summary import FORMATS, summary
+    from robench.display.summary import FORMATS, summary
     from robench.runs.csv import has_header, write_csv
     from robench.runs.directory import RunDirectory
     from robench.runs.files import check_replaceable, translate_os_errors

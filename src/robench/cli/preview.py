@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import names, numbers, stdout
+from robench.cli.common import names, numbers
 from robench.cli.options import Corruptions, Crop, Force, Seed, Severities, Suite
+from robench.display.console import stdout
 
 __all__ = ["preview"]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import stderr
 from robench.cli.options import Force, Runs
+from robench.display.console import stderr
 
 __all__ = ["report"]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import print_notes, stdout
 from robench.cli.options import RenormalizeBy
+from robench.display.console import print_notes, stdout
 
 __all__ = ["score"]
 
@@ -26,7 +26,7 @@ def score(
     """
     from robench.analysis.scoring import check_clean_records, nonfinite_notes, notes
     from robench.analysis.scoring import score as compute
-    from robench.cli.summary import summary
+    from robench.display.summary import summary
     from robench.runs.directory import RunDirectory
     from robench.runs.lock import lock_run
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import stdout
 from robench.cli.options import Format
+from robench.display.console import stdout
 
 __all__ = ["show"]
 
@@ -23,7 +23,7 @@ def show(
     Examples:
         robench show runs/resnet50 --format csv
     """
-    from robench.cli.summary import FORMATS, summary
+    from robench.display.summary import FORMATS, summary
     from robench.runs.directory import RunDirectory
 
     directory = RunDirectory.open(run)

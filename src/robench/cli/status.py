@@ -13,8 +13,8 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from robench.cli.common import stdout
-from robench.cli.progress import duration, worker_line
+from robench.display.console import stdout
+from robench.display.progress import duration, worker_line
 from robench.errors import OptionError
 
 if TYPE_CHECKING:

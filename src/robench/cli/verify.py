@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from robench.cli.common import names, numbers, stderr, stdout, titled_table
+from robench.cli.common import names, numbers
 from robench.cli.options import Arch, ClassMap, Corruptions, Data, Device, Format, Model, Seed, Severities
-from robench.cli.progress import observer
+from robench.display.console import stderr, stdout, titled_table
+from robench.display.progress import observer
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def verify(
         robench verify --data imagenet/val --limit 20 --corruption fog,snow
         robench verify resnet50.pth --arch torchvision:resnet50 --data imagenet/val --limit 100
     """
-    from robench.cli.summary import FORMATS
     from robench.datasets import open_dataset
+    from robench.display.summary import FORMATS
     from robench.evaluation.verify import verify as compare
     from robench.models import load_classifier
 

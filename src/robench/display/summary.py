@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.analysis.metrics import METRICS
-from robench.cli.common import titled_table
+from robench.display.console import titled_table
 from robench.suites import CLEAN, display_family, lookup_suite
 from robench.types import Results
 

@@ -1,0 +1,1 @@
+"""Consoles, progress and tables that a person sees in a terminal or a notebook."""

@@ -1,0 +1,53 @@
+"""Consoles, notes and titled tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["print_notes", "stderr", "stdout", "titled_table"]
+
+_WIDTH = 100
+"""Width of tables in characters if the output is not a terminal."""
+
+
+class _Console(Console):
+    """A console that passes a closed pipe on to the command."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error; rich would exit with 1."""
+        raise BrokenPipeError
+
+
+def stdout() -> Console:
+    """Return the console for tables and JSON."""
+    console = _Console(highlight=False, emoji=False, markup=False)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return _Console(highlight=False, emoji=False, markup=False, width=_WIDTH)
+
+
+def stderr() -> Console:
+    """Return the console for progress and notes."""
+    return _Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print each note on a line of stderr."""
+    for note in notes:
+        stderr().print(f"note: {note}")
+
+
+def titled_table(title: str, caption: str | None = None) -> Table:
+    """Return a table that is at least as wide as its title, which rich would fold otherwise."""
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+        min_width=len(title),
+    )
