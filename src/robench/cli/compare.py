@@ -30,7 +30,7 @@ def compare(
     ],
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Metrics. Default: errors of cells, and aggregates of suites.", metavar="NAME"),
+        typer.Option(help="Metrics.", show_default="errors of cells, and aggregates of suites", metavar="NAME"),
     ] = None,
     flips: Annotated[
         Path | None, typer.Option(help="CSV file of the images with changed predictions.", metavar="FILE")
