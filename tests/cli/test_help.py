@@ -16,7 +16,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    found = []
+    found: list[tuple[tuple[str, ...], Any]] = []
     for name, command in group.commands.items():
         nested = getattr(command, "commands", None)
         found += commands(command, (*path, name)) if nested else [((*path, name), command)]
