@@ -32,7 +32,7 @@ from robench.cli.score import score
 from robench.cli.show import show
 from robench.cli.status import status
 from robench.cli.verify import verify
-from robench.errors import RobenchError, printable
+from robench.errors import RobenchError, flags_shown, printable
 
 __all__ = ["app", "main", "run_cli"]
 
@@ -91,6 +91,7 @@ _SYSTEM_ERRNOS = {getattr(errno, name) for name in _NAMES.split()}
 """Errors of the operating system that the user can fix; others are internal errors."""
 
 
+@flags_shown()
 def run_cli(arguments: list[str]) -> int:
     """Run one command line and return its exit code; print an error as one line."""
     try:

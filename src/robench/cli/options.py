@@ -29,6 +29,7 @@ WeightsKey = Annotated[
     str | None,
     Option(help="Set of weights in the file, such as state_dict_ema. Default: the trained one.", metavar="KEY"),
 ]
+Label = Annotated[str | None, Option(help="Name of the model in tables. Default: that of its file.", metavar="NAME")]
 TrustPickle = Annotated[bool, Option("--trust-pickle", help="Let the model's file run code with your rights.")]
 Data = Annotated[
     str | None,
@@ -140,6 +141,14 @@ Mean = Annotated[
 Std = Annotated[
     str | None,
     Option(help="Standard deviation of the model's input, R,G,B in 0..1.", metavar="R,G,B", rich_help_panel=INPUT),
+]
+Size = Annotated[
+    int | None,
+    Option(
+        help="Side of the model's input in pixels, without a crop: --resize and --crop.",
+        metavar="PX",
+        rich_help_panel=INPUT,
+    ),
 ]
 Resize = Annotated[
     int | None,
