@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from robench.evaluation.run import evaluate
     from robench.models import Classifier, Preprocessing, load_classifier
     from robench.runs.directory import RunDirectory
-    from robench.transforms.apply import corrupt
+    from robench.transforms.training import corrupt
 
 __all__ = [
     "Classifier",
@@ -59,7 +59,7 @@ _HOME = {
     "Run": "robench.display.run",
     "RunDirectory": "robench.runs.directory",
     "compare": "robench.analysis.comparison.compare",
-    "corrupt": "robench.transforms.apply",
+    "corrupt": "robench.transforms.training",
     "evaluate": "robench.evaluation.run",
     "gate": "robench.analysis.gate.gate",
     "leaderboard": "robench.analysis.leaderboard.leaderboard",

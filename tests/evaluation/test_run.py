@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
+import torch
 
 import robench
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
@@ -131,10 +132,10 @@ def test_another_network_is_refused(classifier: Classifier, picture_folder: Path
     with torch.no_grad():
         next(trained.parameters()).add_(1e-4)
     resized = copy.deepcopy(classifier.module)
-    resized[0].stride = (1, 1)
+    next(resized.children()).stride = (1, 1)  # type: ignore[assignment]
     for module in (trained, resized):
+        other = replace(classifier, module=module)
         with pytest.raises(RunError, match=r"model\.sha256 was"):
-            other = replace(classifier, module=module)
             robench.evaluate(other, picture_folder, ["cifar-c"], whole, options=RUN_OPTIONS)
     assert run_files(whole) == before
 
@@ -443,9 +444,16 @@ def test_options_of_any_type(tmp_path: Path) -> None:
     assert options.subset == tmp_path
     repeated = Options(severity=[5, 1, 5], difficulty=(3, 1, 3), resolution=[32, 32, 16])
     assert (repeated.severity, repeated.difficulty, repeated.resolution) == ([1, 5], [1, 3], [16, 32])
-    single = Options(**{"severity": 3, "corruption": "fog", "treatment": "bn-prior", "resolution": np.arange(16, 18)})
+    values: dict[str, Any] = {
+        "severity": 3,
+        "corruption": "fog",
+        "treatment": "bn-prior",
+        "resolution": np.arange(16, 18),
+    }
+    single = Options(**values)
     assert (single.severity, single.corruption, single.treatment) == ([3], ["fog"], ["bn-prior"])
     assert single.resolution == [16, 17]
+    wrong: dict[str, Any]
     for wrong, match in (
         ({"limit": 2.5}, "--limit must be a whole number, not 2.5"),
         ({"batch_size": "8"}, "--batch-size must be a whole number, not '8'"),

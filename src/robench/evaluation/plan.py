@@ -26,6 +26,7 @@ from robench.suites import (
     FrameKind,
     ReleasedFiles,
     Suite,
+    constants_for,
     families,
     find_suite,
     suites_for,
@@ -193,7 +194,7 @@ def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _
 def _plan_frames(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     for name, difficulty in cells:
         side = suite.side or context.preprocessing.crop
-        constants = suite.constants or _constants(side)
+        constants = suite.constants or constants_for(side)
         whole = find_perturbation(name, constants).uses_original_size
         source = Geometry() if whole else _source_geometry(suite.source_region, side)
         yield Condition(suite.name, name, difficulty, source, constants, side=side)
@@ -233,7 +234,7 @@ def _plan_resolutions(suite: Suite, geometry: Geometry, cells: Cells, context: _
 def _native(suite: Suite, name: str, side: int, crop: int) -> Condition:
     """Return the condition in which a network with input size `crop` runs at `side` pixels."""
     geometry = Geometry(resize=(side, side)) if crop <= SMALL else Geometry(resize=round(side / CROP_RATIO), crop=side)
-    return Condition(suite.name, name, 1, geometry, _constants(crop), side=side, native=True)
+    return Condition(suite.name, name, 1, geometry, constants_for(crop), side=side, native=True)
 
 
 _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Condition]]] = {
@@ -287,7 +288,7 @@ def _source_geometry(region: str, side: int) -> Geometry:
     if region == "rectangle":
         return Geometry(resize=side if side <= SMALL else whole)
     if region == "margin":
-        constants = _constants(side)
+        constants = constants_for(side)
         whole = side + find_perturbation("diagonal", constants).params(constants)["frames"][-1]
         return Geometry(resize=(whole, whole)) if side <= SMALL else Geometry(resize=whole, crop=whole)
     return Geometry(resize=(side, side)) if side <= SMALL else Geometry(resize=whole, crop=side)
@@ -303,11 +304,6 @@ def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing
     if suite.source_region == "rectangle":
         return replace(_source_geometry("rectangle", side), crop=side)
     return _source_geometry("crop", side)
-
-
-def _constants(side: int) -> str:
-    """Return the name of the set of constants that is nearest to a side in pixels."""
-    return "32" if side < 48 else "64" if side < 128 else "224" if side < 262 else "299"
 
 
 def _backend_notes(conditions: Sequence[Condition]) -> list[str]:

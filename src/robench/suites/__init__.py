@@ -54,6 +54,7 @@ __all__ = [
     "Preset",
     "ReleasedFiles",
     "Suite",
+    "constants_for",
     "display_family",
     "families",
     "find_preset",
@@ -138,6 +139,11 @@ def lookup_suite(name: str) -> Suite | None:
         return Suite(name, f"own corruptions of {name}", name, family=families.OWN)
     plugin = find_plugin("suite", name)
     return None if plugin is None else plugin.load(Suite)
+
+
+def constants_for(side: int) -> str:
+    """Return the name of the set of constants that is nearest to a side in pixels."""
+    return "32" if side < 48 else "64" if side < 128 else "224" if side < 262 else "299"
 
 
 def display_family(name: str) -> Family:
