@@ -33,7 +33,7 @@ from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.manifest import make_manifest
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan, make_plan
-from robench.evaluation.provenance import code_of_run
+from robench.evaluation.provenance import code_of_run, own_code
 from robench.evaluation.samples import Samples
 from robench.evaluation.shards import Shard, shards_of
 from robench.evaluation.spec import EvaluatorSpec
@@ -42,8 +42,9 @@ from robench.runs.directory import RunDirectory
 from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
 from robench.runs.schema import check_cell
-from robench.suites import Condition, find_suite
+from robench.suites import ALL, Condition, find_suite
 from robench.suites.geometry import Geometry
+from robench.transforms.own import read_names
 from robench.treatments import Adaptation, adapt
 from robench.types import Ints
 
@@ -112,11 +113,12 @@ def prepare(
     adaptation = _adapt(classifier, options)
     positions = choose_samples(images, options)
     plan = _plan(adaptation, images, positions, suites, options)
-    path = default_run_path(adaptation.classifier.label, images.name, suites, out, folder)
+    names, _ = read_names(suites, options.corruption)
+    path = default_run_path(adaptation.classifier.label, images.name, names, out, folder)
     _check_output_path(path, options, images.root)
     data = _read_images(images, positions, plan, options, observer)
     machine = machine or Machine.here(adaptation.classifier.device)
-    manifest = make_manifest(adaptation, images, data.table, suites, options, plan, machine)
+    manifest = make_manifest(adaptation, images, data.table, names, options, plan, machine)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(data.unreadable.items())
     ]
@@ -148,7 +150,7 @@ def _adapt(classifier: Classifier, options: Options) -> Adaptation:
         raise OptionError(f"{classifier.label} computes in {dtype}, the type of its file", "omit --precision")
     if options.precision != "fp32" and not classifier.torch_runs:
         raise OptionError(f"{classifier.label} computes in the precision of its file", "omit --precision")
-    adaptation = adapt(classifier, options.treatments, options.calibration, options.seed)
+    adaptation = adapt(classifier, options.treatment, options.calibration, options.seed)
     check_cell("model", adaptation.classifier.label)
     return adaptation
 
@@ -242,8 +244,11 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
     if classifier.origin is None or dataset.origin is None:
         return None
     samples = next(iter(data.samples.values()))
+    chosen = [find_suite(name) for name in read_names(suites, options.corruption)[0] if name != ALL]
     return EvaluatorSpec(
-        code=code_of_run(classifier, adaptation.plugin_names, map(find_suite, suites), options.backend),
+        suites=tuple(suites),
+        code=code_of_run(classifier, adaptation.plugin_names, chosen, options.backend),
+        own_code=own_code(chosen),
         model=classifier.origin,
         sha256=classifier.sha256,
         classes=classifier.classes,

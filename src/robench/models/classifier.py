@@ -77,7 +77,7 @@ class Classifier:
         size = (self.preprocessing.crop, self.preprocessing.crop)
         if not native and tuple(images.shape[2:]) != size:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
-        with torch.inference_mode():
+        with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
             # Convolutions run fastest in channels last, on CPUs about twice as fast.
             values = self._normalised(images).to(self.dtype).contiguous(memory_format=torch.channels_last)
             logits = self._run(values)

@@ -27,6 +27,7 @@ from robench.models.checkpoints.state_dict import EXTENSIONS
 from robench.models.classifier import Classifier
 from robench.models.formats import huggingface, onnx, state_dict, torch_export, torchscript
 from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
+from robench.models.in_memory import module_sha256
 from robench.models.preprocessing import Preprocessing, assumed
 from robench.models.preprocessing.from_config import timm_deviation_note
 from robench.models.probe import probe, probe_notes
@@ -71,15 +72,15 @@ _ASSUMPTIONS = (assumed()[1], assumed(1)[1])
 """Notes of models that state nothing, or only their input size."""
 
 
-def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, Any]) -> Classifier:
+def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides: Mapping[str, Any]) -> Classifier:
     """Load a classifier without the sandbox.
 
     Args:
-        model: Any model of `load_classifier`.
+        model: A file or a name of `load_classifier`, or the model itself.
         request: The same model, with the options of its load.
         overrides: Parts of the preprocessing, by the names of `load_classifier`.
     """
-    loaded = _load(model, request)
+    loaded = model if isinstance(model, LoadedModel) else _load(model, request)
     crop, stated = overrides.get("crop"), loaded.preprocessing
     if crop is not None and overrides.get("resize") is None and _ASSUMPTIONS[0] in loaded.notes:
         stated = assumed(crop)[0]
@@ -213,7 +214,7 @@ def _load_factory(text: str) -> LoadedModel:
     name, _, arguments = text.rpartition(":")[2].partition("?")
     label = "-".join([name, *(argument.rpartition("/")[2] for argument in arguments.split("&") if argument)])
     notes = (note,) if note is not None else ()
-    return LoadedModel(label, text, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
+    return LoadedModel(label, text, module, preprocessing, module_sha256(module), notes=notes)
 
 
 def _state_sha256(state: Mapping[str, Tensor]) -> str:
