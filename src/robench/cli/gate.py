@@ -127,7 +127,7 @@ def _print_power(
 
 
 def _power_table(power: Power) -> Table:
-    from robench.analysis.gate.formats import format_value
+    from robench.analysis.formatting import format_change, format_value
 
     table = titled_table(
         f"power of the gate: {power.model}, {power.images:,} images",
@@ -139,22 +139,23 @@ def _power_table(power: Power) -> Table:
         table.add_column(name, justify="right")
     for chance in power.chances:
         rates = [
-            f"{format_value(size, chance.unit)}: {rate:.0%}"
+            f"{format_change(size, chance.unit, signed=False)}: {rate:.0%}"
             for size, rate in zip(chance.drops, chance.caught, strict=True)
         ]
         table.add_row(
             chance.name,
             format_value(chance.value, chance.unit),
-            format_value(chance.error, chance.unit),
+            format_change(chance.error, chance.unit, signed=False),
             f"{chance.false_alarm_rate:.1%}",
             "\n".join(rates),
-            format_value(chance.minimum_detectable_effect, chance.unit) or "none",
+            format_change(chance.minimum_detectable_effect, chance.unit, signed=False) or "none",
         )
     return table
 
 
 def _table(verdict: Verdict) -> Table:
-    from robench.analysis.gate.formats import format_p_value, format_value, interval
+    from robench.analysis.formatting import format_change, format_p_value, format_value
+    from robench.analysis.gate.formats import interval
 
     table = titled_table(
         f"{verdict.model} compared with {verdict.baseline_model}",
@@ -173,9 +174,9 @@ def _table(verdict: Verdict) -> Table:
             comparison.name,
             format_value(comparison.base, unit),
             format_value(comparison.run, unit),
-            format_value(comparison.change, unit, signed=True),
+            format_change(comparison.change, unit),
             interval(comparison),
-            format_value(comparison.limit, unit),
+            format_change(comparison.limit, unit, signed=False),
             format_p_value(comparison.p if comparison.p_holm is None else comparison.p_holm),
             "FAILED" if comparison.failed else "ok",
             style="bold red" if comparison.failed else "",

@@ -9,13 +9,12 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
+from robench.analysis.formatting import format_change, format_interval, format_p_value, format_value
 from robench.analysis.gate.gate import Comparison, Verdict
 from robench.analysis.gate.power import Power, PowerEstimate
 
 __all__ = [
     "FORMATS",
-    "format_p_value",
-    "format_value",
     "github",
     "interval",
     "junit",
@@ -25,21 +24,6 @@ __all__ = [
     "sentence",
     "verdict_json",
 ]
-
-
-def format_value(value: float, unit: str, *, signed: bool = False) -> str:
-    """Return a value as text: fractions and percentages in percent, others with their unit; NaN as an empty text."""
-    if math.isnan(value):
-        return ""
-    sign = "+" if signed else ""
-    if unit in ("fraction", "percent"):
-        return f"{value * (100 if unit == 'fraction' else 1):{sign}.2f} %"
-    return f"{value:{sign}.3g} {unit}"
-
-
-def format_p_value(p: float | None) -> str:
-    """Return a p-value as text; empty for None."""
-    return "" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def outcome(verdict: Verdict) -> str:
@@ -86,9 +70,9 @@ def markdown(verdict: Verdict) -> str:
             _cell(comparison.name),
             format_value(comparison.base, unit),
             format_value(comparison.run, unit),
-            format_value(comparison.change, unit, signed=True),
+            format_change(comparison.change, unit),
             interval(comparison),
-            format_value(comparison.limit, unit),
+            format_change(comparison.limit, unit, signed=False),
             format_p_value(comparison.p if comparison.p_holm is None else comparison.p_holm),
             comparison.method,
         )
@@ -109,10 +93,7 @@ def power_json(power: Power) -> str:
 
 def interval(comparison: Comparison) -> str:
     """Return the interval of the change as text; empty without one."""
-    if math.isnan(comparison.ci_low):
-        return ""
-    low, high = (format_value(end, comparison.unit, signed=True) for end in (comparison.ci_low, comparison.ci_high))
-    return f"{low} … {high}"
+    return format_interval(comparison.ci_low, comparison.ci_high, comparison.unit)
 
 
 def junit(verdict: Verdict) -> str:
@@ -152,7 +133,7 @@ def sentence(comparison: Comparison) -> str:
     p = f", p {'' if p.startswith('<') else '= '}{p}" if p else ""
     return (
         f"{comparison.name} went from {format_value(comparison.base, unit)} to {format_value(comparison.run, unit)} "
-        f"({format_value(comparison.change, unit, signed=True)}, limit {format_value(comparison.limit, unit)}{p}"
+        f"({format_change(comparison.change, unit)}, limit {format_change(comparison.limit, unit, signed=False)}{p}"
         f"{' after Holm correction' if is_corrected else ''}; {comparison.method})"
     )
 
