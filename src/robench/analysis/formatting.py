@@ -7,27 +7,34 @@ import math
 __all__ = ["format_change", "format_interval", "format_p_value", "format_points", "format_value"]
 
 
-def format_value(value: float, unit: str) -> str:
+def format_value(value: float, unit: str, *, digits: int = 2) -> str:
     """Return a value as text: fractions and percentages in percent, others with their unit; NaN as an empty text."""
     if math.isnan(value):
         return ""
-    return f"{_percent(value, unit):.2f} %" if _is_percent(unit) else f"{value:.3g} {unit}"
+    return f"{_percent(value, unit):.{digits}f} %" if _is_percent(unit) else f"{value:.3g} {unit}"
 
 
-def format_change(change: float, unit: str, *, signed: bool = True) -> str:
-    """Return a difference of two values as text: fractions and percentages in percentage points (pp)."""
+def format_change(change: float, unit: str, *, signed: bool = True, digits: int | None = 2) -> str:
+    """Return a difference of two values as text: fractions and percentages in percentage points (pp).
+
+    Args:
+        change: The difference; NaN gives an empty text.
+        unit: Unit of the values.
+        signed: Whether a positive difference has a plus sign.
+        digits: Decimals of percentage points; None for as many as it has.
+    """
     if math.isnan(change):
         return ""
     sign = "+" if signed else ""
-    return f"{_percent(change, unit):{sign}.2f} pp" if _is_percent(unit) else f"{change:{sign}.3g} {unit}"
+    points = f"{sign}.{digits}f" if digits is not None else f"{sign}.6g"
+    return f"{_percent(change, unit):{points}} pp" if _is_percent(unit) else f"{change:{sign}.3g} {unit}"
 
 
-def format_interval(low: float, high: float, unit: str) -> str:
+def format_interval(low: float, high: float, unit: str, *, digits: int = 2) -> str:
     """Return the interval of a change as text; empty without one."""
     if math.isnan(low) or math.isnan(high):
         return ""
-    first = f"{_percent(low, unit):+.2f}" if _is_percent(unit) else f"{low:+.3g}"
-    return f"{first} to {format_change(high, unit)}"
+    return f"{format_change(low, unit, digits=digits).partition(' ')[0]} to {format_change(high, unit, digits=digits)}"
 
 
 def format_points(change: float, unit: str) -> str:

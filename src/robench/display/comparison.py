@@ -184,17 +184,14 @@ def _matrix(title: str, differences: Sequence[Difference]) -> Table:
     for severity in severities:
         table.add_column(str(severity), justify="right", min_width=7)
     for (name, size), cells in sorted(rows.items(), key=lambda row: -math.fsum(one.gain for one in row[1].values())):
-        texts = [
-            Text(
-                _number(one.paired.change, str(one.paired.run.row["unit"]), "+") + ("*" if one.is_significant else " "),
-                style=_style(one),
-            )
-            if (one := cells.get(severity)) is not None
-            else Text()
-            for severity in severities
-        ]
+        texts = [_cell(cells[severity]) if severity in cells else Text() for severity in severities]
         table.add_row(f"{name} at {size} px" if several else name, *texts)
     return table
+
+
+def _cell(one: Difference) -> Text:
+    change = _number(one.paired.change, str(one.paired.run.row["unit"]), "+")
+    return Text(change + ("*" if one.is_significant else " "), style=_style(one))
 
 
 def _forest(rows: Sequence[Difference], width: int, glyphs: dict[str, str]) -> tuple[Text, list[str]]:

@@ -15,6 +15,7 @@ from robench.analysis.scoring.rows import Row
 from robench.errors import RunError, TableError
 from robench.runs.csv import read_csv, read_versions
 from robench.runs.directory import RunDirectory
+from robench.runs.files import read_start
 from robench.runs.schema import RESULTS, SCHEMA_VERSION
 from robench.suites import CLEAN, display_family
 from robench.types import Results
@@ -142,6 +143,10 @@ class ResultsSet:
                 f"there is no {path}",
                 f"`robench gate RUN --baseline {path} --update-baseline` writes a run's results there",
             )
+        header = read_start(path).lstrip("\ufeff").partition("\n")[0].strip().split(",")
+        if {"model", "top1"} <= set(header):
+            kind = "a leaderboard" if "rank" in header else "a table of models"
+            raise TableError(f"{path} is {kind}, with one row per model", "give the results.csv of a run")
         schema, version = read_versions(path)
         if schema not in ("", str(SCHEMA_VERSION)):
             raise TableError(
@@ -210,6 +215,11 @@ class ResultsSet:
     def seed(self) -> str:
         """Seed of all draws; several seeds as `0+1+2`."""
         return str(self._common("seed"))
+
+    @property
+    def version(self) -> str:
+        """Version of robench that computed the results."""
+        return str(self._common("robench_version"))
 
     @property
     def images(self) -> int:
