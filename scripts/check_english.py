@@ -54,8 +54,9 @@ def problems(path: Path, *, sentences: bool) -> Iterator[tuple[int, str]]:
         if match := QUESTION.match(block.strip()):
             yield number, f"a docstring begins with {match[0]!r}"
     if sentences:
+        prose = {number: block.partition("Examples:\n")[0] for number, block in blocks.items()}
         for number, block in (
-            blocks.items() if path.suffix == ".py" else [(1, re.sub(r"```.*?```", "", text, flags=re.S))]
+            prose.items() if path.suffix == ".py" else [(1, re.sub(r"```.*?```", "", text, flags=re.S))]
         ):
             for sentence in re.split(r"(?<=[.!?:])\s+(?=[A-Z`])|\n\s*\n|\n\s*[-|]|\n\s*\w+: |\n#", block):
                 if len(sentence.split()) > LONGEST and "|" not in sentence:

@@ -90,3 +90,14 @@ def each(names: str | Sequence[str], cases: Iterable[Any], ids: object = None) -
         return run
 
     return wrap
+
+
+def mistake(stderr: str) -> str:
+    """Return `problem; hint` of what the command line printed last: a line of each, and no other error."""
+    *before, last = stderr.splitlines()
+    hint = ""
+    if last.startswith("hint: "):
+        hint, last = last, before.pop()
+    assert last.startswith("error: "), stderr
+    assert not [line for line in before if line.startswith(("error:", "hint:"))], stderr
+    return "; ".join(filter(None, (last.removeprefix("error: "), hint.removeprefix("hint: "))))

@@ -8,7 +8,7 @@
 - DeviceError: a device that is absent or too small
 - OutOfMemory, a DeviceError: a batch too large for the device
 
-The user can fix every error of this tree. The CLI prints it as one line and exits with 2. Errors of libraries are translated
+The user can fix every error of this tree. The CLI prints its problem and its hint and exits with 2. Errors of libraries are translated
 into these classes at their source; any other exception is an internal error (exit code 3).
 """
 
@@ -84,13 +84,19 @@ def printable(text: str) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> tuple[str, str]:
-    """Return the problem that `name` is not a known `kind`, and a hint with the most similar name and all names."""
+    """Return the problem that `name` is not a known `kind`, and a hint with the most similar name, else with all names.
+
+    Args:
+        kind: The kind of name, such as `suite` or `corruption of suite 'cifar-c'`.
+        name: The unknown name.
+        known: All names.
+    """
     names = sorted(set(known))
     spelled = {known_name.casefold(): known_name for known_name in names}
     near = get_close_matches(name.casefold(), spelled, n=1)
-    listed = ", ".join(names)
-    hint = f"did you mean {spelled[near[0]]!r}? (known: {listed})" if near else f"choose one of {listed}"
-    return f"unknown {kind} {name!r}", hint
+    noun, of, owner = kind.partition(" of ")
+    hint = f"did you mean {spelled[near[0]]!r}?" if near else f"choose one of {', '.join(names)}"
+    return f"unknown {noun} {name!r}{of}{owner}", hint
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

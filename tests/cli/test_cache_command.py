@@ -14,6 +14,7 @@ import pytest
 from robench.cli.entry import run_cli
 from robench.datasets import Decoded, cache_folder, decode, hash_images, open_dataset, select
 from robench.suites.geometry import Geometry
+from tests.builders import mistake
 
 Capture = pytest.CaptureFixture[str]
 
@@ -123,7 +124,7 @@ def test_a_mistake_removes_nothing(arguments: list[str], match: str, picture_fol
 def test_a_size_that_is_none(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setenv("ROBENCH_CACHE_SIZE", "much")
     assert run_cli(["cache", "list"]) == 2
-    assert capsys.readouterr().err.startswith("robench: ROBENCH_CACHE_SIZE must be a size, not 'much'")
+    assert capsys.readouterr().err.startswith("error: ROBENCH_CACHE_SIZE must be a size, not 'much'")
 
 
 def test_it_starts_without_torch() -> None:
@@ -135,4 +136,4 @@ def test_it_starts_without_torch() -> None:
 def test_a_file_is_no_cache(action: str, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "cache").write_text("")
     assert run_cli(["cache", action]) == 2
-    assert "is a file; set ROBENCH_CACHE to a folder" in capsys.readouterr().err
+    assert "is a file; set ROBENCH_CACHE to a folder" in mistake(capsys.readouterr().err)

@@ -9,18 +9,22 @@ import typer
 from rich.table import Table
 
 from robench.cli.common import names
+from robench.cli.help import Command, Group
 from robench.display.console import stdout
 
 __all__ = ["cache_app"]
 
 cache_app = typer.Typer(
-    help="List or remove decoded images, which runs share. ROBENCH_CACHE is their directory (default ~/.cache/robench). "
-    "ROBENCH_CACHE_SIZE is their largest size, such as 50GB or 800MB (default 50GB, or half of the free disk if that is less). "
-    "The least recently used images are removed first.",
+    cls=Group,
+    help="""Show or clear decoded images, which runs share.
+
+    ROBENCH_CACHE is their directory (default ~/.cache/robench). ROBENCH_CACHE_SIZE is their largest size, such as 50GB or 800MB
+    (default 50GB, or half of the free disk if that is less). The least recently used images are removed first.""",
+    rich_markup_mode=None,
 )
 
 
-@cache_app.command("list")
+@cache_app.command("list", cls=Command)
 def list_cache(
     format: Annotated[Literal["table", "json"], typer.Option(help="Output format.")] = "table",  # noqa: A002
 ) -> None:
@@ -49,7 +53,7 @@ def list_cache(
     stdout().print(f"{total} of at most {limit} in {cache_folder()}", soft_wrap=True)
 
 
-@cache_app.command("clear")
+@cache_app.command("clear", cls=Command)
 def clear_cache(
     entries: Annotated[
         list[str] | None,

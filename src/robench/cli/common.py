@@ -28,7 +28,7 @@ def names(values: Sequence[str] | None) -> list[str] | None:
 
 
 def numbers(values: Sequence[str] | None, option: str, kind: Callable[[str], T]) -> list[T] | None:
-    """Split the values of a list option at commas into numbers; None stays None.
+    """Split the values of a list option at commas into numbers, and expand ranges of whole numbers; None stays None.
 
     Args:
         values: The texts from the command line.
@@ -42,9 +42,17 @@ def numbers(values: Sequence[str] | None, option: str, kind: Callable[[str], T])
     if parts is None:
         return None
     try:
-        return [kind(part) for part in parts]
+        return [number for part in parts for number in _expand(part, kind)]
     except ValueError:
-        raise OptionError(f"{option} takes numbers separated by commas, not {','.join(parts)!r}") from None
+        raise OptionError(f"{option} takes numbers, such as 1,3 or 1-3, not {','.join(parts)!r}") from None
+
+
+def _expand(part: str, kind: Callable[[str], T]) -> list[T]:
+    """Return the numbers of `3`, or of the range `1-3` of whole numbers."""
+    first, dash, last = part.partition("-")
+    if kind is int and first and dash:
+        return [kind(str(number)) for number in range(int(first), int(last) + 1)]
+    return [kind(part)]
 
 
 def limit_blas_threads() -> None:

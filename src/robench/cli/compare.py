@@ -40,7 +40,8 @@ def compare(
     Cells are tested with McNemar's exact test, all else with a paired bootstrap; both are two-sided. Holm's correction covers
     headlines, corruptions and cells, each by themselves. JSON and CSV have the cells too.
 
-    [b]robench compare runs/main runs/new --flips flips.csv[/b]
+    Examples:
+        robench compare runs/main runs/new --flips flips.csv
     """
     limit_blas_threads()
     from robench.analysis.comparison.compare import compare as find_differences

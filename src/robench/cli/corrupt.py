@@ -30,7 +30,8 @@ def corrupt(
 
     The pixels are those that `robench evaluate` gives to a model with the same seed.
 
-    [b]robench corrupt cat.jpg --corruption fog --severity 3[/b]
+    Examples:
+        robench corrupt cat.jpg --corruption fog --severity 3
     """
     from robench.evaluation.export import export
 

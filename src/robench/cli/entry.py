@@ -9,9 +9,12 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from rich.text import Text
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 try:
     from typer import TyperException
@@ -22,7 +25,9 @@ from robench.cli.cache import cache_app
 from robench.cli.compare import compare
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
+from robench.cli.explain import explain
 from robench.cli.gate import gate
+from robench.cli.help import Command, Group, completion, help_of, print_version, version
 from robench.cli.leaderboard import leaderboard
 from robench.cli.list import list_app
 from robench.cli.pool import pool
@@ -32,44 +37,54 @@ from robench.cli.score import score
 from robench.cli.show import show
 from robench.cli.status import status
 from robench.cli.verify import verify
+from robench.display.console import stderr
 from robench.errors import RobenchError, printable
 
 __all__ = ["app", "main", "run_cli"]
 
 app = typer.Typer(
     name="robench",
-    help="Robustness benchmarks for image classifiers: exact, keyed, resumable, with intervals.",
-    epilog="Start with `robench evaluate demo`; it needs no files and no network.",
+    cls=Group,
+    help="Robustness benchmarks for image classifiers.",
+    epilog="Try `robench evaluate demo`; it needs no files and no network.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
+    "Measure": {"evaluate": evaluate, "status": status},
+    "Read": {"show": show, "compare": compare, "report": report, "leaderboard": leaderboard},
+    "Guard": {"gate": gate, "pool": pool},
+    "Look and check": {"preview": preview, "corrupt": corrupt, "verify": verify},
+    "More": {
+        "list": list_app,
+        "explain": explain,
+        "score": score,
+        "cache": cache_app,
+        "completion": completion,
+        "help": help_of,
+        "version": version,
+    },
+}
+"""The commands by task, in the order of the help."""
 
-def _version(requested: bool) -> None:
-    if requested:
-        from importlib.metadata import version
-
-        typer.echo(f"robench {version('robench')}")
-        raise typer.Exit
+for _panel, _commands in _COMMANDS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, cls=Command, rich_help_panel=_panel)(_command)
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Version of robench.")
+        bool, typer.Option("--version", "-V", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
-
-
-for verb in (evaluate, score, pool, show, status, gate, compare, leaderboard, report, corrupt, preview, verify):
-    # Typer keeps line breaks within a paragraph, so its lines are joined here.
-    paragraphs = (verb.__doc__ or "").split("\n\n")
-    app.command(help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(verb)
-app.add_typer(list_app, name="list")
-app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:
@@ -95,7 +110,9 @@ def run_cli(arguments: list[str]) -> int:
     """Run one command line and return its exit code; print an error as one line."""
     try:
         if sys.stdout is None:
-            return _fail("standard output is closed; redirect it to a file or to /dev/null", 2)
+            return _fail("standard output is closed", 2, "redirect it to a file or to /dev/null")
+        if "_ROBENCH_COMPLETE" in os.environ:
+            completion_init()
         if arguments in ([], ["list"], ["cache"]):
             app(args=[*arguments, "--help"], prog_name="robench", standalone_mode=False)
             return 2
@@ -104,11 +121,13 @@ def run_cli(arguments: list[str]) -> int:
         if code == 130:
             raise KeyboardInterrupt  # Typer turns an interruption into this code.
     except RobenchError as error:
-        return _fail(str(error), 2)
+        return _fail(error.problem, 2, error.hint)
     except TyperException as error:
-        return _fail(f"{error.format_message().rstrip('.')}; see `robench --help`", 2)
+        context = getattr(error, "ctx", None)
+        command = "robench" if context is None else context.command_path
+        return _fail(_usage_problem(error.format_message()), 2, f"see `{command} --help`")
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted; give the same command again to continue an evaluation", 130)
+        return _fail("interrupted", 130, "give the same command again to continue an evaluation")
     except (BrokenPipeError, SystemExit):
         # The reader of a pipe, such as `head`, closed it. Typer exits by itself if it was printing.
         _discard_output()
@@ -117,7 +136,7 @@ def run_cli(arguments: list[str]) -> int:
         name = (error.name or "").partition(".")[0]
         if name in ("", "robench"):
             return _internal()
-        return _fail(f"{name} is not installed; run `pip install robench` for all requirements", 2)
+        return _fail(f"{name} is not installed", 2, "run `pip install robench` for all requirements")
     except OSError as error:
         if error.errno not in _SYSTEM_ERRNOS:
             return _internal()
@@ -133,7 +152,7 @@ def run_cli(arguments: list[str]) -> int:
 def _internal() -> int:
     with tempfile.NamedTemporaryFile("w", prefix="robench-", suffix=".log", delete=False) as log:
         traceback.print_exc(file=log)
-    return _fail(f"internal error; report it with your command and the traceback in {log.name}", 3)
+    return _fail("internal error", 3, f"report it with your command and the traceback in {log.name}")
 
 
 def _discard_output() -> None:
@@ -141,6 +160,17 @@ def _discard_output() -> None:
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - open until the process ends
 
 
-def _fail(text: str, code: int) -> int:
-    print(f"robench: {printable(' '.join(text.split()))}", file=sys.stderr)  # noqa: T201
+def _usage_problem(message: str) -> str:
+    """Return a message of typer as a problem: lower case, without a period and without typer's own names of values."""
+    text = message.rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _fail(problem: str, code: int, hint: str = "") -> int:
+    """Print a problem and its hint on stderr, in colour and wrapped on words if it is a terminal."""
+    for label, style, text in (("error", "bold red", problem), ("hint", "bold cyan", hint)):
+        if text:
+            line = Text.assemble((f"{label}: ", style), printable(" ".join(text.split())))
+            console = stderr()
+            console.print(line, soft_wrap=not console.is_terminal)
     return code

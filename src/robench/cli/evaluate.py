@@ -72,17 +72,13 @@ def evaluate(
     folder. It may also be torchvision:NAME@WEIGHTS, timm:NAME, file.py:function, package.module:function or demo. A job file
     (.toml) names several models.
 
-    [b]robench evaluate demo[/b]
-
-    [b]robench evaluate demo --preset ci[/b]
-
-    [b]robench evaluate resnet20.th --arch zoo:cifar_resnet20 --data cifar10/test --suite cifar-c[/b]
-
-    [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c[/b]
-
-    [b]robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c --treatment bn-test[/b]
-
-    [b]robench evaluate jobs.toml --suite imagenet-c --engine ray --out runs/overnight[/b]
+    Examples:
+        robench evaluate demo
+        robench evaluate demo --preset ci
+        robench evaluate resnet20.th --arch zoo:cifar_resnet20 --data cifar10/test --suite cifar-c
+        robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c
+        robench evaluate resnet50.pth --arch torchvision:resnet50 --data imagenet/val --suite imagenet-c --treatment bn-test
+        robench evaluate jobs.toml --suite imagenet-c --engine ray --out runs/overnight
     """
     if resize is not None and geometry != "model":
         raise OptionError("--resize has no effect with --geometry suite", "add --geometry model")

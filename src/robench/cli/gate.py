@@ -66,15 +66,12 @@ def gate(
     The exit code is 0 if all comparisons passed and 1 if one failed. It is 2 if a rule matches nothing, or if protocol, seed or
     dataset differ. Images, weights and torch are not needed.
 
-    [b]robench gate runs/new --baseline runs/main[/b]
-
-    [b]robench gate runs/new --baseline baseline.csv --rules robench.toml --format junit > gate.xml[/b]
-
-    [b]robench gate runs/new --baseline baseline.csv --update-baseline[/b]
-
-    [b]robench gate runs/main --power --drop 0.01[/b]
-
-    [b]robench gate runs/new-s0 runs/new-s1 --baseline runs/old-s0,runs/old-s1[/b]
+    Examples:
+        robench gate runs/new --baseline runs/main
+        robench gate runs/new --baseline baseline.csv --rules robench.toml --format junit > gate.xml
+        robench gate runs/new --baseline baseline.csv --update-baseline
+        robench gate runs/main --power --drop 0.01
+        robench gate runs/new-s0 runs/new-s1 --baseline runs/old-s0,runs/old-s1
     """
     limit_blas_threads()
     from robench.analysis.gate import FORMATS

@@ -45,7 +45,8 @@ def leaderboard(
     Rows are comparable if dataset, samples, source and protocols are equal. A rank is one more than the number of models whose
     whole interval is better. Runs that differ only in --seed become one row.
 
-    [b]robench leaderboard runs/* --out leaderboard.csv[/b]
+    Examples:
+        robench leaderboard runs/* --out leaderboard.csv
     """
     from robench.analysis.leaderboard import FORMATS
     from robench.analysis.leaderboard.leaderboard import leaderboard as build

@@ -1,49 +1,75 @@
-"""`robench list`: the names that other verbs accept."""
+"""`robench list`: the names that other commands accept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import json
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.table import Table
 
+from robench.cli.help import Command, Group
 from robench.display.console import print_notes, stdout
 from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.plugins import Kind, Plugin, plugins
-
-if TYPE_CHECKING:
-    from robench.suites import Suite
+from robench.suites import ALL, CLEAN, CORRUPTION_GROUPS, SUITES, Suite, find_suite
 
 __all__ = ["list_app"]
 
 T = TypeVar("T")
 
 list_app = typer.Typer(
-    help="List suites, presets, corruptions, perturbations, models, datasets, metrics or treatments."
+    cls=Group,
+    help="List suites, corruptions, models, datasets, metrics or treatments.",
+    epilog="`robench explain NAME` has the constants and the source of an entry.",
+    rich_markup_mode=None,
 )
 
-_SuiteFilter = Annotated[str | None, typer.Option(help="Suite of the entries, whose constants are shown.")]
+_SuiteFilter = Annotated[
+    str | None, typer.Option("--suite", "-s", help="Suite of the entries, whose constants are shown.", metavar="NAME")
+]
+_Words = Annotated[
+    list[str] | None,
+    typer.Argument(help="Words that an entry must contain.", metavar="WORD", show_default="all entries"),
+]
+_Format = Annotated[Literal["table", "json"], typer.Option(help="Output format.", metavar="table|json")]
 
 
-@list_app.command()
-def suites() -> None:
-    """List the suites, their images and sources."""
-    from robench.suites import ALL, SUITES, find_suite
+@list_app.command(cls=Command)
+def suites(words: _Words = None, format: _Format = "table") -> None:  # noqa: A002
+    """List the suites.
 
-    table = _table("suite", "description", "image", "JPEG", "baseline", "source")
+    Examples:
+        robench list suites
+        robench list suites cifar --format json
+    """
+    found = [(suite, "") for suite in SUITES.values()]
+    found += [(suite, f" ({plugin.origin})") for plugin, suite in _loaded("suite", (*SUITES, ALL), find_suite)]
+    rows = [
+        {
+            "group": _kind(suite),
+            "suite": suite.name,
+            "description": suite.summary,
+            "image": _image(suite),
+            "release_jpeg": str(suite.release_jpeg or ""),
+            "baseline": suite.baseline or "",
+            "source": f"{suite.source}{origin}",
+        }
+        for suite, origin in found
+    ]
+    _print(rows, ("suite", "description"), words, format)
 
-    def add(suite: Suite, origin: str = "") -> None:
-        jpeg, source = str(suite.release_jpeg or ""), f"{suite.source}{origin}"
-        table.add_row(suite.name, suite.summary, _image(suite), jpeg, suite.baseline or "", source)
 
-    for suite in SUITES.values():
-        add(suite)
-    for plugin, suite in _loaded("suite", (*SUITES, ALL), find_suite):
-        add(suite, f" ({plugin.origin})")
-    stdout().print(table)
+def _kind(suite: Suite) -> str:
+    if suite.name == CLEAN:
+        return "clean images"
+    if suite.family.has_frames:
+        return "perturbation sequences (-P)" if suite.side is not None else "sweeps"
+    return "corruptions (-C)"
 
 
 def _image(suite: Suite) -> str:
@@ -52,42 +78,44 @@ def _image(suite: Suite) -> str:
     return f"frames of {suite.side} px" if suite.side is not None else "the model's"
 
 
-@list_app.command()
-def presets() -> None:
+@list_app.command(cls=Command)
+def presets(words: _Words = None, format: _Format = "table") -> None:  # noqa: A002
     """List the presets of `robench evaluate --preset`."""
     from robench.suites import PRESETS
 
-    table = _table("preset", "description", "suite by input size", "corruptions", "severities", "images")
+    rows = []
     for preset in PRESETS.values():
-        suites = [f"{name} up to {size} px" for size, name in preset.suites[:-1]]
-        table.add_row(
-            preset.name,
-            preset.summary,
-            ", ".join([*suites, f"else {preset.suites[-1][1]}"]),
-            ", ".join(preset.corruptions),
-            ", ".join(map(str, preset.severities)),
-            f"{preset.limit:,}",
+        sizes = [f"{name} up to {size} px" for size, name in preset.suites[:-1]]
+        rows.append(
+            {
+                "preset": preset.name,
+                "description": preset.summary,
+                "suite by input size": ", ".join([*sizes, f"else {preset.suites[-1][1]}"]),
+                "corruptions": ", ".join(preset.corruptions),
+                "severities": ", ".join(map(str, preset.severities)),
+                "images": f"{preset.limit:,}",
+            }
         )
-    stdout().print(table)
+    _print(rows, tuple(rows[0]), words, format)
 
 
-@list_app.command()
-def perturbations(suite: _SuiteFilter = None) -> None:
+@list_app.command(cls=Command)
+def perturbations(words: _Words = None, suite: _SuiteFilter = None, format: _Format = "table") -> None:  # noqa: A002
     """List the perturbations, which make several frames of an image; with --suite, their frames and constants."""
-    from robench.suites import find_suite
     from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 
     if suite is None:
-        table = _table("perturbation", "description", "axis", "source")
-        for perturbation in PERTURBATIONS.values():
-            table.add_row(perturbation.name, perturbation.summary, perturbation.axis, perturbation.source)
-        stdout().print(table)
+        rows = [
+            {"perturbation": one.name, "description": one.summary, "axis": one.axis, "source": one.source}
+            for one in PERTURBATIONS.values()
+        ]
+        _print(rows, ("perturbation", "description", "axis"), words, format)
         return
     chosen = find_suite(suite)
     if not chosen.family.has_frames:
         raise OptionError(f"{suite} is a suite of corruptions", f"see `robench list corruptions --suite {suite}`")
-    table = _table("perturbation", "frames", "first", "last", "constants (by difficulty if there are three)")
     constants = chosen.constants or "224"
+    rows = []
     for name in (*chosen.corruptions, *chosen.extra):
         perturbation = find_perturbation(name, constants)
         frames = perturbation.params(constants)["frames"]
@@ -95,9 +123,17 @@ def perturbations(suite: _SuiteFilter = None) -> None:
             ", ".join(f"{key} {value}" for key, value in level.items() if key != "frames")
             for level in perturbation.levels[constants]
         ]
-        ends = (_position(frames[end], perturbation.axis) for end in (0, -1))
-        table.add_row(_label(name, chosen), str(len(frames)), *ends, "; ".join(filter(None, texts)))
-    stdout().print(table)
+        rows.append(
+            {
+                "group": "extra" if name in chosen.extra else "",
+                "perturbation": name,
+                "frames": str(len(frames)),
+                "first": _position(frames[0], perturbation.axis),
+                "last": _position(frames[-1], perturbation.axis),
+                "constants (by difficulty if there are three)": "; ".join(filter(None, texts)),
+            }
+        )
+    _print(rows, tuple(rows[0])[1:], words, format)
 
 
 def _position(value: float | tuple[int, int], axis: str) -> str:
@@ -107,58 +143,75 @@ def _position(value: float | tuple[int, int], axis: str) -> str:
     return f"{value:g} {axis}" if axis else ""
 
 
-@list_app.command()
-def corruptions(suite: _SuiteFilter = None) -> None:
-    """List the corruptions; with --suite, their constants at each severity."""
-    from robench.suites import find_suite
+@list_app.command(cls=Command)
+def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Format = "table") -> None:  # noqa: A002
+    """List the corruptions; with --suite, their constants at each severity.
+
+    Examples:
+        robench list corruptions blur
+        robench list corruptions --suite cifar-c
+    """
     from robench.transforms.corruptions import CORRUPTIONS, find_corruption
 
     if suite is None:
-        table = _table("corruption", "description", "source")
-        for corruption in CORRUPTIONS.values():
-            table.add_row(corruption.name, corruption.summary, corruption.source)
-        for plugin, corruption in _loaded("corruption", CORRUPTIONS, lambda name: find_corruption(name, "")):
-            table.add_row(corruption.name, corruption.summary, f"{corruption.source} ({plugin.origin})")
-        stdout().print(table)
+        found = [(one, "") for one in CORRUPTIONS.values()]
+        found += [
+            (one, f" ({plugin.origin})")
+            for plugin, one in _loaded("corruption", CORRUPTIONS, lambda name: find_corruption(name, ""))
+        ]
+        rows = [
+            {
+                "group": CORRUPTION_GROUPS.get(one.name, "other"),
+                "corruption": one.name,
+                "description": one.summary,
+                "source": f"{one.source}{origin}",
+            }
+            for one, origin in found
+        ]
+        _print(rows, ("corruption", "description"), words, format)
         return
     chosen = find_suite(suite)
     if chosen.family.has_frames:
         raise OptionError(f"{suite} is a suite of perturbations", f"see `robench list perturbations --suite {suite}`")
-    table = _table("corruption", *map(str, chosen.severities))
+    rows = []
     for name in (*chosen.corruptions, *chosen.extra):
         corruption = find_corruption(name, chosen.constants)
         levels = [corruption.params(chosen.constants, severity) for severity in chosen.severities]
         texts = (", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels)
-        table.add_row(_label(name, chosen), *texts)
-    stdout().print(table)
+        group = "extra" if name in chosen.extra else CORRUPTION_GROUPS.get(name, "other")
+        rows.append({"group": group, "corruption": name, **dict(zip(map(str, chosen.severities), texts, strict=True))})
+    _print(rows, tuple(rows[0])[1:], words, format)
 
 
-def _label(name: str, suite: Suite) -> str:
-    return f"{name} (extra)" if name in suite.extra else name
-
-
-@list_app.command()
+@list_app.command(cls=Command)
 def models(
-    family: Annotated[
-        str | None,
-        typer.Argument(help="zoo, torchvision, timm or a plugin's. Default: zoo; with --fits, all."),
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Family (zoo, torchvision, timm or a plugin's), then words of the name.",
+            metavar="WORD",
+            show_default="zoo",
+        ),
     ] = None,
     fits: Annotated[
         Path | None, typer.Option(help="Weights file that the listed architectures fit.", metavar="FILE")
     ] = None,
+    format: _Format = "table",  # noqa: A002
 ) -> None:
-    """List the architectures of a family as values of --arch."""
+    """List architectures as values of --arch.
+
+    Examples:
+        robench list models
+        robench list models timm resnet
+        robench list models --fits resnet20.th
+    """
     from robench.models import ARCHITECTURES, architecture_names
     from robench.models.architectures.detect import fitting_architectures
     from robench.models.checkpoints.state_dict import read_weights
 
-    print_notes(
-        [
-            f"{plugin.origin} has the family {plugin.name}"
-            for plugin in _plugins("family", ARCHITECTURES)
-            if plugin.name != family
-        ]
-    )
+    family, parts = (words[0], words[1:]) if words else (None, [])
+    others = [plugin for plugin in _plugins("family", ARCHITECTURES) if plugin.name != family]
+    print_notes([f"{plugin.origin} has the family {plugin.name}" for plugin in others])
     known = architecture_names(family or "zoo")
     if fits is None:
         names = [f"{family or 'zoo'}:{name}" for name in known]
@@ -171,48 +224,93 @@ def models(
         names = [arch for arch in fitting if family is None or arch.startswith(f"{family}:")]
         if not names:
             raise CheckpointError(f"{fits} fits no architecture of {family}, but {', '.join(fitting)}")
-    for name in names:
-        typer.echo(name)
+    chosen = [name for name in names if all(part.casefold() in name.casefold() for part in parts)]
+    if not chosen:
+        raise OptionError(f"no architecture of {family} contains {' '.join(parts)!r}", "omit words")
+    if format == "json":
+        sys.stdout.write(json.dumps(chosen, indent=2) + "\n")
+        return
+    sys.stdout.write("".join(f"{name}\n" for name in chosen))
+    if family is None and fits is None:
+        print_notes(["these are the built-in networks; see also `robench list models torchvision` and `… timm`"])
 
 
-@list_app.command()
-def datasets() -> None:
+@list_app.command(cls=Command)
+def datasets(words: _Words = None, format: _Format = "table") -> None:  # noqa: A002
     """List the layouts that --data accepts, in the order of their detection."""
     from robench.datasets import EMBEDDED, READERS
 
-    table = _table("dataset", "description")
-    for name in EMBEDDED:
-        table.add_row(name, "embedded: needs no files and no network")
-    for reader in READERS:
-        table.add_row(reader.name, reader.summary)
-    stdout().print(table)
+    rows = [{"dataset": name, "description": "embedded: needs no files and no network"} for name in EMBEDDED]
+    rows += [{"dataset": reader.name, "description": reader.summary} for reader in READERS]
+    _print(rows, ("dataset", "description"), words, format)
 
 
-@list_app.command()
-def treatments() -> None:
-    """List the treatments: parameters with defaults, required data, and whether each image is treated alone."""
+@list_app.command(cls=Command)
+def treatments(words: _Words = None, format: _Format = "table") -> None:  # noqa: A002
+    """List the treatments: parameters with defaults, and required data."""
     from robench.treatments import TREATMENTS, find_treatment
 
-    table = _table("treatment", "description", "parameters", "data", "per image", "source")
     others = [
         replace(method, source=f"{method.source} ({plugin.origin})")
         for plugin, method in _loaded("treatment", TREATMENTS, find_treatment)
     ]
-    for method in (*TREATMENTS.values(), *others):
-        parameters = "; ".join(map(str, method.parameters))
-        table.add_row(method.name, method.summary, parameters, method.data, method.per_image, method.source)
-    stdout().print(table)
+    rows = [
+        {
+            "treatment": method.name,
+            "description": method.summary,
+            "parameters": "; ".join(map(str, method.parameters)),
+            "data": method.data,
+            "per image": method.per_image,
+            "source": method.source,
+        }
+        for method in (*TREATMENTS.values(), *others)
+    ]
+    _print(rows, ("treatment", "description", "parameters", "data"), words, format)
 
 
-@list_app.command()
-def metrics() -> None:
-    """List the metrics: unit, direction and definition."""
+@list_app.command(cls=Command)
+def metrics(words: _Words = None, format: _Format = "table") -> None:  # noqa: A002
+    """List the metrics: direction and definition."""
     from robench.analysis.metrics import METRICS
 
-    table = _table("metric", "unit", "better", "definition", "source")
-    for metric in METRICS.values():
-        better = "higher" if metric.higher_is_better else "lower"
-        table.add_row(metric.name, metric.unit, better, metric.meaning, metric.source)
+    rows = [
+        {
+            "metric": metric.name,
+            "better": "higher" if metric.higher_is_better else "lower",
+            "definition": metric.meaning,
+            "unit": metric.unit,
+            "source": metric.source,
+        }
+        for metric in METRICS.values()
+    ]
+    _print(rows, ("metric", "better", "definition"), words, format)
+
+
+def _print(
+    rows: Sequence[dict[str, str]], columns: Sequence[str], words: Iterable[str] | None, form: Literal["table", "json"]
+) -> None:
+    """Print the rows that contain all words, under a heading for each value of the key `group`.
+
+    Raises:
+        OptionError: No row contains all words.
+    """
+    found = [row for row in rows if all(word.casefold() in " ".join(row.values()).casefold() for word in words or ())]
+    if not found:
+        raise OptionError(f"no entry contains {' '.join(words or ())!r}", "omit words")
+    if form == "json":
+        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
+    order = list(dict.fromkeys(row.get("group") for row in found))
+    group = None
+    for row in sorted(found, key=lambda row: order.index(row.get("group"))):
+        if row.get("group") != group and "group" in row:
+            group = row["group"]
+            table.add_row(*[""] * len(columns))
+            table.add_row(f"[{group}]" if group else "", style="dim")
+        table.add_row(*(row[column] for column in columns))
     stdout().print(table)
 
 
@@ -234,10 +332,3 @@ def _loaded(kind: Kind, built_in: Collection[str], find: Callable[[str], T]) -> 
             print_notes([str(error)])
             continue
         yield plugin, loaded
-
-
-def _table(*columns: str) -> Table:
-    table = Table()
-    for number, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=number == 0)
-    return table

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-# Panels of `robench evaluate --help`.
-CONDITIONS, SAMPLES, INPUT, EXECUTION, RUN = "Conditions", "Samples", "Model input", "Execution", "Run"
+from robench.cli import completion
+
+# Panels of `robench evaluate --help`; `-h` has the options without a panel.
+MODEL, CONDITIONS, SAMPLES, INPUT, EXECUTION, RUN = "Model", "Conditions", "Samples", "Model input", "Execution", "Run"
 
 # Model and dataset.
 Model = Annotated[
@@ -23,47 +25,79 @@ Models = Annotated[
 ]
 Arch = Annotated[
     str | None,
-    Option(help="Architecture of a weights file. Default: detected from the weights.", metavar="FAMILY:NAME"),
+    Option(
+        "--arch",
+        "-a",
+        help="Architecture of a weights file.",
+        show_default="detected from the weights",
+        metavar="FAMILY:NAME",
+        autocompletion=completion.architectures,
+    ),
 ]
 WeightsKey = Annotated[
     str | None,
-    Option(help="Set of weights in the file, such as state_dict_ema. Default: the trained one.", metavar="KEY"),
+    Option(
+        help="Set of weights in the file, such as state_dict_ema.",
+        show_default="the trained one",
+        metavar="KEY",
+        rich_help_panel=MODEL,
+    ),
 ]
-TrustPickle = Annotated[bool, Option("--trust-pickle", help="Let the model's file run code with your rights.")]
+TrustPickle = Annotated[
+    bool,
+    Option("--trust-pickle", help="Let the model's file run code with your rights.", rich_help_panel=MODEL),
+]
 Data = Annotated[
     str | None,
-    Option(help="Dataset: a folder or file (`robench list datasets`), or demo.", metavar="DATA"),
+    Option(
+        "--data",
+        "-d",
+        help="Dataset: a folder or file (`robench list datasets`), or demo.",
+        metavar="DATA",
+    ),
 ]
 
 # Conditions.
 Suite = Annotated[
-    str, Option(help="Suite of the geometry and constants (`robench list suites`).", rich_help_panel=CONDITIONS)
+    str,
+    Option(
+        "--suite",
+        "-s",
+        help="Suite of the geometry and constants (`robench list suites`).",
+        metavar="NAME",
+        autocompletion=completion.suites,
+    ),
 ]
 Suites = Annotated[
     list[str] | None,
     Option(
-        help="Suites (`robench list suites`), or all. Default: clean (demo: cifar-c).",
-        metavar="SUITE",
-        rich_help_panel=CONDITIONS,
+        "--suite",
+        "-s",
+        help="Suites (`robench list suites`), clean, or all.",
+        show_default="the corruption suite of the model's input size",
+        metavar="NAME,...",
+        autocompletion=completion.suites,
     ),
 ]
 Preset = Annotated[
     str | None,
     Option(
-        help="Selection of suite, corruptions, severities and images (`robench list presets`).",
-        metavar="PRESET",
-        rich_help_panel=CONDITIONS,
+        help="Selection of suite, corruptions, severities and images; ci takes minutes.",
+        metavar="NAME",
+        autocompletion=completion.presets,
     ),
 ]
 Severities = Annotated[
     list[str] | None,
-    Option(help="Severities, such as 1,3,5. Default: all.", metavar="N", rich_help_panel=CONDITIONS),
+    Option(help="Severities, such as 1,3,5 or 1-3.", show_default="all", metavar="N,...", rich_help_panel=CONDITIONS),
 ]
 Corruptions = Annotated[
     list[str] | None,
     Option(
-        help="Corruptions or perturbations, such as fog,snow. Default: all of the suite.",
-        metavar="NAME",
+        help="Corruptions or perturbations, such as fog,snow.",
+        show_default="all of the suite",
+        metavar="NAME,...",
+        autocompletion=completion.corruptions,
         rich_help_panel=CONDITIONS,
     ),
 ]
@@ -77,12 +111,18 @@ ExtraCorruptions = Annotated[
 ]
 Difficulties = Annotated[
     list[str] | None,
-    Option(help="Difficulties of perturbation sequences, 1 to 3. Default: 1.", metavar="N", rich_help_panel=CONDITIONS),
+    Option(
+        help="Difficulties of perturbation sequences, 1 to 3.",
+        show_default="1",
+        metavar="N",
+        rich_help_panel=CONDITIONS,
+    ),
 ]
 Resolutions = Annotated[
     list[str] | None,
     Option(
-        help="Input sizes of the suite resolution in pixels. Default: around the model's.",
+        help="Input sizes of the suite resolution in pixels.",
+        show_default="around the model's",
         metavar="N",
         rich_help_panel=CONDITIONS,
     ),
@@ -98,7 +138,10 @@ Released = Annotated[
 Treatments = Annotated[
     list[str] | None,
     Option(
-        help="Treatments of the model, in order (`robench list treatments`).", metavar="T", rich_help_panel=CONDITIONS
+        help="Treatments of the model, in order (`robench list treatments`).",
+        metavar="NAME,...",
+        autocompletion=completion.treatments,
+        rich_help_panel=CONDITIONS,
     ),
 ]
 Calibration = Annotated[
@@ -112,7 +155,8 @@ Calibration = Annotated[
 
 # Samples.
 Limit = Annotated[
-    int | None, Option(help="Number of samples, evenly spread. Default: all.", metavar="N", rich_help_panel=SAMPLES)
+    int | None,
+    Option("--limit", "-n", help="Number of images, evenly spread over the dataset.", show_default="all", metavar="N"),
 ]
 PerClass = Annotated[
     int | None, Option(help="Use only the first N samples of each class.", metavar="N", rich_help_panel=SAMPLES)
@@ -166,9 +210,7 @@ ReleaseJpeg = Annotated[
 ]
 
 # Execution.
-Device = Annotated[
-    str, Option(help="Device of the computation.", metavar="auto|cpu|cuda|cuda:N|mps", rich_help_panel=EXECUTION)
-]
+Device = Annotated[str, Option(help="Device: auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
 BatchSize = Annotated[int, Option(help="Images per batch; affects records.", metavar="N", rich_help_panel=EXECUTION)]
 Precision = Annotated[
     str,
@@ -197,7 +239,7 @@ Compile = Annotated[
 Engine = Annotated[
     str,
     Option(
-        help="Execution engine: this process, or Ray workers (robench\\[ray]).",
+        help="Execution engine: this process, or Ray workers (robench[ray]).",
         metavar="local|ray",
         rich_help_panel=EXECUTION,
     ),
@@ -205,7 +247,8 @@ Engine = Annotated[
 Address = Annotated[
     str | None,
     Option(
-        help="Address of the Ray cluster. Default: RAY_ADDRESS, else a local cluster.",
+        help="Address of the Ray cluster.",
+        show_default="RAY_ADDRESS, else a local cluster",
         metavar="auto|HOST:PORT|ray://HOST:PORT",
         rich_help_panel=EXECUTION,
     ),
@@ -213,13 +256,19 @@ Address = Annotated[
 Workers = Annotated[
     int | None,
     Option(
-        help="Number of Ray workers. Default: one per GPU, else one per core.", metavar="N", rich_help_panel=EXECUTION
+        help="Number of Ray workers.",
+        show_default="one per GPU, else one per core",
+        metavar="N",
+        rich_help_panel=EXECUTION,
     ),
 ]
 Threads = Annotated[
     int | None,
     Option(
-        help="CPU threads of a model. Default: all cores; 1 in Ray workers.", metavar="N", rich_help_panel=EXECUTION
+        help="CPU threads of a model.",
+        show_default="all cores; 1 in Ray workers",
+        metavar="N",
+        rich_help_panel=EXECUTION,
     ),
 ]
 Profile = Annotated[bool, Option("--profile", help="Table of the time spent in each phase.", rich_help_panel=EXECUTION)]
@@ -229,9 +278,11 @@ Runs = Annotated[list[Path], Argument(help="Run directories, or CSV files of res
 RunOut = Annotated[
     Path | None,
     Option(
-        help="Run directory; for several models, its parent. Default: runs/MODEL-DATA-SUITE.",
-        metavar="RUN",
-        rich_help_panel=RUN,
+        "--out",
+        "-o",
+        help="Run directory; for several models, its parent.",
+        show_default="runs/MODEL-DATA-SUITE",
+        metavar="DIR",
     ),
 ]
 Seed = Annotated[int, Option(help="Seed of all draws.", metavar="N", rich_help_panel=RUN)]
@@ -241,14 +292,13 @@ Fresh = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    Option(
-        "--dry-run", help="Print conditions, forward passes and estimated time; do not evaluate.", rich_help_panel=RUN
-    ),
+    Option("--dry-run", help="Print conditions, forward passes and estimated time; do not evaluate."),
 ]
 NormalizeBy = Annotated[
     str | None,
     Option(
-        help="Baseline of CE, mCE, FR, mFR and mT5D. Default: the published one.",
+        help="Baseline of CE, mCE, FR, mFR and mT5D.",
+        show_default="the published one",
         metavar="alexnet|RUN|none",
         rich_help_panel=RUN,
     ),
@@ -256,7 +306,8 @@ NormalizeBy = Annotated[
 RenormalizeBy = Annotated[
     str | None,
     Option(
-        help="Baseline of CE, mCE, FR, mFR and mT5D. Default: the run's own.",
+        help="Baseline of CE, mCE, FR, mFR and mT5D.",
+        show_default="the run's own",
         metavar="alexnet|RUN|none",
     ),
 ]

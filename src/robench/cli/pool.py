@@ -29,9 +29,9 @@ def pool(
     Evaluate each seed into a directory of its own, then pool the directories. `robench gate` also accepts the run directories
     themselves, and its tests on them are sharper than on the table.
 
-    [b]robench evaluate net.pth --arch … --data val --suite imagenet-c --seed 1 --out runs/net-s1[/b]
-
-    [b]robench pool runs/net-s0 runs/net-s1 runs/net-s2 --out net.csv[/b]
+    Examples:
+        robench evaluate net.pth --arch … --data val --suite imagenet-c --seed 1 --out runs/net-s1
+        robench pool runs/net-s0 runs/net-s1 runs/net-s2 --out net.csv
     """
     from robench.analysis.scoring import pool as average
     from robench.display.summary import FORMATS, summary

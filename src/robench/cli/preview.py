@@ -28,7 +28,8 @@ def preview(
 
     Perturbations have some of their frames. --crop applies to suites without a size of their own (default 224).
 
-    [b]robench preview cat.jpg --suite imagenet-c --out grid.png[/b]
+    Examples:
+        robench preview cat.jpg --suite imagenet-c --out grid.png
     """
     from robench.evaluation.preview import preview as draw
 

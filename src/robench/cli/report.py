@@ -29,9 +29,9 @@ def report(
 
     The page opens in any browser without a network. The command needs the extra robench[report].
 
-    [b]robench report runs/resnet50-*[/b]
-
-    [b]robench report runs/a runs/b --out compare.html --examples 0[/b]
+    Examples:
+        robench report runs/resnet50-*
+        robench report runs/a runs/b --out compare.html --examples 0
     """
     from robench.datasets.byte_sizes import format_bytes
     from robench.evaluation.report import report as write

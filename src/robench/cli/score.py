@@ -21,7 +21,8 @@ def score(
 
     Images, weights and torch are not needed.
 
-    [b]robench score runs/resnet50 --normalize-by runs/baseline[/b]
+    Examples:
+        robench score runs/resnet50 --normalize-by runs/baseline
     """
     from robench.analysis.scoring import check_clean_records, nonfinite_notes, notes
     from robench.analysis.scoring import score as compute

@@ -20,7 +20,8 @@ def show(
 ) -> None:
     """Print the results of a run.
 
-    [b]robench show runs/resnet50 --format csv[/b]
+    Examples:
+        robench show runs/resnet50 --format csv
     """
     from robench.display.summary import FORMATS, summary
     from robench.runs.directory import RunDirectory

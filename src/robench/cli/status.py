@@ -37,9 +37,9 @@ def status(
 
     A run may be running in another process or on another machine that shares its directory.
 
-    [b]robench status runs/[/b]
-
-    [b]robench status --watch runs/resnet50-imagenet-imagenet-c[/b]
+    Examples:
+        robench status runs/
+        robench status --watch runs/resnet50-imagenet-imagenet-c
     """
     from robench.runs.status import RUNNING, as_json, find_runs
     from robench.runs.status import status as read_status

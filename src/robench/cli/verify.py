@@ -46,11 +46,10 @@ def verify(
     The package is installed with pip install 'robench\[reference]'. It takes about 6 s for an image at 224 px, most of it for
     glass_blur.
 
-    [b]robench verify demo[/b]
-
-    [b]robench verify --data imagenet/val --limit 20 --corruption fog,snow[/b]
-
-    [b]robench verify resnet50.pth --arch torchvision:resnet50 --data imagenet/val --limit 100[/b]
+    Examples:
+        robench verify demo
+        robench verify --data imagenet/val --limit 20 --corruption fog,snow
+        robench verify resnet50.pth --arch torchvision:resnet50 --data imagenet/val --limit 100
     """
     from robench.datasets import open_dataset
     from robench.display.summary import FORMATS

@@ -11,6 +11,7 @@ from robench.suites.families import Family, FrameKind
 from robench.suites.geometry import Geometry
 from robench.suites.imagenet_c import (
     CIFAR_C,
+    CORRUPTION_GROUPS,
     IMAGECORRUPTIONS,
     IMAGENET_64_C,
     IMAGENET_C,
@@ -38,6 +39,7 @@ __all__ = [
     "ALL",
     "BACKENDS",
     "CLEAN",
+    "CORRUPTION_GROUPS",
     "MAP_AXIS",
     "NETWORK",
     "PRESETS",
