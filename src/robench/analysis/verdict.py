@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from robench.analysis.comparison.compare import CORRUPTION, HEADLINE, Difference
 from robench.analysis.formatting import format_p_value, format_points
-from robench.suites import CLEAN
+from robench.suites import CLEAN, display_family
 
 __all__ = ["pair_verdict", "place"]
 
@@ -19,6 +19,7 @@ _CLAIMS = {
     "mean_flip_rate": ("makes", "fewer", "more", "flips of its prediction on {suite}"),
     "accuracy_auc": ("has", "less", "more", "area under accuracy on {suite}"),
     "accuracy": ("gets", "fewer", "more", "clean images right"),
+    "consistency": ("has", "less", "more", "consistency on {suite}"),
 }
 """Verb, the words for a smaller and for a larger value, and object of the claim on a headline metric."""
 
@@ -42,7 +43,9 @@ def pair_verdict(differences: Sequence[Difference]) -> list[str]:
 
 def _of_suite(suite: str, differences: Sequence[Difference]) -> str:
     headlines = [one for one in differences if one.level == HEADLINE]
-    main = next((one for metric in _CLAIMS for one in headlines if one.paired.run.key.metric == metric), None)
+    alone = [one for one in differences if one.level == CORRUPTION]
+    candidates = [*headlines, *(alone if len(alone) == 1 else [])]
+    main = next((one for metric in _CLAIMS for one in candidates if one.paired.run.key.metric == metric), None)
     corruptions = _corruptions(differences)
     if main is not None:
         mce = "".join(
@@ -90,7 +93,9 @@ def _corruptions(differences: Sequence[Difference]) -> str:
     worse = [place(one) for one in tested if one.is_significant and one.gain < 0]
     better = [place(one) for one in reversed(tested) if one.is_significant and one.gain > 0]
     if not better and not worse:
-        return f"none of {len(tested)} corruptions differs significantly by itself"
+        family = display_family(tested[0].paired.run.key.suite)
+        kind = "input sizes" if family.has_resolutions else "perturbations" if family.has_frames else "corruptions"
+        return f"none of {len(tested)} {kind} differs significantly by itself"
     parts = [f"better at {_listed(better)}", f"worse at {_listed(worse)}"]
     return "; ".join(parts if better else reversed(parts)) + ("" if better and worse else " significantly")
 

@@ -142,7 +142,7 @@ def _table(title: str, differences: Sequence[Difference], console: Console) -> T
     ]
     width = 0 if is_headline else console.width - sum(widths) - 2 * len(widths) - (9 if with_p else 0)
     table = Table(title=_unit_title(title, rows), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("", min_width=min(widths[0], 28), overflow="fold")
+    table.add_column("", min_width=None if is_headline else min(widths[0], 28), overflow="fold")
     for header, limit in zip((base, run), widths[1:3], strict=True):
         table.add_column(header, justify="right", width=limit, overflow="fold")
     table.add_column("change", justify="right", no_wrap=True)

@@ -452,13 +452,14 @@ def test_require_is_the_rule_that_fail_if_states(sides: Path, tmp_path: Path) ->
     assert str(required[0]) == "mean_error: require non-inferior within 2 pp"
     file = tmp_path / "rules.toml"
     file.write_text('[[rules]]\nmetric = "mean_error"\nrequire = "non-inferior"\nmargin = 0.02\n')
-X
+    forms = (required, file, str(file), [table | {"require": "non-inferior"}])
+    verdicts = [gate(sides / "worse", sides / "base", form) for form in forms]
     assert all(verdict == verdicts[0] for verdict in verdicts)
 
 
 def test_other_tables_are_no_baseline(sides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     board = tmp_path / "leaderboard.csv"
-    assert run_cli(["leaderboard", str(sides / "base"), "--out", str(board)]) == 0
+    assert run_cli(["leaderboard", str(sides / "base" / "results.csv"), "--out", str(board)]) == 0
     published = tmp_path / "results-imagenet.csv"
     published.write_text("model,top1,top1_err,top5,top5_err,param_count,img_size\na,1,99,1,99,1,32\n")
     capsys.readouterr()

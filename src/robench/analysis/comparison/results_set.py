@@ -100,11 +100,13 @@ class ResultRow:
         parts = [key.suite, *(name for name in (key.method, key.subset) if name)]
         if key.corruption is not None and key.corruption != key.suite:
             parts.append(key.corruption)
-        if key.severity and (key.axis == "difficulty" or not display_family(key.suite).has_frames):
+        if key.axis == "difficulty":  # Difficulty 1 is the published one.
+            parts += [f"difficulty {key.axis_value:g}"] if key.axis_value != 1 else []
+        elif key.severity and not display_family(key.suite).has_frames:
             parts.append(str(key.severity))
         if key.dx is not None:
             parts.append(f"{key.axis} dx {key.dx} dy {key.dy}")
-        elif key.axis is not None and not (key.axis == "difficulty" and key.severity):
+        elif key.axis not in (None, "difficulty"):
             parts.append(f"{key.axis} {key.axis_value:g}")
         return " / ".join(parts) + (f" at {key.resolution} px" if self.shows_size else "")
 
