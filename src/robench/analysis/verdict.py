@@ -27,8 +27,8 @@ _CLAIMS = {
 def pair_verdict(differences: Sequence[Difference]) -> list[str]:
     """Return the sentences that answer a comparison of two runs, one for each suite and one for the clean images.
 
-    A sentence gives the change of the suite's mean with its interval and p-value, and the corruptions that differ significantly
-    after Holm's correction over all corruptions.
+    A sentence gives the change of the suite's mean, with interval and p-value. It then names the corruptions that differ
+    significantly after Holm's correction over all of them.
 
     Args:
         differences: The differences of two runs, as `compare` returns them without `metrics`.

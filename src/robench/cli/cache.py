@@ -57,7 +57,7 @@ def list_cache(
 def clear_cache(
     entries: Annotated[
         list[str] | None,
-        typer.Argument(help="Names of datasets, or keys of entries. Default: all.", metavar="NAME"),
+        typer.Argument(help="Names of datasets, or keys of entries.", show_default="all", metavar="NAME"),
     ] = None,
     older_than: Annotated[
         float | None, typer.Option(help="Least number of days since the last use.", metavar="DAYS")

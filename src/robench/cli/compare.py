@@ -26,7 +26,7 @@ def compare(
     ],
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Metrics. Default: headlines, and the errors of corruptions.", metavar="NAME"),
+        typer.Option(help="Metrics.", show_default="headlines, and the errors of corruptions", metavar="NAME"),
     ] = None,
     cells: Annotated[bool, typer.Option("--cells", help="Add the change of every cell.")] = False,
     flips: Annotated[

@@ -107,12 +107,13 @@ _SYSTEM_ERRNOS = {getattr(errno, name) for name in _NAMES.split()}
 
 
 def run_cli(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; print an error as one line."""
+    """Run one command line and return its exit code; print an error and its hint as a line each."""
+    if "_ROBENCH_COMPLETE" in os.environ:  # A shell asks for completions; typer prints them and exits.
+        completion_init()
+        app(args=[], prog_name="robench")
     try:
         if sys.stdout is None:
             return _fail("standard output is closed", 2, "redirect it to a file or to /dev/null")
-        if "_ROBENCH_COMPLETE" in os.environ:
-            completion_init()
         if arguments in ([], ["list"], ["cache"]):
             app(args=[*arguments, "--help"], prog_name="robench", standalone_mode=False)
             return 2

@@ -63,7 +63,7 @@ def evaluate(
     dry_run: opt.DryRun = False,
     normalize_by: opt.NormalizeBy = None,
 ) -> None:
-    """Evaluate models on images under corruption suites.
+    """Run models on clean and corrupted images.
 
     The command writes a run directory (records, results.csv, manifest) and prints its summary. After an interruption, the
     same command continues the run.

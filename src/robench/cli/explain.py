@@ -66,6 +66,10 @@ def _page(kind: str, name: str, summary: str, facts: Mapping[str, str], *parts: 
     )
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
 def _metric(name: str) -> Group | None:
     from robench.analysis.metrics import METRICS
 
@@ -104,7 +108,7 @@ def _published(suite: Suite) -> Table | None:
     if suite.baseline not in BASELINES:
         return None
     baseline = load_baseline(suite.baseline)
-    table = Table(title=f"published values of {suite.baseline}, %", title_justify="left", min_width=40)
+    table = _table(f"published values of {suite.baseline}, %")
     table.add_column("" if suite.family.has_frames else "corruption")
     flips = suite.family.has_frames
     table.add_column("flip rate" if flips else "mean error", justify="right")
@@ -129,7 +133,7 @@ def _corruption(name: str) -> Group | None:
         "between severities": "constants interpolate" if corruption.interpolates else "no intermediate severities",
         "source": corruption.source,
     }
-    table = Table(title="constants by severity", title_justify="left")
+    table = _table("constants by severity")
     table.add_column("set")
     severities = range(1, max(map(len, corruption.levels.values()), default=0) + 1)
     for severity in severities:

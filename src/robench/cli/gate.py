@@ -41,7 +41,9 @@ def gate(
     rules: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file of rules (docs/gate.md). Default: ./pyproject.toml, else built-in rules.", metavar="FILE"
+            help="TOML file of rules (docs/gate.md).",
+            show_default="./pyproject.toml, else built-in rules",
+            metavar="FILE",
         ),
     ] = None,
     format: Annotated[  # noqa: A002
@@ -58,7 +60,7 @@ def gate(
     ] = False,
     drop: Annotated[
         list[str] | None,
-        typer.Option(help="Drops for --power as fractions. Default: 0.005,0.01,0.02,0.05.", metavar="N"),
+        typer.Option(help="Drops for --power as fractions.", show_default="0.005,0.01,0.02,0.05", metavar="N"),
     ] = None,
 ) -> None:
     """Fail if a run is worse than its baseline according to rules.

@@ -17,6 +17,8 @@ _INDENT, _GAP = 2, 2
 _MAX_WIDTH = 100
 _NAMES_WIDTH = 30
 """Widest column of names; longer names stand on a line of their own."""
+_BRIEF_ABOVE = 16
+"""Number of options above which `-h` leaves out panels."""
 
 
 class _Page:
@@ -109,21 +111,21 @@ class Command(_Brief, TyperCommand):
         """Write the page."""
         page = _Page()
         paragraphs, examples = _description(self.help or "")
-        brief = bool(ctx.meta.get("robench.brief"))
-        for paragraph in paragraphs[:1] if brief else paragraphs:
-            page.text(paragraph)
         arguments = [parameter for parameter in self.params if parameter.param_type_name == "argument"]
         options = [parameter for parameter in self.get_params(ctx) if parameter.param_type_name == "option"]
+        brief = bool(ctx.meta.get("robench.brief")) and len(options) > _BRIEF_ABOVE
+        for paragraph in paragraphs[:1] if brief else paragraphs:
+            page.text(paragraph)
         words = [f"{_metavar(argument)}{'...' if argument.nargs == -1 else ''}" for argument in arguments]
         words = [word if argument.required else f"[{word}]" for word, argument in zip(words, arguments, strict=True)]
         page.lines += [" ".join([_usage(ctx), "[OPTIONS]", *words]), ""]
         if examples:
-            page.block("Examples", examples)
+            page.block("Examples", examples[:3] if brief else examples)
         panels: dict[str, list[tuple[str, str, str]]] = {}
         for argument in arguments:
-            panels.setdefault("Arguments", []).append(
-                (_metavar(argument), getattr(argument, "help", "") or "", _default(argument))
-            )
+            panel = "Options" if brief else "Arguments"
+            name = f"{'    ' * brief}{_metavar(argument)}"
+            panels.setdefault(panel, []).append((name, getattr(argument, "help", "") or "", _default(argument)))
         hidden = 0
         for option in options:
             panel = getattr(option, "rich_help_panel", None) or "Options"
@@ -206,7 +208,7 @@ def completion(
         typer.Argument(help="Shell.", metavar="bash|zsh|fish|powershell", show_default="the current one"),
     ] = None,
 ) -> None:
-    """Set up the completion of commands, suites, corruptions, architectures and treatments in a shell.
+    """Set up shell completion of commands, suites, corruptions and architectures.
 
     Examples:
         robench completion

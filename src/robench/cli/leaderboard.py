@@ -26,7 +26,7 @@ def leaderboard(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; an existing leaderboard.csv is merged. Default: standard output.", metavar="FILE"
+            help="File to write; an existing leaderboard.csv is merged.", show_default="standard output", metavar="FILE"
         ),
     ] = None,
     force: Force = False,
@@ -35,9 +35,11 @@ def leaderboard(
     ] = "csv",
     sort_by: Annotated[
         str | None,
-        typer.Option(help="Column or metric of the ranks. Default: mce, mean_error or top1.", metavar="METRIC"),
+        typer.Option(help="Column or metric of the ranks.", show_default="mce, mean_error or top1", metavar="METRIC"),
     ] = None,
-    suite: Annotated[list[str] | None, typer.Option(help="Suites of the runs. Default: all.", metavar="SUITE")] = None,
+    suite: Annotated[
+        list[str] | None, typer.Option(help="Suites of the runs.", show_default="all", metavar="SUITE")
+    ] = None,
     split: Annotated[bool, typer.Option("--split", help="Separate sections for rows that are not comparable.")] = False,
 ) -> None:
     """Rank models in one table: accuracy, mCE, flip rates and consistency, with intervals.

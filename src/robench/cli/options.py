@@ -74,7 +74,7 @@ Suites = Annotated[
         "--suite",
         "-s",
         help="Suites (`robench list suites`), clean, or all.",
-        show_default="the corruption suite of the model's input size",
+        show_default="fits the model's input size",
         metavar="NAME,...",
         autocompletion=completion.suites,
     ),

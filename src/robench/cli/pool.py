@@ -18,16 +18,17 @@ def pool(
     runs: Annotated[list[Path], typer.Argument(help="Run directories that differ only in --seed.", metavar="RUN")],
     out: Annotated[
         Path | None,
-        typer.Option(help="CSV file for gate, compare and leaderboard. Default: standard output.", metavar="CSV"),
+        typer.Option(help="CSV file for gate, compare and leaderboard.", show_default="standard output", metavar="CSV"),
     ] = None,
     force: Force = False,
     normalize_by: RenormalizeBy = None,
     format: Format = "table",  # noqa: A002
 ) -> None:
-    """Average several seeds of one model; the intervals then include the randomness of the corruptions.
+    """Average several seeds of one model.
 
-    Evaluate each seed into a directory of its own, then pool the directories. `robench gate` also accepts the run directories
-    themselves, and its tests on them are sharper than on the table.
+    The intervals then include the randomness of the corruptions. Evaluate each seed into a directory of its own, then
+    pool the directories. `robench gate` also accepts the run directories themselves, and its tests on them are
+    sharper than on the table.
 
     Examples:
         robench evaluate net.pth --arch … --data val --suite imagenet-c --seed 1 --out runs/net-s1

@@ -18,14 +18,14 @@ def report(
     out: Annotated[Path, typer.Option(help="HTML file of the page.", metavar="FILE")] = Path("report.html"),
     force: Force = False,
     data: Annotated[
-        str | None, typer.Option(help="Dataset of the example images. Default: the run's.", metavar="DATA")
+        str | None, typer.Option(help="Dataset of the example images.", show_default="the run's", metavar="DATA")
     ] = None,
     examples: Annotated[
         int, typer.Option(help="Example images of each run and suite; 0 needs no torch.", metavar="N")
     ] = 8,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Robustness report",
 ) -> None:
-    """Write one self-contained page about runs: headlines, heat maps, curves, calibration and confusions.
+    """Write an HTML report of one or more runs.
 
     The page opens in any browser without a network. The command needs the extra robench[report].
 

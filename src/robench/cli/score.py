@@ -17,9 +17,9 @@ def score(
     run: Annotated[Path, typer.Argument(help="Run directory, finished or not.", metavar="RUN")],
     normalize_by: RenormalizeBy = None,
 ) -> None:
-    """Compute results.csv again from the records of a run, and print the summary.
+    """Recompute the results of a run from its records.
 
-    Images, weights and torch are not needed.
+    The command writes results.csv and prints the summary. Images, weights and torch are not needed.
 
     Examples:
         robench score runs/resnet50 --normalize-by runs/baseline

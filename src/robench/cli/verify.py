@@ -37,7 +37,7 @@ def verify(
     device: Device = "auto",
     format: Format = "table",  # noqa: A002
 ) -> None:
-    r"""Compare robench's corruptions with the imagecorruptions package on your images.
+    r"""Check robench's pixels against the imagecorruptions package.
 
     Both implementations corrupt the same images. For each corruption and severity, the table shows the difference of the pixels
     and the change of the image by each implementation. With a model, it also shows both top-1 errors. Random corruptions draw

@@ -27,7 +27,7 @@ __all__ = ["comparison", "cost_lines", "flip_lines", "listing"]
 _LEAST_FOREST = 13
 """Least width of the forest in characters; it is left out where less remains."""
 _WITH_P = 96
-"""Least width of a terminal whose tables have a column of p-values beside the forest."""
+"""Least width of a terminal whose tables have a column of p-values next to the forest."""
 _HEADLINES = "headlines"
 """Title of the table whose rows have different metrics."""
 _GLYPHS = {"low": "├", "line": "─", "high": "┤", "zero": "│", "yes": "●", "no": "○"}

@@ -68,6 +68,6 @@ def _is_run(path: Path) -> bool:
 
 
 def _was_moved_aside(run: Path) -> bool:
-    """Return whether a run is called NAME.N beside NAME."""
+    """Return whether a run is called NAME.N, next to NAME."""
     name, _, number = run.name.rpartition(".")
     return number.isdecimal() and bool(name) and (run.parent / name).is_dir()

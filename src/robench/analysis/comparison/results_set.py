@@ -95,7 +95,7 @@ class ResultRow:
 
     @property
     def cell(self) -> str:
-        """What the value is of, such as `imagenet-c / fog / 3`; with the input size if the suite has several."""
+        """The place of the value, such as `imagenet-c / fog / 3`; with the input size if the suite has several."""
         key = self.key
         parts = [key.suite, *(name for name in (key.method, key.subset) if name)]
         if key.corruption is not None and key.corruption != key.suite:

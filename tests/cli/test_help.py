@@ -1,0 +1,103 @@
+"""Help pages: examples that parse, one screen for `-h`, and no type names of Python."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+import typer
+
+from robench.cli.entry import app, run_cli
+from tests.builders import mistake
+
+Capture = pytest.CaptureFixture[str]
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for name, command in group.commands.items():
+        nested = getattr(command, "commands", None)
+        found += commands(command, (*path, name)) if nested else [((*path, name), command)]
+    return found
+
+
+def test_examples_are_valid_command_lines() -> None:
+    """Oracle: the parser itself."""
+    root: Any = typer.main.get_command(app)
+    every, examples = dict(commands(root)), 0
+    for command in every.values():
+        for line in re.findall(r"^\s*(robench .*)$", command.help or "", re.MULTILINE):
+            words = shlex.split(line.partition(" >")[0])[1:]
+            path = tuple(words[: 2 if words[0] in ("list", "cache") else 1])
+            every[path].make_context(path[-1], words[len(path) :])
+            examples += 1
+    assert examples > 25
+
+
+def test_every_page_is_plain(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    root: Any = typer.main.get_command(app)
+    for path, _ in commands(root):
+        assert run_cli([*path, "--help"]) == 0
+        page = capsys.readouterr().out
+        assert not re.search(r"<bool>|<str>|list\[|Default:|\[/?b\]", page), path
+        assert max(map(len, (line for line in page.splitlines() if "robench " not in line))) <= 80, path
+        assert run_cli(["help", *path]) == 0
+        assert capsys.readouterr().out == page
+
+
+def test_the_short_page_of_evaluate_is_one_screen(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run_cli(["evaluate", "-h"]) == 0
+    short = capsys.readouterr().out
+    assert run_cli(["evaluate", "--help"]) == 0
+    whole = capsys.readouterr().out
+    assert len(short.splitlines()) <= 30
+    hidden = int(re.search(r"lists (\d+) more options", short)[1])  # type: ignore[index]
+    options = re.compile(r"^  +(?:-\w, )?--[\w-]+", re.MULTILINE)
+    assert len(options.findall(whole)) - len(options.findall(short)) == hidden > 25
+
+
+def test_a_wrong_option_names_the_help_of_its_command(capsys: Capture) -> None:
+    assert run_cli(["list", "models", "--nope"]) == 2
+    assert mistake(capsys.readouterr().err).endswith("see `robench list models --help`")
+
+
+def test_completion_of_lists(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The protocol of the shell script that typer installs."""
+    for line, expected in (
+        ("robench evaluate demo --suite cifar-c,imagenet-c-", "cifar-c,imagenet-c-299"),
+        ("robench evaluate demo --corruption fog,sn", "fog,snow"),
+        ("robench evaluate demo --treatment bn-pri", "bn-prior"),
+    ):
+        monkeypatch.setenv("_ROBENCH_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        with pytest.raises(SystemExit):
+            run_cli([])
+        assert expected in capsys.readouterr().out.split(), line
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mce", "arXiv:1903.12261"),
+        ("fog", "amount 1.5"),
+        ("imagenet-c", "gaussian_noise 88.6"),
+        ("imagenet-p", "23.7"),
+        ("bn-prior", "arXiv:2006.16971"),
+        ("resize256-bilinear-crop224+jpeg85+fp32#559c40a3", "jpeg85"),
+    ],
+)
+def test_explain(name: str, expected: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: AlexNet's published errors and the published constants."""
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run_cli(["explain", name]) == 0
+    assert expected in " ".join(capsys.readouterr().out.split())
+
+
+def test_explain_suggests(capsys: Capture) -> None:
+    assert run_cli(["explain", "gausian_noise"]) == 2
+    assert mistake(capsys.readouterr().err) == "unknown name 'gausian_noise'; did you mean 'gaussian_noise'?"
