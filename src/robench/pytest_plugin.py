@@ -34,13 +34,11 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         return
     if baseline is None:
         raise pytest.UsageError("--robench-gate needs --robench-baseline RUN|CSV")
-    from robench.analysis.gate import read_rules
     from robench.analysis.gate.gate import gate
     from robench.errors import RobenchError
 
-    rules = config.getoption("--robench-rules")
     try:
-        verdict = gate(run, baseline, read_rules(None if rules is None else Path(rules)))
+        verdict = gate(run, baseline, config.getoption("--robench-rules"))
     except RobenchError as error:
         raise pytest.UsageError(f"robench: {error}") from error
     items.extend(
@@ -84,7 +82,6 @@ def robench_gate() -> Callable[..., Verdict]:
 
     `rules` is a TOML file, or a list of tables as in such a file; None means the rules of ./pyproject.toml.
     """
-    from robench.analysis.gate import read_rules, rules_from
     from robench.analysis.gate.formats import outcome, sentence
     from robench.analysis.gate.gate import gate
     from robench.errors import RobenchError
@@ -94,11 +91,7 @@ def robench_gate() -> Callable[..., Verdict]:
     ) -> Verdict:
         __tracebackhide__ = True
         try:
-            if rules is None or isinstance(rules, str | Path):
-                checked = read_rules(None if rules is None else Path(rules))
-            else:
-                checked = rules_from(rules)
-            verdict = gate(run, baseline, checked)
+            verdict = gate(run, baseline, rules)
         except RobenchError as error:
             pytest.fail(f"robench: {error}", pytrace=False)
         if verdict.failed:

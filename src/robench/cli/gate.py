@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from robench.cli.common import limit_blas_threads, names, numbers
 from robench.cli.options import Force
@@ -17,7 +21,7 @@ from robench.display.console import print_notes, stderr, stdout, titled_table
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
-    from robench.analysis.gate import Power, Rule, Verdict
+    from robench.analysis.gate import Comparison, Power, Rule, Verdict
 
 __all__ = ["gate"]
 
@@ -72,16 +76,19 @@ def gate(
         robench gate runs/new-s0 runs/new-s1 --baseline runs/old-s0,runs/old-s1
     """
     limit_blas_threads()
-    from robench.analysis.gate import FORMATS, read_rules
+    from robench.analysis.gate import FORMATS
     from robench.analysis.gate import update_baseline as update
     from robench.analysis.gate.formats import markdown, outcome
     from robench.analysis.gate.gate import gate as judge
+    from robench.runs.find import find_runs
 
     if drop and not power:
         raise OptionError("--drop has no effect without --power", "add --power or omit --drop")
     bases = [Path(name) for name in names(baseline) or []]
+    if not update_baseline:
+        run, bases = (find_runs(paths, on_skip=lambda note: print_notes([note])) for paths in (run, bases))
     if power:
-        _print_power(run, bases, read_rules(rules), numbers(drop, "--drop", float), format)
+        _print_power(run, bases, rules, numbers(drop, "--drop", float), format)
         return
     if not bases:
         raise OptionError("there is no baseline", "give --baseline a run or a CSV of its results")
@@ -91,9 +98,9 @@ def gate(
         update(run, bases[0], force)
         stderr().print(f"results of {', '.join(map(str, run))} in {bases[0]}; nothing was compared")
         return
-    verdict = judge(run, bases, read_rules(rules))
+    verdict = judge(run, bases, rules)
     if format == "table":
-        stdout().print(_table(verdict))
+        stdout().print(_verdict(verdict))
     else:
         sys.stdout.write(FORMATS[format](verdict))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -106,11 +113,13 @@ def gate(
     print_notes(verdict.notes)
     stderr().print(outcome(verdict))
     if verdict.failed:
+        if format == "table" and len(run) == len(bases) == 1:
+            stderr().print(f"next: robench compare {shlex.join([str(bases[0]), str(run[0])])}")
         raise typer.Exit(1)
 
 
 def _print_power(
-    run: Sequence[Path], bases: Sequence[Path], rules: Sequence[Rule], drops: Sequence[float] | None, form: str
+    run: Sequence[Path], bases: Sequence[Path], rules: Path | None, drops: Sequence[float] | None, form: str
 ) -> None:
     from robench.analysis.gate.formats import power_json
     from robench.analysis.gate.power import power
@@ -126,7 +135,7 @@ def _print_power(
 
 
 def _power_table(power: Power) -> Table:
-    from robench.analysis.gate.formats import format_value
+    from robench.analysis.formatting import format_change, format_value
 
     table = titled_table(
         f"power of the gate: {power.model}, {power.images:,} images",
@@ -138,45 +147,62 @@ def _power_table(power: Power) -> Table:
         table.add_column(name, justify="right")
     for chance in power.chances:
         rates = [
-            f"{format_value(size, chance.unit)}: {rate:.0%}"
+            f"{format_change(size, chance.unit, signed=False)}: {rate:.0%}"
             for size, rate in zip(chance.drops, chance.caught, strict=True)
         ]
         table.add_row(
             chance.name,
             format_value(chance.value, chance.unit),
-            format_value(chance.error, chance.unit),
+            format_change(chance.error, chance.unit, signed=False),
             f"{chance.false_alarm_rate:.1%}",
             "\n".join(rates),
-            format_value(chance.minimum_detectable_effect, chance.unit) or "none",
+            format_change(chance.minimum_detectable_effect, chance.unit, signed=False) or "none",
         )
     return table
 
 
-def _table(verdict: Verdict) -> Table:
-    from robench.analysis.gate.formats import format_p_value, format_value, interval
+_FOLDED = 3
+"""Most comparisons of one rule that are listed although they passed."""
 
-    table = titled_table(
-        f"{verdict.model} compared with {verdict.baseline_model}",
-        caption="p: one-sided p-value that the change exceeds the limit (Holm-adjusted), or that it is within the margin",
-    )
-    table.add_column("metric", overflow="fold")
-    for name in ("baseline", "run", "change"):
+
+def _verdict(verdict: Verdict) -> Group:
+    """Return the rules that failed with their failures, the largest loss first, then the rules that passed."""
+    from robench.analysis.formatting import format_change
+    from robench.analysis.gate.formats import reason
+
+    groups: dict[tuple[bool, Rule], list[Comparison]] = {}
+    for comparison in sorted(verdict.comparisons, key=lambda one: (not one.failed, one.limit - one.sign * one.change)):
+        groups.setdefault((comparison.failed, comparison.rule), []).append(comparison)
+    totals = Counter(comparison.rule for comparison in verdict.comparisons)
+    parts: list[Text | Table] = [Text(f"{verdict.model} compared with {verdict.baseline_model}", style="bold")]
+    for (failed, rule), same in groups.items():
+        count = f" ({len(same)} of {totals[rule]})" if totals[rule] > 1 else ""
+        parts.append(
+            Text(f"{'FAILED' if failed else 'ok    '}  {rule}{count}", style="bold red" if failed else "green")
+        )
+        if failed or len(same) <= _FOLDED:
+            parts.append(_rows(same))
+        else:
+            parts.append(Text(f"  largest loss: {same[0].cell}, {format_change(same[0].change, same[0].unit)}"))
+        if failed and rule.margin is not None:
+            parts += [Text(f"  {one.cell}: {reason(one)}") for one in same]
+    return Group(*parts)
+
+
+def _rows(comparisons: Sequence[Comparison]) -> Table:
+    from robench.analysis.formatting import format_change, format_interval, format_p_value, format_value
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("  ", overflow="fold")
+    for name in ("baseline", "run", "change", "95 % CI", "p"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("95 % interval")
-    for name in ("limit", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for comparison in verdict.comparisons:
-        unit = comparison.unit
+    for one in comparisons:
         table.add_row(
-            comparison.name,
-            format_value(comparison.base, unit),
-            format_value(comparison.run, unit),
-            format_value(comparison.change, unit, signed=True),
-            interval(comparison),
-            format_value(comparison.limit, unit),
-            format_p_value(comparison.p if comparison.p_holm is None else comparison.p_holm),
-            "FAILED" if comparison.failed else "ok",
-            style="bold red" if comparison.failed else "",
+            f"  {one.cell}",
+            format_value(one.base, one.unit, digits=1),
+            format_value(one.run, one.unit, digits=1),
+            format_change(one.change, one.unit, digits=1),
+            format_interval(one.ci_low, one.ci_high, one.unit, digits=1).removesuffix(" pp"),
+            format_p_value(one.p if one.p_holm is None else one.p_holm),
         )
     return table

@@ -30,6 +30,7 @@ from robench.runs import parquet, schema
 from robench.runs.conditions import ConditionEntry
 from robench.runs.csv import read_csv, write_csv
 from robench.runs.files import atomic_write, translate_os_errors
+from robench.runs.find import runs_in
 from robench.runs.schema import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS
 from robench.types import Records, Results
 
@@ -72,7 +73,9 @@ class RunDirectory:
             manifest = json.loads(file.read_text())
         except FileNotFoundError:
             reason = "it has no manifest.json" if path.exists() else "it does not exist"
-            raise RunError(f"{path} is not a run directory, {reason}") from None
+            inside = runs_in(path)
+            hint = f"name one of the {len(inside)} runs in it, such as {inside[0]}" if inside else ""
+            raise RunError(f"{path} is not a run directory, {reason}", hint) from None
         except NotADirectoryError:
             raise RunError(f"{path} is a file, not a run directory") from None
         except (OSError, ValueError) as error:

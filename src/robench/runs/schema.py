@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -76,11 +76,17 @@ class Table:
         missing = [name for name in self.names if name not in frame.columns]
         unexpected = [name for name in frame.columns if name not in self.names]
         if missing or unexpected:
-            raise TableError(
-                f"not a {self.name} table: missing columns {missing or 'none'}, unexpected columns {unexpected or 'none'}"
-            )
+            differences = [f"it lacks {_listed(missing)}"] if missing else []
+            differences += [f"it has {_listed(unexpected)}"] if unexpected else []
+            raise TableError(f"not a {self.name} table: {', and '.join(differences)}")
         if list(frame.columns) != self.names:
             raise TableError(f"the columns of the {self.name} table must be in the order {self.names}")
+
+
+def _listed(columns: Sequence[str]) -> str:
+    """Return the names of at most three columns, and the number of the others."""
+    more = f" and {len(columns) - 3} more" if len(columns) > 3 else ""
+    return f"the column{'s' if len(columns) > 1 else ''} {', '.join(map(repr, columns[:3]))}{more}"
 
 
 _TEXT: Type = "string"

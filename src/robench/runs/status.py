@@ -13,9 +13,9 @@ from robench.errors import RunError
 from robench.runs.directory import RunDirectory
 from robench.runs.lock import is_locked
 from robench.runs.observer import EVALUATING, WorkerState
-from robench.runs.progress import PROGRESS, RUNNING, Note, Progress, read_progress, seconds_since_update
+from robench.runs.progress import RUNNING, Note, Progress, read_progress, seconds_since_update
 
-__all__ = ["RUNNING", "Status", "as_json", "find_runs", "status"]
+__all__ = ["RUNNING", "Status", "as_json", "status"]
 
 _STALLED_AFTER = 60.0
 """Seconds without an update after which a run on another machine counts as stalled."""
@@ -70,29 +70,10 @@ class Status:
         return seconds_since_update(self.updated) if self.updated else None
 
 
-def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """Return the run directories among `paths`, and those directly inside the other directories.
-
-    Raises:
-        RunError: A path is no directory, or holds no run.
-    """
-    runs: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            raise RunError(f"{path} is not a directory", "give a run directory, or a directory of runs")
-        inside = [path] if _is_run(path) else sorted(child for child in path.iterdir() if _is_run(child))
-        if not inside:
-            raise RunError(f"there is no run in {path}", "give a run directory, or a directory of runs")
-        runs += inside
-    return list(dict.fromkeys(runs))
-
-
-def _is_run(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("manifest.json", PROGRESS))
-
-
 def status(path: Path) -> Status:
-    """Return the status of the run in `path`."""
+    """Return the status of the run in `path`; RunError if it is no directory."""
+    if not path.is_dir():
+        raise RunError(f"{path} is not a directory", "give a run directory, or a folder of them")
     progress, locked = read_progress(path), is_locked(path)
     if not (path / "manifest.json").exists():
         state = _state(progress, locked, complete=False)

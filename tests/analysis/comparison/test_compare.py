@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from robench.analysis.comparison.compare import compare, costs, disagreement, flips, write_flips
+from robench.analysis.comparison.compare import compare, costs, difference_rows, flips, write_flips
+from robench.analysis.verdict import pair_verdict
 from robench.cli.entry import run_cli
 from robench.errors import OptionError, RunError
 from robench.runs.directory import RunDirectory
+from robench.runs.find import find_runs
 from tests.analysis.gate.invented import first, write_run
 
 N = 100
@@ -45,17 +47,24 @@ def test_differences(runs: list[Path]) -> None:
         ("cifar-c", "error_rate", "fog", 3),
         ("cifar-c", "error_rate", "fog", 5),
         ("cifar-c", "mean_error", None, None),
+        ("cifar-c", "mean_error", "fog", None),
     ]
+    assert [one.level for one in found.values()] == ["headline", "cell", "cell", "headline", "corruption"]
     fog = found["cifar-c", "error_rate", "fog", 3]
     assert fog.paired.change == pytest.approx(0.1)
     assert fog.method == "mcnemar"
     assert fog.p == pytest.approx(binomtest(12, 14, 0.5).pvalue)
-    assert fog.p_holm == pytest.approx(3 * binomtest(12, 14, 0.5).pvalue)  # mean_error has the smaller one
+    assert fog.p_holm == pytest.approx(2 * binomtest(12, 14, 0.5).pvalue), "corrected over two cells"
     assert fog.paired.ci_low < 0.1 < fog.paired.ci_high
     mean = found["cifar-c", "mean_error", None, None]
     assert mean.method == "paired bootstrap"
     assert mean.paired.change == pytest.approx(0.05)
+    assert mean.p is not None
+    assert mean.p_holm == pytest.approx(2 * mean.p), "corrected over two headlines"
     assert found["cifar-c", "error_rate", "fog", 5].p == 1.0
+    corruption = found["cifar-c", "mean_error", "fog", None]
+    assert (corruption.paired.ci_low, corruption.paired.ci_high) == (mean.paired.ci_low, mean.paired.ci_high)
+    assert (corruption.p, corruption.p_holm) == (mean.p, mean.p), "fog is the only corruption, and its mean the suite's"
 
 
 def test_costs_are_those_of_the_conditions_that_both_have(
@@ -78,7 +87,7 @@ def test_costs_are_those_of_the_conditions_that_both_have(
     assert costs([runs[0], runs[1]]) == [], "not timed"
     assert costs([a.path, b.path / "results.csv"]) == [], "a table has no clock"
     assert run_cli(["compare", str(a.path), str(b.path)]) == 0
-    assert "1.33x the time of" in " ".join(capsys.readouterr().out.split())
+    assert "throughput, each run on its own machine: b 38 images/s, a 50 (1.33x the time" in capsys.readouterr().out
 
 
 def test_flips_by_hand(runs: list[Path]) -> None:
@@ -87,16 +96,13 @@ def test_flips_by_hand(runs: list[Path]) -> None:
     assert found["change"].tolist() == ["positive_flip"] * 2 + ["negative_flip"] * 12
     assert found["path"].tolist()[:3] == ["0/0.png", "1/1.png", "0/20.png"]
     assert set(found["corruption"]) == {"fog"}
-    assert disagreement(found)[["negative_flip", "positive_flip", "wrong_to_wrong", "all"]].to_numpy().tolist() == [
-        [12, 2, 0, 14]
-    ]
 
 
 def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [str(run) for run in runs]
     assert run_cli(["compare", *names, "--flips", str(tmp_path / "flips.csv")]) == 0
     printed = capsys.readouterr()
-    assert "cells with the most changed predictions" in printed.out
+    assert "predictions of b that changed: 14 (2 now right, 12 now wrong, 0 wrong before and after)" in printed.out
     assert "14 changed predictions" in printed.err
     assert len(pd.read_csv(tmp_path / "flips.csv")) == 14
     assert run_cli(["compare", *names, "--format", "json", "--metric", "ece,error_rate"]) == 0
@@ -107,6 +113,93 @@ def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
     assert run_cli(["compare", *names, "--metric", "eror_rate"]) == 2
     assert run_cli(["compare", names[0], f"{names[1]}/results.csv"]) == 0
     assert "not paired" in capsys.readouterr().err
+
+
+def test_p_values_do_not_depend_on_what_is_shown(runs: list[Path]) -> None:
+    columns = ["run", "metric", "suite", "corruption", "severity"]
+    whole = difference_rows(compare(runs[:2])).set_index(columns)["p_holm"]
+    for metric in ("mean_error", "error_rate", "accuracy"):
+        for shown in ([metric], [metric, "ece"], [metric, "class_error", "top5_error"]):
+            rows = difference_rows(compare(runs[:2], shown)).query("level != 'other'").set_index(columns)["p_holm"]
+            assert len(rows) == (whole.index.get_level_values("metric") == metric).sum()
+            assert rows.to_dict() == pytest.approx(whole[rows.index].to_dict()), shown
+
+
+def test_corruptions_without_records_have_the_larger_interval(runs: list[Path]) -> None:
+    """Oracle: standard errors from the intervals in results.csv; those of the same images add up as if they were equal."""
+    tables = [run / "results.csv" for run in runs[:2]]
+    (mean,) = (one for one in compare(tables) if one.level == "corruption")
+    errors = [
+        ((cells["ci_high"] - cells["ci_low"]) / (2 * 1.959964)).mean()
+        for table in tables
+        for frame in [pd.read_csv(table)]
+        for cells in [frame[(frame["suite"] == "cifar-c") & (frame["metric"] == "error_rate")]]
+    ]
+    half = 1.959964 * (errors[0] ** 2 + errors[1] ** 2) ** 0.5
+    assert (mean.paired.ci_low, mean.paired.ci_high) == pytest.approx((0.05 - half, 0.05 + half), abs=1e-6)
+    assert mean.method == "intervals"
+
+
+def test_verdict(runs: list[Path], tmp_path: Path) -> None:
+    """Oracles: changes counted by hand, and the intervals and p-values of `compare`."""
+    first_sentence, clean = pair_verdict(compare(runs[:2]))
+    mean = next(one.paired for one in compare(runs[:2], ["mean_error"]) if one.level == "headline")
+    low, high = (round(100 * end, 1) for end in (mean.ci_low, mean.ci_high))
+    assert first_sentence.startswith(f"b makes 5 pp more errors on cifar-c than a, 95 % CI {low:g} to {high:g}, p ")
+    assert "n = 100" in first_sentence
+    assert clean.startswith("No difference: b gets as many clean images right as a")
+    cells = {(name, level): first(20, N) for name in ("fog", "snow", "frost") for level in (1, 2)}
+    better = {
+        **cells,
+        ("fog", 1): first(0, N),
+        ("fog", 2): first(2, N),
+        ("snow", 1): first(60, N),
+        ("snow", 2): first(70, N),
+    }
+    pair = [write_run(tmp_path / "x", cells), write_run(tmp_path / "y", better)]
+    assert pair_verdict(compare(pair))[0].endswith("; better at fog; worse at snow.")
+    assert pair_verdict(compare([pair[0], pair[0]]))[0].endswith(
+        "; none of 3 corruptions differs significantly by itself."
+    )
+
+
+def test_what_is_printed_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The largest improvement comes first, the significant one is filled, and no line is longer than the terminal."""
+    cells = {(name, level): first(20, N) for name in ("elastic_transform", "snow", "frost") for level in range(1, 6)}
+    better = (
+        cells
+        | {("snow", level): first(2, N) for level in range(1, 6)}
+        | {("frost", level): first(23, N) for level in range(1, 6)}
+    )
+    pair = [
+        str(write_run(tmp_path / "cifar10_resnet20_x", cells)),
+        str(write_run(tmp_path / "cifar10_resnet56_x", better)),
+    ]
+    for columns in (80, 100):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert run_cli(["compare", *pair, "--cells"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= columns
+        rows = [line.split()[0] for line in lines if "─" in line]
+        assert rows == ["snow", "frost"], "elastic_transform did not change in any resample"
+        assert ["●" in line for line in lines if line.startswith("snow ")] == [True, False]
+        assert any(line.split() == ["snow", *["-18.0*"] * 5] for line in lines)
+
+
+def test_a_folder_of_runs(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, run in enumerate(runs):
+        shutil.copytree(run, tmp_path / "runs" / ("two" if number else ".") / run.name)
+    assert [one.run for one in compare([tmp_path / "runs"])] == [
+        one.run for one in compare([*find_runs([tmp_path / "runs"])])
+    ]
+    shutil.copytree(runs[0], tmp_path / "runs" / "unfinished")
+    (tmp_path / "runs" / "unfinished" / "results.csv").unlink()
+    shutil.copytree(runs[0], tmp_path / "runs" / "a.1")
+    assert [path.name for path in find_runs([tmp_path / "runs"])] == ["a", "b", "c"]
+    assert run_cli(["compare", str(tmp_path / "runs")]) == 0
+    assert "left out, because unfinished or moved aside" in capsys.readouterr().err
 
 
 def test_without_the_list_of_samples(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,16 +14,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 from scipy.stats import binomtest, norm
 
 from robench.analysis.comparison import compare_pairs, load_results, match_results
 from robench.analysis.gate import FORMATS, HEADLINE_RULES, Rule, read_rules, rules_from
+from robench.analysis.gate.formats import sentence
 from robench.analysis.gate.gate import gate
 from robench.analysis.metrics.intervals import resample_counts
 from robench.analysis.scoring import score
 from robench.cli.entry import run_cli
-from robench.cli.gate import _table
 from robench.errors import OptionError, RobenchError
 from robench.runs.directory import RunDirectory
 from tests.analysis.gate.invented import first, write_run
@@ -53,8 +52,8 @@ def one(metric: str, **where: object) -> list[Rule]:
 def test_a_run_against_itself_passes(sides: Path) -> None:
     verdict = gate(sides / "same", sides / "base", HEADLINE_RULES)
     assert [str(c.name) for c in verdict.comparisons] == [
-        "accuracy of clean at 32 px",
-        "mean_error of cifar-c at 32 px",
+        "accuracy of clean",
+        "mean_error of cifar-c",
     ]
     assert not verdict.failed
     assert [c.method for c in verdict.comparisons] == ["mcnemar", "paired bootstrap"]
@@ -94,7 +93,9 @@ def test_paired_bootstrap_by_loop(sides: Path) -> None:
 def test_a_csv_has_intervals_only(sides: Path) -> None:
     verdict = gate(sides / "worse", sides / "base.csv", one("error_rate", corruption="fog", severity=3))
     assert verdict.comparisons[0].method == "intervals"
-    assert "base.csv has no records" in verdict.notes[0]
+    assert (
+        "base.csv has no records; a baseline kept as a run directory reveals several times smaller" in verdict.notes[0]
+    )
     paired = gate(sides / "worse", sides / "base", one("error_rate", corruption="fog", severity=3))
     assert verdict.comparisons[0].p is not None
     assert paired.comparisons[0].p is not None
@@ -175,7 +176,7 @@ def test_nothing_compared_is_an_error(sides: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="compares nothing: no value of the run or of the baseline"):
         gate(sides / "worse", sides / "base", one("error_rate", corruption="snow"))
     write_run(tmp_path / "run", {("clean", 0): first(10, N), ("fog", 3): first(40, N)})
-    with pytest.raises(OptionError, match=r"lacks 1 of the 3 values .* for example error_rate of cifar-c fog 5"):
+    with pytest.raises(OptionError, match=r"lacks 1 of the 3 values .* for example error_rate of cifar-c / fog / 5"):
         gate(tmp_path / "run", sides / "base", one("error_rate"))
     with pytest.raises(
         OptionError, match=r"averages other cells in .* \(1\) than in .* \(2\), for example not both over fog 5"
@@ -213,6 +214,12 @@ def test_results_of_other_records_are_refused(sides: Path, tmp_path: Path) -> No
         ({"metric": "error_rate", "allowed": 2}, "one point as 0.01"),
         ({"metric": "error_rate", "margin": 0.1}, "has no margin"),
         ({"metric": "error_rate", "fail_if": "not significantly non-inferior"}, "needs a margin"),
+        ({"metric": "error_rate", "require": "non-inferior"}, "needs a margin"),
+        ({"metric": "error_rate", "require": "noninferior"}, "did you mean 'non-inferior'"),
+        (
+            {"metric": "error_rate", "require": "non-inferior", "margin": 0.1, "fail_if": "worse"},
+            "both require and fail_if",
+        ),
         ({"metric": "error_rate", "severity": 1.5}, "must be a pattern"),
         ({"metric": "error_rate", "relative": 0.1}, "true or false"),
         ({"metric": "nonfinite_rate"}, "gate error_rate"),
@@ -284,12 +291,23 @@ def test_formats(
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     failure = suite.find(".//failure")
     assert failure is not None
-    assert "mean_error of cifar-c at 32 px went from 30.00 % to 34.00 %" in failure.get("message", "")
-    assert printed["github"].startswith("::error title=robench gate%3A mean_error of cifar-c at 32 px::")
+    assert "mean_error of cifar-c went from 30.00 % to 34.00 %" in failure.get("message", "")
+    assert printed["github"].startswith("::error title=robench gate%3A mean_error of cifar-c::")
     assert "30.00 %25 to 34.00 %25" in printed["github"]
     assert (tmp_path / "summary.md").read_text() == printed["markdown"]
     table = [line for line in printed["markdown"].splitlines() if line.startswith("|")]
     assert {line.count("|") for line in table} == {10}
+    assert [line[:8] for line in table if not line.startswith(("| |", "|--"))] == ["| **FAIL", "| ok | a"]
+    cases = {case.get("classname"): case for case in suite.iter("testcase")}
+    assert list(cases) == ["robench.clean.accuracy", "robench.cifar-c.mean_error"]
+    assert cases["robench.clean.accuracy"].findtext("system-out", "").startswith("rule: accuracy, suite clean: fail if")
+    assert sum(float(case.get("time", "nan")) for case in cases.values()) == pytest.approx(
+        float(suite.get("time", "nan")), abs=1e-3
+    )
+    (run,) = suite.iter("testsuite")
+    assert datetime.fromisoformat(run.get("timestamp", "")) <= datetime.now(UTC).replace(tzinfo=None)
+    properties = {entry.get("name"): entry.get("value") for entry in suite.iter("property")}
+    assert (properties["baseline_model"], properties["images"], properties["seed"]) == ("base", str(N), "0")
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
@@ -386,12 +404,80 @@ def test_a_run_that_normalises_is_gone(tmp_path: Path, capsys: pytest.CaptureFix
     assert run_cli(["compare", run, run, "--metric", "ce,mean_error"]) == 0
 
 
-def test_a_failure_is_whole_in_80_columns(tmp_path: Path) -> None:
+def test_a_failure_is_whole_in_80_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Failures come first, and five cells that passed are one line."""
     for name, wrong in (("base", 10), ("run", 100)):
-        write_run(tmp_path / name, {("clean", 0): first(wrong, N), ("fog", 3): first(wrong, N)})
-    printed = io.StringIO()
-    Console(file=printed, width=80).print(_table(gate(tmp_path / "run", tmp_path / "base", HEADLINE_RULES)))
-    assert printed.getvalue().count("FAILED") == 2
+        cells = {("elastic_transform", level): first(30, N) for level in range(1, 6)}
+        write_run(tmp_path / name, {("clean", 0): first(30, N), **cells, ("fog", 3): first(wrong, N)})
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nmetric = "accuracy"\n[[rules]]\nmetric = "error_rate"\nsuite = "cifar-c"\n')
+    monkeypatch.setenv("COLUMNS", "80")
+    line = ["gate", str(tmp_path / "run"), "--baseline", str(tmp_path / "base"), "--rules", str(rules)]
+    assert run_cli(line) == 1
+    printed = capsys.readouterr()
+    title, *lines = printed.out.splitlines()
+    assert title == "run compared with base"
+    assert [line.rstrip() for line in lines if not line.startswith(" ")] == [
+        "FAILED  error_rate, suite cifar-c: fail if significantly worse (1 of 6)",
+        "ok      accuracy: fail if significantly worse",
+        "ok      error_rate, suite cifar-c: fail if significantly worse (5 of 6)",
+    ]
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split()[:10] == ["cifar-c", "/", "fog", "/", "3", "5.0", "%", "50.0", "%", "+45.0"]
+    assert lines[-1].strip() == "largest loss: cifar-c / elastic_transform / 1, +0.00 pp"
+    assert printed.err.endswith(f"next: robench compare {tmp_path / 'base'} {tmp_path / 'run'}\n")
+
+
+def test_reasons(sides: Path) -> None:
+    """Fog 3 goes from 20 to 28 %, accuracy from 80 to 72 %. Oracle: the interval of the same comparison."""
+    for metric, side, end, sign in (("error_rate", "upper", "ci_high", 1), ("mean_error", "upper", "ci_high", 1)):
+        rules = [{"metric": metric, "suite": "cifar-c", "require": "non-inferior", "margin": 0.02}]
+        failed = gate(sides / "worse", sides / "base", rules).failed[0]
+        bound = f"{100 * sign * getattr(failed, end):.1f}"
+        assert f"not shown to be within 2 pp: {side} bound {bound} pp exceeds 2 pp (p = " in sentence(failed)
+    clean = gate(sides / "base", sides / "base", [{"metric": "accuracy", "require": "non-inferior", "margin": 0.2}])
+    assert "shown to be within 20 pp (p < .001)" in sentence(clean.comparisons[0])
+    limit = gate(sides / "worse", sides / "base", [{"metric": "error_rate", "fail_if": "worse", "allowed": 0.01}])
+    assert sentence(limit.failed[0]) == (
+        "error_rate of cifar-c / fog / 3 went from 20.00 % to 28.00 % (+8.00 pp): beyond the limit 1 pp; point"
+    )
+
+
+def test_require_is_the_rule_that_fail_if_states(sides: Path, tmp_path: Path) -> None:
+    table = {"metric": "mean_error", "margin": 0.02}
+    required = rules_from([{**table, "require": "non-inferior"}])
+    assert required == rules_from([{**table, "fail_if": "not significantly non-inferior"}])
+    assert str(required[0]) == "mean_error: require non-inferior within 2 pp"
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rules]]\nmetric = "mean_error"\nrequire = "non-inferior"\nmargin = 0.02\n')
+    forms = (required, file, str(file), [table | {"require": "non-inferior"}])
+    verdicts = [gate(sides / "worse", sides / "base", form) for form in forms]
+    assert all(verdict == verdicts[0] for verdict in verdicts)
+
+
+def test_other_tables_are_no_baseline(sides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = tmp_path / "leaderboard.csv"
+    assert run_cli(["leaderboard", str(sides / "base" / "results.csv"), "--out", str(board)]) == 0
+    published = tmp_path / "results-imagenet.csv"
+    published.write_text("model,top1,top1_err,top5,top5_err,param_count,img_size\na,1,99,1,99,1,32\n")
+    capsys.readouterr()
+    for file, kind in (
+        (board, "a leaderboard"),
+        (published, "a table of models"),
+        (sides / "base" / "timings.csv", ""),
+    ):
+        if not file.exists():
+            continue
+        for line in (
+            ["gate", str(sides / "worse"), "--baseline", str(file)],
+            ["compare", str(file), str(sides / "worse")],
+        ):
+            assert run_cli(line) == 2
+            said = capsys.readouterr().err
+            assert kind in said
+            assert len(said) < 400
 
 
 def test_distributions_are_those_of_the_results(sides: Path) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 
 import robench
 from robench import report
-from robench.analysis.gate.formats import format_value
+from robench.analysis.formatting import format_value
 from robench.analysis.report.class_names import class_names
 from robench.cli.entry import run_cli
 from robench.errors import OptionError, RobenchError

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,34 @@ import pandas as pd
 
 from robench.analysis.comparison.difference import PairedDifference, compare_pairs
 from robench.analysis.comparison.matching import check_comparable, match_results
-from robench.analysis.comparison.results_set import HEADLINE_METRICS, ResultRow, ResultsSet, load_results
+from robench.analysis.comparison.results_set import HEADLINE_METRICS, Key, ResultRow, ResultsSet, load_results
 from robench.analysis.metrics import METRICS
+from robench.analysis.metrics.intervals import QUANTILE, percentile_interval
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring.records import read_columns
 from robench.errors import OptionError, RunError, unknown_name
 from robench.runs.csv import has_header
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
-from robench.suites import CLEAN
+from robench.runs.find import find_runs
+from robench.suites import CLEAN, display_family
 
-__all__ = ["Cost", "Difference", "compare", "costs", "difference_rows", "disagreement", "flips", "write_flips"]
+__all__ = [
+    "CELL",
+    "CORRUPTION",
+    "HEADLINE",
+    "OTHER",
+    "Cost",
+    "Difference",
+    "compare",
+    "costs",
+    "difference_rows",
+    "flips",
+    "write_flips",
+]
 
-_CELL_METRICS = ("error_rate", "accuracy", "flip_rate")
+HEADLINE, CORRUPTION, CELL, OTHER = "headline", "corruption", "cell", "other"
+"""Levels of differences. The p-values of a level are corrected together, those of `OTHER` metric by metric."""
+
 _CELL = ["suite", "corruption", "severity", "resolution"]
 
 
@@ -32,20 +49,36 @@ class Difference:
     """A tested difference of a metric between two runs.
 
     Attributes:
-        base: Name of the first run.
-        run: Name of the other run.
+        base: Path of the first run.
+        run: Path of the other run.
+        base_model: Name of the first run's model, different from that of each other run.
+        run_model: Name of the other run's model.
+        level: One of `HEADLINE`, `CORRUPTION`, `CELL` and `OTHER`.
         paired: Both rows and their change.
         method: The test; empty without one.
         p: Two-sided p-value of no change; None without a test.
-        p_holm: The p-value corrected for all differences of the comparison (Holm).
+        p_holm: The p-value corrected for all differences of the level and of the two runs (Holm).
     """
 
     base: str
     run: str
+    base_model: str
+    run_model: str
+    level: str
     paired: PairedDifference
     method: str
     p: float | None
     p_holm: float | None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the corrected p-value is at most 0.05."""
+        return self.p_holm is not None and self.p_holm <= 0.05
+
+    @property
+    def gain(self) -> float:
+        """The change for the better."""
+        return -self.paired.sign * self.paired.change
 
 
 @dataclass(frozen=True)
@@ -53,8 +86,8 @@ class Cost:
     """Throughput of two runs in the conditions that both have, measured on each run's own machine.
 
     Attributes:
-        base: Name of the first run.
-        run: Name of the other run.
+        base: Name of the first run's model.
+        run: Name of the other run's model.
         conditions: Number of shared conditions.
         base_rate: Images/s of the first run.
         run_rate: Images/s of the other run.
@@ -70,41 +103,123 @@ class Cost:
 def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) -> list[Difference]:
     """Compare each of the runs with the first one.
 
+    A suite of corruptions also has a difference of `mean_error` for each corruption, over its shared severities. A p-value does
+    not depend on `metrics`.
+
     Args:
-        runs: Run directories of the same samples and seed. A results CSV has intervals only, and its tests are not paired.
-        metrics: The metrics to compare; None for errors of cells and aggregates of suites.
+        runs: Run directories of the same samples and seed, or folders of them. A results CSV has intervals only, and its tests
+            are not paired.
+        metrics: The metrics to return; None for headlines, corruptions and cells.
 
     Raises:
         OptionError: The runs are not comparable or share no value, a metric is unknown, or there is only one run.
     """
-    if len(runs) < 2:
-        raise OptionError("one run cannot be compared", "give two or more")
     for metric in metrics or ():
         if metric not in METRICS:
             raise OptionError(*unknown_name("metric", metric, METRICS))
-    base, *others = [load_results(run) for run in runs]
-    differences: list[tuple[str, PairedDifference]] = []
-    for other in others:
-        check_comparable(other, base, paired=True)
-        pairs = match_results(other, base, lambda row: _is_selected(row, metrics))
-        if not pairs:
+    base, *others = _load(runs)
+    names = _model_names([base, *others])
+    found: list[Difference] = []
+    for other, name in zip(others, names[1:], strict=True):
+        pair = [
+            Difference(base.name, other.name, names[0], name, level, paired, method, p, None)
+            for level, paired in _pair(other, base, metrics)
+            for p, method in [paired.two_sided() if paired.testable else (None, "")]
+        ]
+        shown = [one for one in _corrected(pair) if _is_shown(one, metrics)]
+        if not shown:
             raise OptionError(f"{other.name} and {base.name} have no metric in common", "evaluate the same suites")
-        differences += [(other.name, paired) for paired in compare_pairs(other, base, pairs, paired=True)]
-    tests = [paired.two_sided() if paired.testable else (None, "") for _, paired in differences]
-    p_values = {index: p for index, (p, _) in enumerate(tests) if p is not None}
-    corrected = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
-    return [
-        Difference(base.name, run, paired, method, p, corrected.get(index))
-        for index, ((run, paired), (p, method)) in enumerate(zip(differences, tests, strict=True))
-    ]
+        found += shown
+    return found
 
 
-def _is_selected(row: ResultRow, metrics: Sequence[str] | None) -> bool:
-    if metrics is not None:
-        return row.key.metric in metrics
-    if row.key.suite == CLEAN:
-        return row.key.metric == "accuracy"
-    return row.key.metric in (*HEADLINE_METRICS, *_CELL_METRICS) and row.key.axis != "frame"
+def _load(runs: Sequence[Path | str]) -> list[ResultsSet]:
+    paths = find_runs(runs)
+    if len(paths) < 2:
+        raise OptionError("one run cannot be compared", "give two or more")
+    return [load_results(path) for path in paths]
+
+
+def _model_names(sets: Sequence[ResultsSet]) -> list[str]:
+    """Return the model of each set, with its treatment or its path where models are equal."""
+    names = [results.model for results in sets]
+    treated = [f"{results.model} + {results.treatment}" if results.treatment else results.model for results in sets]
+    for more in (treated, [f"{results.model} ({results.name})" for results in sets]):
+        names = [longer if names.count(name) > 1 else name for name, longer in zip(names, more, strict=True)]
+    return names
+
+
+def _pair(run: ResultsSet, base: ResultsSet, metrics: Sequence[str] | None) -> list[tuple[str, PairedDifference]]:
+    """Return all differences of two runs with their levels: those of the fixed levels, and of other `metrics`."""
+    check_comparable(run, base, paired=True)
+    others = {key.metric for key in run.rows}.intersection(metrics or ())
+
+    def is_needed(row: ResultRow) -> bool:
+        return _level(row.key) != OTHER or row.key.metric in others
+
+    differences = compare_pairs(run, base, match_results(run, base, is_needed), paired=True)
+    levels = [(_level(difference.run.key), difference) for difference in differences]
+    return levels + [(CORRUPTION, mean) for mean in _means_by_corruption(differences)]
+
+
+def _level(key: Key) -> str:
+    family = display_family(key.suite)
+    if key.suite == CLEAN:
+        return HEADLINE if key.metric == "accuracy" else OTHER
+    if key.metric in HEADLINE_METRICS and key.axis in (None, "difficulty"):
+        return HEADLINE if key.corruption is None else CORRUPTION
+    if family.has_frames:
+        if key.metric == "flip_rate" or (key.metric == "accuracy" and family.has_resolutions and key.axis is None):
+            return CORRUPTION
+        return CELL if key.metric == "accuracy" and key.axis != "frame" else OTHER
+    return CELL if key.metric == "error_rate" else OTHER
+
+
+def _means_by_corruption(differences: Sequence[PairedDifference]) -> list[PairedDifference]:
+    """Return the difference of the mean error of each corruption, over the severities that both runs have."""
+    groups: dict[Key, list[PairedDifference]] = {}
+    for difference in differences:
+        key = difference.run.key
+        if _level(key) == CELL and key.severity is not None and not display_family(key.suite).has_frames:
+            groups.setdefault(key._replace(metric="mean_error", severity=None), []).append(difference)
+    return [_mean(key, cells) for key, cells in groups.items()]
+
+
+def _mean(key: Key, cells: Sequence[PairedDifference]) -> PairedDifference:
+    run, base = (
+        ResultRow(
+            key, {**rows[0].row, **key._asdict(), "value": math.fsum(row.value for row in rows) / len(rows), **rest}
+        )
+        for rows in ([cell.run for cell in cells], [cell.base for cell in cells])
+        for rest in [{"n": len(rows), "ci_low": None, "ci_high": None}]
+    )
+    mean = replace(cells[0], run=run, base=base, counts=None)
+    resamples = [cell.resamples for cell in cells if cell.resamples is not None]
+    if len(resamples) == len(cells):
+        both = np.mean(resamples, axis=0)
+        low, high = percentile_interval(both[0] - both[1])
+        return replace(mean, ci_low=float(low), ci_high=float(high), resamples=both)
+    # The cells are of the same images. At most, their errors add up as if they were perfectly correlated.
+    errors = (float(np.mean([cell.errors[0] for cell in cells])), float(np.mean([cell.errors[1] for cell in cells])))
+    half = QUANTILE * math.hypot(*errors)
+    return replace(mean, ci_low=mean.change - half, ci_high=mean.change + half, resamples=None, errors=errors)
+
+
+def _corrected(pair: Sequence[Difference]) -> list[Difference]:
+    """Correct the p-values of each level of two runs together, and of `OTHER` those of each metric."""
+    families: dict[tuple[str, str], list[int]] = {}
+    for index, difference in enumerate(pair):
+        if difference.p is not None:
+            metric = difference.paired.run.key.metric if difference.level == OTHER else ""
+            families.setdefault((difference.level, metric), []).append(index)
+    corrected: dict[int, float] = {}
+    for indices in families.values():
+        corrected |= dict(zip(indices, holm([pair[index].p or 0.0 for index in indices]).tolist(), strict=True))
+    return [replace(difference, p_holm=corrected.get(index)) for index, difference in enumerate(pair)]
+
+
+def _is_shown(difference: Difference, metrics: Sequence[str] | None) -> bool:
+    return difference.level != OTHER if metrics is None else difference.paired.run.key.metric in metrics
 
 
 def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
@@ -114,6 +229,9 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
             {
                 "base": difference.base,
                 "run": difference.run,
+                "base_model": difference.base_model,
+                "run_model": difference.run_model,
+                "level": difference.level,
                 **difference.paired.run.key._asdict(),
                 "unit": difference.paired.run.row["unit"],
                 "base_value": difference.paired.base.value,
@@ -132,11 +250,13 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
 
 def costs(runs: Sequence[Path | str]) -> list[Cost]:
     """Return the throughput of each run and of the first run, if both are run directories with timings."""
-    base, *others = [load_results(run) for run in runs]
-    return [cost for other in others if (cost := _cost(base, other)) is not None]
+    sets = _load(runs)
+    base, names = sets[0], _model_names(sets)
+    costs = (_cost(base, other, names[0], name) for other, name in zip(sets[1:], names[1:], strict=True))
+    return [cost for cost in costs if cost is not None]
 
 
-def _cost(base: ResultsSet, other: ResultsSet) -> Cost | None:
+def _cost(base: ResultsSet, other: ResultsSet, base_model: str, run_model: str) -> Cost | None:
     if not base.runs or not other.runs:
         return None
     before, after = (
@@ -147,7 +267,7 @@ def _cost(base: ResultsSet, other: ResultsSet) -> Cost | None:
         return None
     totals = [timings.loc[both].sum() for timings in (before, after)]
     base_rate, run_rate = (float(total["images"] / total["seconds"]) for total in totals)
-    return Cost(base.name, other.name, len(both), base_rate, run_rate)
+    return Cost(base_model, run_model, len(both), base_rate, run_rate)
 
 
 def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
@@ -161,7 +281,7 @@ def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
         OptionError: The runs are not comparable or share no cell.
         RunError: A run has no records, or records of other samples.
     """
-    base, *others = [load_results(run) for run in runs]
+    base, *others = _load(runs)
     return pd.concat([_flips(base, other) for other in others], ignore_index=True)
 
 
@@ -216,19 +336,6 @@ def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
 def _escape_formula(path: str) -> str:
     """Return an equivalent path that a spreadsheet does not read as a formula."""
     return f"./{path}" if path[:1] in ("=", "+", "-", "@", "\t", "\r") else path
-
-
-def disagreement(flipped: pd.DataFrame, most: int = 10) -> pd.DataFrame:
-    """Count flips by run and cell, in the columns negative_flip, positive_flip, wrong_to_wrong and all.
-
-    Args:
-        flipped: The table of `flips`.
-        most: Number of cells to return, those with the most flips first.
-    """
-    counts = flipped.groupby(["run", *_CELL, "change"], sort=False).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=["negative_flip", "positive_flip", "wrong_to_wrong"], fill_value=0)
-    counts["all"] = counts.sum(axis=1)
-    return counts.sort_values("all", ascending=False, kind="stable").head(most).reset_index()
 
 
 def write_flips(flipped: pd.DataFrame, path: Path, force: bool = False) -> None:

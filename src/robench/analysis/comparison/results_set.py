@@ -15,8 +15,9 @@ from robench.analysis.scoring.rows import Row
 from robench.errors import RunError, TableError
 from robench.runs.csv import read_csv, read_versions
 from robench.runs.directory import RunDirectory
+from robench.runs.files import read_start
 from robench.runs.schema import RESULTS, SCHEMA_VERSION
-from robench.suites import CLEAN
+from robench.suites import CLEAN, display_family
 from robench.types import Results
 
 __all__ = [
@@ -68,10 +69,12 @@ class ResultRow:
     Attributes:
         key: The cells that identify the row.
         row: All columns.
+        shows_size: Whether the name of the row says the input size, because the suite has results at several sizes.
     """
 
     key: Key
     row: dict[str, Any]
+    shows_size: bool = False
 
     @property
     def value(self) -> float:
@@ -90,19 +93,26 @@ class ResultRow:
         metric, corruption = self.key.metric, self.key.corruption
         return corruption is not None and metric not in (*NORMALISED, "accuracy_auc", "half_accuracy_strength")
 
-    def __str__(self) -> str:
-        """Return a text such as `error_rate of imagenet-c fog 3 at 224 px`."""
+    @property
+    def cell(self) -> str:
+        """The place of the value, such as `imagenet-c / fog / 3`; with the input size if the suite has several."""
         key = self.key
-        parts = [f"{key.metric} of {key.suite}", *(name for name in (key.method, key.subset) if name)]
+        parts = [key.suite, *(name for name in (key.method, key.subset) if name)]
         if key.corruption is not None and key.corruption != key.suite:
             parts.append(key.corruption)
-        if key.severity:
+        if key.axis == "difficulty":  # Difficulty 1 is the published one.
+            parts += [f"difficulty {key.axis_value:g}"] if key.axis_value != 1 else []
+        elif key.severity and not display_family(key.suite).has_frames:
             parts.append(str(key.severity))
         if key.dx is not None:
             parts.append(f"{key.axis} dx {key.dx} dy {key.dy}")
-        elif key.axis is not None:
+        elif key.axis not in (None, "difficulty"):
             parts.append(f"{key.axis} {key.axis_value:g}")
-        return " ".join(parts) + (f" at {key.resolution} px" if key.resolution is not None else "")
+        return " / ".join(parts) + (f" at {key.resolution} px" if self.shows_size else "")
+
+    def __str__(self) -> str:
+        """Return a text such as `error_rate of imagenet-c / fog / 3`."""
+        return f"{self.key.metric} of {self.cell}"
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,10 @@ class ResultsSet:
                 f"there is no {path}",
                 f"`robench gate RUN --baseline {path} --update-baseline` writes a run's results there",
             )
+        header = read_start(path).lstrip("\ufeff").partition("\n")[0].strip().split(",")
+        if {"model", "top1"} <= set(header):
+            kind = "a leaderboard" if "rank" in header else "a table of models"
+            raise TableError(f"{path} is {kind}, with one row per model", "give the results.csv of a run")
         schema, version = read_versions(path)
         if schema not in ("", str(SCHEMA_VERSION)):
             raise TableError(
@@ -167,9 +181,11 @@ class ResultsSet:
                     f"{name} holds results of several models, datasets or seeds ({column} {values[0]}, {values[1]}, …)",
                     "keep the results of one",
                 )
+        sizes = results.groupby("suite")["resolution"].nunique()
+        several = set(sizes.index[sizes > 1])
         rows: dict[Key, ResultRow] = {}
         for cells in results.astype(object).where(results.notna(), None).to_dict("records"):
-            row = ResultRow(Key(*(cells[column] for column in Key._fields)), cells)
+            row = ResultRow(Key(*(cells[column] for column in Key._fields)), cells, cells["suite"] in several)
             if (other := rows.get(row.key)) is None:
                 rows[row.key] = row
             # Suites can have clean images of different geometries; those of the first suite count.
@@ -181,6 +197,11 @@ class ResultsSet:
     def model(self) -> str:
         """Label of the model."""
         return str(self._common("model"))
+
+    @property
+    def treatment(self) -> str:
+        """Test-time method applied to the model; empty without one."""
+        return str(self._common("treatment") or "")
 
     @property
     def dataset(self) -> str:
@@ -196,6 +217,11 @@ class ResultsSet:
     def seed(self) -> str:
         """Seed of all draws; several seeds as `0+1+2`."""
         return str(self._common("seed"))
+
+    @property
+    def version(self) -> str:
+        """Version of robench that computed the results."""
+        return str(self._common("robench_version"))
 
     @property
     def images(self) -> int:

@@ -4,42 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
+from robench.analysis.formatting import format_change, format_interval, format_p_value, format_value
 from robench.analysis.gate.gate import Comparison, Verdict
 from robench.analysis.gate.power import Power, PowerEstimate
 
 __all__ = [
     "FORMATS",
-    "format_p_value",
-    "format_value",
     "github",
     "interval",
     "junit",
     "markdown",
     "outcome",
     "power_json",
+    "reason",
     "sentence",
     "verdict_json",
 ]
-
-
-def format_value(value: float, unit: str, *, signed: bool = False) -> str:
-    """Return a value as text: fractions and percentages in percent, others with their unit; NaN as an empty text."""
-    if math.isnan(value):
-        return ""
-    sign = "+" if signed else ""
-    if unit in ("fraction", "percent"):
-        return f"{value * (100 if unit == 'fraction' else 1):{sign}.2f} %"
-    return f"{value:{sign}.3g} {unit}"
-
-
-def format_p_value(p: float | None) -> str:
-    """Return a p-value as text; empty for None."""
-    return "" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def outcome(verdict: Verdict) -> str:
@@ -63,37 +49,50 @@ def verdict_json(verdict: Verdict) -> str:
 
 
 def _json_cells(row: Comparison | PowerEstimate) -> dict[str, Any]:
-    cells = {**asdict(row), "rule": str(row.rule)}
+    named = {"name": row.name, "reason": reason(row)} if isinstance(row, Comparison) else {}
+    cells = {**named, **asdict(row), "rule": str(row.rule)}
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in cells.items()
     }
 
 
 def markdown(verdict: Verdict) -> str:
-    """Return a heading, a table and the notes."""
+    """Return a heading, a table of what failed, a folded table of what passed, and the notes."""
     lines = [
         f"### robench {outcome(verdict)}",
         "",
         f"{_cell(verdict.model)} ({_cell(verdict.run)}) against {_cell(verdict.baseline_model)} ({_cell(verdict.baseline)})",
         "",
+    ]
+    passed = [comparison for comparison in verdict.comparisons if not comparison.failed]
+    if verdict.failed:
+        lines += [*_markdown_table(verdict.failed), ""]
+    if passed:
+        lines += ["<details><summary>", "", f"{len(passed)} passed", "", "</summary>", "", *_markdown_table(passed), ""]
+        lines += ["</details>", ""]
+    return "\n".join([*lines, *(f"- {_cell(note)}" for note in verdict.notes)]) + "\n"
+
+
+def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
+    lines = [
         "| | metric | baseline | run | change | 95 % interval | limit | p | test |",
         "|---|---|--:|--:|--:|---|--:|--:|---|",
     ]
-    for comparison in verdict.comparisons:
+    for comparison in comparisons:
         unit = comparison.unit
         cells = (
             "**FAILED**" if comparison.failed else "ok",
             _cell(comparison.name),
             format_value(comparison.base, unit),
             format_value(comparison.run, unit),
-            format_value(comparison.change, unit, signed=True),
+            format_change(comparison.change, unit),
             interval(comparison),
-            format_value(comparison.limit, unit),
+            format_change(comparison.limit, unit, signed=False),
             format_p_value(comparison.p if comparison.p_holm is None else comparison.p_holm),
             comparison.method,
         )
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *(f"- {_cell(note)}" for note in verdict.notes)]) + "\n"
+    return lines
 
 
 def power_json(power: Power) -> str:
@@ -109,26 +108,36 @@ def power_json(power: Power) -> str:
 
 def interval(comparison: Comparison) -> str:
     """Return the interval of the change as text; empty without one."""
-    if math.isnan(comparison.ci_low):
-        return ""
-    low, high = (format_value(end, comparison.unit, signed=True) for end in (comparison.ci_low, comparison.ci_high))
-    return f"{low} … {high}"
+    return format_interval(comparison.ci_low, comparison.ci_high, comparison.unit)
 
 
 def junit(verdict: Verdict) -> str:
-    """Return JUnit XML with a test case for each comparison."""
+    """Return JUnit XML with a test case for each comparison. The comparisons share the time of the gate equally."""
     total, failed = str(len(verdict.comparisons)), str(len(verdict.failed))
-    suites = ElementTree.Element("testsuites", name="robench gate", tests=total, failures=failed)
-    suite = ElementTree.SubElement(
-        suites, "testsuite", name=_xml(verdict.run), tests=total, failures=failed, errors="0"
-    )
+    counts = {"tests": total, "failures": failed, "errors": "0", "time": f"{verdict.seconds:.3f}"}
+    suites = ElementTree.Element("testsuites", {"name": "robench gate", **counts})
+    stamp = verdict.started.removesuffix("+00:00")
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": _xml(verdict.run), **counts, "timestamp": stamp})
+    properties = ElementTree.SubElement(suite, "properties")
+    about = {name: getattr(verdict, name) for name in ("run", "baseline", "model", "baseline_model")}
+    for name, value in (about | dict(verdict.facts)).items():
+        ElementTree.SubElement(properties, "property", name=name, value=_xml(value))
+    seen: Counter[tuple[str, str]] = Counter()
     for comparison in verdict.comparisons:
-        rule = comparison.rule
-        case = ElementTree.SubElement(suite, "testcase", classname=_xml(str(rule)), name=_xml(comparison.name))
+        class_name = ".".join(["robench", *(part.replace(".", "_") for part in (comparison.suite, comparison.metric))])
+        seen[class_name, comparison.cell] += 1
+        number = seen[class_name, comparison.cell]
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=_xml(class_name),
+            name=_xml(comparison.cell + (f" (rule {number} for it)" if number > 1 else "")),
+            time=f"{verdict.seconds / len(verdict.comparisons):.6f}",
+        )
         if comparison.failed:
-            message = sentence(comparison)
-            failure = ElementTree.SubElement(case, "failure", type=rule.fail_if, message=_xml(message))
-            failure.text = _xml(f"{message}\nrule: {rule}")
+            message = _xml(sentence(comparison))
+            ElementTree.SubElement(case, "failure", type=comparison.rule.fail_if, message=message).text = message
+        ElementTree.SubElement(case, "system-out").text = _xml(f"rule: {comparison.rule}\n{sentence(comparison)}")
     output = ElementTree.SubElement(suite, "system-out")
     output.text = _xml("\n".join(verdict.notes))
     ElementTree.indent(suites)
@@ -146,15 +155,40 @@ def github(verdict: Verdict) -> str:
 
 
 def sentence(comparison: Comparison) -> str:
-    """Return a comparison as one sentence."""
-    unit, is_corrected = comparison.unit, comparison.p_holm is not None
-    p = format_p_value(comparison.p_holm if is_corrected else comparison.p)
-    p = f", p {'' if p.startswith('<') else '= '}{p}" if p else ""
+    """Return a comparison as one sentence, with the reason of a failure."""
+    unit = comparison.unit
+    change = format_change(comparison.change, unit)
     return (
         f"{comparison.name} went from {format_value(comparison.base, unit)} to {format_value(comparison.run, unit)} "
-        f"({format_value(comparison.change, unit, signed=True)}, limit {format_value(comparison.limit, unit)}{p}"
-        f"{' after Holm correction' if is_corrected else ''}; {comparison.method})"
+        f"({change}): {reason(comparison)}; {comparison.method}"
     )
+
+
+def reason(comparison: Comparison) -> str:
+    """Return why a comparison failed, or why it passed."""
+    unit, limit = comparison.unit, comparison.limit
+    size = format_change(abs(limit), unit, signed=False, digits=None)
+    corrected = comparison.p if comparison.p_holm is None else comparison.p_holm
+    p = format_p_value(corrected)
+    p = f"p {p}" if p.startswith("<") else f"p = {p}"
+    if comparison.rule.margin is not None:
+        worst, side, bound = (
+            (comparison.ci_high, "upper", limit) if comparison.sign > 0 else (-comparison.ci_low, "lower", -limit)
+        )
+        if not comparison.failed:
+            return f"shown to be within {size} ({p})"
+        end = format_change(comparison.sign * worst, unit, signed=comparison.sign < 0, digits=1)
+        if worst > limit:
+            passes = "exceeds" if side == "upper" else "is below"
+            wanted = format_change(bound, unit, signed=side == "lower", digits=None)
+            return f"not shown to be within {size}: {side} bound {end} {passes} {wanted} ({p})"
+        return f"not shown to be within {size} ({p} is above {comparison.rule.alpha:g})"
+    loss = "improvement of" if limit < 0 else "limit"
+    if comparison.p is None:
+        return f"{'beyond' if comparison.failed else 'within'} the {loss} {size}"
+    after = " after Holm's correction" if comparison.p_holm is not None else ""
+    than = f" by more than {size}" if limit > 0 else f" than an improvement of {size}" if limit < 0 else ""
+    return f"{'significantly' if comparison.failed else 'not significantly'} worse{than} ({p}{after})"
 
 
 def _cell(text: str) -> str:

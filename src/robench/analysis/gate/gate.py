@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from robench.analysis.comparison import PairedDifference, ResultsSet, Source, check_finished, load_results
 from robench.analysis.gate.matching import compare_by_rule
-from robench.analysis.gate.rules import FAIL_IF, Rule, read_rules
+from robench.analysis.gate.rules import FAIL_IF, Rule, Rules, checked_rules
+from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring import pool
 from robench.errors import OptionError
@@ -30,7 +33,9 @@ class Comparison:
 
     Attributes:
         rule: The rule.
-        name: Metric and cell, such as `error_rate of imagenet-c fog 3 at 224 px`.
+        metric: The metric.
+        suite: The suite.
+        cell: What the value is of, such as `imagenet-c / fog / 3`; with the input size if the suite has several.
         unit: Unit of the metric and of all numbers here but p-values.
         base: Value of the baseline.
         run: Value of the run.
@@ -45,7 +50,9 @@ class Comparison:
     """
 
     rule: Rule
-    name: str
+    metric: str
+    suite: str
+    cell: str
     unit: str
     base: float
     run: float
@@ -57,6 +64,16 @@ class Comparison:
     p: float | None
     p_holm: float | None
     failed: bool
+
+    @property
+    def sign(self) -> int:
+        """1 if a larger value is worse, -1 if it is better."""
+        return -1 if METRICS[self.metric].higher_is_better else 1
+
+    @property
+    def name(self) -> str:
+        """Metric and cell, such as `error_rate of imagenet-c / fog / 3`."""
+        return f"{self.metric} of {self.cell}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,9 @@ class Verdict:
         baseline_model: Label of the baseline's model.
         comparisons: At least one comparison, in the order of the rules.
         notes: Remarks for the reader.
+        facts: Dataset, images, seed and version of the judged results, by name.
+        started: Start of the gate (UTC, ISO 8601).
+        seconds: Duration of the gate.
     """
 
     run: str
@@ -78,6 +98,9 @@ class Verdict:
     baseline_model: str
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    started: str = field(default="", compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def failed(self) -> tuple[Comparison, ...]:
@@ -85,7 +108,7 @@ class Verdict:
         return tuple(comparison for comparison in self.comparisons if comparison.failed)
 
 
-def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> Verdict:
+def gate(run: Source, baseline: Source, rules: Rules = None) -> Verdict:
     """Judge a run, or a results CSV, against its baseline.
 
     "significantly worse" fails if any metric is. The p-values of all such comparisons are corrected together (Holm).
@@ -94,12 +117,13 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
     Args:
         run: The results to judge; several runs are seeds of one model, and their mean is judged.
         baseline: The results to compare with, in the same forms.
-        rules: The rules; None for those of `read_rules()`.
+        rules: The rules, tables of rules, or a TOML file; None for those of `read_rules()`.
 
     Raises:
         OptionError: A rule compares nothing, or run and baseline are not comparable.
     """
-    rules = read_rules() if rules is None else tuple(rules)
+    started, clock = datetime.now(UTC), time.monotonic()
+    rules = checked_rules(rules)
     ours, theirs = load_results(run), load_results(baseline)
     for directory in (*ours.runs, *theirs.runs):
         check_finished(directory)
@@ -109,7 +133,18 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
     if not judged:
         raise OptionError(f"{ours.name} and {theirs.name} have no headline metric in common", "give --rules")
     notes += _pairing_notes(judged, ours, theirs)
-    return Verdict(ours.name, theirs.name, ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes)))
+    facts = {"dataset": ours.dataset, "images": str(ours.images), "seed": ours.seed, "robench_version": ours.version}
+    return Verdict(
+        ours.name,
+        theirs.name,
+        ours.model,
+        theirs.model,
+        tuple(_judge(judged)),
+        tuple(dict.fromkeys(notes)),
+        facts,
+        started.isoformat(timespec="seconds"),
+        time.monotonic() - clock,
+    )
 
 
 def _unmatched(rule: Rule, run: ResultsSet, base: ResultsSet, compared: int) -> list[str]:
@@ -143,7 +178,7 @@ def _pairing_notes(judged: Sequence[tuple[Rule, PairedDifference]], run: Results
     if all(rule.pairing == "unpaired" for rule in unpaired):
         reason = "the rules ask for it"
     elif files := [results.name for results in (run, base) if not results.runs]:
-        reason = f"{files[0]} has no records"
+        reason = f"{files[0]} has no records; a baseline kept as a run directory reveals several times smaller changes"
     else:
         reason = "records are missing"
     return [f"{len(unpaired)} of {len(tested)} tests use the intervals of the results and are not paired: {reason}"]
@@ -165,7 +200,9 @@ def _judge(judged: Sequence[tuple[Rule, PairedDifference]]) -> list[Comparison]:
         comparisons.append(
             Comparison(
                 rule=rule,
-                name=str(difference.run),
+                metric=difference.run.key.metric,
+                suite=difference.run.key.suite,
+                cell=difference.run.cell,
                 unit=str(difference.run.row["unit"]),
                 base=difference.base.value,
                 run=difference.run.value,

@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 from robench.analysis.comparison import PairedDifference, ResultRow, ResultsSet, Source, load_results
 from robench.analysis.gate.matching import compare_by_rule
-from robench.analysis.gate.rules import FAIL_IF, Rule, read_rules
+from robench.analysis.gate.rules import FAIL_IF, Rule, Rules, checked_rules
 from robench.analysis.metrics.paired_tests import bootstrap_error
 from robench.errors import OptionError
 
@@ -124,7 +124,7 @@ class _Judged:
 def power(
     run: Source,
     baseline: Source | None = None,
-    rules: Sequence[Rule] | None = None,
+    rules: Rules = None,
     drops: Sequence[float] | None = None,
 ) -> Power:
     """Estimate how often the gate detects a drop, for every metric that the rules judge.
@@ -139,7 +139,7 @@ def power(
     Raises:
         OptionError: As in `gate`; also if a drop is not a fraction, or the variance of no metric is known.
     """
-    rules = read_rules() if rules is None else tuple(rules)
+    rules = checked_rules(rules)
     drops = EFFECT_SIZES if drops is None else tuple(drops)
     if not drops or not all(0 < drop < 1 for drop in drops):
         raise OptionError("a drop must be a fraction between 0 and 1", "give for example 0.01 for one point")

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from robench.analysis.comparison import HEADLINE_METRICS, ResultRow
+from robench.analysis.formatting import format_change
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, unknown_name
 from robench.suites import CLEAN
 
-__all__ = ["FAIL_IF", "HEADLINE_RULES", "Rule", "read_rules", "rules_from"]
+__all__ = ["FAIL_IF", "HEADLINE_RULES", "REQUIRE", "Rule", "Rules", "checked_rules", "read_rules", "rules_from"]
 
 FAIL_IF = ("worse", "significantly worse", "not significantly non-inferior")
+REQUIRE = {"non-inferior": FAIL_IF[2]}
+"""Values of the key `require`, and the `fail_if` that each of them means."""
+
 _PAIRINGS = ("paired", "unpaired")
 _PATTERNS = ("suite", "corruption", "severity", "resolution", "axis")
 
@@ -68,12 +72,19 @@ class Rule:
         )
 
     def __str__(self) -> str:
-        """Return a text such as `error_rate, suite imagenet-c, corruption *noise: fail if significantly worse by more than 0.01`."""
+        """Return a text such as `error_rate, suite imagenet-c, corruption *noise: fail if significantly worse by more than 1 pp`."""
+        # The patterns of the built-in rules, which are optional, pick the aggregates; their names would not help a reader.
+        shown = ("suite",) if self.optional else _PATTERNS
         patterns = [
-            f"{name} {'|'.join(getattr(self, name)) or 'none'}" for name in _PATTERNS if getattr(self, name) != ("*",)
+            f"{name} {'|'.join(getattr(self, name)) or 'none'}" for name in shown if getattr(self, name) != ("*",)
         ]
-        size = f"{100 * self.limit:g} %" if self.relative else f"{self.limit:g}"
-        limit = f" within {size}" if self.margin is not None else f" by more than {size}" if self.limit else ""
+        unit = METRICS[self.metric].unit
+        size = (
+            f"{100 * self.limit:g} %" if self.relative else format_change(self.limit, unit, signed=False, digits=None)
+        )
+        if self.margin is not None:
+            return ", ".join([self.metric, *patterns]) + f": require {next(iter(REQUIRE))} within {size}"
+        limit = f" by more than {size}" if self.limit else ""
         return ", ".join([self.metric, *patterns]) + f": fail if {self.fail_if}{limit}"
 
 
@@ -86,6 +97,23 @@ HEADLINE_RULES = (
     Rule("accuracy", suite=("resolution",), corruption=("network",), optional=True),
 )
 """Default rules: clean accuracy and the headline metrics of the suites must not be significantly worse."""
+
+
+Rules: TypeAlias = "Sequence[Rule | Mapping[str, Any]] | Path | str | None"
+"""Rules, tables of rules, a TOML file, or None for those of `read_rules()`."""
+
+
+def checked_rules(rules: Rules) -> tuple[Rule, ...]:
+    """Return rules that are given in any form.
+
+    Raises:
+        OptionError: The file cannot be read, there is no rule, or one is invalid.
+    """
+    if rules is None or isinstance(rules, str | Path):
+        return read_rules(rules)
+    if rules and all(isinstance(rule, Rule) for rule in rules):
+        return tuple(rule for rule in rules if isinstance(rule, Rule))
+    return rules_from([rule for rule in rules if not isinstance(rule, Rule)] if isinstance(rules, list | tuple) else [])
 
 
 def read_rules(file: Path | str | None = None) -> tuple[Rule, ...]:
@@ -137,7 +165,7 @@ def rules_from(tables: Sequence[Mapping[str, Any]], source: str = "the rules") -
 def _rule(table: Mapping[str, Any], source: str) -> Rule:
     if not isinstance(table, Mapping):
         raise OptionError(f"{source} is not a table")
-    known = [field.name for field in fields(Rule) if field.name != "optional"]
+    known = ["require", *(field.name for field in fields(Rule) if field.name != "optional")]
     for name in table:
         if name not in known:
             problem, hint = unknown_name("key", name, known)
@@ -157,7 +185,9 @@ def _rule(table: Mapping[str, Any], source: str) -> Rule:
     for name in ("allowed", "margin", "alpha"):
         if name in cells:
             cells[name] = _number(cells[name], f"{source}: {name}")
-    for name, choices in (("fail_if", FAIL_IF), ("pairing", _PAIRINGS)):
+    if "require" in cells and "fail_if" in cells:
+        raise OptionError(f"{source} has both require and fail_if", "keep one of them")
+    for name, choices in (("require", REQUIRE), ("fail_if", FAIL_IF), ("pairing", _PAIRINGS)):
         if name in cells and cells[name] not in choices:
             problem, hint = unknown_name(name, str(cells[name]), choices)
             raise OptionError(f"{source}: {problem}", hint)
@@ -165,6 +195,11 @@ def _rule(table: Mapping[str, Any], source: str) -> Rule:
         raise OptionError(
             f"{source}: relative must be true or false", "give the size of the change as `allowed` or `margin`"
         )
+    stated = next(
+        (f'{name} = "{cells[name]}"' for name in ("require", "fail_if") if name in cells), "a rule without require"
+    )
+    if "require" in cells:
+        cells["fail_if"] = REQUIRE[cells.pop("require")]
     rule = Rule(**cells)
     if not 0 < rule.alpha < 1:
         raise OptionError(f"{source}: alpha must be between 0 and 1, not {rule.alpha:g}")
@@ -174,9 +209,9 @@ def _rule(table: Mapping[str, Any], source: str) -> Rule:
         )
     needs_margin = rule.fail_if == FAIL_IF[2]
     if needs_margin and (rule.margin is None or rule.margin <= 0 or "allowed" in table):
-        raise OptionError(f'{source}: fail_if = "{rule.fail_if}" needs a margin above 0, and no `allowed`')
+        raise OptionError(f"{source}: {stated} needs a margin above 0, and no `allowed`", "such as margin = 0.02")
     if rule.margin is not None and not needs_margin:
-        raise OptionError(f'{source}: fail_if = "{rule.fail_if}" has no margin', "give `allowed`")
+        raise OptionError(f"{source}: {stated} has no margin", 'give `allowed`, or require = "non-inferior"')
     return rule
 
 

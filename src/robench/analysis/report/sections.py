@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robench.analysis.comparison import HEADLINE_METRICS
-from robench.analysis.gate.formats import format_value
+from robench.analysis.formatting import format_value
 from robench.analysis.metrics.calibration import Reliability
 from robench.analysis.report.charts import Rows, bars, grid_map, heat_map, lines, reliability
 from robench.analysis.report.grouping import ReportedRun, comparable_groups

@@ -1,0 +1,61 @@
+"""Values, changes and p-values as text."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["format_change", "format_interval", "format_p_value", "format_points", "format_value"]
+
+
+def format_value(value: float, unit: str, *, digits: int = 2) -> str:
+    """Return a value as text: fractions and percentages in percent, others with their unit; NaN as an empty text."""
+    if math.isnan(value):
+        return ""
+    return f"{_percent(value, unit):.{digits}f} %" if _is_percent(unit) else f"{value:.3g} {unit}"
+
+
+def format_change(change: float, unit: str, *, signed: bool = True, digits: int | None = 2) -> str:
+    """Return a difference of two values as text: fractions and percentages in percentage points (pp).
+
+    Args:
+        change: The difference; NaN gives an empty text.
+        unit: Unit of the values.
+        signed: Whether a positive difference has a plus sign.
+        digits: Decimals of percentage points; None for as many as it has.
+    """
+    if math.isnan(change):
+        return ""
+    sign = "+" if signed else ""
+    points = f"{sign}.{digits}f" if digits is not None else f"{sign}.6g"
+    return f"{_percent(change, unit):{points}} pp" if _is_percent(unit) else f"{change:{sign}.3g} {unit}"
+
+
+def format_interval(low: float, high: float, unit: str, *, digits: int = 2) -> str:
+    """Return the interval of a change as text; empty without one."""
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{format_change(low, unit, digits=digits).partition(' ')[0]} to {format_change(high, unit, digits=digits)}"
+
+
+def format_points(change: float, unit: str) -> str:
+    """Return the size of a change for a sentence, with two digits: `1.7 pp`, `12 pp`, `2 pp`, `0.31 GFLOPs`."""
+    if not _is_percent(unit):
+        return f"{abs(change):.2g} {unit}"
+    points = abs(_percent(change, unit))
+    digits = 1 if points >= 0.095 or not points else 2
+    return f"{points:.{digits}f}".removesuffix(".0") + " pp"
+
+
+def format_p_value(p: float | None) -> str:
+    """Return a p-value as text with three decimals, such as `.046`; empty for None."""
+    if p is None:
+        return ""
+    return "< .001" if p < 0.0005 else "1" if p > 0.9995 else f"{p:.3f}".removeprefix("0")
+
+
+def _is_percent(unit: str) -> bool:
+    return unit in ("fraction", "percent")
+
+
+def _percent(value: float, unit: str) -> float:
+    return value * 100 if unit == "fraction" else value

@@ -1,0 +1,263 @@
+"""A comparison of two runs for a terminal: verdict, forest of intervals, cells."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from robench.analysis.comparison.compare import CELL, CORRUPTION, HEADLINE, OTHER, Cost, Difference
+from robench.analysis.formatting import format_p_value
+from robench.analysis.verdict import pair_verdict, place
+from robench.suites import display_family
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["comparison", "cost_lines", "flip_lines", "listing"]
+
+_LEAST_FOREST = 13
+"""Least width of the forest in characters; it is left out where less remains."""
+_WITH_P = 96
+"""Least width of a terminal whose tables have a column of p-values next to the forest."""
+_HEADLINES = "headlines"
+"""Title of the table whose rows have different metrics."""
+_GLYPHS = {"low": "├", "line": "─", "high": "┤", "zero": "│", "yes": "●", "no": "○"}
+_ASCII = {"low": "|", "line": "-", "high": "|", "zero": ":", "yes": "#", "no": "o"}
+
+
+def comparison(differences: Sequence[Difference], console: Console, *, cells: bool = False) -> Group:
+    """Return the comparison of one run with the first one.
+
+    Args:
+        differences: The differences of two runs, as `compare` returns them without `metrics`.
+        console: The console for which the forest is drawn.
+        cells: Whether to add the differences of single cells.
+    """
+    parts: list[RenderableType] = [
+        _sentence(sentence, console, "" if number else "bold")
+        for number, sentence in enumerate(pair_verdict(differences))
+    ]
+    levels = {level: [one for one in differences if one.level == level] for level in (HEADLINE, CORRUPTION, CELL)}
+    parts += ["", _table(_HEADLINES, levels[HEADLINE], console)] if levels[HEADLINE] else []
+    parts += _by_suite(levels[CORRUPTION], console)
+    if cells:
+        parts += _by_suite(levels[CELL], console)
+    return Group(*parts)
+
+
+def listing(differences: Sequence[Difference], console: Console) -> Group:
+    """Return tables of chosen metrics of one run compared with the first one."""
+    return Group(*_by_suite(differences, console))
+
+
+def cost_lines(costs: Sequence[Cost]) -> list[str]:
+    """Return a line for each run on its throughput."""
+    return [
+        f"throughput, each run on its own machine: {cost.run} {cost.run_rate:,.0f} images/s, {cost.base} "
+        f"{cost.base_rate:,.0f} ({cost.base_rate / cost.run_rate:.2f}x the time per image)"
+        for cost in costs
+    ]
+
+
+def flip_lines(differences: Sequence[Difference], flipped: pd.DataFrame) -> list[str]:
+    """Return a line for each run on its predictions that differ from the first run's.
+
+    Args:
+        differences: The differences of all runs, which name the models.
+        flipped: The table of `flips`.
+    """
+    lines = []
+    for run, model in dict.fromkeys((one.run, one.run_model) for one in differences):
+        changes = flipped["change"][flipped["run"] == run].value_counts()
+        gained, lost, wrong = (
+            int(changes.get(name, 0)) for name in ("positive_flip", "negative_flip", "wrong_to_wrong")
+        )
+        lines.append(
+            f"predictions of {model} that changed: {gained + lost + wrong:,} ({gained:,} now right, {lost:,} now wrong, "
+            f"{wrong:,} wrong before and after)"
+        )
+    return lines
+
+
+def _sentence(text: str, console: Console, style: str) -> Text:
+    """Return a sentence that breaks between words of different facts only, or not at all where nobody has set a width."""
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        return Text(text, style, no_wrap=True, overflow="ignore")
+    kept = re.sub(
+        r"(?<=\d) (?=%|pp)|(?<=%) (?=CI)|(?<=CI) | to (?=-?[\d.])|(?<=\b[pn]) (?=[=<])|(?<=[=<]) ", _together, text
+    )
+    lines = textwrap.wrap(kept, console.width, break_long_words=False, break_on_hyphens=False)
+    return Text("\n".join(lines).replace("\xa0", " "), style)
+
+
+def _together(match: re.Match[str]) -> str:
+    return match[0].replace(" ", "\xa0")
+
+
+def _by_suite(differences: Sequence[Difference], console: Console) -> list[RenderableType]:
+    """Return a table for each suite and metric, and a legend."""
+    groups: dict[tuple[str, str], list[Difference]] = {}
+    for one in differences:
+        groups.setdefault((one.paired.run.key.suite, one.paired.run.key.metric), []).append(one)
+    tables: list[RenderableType] = []
+    for (suite, metric), group in groups.items():
+        of_severities = all(one.paired.run.key.severity for one in group) and not display_family(suite).has_frames
+        title = f"{metric} of {suite}"
+        tables += ["", _matrix(title, group) if of_severities and len(group) > 1 else _table(title, group, console)]
+    if tables:
+        levels = Counter(one.level for one in differences if one.p is not None)
+        family = (
+            f"{levels.total()} {differences[0].level}s"
+            if len(levels) == 1 and OTHER not in levels
+            else "its family of tests"
+        )
+        mark = f"{_glyphs(console)['yes']} or *"
+        legend = f"{mark} significant: p ≤ .05 after Holm's correction over {family}; {_glyphs(console)['no']} not"
+        tables.append(Text(_plain(legend, console), style="dim"))
+    return tables
+
+
+def _table(title: str, differences: Sequence[Difference], console: Console) -> Table:
+    """Return a row for each difference, the largest improvement first, with its interval drawn on a common axis."""
+    rows = sorted(differences, key=lambda one: -one.gain)
+    base, run = _short_names(rows[0].base_model, rows[0].run_model)
+    is_headline = title == _HEADLINES
+    names = [str(one.paired.run) if is_headline else place(one) for one in rows]
+    ends = [_ends(one) for one in rows]
+    with_p = is_headline or console.width >= _WITH_P
+    widths = [
+        max(map(len, names)),
+        *(min(max(len(name), 6), 12 if console.width >= _WITH_P else 8) for name in (base, run)),
+        6,
+        max(map(len, ends)),
+    ]
+    width = 0 if is_headline else console.width - sum(widths) - 2 * len(widths) - (9 if with_p else 0)
+    table = Table(title=_unit_title(title, rows), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("", min_width=None if is_headline else min(widths[0], 28), overflow="fold")
+    for header, limit in zip((base, run), widths[1:3], strict=True):
+        table.add_column(header, justify="right", width=limit, overflow="fold")
+    table.add_column("change", justify="right", no_wrap=True)
+    table.add_column("95 % CI", justify="right", no_wrap=True)
+    forest = _forest(rows, width, _glyphs(console)) if width >= _LEAST_FOREST else None
+    if forest is not None:
+        table.add_column(forest[0], no_wrap=True)
+    for header in ("p", "p, Holm") if is_headline else ("p, Holm",) if with_p else ():
+        table.add_column(header, justify="right", no_wrap=True)
+    for index, (one, name) in enumerate(zip(rows, names, strict=True)):
+        paired, unit = one.paired, str(one.paired.run.row["unit"])
+        style = _style(one)
+        table.add_row(
+            Text(name, style=style),
+            _number(paired.base.value, unit),
+            _number(paired.run.value, unit),
+            Text(
+                _number(paired.change, unit, "+") + ("*" if one.is_significant and forest is None else ""), style=style
+            ),
+            ends[index],
+            *([] if forest is None else [Text(forest[1][index], style=style)]),
+            *([format_p_value(one.p)] if is_headline else []),
+            *([format_p_value(one.p_holm)] if with_p else []),
+        )
+    return table
+
+
+def _matrix(title: str, differences: Sequence[Difference]) -> Table:
+    """Return the changes of cells: a row for each corruption, a column for each severity."""
+    severities = sorted({int(one.paired.run.key.severity or 0) for one in differences})
+    rows: dict[tuple[str, int | None], dict[int, Difference]] = {}
+    for one in differences:
+        key = one.paired.run.key
+        rows.setdefault((key.corruption or "", key.resolution), {})[int(key.severity or 0)] = one
+    several = len({size for _, size in rows}) > 1
+    title = f"change of {_unit_title(title, differences)} by severity"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("")
+    for severity in severities:
+        table.add_column(str(severity), justify="right", min_width=7)
+    for (name, size), cells in sorted(rows.items(), key=lambda row: -math.fsum(one.gain for one in row[1].values())):
+        texts = [_cell(cells[severity]) if severity in cells else Text() for severity in severities]
+        table.add_row(f"{name} at {size} px" if several else name, *texts)
+    return table
+
+
+def _cell(one: Difference) -> Text:
+    change = _number(one.paired.change, str(one.paired.run.row["unit"]), "+")
+    return Text(change + ("*" if one.is_significant else " "), style=_style(one))
+
+
+def _forest(rows: Sequence[Difference], width: int, glyphs: dict[str, str]) -> tuple[Text, list[str]]:
+    """Draw changes and intervals: the axis, and one line for each row."""
+    spans = [(*sorted((one.paired.ci_low, one.paired.ci_high)), one.paired.change) for one in rows]
+    numbers = [0.0, *(value for span in spans for value in span if math.isfinite(value))]
+    low, high = min(numbers), max(numbers)
+    scale = (width - 1) / ((high - low) or 1.0)
+    unit = str(rows[0].paired.run.row["unit"])
+
+    def at(value: float) -> int:
+        return round((value - low) * scale)
+
+    lines = []
+    for one, (first, last, change) in zip(rows, spans, strict=True):
+        line = [" "] * width
+        line[at(0.0)] = glyphs["zero"]
+        if math.isfinite(first) and math.isfinite(last):
+            line[at(first) : at(last) + 1] = glyphs["line"] * (at(last) - at(first) + 1)
+            line[at(first)], line[at(last)] = glyphs["low"], glyphs["high"]
+        line[at(change)] = glyphs["yes" if one.is_significant else "no"]
+        lines.append("".join(line))
+    axis = [" "] * width
+    for value, text in ((low, _number(low, unit, "+")), (high, _number(high, unit, "+")), (0.0, "0")):
+        start = min(max(at(value) - len(text) // 2, 0), width - len(text))
+        if value == 0.0 or all(character == " " for character in axis[max(start - 1, 0) : start + len(text) + 1]):
+            axis[start : start + len(text)] = text
+    return Text("".join(axis)), lines
+
+
+def _unit_title(title: str, rows: Sequence[Difference]) -> str:
+    unit = str(rows[0].paired.run.row["unit"])
+    return f"{title}, {'% and pp' if unit in ('fraction', 'percent') else unit}"
+
+
+def _number(value: float, unit: str, sign: str = "") -> str:
+    if math.isnan(value):
+        return ""
+    if unit in ("fraction", "percent"):
+        value *= 100 if unit == "fraction" else 1
+        return f"{value:{sign}.1f}" if abs(value) >= 0.05 else "0.0"
+    return f"{value:{sign}.3g}"
+
+
+def _ends(one: Difference) -> str:
+    unit = str(one.paired.run.row["unit"])
+    ends = [_number(end, unit, "+") for end in (one.paired.ci_low, one.paired.ci_high)]
+    return f"{ends[0]} to {ends[1]}" if all(ends) else ""
+
+
+def _style(one: Difference) -> str:
+    return ("bold green" if one.gain > 0 else "bold red") if one.is_significant else ""
+
+
+def _short_names(first: str, second: str) -> tuple[str, str]:
+    """Return two names without their common beginning, which ends after a separator."""
+    parts = [re.findall(r"[^_\-/ ]+[_\-/ ]*|[_\-/ ]+", name) for name in (first, second)]
+    common = 0
+    while common < min(map(len, parts)) - 1 and parts[0][common] == parts[1][common]:
+        common += 1
+    return "".join(parts[0][common:]), "".join(parts[1][common:])
+
+
+def _glyphs(console: Console) -> dict[str, str]:
+    return _GLYPHS if console.encoding.startswith("utf") else _ASCII
+
+
+def _plain(text: str, console: Console) -> str:
+    return text if console.encoding.startswith("utf") else text.replace("≤", "<=")
