@@ -9,6 +9,7 @@ import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -165,7 +166,7 @@ def test_arrays_that_python_2_saved(tmp_path: Path) -> None:
     ("array", "match"),
     [
         (PIXELS.astype(np.float32), "holds float32 of shape"),
-        (PIXELS.transpose(0, 3, 1, 2), r"holds uint8 of shape"),
+        (PIXELS[:, :, :, :2], r"holds uint8 of shape"),
         (PIXELS[:0], r"holds uint8 of shape"),
         (np.asfortranarray(PIXELS), "stored column by column"),
         (np.array(LABELS), "give uint8 images"),
@@ -177,6 +178,78 @@ def test_arrays_of_something_else(tmp_path: Path, array: NDArray[np.generic], ma
     np.save(tmp_path / "small_data.npy", array if match.startswith("stored") else np.ascontiguousarray(array))
     with pytest.raises(DatasetError, match=match):
         open_dataset(tmp_path / "small_data.npy")
+
+
+def _npz(file: Path, arrays: dict[str, Any], compressed: bool = False) -> Path:
+    (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    return file
+
+
+@each("compressed", [False, True])
+@each(
+    ("images", "labels"),
+    [
+        ("images", "labels"),
+        ("data", "labels"),
+        ("X", "y"),
+        ("x_test", "y_test"),
+        ("test_images", "test_labels"),
+        ("arr_0", "arr_1"),
+    ],
+)
+def test_archives_of_arrays(tmp_path: Path, images: str, labels: str, compressed: bool) -> None:
+    """The arrays that numpy writes are the oracle; another split and further arrays change nothing."""
+    arrays = {images: PIXELS, labels: np.array(LABELS), "names": np.array(["x"])}
+    for name in (images, labels):
+        if "test" in name:
+            arrays[name.replace("test", "train")] = arrays[name][::-1]
+    found = open_dataset(_npz(tmp_path / "x.npz", arrays, compressed))
+    assert np.array_equal(pictures(found), PIXELS)
+    assert (found.labels.tolist(), found.classes) == (list(LABELS), ("0", "1", "2"))
+    assert found.notes[0] == f"images from the array {images}, labels from {labels}"
+    assert ("only the test images" in found.notes[-1]) == ("test" in images)
+
+
+@each(
+    ("pixels", "expected"),
+    [
+        (PIXELS.transpose(0, 3, 1, 2).copy(), PIXELS),
+        (PIXELS[..., 0].copy(), PIXELS[..., :1].repeat(3, 3)),
+        (PIXELS[..., :1].copy(), PIXELS[..., :1].repeat(3, 3)),
+        (PIXELS[:, None, :, :, 0].copy(), PIXELS[..., :1].repeat(3, 3)),
+    ],
+)
+@each("labels", [np.array(LABELS)[:, None], np.eye(3)[list(LABELS)], np.eye(3, dtype=bool)[list(LABELS)]])
+def test_shapes_of_arrays(
+    tmp_path: Path, pixels: NDArray[np.uint8], expected: NDArray[np.uint8], labels: NDArray[np.generic]
+) -> None:
+    _npz(tmp_path / "x.npz", {"images": pixels, "labels": labels})
+    np.save(tmp_path / "images.npy", pixels)
+    np.save(tmp_path / "labels.npy", labels)
+    for name in ("x.npz", "images.npy"):
+        images = open_dataset(tmp_path / name)
+        assert np.array_equal(pictures(images), expected)
+        assert images.labels.tolist() == list(LABELS)
+        assert len(images.notes) == 2
+
+
+@each(
+    ("arrays", "match"),
+    [
+        ({"images": PIXELS}, r"no arrays of images and labels by a known name \(its arrays: 'images'\)"),
+        (
+            {"train_images": PIXELS, "images": PIXELS, "labels": LABELS, "train_labels": LABELS},
+            "holds several datasets",
+        ),
+        ({"images": PIXELS / 255, "labels": LABELS}, "holds float64 of shape .*give uint8 images"),
+        ({"images": PIXELS, "labels": np.ones((6, 3), int)}, r"holds int64 of shape \(6, 3\), but labels are"),
+        ({"images": PIXELS, "labels": LABELS[:5]}, "has 6 images, but .*labels has 5 labels"),
+        ({"images": np.array([None] * 6), "labels": LABELS}, "holds Python objects"),
+    ],
+)
+def test_archives_with_mistakes(tmp_path: Path, arrays: dict[str, object], match: str) -> None:
+    with pytest.raises(DatasetError, match=match):
+        open_dataset(_npz(tmp_path / "x.npz", arrays))
 
 
 @pytest.mark.parametrize(
