@@ -8,11 +8,17 @@ from pathlib import Path
 
 from robench.errors import DatasetError
 
-__all__ = ["SPLITS", "choose_name", "choose_split"]
+__all__ = ["SPLITS", "choose_name", "choose_split", "split_of"]
 
 _VALIDATION = ("validation", "valid", "val", "dev")
 SPLITS = ("test", *_VALIDATION, "train", "training")
 """Names of splits in the names of files and arrays."""
+
+
+def split_of(name: str) -> str:
+    """Return the split in the name of a file or folder: test, validation, train or an empty text."""
+    word = next((word for word in re.split(r"[^a-z]+", name.lower()) if word in SPLITS), "")
+    return "validation" if word in _VALIDATION else "train" if word == "training" else word
 
 
 def choose_split(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
