@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import robench
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
@@ -31,6 +32,7 @@ from robench.runs.csv import read_csv
 from robench.runs.directory import RunDirectory
 from robench.runs.files import atomic_write
 from robench.runs.lock import lock_run
+from robench.runs.observer import Observer
 from tests.builders import RUN_OPTIONS, run_files
 
 
@@ -55,6 +57,26 @@ def test_what_a_run_leaves(whole: Path) -> None:
     assert not set(results["metric"]) & {"mce", "relative_mce"}, "a part of a suite has no mCE"
     assert len(read_csv(schema.TIMINGS, whole / "timings.csv")) == 9
     assert not list(whole.rglob(".tmp-*"))
+
+
+def test_notes_about_the_images_outlive_the_cache_and_an_error(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    for name in "abc":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 36)).save(tmp_path / "set" / name / "0.jpg", exif=tags)
+    (tmp_path / "set" / "labels.csv").write_text("wnid;words\n")
+    for out in ("decoded", "cached"):
+        run = robench.evaluate(classifier, tmp_path / "set", ["clean"], tmp_path / out)
+        assert any("3 of 3 images have an EXIF orientation" in note for note in run.directory.manifest["notes"])
+    notes: list[str] = []
+    monkeypatch.setattr(Observer, "note", lambda _, text: notes.append(text))
+    (tmp_path / "set" / "d").mkdir()
+    with pytest.raises(DatasetError, match="has 4 classes"):
+        robench.evaluate(classifier, tmp_path / "set", ["clean"], tmp_path / "error")
+    assert any("labels.csv was skipped" in note for note in notes)
 
 
 def test_the_same_command_again_changes_nothing(

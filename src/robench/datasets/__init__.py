@@ -12,6 +12,7 @@ from robench.datasets.checks import double_resize_note
 from robench.datasets.class_mapping import fit_classes
 from robench.datasets.dataset import ImageDataset, map_classes, select
 from robench.datasets.io.bounded import os_error
+from robench.datasets.io.ignored import ignored_notes
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.cifar import CIFAR
 from robench.datasets.readers.demo import read_demo
@@ -48,6 +49,7 @@ __all__ = [
     "find_released",
     "fit_classes",
     "hash_images",
+    "ignored_notes",
     "open_dataset",
     "read_released",
     "released_names",

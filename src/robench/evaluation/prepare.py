@@ -23,11 +23,12 @@ from robench.datasets import (
     double_resize_note,
     fit_classes,
     hash_images,
+    ignored_notes,
     open_dataset,
     released_names,
     select,
 )
-from robench.errors import CheckpointError, DatasetError, OptionError, RunError, unknown_name
+from robench.errors import CheckpointError, DatasetError, OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.manifest import make_manifest
@@ -108,7 +109,12 @@ def prepare(
         RobenchError: An argument is invalid, or the images cannot be read.
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
-    classifier, images = match_model_to_dataset(classifier, images)
+    try:
+        classifier, images = match_model_to_dataset(classifier, images)
+    except RobenchError:  # The notes may explain the error.
+        for note in (*classifier.notes, *images.notes):
+            observer.note(note)
+        raise
     check_cell("dataset", images.name)
     adaptation = _adapt(classifier, options)
     positions = choose_samples(images, options)
@@ -185,7 +191,7 @@ class _RunImages:
         table: The table SAMPLES.
         released: Conditions with released files.
         fingerprints: Fingerprints of the released files.
-        notes: Notes about the released files.
+        notes: Notes about the released files and about ignored properties of the images.
         unreadable: Reason for each unreadable image, by its position in the dataset.
         seconds: Time for reading and decoding.
     """
@@ -234,7 +240,9 @@ def _read_images(
         }
     )
     samples = {geometry: Samples(images.images, rows, index, label, names) for geometry, images in decoded.items()}
-    notes, fingerprints = released.notes, released.fingerprints
+    # Every geometry counts the same images.
+    ignored = ignored_notes(next(iter(decoded.values())).ignored, len(positions)) if decoded else ()
+    notes, fingerprints = (*released.notes, *ignored), released.fingerprints
     return _RunImages(dataset, hashes, samples, table, conditions, fingerprints, notes, unreadable, seconds)
 
 
