@@ -62,6 +62,8 @@ def make_manifest(
         "samples": len(samples),
         "total_samples": len(images),
         "classes": list(images.classes),
+        # Fewer than the model's if its outputs are limited to the classes of the dataset.
+        "predicted_classes": classifier.classes if classifier.groups is None else len(classifier.groups),
         # For reports, which read the images again; not part of the identity.
         "root": None if images.root is None else str(images.root.absolute()),
     }
