@@ -80,9 +80,17 @@ class ResultRow:
 
     @property
     def error(self) -> float:
-        """Standard error that corresponds to the interval; NaN without an interval."""
+        """Standard error that corresponds to the interval; NaN without an interval.
+
+        The interval of a biased metric ends at 0, at 1 or at its value, so that its longer side counts.
+        """
         low, high = self.row["ci_low"], self.row["ci_high"]
-        return math.nan if low is None or high is None else interval_error(float(low), float(high))
+        if low is None or high is None:
+            return math.nan
+        if METRICS[self.key.metric].is_biased:
+            half = max(self.value - float(low), float(high) - self.value)
+            low, high = self.value - half, self.value + half
+        return interval_error(float(low), float(high))
 
     @property
     def is_cell(self) -> bool:
