@@ -46,11 +46,12 @@ def compare(
     """
     limit_blas_threads()
     from robench.analysis.comparison.compare import compare as find_differences
-    from robench.analysis.comparison.compare import costs, difference_rows, disagreement, write_flips
+    from robench.analysis.comparison.compare import costs, difference_rows, disagreement, warnings, write_flips
     from robench.analysis.comparison.compare import flips as find_flips
     from robench.cli.summary import FORMATS
 
     differences = find_differences(runs, names(metric))
+    print_notes(warnings(runs), "warning")
     try:
         flipped = find_flips(runs)
     except (RunError, OptionError) as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from robench.cli.common import names, stderr
+from robench.cli.common import names, print_notes, stderr
 from robench.cli.options import Force
 
 __all__ = ["leaderboard"]
@@ -50,6 +50,7 @@ def leaderboard(
     from robench.analysis.leaderboard.leaderboard import leaderboard as build
 
     board = build(inputs, out, sort_by=sort_by, split=split, suites=names(suite), format=format, force=force)
+    print_notes([f"{row['model']}: {row['warnings']}" for row in board.rows if "warnings" in row], "warning")
     if out is None:
         sys.stdout.write(FORMATS[format].text(board))
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import print_notes, stdout
+from robench.cli.common import stdout
 from robench.cli.options import RenormalizeBy
 
 __all__ = ["score"]
@@ -23,15 +23,12 @@ def score(
 
     [b]robench score runs/resnet50 --normalize-by runs/baseline[/b]
     """
-    from robench.analysis.scoring import check_clean_records, nonfinite_notes, notes
-    from robench.analysis.scoring import score as compute
+    from robench.analysis.scoring import score_and_store
     from robench.cli.summary import summary
     from robench.runs.directory import RunDirectory
     from robench.runs.lock import lock_run
 
     directory = RunDirectory.open(run)
     with lock_run(directory.path):
-        results = compute(directory, normalize_by)
-        directory.write_results(results)
-    print_notes([*notes(directory, normalize_by), *nonfinite_notes(results), *check_clean_records(directory)[0]])
-    stdout().print(summary(results, directory.notes))
+        directory, results = score_and_store(directory, normalize_by)
+    stdout().print(summary(results, directory.notes, directory.warnings))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import stdout
+from robench.cli.common import print_notes, stdout
 from robench.cli.options import Format
 
 __all__ = ["show"]
@@ -28,6 +28,7 @@ def show(
     directory = RunDirectory.open(run)
     results = directory.read_results()
     if format == "table":
-        stdout().print(summary(results, directory.notes))
+        stdout().print(summary(results, directory.notes, directory.warnings))
     else:
         sys.stdout.write(FORMATS[format](results))
+        print_notes(directory.warnings, "warning")

@@ -83,6 +83,7 @@ def make_manifest(
         "suites": list(dict.fromkeys(suites)),
         "conditions": [asdict(condition) for condition in plan.listed],
         "notes": [*classifier.notes, *images.notes, *plan.notes],
+        "warnings": [*classifier.warnings],
         "environment": {
             "commit": _commit(),
             "python": platform.python_version(),

@@ -21,7 +21,17 @@ from robench.runs.csv import has_header
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
 from robench.suites import CLEAN
 
-__all__ = ["Cost", "Difference", "compare", "costs", "difference_rows", "disagreement", "flips", "write_flips"]
+__all__ = [
+    "Cost",
+    "Difference",
+    "compare",
+    "costs",
+    "difference_rows",
+    "disagreement",
+    "flips",
+    "warnings",
+    "write_flips",
+]
 
 _CELL_METRICS = ("error_rate", "accuracy", "flip_rate")
 _CELL = ["suite", "corruption", "severity", "resolution"]
@@ -128,6 +138,11 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
             for difference in differences
         ]
     ).astype({"severity": "Int64", "resolution": "Int64"})
+
+
+def warnings(runs: Sequence[Path | str]) -> list[str]:
+    """Return the warnings of the runs about likely mistakes; each begins with the path of its run."""
+    return [warning for run in runs for warning in load_results(run).warnings]
 
 
 def costs(runs: Sequence[Path | str]) -> list[Cost]:
