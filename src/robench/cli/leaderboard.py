@@ -10,7 +10,7 @@ import typer
 
 from robench.cli.common import names
 from robench.cli.options import Force
-from robench.display.console import stderr
+from robench.display.console import print_notes, stderr
 
 __all__ = ["leaderboard"]
 
@@ -54,6 +54,7 @@ def leaderboard(
     from robench.analysis.leaderboard.leaderboard import leaderboard as build
 
     board = build(inputs, out, sort_by=sort_by, split=split, suites=names(suite), format=format, force=force)
+    print_notes([f"{row['model']}: {row['warnings']}" for row in board.rows if "warnings" in row], "warning")
     if out is None:
         sys.stdout.write(FORMATS[format].text(board))
     else:

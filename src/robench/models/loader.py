@@ -91,7 +91,7 @@ def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides:
         replace(output, notes=tuple(map(printable, probe_notes(loaded.label, result, output))))
         for output in result.outputs
     )
-    notes = (*_unsettled_notes(loaded, overrides), *_contradictions(loaded, preprocessing, request.arch))
+    notes = _unsettled_notes(loaded, overrides)
     classifier = Classifier(
         label=loaded.label,
         arch=loaded.arch,
@@ -106,6 +106,7 @@ def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides:
         torch_runs=loaded.torch_runs,
         outputs=outputs,
         notes=tuple(map(printable, notes)),
+        warnings=tuple(map(printable, _contradictions(loaded, preprocessing, request.arch))),
     )
     # If the outputs differ in their number of classes, the dataset decides later.
     is_decided = len({output.classes for output in outputs}) == 1

@@ -32,6 +32,9 @@ _MARKDOWN, _LATEX = "<!-- robench leaderboard -->\n", "% robench leaderboard\n"
 _ABOUT: dict[str, Callable[[Any], str]] = {"param_count": "{:,.2f}".format, "img_size": str}
 """Columns with properties of the model, and their format."""
 
+_MARK = " (!)"
+"""Mark of a row with warnings, which are below the table."""
+
 _LEFT = ("model", "treatment")
 _SHA = 8
 
@@ -49,7 +52,8 @@ def _markdown(board: Board) -> str:
         rows = [[_in_markdown(cell) for cell in line] for line in (header, *lines)]
         rows.insert(1, rule)
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        parts.append(f"{_in_markdown(_caption(section))}\n\n{table}\n")
+        warnings = "".join(f"\n- {_in_markdown(text)}" for text in _footnotes(section))
+        parts.append(f"{_in_markdown(_caption(section))}\n\n{table}\n{warnings and warnings + chr(10)}")
     return _MARKDOWN + "\n" + "\n".join(parts)
 
 
@@ -68,6 +72,7 @@ def _latex(board: Board) -> str:
                     begin,
                     *rows,
                     r"\end{tabular}",
+                    *(rf"\par {_in_latex(text)}" for text in _footnotes(section)),
                     r"\end{table}",
                 ]
             )
@@ -102,7 +107,13 @@ def _label(row: Row, section: tuple[Row, ...]) -> str:
     """Return the model, with the start of its weights' fingerprint if models of this name have different weights."""
     name, weights = str(row["model"]), row.get("weights_sha")
     others = {other.get("weights_sha") for other in section if other["model"] == name}
-    return f"{name} ({weights[:_SHA]})" if weights and len(others) > 1 else name
+    label = f"{name} ({weights[:_SHA]})" if weights and len(others) > 1 else name
+    return label + _MARK * ("warnings" in row)
+
+
+def _footnotes(section: tuple[Row, ...]) -> list[str]:
+    """Return the warnings of each marked row."""
+    return [f"{_label(row, section)}: {row['warnings']}" for row in section if "warnings" in row]
 
 
 def _interval(row: Row, name: str) -> str:
