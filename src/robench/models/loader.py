@@ -18,17 +18,16 @@ from robench.models.architectures import (
     ARCHITECTURES,
     architecture_names,
     build_architecture,
-    find_family,
+    load_published,
     names_factory,
     names_family,
 )
-from robench.models.architectures.factory import call_factory, preprocessing_of
+from robench.models.architectures.arguments import label_of
 from robench.models.checkpoints.state_dict import EXTENSIONS
 from robench.models.classifier import Classifier
 from robench.models.formats import huggingface, onnx, state_dict, torch_export, torchscript
 from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
 from robench.models.preprocessing import Preprocessing, assumed
-from robench.models.preprocessing.from_config import timm_deviation_note
 from robench.models.probe import probe, probe_notes
 
 __all__ = ["FORMATS", "is_sandboxed", "load_model"]
@@ -119,7 +118,7 @@ def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
         )
     if isinstance(model, Path) or (request.path.exists() and text != "demo"):
         return _load_path(request)
-    family, colon, name = text.partition(":")
+    family, colon, _ = text.partition(":")
     is_published = bool(colon) and names_family(family)
     if not (text == "demo" or is_published or names_factory(text)):
         return _load_path(request)
@@ -127,7 +126,7 @@ def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
         raise CheckpointError(f"{text} already names its architecture", "omit --arch, which is for weights files")
     if text == "demo":
         return _load_demo(request.device)
-    return _load_published(family, name) if is_published else _load_factory(text)
+    return _load_published(text) if is_published else _load_factory(text)
 
 
 def is_sandboxed(model: str | Path) -> bool:
@@ -198,22 +197,16 @@ def _load_demo(device: torch.device) -> LoadedModel:
         return replace(state_dict.load(LoadRequest(path, _DEMO_ARCH, device)), label="demo")
 
 
-def _load_published(family: str, name: str) -> LoadedModel:
-    with torch.random.fork_rng(devices=[]):
-        module, preprocessing = find_family(family).pretrained(name)
-    arch, notes = f"{family}:{name.partition('@')[0]}", timm_deviation_note(getattr(module, "pretrained_cfg", None))
-    return LoadedModel(name, arch, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
+def _load_published(text: str) -> LoadedModel:
+    module, preprocessing, notes = load_published(text)
+    name, _, arguments = text.partition("?")
+    arch = name.partition("@")[0] + (f"?{arguments}" if arguments else "")
+    return LoadedModel(label_of(text), arch, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
 
 
 def _load_factory(text: str) -> LoadedModel:
-    with torch.random.fork_rng(devices=[]):
-        module = call_factory(text)
-    stated = preprocessing_of(module)
-    preprocessing, note = (stated, None) if stated is not None else assumed()
-    name, _, arguments = text.rpartition(":")[2].partition("?")
-    label = "-".join([name, *(argument.rpartition("/")[2] for argument in arguments.split("&") if argument)])
-    notes = (note,) if note is not None else ()
-    return LoadedModel(label, text, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
+    module, preprocessing, notes = build_architecture(text)
+    return LoadedModel(label_of(text), text, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
 
 
 def _state_sha256(state: Mapping[str, Tensor]) -> str:

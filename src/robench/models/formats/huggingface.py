@@ -48,15 +48,6 @@ _REMOTE = (
     "experts_implementation",
 )
 """Settings that make a library import the folder's code or download weights."""
-_TIMM_ARGUMENTS = (
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-    "checkpoint_path",
-    "cache_dir",
-    "features_only",
-)
-"""Arguments of timm.create_model that read files or build another network than a classifier."""
 _PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 """Preprocessing in older folders of timm; newer ones have it in pretrained_cfg."""
 
@@ -126,7 +117,7 @@ def _check_timm_arguments(folder: Path, config: Mapping[str, Any]) -> None:
     architecture, arguments = config.get("architecture"), config.get("model_args")
     names = [] if architecture is None else [str(architecture)]
     for name in (*names, *(arguments if isinstance(arguments, Mapping) else ())):
-        if name in _TIMM_ARGUMENTS or ":" in name:
+        if name in timm_family.FORBIDDEN or ":" in name:
             raise CheckpointError(f"{folder} {REFUSED}: its {CONFIG_NAME} names {name[:80]!r}")
 
 

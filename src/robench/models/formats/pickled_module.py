@@ -26,6 +26,8 @@ TRUST_NOTE = (
     "the file was read with --trust-pickle: its code ran with your rights, and could read, change and send your files"
 )
 
+_MAIN_HINT = "its class was defined in a script; save its state_dict there, and give --arch script.py:function"
+
 
 def matches(path: Path) -> bool:
     """Return whether a file is a pickle, bare or in torch's archive, as state dicts are too."""
@@ -47,7 +49,9 @@ def unpickle(path: Path) -> object:
         # Code in the file can raise anything, and so do torch's readers for a damaged file.
         raise CheckpointError(
             f"{path} cannot be unpickled ({type(error).__name__}: {one_line(Exception(str(error)))})",
-            "run where its classes can be imported",
+            _MAIN_HINT
+            if "'__main__'" in str(error) or "__main__." in str(error)
+            else "run where its classes can be imported",
         ) from error
 
 
