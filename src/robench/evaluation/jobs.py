@@ -26,6 +26,7 @@ from typing import Any
 
 from robench.datasets import open_dataset
 from robench.errors import OptionError, unknown_name
+from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.run import Job
 from robench.models import load_classifier
@@ -105,6 +106,8 @@ def make_jobs(
         demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class-map")
         if data is None and not demo:
             raise OptionError("no images are given", "give --data (see `robench list datasets`)")
+        images = opened(_DEMO if data is None else data, None if classes is None else Path(classes))
+        suites = table.get("suite") or ["cifar-c" if demo else "clean"]
         return Job(
             load=partial(
                 load_classifier,
@@ -114,9 +117,11 @@ def make_jobs(
                 trust_pickle=trust_pickle,
                 weights_key=table.get("weights-key"),
                 **{key: table.get(key) for key in ("mean", "std", "resize", "crop", "interpolation")},
+                # A preset chooses its suite by the input size.
+                default_crop=default_input_size([] if preset else suites, images),
             ),
-            dataset=opened(_DEMO if data is None else data, None if classes is None else Path(classes)),
-            suites=preset or table.get("suite") or ["cifar-c" if demo else "clean"],
+            dataset=images,
+            suites=preset or suites,
             out=table.get("out", out if len(tables) == 1 else None),
             options=replace(
                 options,

@@ -30,6 +30,7 @@ from robench.datasets import (
 from robench.errors import CheckpointError, DatasetError, OptionError, RunError, unknown_name
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
+from robench.evaluation.input_size import check_input_size
 from robench.evaluation.manifest import make_manifest
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan, make_plan
@@ -107,6 +108,7 @@ def prepare(
         RobenchError: An argument is invalid, or the images cannot be read.
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
+    check_input_size(classifier, suites, images)
     classifier, images = match_model_to_dataset(classifier, images)
     check_cell("dataset", images.name)
     adaptation = _adapt(classifier, options)

@@ -39,6 +39,7 @@ class Classifier:
         outputs: Candidates for the logits, if they differ in their number of classes and `with_classes` has not chosen yet.
             Until then the network's first output is used. Empty for all other networks.
         groups: Network outputs of each class of the dataset; None if each output is a class.
+        assumes_size: Whether the input size is ImageNet's because neither the model nor the caller states one.
         notes: Messages for the user about loading, one line each.
         origin: Arguments of `load_classifier`, without the device, that load it in another process; None if a caller built it.
     """
@@ -56,6 +57,7 @@ class Classifier:
     torch_runs: bool = True
     outputs: tuple[Output, ...] = ()
     groups: tuple[tuple[int, ...], ...] | None = None
+    assumes_size: bool = False
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
 

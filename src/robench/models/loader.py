@@ -76,13 +76,13 @@ def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, 
     Args:
         model: Any model of `load_classifier`.
         request: The same model, with the options of its load.
-        overrides: Parts of the preprocessing, by the names of `load_classifier`.
+        overrides: Parts of the preprocessing and its default, by the names of `load_classifier`.
     """
-    loaded = _load(model, request)
-    crop, stated = overrides.get("crop"), loaded.preprocessing
-    if crop is not None and overrides.get("resize") is None and _ASSUMPTIONS[0] in loaded.notes:
-        stated = assumed(crop)[0]
-    preprocessing = stated.replaced(**overrides)
+    loaded, overrides = _load(model, request), dict(overrides)
+    default, crop = overrides.pop("default_crop", None), overrides.get("crop")
+    if _ASSUMPTIONS[0] in loaded.notes and overrides.get("resize") is None and (crop or default):
+        loaded = _with_size(loaded, crop, default)
+    preprocessing = loaded.preprocessing.replaced(**overrides)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
     result = probe(loaded, preprocessing.crop, request.device)
     outputs = tuple(
@@ -103,6 +103,7 @@ def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, 
         dtype=result.dtype,
         torch_runs=loaded.torch_runs,
         outputs=outputs,
+        assumes_size=_ASSUMPTIONS[0] in loaded.notes,
         notes=tuple(map(printable, notes)),
     )
     # If the outputs differ in their number of classes, the dataset decides later.
@@ -231,6 +232,18 @@ def _on_device(module: nn.Module, device: torch.device) -> nn.Module:
         raise CheckpointError(
             f"the weights cannot be moved to {device} ({one_line(error)})", "check that the file is not damaged"
         ) from error
+
+
+def _with_size(loaded: LoadedModel, crop: int | None, default: int | None) -> LoadedModel:
+    """Return a model that states no input size with `crop`, or else with `default` and a note."""
+    preprocessing, note = assumed(crop or default)
+    notes = [other for other in loaded.notes if other not in _ASSUMPTIONS]
+    if crop is None:
+        notes.append(
+            f"{loaded.label} does not state its input size, so {default} px is used, the size of the suite or of the images; "
+            "change it with --crop"
+        )
+    return replace(loaded, preprocessing=preprocessing, notes=(note, *notes))
 
 
 def _unsettled_notes(loaded: LoadedModel, overrides: Mapping[str, Any]) -> list[str]:
