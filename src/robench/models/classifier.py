@@ -40,6 +40,7 @@ class Classifier:
             Until then the network's first output is used. Empty for all other networks.
         groups: Network outputs of each class of the dataset; None if each output is a class.
         assumes_size: Whether the input size is ImageNet's because neither the model nor the caller states one.
+        class_names: Names of the outputs that the file states, in their order; empty if it states none.
         notes: Messages for the user about loading, one line each.
         origin: Arguments of `load_classifier`, without the device, that load it in another process; None if a caller built it.
     """
@@ -58,6 +59,7 @@ class Classifier:
     outputs: tuple[Output, ...] = ()
     groups: tuple[tuple[int, ...], ...] | None = None
     assumes_size: bool = False
+    class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
 

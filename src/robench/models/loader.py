@@ -103,6 +103,7 @@ def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, 
         dtype=result.dtype,
         torch_runs=loaded.torch_runs,
         outputs=outputs,
+        class_names=loaded.class_names,
         assumes_size=_ASSUMPTIONS[0] in loaded.notes,
         notes=tuple(map(printable, notes)),
     )

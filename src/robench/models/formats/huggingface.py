@@ -21,6 +21,7 @@ from robench.models.architectures import timm as timm_family
 from robench.models.checkpoints.fit import check_fit, load_strict
 from robench.models.checkpoints.read import extension_mismatch_note
 from robench.models.checkpoints.sharded import files_sha256, is_index, read_json, shards
+from robench.models.class_names import class_names_in
 from robench.models.formats import pickled_module
 from robench.models.formats.base import CONFIG_NAME, LARGE_CONFIG_HINT, REFUSED, LoadedModel, LoadRequest
 from robench.models.memory import OUT_OF_MEMORY
@@ -95,7 +96,15 @@ def load(request: LoadRequest) -> LoadedModel:
         if error.__cause__ is not None and ran_out_of_memory(error.__cause__):
             raise CheckpointError(f"{folder} {OUT_OF_MEMORY}", LARGE_CONFIG_HINT) from error
         raise
-    return LoadedModel(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*notes, *more))
+    return LoadedModel(
+        folder.resolve().name,
+        arch,
+        module,
+        preprocessing,
+        files_sha256(files),
+        class_names=class_names_in(config),
+        notes=(*notes, *more),
+    )
 
 
 def _is_set(value: Any, key: str) -> bool:

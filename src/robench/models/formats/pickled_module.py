@@ -17,6 +17,7 @@ from robench.models.architectures.factory import importable, preprocessing_of
 from robench.models.checkpoints import torch_archive
 from robench.models.checkpoints.read import PICKLES, is_bare_pickle
 from robench.models.checkpoints.sharded import is_index, read_sharded, read_tensors
+from robench.models.class_names import class_names_in
 from robench.models.formats.base import LoadedModel
 from robench.models.preprocessing import assumed
 
@@ -97,4 +98,14 @@ def find_module(path: Path, content: object, sha256: str) -> LoadedModel | None:
     stated = preprocessing_of(module)
     assumption, note = assumed()
     notes = (TRUST_NOTE,) if stated else (TRUST_NOTE, note)
-    return LoadedModel(path.stem, f"pickle:{type(module).__name__}", module, stated or assumption, sha256, notes=notes)
+    attributes = {key: getattr(module, key, None) for key in ("names", "CLASSES", "classes", "class_names")}
+    config = getattr(getattr(module, "config", None), "id2label", None)
+    return LoadedModel(
+        path.stem,
+        f"pickle:{type(module).__name__}",
+        module,
+        stated or assumption,
+        sha256,
+        class_names=class_names_in(content) or class_names_in({**attributes, "id2label": config}),
+        notes=notes,
+    )

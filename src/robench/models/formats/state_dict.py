@@ -13,9 +13,10 @@ from robench.models.architectures.detect import detect_architecture
 from robench.models.checkpoints.aux_bn import add_aux_bn, describe_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
 from robench.models.checkpoints.fit import abbreviate, load_strict, needed
-from robench.models.checkpoints.read import extension_mismatch_note, file_sha256, holds_weights
+from robench.models.checkpoints.read import extension_mismatch_note, file_sha256, holds_weights, metadata
 from robench.models.checkpoints.sharded import files_sha256, is_index, shards
 from robench.models.checkpoints.state_dict import EXTENSIONS, Weights, read_weights, weights_in
+from robench.models.class_names import class_names_in_texts
 from robench.models.formats import pickled_module
 from robench.models.formats.base import LoadedModel, LoadRequest
 from robench.models.preprocessing import Preprocessing
@@ -59,7 +60,15 @@ def load(request: LoadRequest) -> LoadedModel:
     module, preprocessing, more = _fit_or_translate(path, arch, weights.state)
     files = shards(path) if is_index(path) else [path]
     notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
-    return LoadedModel(_label(path), arch, module, preprocessing, files_sha256(files), notes=(*notes, *more))
+    return LoadedModel(
+        _label(path),
+        arch,
+        module,
+        preprocessing,
+        files_sha256(files),
+        class_names=weights.class_names or class_names_in_texts(metadata(path).items()),
+        notes=(*notes, *more),
+    )
 
 
 def _label(path: Path) -> str:
