@@ -29,8 +29,9 @@ from typing import Any
 from robench.arguments import check_type, one_or_more
 from robench.datasets import open_dataset
 from robench.errors import OptionError, unknown_name
+from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
-from robench.evaluation.run import DEFAULT_SUITES, Job
+from robench.evaluation.run import Job
 from robench.models import load_classifier
 from robench.suites import Preset, find_preset
 
@@ -95,10 +96,9 @@ def make_jobs(
         demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class_map")
         if data is None and not demo:
             raise OptionError("no images are given", "give --data (see `robench list datasets`)")
+        images = opened(_DEMO if data is None else data, None if classes is None else Path(classes))
         options = Options(**{field.name: table[field.name] for field in fields(Options) if field.name in table})
-        suites: Sequence[str] | Preset = _names(table["suite"]) if "suite" in table else DEFAULT_SUITES
-        if demo and "suite" not in table:
-            suites = ["cifar-c"]
+        suites: list[str] | Preset | None = _names(table["suite"]) if "suite" in table else None
         if "preset" in table:
             suites = find_preset(table["preset"])
             options = options.with_preset(suites)
@@ -109,8 +109,10 @@ def make_jobs(
                 device=table.get("device", device),
                 trust_pickle=trust_pickle,
                 **{key: table.get(key) for key in _LOADING},
+                # A preset, like the default, chooses its suite by the input size.
+                default_crop=default_input_size(suites if isinstance(suites, list) else [], images),
             ),
-            dataset=opened(_DEMO if data is None else data, None if classes is None else Path(classes)),
+            dataset=images,
             suites=suites,
             out=table.get("out", out if len(tables) == 1 else None),
             options=options,

@@ -31,6 +31,7 @@ from robench.datasets import (
 from robench.errors import CheckpointError, DatasetError, OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
+from robench.evaluation.input_size import check_input_size
 from robench.evaluation.manifest import make_manifest
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan, make_plan
@@ -109,6 +110,7 @@ def prepare(
         RobenchError: An argument is invalid, or the images cannot be read.
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
+    check_input_size(classifier, suites, images)
     try:
         classifier, images = match_model_to_dataset(classifier, images)
     except RobenchError:  # The notes may explain the error.
@@ -288,14 +290,15 @@ def match_model_to_dataset(classifier: Classifier, images: ImageDataset) -> tupl
     """
     if classifier.outputs:
         classifier = classifier.with_classes(_matching_classes(classifier, images))
-    images = fit_classes(images, classifier.classes, classifier.label)
+    images = fit_classes(images, classifier.classes, classifier.label, classifier.class_names)
     return (classifier if images.groups is None else classifier.with_class_groups(images.groups)), images
 
 
 def _matching_classes(classifier: Classifier, images: ImageDataset) -> int:
     """Return the number of classes of the model's only output that matches the images."""
     sizes = list(dict.fromkeys(output.classes for output in classifier.outputs))
-    matching = [size for size in sizes if _fits(images, size)]
+    names = classifier.class_names
+    matching = [size for size in sizes if _fits(images, size, names if len(names) == size else ())]
     # A dataset may have a part of the model's classes.
     matching = [size for size in matching if size == len(images.classes)] or matching
     if len(matching) == 1:
@@ -307,9 +310,9 @@ def _matching_classes(classifier: Classifier, images: ImageDataset) -> int:
     )
 
 
-def _fits(images: ImageDataset, outputs: int) -> bool:
+def _fits(images: ImageDataset, outputs: int, names: Sequence[str]) -> bool:
     try:
-        fit_classes(images, outputs, "")
+        fit_classes(images, outputs, "", names)
     except DatasetError:
         return False
     return True

@@ -18,6 +18,7 @@ from robench.display.progress import progress_display
 from robench.display.run import Run
 from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
+from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun, default_run_path, prepare
 from robench.evaluation.writer import RunWriter
@@ -25,13 +26,11 @@ from robench.models import Classifier, load_classifier
 from robench.models.in_memory import module_sha256, unchanged
 from robench.runs.observer import EVALUATING, SCORING, Observer, WorkerState
 from robench.runs.progress import Heartbeat
-from robench.suites import Preset, find_preset
+from robench.suites import CLEAN, Preset, default_suite, find_preset
 from robench.transforms.own import read_names
 from robench.treatments import adapt
 
-__all__ = ["DEFAULT_SUITES", "Job", "evaluate", "evaluate_jobs"]
-
-DEFAULT_SUITES = ("clean",)
+__all__ = ["Job", "evaluate", "evaluate_jobs"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class Job:
     Attributes:
         load: Loads the model onto its device.
         dataset: The images, or an argument of `open_dataset`.
-        suites: Names of the suites, or a preset that chooses them by the model's input size.
+        suites: Names of the suites, or a preset that chooses them by the model's input size; None for `default_suite`, or else
+            the clean images alone.
         out: The run directory; None for `folder`/<model>, or else runs/<model>-<data>-<suite>.
         options: Options of the run.
         folder: Parent directory of the run.
@@ -49,14 +49,18 @@ class Job:
 
     load: Callable[[], Classifier]
     dataset: ImageDataset | str | Path
-    suites: Sequence[str] | Preset = DEFAULT_SUITES
+    suites: Sequence[str] | Preset | None = None
     out: str | Path | None = None
     options: Options = field(default_factory=Options)
     folder: Path | None = None
 
     def chosen(self, classifier: Classifier) -> Sequence[str]:
         """Return the names of the suites."""
-        return [self.suites.suite(classifier.preprocessing.crop)] if isinstance(self.suites, Preset) else self.suites
+        side = classifier.preprocessing.crop
+        if self.suites is None:
+            suite = default_suite(side)
+            return [CLEAN if suite is None else suite.name]
+        return [self.suites.suite(side)] if isinstance(self.suites, Preset) else self.suites
 
     def output_path(self) -> tuple[str, Path]:
         """Load the model, and return its label and the run directory."""
@@ -99,7 +103,7 @@ def evaluate(
         model: A module, a function on normalised float32 images (b, 3, size, size), a classifier, or a file or name of
             `load_classifier`. A function without a `state_dict` needs a new `out` each time.
         data: The images, or an argument of `open_dataset`.
-        suite: Names of the suites; None for the default of the command line.
+        suite: Names of the suites; None for the corruption suite of the model's input size.
         out: The run directory; None for runs/<model>-<data>-<suite>.
         arch: As in `load_classifier`, like the following arguments up to `label`.
         weights_key: As in `load_classifier`.
@@ -126,7 +130,7 @@ def evaluate(
     loading = {"arch": arch, "weights_key": weights_key, "mean": mean, "std": std, "size": size, "resize": resize}
     loading |= {"crop": crop, "interpolation": interpolation, "label": label}
     chosen = _options(options, keywords)
-    suites: Sequence[str] | Preset = DEFAULT_SUITES
+    suites: Sequence[str] | Preset | None = None
     if suite is not None:
         suites = one_or_more("--suite", suite, str, "a name or a list of names")
     if preset is not None:
@@ -149,7 +153,9 @@ def evaluate(
             # The weights may have changed since the classifier was made.
             own = replace(model, sha256=module_sha256(model.module)) if model.origin is None else model
         else:
-            own = load_classifier(model, device=device, trust_pickle=trust_pickle, **loading)  # type: ignore[arg-type]
+            named = [] if suites is None or isinstance(suites, Preset) else suites
+            size = default_input_size(named, images)
+            own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)  # type: ignore[arg-type]
         observer = progress if isinstance(progress, Observer) else stack.enter_context(progress_display(progress))
         (run,) = evaluate_jobs(
             [Job(lambda: own, images, suites, None if out is None else path_of("--out", out), chosen)],
@@ -278,6 +284,10 @@ def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
 def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
     classifier = job.load()
     suites = job.chosen(classifier)
+    if job.suites is None and list(suites) == [CLEAN]:
+        side = classifier.preprocessing.crop
+        note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
+        classifier = replace(classifier, notes=(*classifier.notes, note))
     prepared = prepare(classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder)
     if not engine.runs_concurrently:
         return prepared

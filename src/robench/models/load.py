@@ -36,6 +36,7 @@ def load_classifier(
     crop: int | None = None,
     size: int | None = None,
     interpolation: str | None = None,
+    default_crop: int | None = None,
     trust_pickle: bool = False,
     weights_key: str | None = None,
     label: str | None = None,
@@ -52,12 +53,13 @@ def load_classifier(
         arch: `family:name` or a factory, for files that hold weights alone; None for the only known architecture that fits.
             For other files, the architecture that the preprocessing comes from.
         device: auto, cpu, cuda, cuda:N or mps; auto keeps a module on its accelerator, and runs a function on the CPU.
-        mean: Of red, green and blue, as fractions of full scale; None for the model's own, like the four arguments below.
+        mean: Of red, green and blue, as fractions of full scale; None for the model's own, like the next four arguments.
         std: Of red, green and blue, as fractions of full scale.
         resize: Size before the crop in pixels: the short side, or (height, width).
         crop: Input size in pixels.
         size: Input size in pixels of a model that takes whole images: resize and crop in one.
         interpolation: Filter of the resize.
+        default_crop: Input size in pixels of a model that states none; None for ImageNet's 224.
         trust_pickle: Whether a file may run code when it is read. If not, another process first tries programs and Hugging Face
             folders, which takes some seconds unless the same file has passed before.
         weights_key: Key of the weights in a file with several sets of them, for example `state_dict_ema`.
@@ -90,6 +92,7 @@ def load_classifier(
         "resize": resize,
         "crop": crop,
         "interpolation": interpolation,
+        "default_crop": default_crop,
     }
     if not isinstance(model, str | PathLike):
         if not callable(model) or isinstance(model, type):

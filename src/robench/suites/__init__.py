@@ -57,6 +57,7 @@ __all__ = [
     "ReleasedFiles",
     "Suite",
     "constants_for",
+    "default_suite",
     "display_family",
     "families",
     "find_preset",
@@ -105,7 +106,17 @@ _FITTING = {
 }
 """Published suites by the side of their images in pixels; one suite if several have the same pixels."""
 
+_SMALLEST_OF_IMAGENET = 160
+"""Input side from which ImageNet-C is the default: networks at other sizes than 224 px enlarge or shrink its images."""
+
 _AT_ANY_SIZE = (SHIFT, SCALE, NOISE, OCCLUSION, RESOLUTION)
+
+
+def default_suite(side: int) -> Suite | None:
+    """Return the corruption suite of models with an input of `side` pixels; None if none was published for the size."""
+    if side in _FITTING:
+        return _FITTING[side][0]
+    return IMAGENET_C if side >= _SMALLEST_OF_IMAGENET else None
 
 
 def suites_for(names: Sequence[str], side: int) -> list[Suite]:
