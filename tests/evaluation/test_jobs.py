@@ -10,7 +10,6 @@ import pytest
 from robench.errors import OptionError
 from robench.evaluation.jobs import KEYS, make_jobs, read_jobs
 from robench.evaluation.options import Options
-from robench.evaluation.run import None
 from robench.suites import find_preset
 from tests.builders import each
 
@@ -117,7 +116,7 @@ def test_every_option_of_a_run_is_a_key(picture_folder: Path, tmp_path: Path) ->
 
 def test_the_defaults_of_a_job(picture_folder: Path) -> None:
     (demo,) = make_jobs(["demo"], {})
-    assert demo.suites == ["cifar-c"]
+    assert demo.suites is None
     (other,) = make_jobs(["a.pth"], {"data": str(picture_folder)})
     assert other.suites is None
     with pytest.raises(OptionError, match="no images are given; give --data"):
