@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from robench.cli.common import names
+from robench.cli.common import found_runs, names
 from robench.cli.options import Force
-from robench.display.console import print_notes, stderr, stdout
+from robench.display.console import stderr, stdout
 from robench.errors import OptionError
 
 __all__ = ["leaderboard"]
@@ -65,13 +65,12 @@ def leaderboard(
     """
     from robench.analysis.leaderboard import FORMATS
     from robench.analysis.leaderboard.leaderboard import leaderboard as build
-    from robench.runs.find import find_runs
 
     if format == "table" and out is not None:
         raise OptionError("a table is printed, not written", "give --format csv, markdown or latex, or omit --out")
     kind = format or ("table" if out is None and sys.stdout.isatty() else "csv")
     board = build(
-        find_runs(inputs, on_skip=lambda note: print_notes([note])),
+        found_runs(inputs),
         out,
         sort_by=sort_by,
         split=split,

@@ -253,7 +253,7 @@ def test_two_suites_of_a_kind(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="give --suite imagenet-c, or --suite imagenet-c-299"):
         leaderboard([file])
     assert leaderboard([file], suites=["imagenet-c-299"]).rows[0]["mean_error"] == 60.0
-    with pytest.raises(OptionError, match="unknown suite .imagenet-p. of .*did you mean .imagenet-c."):
+    with pytest.raises(OptionError, match=r"unknown suite .imagenet-p. of .*did you mean .imagenet-c."):
         leaderboard([file], suites=["imagenet-p"])
 
 
