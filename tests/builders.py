@@ -17,7 +17,7 @@ import robench
 from robench.evaluation.options import Options
 from robench.models import Classifier, Preprocessing
 
-__all__ = ["RUN_OPTIONS", "each", "finished_run", "run_files", "tiny_classifier", "tiny_dataset"]
+__all__ = ["RUN_OPTIONS", "among_1000", "each", "finished_run", "run_files", "tiny_classifier", "tiny_dataset"]
 
 RUN_OPTIONS = Options(
     corruptions=["gaussian_noise", "shot_noise", "contrast", "jpeg_compression"], severities=[1, 5], batch_size=7
@@ -37,6 +37,11 @@ def tiny_classifier() -> Classifier:
     preprocessing = Preprocessing(36, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     module = module.eval().requires_grad_(False)
     return Classifier("tiny", "test:tiny", module, preprocessing, 3, "0" * 64, torch.device("cpu"))
+
+
+def among_1000(classifier: Classifier) -> Classifier:
+    """Return a classifier with the same predictions among 1,000 classes, so that AlexNet's published values divide them."""
+    return classifier.with_class_groups(tuple((number % classifier.classes,) for number in range(1000)))
 
 
 def tiny_dataset(root: Path) -> Path:

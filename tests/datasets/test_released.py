@@ -29,6 +29,7 @@ from robench.suites import Condition, ReleasedFiles
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import frames_of
 from robench.transforms.warps import PaddedBatch
+from tests.builders import among_1000
 
 SOME = Options(corruptions=["gaussian_noise", "contrast"], batch_size=7)
 MOVED = Options(corruptions=["gaussian_noise", "rotate"], difficulties=(1, 2), batch_size=7)
@@ -206,7 +207,7 @@ def test_alexnet_normalises_released_imagenet_c_without_a_word(
     classifier: Classifier, pictures: Path, tmp_path: Path
 ) -> None:
     options = Options(corruptions=["contrast"], limit=3, release_jpeg=False)
-    model = replace(classifier, preprocessing=replace(classifier.preprocessing, resize=256, crop=224))
+    model = replace(among_1000(classifier), preprocessing=replace(classifier.preprocessing, resize=256, crop=224))
     images = open_dataset(pictures)
     root = write_tree(tmp_path / "files", model, images, computed(model, "imagenet-c", options))
     plain = robench.evaluate(model, pictures, ["imagenet-c"], tmp_path / "computed", options).directory
@@ -214,7 +215,10 @@ def test_alexnet_normalises_released_imagenet_c_without_a_word(
     done = robench.evaluate(model, pictures, ["imagenet-c"], tmp_path / "released", released).directory
     same(done, plain)
     assert (done.read_results()["metric"] == "ce").sum() == 1
-    assert any("the images here are computed" in note for note in notes(plain))
+    assert any(
+        "the images here are computed, from" in note and "(release JPEG none, not jpeg85)" in note
+        for note in notes(plain)
+    )
     assert not any("computed" in note for note in notes(done))
 
 
@@ -222,7 +226,7 @@ def test_alexnet_normalises_released_imagenet_p_without_a_word(
     classifier: Classifier, pictures: Path, tmp_path: Path
 ) -> None:
     options = Options(corruptions=["brightness"])
-    model = replace(classifier, preprocessing=replace(classifier.preprocessing, resize=256, crop=224))
+    model = replace(among_1000(classifier), preprocessing=replace(classifier.preprocessing, resize=256, crop=224))
     for folder in sorted(pictures.iterdir()):
         (tmp_path / "data" / folder.name).mkdir(parents=True)
         shutil.copy(folder / "0.png", tmp_path / "data" / folder.name)

@@ -98,7 +98,9 @@ def test_out_of_memory_halves_the_batch_and_says_so(
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert text in manifest["notes"]
     assert [event["kind"] for event in manifest["events"]] == ["out of memory"] * 3
-    assert len(written) == 1 + 3, "once with each event, its note included"
+    assert len(written) == 1 + 3 + 2, (
+        "once with each event, its note included; with the warnings; with the notes of the scoring"
+    )
     progress = read_progress(run.path)
     assert progress is not None
     assert [note.text for note in progress.notes].count(text) == watch.notes.count(text) == 1

@@ -32,6 +32,7 @@ from robench.transforms.draws import KeyedDraws, philox
 from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 from robench.transforms.warps import PaddedBatch
 from robench.types import Images
+from tests.builders import among_1000
 from tests.transforms.on_device import fake_cuda, where_cuda
 
 every_perturbation = pytest.mark.parametrize("name", PERTURBATIONS)
@@ -515,12 +516,12 @@ class _Constant(torch.nn.Module):
 
 def test_difficulties_that_a_baseline_lacks(demo: Classifier, tmp_path: Path) -> None:
     options = Options(limit=3, corruptions=["translate"], difficulties=[1, 3])
-    done = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "both", options)
+    done = robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "both", options)
     assert "imagenet-p: alexnet's flip rates are of difficulty 1, so no fr and no mfr at 3" in notes(done.directory)
     assert done.results[done.results["metric"] == "fr"]["axis_value"].tolist() == [1]
     wanted = replace(options, difficulties=[3], normalize_by="alexnet")
     with pytest.raises(OptionError, match="alexnet's flip rates are of difficulty 1; give --difficulty 1 as well"):
-        robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "three", wanted)
+        robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "three", wanted)
     base = robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "base", Options(limit=3, corruptions=["shot_noise"]))
     two = Options(limit=3, corruptions=["shot_noise"], difficulties=[2], normalize_by=str(base.path))
     with pytest.raises(OptionError, match="it lacks shot_noise at difficulty 2"):
@@ -561,9 +562,15 @@ def test_a_baseline_that_cannot_divide_is_refused_before_the_work(demo: Classifi
 
 def test_alexnet_normalises_imagenet_p(demo: Classifier, tmp_path: Path) -> None:
     options = Options(limit=3, corruptions=["translate", "brightness"])
-    done = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "run", options)
+    done = robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "run", options)
     rates = done.results[done.results["metric"] == "flip_rate"].set_index("corruption")["value"]
     found = done.results[done.results["metric"] == "fr"].set_index("corruption")["value"]
     assert found["translate"] == pytest.approx(100 * rates["translate"] / 0.11007)
     assert found["brightness"] == pytest.approx(100 * rates["brightness"] / 0.04889)
     assert not (done.results["metric"] == "mfr").any()
+    few = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "few", options)
+    assert set(few.results["metric"]).isdisjoint({"fr", "mfr"}), "ten classes are easier than a thousand"
+    assert any(
+        note.startswith("imagenet-p: alexnet predicts among 1000 classes, this run among 10, so no mfr")
+        for note in notes(few.directory)
+    )

@@ -45,13 +45,14 @@ def compare(
     """
     limit_blas_threads()
     from robench.analysis.comparison.compare import compare as find_differences
-    from robench.analysis.comparison.compare import costs, difference_rows, write_flips
+    from robench.analysis.comparison.compare import costs, difference_rows, warnings, write_flips
     from robench.analysis.comparison.compare import flips as find_flips
     from robench.display.comparison import comparison, cost_lines, flip_lines, listing
     from robench.display.summary import FORMATS
 
     runs = found_runs(runs)
     differences = find_differences(runs, names(metric))
+    print_notes(warnings(runs), "warning")
     try:
         flipped = find_flips(runs)
     except (RunError, OptionError) as error:

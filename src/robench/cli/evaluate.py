@@ -145,7 +145,7 @@ def evaluate(
         return
     with observer(stderr()) as progress:
         for run in evaluate_jobs(jobs, runner, progress):
-            stdout().print(summary(run.results, run.directory.notes))
+            stdout().print(summary(run.results, run.directory.notes, run.directory.warnings))
             if run.profiles:
                 stdout().print(profile_table(run.profiles))
             stderr().print(f"results in {run.path}")

@@ -94,7 +94,7 @@ def gate(
     if update_baseline:
         if len(bases) > 1:
             raise OptionError("--update-baseline writes one file", "give one --baseline")
-        update(run, bases[0], force)
+        print_notes(update(run, bases[0], force), "warning")
         stderr().print(f"results of {', '.join(map(str, run))} in {bases[0]}; nothing was compared")
         return
     verdict = judge(run, bases, rules)

@@ -10,7 +10,7 @@ import typer
 
 from robench.cli.common import found_runs, names
 from robench.cli.options import Force
-from robench.display.console import stderr, stdout
+from robench.display.console import print_notes, stderr, stdout
 from robench.errors import OptionError
 
 __all__ = ["leaderboard"]
@@ -80,6 +80,8 @@ def leaderboard(
         intervals=intervals,
         force=force,
     )
+    if kind != "table":  # The table repeats them.
+        print_notes([f"{row['model']}: {row['warnings']}" for row in board.rows if "warnings" in row], "warning")
     if out is not None:
         stderr().print(f"{len(board.rows)} row{'s' if len(board.rows) > 1 else ''} in {out}")
     elif kind == "table":

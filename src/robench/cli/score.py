@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from robench.cli.options import RenormalizeBy
-from robench.display.console import print_notes, stdout
+from robench.display.console import stdout
 
 __all__ = ["score"]
 
@@ -24,15 +24,12 @@ def score(
     Examples:
         robench score runs/resnet50 --normalize-by runs/baseline
     """
-    from robench.analysis.scoring import check_clean_records, nonfinite_notes, notes
-    from robench.analysis.scoring import score as compute
+    from robench.analysis.scoring import score_and_store
     from robench.display.summary import summary
     from robench.runs.directory import RunDirectory
     from robench.runs.lock import lock_run
 
     directory = RunDirectory.open(run)
     with lock_run(directory.path):
-        results = compute(directory, normalize_by)
-        directory.write_results(results)
-    print_notes([*notes(directory, normalize_by), *nonfinite_notes(results), *check_clean_records(directory)[0]])
-    stdout().print(summary(results, directory.notes))
+        directory, results = score_and_store(directory, normalize_by)
+    stdout().print(summary(results, directory.notes, directory.warnings))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from robench.cli.options import Format
-from robench.display.console import stdout
+from robench.display.console import print_notes, stdout
 
 __all__ = ["show"]
 
@@ -29,6 +29,7 @@ def show(
     directory = RunDirectory.open(run)
     results = directory.read_results()
     if format == "table":
-        stdout().print(summary(results, directory.notes))
+        stdout().print(summary(results, directory.notes, directory.warnings))
     else:
         sys.stdout.write(FORMATS[format](results))
+        print_notes(directory.warnings, "warning")

@@ -35,10 +35,10 @@ def stderr() -> Console:
     return _Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
 
 
-def print_notes(notes: Sequence[str]) -> None:
-    """Print each note on a line of stderr."""
+def print_notes(notes: Sequence[str], kind: str = "note") -> None:
+    """Print each note, or each message of another kind, on a line of stderr."""
     for note in notes:
-        stderr().print(f"note: {note}")
+        stderr().print(f"{kind}: {note}")
 
 
 def titled_table(title: str, caption: str | None = None) -> Table:

@@ -24,6 +24,7 @@ def board_tables(board: Board, console: Console, intervals: str = INTERVALS[0]) 
     parts: list[RenderableType] = []
     for grid in grids(board):
         parts += [*([""] if parts else []), Text(grid.caption, style="bold"), *_fitted(grid, console.width, intervals)]
+        parts += [Text(f"warning: {text}", style="yellow") for text in grid.warnings]
     return Group(*parts)
 
 

@@ -35,8 +35,8 @@ FORMATS: dict[str, Callable[[Results], str]] = {
 """Functions that write a table in a format for machines."""
 
 
-def summary(results: Results, notes: Sequence[str] = ()) -> Group:
-    """Return the tables of a run: one or more for each suite, the aggregates, and the notes."""
+def summary(results: Results, notes: Sequence[str] = (), warnings: Sequence[str] = ()) -> Group:
+    """Return the tables of a run: one or more for each suite, the aggregates, the notes and the warnings."""
     first = results.iloc[0]
     title = f" on {first['dataset']}, {_images(results)} images, seed {first['seed']}"
     parts: list[Table | Text] = [Text.assemble((first["model"], "bold"), title)]
@@ -48,6 +48,7 @@ def summary(results: Results, notes: Sequence[str] = ()) -> Group:
             parts.append(_cells(suite, rows))
     parts.append(_aggregates(results))
     parts += [Text(f"note: {note}") for note in notes]
+    parts += [Text(f"warning: {warning}", "bold") for warning in warnings]
     return Group(*parts)
 
 

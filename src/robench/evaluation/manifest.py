@@ -62,6 +62,8 @@ def make_manifest(
         "samples": len(samples),
         "total_samples": len(images),
         "classes": list(images.classes),
+        # Fewer than the model's if its outputs are limited to the classes of the dataset.
+        "predicted_classes": classifier.classes if classifier.groups is None else len(classifier.groups),
         # For reports, which read the images again; not part of the identity.
         "root": None if images.root is None else str(images.root.absolute()),
     }
@@ -81,6 +83,7 @@ def make_manifest(
         "suites": list(dict.fromkeys(suites)),
         "conditions": [asdict(condition) for condition in plan.listed],
         "notes": [*classifier.notes, *images.notes, *plan.notes],
+        "warnings": [*classifier.warnings],
         "environment": {
             "commit": _commit(),
             "python": platform.python_version(),

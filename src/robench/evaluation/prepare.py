@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from robench.analysis.baselines import BASELINES
+from robench.analysis.baselines import BASELINES, unknown_baseline
 from robench.analysis.scoring import notes as score_notes
 from robench.datasets import (
     Hashes,
@@ -27,7 +27,7 @@ from robench.datasets import (
     released_names,
     select,
 )
-from robench.errors import CheckpointError, DatasetError, OptionError, RunError, unknown_name
+from robench.errors import CheckpointError, DatasetError, OptionError, RunError
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.manifest import make_manifest
@@ -111,7 +111,7 @@ def prepare(
     check_cell("dataset", images.name)
     adaptation = _adapt(classifier, options)
     positions = choose_samples(images, options)
-    plan = _plan(adaptation, images, positions, suites, options)
+    plan = _plan(adaptation, len(positions), suites, options)
     path = default_run_path(adaptation.classifier.label, images.name, suites, out, folder)
     _check_output_path(path, options, images.root)
     data = _read_images(images, positions, plan, options, observer)
@@ -121,10 +121,11 @@ def prepare(
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(data.unreadable.items())
     ]
     manifest["notes"] += data.notes
+    manifest["warnings"] += _size_warnings(adaptation.classifier, images, positions, plan)
     if data.released:
         manifest["identity"]["released"] = data.fingerprints
     score_notes(RunDirectory(path, manifest))  # Refuses an unusable baseline before the work.
-    for note in manifest["notes"]:
+    for note in (*manifest["notes"], *manifest["warnings"]):
         observer.note(note)
     if data.unreadable:
         observer.note(f"skipped {len(data.unreadable)} unreadable images; the manifest lists them")
@@ -153,23 +154,25 @@ def _adapt(classifier: Classifier, options: Options) -> Adaptation:
     return adaptation
 
 
-def _plan(
-    adaptation: Adaptation, images: ImageDataset, positions: Ints, suites: Sequence[str], options: Options
-) -> Plan:
-    """Return the conditions, with notes about the treatments and the size of the images."""
-    classifier = adaptation.classifier
-    plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
-    notes = [*plan.notes, *adaptation.notes(plan.conditions, len(positions))]
-    size = classifier.preprocessing.crop
+def _plan(adaptation: Adaptation, samples: int, suites: Sequence[str], options: Options) -> Plan:
+    """Return the conditions, with notes about the treatments."""
+    plan = make_plan(suites, options, adaptation.classifier.preprocessing, adaptation.gflops)
+    notes = [*plan.notes, *adaptation.notes(plan.conditions, samples)]
+    return replace(plan, notes=tuple(dict.fromkeys(notes)))
+
+
+def _size_warnings(classifier: Classifier, images: ImageDataset, positions: Ints, plan: Plan) -> list[str]:
+    """Return warnings about images that are resized twice, or to the input size of the model."""
+    size, warnings = classifier.preprocessing.crop, []
     for condition in plan.conditions:
-        if condition.is_clean and (note := double_resize_note(images, positions, condition.geometry)) is not None:
-            notes.append(note)
+        if condition.is_clean and (warning := double_resize_note(images, positions, condition.geometry)) is not None:
+            warnings.append(warning)
         if condition.is_clean and condition.resolution != size:
-            notes.append(
+            warnings.append(
                 f"images of {condition.resolution} px are resized to {size} px, the input size of {classifier.label}; "
                 "give --crop if its input size is another"
             )
-    return replace(plan, notes=tuple(dict.fromkeys(notes)))
+    return list(dict.fromkeys(warnings))
 
 
 @dataclass(frozen=True)
@@ -326,8 +329,7 @@ def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
     in_use = {Path.cwd(): "the current directory"}
     if baseline is not None and baseline not in (*BASELINES, "none"):
         if not Path(baseline).is_dir():
-            problem, hint = unknown_name("baseline", baseline, (*BASELINES, "none"))
-            raise OptionError(f"{problem}, which is no run directory either", hint)
+            raise unknown_baseline(baseline)
         in_use[Path(baseline).resolve()] = "the baseline"
     for used, name in in_use.items() if options.fresh else ():
         if used.is_relative_to(whole):

@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from robench.analysis.scoring import check_clean_records, nonfinite_notes, score
-from robench.analysis.scoring import notes as score_notes
+from robench.analysis.scoring import clean_warnings, score_and_store
 from robench.errors import RunError
 from robench.evaluation.engines import Event
 from robench.evaluation.prepare import PreparedRun
@@ -155,7 +154,8 @@ class RunWriter:
             )
             if text not in self.directory.notes:
                 self.observer.note(text)
-                self.record(Event("out of memory", text), notes=[*self.directory.notes, text])
+                notes = [*self.directory.manifest["notes"], text]
+                self.record(Event("out of memory", text), notes=notes)
         if len(self.prepared.shards(condition)) == 1:
             self.directory.write_encoded(condition.name, result.content)
         else:
@@ -184,10 +184,14 @@ class RunWriter:
         self._warn_if_implausible()
 
     def _warn_if_implausible(self) -> None:
-        """Check the clean records as soon as they are complete, before the long work."""
+        """Check the clean records as soon as they are complete, before the long work. An interrupted run keeps the warnings."""
         if not self.sanity_checked and self.missing and not any(shard.condition.is_clean for shard in self.missing):
             self.sanity_checked = True
-            for warning in _clean_warnings(self.directory):
+            warnings = clean_warnings(self.directory)
+            if warnings:
+                scored = {**self.directory.manifest.get("scored", {}), "warnings": warnings}
+                self.directory = self.directory.with_manifest_entries(scored=scored)
+            for warning in warnings:
                 self.observer.note(warning)
 
     def record(self, event: Event, **entries: Any) -> None:
@@ -199,25 +203,12 @@ class RunWriter:
     def finish(self) -> Run:
         """Compute the results from the records, write them and release the run."""
         self.heartbeat.phase(SCORING, 0)
-        results = score(self.directory)
-        self.directory.write_results(results)
-        for note in (*score_notes(self.directory), *nonfinite_notes(results), *_clean_warnings(self.directory)):
+        self.directory, results = score_and_store(self.directory)
+        for note in (note for notes in self.directory.manifest["scored"].values() for note in notes):
             self.observer.note(note)
         self.held.close()
         decoding = {"decoding": Profile.of("decode", self.prepared.decoding)} if self.profiles else {}
         return Run(self.directory, results, {**decoding, **self.profiles})
-
-
-def _clean_warnings(directory: RunDirectory) -> list[str]:
-    """Return warnings about the clean records; if the labels look permuted, the suggested order is written to a file."""
-    warnings, permutation = check_clean_records(directory)
-    names = directory.manifest["data"].get("classes", [])
-    if permutation is None or len(names) != len(permutation.label_of):
-        return warnings
-    file = directory.path / "class_map.suggested.txt"
-    with translate_os_errors(directory.path):
-        file.write_text("".join(f"{names[label]}\n" for label in permutation.label_of.tolist()))
-    return [*warnings, f"{file} holds that order; try --class-map {file}"]
 
 
 def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame) -> RunDirectory:

@@ -40,6 +40,7 @@ class Classifier:
             Until then the network's first output is used. Empty for all other networks.
         groups: Network outputs of each class of the dataset; None if each output is a class.
         notes: Messages for the user about loading, one line each.
+        warnings: Messages about likely mistakes, such as options that contradict the model, one line each.
         origin: Arguments of `load_classifier`, without the device, that load it in another process; None if a caller built it.
     """
 
@@ -57,6 +58,7 @@ class Classifier:
     outputs: tuple[Output, ...] = ()
     groups: tuple[tuple[int, ...], ...] | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
 
     def logits(self, images: Images, native: bool = False) -> Logits:

@@ -90,7 +90,7 @@ def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, 
         replace(output, notes=tuple(map(printable, probe_notes(loaded.label, result, output))))
         for output in result.outputs
     )
-    notes = (*_unsettled_notes(loaded, overrides), *_contradictions(loaded, preprocessing, request.arch))
+    notes = _unsettled_notes(loaded, overrides)
     classifier = Classifier(
         label=loaded.label,
         arch=loaded.arch,
@@ -105,6 +105,7 @@ def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, 
         torch_runs=loaded.torch_runs,
         outputs=outputs,
         notes=tuple(map(printable, notes)),
+        warnings=tuple(map(printable, _contradictions(loaded, preprocessing, request.arch))),
     )
     # If the outputs differ in their number of classes, the dataset decides later.
     is_decided = len({output.classes for output in outputs}) == 1

@@ -50,6 +50,8 @@ _KEYS: dict[str, type] = {
 _FACTS = (("model", "label"), ("data", "name"), ("data", "sha256"), ("data", "samples"))
 """Required entries of the model and data."""
 
+_RESULTS = "results.csv"
+
 _RESUME = "give the same `robench evaluate` command again"
 
 
@@ -93,6 +95,14 @@ class RunDirectory:
         return cls(path, manifest)
 
     @classmethod
+    def around(cls, file: Path) -> RunDirectory | None:
+        """Return the run whose results.csv is `file`; None for any other file, and without a readable manifest."""
+        try:
+            return cls.open(file.parent) if file.name == _RESULTS else None
+        except RunError:
+            return None
+
+    @classmethod
     def create(cls, path: Path, manifest: Mapping[str, Any], samples: pd.DataFrame) -> RunDirectory:
         """Create the directory; the manifest is written last and makes it a run."""
         with translate_os_errors(path):
@@ -132,8 +142,21 @@ class RunDirectory:
 
     @property
     def notes(self) -> list[str]:
-        """Notes for readers of the results, such as skipped input sizes and images resized twice."""
-        return list(self.manifest.get("notes", []))
+        """Notes for readers of the results, such as skipped input sizes: of the preparation, then of the last scoring."""
+        return self._texts("notes")
+
+    @property
+    def warnings(self) -> list[str]:
+        """Messages about likely mistakes, such as labels that look permuted: of the preparation, then of the last scoring."""
+        return self._texts("warnings")
+
+    def _texts(self, key: str) -> list[str]:
+        """Return the texts under a key of the manifest, and under the same key of its entry `scored`."""
+        scored = self.manifest.get("scored", {})
+        lists = [self.manifest.get(key, []), scored.get(key, []) if isinstance(scored, dict) else None]
+        if not all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists):
+            raise RunError(f"the {key} in {self.path / 'manifest.json'} are damaged", "evaluate again with --fresh")
+        return list(dict.fromkeys(text for texts in lists for text in texts))
 
     def records_path(self, name: str) -> Path:
         """Return the path of the records of a finished condition."""
@@ -274,11 +297,11 @@ class RunDirectory:
     def write_results(self, results: Results) -> None:
         """Write results.csv."""
         with translate_os_errors(self.path):
-            write_csv(RESULTS, results, self.path / "results.csv")
+            write_csv(RESULTS, results, self.path / _RESULTS)
 
     def read_results(self) -> Results:
         """Read results.csv; RunError if it is missing, damaged or empty."""
-        file, hint = self.path / "results.csv", f"give `robench score {self.path}` to write it"
+        file, hint = self.path / _RESULTS, f"give `robench score {self.path}` to write it"
         if not file.exists():
             raise RunError(f"{self.path} has no results.csv", f"{_RESUME}, or {hint}")
         try:

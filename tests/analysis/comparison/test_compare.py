@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
+from robench.analysis.comparison import Key, ResultRow
 from robench.analysis.comparison.compare import compare, costs, difference_rows, flips, write_flips
 from robench.analysis.verdict import pair_verdict
 from robench.cli.entry import run_cli
@@ -18,6 +19,7 @@ from robench.errors import OptionError, RunError
 from robench.runs.directory import RunDirectory
 from robench.runs.find import find_runs
 from tests.analysis.gate.invented import first, write_run
+from tests.builders import each
 
 N = 100
 
@@ -233,3 +235,15 @@ def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path) -> None:
     clean = write_run(tmp_path / "clean", {("clean", 0): first(5, N)})
     with pytest.raises(OptionError, match="no metric in common"):
         compare([snow, clean])
+
+
+@each(
+    ("metric", "ends", "half"),
+    [("error_rate", (0.02, 0.1), 0.04), ("ece", (0.0, 0.05), 0.05), ("worst_class_error", (0.04, 0.15), 0.1)],
+)
+def test_the_longer_side_of_a_biased_interval_is_its_standard_error(
+    metric: str, ends: tuple[float, float], half: float
+) -> None:
+    key = Key("clean", metric, None, None, "clean", 0, None, None, None, None, 32)
+    row = ResultRow(key, {"value": 0.05, "ci_low": ends[0], "ci_high": ends[1]})
+    assert row.error == pytest.approx(half / 1.959964)

@@ -7,7 +7,14 @@ import hashlib
 import numpy as np
 import pytest
 
-from robench.analysis.metrics.intervals import RESAMPLES, percentile_interval, resample_counts, wilson_interval
+from robench.analysis.metrics.calibration import Reliability
+from robench.analysis.metrics.intervals import (
+    RESAMPLES,
+    bootstrap_interval,
+    percentile_interval,
+    resample_counts,
+    wilson_interval,
+)
 
 FROZEN = [[3, 0, 1, 1, 0, 0, 2, 3, 0, 0], [0, 3, 1, 0, 1, 1, 2, 0, 1, 1], [2, 1, 2, 0, 3, 1, 0, 1, 0, 0]]
 
@@ -60,6 +67,41 @@ def test_percentiles_leave_out_what_does_not_exist() -> None:
     low, high = percentile_interval(values)
     np.testing.assert_allclose(low, [1.05, 5.0, np.nan])
     np.testing.assert_allclose(high, [2.95, 5.0, np.nan])
+
+
+def test_the_basic_interval_reflects_and_every_interval_holds_its_value() -> None:
+    resamples = np.linspace(2, 6, 1001)  # percentiles 2.1 and 5.9
+    for value, percentile, basic in (
+        (4, (2.1, 5.9), (2.1, 5.9)),
+        (5, (2.1, 5.9), (4.1, 7.9)),
+        (1, (1, 5.9), (-3.9, 1)),
+    ):
+        distribution = np.r_[value, resamples]
+        assert bootstrap_interval(distribution) == pytest.approx(percentile)
+        assert bootstrap_interval(distribution, basic=True) == pytest.approx(basic)
+    assert np.isnan(bootstrap_interval([[0.5, np.nan, np.nan]])).all(), "there is no interval without resamples"
+
+
+@pytest.mark.nightly(minutes=1)
+@pytest.mark.parametrize(("overconfidence", "n", "least"), [(0.0, 100, 0.33), (0.1, 100, 0.8), (0.3, 500, 0.85)])
+def test_coverage_of_the_calibration_error(overconfidence: float, n: int, least: float) -> None:
+    """The truth is that of a million images of the same distribution; percentile intervals hold it in 0, 1 and 93 % of the cases."""
+
+    def drawn(rng: np.random.Generator, n: int) -> Reliability:
+        confidence = rng.beta(4, 1.2, n).astype(np.float32)
+        return Reliability.of(
+            confidence, rng.random(n) < confidence - 4 * overconfidence * confidence * (1 - confidence)
+        )
+
+    truth = drawn(np.random.default_rng(1), 1_000_000).errors(np.ones((1, 1_000_000), np.int64))[0][0]
+    truth = truth if overconfidence else 0.0
+    resamples, rng, held = np.r_[np.ones((1, n), np.int32), counts(n, 0)], np.random.default_rng(2), 0
+    for _ in range(200):
+        distribution = drawn(rng, n).errors(resamples)[0]
+        low, high = bootstrap_interval(distribution, basic=True)
+        assert low <= distribution[0] <= high
+        held += bool(low <= truth <= high)
+    assert held / 200 >= least
 
 
 @pytest.mark.parametrize(

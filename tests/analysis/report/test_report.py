@@ -22,8 +22,10 @@ import robench
 from robench import report
 from robench.analysis.formatting import format_value
 from robench.analysis.report.class_names import class_names
+from robench.analysis.scoring import score_and_store
 from robench.cli.entry import run_cli
 from robench.errors import OptionError, RobenchError
+from robench.runs.directory import RunDirectory
 from tests.analysis.gate.invented import first, write_run
 
 EVIL = "x</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}<!--"
@@ -188,6 +190,7 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
 def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one", {("clean", 0): first(5, 40), ("fog", 1): first(8, 40)})
     next((run / "records").glob("*fog*")).unlink()
+    score_and_store(RunDirectory.open(run))
     found = Page(report([run], tmp_path / "page.html", examples=0).read_text())
     assert "1 of 2 conditions are finished" in found.text
 

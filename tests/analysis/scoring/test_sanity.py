@@ -5,6 +5,8 @@ Oracle: predictions made here, of known accuracy under a known order of the clas
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from robench.analysis.scoring.sanity import find_permutation
+from robench.cli.entry import run_cli
 from robench.datasets import open_dataset
 from robench.datasets.checks import double_resize_note
 from robench.evaluation.options import Options
 from robench.evaluation.run import evaluate
 from robench.models import Classifier, load_classifier
+from robench.runs.directory import RunDirectory
 from robench.runs.observer import Observer
 from robench.suites.geometry import Geometry
 from robench.types import Ints
@@ -111,6 +115,57 @@ def test_permuted_labels_are_said_before_the_work_and_mended_by_the_suggested_ma
     again = evaluate(load_classifier("demo", device="cpu"), mended, ["clean"], tmp_path / "again")
     before, after = (float(one.results.query("metric == 'accuracy'")["value"].iloc[0]) for one in (run, again))
     assert before < 0.2 < 0.9 < after
+    assert not again.directory.warnings
+
+
+class _Interrupt(Observer):
+    def condition(self, name: str, seconds: float, images: int) -> None:
+        if name != "clean-32px":
+            raise KeyboardInterrupt
+
+
+def test_warnings_stay_with_the_run_wherever_it_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, path, demo = _shuffled_digits(tmp_path / "digits"), tmp_path / "run", load_classifier("demo", device="cpu")
+    options = Options(severities=[1, 2], corruptions=["contrast"], limit=100)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(demo, images, ["cifar-c"], path, options, _Interrupt())
+    told = "the labels look permuted"
+    assert [text.partition(":")[0] for text in RunDirectory.open(path).warnings] == [told], (
+        "before the work is finished"
+    )
+    for _ in range(2):  # Resumed, then finished already.
+        evaluate(demo, images, ["cifar-c"], path, options)
+        assert sum(text.startswith(told) for text in RunDirectory.open(path).warnings) == 1
+    other = evaluate(demo, images, ["cifar-c"], tmp_path / "other", replace(options, seed=1)).path
+    board, run, table = tmp_path / "board.csv", str(path), str(path / "results.csv")
+    commands = [
+        ["show", run],
+        ["show", run, "--format", "csv"],
+        ["score", run],
+        ["pool", run, str(other)],
+        ["compare", table, run],
+        ["gate", run, "--baseline", table],
+        ["gate", table, "--baseline", table, "--format", "json"],
+        ["gate", run, "--power"],
+        ["gate", run, "--baseline", str(tmp_path / "baseline.csv"), "--update-baseline"],
+        ["leaderboard", table, "--format", "markdown"],
+        ["leaderboard", run, "--out", str(board)],
+        ["leaderboard", str(board), "--format", "latex"],
+    ]
+    for command in commands:
+        assert run_cli(command) == 0, command
+        printed = capsys.readouterr()
+        assert told in printed.out + printed.err, command
+        if {"json", "markdown", "latex"}.intersection(command):
+            assert told in printed.out, command
+    assert told in board.read_text()
+    assert run_cli(["report", run, "--out", str(tmp_path / "page.html"), "--examples", "0"]) == 0
+    assert told in (tmp_path / "page.html").read_text().partition("headline metrics")[0]
+    for damaged in (5, ["x", 5], {"warnings": 5}):
+        manifest = json.loads((path / "manifest.json").read_text()) | {"scored": damaged}
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        assert run_cli(["show", run]) == 2
+        assert "in " in capsys.readouterr().err
 
 
 def test_accuracy_by_chance_is_said(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
@@ -121,8 +176,6 @@ def test_accuracy_by_chance_is_said(tmp_path: Path, classifier: Classifier, pict
 
 def test_accuracy_below_chance_is_no_guessing(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
     """As on ImageNet-A, whose images were chosen for being mistaken."""
-    from dataclasses import replace
-
     from robench.datasets import open_dataset
 
     images = open_dataset(picture_folder)
@@ -135,8 +188,6 @@ def test_accuracy_below_chance_is_no_guessing(tmp_path: Path, classifier: Classi
 
 
 def test_few_images_that_are_right_are_no_chance(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
-    from dataclasses import replace
-
     from robench.datasets import open_dataset
 
     images = open_dataset(picture_folder)
@@ -158,8 +209,6 @@ class _Overflowing(nn.Module):
 
 
 def test_logits_that_are_no_numbers_are_counted(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
-    from dataclasses import replace
-
     observer = _Notes()
     broken = replace(classifier, module=_Overflowing())
     results = evaluate(broken, picture_folder, ["clean", "shift"], tmp_path / "run", observer=observer).results
@@ -184,8 +233,6 @@ def test_no_row_where_all_are_finite(tmp_path: Path, classifier: Classifier, pic
 def test_a_name_that_would_be_a_formula_is_refused(
     tmp_path: Path, classifier: Classifier, picture_folder: Path, name: str
 ) -> None:
-    from dataclasses import replace
-
     from robench.errors import OptionError
 
     with pytest.raises(OptionError, match="rename it"):

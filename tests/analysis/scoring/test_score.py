@@ -247,9 +247,10 @@ def test_intervals_against_a_loop_over_images(full: RunDirectory, results: pd.Da
     assert len(found["cell"]) == RESAMPLES
     for metric, distribution in found.items():
         row = pick(results, "error_rate", corruption="fog", severity=3) if metric == "cell" else pick(results, metric)
-        assert [row["ci_low"], row["ci_high"]] == pytest.approx(np.percentile(distribution, [2.5, 97.5]), abs=1e-9), (
-            metric
-        )
+        low, high = np.percentile(distribution, [2.5, 97.5])
+        if metric == "worst_class_error":  # A maximum, whose percentiles are reflected.
+            low, high = 2 * row["value"] - high, min(1.0, max(row["value"], 2 * row["value"] - low))
+        assert [row["ci_low"], row["ci_high"]] == pytest.approx([low, high], abs=1e-9), metric
 
 
 def test_calibration_interval_against_repeated_images(full: RunDirectory, results: pd.DataFrame) -> None:
@@ -263,7 +264,14 @@ def test_calibration_interval_against_repeated_images(full: RunDirectory, result
         parts = [sample[start : start + 100] for start in range(0, IMAGES, 100)]
         distribution.append(np.sqrt(sum(len(part) / IMAGES * part.mean() ** 2 for part in parts)))
     row = pick(results, "rms_calibration_error", corruption="fog", severity=3)
-    assert [row["ci_low"], row["ci_high"]] == pytest.approx(np.percentile(distribution, [2.5, 97.5]))
+    low, high = np.percentile(distribution, [2.5, 97.5])
+    assert [row["ci_low"], row["ci_high"]] == pytest.approx([2 * row["value"] - high, 2 * row["value"] - low])
+
+
+def test_every_interval_holds_its_value(results: pd.DataFrame) -> None:
+    held = (results["ci_low"] <= results["value"]) & (results["value"] <= results["ci_high"])
+    assert held.all(), results[~held]
+    assert (results.loc[results["unit"] == "fraction", ["ci_low", "ci_high"]].stack().between(0, 1)).all()
 
 
 def test_divided_by_itself_it_is_exactly_one_hundred(full: RunDirectory) -> None:
@@ -344,6 +352,41 @@ def test_alexnet_does_not_divide_another_size(tmp_path: Path) -> None:
     assert "alexnet's errors are of another size" in " ".join(notes(run))
     with pytest.raises(OptionError, match="imagenet-c at 288 px"):
         score(run, "alexnet")
+
+
+def with_classes(run: RunDirectory, number: int, names: Sequence[str] = ()) -> RunDirectory:
+    """Return a run of a model of 1,000 classes that predicts among `number` of them."""
+    data = {**run.manifest["data"], "predicted_classes": number, "classes": list(names)}
+    changed = RunDirectory(run.path, {**run.manifest, "model": {"label": run.path.name, "classes": 1000}, "data": data})
+    changed.write_manifest()
+    return changed
+
+
+def test_published_errors_divide_only_predictions_among_as_many_classes(tmp_path: Path) -> None:
+    fog = [("fog", s) for s in range(1, 6)]
+    run, base = (make_run(tmp_path / name, fog) for name in ("run", "base"))
+    assert "ce" in set(score(with_classes(run, 1000))["metric"])
+    few = with_classes(run, 8, list("abcdefgh"))
+    assert "ce" not in set(score(few)["metric"])
+    told = "imagenet-c: alexnet predicts among 1000 classes, this run among 8, so no mce; --normalize-by RUN"
+    assert notes(few)[1].startswith(told)
+    for ask in (score, notes):
+        with pytest.raises(OptionError, match=r"alexnet cannot normalize imagenet-c: .* among 1000 .* among 8; give"):
+            ask(few, "alexnet")
+    with_classes(base, 8, list("hgfedcba"))
+    assert pick(score(few, str(base.path)), "ce", corruption="fog")["value"] == 100.0, "the same classes in any order"
+    for number, names, says in ((1000, "abcdefgh", "among 1000, this run among 8"), (8, "abcdefgx", "among other 8")):
+        with_classes(base, number, list(names))
+        with pytest.raises(OptionError, match=says):
+            score(few, str(base.path))
+
+
+def test_a_damaged_choice_of_the_baseline_is_one_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [("fog", 1)], normalize_by=["alexnet"])
+    for ask in (score, notes):
+        with pytest.raises(RunError, match="damaged: its normalize_by is not a text; give --normalize-by"):
+            ask(run)
+    assert len(score(run, "none"))
 
 
 def test_rates_of_zero_and_one_have_a_width(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_file_larger_than_memory_is_not_read(tmp_path: Path) -> None:
 
 def test_another_mean_than_the_models_own_is_said(tmp_path: Path) -> None:
     classifier = _loaded(tmp_path, _state(), mean=[0.5, 0.5, 0.5])
-    assert any("--mean 0.5,0.5,0.5 differs from the 0.485,0.456,0.406" in note for note in classifier.notes)
+    assert any("--mean 0.5,0.5,0.5 differs from the 0.485,0.456,0.406" in note for note in classifier.warnings)
     assert not _loaded(tmp_path, _state()).notes
 
 

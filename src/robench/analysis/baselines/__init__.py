@@ -12,10 +12,12 @@ import numpy as np
 from robench.errors import OptionError, unknown_name
 from robench.types import Floats
 
-__all__ = ["BASELINES", "Baseline", "load_baseline"]
+__all__ = ["BASELINES", "Baseline", "load_baseline", "unknown_baseline"]
 
 BASELINES: dict[str, str] = {"alexnet": "alexnet.csv"}
-"""File of each published baseline, next to this module."""
+"""File of each published baseline, next to this module. All are of ImageNet's classes."""
+
+_PUBLISHED_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Baseline:
         flip_rates: Flip rates by perturbation and difficulty.
         t5d: Top-5 distances by perturbation and difficulty; never published.
         is_published: Whether the values are published, not of a run.
+        classes: Number of classes among which the model predicts; None if unknown.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Baseline:
     flip_rates: Mapping[tuple[str, int], float] = field(default_factory=dict)
     t5d: Mapping[tuple[str, int], float] = field(default_factory=dict)
     is_published: bool = False
+    classes: int | None = None
 
     @classmethod
     def from_errors(cls, name: str, errors: Mapping[tuple[str, int], float], clean: float | None) -> Baseline:
@@ -60,7 +64,7 @@ class Baseline:
         clean = errors.pop(("clean", 0), None)
         means = _means(errors) | {corruption: value for corruption, _, value in values("mean_error")}
         flip_rates = {(perturbation, 1): value for perturbation, _, value in values("flip_rate")}
-        return cls(name, errors, means, clean, flip_rates, is_published=True)
+        return cls(name, errors, means, clean, flip_rates, is_published=True, classes=_PUBLISHED_CLASSES)
 
     def error(self, corruption: str, severity: int) -> float | None:
         """Return the error rate of a cell; None if unknown."""
@@ -79,6 +83,12 @@ def _means(errors: Mapping[tuple[str, int], float]) -> dict[str, float]:
     for (corruption, _), error in errors.items():
         by_corruption.setdefault(corruption, []).append(error)
     return {corruption: float(np.mean(values)) for corruption, values in by_corruption.items()}
+
+
+def unknown_baseline(name: str) -> OptionError:
+    """Return the error that a baseline is neither published, nor "none", nor a run directory."""
+    problem, hint = unknown_name("baseline", name, (*BASELINES, "none"))
+    return OptionError(f"{problem}, which is no run directory either", hint)
 
 
 def load_baseline(name: str) -> Baseline:

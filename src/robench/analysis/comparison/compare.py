@@ -35,6 +35,7 @@ __all__ = [
     "costs",
     "difference_rows",
     "flips",
+    "warnings",
     "write_flips",
 ]
 
@@ -246,6 +247,11 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
             for difference in differences
         ]
     ).astype({"severity": "Int64", "resolution": "Int64"})
+
+
+def warnings(runs: Sequence[Path | str]) -> list[str]:
+    """Return the warnings of the runs about likely mistakes; each begins with the path of its run."""
+    return [warning for results in _load(runs) for warning in results.warnings]
 
 
 def costs(runs: Sequence[Path | str]) -> list[Cost]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robench.analysis.comparison.paired_records import distributions, wrong_images
 from robench.analysis.comparison.results_set import Key, ResultRow, ResultsSet
 from robench.analysis.metrics import METRICS
-from robench.analysis.metrics.intervals import QUANTILE, percentile_interval
+from robench.analysis.metrics.intervals import QUANTILE, bootstrap_interval
 from robench.analysis.metrics.paired_tests import bootstrap_error, mcnemar, normal_tail, paired_score
 from robench.types import Floats
 
@@ -145,15 +145,15 @@ def _difference(
     resamples: Sequence[Mapping[Key, Floats]],
     wrong: Sequence[Mapping[Key, NDArray[np.bool_]]],
 ) -> PairedDifference:
-    both = [distribution[ours.key][1:] for distribution in resamples if ours.key in distribution]
+    both = [distribution[ours.key] for distribution in resamples if ours.key in distribution]
     outcomes = [is_wrong[ours.key] for is_wrong in wrong if ours.key in is_wrong]
     counts = None
     if len(outcomes) == 2:
         after, before = outcomes
         counts = int((after & ~before).sum()), int((before & ~after).sum()), len(after)
     if len(both) == 2:
-        low, high = percentile_interval(both[0] - both[1])
-        return PairedDifference(ours, theirs, float(low), float(high), images, counts, np.stack(both))
+        low, high = bootstrap_interval(both[0] - both[1], basic=METRICS[ours.key.metric].is_biased)
+        return PairedDifference(ours, theirs, float(low), float(high), images, counts, np.stack(both)[:, 1:])
     errors = (ours.error, theirs.error)
     half = QUANTILE * math.hypot(*errors)
     change = ours.value - theirs.value

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -83,9 +83,17 @@ class ResultRow:
 
     @property
     def error(self) -> float:
-        """Standard error that corresponds to the interval; NaN without an interval."""
+        """Standard error that corresponds to the interval; NaN without an interval.
+
+        The interval of a biased metric ends at 0, at 1 or at its value, so that its longer side counts.
+        """
         low, high = self.row["ci_low"], self.row["ci_high"]
-        return math.nan if low is None or high is None else interval_error(float(low), float(high))
+        if low is None or high is None:
+            return math.nan
+        if METRICS[self.key.metric].is_biased:
+            half = max(self.value - float(low), float(high) - self.value)
+            low, high = self.value - half, self.value + half
+        return interval_error(float(low), float(high))
 
     @property
     def is_cell(self) -> bool:
@@ -123,11 +131,13 @@ class ResultsSet:
         name: Path of the run or of the CSV file; several seeds are joined by ` + `.
         rows: Rows of the results by key.
         runs: One run for each seed; none for a CSV file, which has no records.
+        warnings: Warnings of the runs about likely mistakes; each begins with the path of its run.
     """
 
     name: str
     rows: dict[Key, ResultRow]
     runs: tuple[RunDirectory, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_run(cls, path: Path) -> ResultsSet:
@@ -160,7 +170,9 @@ class ResultsSet:
         if not len(results):
             raise TableError(f"{path} has no rows", hint)
         _check_results(results, path, hint)
-        return cls._from_results(results, str(path), ())
+        around = RunDirectory.around(path)
+        read = cls._from_results(results, str(path), ())
+        return read if around is None else replace(read, warnings=_warnings([around]))
 
     @classmethod
     def pooled(cls, paths: Sequence[Path]) -> ResultsSet:
@@ -191,7 +203,7 @@ class ResultsSet:
             # Suites can have clean images of different geometries; those of the first suite count.
             elif cells["suite"] != CLEAN or cells["protocol"] == other.row["protocol"]:
                 raise TableError(f"{name} has two rows for {row}", "keep one")
-        return cls(name, rows, runs)
+        return cls(name, rows, runs, _warnings(runs))
 
     @property
     def model(self) -> str:
@@ -261,6 +273,10 @@ def load_results(sources: Source) -> ResultsSet:
     path = paths[0]
     is_csv = path.is_file() or (path.suffix == ".csv" and not path.exists())
     return ResultsSet.from_csv(path) if is_csv else ResultsSet.from_run(path)
+
+
+def _warnings(runs: Iterable[RunDirectory]) -> tuple[str, ...]:
+    return tuple(f"{run.path}: {warning}" for run in runs for warning in run.warnings)
 
 
 def _check_results(results: Results, path: Path, hint: str) -> None:

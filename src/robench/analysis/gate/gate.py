@@ -128,7 +128,8 @@ def gate(run: Source, baseline: Source, rules: Rules = None) -> Verdict:
     for directory in (*ours.runs, *theirs.runs):
         check_finished(directory)
     comparisons = compare_by_rule(ours, theirs, rules)
-    notes = [note for rule, matched in comparisons for note in _unmatched(rule, ours, theirs, len(matched))]
+    notes = [f"warning: {warning}" for warning in (*ours.warnings, *theirs.warnings)]
+    notes += [note for rule, matched in comparisons for note in _unmatched(rule, ours, theirs, len(matched))]
     judged = [(rule, difference) for rule, matched in comparisons for difference in matched]
     if not judged:
         raise OptionError(f"{ours.name} and {theirs.name} have no headline metric in common", "give --rules")
@@ -228,8 +229,8 @@ def _test(rule: Rule, difference: PairedDifference) -> tuple[float | None, str]:
     return difference.worse(*limits) if rule.fail_if == FAIL_IF[1] else difference.not_worse(*limits)
 
 
-def update_baseline(run: Source, baseline: Path, force: bool = False) -> None:
-    """Write results to the baseline CSV atomically, without a comparison.
+def update_baseline(run: Source, baseline: Path, force: bool = False) -> list[str]:
+    """Write results to the baseline CSV atomically, without a comparison, and return the warnings of the runs.
 
     Args:
         run: A run directory, or several seeds, whose mean is written.
@@ -243,3 +244,4 @@ def update_baseline(run: Source, baseline: Path, force: bool = False) -> None:
         check_finished(directory)
     with translate_os_errors(baseline):
         write_csv(RESULTS, results, baseline)
+    return [f"{directory.path}: {warning}" for directory in runs for warning in directory.warnings]

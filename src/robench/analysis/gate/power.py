@@ -144,10 +144,14 @@ def power(
     if not drops or not all(0 < drop < 1 for drop in drops):
         raise OptionError("a drop must be a fraction between 0 and 1", "give for example 0.01 for one point")
     ours = load_results(run)
+    warnings = ours.warnings
     if baseline is None:
         judged, notes = _judged_alone(ours, rules)
     else:
-        judged, notes = _judged_with_baseline(ours, load_results(baseline), rules)
+        theirs = load_results(baseline)
+        warnings += theirs.warnings
+        judged, notes = _judged_with_baseline(ours, theirs, rules)
+    notes += [f"warning: {warning}" for warning in warnings]
     if not judged:
         raise OptionError(f"the rules match no value of {ours.name}", "give other --rules")
     tests = sum(item.rule.fail_if == FAIL_IF[1] for item in judged)

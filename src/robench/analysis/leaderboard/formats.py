@@ -74,7 +74,10 @@ def _markdown(board: Board, intervals: str) -> str:
         rows = [[_bold_markdown(cell, intervals) for cell in row] for row in grid.rows]
         table = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
         protocols = _in_markdown("; ".join(grid.protocols))
-        parts.append(f"{_in_markdown(grid.caption)}\n\n{table}\n\n<sub>{protocols}</sub>\n")
+        warnings = "".join(f"\n- {_in_markdown(text)}" for text in grid.warnings)
+        parts.append(
+            f"{_in_markdown(grid.caption)}\n\n{table}\n{warnings and warnings + chr(10)}\n<sub>{protocols}</sub>\n"
+        )
     return _MARKDOWN + "\n" + "\n".join(parts)
 
 
@@ -113,7 +116,8 @@ def _latex_table(grid: Grid, intervals: str) -> str:
         lines += [" & ".join(spans) + r" \\", "".join(rules)]
     lines += [" & ".join(_in_latex(column.heading) for column in grid.columns) + r" \\", r"\midrule"]
     lines += [" & ".join(_bold_latex(cell, intervals) for cell in row) + r" \\" for row in grid.rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    warnings = (rf"\par {_in_latex(text)}" for text in grid.warnings)
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *warnings, r"\end{table}"])
 
 
 def _bold_latex(cell: Cell, intervals: str) -> str:

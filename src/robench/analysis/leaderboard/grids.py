@@ -23,6 +23,8 @@ INTERVALS = ("brackets", "pm", "none")
 """Forms of an interval: its ends in brackets, half its width, or nothing."""
 
 _SHA = 8
+_MARK = " (!)"
+"""Mark of a row with warnings, which are below the table."""
 
 _HEADINGS = {
     "top1": "clean accuracy",
@@ -102,6 +104,7 @@ class Grid:
         protocols: The protocol of each suite.
         columns: The columns.
         rows: The cells of each row.
+        warnings: The warnings of each marked row.
     """
 
     caption: str
@@ -109,6 +112,7 @@ class Grid:
     protocols: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    warnings: tuple[str, ...] = ()
 
 
 def grids(board: Board) -> list[Grid]:
@@ -186,8 +190,9 @@ def _grid(section: Sequence[Row], columns: Sequence[Column], rows: Sequence[tupl
     baseline = next((f"; baseline {row['baseline']}" for row in section if row.get("baseline")), "")
     what = f"{what[0].upper()}{what[1:]}" if what[0].isupper() else f"Robustness {what}"
     caption = f"{what}. {first['dataset']}{images}{origin}{''.join(dict.fromkeys(subsets))}{baseline}."
+    warnings = tuple(f"{_label(row, section)}: {row['warnings']}" for row in section if "warnings" in row)
     label = re.sub(r"[^a-z0-9]+", "-", f"robench-{first['dataset']}".lower()).strip("-")
-    return Grid(caption, f"tab:{label}", tuple(protocols), tuple(columns), tuple(rows))
+    return Grid(caption, f"tab:{label}", tuple(protocols), tuple(columns), tuple(rows), warnings)
 
 
 def _heading(column: MetricColumn) -> str:
@@ -203,16 +208,20 @@ def _model_columns(section: Sequence[Row]) -> list[Column]:
 
 def _model_cells(row: Row, section: Sequence[Row]) -> list[Cell]:
     """Return rank, model and treatment. The label of a treated model ends with its treatment, which has a column of its own."""
-    treatment = row.get("treatment") or ""
+    treated = any(other.get("treatment") for other in section)
+    return [
+        Cell(str(row.get("rank") or "")),
+        Cell(_label(row, section)),
+        *([Cell(row.get("treatment") or "")] if treated else []),
+    ]
+
+
+def _label(row: Row, section: Sequence[Row]) -> str:
+    """Return the model, marked if it has warnings; with the start of its fingerprint if weights of this name differ."""
     name, weights = _name(row), row.get("weights_sha")
-    others = {
-        other.get("weights_sha")
-        for other in section
-        if (_name(other), other.get("treatment")) == (name, row.get("treatment"))
-    }
-    name += f" ({weights[:_SHA]})" if weights and len(others) > 1 else ""
-    treated = [Cell(treatment)] if any(other.get("treatment") for other in section) else []
-    return [Cell(str(row.get("rank") or "")), Cell(name), *treated]
+    same = [other for other in section if (_name(other), other.get("treatment")) == (name, row.get("treatment"))]
+    several = len({other.get("weights_sha") for other in same}) > 1
+    return name + (f" ({weights[:_SHA]})" if weights and several else "") + _MARK * ("warnings" in row)
 
 
 def _name(row: Row) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from robench.analysis.leaderboard.columns import ENDS, metric_columns, sizes_of
 from robench.analysis.leaderboard.robustbench import robustbench_rows
-from robench.analysis.leaderboard.rows import Row, pooled_rows, rows_of_results, run_rows
+from robench.analysis.leaderboard.rows import Row, file_rows, pooled_rows, run_rows
 from robench.analysis.leaderboard.schema import leaderboard_of
 from robench.analysis.leaderboard.timm_results import COLUMNS, timm_rows
 from robench.errors import TableError
@@ -117,7 +117,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "a results.csv",
         lambda header: header == RESULTS.names,
-        lambda path, suites: rows_of_results(read_csv(RESULTS, path), path, suites),
+        file_rows,
     ),
     Kind("a result file of timm", lambda header: tuple(header[: len(COLUMNS)]) == COLUMNS, _timm),
 )

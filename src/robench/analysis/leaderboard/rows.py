@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pandas as pd
 from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricColumn, resolution_column
 from robench.analysis.scoring import pool
 from robench.errors import OptionError, RunError, TableError, unknown_name
+from robench.runs.csv import read_csv
 from robench.runs.directory import RunDirectory
-from robench.runs.schema import SCHEMA_VERSION
+from robench.runs.schema import RESULTS, SCHEMA_VERSION
 from robench.suites import CLEAN, NETWORK, Family, families, find_suite
 from robench.suites.protocol import SuiteProtocol, short_hash
 from robench.types import Results
 
-__all__ = ["Row", "corruption_errors", "percent", "pooled_rows", "rows_of_results", "run_rows"]
+__all__ = ["Row", "corruption_errors", "file_rows", "percent", "pooled_rows", "rows_of_results", "run_rows"]
 
 Row = dict[str, Any]
 """Filled cells of the leaderboard by column."""
@@ -40,7 +42,7 @@ def run_rows(path: Path, suites: Sequence[str] | None) -> list[Row]:
         RunError: The run cannot be read.
     """
     run = RunDirectory.open(path)
-    return [row | _model_cells(run) for row in rows_of_results(run.read_results(), path, suites)]
+    return [row | _model_cells(run) for row in rows_of_results(run.read_results(), path, suites, [run])]
 
 
 def pooled_rows(paths: Sequence[Path], suites: Sequence[str] | None) -> list[Row]:
@@ -49,7 +51,7 @@ def pooled_rows(paths: Sequence[Path], suites: Sequence[str] | None) -> list[Row
     results, _ = pool(runs)
     first, *others = [_model_cells(run) for run in runs]
     shared = {name: cell for name, cell in first.items() if all(cells[name] == cell for cells in others)}
-    return [row | shared for row in rows_of_results(results, paths[0], suites)]
+    return [row | shared for row in rows_of_results(results, paths[0], suites, runs)]
 
 
 def _model_cells(run: RunDirectory) -> Row:
@@ -71,13 +73,29 @@ def _model_cells(run: RunDirectory) -> Row:
         raise RunError(f"the model in {run.path / 'manifest.json'} is damaged ({error})", "evaluate again") from error
 
 
-def rows_of_results(results: Results, path: Path, suites: Sequence[str] | None) -> list[Row]:
+def file_rows(path: Path, suites: Sequence[str] | None) -> list[Row]:
+    """Return the rows of a results.csv, with the warnings of the run in whose directory it is."""
+    run = RunDirectory.around(path)
+    return rows_of_results(read_csv(RESULTS, path), path, suites, [] if run is None else [run])
+
+
+def _warning_cells(runs: Iterable[RunDirectory]) -> Row:
+    """Return the cell with the first clause of each warning; the run has the whole text."""
+    # A spreadsheet would read a leading option, such as --mean, as a formula.
+    clauses = dict.fromkeys(re.split("[:;] ", text)[0].lstrip("-") for run in runs for text in run.warnings)
+    return {"warnings": "; ".join(clauses)} if clauses else {}
+
+
+def rows_of_results(
+    results: Results, path: Path, suites: Sequence[str] | None, runs: Sequence[RunDirectory] = ()
+) -> list[Row]:
     """Return one row for each model, dataset and seed.
 
     Args:
         results: The results.
         path: Their file or run directory; errors begin with it.
         suites: Suites to show in addition to the clean images; None for all.
+        runs: The runs with these results, whose warnings the rows have.
 
     Raises:
         OptionError: Two suites would fill the same columns, or a suite is missing.
@@ -94,7 +112,7 @@ def rows_of_results(results: Results, path: Path, suites: Sequence[str] | None) 
             raise OptionError(*unknown_name(f"suite of {path}", missing[0], available))
         results = results[results["suite"].isin([CLEAN, *suites])]
     groups = results.groupby(_MODEL, sort=False, dropna=False)
-    return [_row(group, path) for _, group in groups]
+    return [_row(group, path) | _warning_cells(runs) for _, group in groups]
 
 
 def _row(results: Results, path: Path) -> Row:

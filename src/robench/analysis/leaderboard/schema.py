@@ -87,6 +87,12 @@ LEADERBOARD = Table(
         Column(
             "robench_version", _TEXT, "version of robench that computed the row, empty for published", nullable=True
         ),
+        Column(
+            "warnings",
+            _TEXT,
+            "likely mistakes in the run, such as labels that look permuted, separated by semicolons",
+            nullable=True,
+        ),
         Column("schema", "int64", "version of these columns"),
     ),
     "one model, as `robench leaderboard --out` writes it",

@@ -17,6 +17,8 @@ class Metric:
         higher_is_better: Whether a larger value is better.
         meaning: Definition in one line.
         source: Paper.
+        is_biased: Whether few images raise the value, because it is an absolute value, a root or a maximum of means. Resamples
+            raise it once more, so that its interval is a basic one.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Metric:
     higher_is_better: bool
     meaning: str
     source: str
+    is_biased: bool = False
 
 
 _IMAGENET_C = "Hendrycks & Dietterich 2019, arXiv:1903.12261"
@@ -80,6 +83,7 @@ METRICS: dict[str, Metric] = {
             False,
             "largest class_error of the classes with samples",
             "error_rate by class",
+            is_biased=True,
         ),
         Metric(
             "ece",
@@ -87,6 +91,7 @@ METRICS: dict[str, Metric] = {
             False,
             "expected calibration error: mean gap of confidence and accuracy, 15 equal-width bins",
             "Guo et al. 2017, arXiv:1706.04599",
+            is_biased=True,
         ),
         Metric(
             "rms_calibration_error",
@@ -94,6 +99,7 @@ METRICS: dict[str, Metric] = {
             False,
             "root mean square gap of confidence and accuracy, adaptive bins of 100, the last one included",
             "Hendrycks et al. 2019, arXiv:1812.04606",
+            is_biased=True,
         ),
         Metric(
             "flip_rate",

@@ -1,4 +1,4 @@
-"""95 % intervals: keyed bootstrap counts, percentile and Wilson intervals."""
+"""95 % intervals: keyed bootstrap counts, percentile, basic and Wilson intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from robench.types import Floats
 
-__all__ = ["LEVEL", "QUANTILE", "RESAMPLES", "percentile_interval", "resample_counts", "split_half", "wilson_interval"]
+__all__ = [
+    "LEVEL",
+    "QUANTILE",
+    "RESAMPLES",
+    "bootstrap_interval",
+    "percentile_interval",
+    "resample_counts",
+    "split_half",
+    "wilson_interval",
+]
 
 LEVEL = 0.95
 QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -114,6 +123,24 @@ def percentile_interval(distribution: ArrayLike) -> tuple[Floats, Floats]:
         return np.asarray(below + (rank - low) * (above - below))
 
     return quantile((1 - LEVEL) / 2), quantile((1 + LEVEL) / 2)
+
+
+def bootstrap_interval(distribution: ArrayLike, *, basic: bool = False) -> tuple[Floats, Floats]:
+    """Return an interval that holds the value itself.
+
+    The basic interval reflects the percentiles of the resamples at the value: 2 * value - percentile. It thereby takes back a
+    bias that resampling repeats. An interval that ends before the value, which happens with few images, is extended to it.
+    Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 5.2.
+
+    Args:
+        distribution: Value and resamples, (..., 1 + resamples).
+        basic: Whether to reflect the percentiles.
+    """
+    values = np.asarray(distribution, np.float64)
+    value, (low, high) = values[..., 0], percentile_interval(values[..., 1:])
+    if basic:
+        low, high = 2 * value - high, 2 * value - low
+    return np.minimum(low, value), np.maximum(high, value)
 
 
 def wilson_interval(k: int, n: int) -> tuple[float, float]:

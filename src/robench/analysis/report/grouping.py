@@ -19,11 +19,13 @@ class ReportedRun:
         label: Unique label of the model.
         results: The results.
         run: The run directory; None for a results CSV, which has no records.
+        warnings: Messages about likely mistakes.
     """
 
     label: str
     results: Results
     run: RunDirectory | None
+    warnings: Sequence[str] = ()
 
 
 def comparable_groups(suite: str, subjects: Sequence[ReportedRun]) -> list[list[ReportedRun]]:

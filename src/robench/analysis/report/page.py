@@ -19,8 +19,7 @@ from robench.analysis.report.charts import COLOURS
 from robench.analysis.report.confusions import ExampleFinder, gallery
 from robench.analysis.report.grouping import ReportedRun, incomparable_notes
 from robench.analysis.report.sections import TextTable, headlines, sections
-from robench.analysis.scoring import notes
-from robench.errors import OptionError, RobenchError
+from robench.errors import OptionError
 from robench.runs.files import atomic_write, check_replaceable, read_start, translate_os_errors
 from robench.runs.find import find_runs
 from robench.runs.schema import RESULTS, rows_to_frame
@@ -76,7 +75,7 @@ def write_page(
         galleries=galleries,
         provenance=_provenance(subjects),
         notes=[(subject.label, texts) for subject in subjects if (texts := _notes(subject))],
-        incomparable=incomparable_notes(subjects),
+        remarks=[*_warnings(subjects), *incomparable_notes(subjects)],
         specs=_json(specs),
         script=script,
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
@@ -98,7 +97,10 @@ def _subjects(paths: Sequence[Path]) -> list[ReportedRun]:
         raise OptionError("a run is named twice", "name each run once")
     return [
         ReportedRun(
-            label, rows_to_frame(RESULTS, (row.row for row in result.rows.values())), next(iter(result.runs), None)
+            label,
+            rows_to_frame(RESULTS, (row.row for row in result.rows.values())),
+            next(iter(result.runs), None),
+            result.warnings,
         )
         for label, result in zip(labels, results, strict=True)
     ]
@@ -106,13 +108,12 @@ def _subjects(paths: Sequence[Path]) -> list[ReportedRun]:
 
 def _notes(subject: ReportedRun) -> list[str]:
     """Return the notes of a run and of its results."""
-    if subject.run is None:
-        return []
-    try:
-        scored = notes(subject.run)
-    except RobenchError as error:  # The run that is its baseline no longer exists; the results are still valid.
-        scored = [str(error)]
-    return list(dict.fromkeys([*subject.run.notes, *scored]))
+    return [] if subject.run is None else subject.run.notes
+
+
+def _warnings(subjects: Sequence[ReportedRun]) -> list[str]:
+    """Return the warnings of all runs, each with the label of its run."""
+    return [f"{subject.label}: {warning}" for subject in subjects for warning in subject.warnings]
 
 
 def _provenance(subjects: Sequence[ReportedRun]) -> TextTable:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from robench.analysis.scoring.notes import notes
 from robench.analysis.scoring.pooling import pool, pooled_rows
-from robench.analysis.scoring.sanity import Permutation, check_clean_records, nonfinite_notes
+from robench.analysis.scoring.sanity import clean_warnings
 from robench.analysis.scoring.score import score, score_rows
+from robench.analysis.scoring.store import score_and_store
 
 __all__ = [
-    "Permutation",
-    "check_clean_records",
-    "nonfinite_notes",
+    "clean_warnings",
     "notes",
     "pool",
     "pooled_rows",
     "score",
+    "score_and_store",
     "score_rows",
 ]

@@ -7,24 +7,53 @@ from pathlib import Path
 
 import numpy as np
 
-from robench.analysis.baselines import BASELINES, Baseline, load_baseline
+from robench.analysis.baselines import BASELINES, Baseline, load_baseline, unknown_baseline
 from robench.analysis.metrics.classification import error_rate
 from robench.analysis.scoring.curves import curves_of
 from robench.analysis.scoring.groups import Group
 from robench.analysis.scoring.records import read_columns, read_frames
-from robench.errors import OptionError, RunError, unknown_name
+from robench.errors import OptionError, RunError
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, SUITES, FrameKind, Suite
 from robench.types import Floats
 
-__all__ = ["baseline_choice", "baseline_errors", "difficulties_of", "group_baseline", "sequence_baseline"]
+__all__ = [
+    "baseline_choice",
+    "baseline_errors",
+    "difficulties_of",
+    "group_baseline",
+    "restriction",
+    "sequence_baseline",
+]
 
 
 def baseline_choice(run: RunDirectory, normalize_by: str | None) -> str | None:
     """Return the choice of a baseline: `normalize_by`, or that of the manifest if it is None."""
-    choice: str | None = run.manifest.get("normalize_by") if normalize_by is None else normalize_by
+    choice = run.manifest.get("normalize_by") if normalize_by is None else normalize_by
+    if choice is not None and not isinstance(choice, str):
+        raise RunError(
+            f"{run.path / 'manifest.json'} is damaged: its normalize_by is not a text",
+            "give --normalize-by alexnet, a run or none",
+        )
     return choice
+
+
+def restriction(run: RunDirectory, baseline: Baseline) -> str:
+    """Return the reason why a published baseline cannot divide the run's errors; empty if it can.
+
+    Errors among few classes are smaller than those among many, so that their quotient has no meaning.
+    """
+    classes = _predicted_classes(run)
+    if classes in (None, baseline.classes):
+        return ""
+    return f"{baseline.name} predicts among {baseline.classes} classes, this run among {classes}"
+
+
+def _predicted_classes(run: RunDirectory) -> int | None:
+    """Return the number of classes among which the run predicts; None if its manifest does not state it."""
+    classes: int | None = run.manifest["data"].get("predicted_classes")
+    return classes
 
 
 def group_baseline(run: RunDirectory, group: Group, normalize_by: str | None) -> Baseline | None:
@@ -41,7 +70,8 @@ def group_baseline(run: RunDirectory, group: Group, normalize_by: str | None) ->
     side = suite.geometry.side if suite.geometry else None
     fits = suite.baseline is not None and group.resolution == side
     if choice is None:
-        return load_baseline(suite.baseline) if fits and suite.baseline is not None else None
+        baseline = load_baseline(suite.baseline) if fits and suite.baseline is not None else None
+        return None if baseline is None or restriction(run, baseline) else baseline
     if choice in BASELINES:
         if choice != suite.baseline or not fits:
             home = next(known for known in SUITES.values() if known.baseline == choice)
@@ -51,8 +81,18 @@ def group_baseline(run: RunDirectory, group: Group, normalize_by: str | None) ->
                 f"{group.resolution} px",
                 f"give --normalize-by RUN, a run of the baseline model on {suite.name}, or none",
             )
-        return load_baseline(choice)
+        return _unrestricted(run, load_baseline(choice), suite)
     return _error_baseline(_open_baseline(run, choice, normalize_by), group)
+
+
+def _unrestricted(run: RunDirectory, baseline: Baseline, suite: Suite) -> Baseline:
+    """Return a published baseline that is chosen by name; OptionError if it predicts among other classes than the run."""
+    if reason := restriction(run, baseline):
+        raise OptionError(
+            f"{baseline.name} cannot normalize {suite.name}: {reason}",
+            "give --normalize-by RUN, a run of the baseline model on the same images, or none",
+        )
+    return baseline
 
 
 def _error_baseline(other: RunDirectory, group: Group) -> Baseline:
@@ -119,7 +159,10 @@ def sequence_baseline(
             raise OptionError(
                 f"{choice}'s flip rates are of difficulty 1", "give --difficulty 1 as well, --normalize-by RUN, or none"
             )
-        return load_baseline(suite.baseline)
+        baseline = load_baseline(suite.baseline)
+        if choice is not None:
+            return _unrestricted(run, baseline, suite)
+        return None if restriction(run, baseline) else baseline
     return _flip_baseline(_open_baseline(run, choice, normalize_by), suite, conditions, difficulties_of(run))
 
 
@@ -160,9 +203,25 @@ def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> 
                 f"{run.path} is normalized by the run {choice}, which no longer exists",
                 f"restore it, or omit normalized values with `robench score {run.path} --normalize-by none`",
             )
-        problem, hint = unknown_name("baseline", choice, (*BASELINES, "none"))
-        raise OptionError(f"{problem}, which is no run directory either", hint)
-    return RunDirectory.open(choice)
+        raise unknown_baseline(choice)
+    other = RunDirectory.open(choice)
+    ours, theirs = _predicted_classes(run), _predicted_classes(other)
+    if ours != theirs or ((_is_restricted(run) or _is_restricted(other)) and _class_names(run) != _class_names(other)):
+        difference = f"{theirs}, this run among {ours}" if ours != theirs else f"other {ours} than this run"
+        raise OptionError(
+            f"{choice} cannot normalize {run.path}: it predicts among {difference} classes",
+            "evaluate the baseline model on the same classes",
+        )
+    return other
+
+
+def _is_restricted(run: RunDirectory) -> bool:
+    """Return whether the run predicts among a part of its model's classes."""
+    return _predicted_classes(run) not in (None, run.manifest["model"].get("classes"))
+
+
+def _class_names(run: RunDirectory) -> set[str]:
+    return set(run.manifest["data"].get("classes", ()))
 
 
 def _error(run: RunDirectory, condition: ConditionEntry) -> float:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from robench.analysis.baselines import Baseline
+from robench.analysis.baselines import Baseline, load_baseline
 from robench.analysis.scoring.groups import Group, groups_of, suite_of
 from robench.analysis.scoring.normalization import (
     baseline_choice,
     difficulties_of,
     group_baseline,
+    restriction,
     sequence_baseline,
 )
 from robench.analysis.scoring.size_selection import has_cost
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, Family, Suite, families
+from robench.suites.protocol import Protocol
 
 __all__ = ["notes"]
 
@@ -55,17 +57,32 @@ def _group_notes(run: RunDirectory, group: Group, done: Collection[str], normali
     choice = baseline_choice(run, normalize_by)
     if baseline is None:
         if choice is None:
-            published = f"{suite.baseline}'s errors are of another size" if suite.baseline else "no published baseline"
-            yield f"{suite.name}: {published}, so no mce; --normalize-by RUN takes a run of a baseline model"
+            reason = _not_divided(run, suite) or f"{suite.baseline}'s errors are of another size"
+            yield f"{suite.name}: {reason}, so no mce; --normalize-by RUN takes a run of a baseline model"
         return
     if baseline.is_published and group.source != "released":
         yield (
             f"{suite.name}: {baseline.name}'s errors were measured on the released files of 50,000 images; the images "
-            f"here are {group.source}, from {run.manifest['data']['name']}"
+            f"here are {group.source}, from {run.manifest['data']['name']}{_other_processing(group)}"
         )
     if not baseline.is_published and choice is not None:
         yield from _other_images(run, suite, baseline.name, choice)
     yield from _undefined(suite, baseline)
+
+
+def _not_divided(run: RunDirectory, suite: Suite) -> str:
+    """Return the reason why the published baseline of a suite cannot divide a run of its size; empty if it can."""
+    return restriction(run, load_baseline(suite.baseline)) if suite.baseline else "no published baseline"
+
+
+def _other_processing(group: Group) -> str:
+    """Name the differences of a group's images from those of its suite; empty for none."""
+    parts = Protocol.parse(group.protocol).named_parts
+    own = {"geometry": str(group.suite.geometry), "release JPEG": f"jpeg{group.suite.release_jpeg}"}
+    different = [
+        f"{name} {parts.get(name, 'none')}, not {value}" for name, value in own.items() if parts.get(name) != value
+    ]
+    return f" ({'; '.join(different)})" if different else ""
 
 
 def _undefined(suite: Suite, baseline: Baseline) -> Iterator[str]:
@@ -92,7 +109,8 @@ def _sequence_notes(
         yield f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated: the means are over these"
     if baseline is None:
         if choice is None:
-            yield f"{suite.name}: no published baseline, so no mfr; --normalize-by RUN takes a run of a baseline model"
+            reason = _not_divided(run, suite)
+            yield f"{suite.name}: {reason}, so no mfr; --normalize-by RUN takes a run of a baseline model"
         return
     if baseline.is_published:
         yield from _published_sequence_notes(run, suite, planned[0], baseline)

@@ -84,7 +84,8 @@ def _pooled(
             continue
         _check_rows(runs, same)
         rows.append({**same[0], **_mean(same, len(runs), seeds[0]), "seed": "+".join(map(str, seeds))})
-    return rows, [f"{name} is left out: not every seed has it" for name in dict.fromkeys(missing)]
+    notes = [f"{name} is left out: not every seed has it" for name in dict.fromkeys(missing)]
+    return rows, [*notes, *(f"{run.path}: {warning}" for run in runs for warning in run.warnings)]
 
 
 def _mean(rows: Sequence[Row], seeds: int, seed: int) -> Row:

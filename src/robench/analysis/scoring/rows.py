@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.analysis.metrics import METRICS
-from robench.analysis.metrics.intervals import RESAMPLES, percentile_interval, resample_counts, wilson_interval
+from robench.analysis.metrics.intervals import RESAMPLES, bootstrap_interval, resample_counts, wilson_interval
 from robench.types import Floats
 
 __all__ = ["DISTRIBUTION", "DISTRIBUTION_SIZE", "KEY", "Row", "resample_weights", "result_row", "row", "threshold_row"]
@@ -43,7 +43,7 @@ def resample_weights(n: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int3
 
 
 def result_row(metric: str, distribution: Floats, images: int | None = None) -> Row:
-    """Return the cells of a value with its percentile interval.
+    """Return the cells of a value with its percentile interval, or its basic interval from 0 to 1 if the metric is biased.
 
     Args:
         metric: A key of `METRICS`.
@@ -54,8 +54,10 @@ def result_row(metric: str, distribution: Floats, images: int | None = None) -> 
     if images is not None and value in (0.0, 1.0):
         ends = wilson_interval(round(value * images), images)
     else:
-        low, high = percentile_interval(distribution[1:])
+        low, high = bootstrap_interval(distribution, basic=METRICS[metric].is_biased)
         ends = float(low), float(high)
+        if METRICS[metric].is_biased:
+            ends = max(ends[0], 0.0), min(ends[1], 1.0)
     return {**row(metric, value, ends), DISTRIBUTION: distribution}
 
 
@@ -67,8 +69,9 @@ def threshold_row(metric: str, distribution: Floats) -> Row:
         distribution: Value and resamples, (1 + resamples,). NaN, for never, sorts after all positions.
     """
     ends = np.sort(np.where(np.isfinite(distribution[1:]), distribution[1:], np.inf))
-    low, high = ends[round(0.025 * (len(ends) - 1))], ends[round(0.975 * (len(ends) - 1))]
-    return row(metric, float(distribution[0]), (float(low), float(high)))
+    value = float(distribution[0])
+    low, high = (float(ends[round(q * (len(ends) - 1))]) for q in (0.025, 0.975))
+    return row(metric, value, (min(low, value), max(high, value)))
 
 
 def row(metric: str, value: float, ends: tuple[float, float] = (math.nan, math.nan)) -> Row:

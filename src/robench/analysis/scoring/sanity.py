@@ -9,10 +9,11 @@ import numpy as np
 from robench.analysis.metrics.intervals import wilson_interval
 from robench.analysis.scoring.records import read_columns
 from robench.runs.directory import RunDirectory
+from robench.runs.files import translate_os_errors
 from robench.suites import CLEAN
 from robench.types import Ints, Results
 
-__all__ = ["Permutation", "check_clean_records", "find_permutation", "nonfinite_notes"]
+__all__ = ["Permutation", "clean_warnings", "few_image_notes", "find_permutation", "nonfinite_warnings"]
 
 _ERROR = 1e-9
 """Largest p-value of a sign test that another order of the classes is no better than the given order."""
@@ -27,6 +28,11 @@ _CHANCE = 1.5
 """Largest accuracy, as a multiple of chance, that looks like guessing. With few images, the interval alone reaches chance."""
 
 _NAMED = 3
+
+_SUGGESTED = "class_map.suggested.txt"
+
+_RAISED = 0.75
+"""Part of a basic interval below its value from which on few images raise the value; it is one half without a bias."""
 
 _CLASSES = 4000
 """Most classes for a search for another order. Its cost grows with their square."""
@@ -91,22 +97,21 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
     return Permutation(right / len(label), (right + gained - lost) / len(label), best(confusion.sum(axis=0)))
 
 
-def check_clean_records(run: RunDirectory) -> tuple[list[str], Permutation | None]:
-    """Check the first finished clean condition.
+def clean_warnings(run: RunDirectory) -> list[str]:
+    """Return one line for each likely mistake that the first finished clean condition shows.
 
-    Returns:
-        One line for each likely mistake, and the order of the classes if the labels look permuted.
+    If the labels look permuted, the better order of the classes is written to class_map.suggested.txt in the run directory.
     """
     clean = next((condition for condition in run.finished() if condition.suite == CLEAN), None)
     if clean is None:
-        return [], None
+        return []
     records = read_columns(run, clean, ("label", "pred"))
     label, pred = (records[name].to_numpy().astype(np.int64) for name in ("label", "pred"))
     names = run.manifest["data"].get("classes", [])
     classes = max(len(names), int(label.max()) + 1, int(pred.max()) + 1)
     permutation = find_permutation(label, pred, classes)
     if permutation is not None:
-        return [_permuted(permutation, names)], permutation
+        return [_permuted(permutation, names, _suggest_map(run, permutation, names))]
     right = int((pred == label).sum())
     low, high = wilson_interval(right, len(label))
     # Accuracy clearly below chance is no guessing: ImageNet-A has images that were chosen because models mistake them.
@@ -114,23 +119,31 @@ def check_clean_records(run: RunDirectory) -> tuple[list[str], Permutation | Non
         return [
             f"accuracy on clean images is {100 * right / len(label):.1f} %, as by guessing among {classes} classes; check the "
             "order of the classes (--class-map), the model's input (--mean, --std, --crop) and its architecture (--arch)"
-        ], None
-    return [], None
+        ]
+    return []
 
 
-def _permuted(permutation: Permutation, names: list[str]) -> str:
+def _suggest_map(run: RunDirectory, permutation: Permutation, names: list[str]) -> str:
+    """Write the order of the classes for `--class-map`, and return what to give; classes without names have no file."""
+    if len(names) != len(permutation.label_of):
+        return "--class-map FILE with the classes in the model's order"
+    with translate_os_errors(run.path):
+        (run.path / _SUGGESTED).write_text("".join(f"{names[label]}\n" for label in permutation.label_of.tolist()))
+    return f"--class-map {_SUGGESTED}, a file of the run directory with that order"
+
+
+def _permuted(permutation: Permutation, names: list[str], hint: str) -> str:
     changed = [(output, label) for output, label in enumerate(permutation.label_of.tolist()) if output != label]
     examples = ", ".join(
         f"output {output} is {names[label] if label < len(names) else label}" for output, label in changed[:_NAMED]
     )
     return (
         f"the labels look permuted: accuracy is {100 * permutation.accuracy:.1f} % as they are, "
-        f"{100 * permutation.permuted:.1f} % in another order of the classes ({examples}, …); give --class-map FILE with the "
-        "classes in the model's order"
+        f"{100 * permutation.permuted:.1f} % in another order of the classes ({examples}, …); give {hint}"
     )
 
 
-def nonfinite_notes(results: Results) -> list[str]:
+def nonfinite_warnings(results: Results) -> list[str]:
     """Name conditions with logits that are not finite. Metrics count such images as errors."""
     rows = results[results["metric"] == "nonfinite_rate"]
     lines = [
@@ -140,4 +153,20 @@ def nonfinite_notes(results: Results) -> list[str]:
     ]
     if len(rows) > _NAMED:
         lines.append(f"the same holds for {len(rows) - _NAMED} more conditions; see nonfinite_rate in the results")
+    return lines
+
+
+def few_image_notes(results: Results) -> list[str]:
+    """Say that few images raise the calibration errors, if half the length of an interval or more is due to that."""
+    lines = []
+    for metric in ("ece", "rms_calibration_error"):
+        rows = results[
+            (results["metric"] == metric) & (results["corruption"].isna() | (results["corruption"] == CLEAN))
+        ]
+        raised = rows[rows["value"] - rows["ci_low"] >= _RAISED * (rows["ci_high"] - rows["ci_low"])]
+        if len(raised):
+            suites = ", ".join(dict.fromkeys(raised["suite"]))
+            lines.append(
+                f"{metric} of {suites} is too high, as for any few images: a calibrated model does not have 0 either"
+            )
     return lines

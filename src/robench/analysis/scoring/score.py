@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robench.analysis.baselines import Baseline
 from robench.analysis.metrics.classification import ByClass, class_rates, mean_error, worst_class_error
-from robench.analysis.metrics.intervals import percentile_interval, wilson_interval
+from robench.analysis.metrics.intervals import bootstrap_interval, wilson_interval
 from robench.analysis.metrics.mce import ce, mce, relative_mce
 from robench.analysis.scoring.curves import Curve, FrameRecords, curves_of, family_rows, resampled
 from robench.analysis.scoring.groups import Group, groups_of, has_frames, suite_of
@@ -49,8 +49,8 @@ def score(run: RunDirectory | Path | str, normalize_by: str | None = None) -> Re
     Intervals are 95 % percentile bootstraps over images: 1,000 keyed resamples, the same in every cell. A single rate of exactly 0
     or 1 has Wilson's interval, because all resamples agree and the bootstrap has no width. Single rates are error_rate,
     top5_error, accuracy, class_error of the clean images, and metrics of frames that are 0 or 1 for each image. A resample
-    without an image of a class leaves that class out. The resamples of worst_class_error, which is a maximum, and their
-    interval lie above it on average.
+    without an image of a class leaves that class out. Biased metrics (`Metric.is_biased`) have basic intervals. Every interval
+    holds its value.
 
     Suites have the order of the manifest. The rows of a suite are the cells, then ce, then the aggregates, then class_error.
 
@@ -275,7 +275,7 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
 
 def _class_rows(errors: Floats, by_class: ByClass, is_clean: bool) -> Iterator[Row]:
     """Yield the row of each class. Its n is the number of images, which aggregates replace by that of their cells."""
-    low, high = percentile_interval(errors[:, 1:])
+    low, high = bootstrap_interval(errors)
     for index, images, distribution, *ends in zip(
         by_class.classes.tolist(), by_class.sizes.tolist(), errors, low.tolist(), high.tolist(), strict=True
     ):
