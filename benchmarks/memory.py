@@ -72,7 +72,9 @@ def evaluated(folder: Path, at: tuple[int, ...], images: int) -> dict[int, tuple
     data, model, meter = noise_images(folder / "images", images), network(), Meter(at)
     for seed in count():
         try:
-            robench.evaluate(model, data, SUITES, folder / f"run{seed}", Options(seed=seed, batch_size=32), meter)
+            robench.evaluate(
+                model, data, SUITES, folder / f"run{seed}", options=Options(seed=seed, batch_size=32), progress=meter
+            )
         except KeyboardInterrupt:
             return meter.found
     raise AssertionError

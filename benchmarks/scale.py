@@ -88,7 +88,7 @@ class Work:
             "pixelate",
             "saturate",
         )
-        options = Options(corruptions=names[: math.ceil(self.cells / 5)], limit=self.images)
+        options = Options(corruption=names[: math.ceil(self.cells / 5)], limit=self.images)
         load = partial(load_classifier, self.model, device="cpu")
         return Job(load, self.data, ["cifar-c"], out, options)
 

@@ -125,7 +125,7 @@ class Machine:
     def suite(self, name: str, severity: int) -> list[Measured]:
         """Measure the clean images and every condition of a suite, and the forward pass alone before each."""
         graded = not find_suite(name).family.has_frames
-        options = Options(severities=(severity,)) if graded else Options()
+        options = Options(severity=(severity,)) if graded else Options()
         return [self._measured(one) for one in make_plan([name], options, self.classifier.preprocessing).conditions]
 
     def profile(self, condition: Condition) -> Profile:

@@ -71,7 +71,7 @@ def main() -> None:
     console = Console(width=120)
     console.print(hardware(options.threads), soft_wrap=True)
     classifier, images = load_classifier(options.checkpoint, options.arch, "cpu"), open_dataset(options.data)
-    chosen = Options(corruptions=list(_CORRUPTIONS), severities=[5])
+    chosen = Options(corruption=list(_CORRUPTIONS), severity=[5])
     plan = make_plan(["cifar-c"], chosen, classifier.preprocessing)
     samples = decoded(images, plan.conditions[0])
     table = Table(title=f"{classifier.label}, {len(images)} images of {images.name}: accuracy, %", title_justify="left")

@@ -109,14 +109,14 @@ class Plan:
         if suite != "cifar-c" and any(one.frames == "refused" for one in methods):
             return
         options = robench.Options(
-            corruptions=["network"] if treatment == RESOLUTION else SUITES[suite],
-            treatments=[treatment] if treatment else [],
+            corruption=["network"] if treatment == RESOLUTION else SUITES[suite],
+            treatment=[treatment] if treatment else [],
             calibration=self.calibration if any(one.data == "calibration" for one in methods) else None,
-            severities=self.severities if suite == "cifar-c" else None,
+            severity=self.severities if suite == "cifar-c" else None,
             limit=self.images[suite],
         )
         path, clock = self.path(suite, treatment), Clock()
-        run = robench.evaluate(self.classifier, self.dataset, [suite], path, options, clock)
+        run = robench.evaluate(self.classifier, self.dataset, [suite], path, options=options, progress=clock)
         if clock.conditions == len(run.directory.conditions):
             with (self.out / SECONDS).open("a") as file:
                 file.write(f"{path.name},{clock.seconds:.2f}\n")

@@ -20,7 +20,7 @@ from robench.models import Classifier, Preprocessing
 __all__ = ["RUN_OPTIONS", "among_1000", "each", "finished_run", "run_files", "tiny_classifier", "tiny_dataset"]
 
 RUN_OPTIONS = Options(
-    corruptions=["gaussian_noise", "shot_noise", "contrast", "jpeg_compression"], severities=[1, 5], batch_size=7
+    corruption=["gaussian_noise", "shot_noise", "contrast", "jpeg_compression"], severity=[1, 5], batch_size=7
 )
 """Of `finished_run`: with and without draws, in batches that do not divide the images."""
 
@@ -57,7 +57,7 @@ def tiny_dataset(root: Path) -> Path:
 
 def finished_run(classifier: Classifier, dataset: Path, out: Path) -> Path:
     """Evaluate cifar-c with `RUN_OPTIONS` into `out`: 9 conditions."""
-    return robench.evaluate(classifier, dataset, ["cifar-c"], out, RUN_OPTIONS).path
+    return robench.evaluate(classifier, dataset, ["cifar-c"], out, options=RUN_OPTIONS).path
 
 
 def run_files(path: Path) -> dict[str, bytes]:

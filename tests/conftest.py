@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from robench.errors import flags_shown
 from robench.models import Classifier, load
 from tests.builders import finished_run, tiny_classifier, tiny_dataset
 
@@ -83,6 +84,13 @@ def _isolated_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("ROBENCH_CACHE_SIZE", raising=False)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _flags_shown() -> Iterator[None]:
+    """Errors name options as the command line does; tests of Python's texts start another process."""
+    with flags_shown():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -162,7 +162,7 @@ def test_workers_with_another_version_of_a_package_refuse(
                 "demo",
                 ["clean"],
                 tmp_path / "run",
-                Options(limit=4, treatments=["example-rounded"]),
+                Options(limit=4, treatment=["example-rounded"]),
                 Observer(),
             ).spec,
         ]
@@ -189,15 +189,15 @@ def test_the_examples_treatment(installed: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.delitem(sys.modules, "robench_example", raising=False)
     demo, options = (
         robench.load_classifier("demo", device="cpu"),
-        Options(treatments=["example-rounded:bits=3"], limit=20),
+        Options(treatment=["example-rounded:bits=3"], limit=20),
     )
     before = {name: value.numpy().copy() for name, value in demo.module.named_parameters()}
-    done = robench.evaluate(demo, "demo", ["clean"], tmp_path / "run", options)
+    done = robench.evaluate(demo, "demo", ["clean"], tmp_path / "run", options=options)
     manifest = json.loads((done.path / "manifest.json").read_text())
     assert manifest["treatment"] == "example-rounded:bits=3"
     assert manifest["identity"]["packages"] == ["robench-example-0.1.0"]
     assert "example-rounded:bits=3 changes 8 layers" in manifest["notes"]
-    changed, _ = adapt(demo, options.treatments, None, 0).start()
+    changed, _ = adapt(demo, options.treatment, None, 0).start()
     for name, value in changed.module.named_parameters():
         expected = before[name]
         if expected.ndim > 1:
@@ -206,7 +206,7 @@ def test_the_examples_treatment(installed: Path, tmp_path: Path, monkeypatch: py
         assert np.allclose(value.numpy(), expected, atol=1e-6), name
         assert np.array_equal(dict(demo.module.named_parameters())[name].numpy(), before[name]), "the model's own stay"
     with pytest.raises(OptionError, match="example-rounded takes a number from 2 to 16 as bits, not '1'"):
-        Options(treatments=["example-rounded:bits=1"])
+        Options(treatment=["example-rounded:bits=1"])
 
 
 def test_the_rest_of_robench_takes_the_examples_runs(
@@ -217,7 +217,7 @@ def test_the_rest_of_robench_takes_the_examples_runs(
     demo, place = robench.load_classifier("demo", device="cpu"), tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.syspath_prepend(installed)
-        robench.evaluate(demo, "demo", ["example-fades"], place, Options(limit=10, severities=[1]))
+        robench.evaluate(demo, "demo", ["example-fades"], place, options=Options(limit=10, severity=[1]))
         before = (place / "results.csv").read_bytes()
         for arguments in (
             ["score", str(place)],

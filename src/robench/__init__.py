@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from robench.analysis.leaderboard.leaderboard import leaderboard
     from robench.analysis.scoring import score
     from robench.datasets import ImageDataset, ImageSet, open_dataset
+    from robench.display.run import Run
     from robench.errors import RobenchError
     from robench.evaluation.options import Options
     from robench.evaluation.report import report
     from robench.evaluation.run import evaluate
-    from robench.evaluation.writer import Run
     from robench.models import Classifier, Preprocessing, load_classifier
     from robench.runs.directory import RunDirectory
-    from robench.transforms.apply import corrupt
+    from robench.transforms.training import corrupt
 
 __all__ = [
     "Classifier",
@@ -56,10 +56,10 @@ _HOME = {
     "Options": "robench.evaluation.options",
     "Preprocessing": "robench.models",
     "RobenchError": "robench.errors",
-    "Run": "robench.evaluation.writer",
+    "Run": "robench.display.run",
     "RunDirectory": "robench.runs.directory",
     "compare": "robench.analysis.comparison.compare",
-    "corrupt": "robench.transforms.apply",
+    "corrupt": "robench.transforms.training",
     "evaluate": "robench.evaluation.run",
     "gate": "robench.analysis.gate.gate",
     "leaderboard": "robench.analysis.leaderboard.leaderboard",

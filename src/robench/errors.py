@@ -8,13 +8,17 @@
 - DeviceError: a device that is absent or too small
 - OutOfMemory, a DeviceError: a batch too large for the device
 
-The user can fix every error of this tree. The CLI prints its problem and its hint and exits with 2. Errors of libraries are translated
+The user can fix every error of this tree. Texts name options as flags, such as `--limit`; outside the command line,
+`str(error)` shows the keyword `limit` instead. The CLI prints its problem and its hint and exits with 2. Errors of libraries are translated
 into these classes at their source; any other exception is an internal error (exit code 3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 
 __all__ = [
@@ -26,10 +30,12 @@ __all__ = [
     "RobenchError",
     "RunError",
     "TableError",
+    "flags_shown",
     "one_line",
     "printable",
     "ran_out_of_memory",
     "unknown_name",
+    "with_option_names",
 ]
 
 
@@ -47,7 +53,7 @@ class RobenchError(Exception):
 
     def __str__(self) -> str:
         """Return `problem; hint` on one line, with control characters escaped."""
-        return printable("; ".join(filter(None, (self.problem, self.hint))))
+        return with_option_names(printable("; ".join(filter(None, (self.problem, self.hint)))))
 
 
 class OptionError(RobenchError):
@@ -76,6 +82,25 @@ class DeviceError(RobenchError):
 
 class OutOfMemory(DeviceError):  # noqa: N818 - torch has an OutOfMemoryError
     """A device ran out of memory, and a smaller batch may fit."""
+
+
+_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
+_shows_flags: ContextVar[bool] = ContextVar("_shows_flags", default=False)
+
+
+@contextmanager
+def flags_shown() -> Iterator[None]:
+    """Name options as flags (`--per-class`, for the command line) instead of keywords (`per_class`) inside the context."""
+    token = _shows_flags.set(True)
+    try:
+        yield
+    finally:
+        _shows_flags.reset(token)
+
+
+def with_option_names(text: str) -> str:
+    """Return a text that names options as flags with the names that the user knows; see `flags_shown`."""
+    return text if _shows_flags.get() else _OPTION.sub(lambda match: match[1].replace("-", "_"), text)
 
 
 def printable(text: str) -> str:

@@ -547,7 +547,7 @@ def test_a_file_of_jobs_among_the_models(tmp_path: Path, capsys: pytest.CaptureF
     assert run_cli(["evaluate", str(jobs), "demo", *arguments, "--out", str(tmp_path / "runs")]) == 0
     assert capsys.readouterr().err.count("results in") == 3
     runs = {path.name: RunDirectory.open(path) for path in (tmp_path / "runs").iterdir()}
-    assert {name: run.manifest["options"]["treatments"] for name, run in runs.items()} == {
+    assert {name: run.manifest["options"]["treatment"] for name, run in runs.items()} == {
         "demo+bn-prior_N=16_n=8": ["bn-prior"],
         "demo+localnorm_g=16": ["localnorm"],
         "demo": [],

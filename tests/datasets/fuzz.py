@@ -89,6 +89,12 @@ def _objects(ran: Path) -> bytes:
     return file.getvalue()
 
 
+def _object_archive(ran: Path) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, images=layouts.PIXELS, labels=np.array([layouts.Payload(ran)] * 6, dtype=object))
+    return file.getvalue()
+
+
 def _batch(protocol: int) -> Callable[[Path], bytes]:
     def content(ran: Path) -> bytes:
         batch = {b"labels": list(layouts.LABELS), b"data": layouts.rows(), b"more": layouts.Payload(ran)}
@@ -142,6 +148,8 @@ SEEDS: tuple[Seed, ...] = (
     _within("cifar again", "test_batch", lambda root: layouts.cifar10(root, lambda value: pickle.dumps(value, 4))),
     _alone("arrays", layouts.arrays),
     _within("array labels", "small_labels.npy", layouts.arrays),
+    _alone("npz", layouts.archive),
+    _alone("npz, compressed", lambda root: layouts.archive(root, compressed=True)),
     _within("labels.csv", "labels.csv", layouts.table),
     _within("labels.tsv", "labels.tsv", lambda root: layouts.table(root, "labels.tsv")),
     _within("metadata.jsonl", "metadata.jsonl", lambda root: layouts.table(root, "metadata.jsonl")),
@@ -153,6 +161,7 @@ SEEDS: tuple[Seed, ...] = (
     *(_image(kind) for kind in ("png", "jpeg", "gif", "bmp", "webp", "tiff", "ppm")),
     *(_written(f"{protocol}.pkl", _batch(protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)),
     _written("objects.npy", _objects),
+    _written("objects.npz", _object_archive),
     *(
         _written(f"x.{suffix}", lambda ran: layouts.payloads(ran)[0])
         for suffix in ("pkl", "npy", "csv", "tar", "parquet")

@@ -110,6 +110,13 @@ def arrays(root: Path) -> Path:
     return root / "small_data.npy"
 
 
+def archive(root: Path, compressed: bool = False) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    save = np.savez_compressed if compressed else np.savez
+    save(root / "small.npz", test_images=PIXELS, test_labels=np.array(LABELS)[:, None])
+    return root / "small.npz"
+
+
 def table(root: Path, name: str = "labels.csv") -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for number, encoded in enumerate(PNGS):

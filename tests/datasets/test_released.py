@@ -31,8 +31,8 @@ from robench.transforms.apply import frames_of
 from robench.transforms.warps import PaddedBatch
 from tests.builders import among_1000
 
-SOME = Options(corruptions=["gaussian_noise", "contrast"], batch_size=7)
-MOVED = Options(corruptions=["gaussian_noise", "rotate"], difficulties=(1, 2), batch_size=7)
+SOME = Options(corruption=["gaussian_noise", "contrast"], batch_size=7)
+MOVED = Options(corruption=["gaussian_noise", "rotate"], difficulty=(1, 2), batch_size=7)
 
 
 def frames(classifier: Classifier, images: ImageDataset, condition: Condition) -> np.ndarray:
@@ -44,7 +44,7 @@ def frames(classifier: Classifier, images: ImageDataset, condition: Condition) -
 
 
 def computed(classifier: Classifier, suite: str, options: Options) -> list[Condition]:
-    plan = make_plan([suite], replace(options, release_jpeg=False), classifier.preprocessing)
+    plan = make_plan([suite], replace(options, no_release_jpeg=True), classifier.preprocessing)
     return [condition for condition in plan.conditions if condition.suite == suite]
 
 
@@ -141,7 +141,7 @@ def arrays(classifier: Classifier, images: ImageDataset, tmp_path_factory: pytes
 def whole(classifier: Classifier, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """The computed run."""
     place = tmp_path_factory.mktemp("computed") / "run"
-    return robench.evaluate(classifier, pictures, ["cifar-c"], place, SOME).directory
+    return robench.evaluate(classifier, pictures, ["cifar-c"], place, options=SOME).directory
 
 
 @pytest.mark.parametrize("kind", ["tree", "groups", "arrays"])
@@ -159,11 +159,11 @@ def test_files_of_computed_pixels_give_the_computed_results(
         for group, name in (("noise", "gaussian_noise"), ("digital", "contrast")):
             shutil.copytree(root / name, tmp_path / "files" / "ImageNet-C" / group / name)
         root = tmp_path / "files"
-    done = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", replace(SOME, released=root))
+    done = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=replace(SOME, released=root))
     same(done.directory, whole)
-    few = replace(SOME, per_class=2, severities=[2])
+    few = replace(SOME, per_class=2, severity=[2])
     runs = [
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / name, options).directory
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / name, options=options).directory
         for name, options in (("few", few), ("released", replace(few, released=root)))
     ]
     same(runs[1], runs[0])
@@ -179,7 +179,7 @@ def test_a_class_map_goes_with_released_files(
     assert not np.array_equal(mapped.labels, open_dataset(pictures).labels)
     released = replace(SOME, released=request.getfixturevalue(kind))
     runs = [
-        robench.evaluate(classifier, mapped, ["cifar-c"], tmp_path / name, options).directory
+        robench.evaluate(classifier, mapped, ["cifar-c"], tmp_path / name, options=options).directory
         for name, options in (("computed", SOME), ("released", released))
     ]
     same(runs[1], runs[0])
@@ -192,7 +192,7 @@ def test_frames_of_computed_pixels_give_the_computed_results(
     few = replace(MOVED, limit=5)
     root = write(tmp_path / "files", classifier, images, computed(classifier, "cifar-p", few))
     runs = [
-        robench.evaluate(classifier, pictures, ["cifar-p"], tmp_path / name, options)
+        robench.evaluate(classifier, pictures, ["cifar-p"], tmp_path / name, options=options)
         for name, options in (("computed", few), ("released", replace(few, released=root)))
     ]
     same(runs[1].directory, runs[0].directory)
@@ -206,13 +206,13 @@ def test_frames_of_computed_pixels_give_the_computed_results(
 def test_alexnet_normalises_released_imagenet_c_without_a_word(
     classifier: Classifier, pictures: Path, tmp_path: Path
 ) -> None:
-    options = Options(corruptions=["contrast"], limit=3, release_jpeg=False)
+    options = Options(corruption=["contrast"], limit=3, no_release_jpeg=True)
     model = replace(among_1000(classifier), preprocessing=replace(classifier.preprocessing, resize=256, crop=224))
     images = open_dataset(pictures)
     root = write_tree(tmp_path / "files", model, images, computed(model, "imagenet-c", options))
-    plain = robench.evaluate(model, pictures, ["imagenet-c"], tmp_path / "computed", options).directory
-    released = replace(options, release_jpeg=True, released=root)
-    done = robench.evaluate(model, pictures, ["imagenet-c"], tmp_path / "released", released).directory
+    plain = robench.evaluate(model, pictures, ["imagenet-c"], tmp_path / "computed", options=options).directory
+    released = replace(options, no_release_jpeg=False, released=root)
+    done = robench.evaluate(model, pictures, ["imagenet-c"], tmp_path / "released", options=released).directory
     same(done, plain)
     assert (done.read_results()["metric"] == "ce").sum() == 1
     assert any(
@@ -225,7 +225,7 @@ def test_alexnet_normalises_released_imagenet_c_without_a_word(
 def test_alexnet_normalises_released_imagenet_p_without_a_word(
     classifier: Classifier, pictures: Path, tmp_path: Path
 ) -> None:
-    options = Options(corruptions=["brightness"])
+    options = Options(corruption=["brightness"])
     model = replace(among_1000(classifier), preprocessing=replace(classifier.preprocessing, resize=256, crop=224))
     for folder in sorted(pictures.iterdir()):
         (tmp_path / "data" / folder.name).mkdir(parents=True)
@@ -233,7 +233,7 @@ def test_alexnet_normalises_released_imagenet_p_without_a_word(
     images = open_dataset(tmp_path / "data")
     root = write_videos(tmp_path / "files", model, images, computed(model, "imagenet-p", options))
     runs = [
-        robench.evaluate(model, tmp_path / "data", ["imagenet-p"], tmp_path / name, one).directory
+        robench.evaluate(model, tmp_path / "data", ["imagenet-p"], tmp_path / name, options=one).directory
         for name, one in (("computed", options), ("released", replace(options, released=root)))
     ]
     same(runs[1], runs[0])
@@ -246,7 +246,7 @@ def test_alexnet_normalises_released_imagenet_p_without_a_word(
 def test_videos_are_decoded_as_opencv_does(pixels: str, classifier: Classifier, pictures: Path, tmp_path: Path) -> None:
     """Published figures were made with OpenCV's frames; H.264 as the published script wrote it."""
     cv2: Any = pytest.importorskip("cv2")
-    condition = computed(classifier, "imagenet-p", Options(corruptions=["rotate"]))[0]
+    condition = computed(classifier, "imagenet-p", Options(corruption=["rotate"]))[0]
     small = np.random.default_rng(0).integers(0, 256, (31, 9, 9, 3), dtype=np.uint8)
     shown = np.stack([np.array(Image.fromarray(one).resize((224, 224), Image.Resampling.BICUBIC)) for one in small])
     (tmp_path / "ant").mkdir()
@@ -261,15 +261,15 @@ def test_videos_are_decoded_as_opencv_does(pixels: str, classifier: Classifier, 
 def test_what_is_not_there_is_left_out_unless_it_was_named(
     classifier: Classifier, pictures: Path, tree: Path, tmp_path: Path
 ) -> None:
-    options = replace(SOME, corruptions=None, severities=[2], limit=3, released=tree)
-    done = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options).directory
+    options = replace(SOME, corruption=None, severity=[2], limit=3, released=tree)
+    done = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options).directory
     assert {c.corruption for c in done.conditions} == {"clean", "gaussian_noise", "contrast"}
     (note,) = [note for note in done.manifest["notes"] if "skipped" in note]
     assert note.startswith("cifar-c: skipped shot_noise, impulse_noise, ")
     assert "contrast" not in note
-    named = replace(options, corruptions=["contrast", "snow"])
+    named = replace(options, corruption=["contrast", "snow"])
     with pytest.raises(DatasetError, match=r"has no snow of cifar-c"):
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "named", named)
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "named", options=named)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_folders_of_other_suites(
         change = change | {"released": tmp_path / change["released"]}
     options = replace(SOME, **({"released": tree} | change))
     with pytest.raises(RobenchError, match=match) as error:
-        robench.evaluate(classifier, pictures, suites, tmp_path / "run", options)
+        robench.evaluate(classifier, pictures, suites, tmp_path / "run", options=options)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
@@ -316,24 +316,22 @@ def test_options_without_a_meaning(change: dict[str, Any], tree: Path) -> None:
 def test_two_folders_of_the_same(classifier: Classifier, pictures: Path, tree: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         shutil.copytree(tree / "contrast", tmp_path / "files" / name / "contrast")
-    options = replace(SOME, corruptions=["contrast"], released=tmp_path / "files")
+    options = replace(SOME, corruption=["contrast"], released=tmp_path / "files")
     with pytest.raises(DatasetError, match="has contrast 1 of cifar-c twice"):
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options)
 
 
 def test_all_takes_files_where_any_were_published(
     classifier: Classifier, images: ImageDataset, pictures: Path, tmp_path: Path
 ) -> None:
-    options = Options(
-        corruptions=["contrast", "rotate", "gain"], severities=[1], limit=2, released=tmp_path, batch_size=7
-    )
-    cells = computed(classifier, "cifar-c", Options(corruptions=["contrast"]))
+    options = Options(corruption=["contrast", "rotate", "gain"], severity=[1], limit=2, released=tmp_path, batch_size=7)
+    cells = computed(classifier, "cifar-c", Options(corruption=["contrast"]))
     write_arrays(tmp_path / "CIFAR-10-C", classifier, images, cells)
     write_arrays(
-        tmp_path / "CIFAR-10-P", classifier, images, computed(classifier, "cifar-p", Options(corruptions=["rotate"]))
+        tmp_path / "CIFAR-10-P", classifier, images, computed(classifier, "cifar-p", Options(corruption=["rotate"]))
     )
     (tmp_path / "CIFAR-10-P" / "labels.npy").unlink()
-    done = robench.evaluate(classifier, pictures, ["all"], tmp_path / "run", options).directory
+    done = robench.evaluate(classifier, pictures, ["all"], tmp_path / "run", options=options).directory
     sources = {(c.suite, c.corruption): c.source for c in done.conditions}
     assert sources == {
         ("clean", "clean"): "computed",
@@ -352,20 +350,22 @@ def test_a_sample_without_a_file(classifier: Classifier, pictures: Path, tree: P
     with pytest.raises(
         DatasetError, match=r"bee/2\.png has no released file: .*contrast/3/bee/2\.JPEG is missing; download"
     ):
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options)
     skipping = replace(options, subset=some, skip_unreadable=True)
     some.write_text("ant/1.png\nbee/3.png\nant/2.png\nbee/2.png\n")
-    done = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "skipped", skipping).directory
+    done = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "skipped", options=skipping).directory
     assert done.read_samples()["path"].tolist() == ["ant/1.png", "ant/2.png", "bee/3.png"]
     assert [one["path"] for one in done.manifest["skipped"]] == ["bee/2.png"]
     some.write_text("ant/1.png\nbee/3.png\nant/2.png\n")
-    fewer = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "fewer", replace(options, subset=some))
+    fewer = robench.evaluate(
+        classifier, pictures, ["cifar-c"], tmp_path / "fewer", options=replace(options, subset=some)
+    )
     assert (fewer.path / "results.csv").read_bytes() == (done.path / "results.csv").read_bytes()
     shutil.rmtree(files / "contrast" / "2" / "cow")
     with pytest.raises(
         DatasetError, match=r"cow/0\.png has no released file: .*contrast/2/cow/0.* \(and 3 more samples"
     ):
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options)
 
 
 def damaged(file: Path, kind: str) -> None:
@@ -411,7 +411,7 @@ def test_a_damaged_file_stops_the_run_and_a_mended_one_lets_it_go_on(
     damaged(files / "contrast" / "4" / "bee" / "3.JPEG", kind)
     options = replace(SOME, released=files)
     with pytest.raises(DatasetError, match=match) as error:
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options)
     assert "\n" not in str(error.value)
     if kind in ("huge", "folder", "loop"):
         assert not (tmp_path / "run").exists(), "seen before the work"
@@ -419,7 +419,7 @@ def test_a_damaged_file_stops_the_run_and_a_mended_one_lets_it_go_on(
     assert len(RunDirectory.open(tmp_path / "run").finished()) == 1 + 5 + 3
     shutil.rmtree(files / "contrast")
     shutil.copytree(tree / "contrast", files / "contrast")
-    done = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
+    done = robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options)
     same(done.directory, whole)
 
 
@@ -437,7 +437,7 @@ def test_other_files_are_refused_and_a_resumed_run_is_equal(
     options = replace(SOME, released=tree)
     monkeypatch.setattr(evaluator, "evaluate_condition", stops)
     with pytest.raises(KeyboardInterrupt):
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options)
     monkeypatch.setattr(evaluator, "evaluate_condition", real)
     assert len(RunDirectory.open(tmp_path / "run").finished()) == 4
     shutil.copytree(tree, tmp_path / "other")
@@ -445,12 +445,12 @@ def test_other_files_are_refused_and_a_resumed_run_is_equal(
     changed.write_bytes(changed.read_bytes() + b"\0")
     with pytest.raises(RunError, match=r"released\.cifar-c-gaussian_noise-2-32px was"):
         robench.evaluate(
-            classifier, pictures, ["cifar-c"], tmp_path / "run", replace(SOME, released=tmp_path / "other")
+            classifier, pictures, ["cifar-c"], tmp_path / "run", options=replace(SOME, released=tmp_path / "other")
         )
     with pytest.raises(RunError, match=r"released is missing|conditions\.cifar-c"):
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", SOME)
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=SOME)
     before = RunDirectory.open(tmp_path / "run").manifest
-    same(robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options).directory, whole)
+    same(robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options).directory, whole)
     assert RunDirectory.open(tmp_path / "run").manifest == before
 
 
@@ -458,7 +458,7 @@ def test_the_cache_holds_the_clean_images_alone(
     classifier: Classifier, pictures: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path / "cache"))
-    robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", replace(SOME, released=tree))
+    robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=replace(SOME, released=tree))
     assert len(list((tmp_path / "cache").rglob("images.npy"))) == 1
 
 
@@ -529,9 +529,9 @@ def test_arrays_that_are_not_the_published_ones(
 ) -> None:
     shutil.copytree(arrays, tmp_path / "files")
     break_array(tmp_path / "files", kind)
-    options = replace(SOME, corruptions=["contrast"], released=tmp_path / "files")
+    options = replace(SOME, corruption=["contrast"], released=tmp_path / "files")
     with pytest.raises(DatasetError, match=match) as error:
-        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options)
+        robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "files" / "executed").exists()
     assert not (tmp_path / "run").exists()
@@ -553,7 +553,7 @@ def test_arrays_that_are_not_the_published_ones(
 def test_videos_that_are_not_the_published_ones(
     kind: str, match: str, classifier: Classifier, images: ImageDataset, pictures: Path, tmp_path: Path
 ) -> None:
-    options = replace(MOVED, corruptions=["rotate"])
+    options = replace(MOVED, corruption=["rotate"])
     shown = frames(classifier, images, computed(classifier, "cifar-p", options)[0])[:1]
     for position, path in enumerate(images.paths):
         file = tmp_path / "files" / "rotate" / Path(path).with_suffix(".mp4")
@@ -584,7 +584,7 @@ def test_videos_that_are_not_the_published_ones(
         bad.write_bytes(bytes(content))
     options = replace(options, released=tmp_path / "files")
     with pytest.raises(DatasetError, match=match) as error:
-        robench.evaluate(classifier, pictures, ["cifar-p"], tmp_path / "run", options)
+        robench.evaluate(classifier, pictures, ["cifar-p"], tmp_path / "run", options=options)
     assert "\n" not in str(error.value)
     assert [condition.name for condition in RunDirectory.open(tmp_path / "run").finished()] == ["clean-32px"]
 
@@ -594,7 +594,7 @@ def test_two_samples_of_one_name(classifier: Classifier, pictures: Path, tree: P
     shutil.copy(tmp_path / "data" / "ant" / "0.png", tmp_path / "data" / "ant" / "0.bmp")
     options = replace(SOME, released=tree)
     with pytest.raises(DatasetError, match=r"ant/0\.bmp and ant/0\.png have the same released file ant/0"):
-        robench.evaluate(classifier, tmp_path / "data", ["cifar-c"], tmp_path / "run", options)
+        robench.evaluate(classifier, tmp_path / "data", ["cifar-c"], tmp_path / "run", options=options)
 
 
 def test_a_dry_run_reads_the_files(

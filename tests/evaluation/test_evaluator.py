@@ -16,20 +16,20 @@ import torch
 from torch import Tensor, nn
 
 import robench
+from robench.display.run import Run
 from robench.errors import DeviceError, OptionError, RunError
 from robench.evaluation import shards
 from robench.evaluation.engines import LOCAL, Event, Local, Task, TaskResult
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun
 from robench.evaluation.run import Job, evaluate_jobs
-from robench.evaluation.writer import Run
 from robench.models import Classifier, Preprocessing
 from robench.runs.directory import RunDirectory
 from robench.runs.observer import Observer
 from robench.runs.progress import Heartbeat, read_progress
 from robench.treatments import Adaptation, PreparedModel
 
-SOME = Options(corruptions=["contrast"], severities=[1, 5], batch_size=16)
+SOME = Options(corruption=["contrast"], severity=[1, 5], batch_size=16)
 
 
 class Greedy(nn.Module):
@@ -78,7 +78,7 @@ class Counting(Observer):
 def test_out_of_memory_halves_the_batch_and_says_so(
     picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "whole", SOME)
+    whole = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "whole", options=SOME)
     written, write = [], RunDirectory.write_manifest
 
     def counted(directory: RunDirectory) -> None:
@@ -88,7 +88,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(
     monkeypatch.setattr(RunDirectory, "write_manifest", counted)
     watch = Counting()
     model = greedy(5)
-    run = robench.evaluate(model, picture_folder, ["cifar-c"], tmp_path / "halved", SOME, watch)
+    run = robench.evaluate(model, picture_folder, ["cifar-c"], tmp_path / "halved", options=SOME, progress=watch)
     for condition in whole.directory.conditions:
         one, other = (each.directory.read_records(condition.name) for each in (whole, run))
         assert np.array_equal(one["pred"], other["pred"])
@@ -112,28 +112,30 @@ def test_out_of_memory_halves_the_batch_and_says_so(
 
 def test_one_image_at_a_time_can_be_too_much(picture_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="ran out of memory with 1 images a batch"):
-        robench.evaluate(greedy(0), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
-    run = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+        robench.evaluate(greedy(0), picture_folder, ["cifar-c"], tmp_path / "run", options=SOME)
+    run = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", options=SOME)
     assert len(run.directory.finished()) == 3
 
 
 def test_threads_are_part_of_a_run_on_a_cpu(picture_folder: Path, tmp_path: Path) -> None:
     """Another number of threads sums in another order."""
-    robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+    robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", options=SOME)
     (tmp_path / "run" / "records" / "clean-32px.parquet").unlink()
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
         with pytest.raises(RunError, match=f"threads was {before}, is {before + 1}; resume with --threads {before}"):
-            robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+            robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", options=SOME)
     finally:
         torch.set_num_threads(before)
-    robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", SOME)
+    robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "run", options=SOME)
 
 
 def test_a_profile_is_of_the_whole_run_and_changes_nothing(picture_folder: Path, tmp_path: Path) -> None:
-    plain = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "plain", SOME)
-    timed = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "timed", replace(SOME, profile=True))
+    plain = robench.evaluate(greedy(16), picture_folder, ["cifar-c"], tmp_path / "plain", options=SOME)
+    timed = robench.evaluate(
+        greedy(16), picture_folder, ["cifar-c"], tmp_path / "timed", options=replace(SOME, profile=True)
+    )
     assert not plain.profiles
     assert {name: one.images for name, one in timed.profiles.items()} == {
         "decoding": 0,
@@ -217,8 +219,8 @@ def test_a_resumed_condition_has_the_images_of_its_seconds(
 
     options = Options(batch_size=16)
     with pytest.raises(KeyboardInterrupt):
-        robench.evaluate(greedy(16), picture_folder, ["clean"], tmp_path / "run", options, Stopping())
-    run = robench.evaluate(greedy(16), picture_folder, ["clean"], tmp_path / "run", options)
+        robench.evaluate(greedy(16), picture_folder, ["clean"], tmp_path / "run", options=options, progress=Stopping())
+    run = robench.evaluate(greedy(16), picture_folder, ["clean"], tmp_path / "run", options=options)
     assert pd.read_csv(run.path / "timings.csv")["images"].tolist() == [30 - 16]
 
 
@@ -235,7 +237,7 @@ def test_what_treatments_estimate_is_no_conditions_time(
     monkeypatch.setattr(Adaptation, "start", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + late[0])
     one = demo(picture_folder, tmp_path)
-    options = Options(profile=True, treatments=["bn-calib:clean,M=20"], calibration=picture_folder)
+    options = Options(profile=True, treatment=["bn-calib:clean,M=20"], calibration=picture_folder)
     (run,) = evaluate_jobs([replace(one, suites=["clean"], options=options)])
     assert late == [1000]
     assert pd.read_csv(run.path / "timings.csv")["seconds"].max() < 1000

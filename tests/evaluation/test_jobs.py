@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from robench.errors import OptionError
-from robench.evaluation.jobs import make_jobs, read_jobs
+from robench.evaluation.jobs import KEYS, make_jobs, read_jobs
 from robench.evaluation.options import Options
 from robench.suites import find_preset
 from tests.builders import each
@@ -40,10 +41,17 @@ def test_jobs_have_what_is_shared_and_their_own(tmp_path: Path) -> None:
         ("[[job]]\nmodel = 'a'\nsuites = ['b']", "job 1: unknown key 'suites'; did you mean 'suite'"),
         ("sute = ['b']\n[[job]]\nmodel = 'a'", "jobs.toml: unknown key 'sute'"),
         ("out = 'runs'\n[[job]]\nmodel = 'a'", "jobs cannot share out"),
-        ("[[job]]\nmodel = 'a'\ntreatment = 'bn-prior'", "treatment takes a list"),
-        ("[[job]]\nmodel = 'a'\ncrop = true", "crop takes a whole number"),
-        ("[[job]]\nmodel = 'a'\ntreatment = [1]", "treatment takes a list of texts"),
-        ("[[job]]\nmodel = 'a'\nmean = ['1']", "mean takes a list of numbers"),
+        ("label = 'x'\n[[job]]\nmodel = 'a'", "jobs cannot share label"),
+        ("[[job]]\nmodel = 'a'\ncrop = true", "job 1: crop must be a whole number of pixels, not True"),
+        ("[[job]]\nmodel = 'a'\ntreatment = [1]", "job 1: treatment must be a name or a list of names, not 1"),
+        ("[[job]]\nmodel = 'a'\nmean = ['1']", "job 1: mean must be a list of three numbers, not '1'"),
+        ("[[job]]\nmodel = 'a'\n[[job]]\nmodel = 'b'\nlimit = 0", "job 2: limit must be at least 1, not 0"),
+        ("severity = '3'\n[[job]]\nmodel = 'a'", "jobs.toml: severity must be a whole number or a list"),
+        ("per-class = 1\nper_class = 2\n[[job]]\nmodel = 'a'", "per_class has two values"),
+        (
+            "trust-pickle = true\n[[job]]\nmodel = 'a'",
+            "trust-pickle is no key; give --trust-pickle on the command line",
+        ),
         ("[[job]\n", "is not TOML"),
     ],
 )
@@ -69,13 +77,12 @@ def test_what_a_job_says_goes_before_what_is_said_for_all(picture_folder: Path, 
         f'data = "{picture_folder}"\n[[job]]\nmodel = "a.pth"\nout = "own"\n'
         '[[job]]\nmodel = "b.pth"\ntreatment = ["bn-prior"]\nsuite = ["cifar-p"]\ncalibration = "c"\n',
     )
-    shared = {"data": "demo", "suite": ["cifar-c"]}
-    options = Options(treatments=["localnorm"], seed=3)
-    own, treated, demo = make_jobs([str(file), "demo"], shared, options)
+    shared = {"data": "demo", "suite": ["cifar-c"], "treatment": ["localnorm"], "seed": 3, "limit": None}
+    own, treated, demo = make_jobs([str(file), "demo"], shared)
     assert own.dataset is treated.dataset, "opened once"
     assert demo.dataset is not own.dataset
     assert [one.suites for one in (own, treated, demo)] == [["cifar-c"], ["cifar-p"], ["cifar-c"]]
-    assert [one.options.treatments for one in (own, treated, demo)] == [["localnorm"], ["bn-prior"], ["localnorm"]]
+    assert [one.options.treatment for one in (own, treated, demo)] == [["localnorm"], ["bn-prior"], ["localnorm"]]
     assert [one.options.calibration for one in (own, treated, demo)] == [None, "c", None]
     assert {one.options.seed for one in (own, treated, demo)} == {3}
     assert [one.out for one in (own, treated, demo)] == ["own", None, None]
@@ -84,34 +91,48 @@ def test_what_a_job_says_goes_before_what_is_said_for_all(picture_folder: Path, 
 
 def test_several_runs_share_a_folder_and_one_is_a_directory(picture_folder: Path, tmp_path: Path) -> None:
     shared = {"data": str(picture_folder)}
-    (only,) = make_jobs(["a.pth"], shared, Options(), out=tmp_path)
+    (only,) = make_jobs(["a.pth"], shared, out=tmp_path)
     assert (only.out, only.folder) == (tmp_path, None)
-    for one in make_jobs(["a.pth", "b.pth"], shared, Options(), out=tmp_path):
+    for one in make_jobs(["a.pth", "b.pth"], shared, out=tmp_path):
         assert (one.out, one.folder) == (None, tmp_path)
     file = written(tmp_path, '[[job]]\nmodel = "a.pth"\nout = "own"\n[[job]]\nmodel = "b.pth"\n')
     with pytest.raises(OptionError, match="--out conflicts with the out of a job"):
-        make_jobs([str(file)], shared, Options(), out=tmp_path)
+        make_jobs([str(file)], shared, out=tmp_path)
 
 
-def test_what_nobody_names(picture_folder: Path) -> None:
-    (demo,) = make_jobs(["demo"], {}, Options())
+def test_every_option_of_a_run_is_a_key(picture_folder: Path, tmp_path: Path) -> None:
+    """The oracle is `Options`: every field, as the command line writes it, alone or in a list."""
+    text = (
+        f'data = "{picture_folder}"\nseverity = 3\nper-class = 2\ndevice = "cpu"\n[[job]]\nmodel = "demo"\nlabel = "one"\n'
+        'corruption = ["fog", "snow"]\nno_release_jpeg = true\n[[job]]\nmodel = "demo"\npreset = "ci"\nsize = 32\n'
+    )
+    one, two = make_jobs([str(written(tmp_path, text))], {})
+    assert one.load().label == "one"
+    assert one.options == Options(severity=[3], per_class=2, corruption=["fog", "snow"], no_release_jpeg=True)
+    ci = find_preset("ci")
+    assert (two.suites, two.options) == (ci, Options(severity=[3], per_class=2, corruption=ci.corruptions))
+    assert {field.name for field in fields(Options)} < set(KEYS)
+
+
+def test_the_defaults_of_a_job(picture_folder: Path) -> None:
+    (demo,) = make_jobs(["demo"], {})
     assert demo.suites == ["cifar-c"]
-    (other,) = make_jobs(["a.pth"], {"data": str(picture_folder)}, Options())
-    assert other.suites == ["clean"]
+    (other,) = make_jobs(["a.pth"], {"data": str(picture_folder)})
+    assert other.suites is None
     with pytest.raises(OptionError, match="no images are given; give --data"):
-        make_jobs(["demo", "a.pth"], {}, Options())
+        make_jobs(["demo", "a.pth"], {})
 
 
 def test_a_preset_chooses_what_is_left_open(tmp_path: Path) -> None:
     preset = find_preset("ci")
-    (whole,) = make_jobs(["demo"], {}, Options(), preset=preset)
+    (whole,) = make_jobs(["demo"], {"preset": "ci"})
     assert whole.suites is preset
-    assert whole.options == Options(corruptions=preset.corruptions, severities=preset.severities, limit=preset.limit)
-    given = Options(corruptions=["fog"], severities=[1], per_class=2)
-    (part,) = make_jobs(["demo"], {}, given, preset=preset)
-    assert part.options == given
+    assert whole.options == Options(corruption=preset.corruptions, severity=preset.severities, limit=preset.limit)
+    given = {"corruption": ["fog"], "severity": [1], "per_class": 2}
+    (part,) = make_jobs(["demo"], {"preset": "ci", **given})
+    assert part.options == Options(corruption=["fog"], severity=[1], per_class=2)
     with pytest.raises(OptionError, match="--preset chooses the suite; omit --suite"):
-        make_jobs(["demo"], {"suite": ["shift"]}, Options(), preset=preset)
+        make_jobs(["demo"], {"suite": ["shift"], "preset": "ci"})
     file = written(tmp_path, '[[job]]\nmodel = "demo"\nsuite = ["shift"]\n')
     with pytest.raises(OptionError, match="omit suite in the job file"):
-        make_jobs([str(file)], {}, Options(), preset=preset)
+        make_jobs([str(file)], {"preset": "ci"})

@@ -44,7 +44,7 @@ def conditions(suite: Suite) -> list[Condition]:
     side = suite.side or (suite.geometry.side if suite.geometry else 64)
     names = (*suite.corruptions, *suite.extra) or None
     severities = (3,) if not suite.family.has_frames and names else None
-    options = Options(corruptions=names, severities=severities)
+    options = Options(corruption=names, severity=severities)
     planned = make_plan([suite.name], options, Preprocessing(side, side, "bilinear", (0.5,) * 3, (0.5,) * 3)).conditions
     return [one for one in planned if one.suite == suite.name]
 

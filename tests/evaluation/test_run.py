@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import robench
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
@@ -29,6 +32,7 @@ from robench.runs.csv import read_csv
 from robench.runs.directory import RunDirectory
 from robench.runs.files import atomic_write
 from robench.runs.lock import lock_run
+from robench.runs.observer import Observer
 from tests.builders import RUN_OPTIONS, run_files
 
 
@@ -55,12 +59,32 @@ def test_what_a_run_leaves(whole: Path) -> None:
     assert not list(whole.rglob(".tmp-*"))
 
 
+def test_notes_about_the_images_outlive_the_cache_and_an_error(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    for name in "abc":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 36)).save(tmp_path / "set" / name / "0.jpg", exif=tags)
+    (tmp_path / "set" / "labels.csv").write_text("wnid;words\n")
+    for out in ("decoded", "cached"):
+        run = robench.evaluate(classifier, tmp_path / "set", ["clean"], tmp_path / out)
+        assert any("3 of 3 images have an EXIF orientation" in note for note in run.directory.manifest["notes"])
+    notes: list[str] = []
+    monkeypatch.setattr(Observer, "note", lambda _, text: notes.append(text))
+    (tmp_path / "set" / "d").mkdir()
+    with pytest.raises(DatasetError, match="has 4 classes"):
+        robench.evaluate(classifier, tmp_path / "set", ["clean"], tmp_path / "error")
+    assert any("labels.csv was skipped" in note for note in notes)
+
+
 def test_the_same_command_again_changes_nothing(
     classifier: Classifier, picture_folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run_files(whole)
     monkeypatch.setattr(evaluator, "evaluate_condition", lambda *_, **__: pytest.fail("evaluated again"))
-    robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, RUN_OPTIONS)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options=RUN_OPTIONS)
     assert run_files(whole) == before
 
 
@@ -84,10 +108,10 @@ def test_interrupted_and_resumed_is_equal(
 
     monkeypatch.setattr(evaluator, "evaluate_condition", stops)
     with pytest.raises(KeyboardInterrupt):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", RUN_OPTIONS)
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", options=RUN_OPTIONS)
     assert len(RunDirectory.open(tmp_path / "again").finished()) == after
     monkeypatch.setattr(evaluator, "evaluate_condition", real)
-    robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", RUN_OPTIONS)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", options=RUN_OPTIONS)
     assert run_files(tmp_path / "again") == run_files(whole)
 
 
@@ -98,7 +122,7 @@ def test_leftovers_of_a_kill_are_swept(
     (place / "records").mkdir(parents=True)
     (place / ".tmp-x.json").write_text("{")
     (place / "records" / ".tmp-y.parquet").write_bytes(b"PAR1")
-    robench.evaluate(classifier, picture_folder, ["cifar-c"], place, RUN_OPTIONS)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], place, options=RUN_OPTIONS)
     assert run_files(place) == run_files(whole)
     assert not list(place.rglob(".tmp-*"))
 
@@ -108,7 +132,7 @@ def test_leftovers_of_a_kill_are_swept(
     [
         (replace(RUN_OPTIONS, seed=1), "options.seed was 0, is 1"),
         (replace(RUN_OPTIONS, batch_size=8), "options.batch_size was 7, is 8"),
-        (replace(RUN_OPTIONS, severities=[1]), "conditions.cifar-c-gaussian_noise-5-32px is missing"),
+        (replace(RUN_OPTIONS, severity=[1]), "conditions.cifar-c-gaussian_noise-5-32px is missing"),
         (replace(RUN_OPTIONS, limit=9), "data.sha256 was"),
         (replace(RUN_OPTIONS, precision="bf16"), "options.precision was 'fp32', is 'bf16'"),
     ],
@@ -118,19 +142,29 @@ def test_other_options_are_refused(
 ) -> None:
     before = run_files(whole)
     with pytest.raises(RunError, match=match) as error:
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options)
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options=options)
     assert "--fresh" in str(error.value)
     assert run_files(whole) == before
 
 
-def test_another_model_is_refused(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
-    with pytest.raises(RunError, match=r"model\.sha256 was"):
-        robench.evaluate(replace(classifier, sha256="1" * 64), picture_folder, ["cifar-c"], whole, RUN_OPTIONS)
+def test_another_network_is_refused(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
+    """Stale results are worse than none: weights, buffers, settings and the code of `forward` are part of a run."""
+    before = run_files(whole)
+    trained = copy.deepcopy(classifier.module)
+    with torch.no_grad():
+        next(trained.parameters()).add_(1e-4)
+    resized = copy.deepcopy(classifier.module)
+    next(resized.children()).stride = (1, 1)  # type: ignore[assignment]
+    for module in (trained, resized):
+        other = replace(classifier, module=module)
+        with pytest.raises(RunError, match=r"model\.sha256 was"):
+            robench.evaluate(other, picture_folder, ["cifar-c"], whole, options=RUN_OPTIONS)
+    assert run_files(whole) == before
 
 
 def test_fresh_moves_the_old_run_aside(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
     before = run_files(whole)
-    robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, replace(RUN_OPTIONS, fresh=True, seed=3))
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options=replace(RUN_OPTIONS, fresh=True, seed=3))
     assert run_files(whole.with_name("whole.1")) == before
     assert RunDirectory.open(whole).manifest["seed"] == 3
 
@@ -145,17 +179,17 @@ def test_places_that_are_no_runs(classifier: Classifier, picture_folder: Path, t
         ("file/below", "a file is in the way"),
     ):
         with pytest.raises(RunError, match=match):
-            robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / name, RUN_OPTIONS)
+            robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / name, options=RUN_OPTIONS)
     assert (tmp_path / "folder" / "thesis.tex").read_text() == "x"
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "manifest.json").write_text('{"schema": 99}')
     with pytest.raises(RunError, match="has schema 99"):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "old", RUN_OPTIONS)
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "old", options=RUN_OPTIONS)
 
 
 def test_a_run_is_written_by_one_process(classifier: Classifier, picture_folder: Path, whole: Path) -> None:
     with lock_run(whole), pytest.raises(RunError, match="another robench"):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, RUN_OPTIONS)
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options=RUN_OPTIONS)
 
 
 @pytest.mark.parametrize(("code", "match"), [(28, "no space left"), (13, "no permission"), (30, "no permission")])
@@ -179,10 +213,10 @@ def test_disk_trouble_is_one_line_and_loses_nothing(
 
     monkeypatch.setattr(run_directory, "atomic_write", fails)
     with pytest.raises(RunError, match=match):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", RUN_OPTIONS)
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", options=RUN_OPTIONS)
     monkeypatch.setattr(run_directory, "atomic_write", real)
     assert len(RunDirectory.open(tmp_path / "full").finished()) == 3
-    robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", RUN_OPTIONS)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "full", options=RUN_OPTIONS)
     assert run_files(tmp_path / "full") == run_files(whole)
 
 
@@ -191,7 +225,7 @@ def test_pixels_and_draws_do_not_depend_on_the_batch(
 ) -> None:
     runs = [
         robench.evaluate(
-            classifier, picture_folder, ["cifar-c"], tmp_path / str(size), replace(RUN_OPTIONS, batch_size=size)
+            classifier, picture_folder, ["cifar-c"], tmp_path / str(size), options=replace(RUN_OPTIONS, batch_size=size)
         )
         for size in (1, 7, 64)
     ]
@@ -206,7 +240,9 @@ def test_pixels_and_draws_do_not_depend_on_the_batch(
 def test_limit_takes_the_whole_sets_own_rows(
     classifier: Classifier, picture_folder: Path, whole: Path, tmp_path: Path
 ) -> None:
-    few = robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "few", replace(RUN_OPTIONS, limit=7))
+    few = robench.evaluate(
+        classifier, picture_folder, ["cifar-c"], tmp_path / "few", options=replace(RUN_OPTIONS, limit=7)
+    )
     for condition in few.directory.conditions:
         part = few.directory.read_records(condition.name)
         full = RunDirectory.open(whole).read_records(condition.name).set_index("sample").loc[part["sample"]]
@@ -218,7 +254,7 @@ def test_seeds_move_random_corruptions_only(
     classifier: Classifier, picture_folder: Path, whole: Path, tmp_path: Path
 ) -> None:
     other = robench.evaluate(
-        classifier, picture_folder, ["cifar-c"], tmp_path / "seed", replace(RUN_OPTIONS, seed=1)
+        classifier, picture_folder, ["cifar-c"], tmp_path / "seed", options=replace(RUN_OPTIONS, seed=1)
     ).path
     for condition in RunDirectory.open(whole).conditions:
         name = f"records/{condition.name}.parquet"
@@ -233,10 +269,10 @@ def test_skipped_images_are_listed(classifier: Classifier, picture_folder: Path,
     shutil.copytree(picture_folder, broken)
     (broken / "bee" / "4.png").write_bytes(b"damaged")
     with pytest.raises(DatasetError, match=r"bee/4\.png"):
-        robench.evaluate(classifier, broken, ["cifar-c"], tmp_path / "out", RUN_OPTIONS)
+        robench.evaluate(classifier, broken, ["cifar-c"], tmp_path / "out", options=RUN_OPTIONS)
     assert not (tmp_path / "out").exists()
     done = robench.evaluate(
-        classifier, broken, ["cifar-c"], tmp_path / "out", replace(RUN_OPTIONS, skip_unreadable=True)
+        classifier, broken, ["cifar-c"], tmp_path / "out", options=replace(RUN_OPTIONS, skip_unreadable=True)
     )
     assert [entry["path"] for entry in done.directory.manifest["skipped"]] == ["bee/4.png"]
     records = done.directory.read_records(done.directory.conditions[0].name)
@@ -245,18 +281,22 @@ def test_skipped_images_are_listed(classifier: Classifier, picture_folder: Path,
 
 def test_classes_must_match(classifier: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"pictures has 3 classes .*, tiny has 7; give --class-map"):
-        robench.evaluate(replace(classifier, classes=7), picture_folder, ["cifar-c"], tmp_path / "out", RUN_OPTIONS)
+        robench.evaluate(
+            replace(classifier, classes=7), picture_folder, ["cifar-c"], tmp_path / "out", options=RUN_OPTIONS
+        )
 
 
 def test_clean_images_of_every_geometry_have_records_of_their_own(
     classifier: Classifier, picture_folder: Path, tmp_path: Path
 ) -> None:
     """The oracle is a run of one of the suites alone."""
-    options = Options(corruptions=["contrast", "gain"], severities=[1], geometry="model")
+    options = Options(corruption=["contrast", "gain"], severity=[1], geometry="model")
     preprocessing = replace(classifier.preprocessing, resize=40)
     model = replace(classifier, preprocessing=preprocessing)
-    alone = robench.evaluate(model, picture_folder, ["cifar-c"], tmp_path / "alone", replace(options, corruptions=None))
-    both = robench.evaluate(model, picture_folder, ["cifar-c", "noise"], tmp_path / "both", options)
+    alone = robench.evaluate(
+        model, picture_folder, ["cifar-c"], tmp_path / "alone", options=replace(options, corruption=None)
+    )
+    both = robench.evaluate(model, picture_folder, ["cifar-c", "noise"], tmp_path / "both", options=options)
     clean = [one for one in both.directory.conditions if one.suite == "clean"]
     assert [one.name for one in clean] == ["clean-32px-resize40-bilinear-crop32", "clean-32px-resize32x32-bilinear"]
     assert [one.clean for one in both.directory.conditions if one.suite != "clean"] == [one.name for one in clean]
@@ -264,7 +304,7 @@ def test_clean_images_of_every_geometry_have_records_of_their_own(
     assert records[0].equals(alone.directory.read_records("clean-32px"))
     assert not records[0]["prob_label"].equals(records[1]["prob_label"])
     before = run_files(both.path)
-    robench.evaluate(model, picture_folder, ["cifar-c", "noise"], both.path, options)
+    robench.evaluate(model, picture_folder, ["cifar-c", "noise"], both.path, options=options)
     assert run_files(both.path) == before
     planned = make_plan(["cifar-c", "noise"], options, preprocessing).conditions
     with pytest.raises(ValueError, match="several conditions are called clean-32px"):
@@ -294,12 +334,12 @@ def test_plans(classifier: Classifier) -> None:
     assert {c.resolution for c in own.conditions} == {32}
     protocols = {one.protocol for one in plan.listed} | {one.protocol for one in own.listed}
     assert len(protocols) == 6, "two geometries, clean and corrupted each, and the model's own"
-    assert make_plan(["imagenet-c"], Options(release_jpeg=False), preprocessing).listed[-1].protocol not in protocols
-    part = make_plan(["cifar-c"], Options(severities=[2], corruptions=["contrast"]), preprocessing)
+    assert make_plan(["imagenet-c"], Options(no_release_jpeg=True), preprocessing).listed[-1].protocol not in protocols
+    part = make_plan(["cifar-c"], Options(severity=[2], corruption=["contrast"]), preprocessing)
     assert part.listed[-1].protocol in protocols, "a part of a suite is the same protocol"
     for options, match in (
-        (Options(corruptions=["contrasst"]), "did you mean 'contrast'"),
-        (Options(severities=[6]), "severity 6"),
+        (Options(corruption=["contrasst"]), "did you mean 'contrast'"),
+        (Options(severity=[6]), "severity 6"),
     ):
         with pytest.raises(OptionError, match=match):
             make_plan(["cifar-c"], options, preprocessing)
@@ -350,7 +390,7 @@ def test_what_is_damaged_or_gone_is_made_again(
         (broken / "samples.parquet").unlink()
     else:
         shutil.rmtree(broken / "records")
-    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, RUN_OPTIONS)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, options=RUN_OPTIONS)
     assert run_files(broken) == run_files(whole)
 
 
@@ -361,8 +401,8 @@ def test_fresh_mends_a_damaged_manifest(
     shutil.copytree(whole, broken)
     (broken / "manifest.json").write_text('{"schema": 1}')
     with pytest.raises(RunError, match="damaged and lacks model"):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, RUN_OPTIONS)
-    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, replace(RUN_OPTIONS, fresh=True))
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, options=RUN_OPTIONS)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, options=replace(RUN_OPTIONS, fresh=True))
     assert run_files(broken) == run_files(whole)
 
 
@@ -371,14 +411,14 @@ def test_the_current_folder_is_not_moved_aside(
 ) -> None:
     monkeypatch.chdir(whole / "records")
     with pytest.raises(OptionError, match="contains the current directory"):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], "..", replace(RUN_OPTIONS, fresh=True))
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], "..", options=replace(RUN_OPTIONS, fresh=True))
 
 
 @pytest.mark.parametrize("opened", [False, True])
 def test_a_run_among_the_images_is_refused(classifier: Classifier, picture_folder: Path, opened: bool) -> None:
     images = robench.open_dataset(picture_folder) if opened else picture_folder
     with pytest.raises(RunError, match="is inside the dataset"):
-        robench.evaluate(classifier, images, ["cifar-c"], picture_folder / "run", RUN_OPTIONS)
+        robench.evaluate(classifier, images, ["cifar-c"], picture_folder / "run", options=RUN_OPTIONS)
     assert not (picture_folder / "run").exists()
 
 
@@ -392,7 +432,7 @@ def test_a_run_that_is_moved_aside_is_no_baseline(classifier: Classifier, pictur
     options = replace(RUN_OPTIONS, fresh=True, normalize_by=str(whole))
     before = run_files(whole)
     with pytest.raises(OptionError, match="which contains the baseline"):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options)
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options=options)
     assert run_files(whole) == before
 
 
@@ -403,7 +443,7 @@ def test_damaged_timings_do_not_stop_a_run(
     shutil.copytree(whole, broken)
     (broken / "timings.csv").write_text("garbage\n")
     next((broken / "records").glob("*-5-*")).unlink()
-    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, RUN_OPTIONS)
+    robench.evaluate(classifier, picture_folder, ["cifar-c"], broken, options=RUN_OPTIONS)
     assert (broken / "timings.csv.damaged").read_text() == "garbage\n"
 
 
@@ -412,18 +452,45 @@ def test_another_process_changes_nothing_in_a_running_run(
 ) -> None:
     before = (whole / "manifest.json").read_bytes()
     with lock_run(whole), pytest.raises(RunError, match="another robench"):
-        robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, replace(RUN_OPTIONS, normalize_by="none"))
+        robench.evaluate(
+            classifier, picture_folder, ["cifar-c"], whole, options=replace(RUN_OPTIONS, normalize_by="none")
+        )
     assert (whole / "manifest.json").read_bytes() == before
 
 
-def test_numbers_and_paths_of_any_type(tmp_path: Path) -> None:
-    numbers: dict[str, Any] = {"limit": np.int64(3), "seed": np.int64(1), "severities": [np.int64(2)]}
+def test_options_of_any_type(tmp_path: Path) -> None:
+    """A value or a list, numbers of numpy too; everything else is a TypeError that says what is expected."""
+    numbers: dict[str, Any] = {"limit": np.int64(3), "seed": np.int64(1), "severity": [np.int64(2)]}
     options = Options(**numbers, subset=str(tmp_path))  # type: ignore[arg-type]
-    assert (type(options.limit), type(options.seed), options.severities) == (int, int, [2])
+    assert (type(options.limit), type(options.seed), options.severity) == (int, int, [2])
     assert options.subset == tmp_path
-    repeated = Options(severities=[5, 1, 5], difficulties=(3, 1, 3), resolutions=[32, 32, 16])
-    assert (repeated.severities, repeated.difficulties, repeated.resolutions) == ([1, 5], [1, 3], [16, 32])
-    refused: list[dict[str, Any]] = [{"limit": 2.5}, {"batch_size": "8"}, {"severities": 3}, {"corruptions": "fog"}]
-    for wrong in [*refused, {"corruptions": []}]:
-        with pytest.raises(OptionError):
+    repeated = Options(severity=[5, 1, 5], difficulty=(3, 1, 3), resolution=[32, 32, 16])
+    assert (repeated.severity, repeated.difficulty, repeated.resolution) == ([1, 5], [1, 3], [16, 32])
+    values: dict[str, Any] = {
+        "severity": 3,
+        "corruption": "fog",
+        "treatment": "bn-prior",
+        "resolution": np.arange(16, 18),
+    }
+    single = Options(**values)
+    assert (single.severity, single.corruption, single.treatment) == ([3], ["fog"], ["bn-prior"])
+    assert single.resolution == [16, 17]
+    wrong: dict[str, Any]
+    for wrong, match in (
+        ({"limit": 2.5}, "--limit must be a whole number, not 2.5"),
+        ({"batch_size": "8"}, "--batch-size must be a whole number, not '8'"),
+        ({"severity": True}, "--severity must be a whole number or a list of them, not True"),
+        ({"severity": "3"}, "not '3'"),
+        ({"corruption": [3]}, "--corruption must be a name or a list of names, not 3"),
+        ({"fresh": 1}, "--fresh must be True or False, not 1"),
+        ({"seed": None}, "--seed must be a whole number, not None"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            Options(**wrong)
+    for wrong, match in (
+        ({"limit": 0}, "--limit must be at least 1, not 0"),
+        ({"corruption": []}, "--corruption is an empty list"),
+        ({"per_class": -1}, "--per-class must be at least 1"),
+    ):
+        with pytest.raises(OptionError, match=match):
             Options(**wrong)

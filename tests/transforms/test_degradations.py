@@ -91,7 +91,7 @@ def test_the_mean_area_is_over_the_suites_own(tmp_path: Path) -> None:
 
 
 def mean_area(demo: Classifier, place: Path, names: list[str]) -> dict[str, object]:
-    results = robench.evaluate(demo, "demo", ["noise"], place, Options(limit=30, corruptions=names)).results
+    results = robench.evaluate(demo, "demo", ["noise"], place, options=Options(limit=30, corruption=names)).results
     areas = results[results["metric"] == "accuracy_auc"]
     assert set(areas["corruption"].dropna()) == set(names)
     row = areas[areas["corruption"].isna()]
@@ -110,7 +110,9 @@ def test_logits_that_are_not_finite_leave_the_areas_alone(tmp_path: Path) -> Non
     """Their rate is a curve beside accuracy's, and no area of its own."""
     demo = robench.load_classifier("demo", device="cpu")
     broken = Classifier("broken", "x:y", _Breaks().eval(), demo.preprocessing, 10, "0" * 64, demo.device)
-    done = robench.evaluate(broken, "demo", ["noise"], tmp_path / "run", Options(limit=8, corruptions=["gaussian"]))
+    done = robench.evaluate(
+        broken, "demo", ["noise"], tmp_path / "run", options=Options(limit=8, corruption=["gaussian"])
+    )
     areas = done.results[done.results["metric"] == "accuracy_auc"]
     assert (done.results["metric"] == "nonfinite_rate").any()
     assert areas["corruption"].isna().tolist() == [False, True]

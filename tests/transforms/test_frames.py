@@ -172,7 +172,7 @@ def test_sweeps_say_what_side_they_need(suite: str) -> None:
 @pytest.mark.parametrize(("suite", "frame"), [("cifar-p", "rotate"), ("tiny-imagenet-p", "rotate"), ("scale", "scale")])
 def test_clean_images_have_the_geometry_of_the_frames(suite: str, frame: str) -> None:
     """Of a picture twice as wide as high: the frame that is not turned or scaled is the clean image."""
-    plan = make_plan([suite], Options(corruptions=[frame]), Preprocessing(32, 32, "bilinear", (0.5,) * 3, (0.5,) * 3))
+    plan = make_plan([suite], Options(corruption=[frame]), Preprocessing(32, 32, "bilinear", (0.5,) * 3, (0.5,) * 3))
     clean, frames = plan.conditions
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 140, 3), dtype=np.uint8))
     rectangle, image = (
@@ -197,7 +197,7 @@ def test_clean_images_have_the_geometry_of_the_frames(suite: str, frame: str) ->
 def test_sizes(crop: int, given: list[int] | None, network: list[int], information: list[int]) -> None:
     """Both protocols run over the sizes; information has none beyond the input (PROTOCOLS, section 4)."""
     preprocessing = Preprocessing(crop, crop, "bilinear", (0.5,) * 3, (0.5,) * 3)
-    plan = make_plan(["resolution"], Options(resolutions=given), preprocessing)
+    plan = make_plan(["resolution"], Options(resolution=given), preprocessing)
     assert [one.resolution for one in plan.conditions if one.corruption == "network"] == network
     assert [
         p.value for one in plan.conditions if one.corruption == "information" for p in frame_positions(one)
@@ -210,7 +210,7 @@ def test_sizes_of_small_and_of_large_models_are_two_protocols() -> None:
     protocols = []
     for side in (32, 224):
         preprocessing = Preprocessing(side, side, "bilinear", (0.5,) * 3, (0.5,) * 3)
-        listed = make_plan(["resolution"], Options(resolutions=[64, 96]), preprocessing).listed
+        listed = make_plan(["resolution"], Options(resolution=[64, 96]), preprocessing).listed
         protocols.append({one.protocol for one in listed if one.corruption == "network"})
     assert [len(one) for one in protocols] == [1, 1]
     small, large = (one.pop() for one in protocols)
@@ -221,9 +221,9 @@ def test_sizes_of_small_and_of_large_models_are_two_protocols() -> None:
 def test_single_rates_of_zero_and_one_have_a_width(demo: Classifier, tmp_path: Path) -> None:
     """The oracle is Wilson's interval; a mean over several frames of an image is no single rate."""
     constant = replace(demo, module=_Constant().eval(), sha256="0" * 64)
-    options = Options(limit=2, resolutions=[16])
+    options = Options(limit=2, resolution=[16])
     done = robench.evaluate(
-        constant, "demo", ["scale", "shift", "noise", "resolution"], tmp_path / "run", options
+        constant, "demo", ["scale", "shift", "noise", "resolution"], tmp_path / "run", options=options
     ).results
     neighbours = done[(done["metric"] == "consistency") & (done["axis"] == "scale")]
     assert len(neighbours) == 30
@@ -237,11 +237,11 @@ def test_single_rates_of_zero_and_one_have_a_width(demo: Classifier, tmp_path: P
 
 
 def test_other_sizes_of_information_are_another_run(demo: Classifier, tmp_path: Path) -> None:
-    options = Options(limit=4, corruptions=["information"], resolutions=[16, 24])
-    done = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", options)
+    options = Options(limit=4, corruption=["information"], resolution=[16, 24])
+    done = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", options=options)
     assert done.results[done.results["axis"] == "information"]["axis_value"].tolist() == [16, 24]
     with pytest.raises(RunError, match=r"sizes\.resolution-information-1-32px was \[16, 24\], is \[16\]"):
-        robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", replace(options, resolutions=[16]))
+        robench.evaluate(demo, "demo", ["resolution"], tmp_path / "run", options=replace(options, resolution=[16]))
 
 
 def stack(shapes: list[tuple[int, int]]) -> ImageStack:
@@ -267,7 +267,7 @@ def test_pictures_in_groups_are_the_pictures_together(
     """The oracle is one batch, padded to the longest picture."""
     images = stack([(32, 40), (32, 300), (40, 32), (600, 32), (32, 32)])
     samples = Samples(images, np.arange(5), np.arange(5), np.arange(5))
-    plan = make_plan(["cifar-p"], Options(corruptions=[name]), demo.preprocessing)
+    plan = make_plan(["cifar-p"], Options(corruption=[name]), demo.preprocessing)
     seen: dict[str, list[torch.Tensor]] = {"groups": [], "together": []}
     for how, record in seen.items():
         if how == "together":
@@ -279,7 +279,7 @@ def test_pictures_in_groups_are_the_pictures_together(
 
 
 def test_too_little_memory_is_one_line(demo: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    condition = make_plan(["cifar-p"], Options(corruptions=["rotate"]), demo.preprocessing).conditions[1]
+    condition = make_plan(["cifar-p"], Options(corruption=["rotate"]), demo.preprocessing).conditions[1]
     samples = Samples(stack([(32, 32)]), np.arange(1), np.arange(1), np.arange(1))
     for fails in (lambda *_: np.zeros(1 << 55), lambda *_: torch.zeros(1 << 55)):
         monkeypatch.setattr(ImageStack, "take", fails)
@@ -306,7 +306,7 @@ def test_shift_offsets_are_uniform_and_each_images_own() -> None:
 
 
 SUITES = ["cifar-p", "shift", "scale", "noise", "resolution"]
-SOME = Options(limit=40, batch_size=15, difficulties=(1, 2), resolutions=[16, 32])
+SOME = Options(limit=40, batch_size=15, difficulty=(1, 2), resolution=[16, 32])
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +317,7 @@ def demo() -> Classifier:
 @pytest.fixture(scope="module")
 def run(demo: Classifier, tmp_path_factory: pytest.TempPathFactory) -> robench.Run:
     place = tmp_path_factory.mktemp("frames") / "run"
-    return robench.evaluate(demo, "demo", SUITES, place, SOME)
+    return robench.evaluate(demo, "demo", SUITES, place, options=SOME)
 
 
 def records(run: robench.Run, name: str) -> pd.DataFrame:
@@ -422,25 +422,25 @@ def test_a_resumed_run_has_the_same_results(demo: Classifier, run: robench.Run, 
     ]
     for path in (*missing, tmp_path / "again" / "results.csv"):
         path.unlink()
-    robench.evaluate(demo, "demo", SUITES, tmp_path / "again", SOME)
+    robench.evaluate(demo, "demo", SUITES, tmp_path / "again", options=SOME)
     assert all(path.is_file() for path in missing)
     assert (tmp_path / "again" / "results.csv").read_bytes() == (run.path / "results.csv").read_bytes()
 
 
 def test_other_difficulties_are_scored_again_where_the_records_serve_them(demo: Classifier, tmp_path: Path) -> None:
     """The oracle is a run that had them from the start."""
-    options = Options(limit=9, corruptions=["rotate"])
+    options = Options(limit=9, corruption=["rotate"])
     place = tmp_path / "run"
-    robench.evaluate(demo, "demo", ["cifar-p"], place, options)
-    again = robench.evaluate(demo, "demo", ["cifar-p"], place, replace(options, difficulties=[2, 3]))
-    robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "fresh", replace(options, difficulties=[3, 2, 3]))
-    assert again.directory.manifest["options"]["difficulties"] == [2, 3]
+    robench.evaluate(demo, "demo", ["cifar-p"], place, options=options)
+    again = robench.evaluate(demo, "demo", ["cifar-p"], place, options=replace(options, difficulty=[2, 3]))
+    robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "fresh", options=replace(options, difficulty=[3, 2, 3]))
+    assert again.directory.manifest["options"]["difficulty"] == [2, 3]
     assert (place / "results.csv").read_bytes() == (tmp_path / "fresh" / "results.csv").read_bytes()
     assert robench.score(robench.RunDirectory.open(place)).equals(again.results)
-    noise = replace(options, corruptions=["gaussian_noise"])
-    robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", noise)
+    noise = replace(options, corruption=["gaussian_noise"])
+    robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", options=noise)
     with pytest.raises(RunError, match="gaussian_noise-1-32px is missing"):
-        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", replace(noise, difficulties=[2]))
+        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "noise", options=replace(noise, difficulty=[2]))
 
 
 @pytest.mark.parametrize(
@@ -487,22 +487,24 @@ def test_notes_of_a_baseline_run(run: robench.Run, demo: Classifier, tmp_path: P
         note for note in notes(run.directory, str(run.path)) if note.startswith("cifar-p: no fr and no mfr where demo")
     ]
     assert set(said[0].rpartition(": ")[2].split(", ") if said else []) == still
-    options = Options(limit=2, corruptions=["translate", "brightness"])
+    options = Options(limit=2, corruption=["translate", "brightness"])
     named = replace(demo, label="alexnet")
-    base = robench.evaluate(named, "demo", ["imagenet-p"], tmp_path / "base", options)
+    base = robench.evaluate(named, "demo", ["imagenet-p"], tmp_path / "base", options=options)
     for limit in (2, 3):
         other = replace(options, limit=limit, normalize_by=str(base.path))
-        done = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / str(limit), other)
+        done = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / str(limit), options=other)
         found = notes(done.directory)
         assert not any("released videos" in note for note in found)
         assert any("evaluated on other images" in note for note in found) == (limit == 3)
 
 
 def test_a_baseline_that_never_flips_is_named(demo: Classifier, tmp_path: Path) -> None:
-    options = Options(limit=3, corruptions=["rotate", "shear"])
+    options = Options(limit=3, corruption=["rotate", "shear"])
     constant = replace(demo, module=_Constant().eval(), sha256="0" * 64)
-    base = robench.evaluate(constant, "demo", ["cifar-p"], tmp_path / "base", options).path
-    done = robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "run", replace(options, normalize_by=str(base)))
+    base = robench.evaluate(constant, "demo", ["cifar-p"], tmp_path / "base", options=options).path
+    done = robench.evaluate(
+        demo, "demo", ["cifar-p"], tmp_path / "run", options=replace(options, normalize_by=str(base))
+    )
     found = notes(done.directory)
     assert "cifar-p: no fr and no mfr where demo never flips: rotate, shear" in found
     assert "cifar-p: no mt5d where demo never changes its top five: rotate, shear" in found
@@ -515,17 +517,19 @@ class _Constant(torch.nn.Module):
 
 
 def test_difficulties_that_a_baseline_lacks(demo: Classifier, tmp_path: Path) -> None:
-    options = Options(limit=3, corruptions=["translate"], difficulties=[1, 3])
-    done = robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "both", options)
+    options = Options(limit=3, corruption=["translate"], difficulty=[1, 3])
+    done = robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "both", options=options)
     assert "imagenet-p: alexnet's flip rates are of difficulty 1, so no fr and no mfr at 3" in notes(done.directory)
     assert done.results[done.results["metric"] == "fr"]["axis_value"].tolist() == [1]
-    wanted = replace(options, difficulties=[3], normalize_by="alexnet")
+    wanted = replace(options, difficulty=[3], normalize_by="alexnet")
     with pytest.raises(OptionError, match="alexnet's flip rates are of difficulty 1; give --difficulty 1 as well"):
-        robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "three", wanted)
-    base = robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "base", Options(limit=3, corruptions=["shot_noise"]))
-    two = Options(limit=3, corruptions=["shot_noise"], difficulties=[2], normalize_by=str(base.path))
+        robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "three", options=wanted)
+    base = robench.evaluate(
+        demo, "demo", ["cifar-p"], tmp_path / "base", options=Options(limit=3, corruption=["shot_noise"])
+    )
+    two = Options(limit=3, corruption=["shot_noise"], difficulty=[2], normalize_by=str(base.path))
     with pytest.raises(OptionError, match="it lacks shot_noise at difficulty 2"):
-        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "two", two)
+        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "two", options=two)
 
 
 def test_what_is_no_baseline_of_frames(run: robench.Run) -> None:
@@ -545,8 +549,8 @@ def test_a_size_that_the_model_cannot_run_at_is_left_out(
             return images.mean(dim=(2, 3)).repeat(1, 4)[:, :10]
 
     picky = Classifier("picky", "x:y", Picky().eval(), demo.preprocessing, 10, "0" * 64, torch.device("cpu"))
-    options = Options(limit=4, resolutions=[16, 24])
-    done = robench.evaluate(picky, "demo", ["resolution"], tmp_path / "run", options)
+    options = Options(limit=4, resolution=[16, 24])
+    done = robench.evaluate(picky, "demo", ["resolution"], tmp_path / "run", options=options)
     assert any("picky cannot run at 16 px (needs 32 px)" in note for note in done.directory.manifest["notes"])
     assert run_cli(["show", str(done.path)]) == 0
     assert "picky cannot run at 16 px" in capsys.readouterr().out
@@ -556,19 +560,19 @@ def test_a_size_that_the_model_cannot_run_at_is_left_out(
 
 def test_a_baseline_that_cannot_divide_is_refused_before_the_work(demo: Classifier, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="alexnet has no flip rates for cifar-p"):
-        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "run", Options(limit=3, normalize_by="alexnet"))
+        robench.evaluate(demo, "demo", ["cifar-p"], tmp_path / "run", options=Options(limit=3, normalize_by="alexnet"))
     assert not (tmp_path / "run").exists()
 
 
 def test_alexnet_normalises_imagenet_p(demo: Classifier, tmp_path: Path) -> None:
-    options = Options(limit=3, corruptions=["translate", "brightness"])
-    done = robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "run", options)
+    options = Options(limit=3, corruption=["translate", "brightness"])
+    done = robench.evaluate(among_1000(demo), "demo", ["imagenet-p"], tmp_path / "run", options=options)
     rates = done.results[done.results["metric"] == "flip_rate"].set_index("corruption")["value"]
     found = done.results[done.results["metric"] == "fr"].set_index("corruption")["value"]
     assert found["translate"] == pytest.approx(100 * rates["translate"] / 0.11007)
     assert found["brightness"] == pytest.approx(100 * rates["brightness"] / 0.04889)
     assert not (done.results["metric"] == "mfr").any()
-    few = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "few", options)
+    few = robench.evaluate(demo, "demo", ["imagenet-p"], tmp_path / "few", options=options)
     assert set(few.results["metric"]).isdisjoint({"fr", "mfr"}), "ten classes are easier than a thousand"
     assert any(
         note.startswith("imagenet-p: alexnet predicts among 1000 classes, this run among 10, so no mfr")

@@ -146,7 +146,9 @@ def test_any_side(side: int) -> None:
 
 def test_curves_by_area(tmp_path: Path) -> None:
     demo = robench.load_classifier("demo", device="cpu")
-    done = robench.evaluate(demo, "demo", ["occlusion"], tmp_path / "run", Options(limit=60, extra_corruptions=True))
+    done = robench.evaluate(
+        demo, "demo", ["occlusion"], tmp_path / "run", options=Options(limit=60, extra_corruptions=True)
+    )
     results = done.results[done.results["suite"] == "occlusion"]
     assert set(results["axis"].dropna()) == {"area", "direction"}
     clean = done.directory.read_records(next(c.clean for c in done.directory.conditions if c.suite == "occlusion"))

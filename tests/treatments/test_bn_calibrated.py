@@ -166,10 +166,10 @@ def test_a_picture_that_cannot_be_read_names_the_option(
     """And never advises --skip-unreadable, which is for the samples."""
     (tmp_path / "own" / "ant").mkdir(parents=True)
     (tmp_path / "own" / "ant" / "0.png").write_bytes(b"no picture")
-    options = Options(treatments=["bn-calib"], calibration=tmp_path / "own")
+    options = Options(treatment=["bn-calib"], calibration=tmp_path / "own")
     said = "--calibration: cannot read the image ant/0.png: it is not an image that Pillow knows; repair or remove it"
     with pytest.raises(DatasetError) as caught:
-        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options)
+        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options=options)
     assert str(caught.value) == said
 
 
@@ -187,14 +187,14 @@ def test_what_does_not_go_together(texts: list[str], said: str) -> None:
         parse_treatments(texts)
 
 
-RESOLUTION = Options(resolutions=[24, 32], corruptions=["network"], treatments=["bn-resolution:M=20"])
+RESOLUTION = Options(resolution=[24, 32], corruption=["network"], treatment=["bn-resolution:M=20"])
 
 
 def test_every_size_has_its_own_statistics(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     options = replace(RESOLUTION, calibration=picture_folder)
-    done = robench.evaluate(normalised, picture_folder, ["resolution"], tmp_path / "run", options)
+    done = robench.evaluate(normalised, picture_folder, ["resolution"], tmp_path / "run", options=options)
     plain = robench.evaluate(
-        normalised, picture_folder, ["resolution"], tmp_path / "plain", replace(RESOLUTION, treatments=[])
+        normalised, picture_folder, ["resolution"], tmp_path / "plain", options=replace(RESOLUTION, treatment=[])
     )
     names = [one.name for one in done.directory.conditions]
     assert names == [
@@ -224,10 +224,10 @@ def test_untreated_is_without_the_other_treatments_too(
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
     )  # fmt: skip
     strided = with_module(normalised, randomised(module))
-    options = replace(RESOLUTION, treatments=["blurpool:filter=bin5", "bn-resolution:M=20"], calibration=picture_folder)
-    done = robench.evaluate(strided, picture_folder, ["resolution"], tmp_path / "run", options)
+    options = replace(RESOLUTION, treatment=["blurpool:filter=bin5", "bn-resolution:M=20"], calibration=picture_folder)
+    done = robench.evaluate(strided, picture_folder, ["resolution"], tmp_path / "run", options=options)
     plain = robench.evaluate(
-        strided, picture_folder, ["resolution"], tmp_path / "plain", replace(RESOLUTION, treatments=[])
+        strided, picture_folder, ["resolution"], tmp_path / "plain", options=replace(RESOLUTION, treatment=[])
     )
     for side in (24, 32):
         own = done.directory.read_records(f"resolution-untreated-1-{side}px")
@@ -239,8 +239,8 @@ def test_choices_of_a_size_are_of_the_treated_network(
     normalised: Classifier, picture_folder: Path, tmp_path: Path
 ) -> None:
     """The oracle is counted over the records of `network`; `untreated` has its accuracy by size."""
-    options = replace(RESOLUTION, corruptions=["network", "best_of_k"], calibration=picture_folder)
-    done = robench.evaluate(normalised, picture_folder, ["resolution"], tmp_path / "run", options)
+    options = replace(RESOLUTION, corruption=["network", "best_of_k"], calibration=picture_folder)
+    done = robench.evaluate(normalised, picture_folder, ["resolution"], tmp_path / "run", options=options)
     treated = [done.directory.read_records(f"resolution-network-1-{side}px") for side in (24, 32)]
     copies = done.directory.read_records("resolution-best_of_k-1-32px")
     assert copies["confidence"].tolist()[:30] == treated[1]["confidence"].tolist()
@@ -262,8 +262,8 @@ def test_the_statistics_of_a_size_are_those_of_the_images_at_that_size(
     normalised: Classifier, picture_folder: Path, tmp_path: Path
 ) -> None:
     """All images in one batch through torch's training mode of BatchNorm: the same images are evaluated and calibrated on."""
-    options = replace(RESOLUTION, treatments=["bn-resolution:M=30"], calibration=picture_folder)
-    done = robench.evaluate(normalised, picture_folder, ["resolution"], tmp_path / "run", options)
+    options = replace(RESOLUTION, treatment=["bn-resolution:M=30"], calibration=picture_folder)
+    done = robench.evaluate(normalised, picture_folder, ["resolution"], tmp_path / "run", options=options)
     module = copy.deepcopy(normalised.module)
     for one in module.modules():
         if isinstance(one, torch.nn.BatchNorm2d):
@@ -277,8 +277,8 @@ def test_the_statistics_of_a_size_are_those_of_the_images_at_that_size(
 
 
 def test_other_calibration_images_are_another_run(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
-    options = Options(treatments=["bn-calib:clean,M=20"], calibration=picture_folder)
-    done = robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options)
+    options = Options(treatment=["bn-calib:clean,M=20"], calibration=picture_folder)
+    done = robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options=options)
     manifest = json.loads((done.path / "manifest.json").read_text())
     assert manifest["options"]["calibration"] == str(picture_folder)
     assert len(manifest["identity"]["calibration"]) == 64
@@ -287,6 +287,8 @@ def test_other_calibration_images_are_another_run(normalised: Classifier, pictur
         (other / label).mkdir(parents=True)
         Image.new("RGB", (40, 40), (9, 9, 9)).save(other / label / "0.png")
     with pytest.raises(RunError, match="is another run: calibration was"):
-        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", replace(options, calibration=other))
+        robench.evaluate(
+            normalised, picture_folder, ["clean"], tmp_path / "run", options=replace(options, calibration=other)
+        )
     # The same images from elsewhere are the same run.
-    robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options)
+    robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options=options)

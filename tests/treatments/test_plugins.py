@@ -107,7 +107,7 @@ def test_a_package_s_treatment(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     done = robench.evaluate(
-        normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=["idle", "bn-test:n=8"])
+        normalised, picture_folder, ["clean"], tmp_path / "run", options=Options(treatment=["idle", "bn-test:n=8"])
     )
     manifest = json.loads((done.path / "manifest.json").read_text())
     assert manifest["treatment"] == "idle+bn-test:n=8"
@@ -123,7 +123,7 @@ def test_a_package_s_treatment(
 @pytest.mark.usefixtures("package")
 def test_its_mistakes_name_it(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"idling 1\.2 fails in the treatment 'broken': ZeroDivisionError"):
-        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=["broken"]))
+        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options=Options(treatment=["broken"]))
     with pytest.raises(OptionError, match=r"did you mean 'idle'\?"):
         parse_treatments(["idl"])
 
@@ -139,7 +139,7 @@ def test_its_mistakes_are_the_package_s(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, text: str
 ) -> None:
     with pytest.raises(OptionError, match=r"idling 1\.2 fails in the treatment"):
-        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=[text]))
+        robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options=Options(treatment=[text]))
 
 
 @pytest.mark.usefixtures("package")
@@ -156,7 +156,7 @@ def test_running_out_of_memory_is_not_its_mistake(
 ) -> None:
     with pytest.raises(DeviceError, match="cpu ran out of memory with 128 images for a treatment's statistics"):
         robench.evaluate(
-            normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=[f"hungry:how={how}"])
+            normalised, picture_folder, ["clean"], tmp_path / "run", options=Options(treatment=[f"hungry:how={how}"])
         )
 
 
@@ -168,14 +168,14 @@ def test_its_number_of_images_may_have_any_name(normalised: Classifier, picture_
         picture_folder,
         ["clean"],
         tmp_path / "run",
-        Options(treatments=["others"], calibration=picture_folder),
+        options=Options(treatment=["others"], calibration=picture_folder),
     )
     own = open_calibration(picture_folder, 0)
     assert done.directory.manifest["identity"]["calibration"] == own.fingerprint(12) != own.fingerprint(20)
     adaptation = adapt(normalised, ["others"], picture_folder, 0)
     assert list(adaptation.calibration_passes([CLEAN])) == [("clean", 12)]
     assert list(adaptation.limited(5).calibration_passes([CLEAN])) == [("clean", 5)]
-    shift = make_plan(["shift"], Options(corruptions=["crop"]), normalised.preprocessing).conditions
+    shift = make_plan(["shift"], Options(corruption=["crop"]), normalised.preprocessing).conditions
     freezing = adapt(normalised, ["freezing"], None, 0)
     assert "so freezing:size=12 is frozen, with statistics of 12 samples" in freezing.notes(shift)[1]
     assert freezing.estimation_frames(shift[-1:], 30) == 12 * condition_frames(shift[-1])
@@ -185,7 +185,7 @@ def test_its_number_of_images_may_have_any_name(normalised: Classifier, picture_
 def test_the_untreated_network_is_beside_what_says_so(normalised: Classifier) -> None:
     """Whatever it is called."""
     for texts, there in ((["idle"], False), (["bn-resolutions"], False), (["idle", "by-size"], True)):
-        options = Options(treatments=texts, resolutions=[32])
+        options = Options(treatment=texts, resolution=[32])
         plan = make_plan(["resolution"], options, normalised.preprocessing)
         assert ("untreated" in {one.corruption for one in plan.conditions}) == there, texts
 

@@ -93,7 +93,7 @@ def test_the_defaults_follow_the_input(normalised: Classifier) -> None:
 
 
 def test_frames_are_refused(normalised: Classifier) -> None:
-    plan = make_plan(["shift"], Options(corruptions=["crop"]), normalised.preprocessing)
+    plan = make_plan(["shift"], Options(corruption=["crop"]), normalised.preprocessing)
     with pytest.raises(OptionError, match="omit shift, or use --treatment bn-frozen"):
         adapt(normalised, ["tent"], None, 0).notes(plan.conditions)
 

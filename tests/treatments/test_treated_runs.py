@@ -104,7 +104,7 @@ def test_parts_differ_by_at_most_one(count: int, most: int) -> None:
 
 
 def test_a_condition_does_not_know_the_one_before(normalised: Classifier, samples: Samples, treat: Treat) -> None:
-    plan = make_plan(["cifar-c"], Options(corruptions=["fog", "contrast"], severities=[5]), normalised.preprocessing)
+    plan = make_plan(["cifar-c"], Options(corruption=["fog", "contrast"], severity=[5]), normalised.preprocessing)
     for text in (*TEST_BATCH, *FROZEN):
         treated, session = adapt(normalised, [text], None, 0).start()
         last = [
@@ -113,15 +113,15 @@ def test_a_condition_does_not_know_the_one_before(normalised: Classifier, sample
         pd.testing.assert_frame_equal(last, treat(text, condition=plan.conditions[-1]), check_exact=True)
 
 
-SOME = Options(corruptions=["fog", "contrast"], severities=[1, 5], batch_size=7, treatments=["bn-prior:n=6"])
+SOME = Options(corruption=["fog", "contrast"], severity=[1, 5], batch_size=7, treatment=["bn-prior:n=6"])
 
 
 @pytest.mark.parametrize("text", ["bn-prior:n=6", "bn-frozen:M=12"])
 def test_interrupted_and_resumed_is_equal(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    options = replace(SOME, treatments=[text])
-    whole = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options).path
+    options = replace(SOME, treatment=[text])
+    whole = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options=options).path
     calls: list[int] = []
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
@@ -132,9 +132,9 @@ def test_interrupted_and_resumed_is_equal(
 
     monkeypatch.setattr(evaluator, "evaluate_condition", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
+        robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options=options)
     monkeypatch.setattr(evaluator, "evaluate_condition", evaluate_condition)
-    resumed = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options).path
+    resumed = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options=options).path
     assert len(RunDirectory.open(resumed).finished()) == 5
     assert run_files(resumed) == run_files(whole)
 
@@ -146,10 +146,8 @@ def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     calibration = picture_folder if "M=" in text else None
-    options = Options(
-        corruptions=["contrast"], severities=[1], batch_size=7, treatments=[text], calibration=calibration
-    )
-    robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options)
+    options = Options(corruption=["contrast"], severity=[1], batch_size=7, treatment=[text], calibration=calibration)
+    robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options=options)
     monkeypatch.setattr("robench.evaluation.shards._FRAMES", 1)
     shards: list[int] = []
     evaluate = evaluator.Evaluator.evaluate
@@ -159,18 +157,18 @@ def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
         return evaluate(one, shard, *more)
 
     monkeypatch.setattr(evaluator.Evaluator, "evaluate", counted)
-    robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options)
+    robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options=options)
     assert shards == ([30, 30] if text == "bn-test:n=8" else [7, 7, 7, 7, 2] * 2)
     assert run_files(tmp_path / "cut") == run_files(tmp_path / "whole")
 
 
 def test_what_a_treated_run_says(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     done = robench.evaluate(
-        normalised, picture_folder, ["clean"], tmp_path / "run", replace(SOME, corruptions=None, severities=None)
+        normalised, picture_folder, ["clean"], tmp_path / "run", options=replace(SOME, corruption=None, severity=None)
     )
     manifest = json.loads((done.path / "manifest.json").read_text())
     assert manifest["treatment"] == manifest["identity"]["treatment"] == "bn-prior:N=16,n=6"
-    assert manifest["options"]["treatments"] == ["bn-prior:n=6"]
+    assert manifest["options"]["treatment"] == ["bn-prior:n=6"]
     assert manifest["model"]["label"] == "normed+bn-prior:N=16,n=6"
     assert "bn-prior:N=16,n=6 changes 2 layers" in manifest["notes"]
     assert set(done.results["treatment"]) == {"bn-prior:N=16,n=6"}
@@ -178,17 +176,19 @@ def test_what_a_treated_run_says(normalised: Classifier, picture_folder: Path, t
 
 
 def test_another_treatment_is_another_run(normalised: Classifier, picture_folder: Path, tmp_path: Path) -> None:
-    robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=["bn-prior:n=6"]))
+    robench.evaluate(
+        normalised, picture_folder, ["clean"], tmp_path / "run", options=Options(treatment=["bn-prior:n=6"])
+    )
     for other in (["bn-prior:n=7"], ["localnorm"], []):
         with pytest.raises(RunError, match="is another run"):
-            robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", Options(treatments=other))
+            robench.evaluate(normalised, picture_folder, ["clean"], tmp_path / "run", options=Options(treatment=other))
 
 
 def test_the_folder_is_named_by_the_treatment(
     normalised: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = robench.evaluate(normalised, picture_folder, ["clean"], options=Options(treatments=["bn-prior"]))
+    done = robench.evaluate(normalised, picture_folder, ["clean"], options=Options(treatment=["bn-prior"]))
     assert done.path == Path("runs/normed+bn-prior_N=16_n=8-pictures-clean")
 
 
@@ -215,7 +215,7 @@ def test_an_untreated_run_has_the_identity_that_it_always_had(
 
 
 def frames(normalised: Classifier) -> list[Condition]:
-    plan = make_plan(["shift"], Options(corruptions=["crop"]), normalised.preprocessing)
+    plan = make_plan(["shift"], Options(corruption=["crop"]), normalised.preprocessing)
     return [one for one in plan.conditions if not one.is_clean]
 
 
@@ -276,18 +276,18 @@ def test_a_dry_run_runs_the_treatment(normalised: Classifier, picture_folder: Pa
     images = open_dataset(picture_folder)
     plain = estimate(normalised, images, ["clean"], Options())
     assert (plain.forwards, plain.calibration) == (30, 0)
-    options = Options(treatments=["bn-calib:strong,M=20", "bn-prior:n=6"], calibration=picture_folder)
+    options = Options(treatment=["bn-calib:strong,M=20", "bn-prior:n=6"], calibration=picture_folder)
     costs = estimate(normalised, images, ["clean"], options)
     assert (costs.forwards, costs.calibration) == (50, 20)
     assert costs.calibration_seconds > 0
-    options = Options(treatments=["bn-resolution"], calibration=picture_folder, resolutions=[24, 32])
+    options = Options(treatment=["bn-resolution"], calibration=picture_folder, resolution=[24, 32])
     # Once for each size, and once for the clean images.
     assert estimate(normalised, images, ["resolution"], options).calibration == 3 * 30
-    assert estimate(normalised, images, ["clean"], Options(treatments=["bn-frozen:M=12"])).calibration == 12
-    options = Options(treatments=["bn-test:n=8"], corruptions=["crop", "fog"], severities=[1])
+    assert estimate(normalised, images, ["clean"], Options(treatment=["bn-frozen:M=12"])).calibration == 12
+    options = Options(treatment=["bn-test:n=8"], corruption=["crop", "fog"], severity=[1])
     # Of the ten frames of eight samples; for the single images there are test batches.
     assert estimate(normalised, images, ["shift", "cifar-c"], options).calibration == 8 * 10
-    options = Options(treatments=["bn-resolution"], resolutions=[24])
+    options = Options(treatment=["bn-resolution"], resolution=[24])
     with pytest.raises(OptionError, match="give --calibration DIR"):
         estimate(normalised, images, ["resolution"], options)
 
@@ -311,7 +311,7 @@ def by_hand(normalised: Classifier, samples: Samples, condition: Condition, part
 
 def test_strengths_have_statistics_of_their_own(normalised: Classifier, samples: Samples) -> None:
     """Of noise, every strength by itself: its test batches, and its frozen statistics."""
-    plan = make_plan(["noise"], Options(corruptions=["gaussian"]), normalised.preprocessing)
+    plan = make_plan(["noise"], Options(corruption=["gaussian"]), normalised.preprocessing)
     noise = next(one for one in plan.conditions if not one.is_clean)
     order = sample_order(samples.index, noise, 0)
     for text, parts in (("bn-test:n=8", equal_parts(order, 8)), ("bn-frozen:M=30", [order])):

@@ -38,7 +38,7 @@ from robench.cli.show import show
 from robench.cli.status import status
 from robench.cli.verify import verify
 from robench.display.console import stderr
-from robench.errors import RobenchError, printable
+from robench.errors import RobenchError, flags_shown, printable
 
 __all__ = ["app", "main", "run_cli"]
 
@@ -106,6 +106,7 @@ _SYSTEM_ERRNOS = {getattr(errno, name) for name in _NAMES.split()}
 """Errors of the operating system that the user can fix; others are internal errors."""
 
 
+@flags_shown()
 def run_cli(arguments: list[str]) -> int:
     """Run one command line and return its exit code; print an error and its hint as a line each."""
     if "_ROBENCH_COMPLETE" in os.environ:  # A shell asks for completions; typer prints them and exits.

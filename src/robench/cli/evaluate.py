@@ -23,6 +23,7 @@ def evaluate(
     model: opt.Models,
     arch: opt.Arch = None,
     weights_key: opt.WeightsKey = None,
+    label: opt.Label = None,
     trust_pickle: opt.TrustPickle = False,
     data: opt.Data = None,
     suite: opt.Suites = None,
@@ -43,6 +44,7 @@ def evaluate(
     geometry: opt.Geometry = "suite",
     mean: opt.Mean = None,
     std: opt.Std = None,
+    size: opt.Size = None,
     resize: opt.Resize = None,
     crop: opt.Crop = None,
     interpolation: opt.Interpolation = None,
@@ -89,47 +91,45 @@ def evaluate(
     from robench.evaluation.engines import make_engine
     from robench.evaluation.estimate import estimate
     from robench.evaluation.jobs import make_jobs
-    from robench.evaluation.options import Options
     from robench.evaluation.profile import profile_table
     from robench.evaluation.run import evaluate_jobs
-    from robench.suites import find_preset
 
-    selection = None if preset is None else find_preset(preset)
-    options = Options(
-        corruptions=names(corruption),
-        severities=numbers(severity, "--severity", int),
-        extra_corruptions=extra_corruptions,
-        difficulties=numbers(difficulty, "--difficulty", int) or (1,),
-        resolutions=numbers(resolution, "--resolution", int),
-        limit=limit,
-        per_class=per_class,
-        subset=subset,
-        skip_unreadable=skip_unreadable,
-        treatments=treatment or (),
-        calibration=calibration,
-        geometry=geometry,
-        release_jpeg=not no_release_jpeg,
-        backend=backend,
-        released=released,
-        batch_size=batch_size,
-        precision=precision,
-        seed=seed,
-        normalize_by=normalize_by,
-        fresh=fresh,
-        compile=compiled,
-        profile=profile,
-    )
     shared = {
         "arch": arch,
-        "weights-key": weights_key,
+        "weights_key": weights_key,
+        "label": label,
         "data": data,
-        "class-map": class_map,
+        "class_map": None if class_map is None else str(class_map),
         "suite": names(suite),
+        "preset": preset,
         "mean": _rgb(mean, "--mean"),
         "std": _rgb(std, "--std"),
+        "size": size,
         "resize": resize,
         "crop": crop,
         "interpolation": interpolation,
+        "corruption": names(corruption),
+        "severity": numbers(severity, "--severity", int),
+        "extra_corruptions": extra_corruptions,
+        "difficulty": numbers(difficulty, "--difficulty", int),
+        "resolution": numbers(resolution, "--resolution", int),
+        "limit": limit,
+        "per_class": per_class,
+        "subset": subset,
+        "skip_unreadable": skip_unreadable,
+        "treatment": treatment or None,
+        "calibration": calibration,
+        "geometry": geometry,
+        "no_release_jpeg": no_release_jpeg,
+        "backend": backend,
+        "released": released,
+        "batch_size": batch_size,
+        "precision": precision,
+        "seed": seed,
+        "normalize_by": normalize_by,
+        "fresh": fresh,
+        "compile": compiled,
+        "profile": profile,
     }
     if trust_pickle:
         stderr().print(
@@ -137,7 +137,7 @@ def evaluate(
         )
     runner = make_engine(engine, address, workers, device, threads)
     on = runner.driver_device or device
-    jobs = make_jobs(model, shared, options, preset=selection, out=out, device=on, trust_pickle=trust_pickle)
+    jobs = make_jobs(model, shared, out=out, device=on, trust_pickle=trust_pickle)
     if dry_run:
         for job in jobs:
             classifier = job.load()

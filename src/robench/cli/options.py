@@ -47,6 +47,15 @@ TrustPickle = Annotated[
     bool,
     Option("--trust-pickle", help="Let the model's file run code with your rights.", rich_help_panel=MODEL),
 ]
+Label = Annotated[
+    str | None,
+    Option(
+        help="Name of the model in tables.",
+        show_default="that of its file",
+        metavar="NAME",
+        rich_help_panel=MODEL,
+    ),
+]
 Data = Annotated[
     str | None,
     Option(
@@ -184,6 +193,14 @@ Mean = Annotated[
 Std = Annotated[
     str | None,
     Option(help="Standard deviation of the model's input, R,G,B in 0..1.", metavar="R,G,B", rich_help_panel=INPUT),
+]
+Size = Annotated[
+    int | None,
+    Option(
+        help="Side of the model's input in pixels, without a crop: --resize and --crop.",
+        metavar="PX",
+        rich_help_panel=INPUT,
+    ),
 ]
 Resize = Annotated[
     int | None,

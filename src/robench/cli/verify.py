@@ -53,6 +53,7 @@ def verify(
     """
     from robench.datasets import open_dataset
     from robench.display.summary import FORMATS
+    from robench.evaluation.input_size import default_input_size
     from robench.evaluation.verify import verify as compare
     from robench.models import load_classifier
 
@@ -61,7 +62,8 @@ def verify(
     if arch is not None and model is None:
         raise OptionError("--arch has no effect without a MODEL", "name the weights file")
     images = open_dataset("demo" if data is None else data, class_map)
-    classifier = load_classifier(model, arch, device) if model is not None else None
+    size = default_input_size([suite], images)
+    classifier = load_classifier(model, arch, device, default_crop=size) if model is not None else None
     with observer(stderr()) as progress:
         cells = list(
             compare(

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one, decoders, find_decoded, hash_images
 from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
-from robench.datasets.checks import double_resize_note
+from robench.datasets.checks import common_small_side, double_resize_note
 from robench.datasets.class_mapping import fit_classes
 from robench.datasets.dataset import ImageDataset, map_classes, select
 from robench.datasets.io.bounded import os_error
+from robench.datasets.io.ignored import ignored_notes
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.cifar import CIFAR
 from robench.datasets.readers.demo import read_demo
@@ -38,6 +39,7 @@ __all__ = [
     "Reader",
     "cache_folder",
     "check_released",
+    "common_small_side",
     "copy_padded",
     "decode",
     "decode_few",
@@ -48,6 +50,7 @@ __all__ = [
     "find_released",
     "fit_classes",
     "hash_images",
+    "ignored_notes",
     "open_dataset",
     "read_released",
     "released_names",

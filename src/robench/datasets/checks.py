@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
@@ -13,10 +14,19 @@ from robench.datasets.io.image_formats import image_formats
 from robench.suites.geometry import Geometry
 from robench.types import Ints
 
-__all__ = ["double_resize_note"]
+__all__ = ["common_small_side", "double_resize_note"]
 
 _CHECKED = 16
 """Most images that are checked."""
+_SMALL = 96
+"""Largest side in pixels at which datasets store all images at the input size of their models, that of STL-10."""
+
+
+def common_small_side(images: ImageDataset) -> int | None:
+    """Return the side in pixels if all images are squares of one small size, else None; evenly spread ones are checked."""
+    sizes = _sizes(images, np.arange(len(images)), 8 * _CHECKED)
+    width, height = sizes.pop() if len(sizes) == 1 else (0, 0)
+    return width if 0 < width == height <= _SMALL else None
 
 
 def double_resize_note(images: ImageDataset, positions: Ints, geometry: Geometry) -> str | None:
@@ -30,14 +40,7 @@ def double_resize_note(images: ImageDataset, positions: Ints, geometry: Geometry
     side, resize = geometry.crop, geometry.resize
     if side is None or resize is None or resize in (side, (side, side)):
         return None
-    count = min(_CHECKED, len(positions))
-    sizes = set()
-    for position in positions[np.arange(count) * len(positions) // count].tolist():
-        try:
-            with Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
-                sizes.add(image.size)
-        except DECODE_ERRORS:
-            continue  # The run reports unreadable images.
+    sizes = _sizes(images, positions, _CHECKED)
     if sizes != {(side, side)}:
         return None
     enlarged = "x".join(map(str, resize)) if isinstance(resize, tuple) else resize
@@ -46,3 +49,12 @@ def double_resize_note(images: ImageDataset, positions: Ints, geometry: Geometry
         "again, which costs accuracy: "
         f"give released -C and -P files by --released DIR, other cropped images with --geometry model --resize {side}"
     )
+
+
+def _sizes(images: ImageDataset, positions: Ints, count: int) -> set[tuple[int, int]]:
+    """Return the widths and heights of at most `count` evenly spread images; a run reports unreadable ones."""
+    count, sizes = min(count, len(positions)), set()
+    for position in positions[np.arange(count) * len(positions) // max(count, 1)].tolist():
+        with suppress(*DECODE_ERRORS), Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
+            sizes.add(image.size)
+    return sizes

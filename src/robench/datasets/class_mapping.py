@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+import numpy as np
 
 from robench.datasets.dataset import ImageDataset
 from robench.errors import DatasetError
@@ -13,21 +17,28 @@ from robench.errors import DatasetError
 __all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids"]
 
 IMAGENET_CLASSES = 1000
+_SEPARATORS = re.compile(r"[\s_-]+")
+_LISTED, _NAME = 3, 40
+"""Number and length of the names in a note."""
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
-def fit_classes(images: ImageDataset, outputs: int, model: str) -> ImageDataset:
+def fit_classes(images: ImageDataset, outputs: int, model: str, names: Sequence[str] = ()) -> ImageDataset:
     """Return the dataset with its classes matched to the outputs of a model.
 
-    If there are as many classes as outputs, the classes are the outputs in order. Fewer classes can match in two ways:
+    If the model names its outputs as the dataset names its classes, the names decide. Otherwise as many classes as outputs are the
+    outputs in order. Fewer classes can match in two ways:
 
     - All names are WordNet ids of ImageNet classes, as in ImageNet-A and -R: predictions are limited to these classes.
     - All names are numbers: each class is the output with its number.
+
+    A class map of the user comes before the names.
 
     Args:
         images: The dataset.
         outputs: Number of the model's outputs.
         model: Name of the model, for messages.
+        names: Names of the outputs that the model's file states; empty if it states none.
 
     Raises:
         DatasetError: The classes do not match the outputs.
@@ -37,17 +48,31 @@ def fit_classes(images: ImageDataset, outputs: int, model: str) -> ImageDataset:
         if outputs != IMAGENET_CLASSES:
             raise _mismatch(images, outputs, model)
         return images
+    images, places = _by_names(images, outputs, model, names)
     if count == outputs:
-        return images
+        if places is None or places == tuple(range(outputs)):
+            return images
+        note = (
+            f"the file of {model} names its outputs ({_listed(names)}), and these names give the order of the classes"
+        )
+        return replace(images, groups=tuple((place,) for place in places), notes=(*images.notes, note))
     if count < outputs == IMAGENET_CLASSES:
         index = {wnid: output for output, wnid in enumerate(imagenet_wnids())}
         if all(name in index for name in images.classes):
-            groups = tuple((index[name],) for name in images.classes)
+            groups = tuple((place,) for place in places or [index[name] for name in images.classes])
             note = (
                 f"{images.name} has {count} of ImageNet's {IMAGENET_CLASSES:,} classes (by WordNet id): "
                 "predictions are limited to them"
             )
             return replace(images, groups=groups, notes=(*images.notes, note))
+    if places is not None:
+        labels, spelled = np.array(places, dtype=np.int64)[images.labels], list(names)
+        for place, name in zip(places, images.classes, strict=True):
+            spelled[place] = name
+        note = f"{images.name} has {count} of the {outputs} classes of {model}, by the names that its file states"
+        return replace(
+            images, labels=labels, classes=tuple(spelled), file_labels=images.labels, notes=(*images.notes, note)
+        )
     if count < outputs and _are_numbers(images):
         note = f"{images.name} has labels up to {count - 1}, {model} has {outputs} classes: labels are used as class numbers"
         if images.labels.min() == 1:
@@ -57,14 +82,86 @@ def fit_classes(images: ImageDataset, outputs: int, model: str) -> ImageDataset:
     raise _mismatch(images, outputs, model)
 
 
+def _by_names(
+    images: ImageDataset, outputs: int, model: str, names: Sequence[str]
+) -> tuple[ImageDataset, tuple[int, ...] | None]:
+    """Return the dataset, with a note if the names do not decide, and the output of each class by name, or None."""
+    if not names or images.file_labels is not None or _are_numbers(images):
+        return images, None
+
+    def without(note: str) -> tuple[ImageDataset, None]:
+        return replace(images, notes=(*images.notes, f"the file of {model} {note}")), None
+
+    whole = {_plain(name): output for output, name in enumerate(names)}
+    if len(names) != outputs:
+        return without(f"names {len(names)} classes, but it has {outputs} outputs, so the names are ignored")
+    if len(whole) != outputs:
+        return without(f"gives one name to several outputs ({_listed(names)}), so the names are ignored")
+    parts: dict[str, set[int]] = {}
+    for output, name in enumerate(names):
+        for part in _synonyms(name):
+            parts.setdefault(part, set()).add(output)
+    places = [_place(name, whole, parts) for name in images.classes]
+    unknown = [name for name, place in zip(images.classes, places, strict=True) if place is None]
+    found = tuple(place for place in places if place is not None)
+    if not unknown and len(set(found)) == len(found):
+        return images, found
+    if 2 * len(found) > len(places) and all(place in (None, label) for label, place in enumerate(places)):
+        return images, None  # Other spellings of the same classes in the same order.
+    example = f", for example {unknown[0]!r}" if unknown else ""
+    return without(
+        f"names its outputs otherwise ({_listed(names)}) than {images.name} its classes{example}: the outputs are taken in the "
+        "order of the classes; if it is another, give --class-map FILE"
+    )
+
+
+def _place(name: str, whole: Mapping[str, int], parts: Mapping[str, set[int]]) -> int | None:
+    """Return the only output whose name is that of a class, or shares a synonym with it."""
+    lemma = _lemmas().get(name, name)
+    for text in (name, lemma):
+        if _plain(text) in whole:
+            return whole[_plain(text)]
+    found = set().union(*(parts.get(part, set()) for part in _synonyms(name) | _synonyms(lemma)))
+    return found.pop() if len(found) == 1 else None
+
+
+def _synonyms(name: str) -> set[str]:
+    """Return the names in `tench, Tinca tinca`, and those of a WordNet id."""
+    return {_plain(part) for text in (name, _lemmas().get(name, "")) for part in text.split(",")} - {""}
+
+
+def _plain(name: str) -> str:
+    return _SEPARATORS.sub(" ", name).strip().casefold()
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names, each cut, for a note."""
+    more = ", ..." if len(names) > _LISTED else ""
+    return ", ".join(name[:_NAME] for name in names[:_LISTED]) + more
+
+
+@cache
+def _lemmas() -> dict[str, str]:
+    """Return the names of each WordNet id with commas between them, from a file of timm; empty without timm."""
+    path = _timm_file("imagenet_synset_to_lemma.txt")
+    lines = () if path is None else path.read_text().splitlines()
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
 @cache
 def imagenet_wnids() -> tuple[str, ...]:
     """Return the WordNet ids of ImageNet's 1,000 classes in the order of model outputs, from a file of timm."""
+    path = _timm_file("imagenet_synsets.txt")
+    if path is None:
+        raise DatasetError("timm, which lists ImageNet's classes, is not installed", "pip install timm")
+    return tuple(path.read_text().split())
+
+
+def _timm_file(name: str) -> Path | None:
+    """Return a table of timm; None without timm."""
     spec = find_spec("timm")
     folders = spec.submodule_search_locations if spec is not None else None
-    if not folders:
-        raise DatasetError("timm, which lists ImageNet's classes, is not installed", "pip install timm")
-    return tuple(Path(folders[0], "data", "_info", "imagenet_synsets.txt").read_text().split())
+    return Path(folders[0], "data", "_info", name) if folders else None
 
 
 def _are_numbers(images: ImageDataset) -> bool:

@@ -30,7 +30,7 @@ from robench.datasets.byte_sizes import format_bytes
 from robench.datasets.cache.decode import decode_one
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import read_image
-from robench.datasets.io.npy import open_array, read_integers
+from robench.datasets.io.npy import open_array, read_labels
 from robench.errors import DatasetError, OptionError
 from robench.suites import SEVERITIES, SUITES, Condition, Suite, find_suite
 from robench.suites.geometry import Geometry
@@ -335,7 +335,7 @@ def _check_array(condition: Condition, file: Path, images: ImageDataset, notes: 
         )
     used, label_file = [file], file.with_name("labels.npy")
     if label_file.exists():
-        labels = read_integers(label_file)
+        labels, _ = read_labels(open_array(label_file), str(label_file))
         if len(labels) not in (rows, len(SEVERITIES) * rows):
             raise DatasetError(f"{label_file} holds {len(labels)} labels, not those of {rows} samples", _CIFAR_HINT)
         labels = labels.reshape(-1, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -21,9 +22,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from robench.arguments import check_type
+from robench.display.console import stderr
 from robench.runs.observer import Observer, WorkerState
 
-__all__ = ["LineProgress", "LiveProgress", "duration", "observer", "worker_line"]
+__all__ = ["LineProgress", "LiveProgress", "duration", "observer", "progress_display", "worker_line"]
 
 
 class _Rate(ProgressColumn):
@@ -163,6 +166,19 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def progress_display(progress: bool | None) -> AbstractContextManager[Observer]:
+    """Return the display of a Python call: True shows one, False none, and None shows one in a terminal or a notebook.
+
+    Raises:
+        ArgumentError: `progress` is nothing of these.
+    """
+    if progress is not None:
+        check_type("progress", progress, bool, "True, False, None or an Observer")
+    console = stderr()
+    shown = (console.is_terminal or console.is_jupyter) if progress is None else progress
+    return observer(console) if shown else nullcontext(Observer())
+
+
 def observer(console: Console) -> LiveProgress | LineProgress:
     """Return a live bar for a terminal, lines for any other console."""
-    return LiveProgress(console) if console.is_terminal else LineProgress(console)
+    return LiveProgress(console) if console.is_terminal or console.is_jupyter else LineProgress(console)

@@ -189,5 +189,5 @@ def _over(row: dict[str, object]) -> str:
     if row["suite"] == CLEAN:
         return f"{row['n']} images"
     suite = lookup_suite(str(row["suite"]))
-    whole = suite.n_cells if suite is not None else row["n"]
+    whole = suite.n_cells if suite is not None and suite.n_cells else row["n"]
     return f"{row['n']} of {whole} cells" if row["n"] != whole else f"{row['n']} cells"

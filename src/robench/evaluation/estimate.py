@@ -70,7 +70,7 @@ def estimate(
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
     classifier, images = match_model_to_dataset(classifier, images)
-    adaptation = adapt(classifier, options.treatments, options.calibration, options.seed)
+    adaptation = adapt(classifier, options.treatment, options.calibration, options.seed)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
     adaptation.notes(plan.conditions)  # Refuses treatments that cannot be used.
     positions = choose_samples(images, options)

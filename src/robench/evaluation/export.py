@@ -20,7 +20,7 @@ from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
 from robench.suites import find_suite
 from robench.suites.geometry import Geometry
-from robench.transforms.apply import corrupt
+from robench.transforms.apply import corrupt_batch
 
 __all__ = ["export"]
 
@@ -87,7 +87,7 @@ def export(
         pixels = torch.from_numpy(decode_few(dataset, batch, geometry)).to(target)
         for corruption, severity in cells:
             index = torch.from_numpy(batch)
-            corrupted = corrupt(pixels, corruption, severity, suite, seed=seed, index=index, release=release)
+            corrupted = corrupt_batch(pixels, corruption, severity, suite, seed=seed, index=index, release=release)
             for position, image in zip(batch.tolist(), corrupted.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
                 file = out / corruption / str(severity) / files[position]
                 with translate_os_errors(out):

@@ -4,6 +4,7 @@ A job file has shared options at the top and one table for each model:
 
     data = "imagenet/val"
     suite = ["imagenet-c", "imagenet-p"]
+    limit = 5000
 
     [[job]]
     model = "resnet50.pth"
@@ -11,52 +12,44 @@ A job file has shared options at the top and one table for each model:
 
     [[job]]
     model = "timm:convnext_tiny"
-    treatment = ["bn-prior"]
-    out = "runs/convnext-adapted"
+    treatment = "bn-prior"
+    label = "convnext-adapted"
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from functools import cache, partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from robench.arguments import check_type, one_or_more
 from robench.datasets import open_dataset
 from robench.errors import OptionError, unknown_name
+from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.run import Job
 from robench.models import load_classifier
-from robench.suites import Preset
+from robench.suites import Preset, find_preset
 
 __all__ = ["KEYS", "make_jobs", "read_jobs"]
 
-_TEXT, _INTEGER, _TEXTS, _NUMBERS = "a text", "a whole number", "a list of texts", "a list of numbers"
+_TEXTS = ("arch", "weights_key", "interpolation", "label", "model", "data", "class_map", "preset", "out", "device")
+_PIXELS = ("size", "resize", "crop")
+_COLOURS = ("mean", "std")
+_LOADING = ("arch", "weights_key", "interpolation", "label", *_PIXELS, *_COLOURS)
+"""Keys that are arguments of `load_classifier`."""
 
-KEYS: dict[str, str] = {
-    "model": _TEXT,
-    "arch": _TEXT,
-    "weights-key": _TEXT,
-    "data": _TEXT,
-    "class-map": _TEXT,
-    "suite": _TEXTS,
-    "treatment": _TEXTS,
-    "calibration": _TEXT,
-    "mean": _NUMBERS,
-    "std": _NUMBERS,
-    "resize": _INTEGER,
-    "crop": _INTEGER,
-    "interpolation": _TEXT,
-    "out": _TEXT,
-}
-"""Type of each key of a job, named as the options of `robench evaluate`. Paths are relative to the current directory."""
+KEYS = (*_TEXTS, *_PIXELS, *_COLOURS, "suite", *(field.name for field in fields(Options)))
+"""Keys of a job, named as the options of `robench evaluate`, with `-` or `_`. Paths are relative to the current directory."""
 
-_TYPES: dict[str, tuple[type, ...]] = {_TEXT: (str,), _INTEGER: (int,), _TEXTS: (str,), _NUMBERS: (int, float)}
-"""Python's types of a value, or of the items of a list."""
+_OF_COMMAND = ("engine", "address", "workers", "threads", "dry_run", "trust_pickle")
+"""Options of `robench evaluate` that are no keys: those of the whole command, and the right to run code."""
 
-_JOB_ONLY = ("model", "out")
+_JOB_ONLY = ("model", "out", "label")
 """Keys that jobs cannot share."""
 _DEMO = "demo"
 """Name of the demo model and of its images."""
@@ -65,9 +58,7 @@ _DEMO = "demo"
 def make_jobs(
     models: Sequence[str],
     shared: Mapping[str, Any],
-    options: Options,
     *,
-    preset: Preset | None = None,
     out: Path | None = None,
     device: str = "auto",
     trust_pickle: bool = False,
@@ -76,9 +67,7 @@ def make_jobs(
 
     Args:
         models: Models, or job files (.toml).
-        shared: Values of `KEYS` for all runs; a job file takes precedence over them and over `options`.
-        options: Options for all runs.
-        preset: Chooses the suites, and the options that are not given.
+        shared: Values of `KEYS` for all runs; None is an omitted option. A job file takes precedence.
         out: Directory of the only run, or the parent directory of several runs.
         device: Device as `load_classifier` takes it.
         trust_pickle: Whether weights files may run code.
@@ -87,61 +76,54 @@ def make_jobs(
         OptionError: Options contradict each other.
         DatasetError: A dataset cannot be opened.
     """
+    shared = {key: value for key, value in shared.items() if value is not None}
     tables = [
         {**shared, **table}
         for model in models
         for table in (read_jobs(Path(model)) if model.endswith(".toml") else [{"model": model}])
     ]
-    if preset and any(table.get("suite") for table in tables):
-        place = "--suite" if shared.get("suite") else "suite in the job file"
-        raise OptionError("--preset chooses the suite", f"omit {place}")
+    for table in tables:
+        if "preset" in table and "suite" in table:
+            place = "--suite" if "suite" in shared else "suite in the job file"
+            raise OptionError("--preset chooses the suite", f"omit {place}")
+        if "label" in shared and len(tables) > 1:
+            raise OptionError("--label names one model", "omit it, or write a label for each job in a job file")
     if out is not None and len(tables) > 1 and any("out" in table for table in tables):
         raise OptionError("--out conflicts with the out of a job", "omit --out")
-    if preset:
-        options = _with_preset(options, preset)
     opened = cache(open_dataset)  # Jobs with the same images share one dataset.
 
     def job(table: Mapping[str, Any]) -> Job:
-        demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class-map")
+        demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class_map")
         if data is None and not demo:
             raise OptionError("no images are given", "give --data (see `robench list datasets`)")
+        images = opened(_DEMO if data is None else data, None if classes is None else Path(classes))
+        options = Options(**{field.name: table[field.name] for field in fields(Options) if field.name in table})
+        suites: list[str] | Preset | None = _names(table["suite"]) if "suite" in table else None
+        if "preset" in table:
+            suites = find_preset(table["preset"])
+            options = options.with_preset(suites)
         return Job(
             load=partial(
                 load_classifier,
                 table["model"],
-                table.get("arch"),
-                device,
+                device=table.get("device", device),
                 trust_pickle=trust_pickle,
-                weights_key=table.get("weights-key"),
-                **{key: table.get(key) for key in ("mean", "std", "resize", "crop", "interpolation")},
+                **{key: table.get(key) for key in _LOADING},
+                # A preset, like the default, chooses its suite by the input size.
+                default_crop=default_input_size(suites if isinstance(suites, list) else [], images),
             ),
-            dataset=opened(_DEMO if data is None else data, None if classes is None else Path(classes)),
-            suites=preset or table.get("suite") or ["cifar-c" if demo else "clean"],
+            dataset=images,
+            suites=suites,
             out=table.get("out", out if len(tables) == 1 else None),
-            options=replace(
-                options,
-                treatments=table.get("treatment", options.treatments),
-                calibration=table.get("calibration", options.calibration),
-            ),
+            options=options,
             folder=out if len(tables) > 1 else None,
         )
 
     return [job(table) for table in tables]
 
 
-def _with_preset(options: Options, preset: Preset) -> Options:
-    """Add a preset's choices to options that do not choose themselves."""
-    samples_chosen = (options.limit, options.per_class, options.subset) != (None, None, None)
-    return replace(
-        options,
-        corruptions=options.corruptions or preset.corruptions,
-        severities=options.severities or preset.severities,
-        limit=options.limit if samples_chosen else preset.limit,
-    )
-
-
 def read_jobs(path: Path) -> list[dict[str, Any]]:
-    """Return the values of each job in a job file, including the shared values.
+    """Return the values of each job in a job file by the names of `KEYS`, including the shared values.
 
     Raises:
         OptionError: The file cannot be read, or has an unknown key or a value of another type.
@@ -167,13 +149,37 @@ def read_jobs(path: Path) -> list[dict[str, Any]]:
 
 
 def _checked(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return a table after checking its keys and types."""
-    for key, value in table.items():
+    """Return a table with underscores in its keys, after checking keys and values."""
+    values: dict[str, Any] = {}
+    for written, value in table.items():
+        key = written.replace("-", "_")
+        if key in _OF_COMMAND:
+            raise OptionError(f"{where}: {written} is no key", f"give --{key.replace('_', '-')} on the command line")
         if key not in KEYS:
-            problem, hint = unknown_name("key", key, KEYS)
+            problem, hint = unknown_name("key", written, KEYS)
             raise OptionError(f"{where}: {problem}", hint)
-        is_list = KEYS[key] in (_TEXTS, _NUMBERS)
-        items = value if isinstance(value, list) else [value]
-        if isinstance(value, list) != is_list or not all(type(item) in _TYPES[KEYS[key]] for item in items):
-            raise OptionError(f"{where}: {key} takes {KEYS[key]}, not {value!r}")
-    return dict(table)
+        if key in values:
+            raise OptionError(f"{where}: {key} has two values", "remove one")
+        values[key] = value
+        try:
+            _check_value(key, value)
+        except OptionError as error:
+            raise OptionError(f"{where}: {error.problem.removeprefix('--')}", error.hint) from error
+    return values
+
+
+def _check_value(key: str, value: Any) -> None:
+    if key in _TEXTS:
+        check_type(key, value, str, "a text")
+    elif key in _PIXELS:
+        check_type(key, value, int, "a whole number of pixels")
+    elif key in _COLOURS:
+        one_or_more(key, value, Real, "a list of three numbers")
+    elif key == "suite":
+        _names(value)
+    else:
+        Options(**{key: value})
+
+
+def _names(value: object) -> list[str]:
+    return one_or_more("suite", value, str, "a name or a list of names")

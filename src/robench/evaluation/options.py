@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
+from robench.arguments import check_type, one_or_more, path_of
 from robench.errors import OptionError, unknown_name
 from robench.evaluation.device_scopes import PRECISIONS
-from robench.suites import BACKENDS
+from robench.suites import BACKENDS, Preset
+from robench.transforms.own import provide_function
 from robench.treatments import parse_treatments
 
 __all__ = ["DEFAULT_BATCH_SIZE", "GEOMETRIES", "Options"]
@@ -25,20 +27,24 @@ GEOMETRIES = ("suite", "model")
 class Options:
     """Everything about a run except model, images and directory; the defaults are the published protocols.
 
+    A field has the name of its option on the command line, of its keyword of `robench.evaluate` and of its key in a job file.
+    A field with several values also takes a single one.
+
     Attributes:
-        corruptions: Corruptions or perturbations to evaluate; None for all of the suites.
-        severities: Severities to evaluate; None for all.
+        corruption: Corruptions or perturbations to evaluate; None for all of the suites. `file.py:function`, or a function,
+            is a corruption of your own.
+        severity: Severities to evaluate; None for all.
         extra_corruptions: Whether to evaluate corruptions outside the aggregates too.
-        difficulties: Difficulties of perturbation sequences, 1 to 3.
-        resolutions: Input sizes of the resolution suite in pixels, for `information` up to the model's input; None for the defaults.
+        difficulty: Difficulties of perturbation sequences, 1 to 3.
+        resolution: Input sizes of the resolution suite in pixels, for `information` up to the model's input; None for the defaults.
         limit: Number of samples, evenly spread.
         per_class: Number of samples of each class.
         subset: File with the paths of the samples.
         skip_unreadable: Whether to list damaged images in the manifest instead of stopping.
-        treatments: Treatments of the model in order of application.
+        treatment: Treatments of the model in order of application.
         calibration: Dataset for treatments that estimate statistics on images of their own.
         geometry: "suite", or "model" for the model's own resize and crop; frames have the suite's geometry in either case.
-        release_jpeg: Whether suites apply the JPEG compression of their released files.
+        no_release_jpeg: Whether suites skip the JPEG compression of their released files.
         backend: "torch", or "reference" for the functions of the published package, which are slow and need a CPU.
         released: Directory of released files that replace computed images.
         batch_size: Images of a batch.
@@ -50,22 +56,23 @@ class Options:
         profile: Whether to time each phase, which is a little slower.
 
     Raises:
+        ArgumentError: An option has a wrong type; also a TypeError.
         OptionError: An option is invalid, or options contradict each other.
     """
 
-    corruptions: Sequence[str] | None = None
-    severities: Sequence[int] | None = None
+    corruption: Sequence[str] | None = None
+    severity: Sequence[int] | None = None
     extra_corruptions: bool = False
-    difficulties: Sequence[int] = (1,)
-    resolutions: Sequence[int] | None = None
+    difficulty: Sequence[int] = (1,)
+    resolution: Sequence[int] | None = None
     limit: int | None = None
     per_class: int | None = None
     subset: Path | None = None
     skip_unreadable: bool = False
-    treatments: Sequence[str] = ()
+    treatment: Sequence[str] = ()
     calibration: str | Path | None = None
     geometry: str = "suite"
-    release_jpeg: bool = True
+    no_release_jpeg: bool = False
     backend: str = BACKENDS[0]
     released: Path | None = None
     batch_size: int = DEFAULT_BATCH_SIZE
@@ -77,22 +84,21 @@ class Options:
     profile: bool = False
 
     def __post_init__(self) -> None:
-        for name, convert in _CONVERTERS.items():
-            value = getattr(self, name)
-            try:
-                if value is not None:
-                    object.__setattr__(self, name, convert(value))
-            except TypeError:
-                raise OptionError(f"{name} cannot be {value!r}") from None
-            except ValueError as error:
-                raise OptionError(f"{name} {error.args[0]}", *error.args[1:]) from None
-        if self.batch_size < 1:
-            raise OptionError(f"--batch-size must be at least 1, not {self.batch_size}")
-        for size in self.resolutions or ():
+        for field in fields(self):
+            value = getattr(self, field.name)
+            # The type of a default is the type of the field, so that None is only a value where it is the default.
+            if value is not None or field.default is not None:
+                object.__setattr__(
+                    self, field.name, _CONVERTERS[field.name](f"--{field.name.replace('_', '-')}", value)
+                )
+        for name in ("limit", "per_class", "batch_size"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise OptionError(f"--{name.replace('_', '-')} must be at least 1, not {number}")
+        for size in self.resolution or ():
             if size < 1:
                 raise OptionError(f"--resolution must be at least 1, not {size}")
-        if not set(self.difficulties) <= {1, 2, 3}:
-            raise OptionError(f"--difficulty must be 1, 2 or 3, not {', '.join(map(str, self.difficulties))}")
+        if not set(self.difficulty) <= {1, 2, 3}:
+            raise OptionError(f"--difficulty must be 1, 2 or 3, not {', '.join(map(str, self.difficulty))}")
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
         for kind, known in (("geometry", GEOMETRIES), ("precision", PRECISIONS), ("backend", BACKENDS)):
@@ -101,34 +107,70 @@ class Options:
         for option, active in (
             ("--backend reference", self.backend == "reference"),
             ("--geometry model", self.geometry == "model"),
-            ("--no-release-jpeg", not self.release_jpeg),
+            ("--no-release-jpeg", self.no_release_jpeg),
         ):
             if self.released is not None and active:
                 raise OptionError(f"{option} has no effect on released files", "omit it")
 
-
-def _list(values: Any) -> list[Any]:
-    if isinstance(values, str):
-        raise ValueError(f"takes a list, not {values!r}", f"give [{values!r}]")
-    if not (items := list(values)):
-        raise ValueError("is an empty list", "omit it for the default")
-    return items
-
-
-def _integers(values: Any) -> list[int]:
-    return sorted(set(map(operator.index, _list(values))))
+    def with_preset(self, preset: Preset) -> Options:
+        """Return options with a preset's choices where these options make none."""
+        samples_chosen = (self.limit, self.per_class, self.subset) != (None, None, None)
+        return replace(
+            self,
+            corruption=self.corruption or preset.corruptions,
+            severity=self.severity or preset.severities,
+            limit=self.limit if samples_chosen else preset.limit,
+        )
 
 
-def _treatments(values: Any) -> list[str]:
-    return [str(treatment) for treatment in parse_treatments(_list(values) if values else ())]
+def _integer(name: str, value: Any) -> int:
+    # Numbers of numpy and torch have an index too.
+    return operator.index(check_type(name, value, SupportsIndex, "a whole number"))
 
 
-_CONVERTERS: dict[str, Callable[[Any], object]] = {
-    **dict.fromkeys(("limit", "per_class", "batch_size", "seed"), operator.index),
-    **dict.fromkeys(("severities", "difficulties", "resolutions"), _integers),
-    "corruptions": _list,
-    "treatments": _treatments,
-    "subset": Path,
-    "released": Path,
+def _integers(name: str, value: Any) -> list[int]:
+    return sorted(set(map(operator.index, one_or_more(name, value, SupportsIndex, "a whole number or a list of them"))))
+
+
+def _corruptions(name: str, value: Any) -> list[str]:
+    items = [value] if callable(value) else value
+    if isinstance(items, list | tuple):
+        items = [provide_function(item) if callable(item) else item for item in items]
+    return _names(name, items)
+
+
+def _names(name: str, value: Any) -> list[str]:
+    return one_or_more(name, value, str, "a name or a list of names")
+
+
+def _treatments(name: str, value: Any) -> list[str]:
+    texts = _names(name, value) if isinstance(value, str) or value else ()
+    return [str(treatment) for treatment in parse_treatments(texts)]
+
+
+def _switch(name: str, value: Any) -> bool:
+    return check_type(name, value, bool, "True or False")
+
+
+def _text(name: str, value: Any) -> str:
+    return check_type(name, value, str, "a text")
+
+
+def _text_or_path(name: str, value: Any) -> str | Path:
+    return value if isinstance(value, str) else path_of(name, value)
+
+
+_CONVERTERS: dict[str, Callable[[str, Any], object]] = {
+    **dict.fromkeys(("limit", "per_class", "batch_size", "seed"), _integer),
+    **dict.fromkeys(("severity", "difficulty", "resolution"), _integers),
+    **dict.fromkeys(
+        ("extra_corruptions", "skip_unreadable", "no_release_jpeg", "fresh", "compile", "profile"), _switch
+    ),
+    **dict.fromkeys(("geometry", "backend", "precision"), _text),
+    **dict.fromkeys(("subset", "released"), path_of),
+    "corruption": _corruptions,
+    "treatment": _treatments,
+    "calibration": _text_or_path,
+    "normalize_by": lambda name, value: str(_text_or_path(name, value)),
 }
 """Conversions into the types of the manifest, which accept any type of number, list and path."""

@@ -26,6 +26,7 @@ from robench.suites import (
     FrameKind,
     ReleasedFiles,
     Suite,
+    constants_for,
     families,
     find_suite,
     suites_for,
@@ -33,6 +34,7 @@ from robench.suites import (
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import condition_frames
 from robench.transforms.corruptions import CONSTANT_SETS, IMAGECORRUPTIONS
+from robench.transforms.own import read_names
 from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 from robench.transforms.reference import check_reference
 from robench.treatments import parse_treatments
@@ -85,7 +87,7 @@ class _Context:
     def sizes(self) -> Sequence[int]:
         """Input sizes of the resolution family in pixels. By default, the model's own input size is one of them."""
         crop = self.preprocessing.crop
-        return self.options.resolutions or sorted({*(SMALL_RESOLUTIONS if crop <= SMALL else RESOLUTIONS), crop})
+        return self.options.resolution or sorted({*(SMALL_RESOLUTIONS if crop <= SMALL else RESOLUTIONS), crop})
 
 
 def make_plan(
@@ -104,7 +106,9 @@ def make_plan(
         OptionError: If a suite does not exist, or an option does not apply to any of the suites.
         DatasetError: If released files that the options name are missing.
     """
-    chosen = suites_for([suites] if isinstance(suites, str) else suites, preprocessing.crop)
+    names, corruptions = read_names([suites] if isinstance(suites, str) else suites, options.corruption)
+    options = replace(options, corruption=corruptions)
+    chosen = suites_for(names, preprocessing.crop)
     if not chosen:
         raise OptionError("no suite was named", "give --suite, for example --suite imagenet-c")
     perturbed = [suite for suite in chosen if suite.name != CLEAN]
@@ -122,10 +126,10 @@ def make_plan(
         raise OptionError("--backend reference has no perturbations", "use it with suites of corruptions alone")
     clean = _clean_conditions(dict.fromkeys(geometries.values()))
     _check_names([*clean, *conditions])
-    names = {condition.geometry: condition.name for condition in clean}
+    clean_names = {condition.geometry: condition.name for condition in clean}
     listed = [
         *(_entry(condition, condition.name, context) for condition in clean),
-        *(_entry(condition, names[geometries[find_suite(condition.suite)]], context) for condition in conditions),
+        *(_entry(condition, clean_names[geometries[find_suite(condition.suite)]], context) for condition in conditions),
     ]
     return Plan((*clean, *conditions), tuple(listed), (*context.notes, *_backend_notes(conditions)))
 
@@ -180,7 +184,7 @@ def _plan_suite(suite: Suite, geometry: Geometry, context: _Context) -> Iterable
 
 def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     options = context.options
-    jpeg = suite.release_jpeg if options.release_jpeg else None
+    jpeg = suite.release_jpeg if not options.no_release_jpeg else None
     for name, severity in cells:
         if options.backend == "reference":
             check_reference(suite.name, suite.constants)
@@ -190,7 +194,7 @@ def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _
 def _plan_frames(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     for name, difficulty in cells:
         side = suite.side or context.preprocessing.crop
-        constants = suite.constants or _constants(side)
+        constants = suite.constants or constants_for(side)
         whole = find_perturbation(name, constants).uses_original_size
         source = Geometry() if whole else _source_geometry(suite.source_region, side)
         yield Condition(suite.name, name, difficulty, source, constants, side=side)
@@ -198,7 +202,7 @@ def _plan_frames(suite: Suite, geometry: Geometry, cells: Cells, context: _Conte
 
 def _plan_resolutions(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     crop = context.preprocessing.crop
-    per_resolution = any(one.method.per_resolution for one in parse_treatments(context.options.treatments))
+    per_resolution = any(one.method.per_resolution for one in parse_treatments(context.options.treatment))
     native = 0
     for name, level in cells:
         kind = suite.kind(name)
@@ -230,11 +234,12 @@ def _plan_resolutions(suite: Suite, geometry: Geometry, cells: Cells, context: _
 def _native(suite: Suite, name: str, side: int, crop: int) -> Condition:
     """Return the condition in which a network with input size `crop` runs at `side` pixels."""
     geometry = Geometry(resize=(side, side)) if crop <= SMALL else Geometry(resize=round(side / CROP_RATIO), crop=side)
-    return Condition(suite.name, name, 1, geometry, _constants(crop), side=side, native=True)
+    return Condition(suite.name, name, 1, geometry, constants_for(crop), side=side, native=True)
 
 
 _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Condition]]] = {
     families.CORRUPTIONS: _plan_corruptions,
+    families.OWN: _plan_corruptions,
     families.SEQUENCES: _plan_frames,
     families.SHIFT: _plan_frames,
     families.SCALE: _plan_frames,
@@ -246,10 +251,10 @@ _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Co
 
 def _cells(suite: Suite, options: Options) -> Cells:
     """Return the (corruption, severity) or (perturbation, difficulty) pairs of a suite that the options select."""
-    names = None if options.corruptions is None else [name for name in options.corruptions if name in suite.names]
+    names = None if options.corruption is None else [name for name in options.corruption if name in suite.names]
     if not suite.family.has_frames:
-        return suite.select(corruptions=names, severities=options.severities, extra=options.extra_corruptions)
-    difficulties = options.difficulties if suite.family.has_difficulties else (1,)
+        return suite.select(corruptions=names, severities=options.severity, extra=options.extra_corruptions)
+    difficulties = options.difficulty if suite.family.has_difficulties else (1,)
     cells = suite.select(corruptions=names, severities=difficulties, extra=options.extra_corruptions)
     # The difficulty of noises is their strength. The other perturbations have the same frames at every difficulty.
     return list(dict.fromkeys((name, level if PERTURBATIONS[name].independent else 1) for name, level in cells))
@@ -262,7 +267,7 @@ def _released(suite: Suite, geometry: Geometry, cells: Cells, root: Path, contex
     missing = dict.fromkeys(
         f"{name} {level}" if name in present else name for name, level in cells if (name, level) not in files
     )
-    if missing and context.options.corruptions is not None:
+    if missing and context.options.corruption is not None:
         raise DatasetError(
             f"--released {root} has no {', '.join(missing)} of {suite.name}", "get these files, or leave the names out"
         )
@@ -283,7 +288,7 @@ def _source_geometry(region: str, side: int) -> Geometry:
     if region == "rectangle":
         return Geometry(resize=side if side <= SMALL else whole)
     if region == "margin":
-        constants = _constants(side)
+        constants = constants_for(side)
         whole = side + find_perturbation("diagonal", constants).params(constants)["frames"][-1]
         return Geometry(resize=(whole, whole)) if side <= SMALL else Geometry(resize=whole, crop=whole)
     return Geometry(resize=(side, side)) if side <= SMALL else Geometry(resize=whole, crop=side)
@@ -301,11 +306,6 @@ def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing
     return _source_geometry("crop", side)
 
 
-def _constants(side: int) -> str:
-    """Return the name of the set of constants that is nearest to a side in pixels."""
-    return "32" if side < 48 else "64" if side < 128 else "224" if side < 262 else "299"
-
-
 def _backend_notes(conditions: Sequence[Condition]) -> list[str]:
     """Name the corruptions whose kernels the reference backend replaces by other ones."""
     other = [
@@ -321,7 +321,7 @@ def _backend_notes(conditions: Sequence[Condition]) -> list[str]:
 
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     """Check that every option applies to a suite, so that nothing, such as a misspelt corruption, is silently ignored."""
-    if not suites and (options.corruptions or options.severities):
+    if not suites and (options.corruption or options.severity):
         raise OptionError("the clean suite has no corruptions", "give --suite as well, for example --suite cifar-c")
     kinds = {suite.family for suite in suites}
     has_images = not all(family.has_frames for family in kinds)
@@ -331,9 +331,9 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     has_released = any(suite.released_side for suite in suites)
     own_geometry = "suites of single images; frames have the geometry of their suite"
     for option, is_given, applies, suitable in (
-        ("--severity", options.severities, has_images, "suites of corruptions, such as cifar-c"),
-        ("--difficulty", options.difficulties != [1], has_difficulties, "suites of sequences, such as cifar-p"),
-        ("--resolution", options.resolutions, has_resolutions, "the suite resolution"),
+        ("--severity", options.severity, has_images, "suites of corruptions, such as cifar-c"),
+        ("--difficulty", options.difficulty != [1], has_difficulties, "suites of sequences, such as cifar-p"),
+        ("--resolution", options.resolution, has_resolutions, "the suite resolution"),
         ("--extra-corruptions", options.extra_corruptions, has_extra, "suites that have some"),
         ("--geometry model", options.geometry == "model", has_images or not suites, own_geometry),
         ("--released", options.released, has_released, "the suites of published files, such as imagenet-c"),
@@ -341,6 +341,6 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
         if is_given and not applies:
             raise OptionError(f"{option} applies only to {suitable}", "omit it, or give such a --suite")
     names = {name for suite in suites for name in suite.names}
-    for name in options.corruptions or ():
+    for name in options.corruption or ():
         if name not in names:
             raise OptionError(*unknown_name("corruption", name, names))

@@ -23,17 +23,19 @@ from robench.datasets import (
     double_resize_note,
     fit_classes,
     hash_images,
+    ignored_notes,
     open_dataset,
     released_names,
     select,
 )
-from robench.errors import CheckpointError, DatasetError, OptionError, RunError
+from robench.errors import CheckpointError, DatasetError, OptionError, RobenchError, RunError
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
+from robench.evaluation.input_size import check_input_size
 from robench.evaluation.manifest import make_manifest
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan, make_plan
-from robench.evaluation.provenance import code_of_run
+from robench.evaluation.provenance import code_of_run, own_code
 from robench.evaluation.samples import Samples
 from robench.evaluation.shards import Shard, shards_of
 from robench.evaluation.spec import EvaluatorSpec
@@ -42,8 +44,9 @@ from robench.runs.directory import RunDirectory
 from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
 from robench.runs.schema import check_cell
-from robench.suites import Condition, find_suite
+from robench.suites import ALL, Condition, find_suite
 from robench.suites.geometry import Geometry
+from robench.transforms.own import read_names
 from robench.treatments import Adaptation, adapt
 from robench.types import Ints
 
@@ -107,16 +110,23 @@ def prepare(
         RobenchError: An argument is invalid, or the images cannot be read.
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
-    classifier, images = match_model_to_dataset(classifier, images)
+    check_input_size(classifier, suites, images)
+    try:
+        classifier, images = match_model_to_dataset(classifier, images)
+    except RobenchError:  # The notes may explain the error.
+        for note in (*classifier.notes, *images.notes):
+            observer.note(note)
+        raise
     check_cell("dataset", images.name)
     adaptation = _adapt(classifier, options)
     positions = choose_samples(images, options)
     plan = _plan(adaptation, len(positions), suites, options)
-    path = default_run_path(adaptation.classifier.label, images.name, suites, out, folder)
+    names, _ = read_names(suites, options.corruption)
+    path = default_run_path(adaptation.classifier.label, images.name, names, out, folder)
     _check_output_path(path, options, images.root)
     data = _read_images(images, positions, plan, options, observer)
     machine = machine or Machine.here(adaptation.classifier.device)
-    manifest = make_manifest(adaptation, images, data.table, suites, options, plan, machine)
+    manifest = make_manifest(adaptation, images, data.table, names, options, plan, machine)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(data.unreadable.items())
     ]
@@ -149,7 +159,7 @@ def _adapt(classifier: Classifier, options: Options) -> Adaptation:
         raise OptionError(f"{classifier.label} computes in {dtype}, the type of its file", "omit --precision")
     if options.precision != "fp32" and not classifier.torch_runs:
         raise OptionError(f"{classifier.label} computes in the precision of its file", "omit --precision")
-    adaptation = adapt(classifier, options.treatments, options.calibration, options.seed)
+    adaptation = adapt(classifier, options.treatment, options.calibration, options.seed)
     check_cell("model", adaptation.classifier.label)
     return adaptation
 
@@ -186,7 +196,7 @@ class _RunImages:
         table: The table SAMPLES.
         released: Conditions with released files.
         fingerprints: Fingerprints of the released files.
-        notes: Notes about the released files.
+        notes: Notes about the released files and about ignored properties of the images.
         unreadable: Reason for each unreadable image, by its position in the dataset.
         seconds: Time for reading and decoding.
     """
@@ -235,7 +245,9 @@ def _read_images(
         }
     )
     samples = {geometry: Samples(images.images, rows, index, label, names) for geometry, images in decoded.items()}
-    notes, fingerprints = released.notes, released.fingerprints
+    # Every geometry counts the same images.
+    ignored = ignored_notes(next(iter(decoded.values())).ignored, len(positions)) if decoded else ()
+    notes, fingerprints = (*released.notes, *ignored), released.fingerprints
     return _RunImages(dataset, hashes, samples, table, conditions, fingerprints, notes, unreadable, seconds)
 
 
@@ -245,8 +257,11 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
     if classifier.origin is None or dataset.origin is None:
         return None
     samples = next(iter(data.samples.values()))
+    chosen = [find_suite(name) for name in read_names(suites, options.corruption)[0] if name != ALL]
     return EvaluatorSpec(
-        code=code_of_run(classifier, adaptation.plugin_names, map(find_suite, suites), options.backend),
+        suites=tuple(suites),
+        code=code_of_run(classifier, adaptation.plugin_names, chosen, options.backend),
+        own_code=own_code(chosen),
         model=classifier.origin,
         sha256=classifier.sha256,
         classes=classifier.classes,
@@ -275,14 +290,15 @@ def match_model_to_dataset(classifier: Classifier, images: ImageDataset) -> tupl
     """
     if classifier.outputs:
         classifier = classifier.with_classes(_matching_classes(classifier, images))
-    images = fit_classes(images, classifier.classes, classifier.label)
+    images = fit_classes(images, classifier.classes, classifier.label, classifier.class_names)
     return (classifier if images.groups is None else classifier.with_class_groups(images.groups)), images
 
 
 def _matching_classes(classifier: Classifier, images: ImageDataset) -> int:
     """Return the number of classes of the model's only output that matches the images."""
     sizes = list(dict.fromkeys(output.classes for output in classifier.outputs))
-    matching = [size for size in sizes if _fits(images, size)]
+    names = classifier.class_names
+    matching = [size for size in sizes if _fits(images, size, names if len(names) == size else ())]
     # A dataset may have a part of the model's classes.
     matching = [size for size in matching if size == len(images.classes)] or matching
     if len(matching) == 1:
@@ -294,9 +310,9 @@ def _matching_classes(classifier: Classifier, images: ImageDataset) -> int:
     )
 
 
-def _fits(images: ImageDataset, outputs: int) -> bool:
+def _fits(images: ImageDataset, outputs: int, names: Sequence[str]) -> bool:
     try:
-        fit_classes(images, outputs, "")
+        fit_classes(images, outputs, "", names)
     except DatasetError:
         return False
     return True

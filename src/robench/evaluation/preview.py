@@ -84,7 +84,7 @@ def preview(
     except OSError as error:
         raise DatasetError(f"cannot read the image {image}: {error.strerror or error}") from error
     size = 224 if crop is None else crop
-    options = Options(corruptions=corruptions, severities=severities, seed=seed)
+    options = Options(corruption=corruptions, severity=severities, seed=seed)
     plan = make_plan([suite], options, Preprocessing(size, size, "bilinear", (0.5,) * 3, (0.5,) * 3))
     try:
         rows = [_row(encoded, condition, seed) for condition in plan.conditions if not condition.is_clean]

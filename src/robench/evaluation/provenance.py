@@ -7,12 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 from robench.errors import OptionError
 from robench.models import ARCHITECTURES, Classifier
-from robench.plugins import Plugin, find_plugin
+from robench.plugins import Plugin, find_plugin, is_own
 from robench.suites import SUITES, Suite
 from robench.transforms.corruptions import CORRUPTIONS, find_corruption
 from robench.transforms.perturbations import find_perturbation
 
-__all__ = ["check_suite", "code_of_run", "packages_of_run", "packages_of_suite", "version_here"]
+__all__ = ["check_suite", "code_of_run", "own_code", "packages_of_run", "packages_of_suite", "version_here"]
 
 _REFERENCE = ("imagecorruptions", "opencv-python", "scikit-image", "scipy")
 """Packages that the reference backend computes with."""
@@ -75,6 +75,12 @@ def code_of_run(
     return {name: here for name in sorted(names) if (here := version_here(name)) is not None}
 
 
+def own_code(suites: Iterable[Suite]) -> dict[str, str]:
+    """Return the hash of the code of each own file whose suites a run has, by the name of the suite."""
+    plugins = [find_plugin("suite", suite.name) for suite in suites if is_own(suite.name)]
+    return {plugin.name: plugin.version for plugin in plugins if plugin is not None}
+
+
 def version_here(package: str) -> str | None:
     """Return the version of an installed package; None if it is not installed."""
     try:
@@ -85,6 +91,8 @@ def version_here(package: str) -> str | None:
 
 def _plugins_of_suite(suite: Suite) -> list[Plugin]:
     plugins = [] if suite.name in SUITES else [find_plugin("suite", suite.name)]
+    if is_own(suite.name):
+        return [plugin for plugin in plugins if plugin is not None]
     if not suite.family.has_frames:
         others = (name for name in (*suite.corruptions, *suite.extra) if name not in CORRUPTIONS)
         plugins += [find_plugin("corruption", name) for name in others]

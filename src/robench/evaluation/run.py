@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
+from torch import Tensor, nn
+
+from robench.arguments import ArgumentError, check_type, one_or_more, path_of
 from robench.datasets import ImageDataset, open_dataset
-from robench.errors import OptionError, RobenchError, RunError
+from robench.display.progress import progress_display
+from robench.display.run import Run
+from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
+from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun, default_run_path, prepare
-from robench.evaluation.writer import Run, RunWriter
-from robench.models import Classifier
+from robench.evaluation.writer import RunWriter
+from robench.models import Classifier, load_classifier
+from robench.models.in_memory import module_sha256, unchanged
 from robench.runs.observer import EVALUATING, SCORING, Observer, WorkerState
 from robench.runs.progress import Heartbeat
-from robench.suites import Preset
+from robench.suites import CLEAN, Preset, default_suite, find_preset
+from robench.transforms.own import read_names
 from robench.treatments import adapt
 
 __all__ = ["Job", "evaluate", "evaluate_jobs"]
@@ -29,7 +40,8 @@ class Job:
     Attributes:
         load: Loads the model onto its device.
         dataset: The images, or an argument of `open_dataset`.
-        suites: Names of the suites, or a preset that chooses them by the model's input size.
+        suites: Names of the suites, or a preset that chooses them by the model's input size; None for `default_suite`, or else
+            the clean images alone.
         out: The run directory; None for `folder`/<model>, or else runs/<model>-<data>-<suite>.
         options: Options of the run.
         folder: Parent directory of the run.
@@ -37,50 +49,144 @@ class Job:
 
     load: Callable[[], Classifier]
     dataset: ImageDataset | str | Path
-    suites: Sequence[str] | Preset = ("clean",)
+    suites: Sequence[str] | Preset | None = None
     out: str | Path | None = None
     options: Options = field(default_factory=Options)
     folder: Path | None = None
 
     def chosen(self, classifier: Classifier) -> Sequence[str]:
         """Return the names of the suites."""
-        return [self.suites.suite(classifier.preprocessing.crop)] if isinstance(self.suites, Preset) else self.suites
+        side = classifier.preprocessing.crop
+        if self.suites is None:
+            suite = default_suite(side)
+            return [CLEAN if suite is None else suite.name]
+        return [self.suites.suite(side)] if isinstance(self.suites, Preset) else self.suites
 
     def output_path(self) -> tuple[str, Path]:
         """Load the model, and return its label and the run directory."""
         classifier, options = self.load(), self.options
         name = (self.dataset if isinstance(self.dataset, ImageDataset) else open_dataset(self.dataset)).name
-        label = adapt(classifier, options.treatments, options.calibration, options.seed).classifier.label
-        return label, default_run_path(label, name, self.chosen(classifier), self.out, self.folder)
+        names, _ = read_names(self.chosen(classifier), options.corruption)
+        label = adapt(classifier, options.treatment, options.calibration, options.seed).classifier.label
+        return label, default_run_path(label, name, names, self.out, self.folder)
 
 
 def evaluate(
-    classifier: Classifier,
-    dataset: ImageDataset | str | Path,
-    suites: Sequence[str] = ("clean",),
+    model: Classifier | nn.Module | Callable[[Tensor], Any] | str | Path,
+    data: ImageDataset | str | Path,
+    suite: str | Sequence[str] | None = None,
     out: str | Path | None = None,
+    *,
+    arch: str | None = None,
+    weights_key: str | None = None,
+    trust_pickle: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | None = None,
+    resize: int | tuple[int, int] | None = None,
+    crop: int | None = None,
+    interpolation: str | None = None,
+    device: str = "auto",
+    label: str | None = None,
+    class_map: str | Path | None = None,
+    preset: str | None = None,
+    progress: bool | Observer | None = None,
     options: Options | None = None,
-    observer: Observer | None = None,
+    **keywords: Any,
 ) -> Run:
-    """Evaluate a classifier on a dataset under some suites.
+    """Evaluate a model on a dataset under some suites.
 
     If the directory holds a run of the same model, data and options, only its missing parts are evaluated. The results
-    equal those of a run without interruption.
+    equal those of a run without interruption. A module comes back in its mode, on its device, with its gradients.
 
     Args:
-        classifier: The model.
-        dataset: The images, or an argument of `open_dataset`.
-        suites: Names of the suites.
+        model: A module, a function on normalised float32 images (b, 3, size, size), a classifier, or a file or name of
+            `load_classifier`. A function without a `state_dict` needs a new `out` each time.
+        data: The images, or an argument of `open_dataset`.
+        suite: Names of the suites; None for the corruption suite of the model's input size.
         out: The run directory; None for runs/<model>-<data>-<suite>.
-        options: Options of the run.
-        observer: Receives progress.
+        arch: As in `load_classifier`, like the following arguments up to `label`.
+        weights_key: As in `load_classifier`.
+        trust_pickle: As in `load_classifier`.
+        mean: Mean of red, green and blue, as fractions of full scale.
+        std: Standard deviation of red, green and blue, as fractions of full scale.
+        size: Input size in pixels: resize and crop in one.
+        resize: Size before the crop in pixels.
+        crop: Input size in pixels.
+        interpolation: Filter of the resize.
+        device: auto, cpu, cuda, cuda:N or mps.
+        label: Name of the model in tables.
+        class_map: As in `open_dataset`.
+        preset: Name of a preset, instead of a suite; see `robench list presets`.
+        progress: True for a display, False for none, or an observer. None for a display in a terminal or a notebook.
+        options: Options of the run, for several evaluations with the same ones.
+        **keywords: More options: the fields of `Options`, such as `limit=500`, `severity=[1, 3]`, `corruption="fog"`.
 
     Raises:
-        RunError: The directory holds another run, unless `options.fresh` is set.
-        RobenchError: An argument is invalid.
+        ArgumentError: An argument has a wrong type; also a TypeError.
+        RunError: The directory holds another run, unless `fresh` is set.
+        RobenchError: Another argument is invalid.
     """
-    (run,) = evaluate_jobs([Job(lambda: classifier, dataset, suites, out, options or Options())], observer=observer)
+    loading = {"arch": arch, "weights_key": weights_key, "mean": mean, "std": std, "size": size, "resize": resize}
+    loading |= {"crop": crop, "interpolation": interpolation, "label": label}
+    chosen = _options(options, keywords)
+    suites: Sequence[str] | Preset | None = None
+    if suite is not None:
+        suites = one_or_more("--suite", suite, str, "a name or a list of names")
+    if preset is not None:
+        if suite is not None:
+            raise OptionError("--preset chooses the suite", "omit --suite")
+        suites = find_preset(preset)
+        chosen = chosen.with_preset(suites)
+    images = (
+        data
+        if isinstance(data, ImageDataset)
+        else open_dataset(data, None if class_map is None else path_of("--class-map", class_map))
+    )
+    is_in_memory = not isinstance(model, Classifier | str | PathLike)
+    with ExitStack() as stack:
+        if is_in_memory and isinstance(model, nn.Module):
+            stack.enter_context(unchanged(model))
+        if isinstance(model, Classifier):
+            if given := [name for name, value in loading.items() if value is not None]:
+                raise OptionError(f"a Classifier has its {' and '.join(given)} already", "omit what is given twice")
+            # The weights may have changed since the classifier was made.
+            own = replace(model, sha256=module_sha256(model.module)) if model.origin is None else model
+        else:
+            named = [] if suites is None or isinstance(suites, Preset) else suites
+            size = default_input_size(named, images)
+            own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)  # type: ignore[arg-type]
+        observer = progress if isinstance(progress, Observer) else stack.enter_context(progress_display(progress))
+        (run,) = evaluate_jobs(
+            [Job(lambda: own, images, suites, None if out is None else path_of("--out", out), chosen)],
+            observer=observer,
+        )
     return run
+
+
+def _options(options: Options | None, keywords: Mapping[str, Any]) -> Options:
+    """Return options with some fields replaced; ArgumentError for a name that is no field."""
+    known = [field.name for field in fields(Options)]
+    for name in keywords:
+        if name not in known:
+            raise ArgumentError(*unknown_name("argument", name, (*known, *_ARGUMENTS)))
+    base = Options() if options is None else check_type("options", options, Options, "robench.Options")
+    return replace(base, **keywords)
+
+
+def _with_fields(function: Callable[..., Run]) -> inspect.Signature:
+    """Return the signature of a function with the fields of `Options` in place of `keywords`, for help and completion."""
+    signature = inspect.signature(function)
+    named = [one for one in signature.parameters.values() if one.name != "keywords"]
+    extra = [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
+        for one in fields(Options)
+    ]
+    return signature.replace(parameters=[*named, *extra])
+
+
+_ARGUMENTS = tuple(name for name in inspect.signature(evaluate).parameters if name != "keywords")
+evaluate.__signature__ = _with_fields(evaluate)  # type: ignore[attr-defined]
 
 
 def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observer | None = None) -> Iterator[Run]:
@@ -178,6 +284,10 @@ def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
 def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
     classifier = job.load()
     suites = job.chosen(classifier)
+    if job.suites is None and list(suites) == [CLEAN]:
+        side = classifier.preprocessing.crop
+        note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
+        classifier = replace(classifier, notes=(*classifier.notes, note))
     prepared = prepare(classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder)
     if not engine.runs_concurrently:
         return prepared

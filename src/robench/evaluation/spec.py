@@ -21,11 +21,13 @@ from robench.datasets import (
 from robench.errors import CheckpointError, DatasetError, RunError
 from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.options import Options
-from robench.evaluation.provenance import version_here
+from robench.evaluation.provenance import own_code, version_here
 from robench.evaluation.samples import Samples
 from robench.models import load_classifier
-from robench.suites import Condition
+from robench.plugins import is_own
+from robench.suites import Condition, find_suite
 from robench.suites.geometry import Geometry
+from robench.transforms.own import read_names
 from robench.treatments import adapt
 from robench.types import Ints
 
@@ -37,7 +39,9 @@ class EvaluatorSpec:
     """Everything about an evaluator except the network and the pixels.
 
     Attributes:
+        suites: Names of the suites, and `file.py:object`.
         code: Version of each package whose code computes the records, in addition to `environment.software`.
+        own_code: Hash of each own file of the suites, by the name of the suite.
         model: Arguments of `load_classifier`.
         sha256: SHA-256 of the model.
         classes: Number of classes of the selected output.
@@ -56,7 +60,9 @@ class EvaluatorSpec:
         fingerprints: Fingerprints of the released files by condition.
     """
 
+    suites: tuple[str, ...]
     code: Mapping[str, str]
+    own_code: Mapping[str, str]
     model: Mapping[str, Any]
     sha256: str
     classes: int
@@ -90,6 +96,9 @@ class EvaluatorSpec:
         ]
         if others:
             raise RunError("; ".join(others), "install the same versions")
+        names, _ = read_names(self.suites, self.options.corruption)
+        if own_code(find_suite(name) for name in names if is_own(name)) != self.own_code:
+            raise RunError(f"{' and '.join(self.own_code)} has other code here", "copy the file again")
         classifier = load_classifier(**self.model, device=device)
         if classifier.sha256 != self.sha256:
             raise CheckpointError(
@@ -100,7 +109,7 @@ class EvaluatorSpec:
         classifier = classifier.with_classes(self.classes)
         if self.groups is not None:
             classifier = classifier.with_class_groups(self.groups)
-        adaptation = adapt(classifier, self.options.treatments, self.options.calibration, self.options.seed)
+        adaptation = adapt(classifier, self.options.treatment, self.options.calibration, self.options.seed)
         if adaptation.fingerprint() != self.treatment:
             raise DatasetError(f"--calibration {self.options.calibration} has other images here", "copy it again")
         if self.released:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from robench.analysis.scoring import clean_warnings, score_and_store
+from robench.display.run import Run
 from robench.errors import RunError
 from robench.evaluation.engines import Event
 from robench.evaluation.prepare import PreparedRun
@@ -25,9 +26,8 @@ from robench.runs.observer import EVALUATING, SCORING, Observer, ObserverGroup
 from robench.runs.progress import Heartbeat
 from robench.suites import Condition
 from robench.transforms.apply import condition_frames
-from robench.types import Results
 
-__all__ = ["Run", "RunWriter", "differences"]
+__all__ = ["RunWriter", "differences"]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -41,26 +41,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
             change = "is missing" if key not in new else "is new" if key not in old else f"was {was!r}, is {now!r}"
             lines.append(f"{prefix}{key} {change}")
     return lines
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Attributes:
-        directory: The run directory.
-        results: The results.
-        profiles: Profile of each suite and corruption, if the options ask for profiles.
-    """
-
-    directory: RunDirectory
-    results: Results
-    profiles: Mapping[str, Profile] = field(default_factory=dict)
-
-    @property
-    def path(self) -> Path:
-        """The path of the run directory."""
-        return self.directory.path
 
 
 @dataclass
@@ -216,6 +196,11 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
     if not (path / "manifest.json").exists():
         return RunDirectory.create(path, manifest, samples)
     directory = RunDirectory.open(path)
+    if not manifest["model"]["sha256"]:
+        raise RunError(
+            f"{path} is a run, and robench cannot tell whether it is of the same function, which has no state_dict",
+            "choose another --out, or start over with --fresh",
+        )
     identity = _with_replaced_files(directory, directory.manifest["identity"], manifest["identity"])
     changed = differences(identity, manifest["identity"])
     if changed:
@@ -225,7 +210,7 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
             hint = f"resume with --threads {identity['threads']}, or {hint}"
         raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}", hint)
     # Only the results depend on these options, so a finished run is scored again instead of refused.
-    scoring = {name: manifest["options"][name] for name in ("normalize_by", "difficulties")}
+    scoring = {name: manifest["options"][name] for name in ("normalize_by", "difficulty")}
     return directory.with_manifest_entries(
         identity=identity,
         normalize_by=manifest["normalize_by"],

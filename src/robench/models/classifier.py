@@ -39,6 +39,8 @@ class Classifier:
         outputs: Candidates for the logits, if they differ in their number of classes and `with_classes` has not chosen yet.
             Until then the network's first output is used. Empty for all other networks.
         groups: Network outputs of each class of the dataset; None if each output is a class.
+        assumes_size: Whether the input size is ImageNet's because neither the model nor the caller states one.
+        class_names: Names of the outputs that the file states, in their order; empty if it states none.
         notes: Messages for the user about loading, one line each.
         warnings: Messages about likely mistakes, such as options that contradict the model, one line each.
         origin: Arguments of `load_classifier`, without the device, that load it in another process; None if a caller built it.
@@ -57,6 +59,8 @@ class Classifier:
     torch_runs: bool = True
     outputs: tuple[Output, ...] = ()
     groups: tuple[tuple[int, ...], ...] | None = None
+    assumes_size: bool = False
+    class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
@@ -79,7 +83,7 @@ class Classifier:
         size = (self.preprocessing.crop, self.preprocessing.crop)
         if not native and tuple(images.shape[2:]) != size:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
-        with torch.inference_mode():
+        with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
             # Convolutions run fastest in channels last, on CPUs about twice as fast.
             values = self._normalised(images).to(self.dtype).contiguous(memory_format=torch.channels_last)
             logits = self._run(values)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
+from robench.arguments import ArgumentError, check_type, one_or_more
+from robench.errors import OptionError
 from robench.models.classifier import Classifier
 from robench.models.device import choose_device
 from robench.models.formats.base import LoadRequest
+from robench.models.in_memory import device_of, in_memory
 from robench.models.loader import is_sandboxed, load_model
 from robench.models.sandbox import run_in_sandbox
 
 __all__ = ["load_classifier"]
 
+_EXPECTED = "a path or a name (`robench list models`), a torch.nn.Module, or a function on batches of images"
+
 
 def load_classifier(
-    model: str | Path,
+    model: str | Path | nn.Module | Callable[[Tensor], Any],
     arch: str | None = None,
     device: str = "auto",
     *,
@@ -25,9 +34,12 @@ def load_classifier(
     std: Sequence[float] | None = None,
     resize: int | tuple[int, int] | None = None,
     crop: int | None = None,
+    size: int | None = None,
     interpolation: str | None = None,
+    default_crop: int | None = None,
     trust_pickle: bool = False,
     weights_key: str | None = None,
+    label: str | None = None,
 ) -> Classifier:
     """Load a trained model with its preprocessing.
 
@@ -36,33 +48,70 @@ def load_classifier(
     Args:
         model: A file or folder of one of `FORMATS`; `torchvision:NAME[@WEIGHTS]` or `timm:NAME`; `demo`; or a factory.
             A factory is `package.module:function` or `file.py:function`, optionally with `?name=value&...`.
+            Or a module, or a function on normalised float32 images (b, 3, size, size). The classifier takes the module itself,
+            without a copy: in eval mode, on the device, without gradients.
         arch: `family:name` or a factory, for files that hold weights alone; None for the only known architecture that fits.
             For other files, the architecture that the preprocessing comes from.
-        device: auto, cpu, cuda, cuda:N or mps.
-        mean: Of red, green and blue, as fractions of full scale; None for the model's own, like the four arguments below.
+        device: auto, cpu, cuda, cuda:N or mps; auto keeps a module on its accelerator, and runs a function on the CPU.
+        mean: Of red, green and blue, as fractions of full scale; None for the model's own, like the next four arguments.
         std: Of red, green and blue, as fractions of full scale.
         resize: Size before the crop in pixels: the short side, or (height, width).
         crop: Input size in pixels.
+        size: Input size in pixels of a model that takes whole images: resize and crop in one.
         interpolation: Filter of the resize.
+        default_crop: Input size in pixels of a model that states none; None for ImageNet's 224.
         trust_pickle: Whether a file may run code when it is read. If not, another process first tries programs and Hugging Face
             folders, which takes some seconds unless the same file has passed before.
         weights_key: Key of the weights in a file with several sets of them, for example `state_dict_ema`.
+        label: Name of the model in tables; None for that of the file, class or function.
 
     Raises:
+        ArgumentError: An argument has a wrong type.
         CheckpointError: The model cannot be loaded or is no image classifier.
         DeviceError: The device is absent or too small.
         OptionError: An argument has a value that no model can have.
     """
-    request = LoadRequest(Path(model), arch, choose_device(device), trust_pickle, weights_key)
+    if size is not None:
+        if (resize, crop) != (None, None):
+            raise OptionError("--size already sets --resize and --crop", "omit them")
+        resize = crop = size
+    for name, value in (("resize", resize), ("crop", crop)):
+        if value is not None and not (name == "resize" and isinstance(value, tuple)):
+            check_type(f"--{name}", value, int, "a whole number of pixels")
+    for name, text in (
+        ("--arch", arch),
+        ("--weights-key", weights_key),
+        ("--interpolation", interpolation),
+        ("label", label),
+    ):
+        if text is not None:
+            check_type(name, text, str, "a text")
     overrides: dict[str, Any] = {
-        "mean": None if mean is None else list(mean),
-        "std": None if std is None else list(std),
+        "mean": None if mean is None else one_or_more("--mean", mean, Real, "three numbers"),
+        "std": None if std is None else one_or_more("--std", std, Real, "three numbers"),
         "resize": resize,
         "crop": crop,
         "interpolation": interpolation,
+        "default_crop": default_crop,
     }
+    if not isinstance(model, str | PathLike):
+        if not callable(model) or isinstance(model, type):
+            raise ArgumentError(f"the model must be {_EXPECTED}, not {_described(model)}")
+        if arch is not None or weights_key is not None:
+            raise OptionError("--arch and --weights-key apply only to files", "omit them")
+        loaded = in_memory(model, label)
+        return load_model(loaded, LoadRequest(Path(loaded.label), None, device_of(model, device)), overrides)
+    model = model if isinstance(model, str) else Path(model)
+    request = LoadRequest(Path(model), arch, choose_device(device), trust_pickle, weights_key)
     if not trust_pickle and is_sandboxed(model):
         request = replace(request, content=request.read())
         run_in_sandbox(request, overrides)
     origin = {"model": model, "arch": arch, "trust_pickle": trust_pickle, "weights_key": weights_key, **overrides}
-    return replace(load_model(model, request, overrides), origin=origin)
+    classifier = load_model(model, request, overrides)
+    return replace(classifier, label=label or classifier.label, origin={**origin, "label": label})
+
+
+def _described(model: object) -> str:
+    if isinstance(model, type):
+        return f"the class {model.__name__} (give an instance)"
+    return "None" if model is None else f"a {type(model).__name__}"

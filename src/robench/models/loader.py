@@ -18,17 +18,17 @@ from robench.models.architectures import (
     ARCHITECTURES,
     architecture_names,
     build_architecture,
-    find_family,
+    load_published,
     names_factory,
     names_family,
 )
-from robench.models.architectures.factory import call_factory, preprocessing_of
+from robench.models.architectures.arguments import label_of
 from robench.models.checkpoints.state_dict import EXTENSIONS
 from robench.models.classifier import Classifier
 from robench.models.formats import huggingface, onnx, state_dict, torch_export, torchscript
 from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
+from robench.models.in_memory import module_sha256
 from robench.models.preprocessing import Preprocessing, assumed
-from robench.models.preprocessing.from_config import timm_deviation_note
 from robench.models.probe import probe, probe_notes
 
 __all__ = ["FORMATS", "is_sandboxed", "load_model"]
@@ -71,19 +71,20 @@ _ASSUMPTIONS = (assumed()[1], assumed(1)[1])
 """Notes of models that state nothing, or only their input size."""
 
 
-def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, Any]) -> Classifier:
+def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides: Mapping[str, Any]) -> Classifier:
     """Load a classifier without the sandbox.
 
     Args:
-        model: Any model of `load_classifier`.
+        model: A file or a name of `load_classifier`, or the model itself.
         request: The same model, with the options of its load.
-        overrides: Parts of the preprocessing, by the names of `load_classifier`.
+        overrides: Parts of the preprocessing and its default, by the names of `load_classifier`.
     """
-    loaded = _load(model, request)
-    crop, stated = overrides.get("crop"), loaded.preprocessing
-    if crop is not None and overrides.get("resize") is None and _ASSUMPTIONS[0] in loaded.notes:
-        stated = assumed(crop)[0]
-    preprocessing = stated.replaced(**overrides)
+    loaded = model if isinstance(model, LoadedModel) else _load(model, request)
+    overrides = dict(overrides)
+    default, crop = overrides.pop("default_crop", None), overrides.get("crop")
+    if _ASSUMPTIONS[0] in loaded.notes and overrides.get("resize") is None and (crop or default):
+        loaded = _with_size(loaded, crop, default)
+    preprocessing = loaded.preprocessing.replaced(**overrides)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
     result = probe(loaded, preprocessing.crop, request.device)
     outputs = tuple(
@@ -104,6 +105,8 @@ def load_model(model: str | Path, request: LoadRequest, overrides: Mapping[str, 
         dtype=result.dtype,
         torch_runs=loaded.torch_runs,
         outputs=outputs,
+        class_names=loaded.class_names,
+        assumes_size=_ASSUMPTIONS[0] in loaded.notes,
         notes=tuple(map(printable, notes)),
         warnings=tuple(map(printable, _contradictions(loaded, preprocessing, request.arch))),
     )
@@ -120,7 +123,7 @@ def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
         )
     if isinstance(model, Path) or (request.path.exists() and text != "demo"):
         return _load_path(request)
-    family, colon, name = text.partition(":")
+    family, colon, _ = text.partition(":")
     is_published = bool(colon) and names_family(family)
     if not (text == "demo" or is_published or names_factory(text)):
         return _load_path(request)
@@ -128,7 +131,7 @@ def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
         raise CheckpointError(f"{text} already names its architecture", "omit --arch, which is for weights files")
     if text == "demo":
         return _load_demo(request.device)
-    return _load_published(family, name) if is_published else _load_factory(text)
+    return _load_published(text) if is_published else _load_factory(text)
 
 
 def is_sandboxed(model: str | Path) -> bool:
@@ -199,22 +202,16 @@ def _load_demo(device: torch.device) -> LoadedModel:
         return replace(state_dict.load(LoadRequest(path, _DEMO_ARCH, device)), label="demo")
 
 
-def _load_published(family: str, name: str) -> LoadedModel:
-    with torch.random.fork_rng(devices=[]):
-        module, preprocessing = find_family(family).pretrained(name)
-    arch, notes = f"{family}:{name.partition('@')[0]}", timm_deviation_note(getattr(module, "pretrained_cfg", None))
-    return LoadedModel(name, arch, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
+def _load_published(text: str) -> LoadedModel:
+    module, preprocessing, notes = load_published(text)
+    name, _, arguments = text.partition("?")
+    arch = name.partition("@")[0] + (f"?{arguments}" if arguments else "")
+    return LoadedModel(label_of(text), arch, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
 
 
 def _load_factory(text: str) -> LoadedModel:
-    with torch.random.fork_rng(devices=[]):
-        module = call_factory(text)
-    stated = preprocessing_of(module)
-    preprocessing, note = (stated, None) if stated is not None else assumed()
-    name, _, arguments = text.rpartition(":")[2].partition("?")
-    label = "-".join([name, *(argument.rpartition("/")[2] for argument in arguments.split("&") if argument)])
-    notes = (note,) if note is not None else ()
-    return LoadedModel(label, text, module, preprocessing, _state_sha256(module.state_dict()), notes=notes)
+    module, preprocessing, notes = build_architecture(text)
+    return LoadedModel(label_of(text), text, module, preprocessing, module_sha256(module), notes=notes)
 
 
 def _state_sha256(state: Mapping[str, Tensor]) -> str:
@@ -239,6 +236,18 @@ def _on_device(module: nn.Module, device: torch.device) -> nn.Module:
         raise CheckpointError(
             f"the weights cannot be moved to {device} ({one_line(error)})", "check that the file is not damaged"
         ) from error
+
+
+def _with_size(loaded: LoadedModel, crop: int | None, default: int | None) -> LoadedModel:
+    """Return a model that states no input size with `crop`, or else with `default` and a note."""
+    preprocessing, note = assumed(crop or default)
+    notes = [other for other in loaded.notes if other not in _ASSUMPTIONS]
+    if crop is None:
+        notes.append(
+            f"{loaded.label} does not state its input size, so {default} px is used, the size of the suite or of the images; "
+            "change it with --crop"
+        )
+    return replace(loaded, preprocessing=preprocessing, notes=(note, *notes))
 
 
 def _unsettled_notes(loaded: LoadedModel, overrides: Mapping[str, Any]) -> list[str]:

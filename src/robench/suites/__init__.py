@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robench.errors import OptionError, unknown_name
-from robench.plugins import find_plugin, plugins
+from robench.plugins import find_plugin, is_own, plugins
 from robench.suites import families
 from robench.suites.families import Family, FrameKind
 from robench.suites.geometry import Geometry
@@ -56,6 +56,8 @@ __all__ = [
     "Preset",
     "ReleasedFiles",
     "Suite",
+    "constants_for",
+    "default_suite",
     "display_family",
     "families",
     "find_preset",
@@ -104,7 +106,17 @@ _FITTING = {
 }
 """Published suites by the side of their images in pixels; one suite if several have the same pixels."""
 
+_SMALLEST_OF_IMAGENET = 160
+"""Input side from which ImageNet-C is the default: networks at other sizes than 224 px enlarge or shrink its images."""
+
 _AT_ANY_SIZE = (SHIFT, SCALE, NOISE, OCCLUSION, RESOLUTION)
+
+
+def default_suite(side: int) -> Suite | None:
+    """Return the corruption suite of models with an input of `side` pixels; None if none was published for the size."""
+    if side in _FITTING:
+        return _FITTING[side][0]
+    return IMAGENET_C if side >= _SMALLEST_OF_IMAGENET else None
 
 
 def suites_for(names: Sequence[str], side: int) -> list[Suite]:
@@ -117,23 +129,34 @@ def suites_for(names: Sequence[str], side: int) -> list[Suite]:
 
 
 def find_suite(name: str) -> Suite:
-    """Return a suite, built in or from an installed package.
+    """Return a suite to evaluate: built in, of an installed package, or of an own file that this process has read.
 
     Raises:
         OptionError: If there is no suite of that name; with a suggestion.
     """
-    suite = lookup_suite(name)
+    own = find_plugin("suite", name) if is_own(name) else None
+    suite = lookup_suite(name) if own is None else own.load(Suite)
     if suite is None:
         raise OptionError(*unknown_name("suite", name, (*SUITES, ALL, *(plugin.name for plugin in plugins("suite")))))
     return suite
 
 
 def lookup_suite(name: str) -> Suite | None:
-    """Return a suite, built in or from an installed package; None if there is no suite of that name."""
+    """Return a suite to score: built in or of an installed package; None if there is no suite of that name.
+
+    A run with a suite of an own file is scored without the file: all corruptions that the run has are the suite's.
+    """
     if name in SUITES:
         return SUITES[name]
+    if is_own(name):
+        return Suite(name, f"own corruptions of {name}", name, family=families.OWN)
     plugin = find_plugin("suite", name)
     return None if plugin is None else plugin.load(Suite)
+
+
+def constants_for(side: int) -> str:
+    """Return the name of the set of constants that is nearest to a side in pixels."""
+    return "32" if side < 48 else "64" if side < 128 else "224" if side < 262 else "299"
 
 
 def display_family(name: str) -> Family:

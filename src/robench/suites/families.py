@@ -10,6 +10,7 @@ __all__ = [
     "CORRUPTIONS",
     "NOISE",
     "OCCLUSION",
+    "OWN",
     "RESOLUTION",
     "SCALE",
     "SEQUENCES",
@@ -71,6 +72,9 @@ class Family:
 CLEAN = Family("clean", FrameKind.SINGLE)
 
 CORRUPTIONS = Family("corruptions", FrameKind.SINGLE, is_released=True)
+
+OWN = Family("own", FrameKind.SINGLE)
+"""Corruptions of the user's own files. Their suites are no family of a leaderboard."""
 
 SEQUENCES = Family(
     "sequences",

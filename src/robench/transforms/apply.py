@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,23 +19,23 @@ from robench.transforms.perturbations import find_perturbation
 from robench.transforms.perturbations.base import Constants
 from robench.transforms.reference import reference_corrupt
 from robench.transforms.warps import PaddedBatch
-from robench.types import Images, Ints
+from robench.types import Images
 
-__all__ = ["Frame", "Position", "condition_frames", "condition_images", "corrupt", "frame_positions", "frames_of"]
+__all__ = ["Frame", "Position", "condition_frames", "condition_images", "corrupt_batch", "frame_positions", "frames_of"]
 
 
-def corrupt(
+def corrupt_batch(
     images: Images,
     corruption: str,
-    severity: float = 1,
-    suite: str = "imagenet-c",
+    severity: float,
+    suite: str,
     *,
-    seed: int = 0,
-    index: Tensor | Ints | Sequence[int] | None = None,
+    seed: int,
+    index: Tensor,
     release: bool = False,
     generator: Philox = philox,
 ) -> Images:
-    """Corrupt a batch of images.
+    """Corrupt a batch of images with the draws of an evaluation.
 
     Args:
         images: (b, 3, h, w) uint8 RGB, 0..255, sides of at least 32 pixels.
@@ -44,8 +43,8 @@ def corrupt(
         severity: 1 to 5. Values between them, such as 2.5, are valid if the corruption interpolates its constants.
         suite: Name of a suite of corruptions; see `robench list suites`.
         seed: Seed of the random draws.
-        index: (b,) position of each image in its dataset; 0..b-1 by default. Draws are keyed by seed and index, so an
-            image with the same key gets the same pixels in any batch.
+        index: (b,) int64, position of each image in its dataset. Draws are keyed by seed and index, so an image with the same
+            key gets the same pixels in any batch.
         release: Whether to add the JPEG pass of the suite's released files.
         generator: `draws.philox`, or `draws.compiled_philox()` for speed.
 
@@ -61,16 +60,6 @@ def corrupt(
     names = (*chosen.corruptions, *chosen.extra)
     if corruption not in names:
         raise OptionError(*unknown_name(f"corruption of suite {suite!r}", corruption, names))
-    if not isinstance(images, Tensor):
-        raise OptionError(f"{corruption} takes a (b, 3, h, w) uint8 tensor, not {type(images).__name__}")
-    if index is None:
-        index = torch.arange(len(images))
-    elif not isinstance(index, Tensor):
-        index = torch.from_numpy(np.array(index, np.int64))  # A copy, because torch warns about read-only arrays.
-    if index.shape != images.shape[:1]:
-        raise OptionError(
-            f"index has the shape {tuple(index.shape)} for {len(images)} images", "give one position for each image"
-        )
     transform = find_corruption(corruption, chosen.constants)
     draws = KeyedDraws(seed, index.to(images.device, torch.int64), corruption, generator)
     corrupted = transform(images, draws, transform.params(chosen.constants, severity))
@@ -171,7 +160,7 @@ def condition_images(
             images.cpu(), condition.corruption, condition.severity, index=index.tolist(), seed=seed
         ).to(images.device)
         return corrupted if condition.release_jpeg is None else jpeg_round_trip(corrupted, condition.release_jpeg)
-    return corrupt(
+    return corrupt_batch(
         images,
         condition.corruption,
         condition.severity,

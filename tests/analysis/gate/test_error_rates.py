@@ -36,7 +36,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Wrong]:
     classifier = robench.load_classifier("demo", device="cpu")
     found = []
     for seed in SEEDS:
-        options = robench.Options(seed=seed, corruptions=tuple(c for c, _ in CELLS[1:]), severities=(3, 5))
+        options = robench.Options(seed=seed, corruption=tuple(c for c, _ in CELLS[1:]), severity=(3, 5))
         run = robench.evaluate(
             classifier, "demo", ["cifar-c"], tmp_path_factory.mktemp("seeds") / str(seed), options=options
         ).directory

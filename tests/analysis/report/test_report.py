@@ -64,7 +64,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo under a suite of every family."""
     options = robench.Options(
         limit=30,
-        corruptions=(
+        corruption=(
             "gaussian_noise",
             "fog",
             "translate",
@@ -78,7 +78,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     suites = ["cifar-c", "cifar-p", "shift", "noise", "resolution"]
     classifier = robench.load_classifier("demo", device="cpu")
-    return robench.evaluate(classifier, "demo", suites, tmp_path_factory.mktemp("report") / "run", options).path
+    return robench.evaluate(classifier, "demo", suites, tmp_path_factory.mktemp("report") / "run", options=options).path
 
 
 @pytest.fixture(scope="module")

@@ -104,8 +104,10 @@ def _shuffled_digits(folder: Path) -> Path:
 
 def test_permuted_labels_are_said_before_the_work_and_mended_by_the_suggested_map(tmp_path: Path) -> None:
     images, observer = _shuffled_digits(tmp_path / "digits"), _Notes()
-    options = Options(severities=[1], corruptions=["contrast"])
-    run = evaluate(load_classifier("demo", device="cpu"), images, ["cifar-c"], tmp_path / "run", options, observer)
+    options = Options(severity=[1], corruption=["contrast"])
+    run = evaluate(
+        load_classifier("demo", device="cpu"), images, ["cifar-c"], tmp_path / "run", options=options, progress=observer
+    )
     doubt = next(note for note in observer.notes if "permuted" in note)
     assert "--class-map" in doubt
     from robench.datasets import open_dataset
@@ -126,17 +128,17 @@ class _Interrupt(Observer):
 
 def test_warnings_stay_with_the_run_wherever_it_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, path, demo = _shuffled_digits(tmp_path / "digits"), tmp_path / "run", load_classifier("demo", device="cpu")
-    options = Options(severities=[1, 2], corruptions=["contrast"], limit=100)
+    options = Options(severity=[1, 2], corruption=["contrast"], limit=100)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(demo, images, ["cifar-c"], path, options, _Interrupt())
+        evaluate(demo, images, ["cifar-c"], path, options=options, progress=_Interrupt())
     told = "the labels look permuted"
     assert [text.partition(":")[0] for text in RunDirectory.open(path).warnings] == [told], (
         "before the work is finished"
     )
     for _ in range(2):  # Resumed, then finished already.
-        evaluate(demo, images, ["cifar-c"], path, options)
+        evaluate(demo, images, ["cifar-c"], path, options=options)
         assert sum(text.startswith(told) for text in RunDirectory.open(path).warnings) == 1
-    other = evaluate(demo, images, ["cifar-c"], tmp_path / "other", replace(options, seed=1)).path
+    other = evaluate(demo, images, ["cifar-c"], tmp_path / "other", options=replace(options, seed=1)).path
     board, run, table = tmp_path / "board.csv", str(path), str(path / "results.csv")
     commands = [
         ["show", run],
@@ -170,7 +172,7 @@ def test_warnings_stay_with_the_run_wherever_it_is_shown(tmp_path: Path, capsys:
 
 def test_accuracy_by_chance_is_said(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
     observer = _Notes()
-    evaluate(classifier, picture_folder, ["clean"], tmp_path / "run", observer=observer)
+    evaluate(classifier, picture_folder, ["clean"], tmp_path / "run", progress=observer)
     assert any("as by guessing among 3 classes" in note for note in observer.notes)
 
 
@@ -183,7 +185,7 @@ def test_accuracy_below_chance_is_no_guessing(tmp_path: Path, classifier: Classi
     pred = first.directory.read_records("clean-32px")["pred"].to_numpy().astype(np.int64)
     labels = (pred + 1 + np.arange(30) % 2) % 3
     observer = _Notes()
-    evaluate(classifier, replace(images, labels=labels), ["clean"], tmp_path / "run", observer=observer)
+    evaluate(classifier, replace(images, labels=labels), ["clean"], tmp_path / "run", progress=observer)
     assert not [note for note in observer.notes if "by guessing" in note or "permuted" in note]
 
 
@@ -191,12 +193,19 @@ def test_few_images_that_are_right_are_no_chance(tmp_path: Path, classifier: Cla
     from robench.datasets import open_dataset
 
     images = open_dataset(picture_folder)
-    first = evaluate(classifier, images, ["clean"], tmp_path / "first", Options(limit=3))
+    first = evaluate(classifier, images, ["clean"], tmp_path / "first", options=Options(limit=3))
     pred = first.directory.read_records("clean-32px")["pred"].to_numpy().astype(np.int64)
     labels = images.labels.copy()
     labels[[0, 10, 20]] = pred
     observer = _Notes()
-    evaluate(classifier, replace(images, labels=labels), ["clean"], tmp_path / "run", Options(limit=3), observer)
+    evaluate(
+        classifier,
+        replace(images, labels=labels),
+        ["clean"],
+        tmp_path / "run",
+        options=Options(limit=3),
+        progress=observer,
+    )
     assert not any("by guessing" in note for note in observer.notes)
 
 
@@ -211,7 +220,7 @@ class _Overflowing(nn.Module):
 def test_logits_that_are_no_numbers_are_counted(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
     observer = _Notes()
     broken = replace(classifier, module=_Overflowing())
-    results = evaluate(broken, picture_folder, ["clean", "shift"], tmp_path / "run", observer=observer).results
+    results = evaluate(broken, picture_folder, ["clean", "shift"], tmp_path / "run", progress=observer).results
     row = results.query("metric == 'nonfinite_rate' and suite == 'clean'").iloc[0]
     files = sorted(picture_folder.glob("*/*.png"))
     geometry = Geometry(resize=(32, 32))  # of the shift suite's clean images
@@ -245,7 +254,7 @@ def test_cut_images_that_would_be_resized_again_are_said(tmp_path: Path, classif
         (tmp_path / "cut" / label).mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(tmp_path / "cut" / label / "a.png")
     observer = _Notes()
-    evaluate(classifier, tmp_path / "cut", ["clean"], tmp_path / "run", observer=observer)
+    evaluate(classifier, tmp_path / "cut", ["clean"], tmp_path / "run", progress=observer)
     assert any("already have 32x32 px" in note and "--resize 32" in note for note in observer.notes)
     for resize, is_said in (((36, 36), True), ((32, 32), False)):
         images = open_dataset(tmp_path / "cut")

@@ -30,7 +30,7 @@ from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
 SIZES = [16, 24, 32, 40]
-SOME = Options(limit=60, resolutions=SIZES, corruptions=["network", "best_of_k"])
+SOME = Options(limit=60, resolution=SIZES, corruption=["network", "best_of_k"])
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def demo() -> Classifier:
 
 @pytest.fixture(scope="module")
 def run(demo: Classifier, tmp_path_factory: pytest.TempPathFactory) -> robench.Run:
-    return robench.evaluate(demo, "demo", ["resolution"], tmp_path_factory.mktemp("choices") / "run", SOME)
+    return robench.evaluate(demo, "demo", ["resolution"], tmp_path_factory.mktemp("choices") / "run", options=SOME)
 
 
 def by_size(run: robench.Run) -> list[pd.DataFrame]:
@@ -193,13 +193,15 @@ def test_copies_are_moved_by_one_pixel_each_in_another_direction() -> None:
 
 
 def test_what_has_no_size_to_choose_from_has_no_choice(demo: Classifier, run: robench.Run, tmp_path: Path) -> None:
-    one = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "one", replace(SOME, resolutions=[32], limit=6))
+    one = robench.evaluate(
+        demo, "demo", ["resolution"], tmp_path / "one", options=replace(SOME, resolution=[32], limit=6)
+    )
     assert not one.results["metric"].str.contains("cascade|at_static").any()
     assert figures(one, "oracle_accuracy") == figures(one, "random_accuracy") == figures(one, "best_of_k_accuracy")
-    single = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "single", replace(SOME, limit=1))
+    single = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "single", options=replace(SOME, limit=1))
     assert not single.results["metric"].str.startswith("cascade").any(), "one image has no other half"
     other = robench.evaluate(
-        demo, "demo", ["resolution"], tmp_path / "other", replace(SOME, resolutions=[16, 24], limit=6)
+        demo, "demo", ["resolution"], tmp_path / "other", options=replace(SOME, resolution=[16, 24], limit=6)
     )
     assert not other.results["metric"].str.endswith("at_static").any(), "the model's own size is not among them"
     assert set(other.results.loc[other.results["axis"] == "exit_ratio", "resolution"]) == {24}
@@ -215,10 +217,10 @@ def test_an_image_without_a_prediction_is_nobodys_choice(demo: Classifier, tmp_p
             logits: torch.Tensor = demo.module(images)
             return logits * (float("nan") if images.shape[2] == 16 else 1.0)
 
-    options = replace(SOME, resolutions=[16, 32], limit=20)
+    options = replace(SOME, resolution=[16, 32], limit=20)
     broken = replace(demo, module=Broken().eval(), label="broken")
-    done = robench.evaluate(broken, "demo", ["resolution"], tmp_path / "run", options)
-    plain = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "plain", options)
+    done = robench.evaluate(broken, "demo", ["resolution"], tmp_path / "run", options=options)
+    plain = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "plain", options=options)
     assert figures(done, "nonfinite_rate", 16) == [1]
     assert figures(done, "oracle_accuracy", 16) == [0]
     (alone,) = [row["value"] for row in rows_of(plain, "accuracy", 32)]
@@ -241,10 +243,12 @@ def test_gate_and_pool_take_the_figures(demo: Classifier, run: robench.Run, tmp_
     assert metrics == {"accuracy"}
     rule = Rule("cascade_accuracy_at_static", resolution=("40",))
     assert not gate(run.path, run.path, [rule]).failed
-    fewer = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "few", replace(SOME, resolutions=[16, 32, 40]))
+    fewer = robench.evaluate(
+        demo, "demo", ["resolution"], tmp_path / "few", options=replace(SOME, resolution=[16, 32, 40])
+    )
     with pytest.raises(OptionError, match=r"the input sizes \(16-32-40px and 16-24-32-40px\)"):
         gate(fewer.path, run.path, [rule])
-    second = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "second", replace(SOME, seed=1))
+    second = robench.evaluate(demo, "demo", ["resolution"], tmp_path / "second", options=replace(SOME, seed=1))
     pooled = pool([run.directory, second.directory])[0]
     both = pooled[(pooled["metric"] == "cascade_accuracy") & (pooled["axis_value"] == 0.5)]
     each = [

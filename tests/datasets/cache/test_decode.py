@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from robench.datasets import ImageDataset, cache_folder, decode, hash_images, open_dataset, select
+from robench.datasets import ImageDataset, cache_folder, decode, hash_images, ignored_notes, open_dataset, select
 from robench.datasets.cache import decode as cache
 from robench.datasets.cache import entries as store
 from robench.datasets.cache.image_stack import Decoded
@@ -401,3 +401,36 @@ def test_a_limit_beyond_all_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ROBENCH_CACHE_SIZE", text)
         with pytest.raises(OptionError, match="larger than any disk"):
             store.size_limit()
+
+
+def test_ignored_properties_are_counted_from_the_cache_too(tmp_path: Path) -> None:
+    """`ImageOps.exif_transpose`, which viewers agree with, is the oracle of an orientation."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    expected = 0
+    for orientation, suffix in (
+        (6, "jpg"),
+        (3, "png"),
+        (2, "webp"),
+        (8, "tif"),
+        (1, "jpg"),
+        (None, "png"),
+        (99, "jpg"),
+    ):
+        tags = Image.Exif()
+        if orientation:
+            tags[0x0112] = orientation
+        file = tmp_path / "set" / "a" / f"{orientation}.{suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image.save(file, exif=tags)
+        with Image.open(file) as stored:
+            stored.load()
+            expected += ImageOps.exif_transpose(stored).tobytes() != stored.tobytes()
+    for alpha in (255, 254):
+        Image.fromarray(np.dstack([pixels, np.full((8, 6), alpha, np.uint8)])).save(tmp_path / f"set/a/{alpha}.png")
+    (tmp_path / "set" / "a" / "b.jpg").write_bytes(b"not an image")
+    images = open_dataset(tmp_path / "set")
+    counts = [load(images, skip=True).ignored for _ in range(2)]
+    assert counts == [{"orientation": expected, "transparency": 1}] * 2
+    assert expected == 3
+    assert [note.split(" have")[0] for note in ignored_notes(counts[1], 10)] == ["3 of 10 images", "1 of 10 images"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from robench.datasets import decode_one, open_dataset, select
-from robench.datasets.io.npy import open_array, read_integers
+from robench.datasets.io.npy import open_array, read_labels
 from robench.errors import DatasetError, OptionError
 from robench.suites.geometry import Geometry
 
@@ -47,7 +47,7 @@ def test_arrays_are_read_by_rows(tmp_path: Path) -> None:
     assert array.dtype == np.uint8
     assert np.array_equal(np.stack([array.row(number) for number in range(5)]), whole)
     np.save(tmp_path / "labels.npy", np.arange(7, dtype=">i2"))
-    assert read_integers(tmp_path / "labels.npy").tolist() == list(range(7))
+    assert read_labels(open_array(tmp_path / "labels.npy"), "")[0].tolist() == list(range(7))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -483,3 +484,23 @@ def test_parquet_with_two_fields_of_bytes(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": image, "label": [0]}), tmp_path / "x.parquet")
     with one_line_at_once("several fields named bytes"):
         open_dataset(tmp_path / "x.parquet")
+
+
+def test_archives_of_arrays_that_fill_the_memory(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**21, 32, 32, 3)})
+    bomb = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as member:
+            member.write(header.getvalue())
+        archive.writestr("labels.npy", b"")
+    content = bomb.read_bytes()
+    small = len(header.getvalue()).to_bytes(4, "little")
+    bomb.write_bytes(content.replace(small, (2**32 - 2).to_bytes(4, "little")))
+    with one_line_at_once("unpacks to 4.3 GB, more than the limit"):
+        open_dataset(bomb)
+    layouts.archive(tmp_path)
+    end = (tmp_path / "small.npz").read_bytes()[-22:]
+    far = end[:12] + (2**31).to_bytes(4, "little") + (2**32 - 2**16).to_bytes(4, "little") + end[20:]
+    with one_line_at_once("list of arrays is too large|cannot be read as NumPy arrays"):
+        open_dataset(sparse(tmp_path / "sparse.npz", b"", far))

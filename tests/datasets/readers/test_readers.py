@@ -7,8 +7,9 @@ import json
 import pickle
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -165,7 +166,7 @@ def test_arrays_that_python_2_saved(tmp_path: Path) -> None:
     ("array", "match"),
     [
         (PIXELS.astype(np.float32), "holds float32 of shape"),
-        (PIXELS.transpose(0, 3, 1, 2), r"holds uint8 of shape"),
+        (PIXELS[:, :, :, :2], r"holds uint8 of shape"),
         (PIXELS[:0], r"holds uint8 of shape"),
         (np.asfortranarray(PIXELS), "stored column by column"),
         (np.array(LABELS), "give uint8 images"),
@@ -179,12 +180,89 @@ def test_arrays_of_something_else(tmp_path: Path, array: NDArray[np.generic], ma
         open_dataset(tmp_path / "small_data.npy")
 
 
+def _npz(file: Path, arrays: dict[str, Any], compressed: bool = False) -> Path:
+    (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    return file
+
+
+@each("compressed", [False, True])
+@each(
+    ("images", "labels"),
+    [
+        ("images", "labels"),
+        ("data", "labels"),
+        ("X", "y"),
+        ("x_test", "y_test"),
+        ("test_images", "test_labels"),
+        ("arr_0", "arr_1"),
+    ],
+)
+def test_archives_of_arrays(tmp_path: Path, images: str, labels: str, compressed: bool) -> None:
+    """The arrays that numpy writes are the oracle; another split and further arrays change nothing."""
+    arrays = {images: PIXELS, labels: np.array(LABELS), "names": np.array(["x"])}
+    for name in (images, labels):
+        if "test" in name:
+            arrays[name.replace("test", "train")] = arrays[name][::-1]
+    found = open_dataset(_npz(tmp_path / "x.npz", arrays, compressed))
+    assert np.array_equal(pictures(found), PIXELS)
+    assert (found.labels.tolist(), found.classes) == (list(LABELS), ("0", "1", "2"))
+    assert found.notes[0] == f"images from the array {images}, labels from {labels}"
+    assert ("only the test images" in found.notes[-1]) == ("test" in images)
+
+
+@each(
+    ("pixels", "expected"),
+    [
+        (PIXELS.transpose(0, 3, 1, 2).copy(), PIXELS),
+        (PIXELS[..., 0].copy(), PIXELS[..., :1].repeat(3, 3)),
+        (PIXELS[..., :1].copy(), PIXELS[..., :1].repeat(3, 3)),
+        (PIXELS[:, None, :, :, 0].copy(), PIXELS[..., :1].repeat(3, 3)),
+    ],
+)
+@each("labels", [np.array(LABELS)[:, None], np.eye(3)[list(LABELS)], np.eye(3, dtype=bool)[list(LABELS)]])
+def test_shapes_of_arrays(
+    tmp_path: Path, pixels: NDArray[np.uint8], expected: NDArray[np.uint8], labels: NDArray[np.generic]
+) -> None:
+    _npz(tmp_path / "x.npz", {"images": pixels, "labels": labels})
+    np.save(tmp_path / "images.npy", pixels)
+    np.save(tmp_path / "labels.npy", labels)
+    for name in ("x.npz", "images.npy"):
+        images = open_dataset(tmp_path / name)
+        assert np.array_equal(pictures(images), expected)
+        assert images.labels.tolist() == list(LABELS)
+        assert len(images.notes) == 2
+
+
+@each(
+    ("arrays", "match"),
+    [
+        ({"images": PIXELS}, r"no arrays of images and labels by a known name \(its arrays: 'images'\)"),
+        (
+            {"train_images": PIXELS, "images": PIXELS, "labels": LABELS, "train_labels": LABELS},
+            "holds several datasets",
+        ),
+        ({"images": PIXELS / 255, "labels": LABELS}, "holds float64 of shape .*give uint8 images"),
+        ({"images": PIXELS, "labels": np.ones((6, 3), int)}, r"holds int64 of shape \(6, 3\), but labels are"),
+        ({"images": PIXELS, "labels": LABELS[:5]}, "has 6 images, but .*labels has 5 labels"),
+        ({"images": np.array([None] * 6), "labels": LABELS}, "holds Python objects"),
+    ],
+)
+def test_archives_with_mistakes(tmp_path: Path, arrays: dict[str, object], match: str) -> None:
+    with pytest.raises(DatasetError, match=match):
+        open_dataset(_npz(tmp_path / "x.npz", arrays))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "labels", "classes"),
     [
         ("labels.csv", "0.png,cow\n1.png,ant\n", [1, 0], ("ant", "cow")),
         ("labels.csv", '\ufeffImage,id,Class\r\n0.png,7,cow\r\n\r\n./1.png,8,"a, b"\r\n', [1, 0], ("a, b", "cow")),
         ("metadata.csv", "label,file_name\n3,1.png\n0,0.png\n", [0, 3], ("0", "1", "2", "3")),
+        ("labels.csv", "file_name;label\r\n0.png;a, b\r\n1.png;a;;\r\n", [1, 0], ("a", "a, b")),
+        ("labels.csv", '"sep=;"\nImage ID;Class Name\n0;b\n.\\1.png;a\n', [1, 0], ("a", "b")),
+        ("labels.csv", "0.png\tcow\n1.png\tant\n", [1, 0], ("ant", "cow")),
+        ("labels.csv", ",id,note,label\n0,0,x,cow\n1,1,y,ant\n", [1, 0], ("ant", "cow")),
+        ("labels.txt", "0.png golden retriever\n\n1.png  ant\n", [1, 0], ("ant", "golden retriever")),
         ("labels.tsv", "path\twnid\n0.png\tn02\n1.png\tn01\n", [1, 0], ("n01", "n02")),
         (
             "metadata.jsonl",
@@ -216,7 +294,12 @@ def test_tables(tmp_path: Path, name: str, text: str, labels: list[int], classes
         ("file_name,label\n0.png,a\n9.png,b\n", r"labels\.csv, line 3: there is no file '9\.png'"),
         ("file_name,label\n0.png,a\n\n./0.png,b\n", r"labels\.csv, line 4: '0\.png' is already in line 2"),
         ("file_name,label\n0.png, \n", "line 2 has no label"),
-        ("file_name,label\n0.png\n", "line 2 has 1 columns"),
+        ("file_name,label\n0.png\n", "line 2 has no label"),
+        ("file_name,label\n0.png,a,b\n", "line 2 has 3 columns, but the first line has 2"),
+        ("0.png,a\n1.png,b,c\n", "line 2 has 3 columns, but the first line has 2"),
+        ("0.png\n1.png\n", "line 1 has one column; write a path and a label in each line"),
+        ("file_name;who\n0.png;a\n", "line 1 names no column of labels"),
+        ("file_name;label\n9.png;a\n", r"line 2: there is no file '9\.png'"),
         ("file_name,label\n../0.png,a\n", "line 2: '../0.png' is not a path within the folder"),
         ("file_name,label\n/etc/passwd,a\n", "line 2: '/etc/passwd' is not a path within the folder"),
         ("file_name,label\n,a\n", "line 2: '' is not a path within the folder"),
@@ -227,8 +310,6 @@ def test_tables(tmp_path: Path, name: str, text: str, labels: list[int], classes
         ("", "labels no image"),
         ("file_name,who\n0.png,a\n", "line 1 names no column of labels; name it label"),
         ("a,b,c\n0.png,a,b\n", "line 1 names no column of paths; name it file_name"),
-        ("file_name;label\n0.png;a\n", "line 1 has one column, which contains ';'; write a comma between columns"),
-        ("0.png\ta\n", r"line 1 has one column, which contains '\\t'; write a comma between columns"),
         ('file_name,label\n"a\nb.png",x\n', r"line 2: there is no file 'a\\nb\.png'"),
         (f"file_name,label\n{'x' * 200_000},a\n", "line 2 cannot be read"),
         ('file_name,label\n0.png,"a\n1.png,b\n', "line 2 cannot be read"),
@@ -286,7 +367,7 @@ def test_class_folders_or_a_table(tmp_path: Path) -> None:
     table.write_text("wnid,name\nn01,tench\n")
     images = open_dataset(tmp_path / "set")
     assert images.classes == NAMES
-    assert images.notes == ("classes from folders; labels.csv was skipped: give that file to use its labels",)
+    assert images.notes == ("classes from folders; labels.csv was skipped because line 2 names no file, 'tench'",)
     table.write_text("file_name,label\ncow/0.png,pet\nant/1.png,wild\n")
     images = open_dataset(tmp_path / "set")
     assert (images.classes, images.paths) == (("pet", "wild"), ("ant/1.png", "cow/0.png"))
@@ -512,9 +593,9 @@ def test_archives_beside_class_folders(tmp_path: Path) -> None:
 
 
 def test_what_is_taken_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "x.txt").write_text("x")
+    (tmp_path / "x.log").write_text("x")
     with pytest.raises(DatasetError, match=r"no reader knows; give a folder .*\.parquet or \.tar file"):
-        open_dataset(tmp_path / "x.txt")
+        open_dataset(tmp_path / "x.log")
     with pytest.raises(DatasetError, match="cannot read"):
         open_dataset("x" * 5000)
     assert run_cli(["list", "datasets"]) == 0
@@ -580,3 +661,68 @@ def test_keys_of_json_lines_are_taken_in_any_case(tmp_path: Path) -> None:
 def test_keys_of_json_in_a_shard_are_taken_in_any_case(tmp_path: Path) -> None:
     shard = layouts.shard(tmp_path / "a.tar", label=lambda number: ("json", b'{"Caption": "x", " Class_Name": "cat"}'))
     assert open_dataset(shard).classes == ("cat",)
+
+
+def _flat(root: Path, names: Sequence[str]) -> None:
+    for name, encoded in zip(names, PNGS, strict=False):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encoded)
+
+
+@each(
+    ("images", "file", "text", "given"),
+    [
+        ("set/", "set/val.txt", "0.png 2\n1.png 0\n", "set"),
+        ("val/", "val.txt", "0.png 2\n1.png 0\n", "val"),
+        ("val/", "val.txt", "0.png 2\n1.png 0\n", "val.txt"),
+        ("val/", "val.txt", "0.png 2\n1.png 0\n", "."),
+        ("val/", "val.txt", "val/0.png 2\nval/1.png 0\n", "val"),
+        ("set/images/", "set/test_list.txt", "0.png\t2\n1.png\t0\n", "set"),
+        ("set/images/", "set/test_list.txt", "images\\0.png,2\nimages\\1.png,0\n", "set/images"),
+        ("val/", "meta/val.txt", "0.png 2\n1.png 0\n", "val"),
+        ("images/val/", "meta/val.txt", "0.png 2\n1.png 0\n", "meta/val.txt"),
+        ("val/", "LOC_val_solution.csv", "ImageId,PredictionString\n0,2 1 2 3 4\n1,0 1 2 3 4 0 5 6 7 8 \n", "val"),
+        (
+            "ILSVRC/Data/CLS-LOC/val/",
+            "LOC_val_solution.csv",
+            "ImageId,PredictionString\n0,2 1 2 3 4\n1,0 1 2 3 4\n",
+            "ILSVRC/Data/CLS-LOC/val",
+        ),
+    ],
+)
+def test_lists_in_and_above_the_folder_of_images(tmp_path: Path, images: str, file: str, text: str, given: str) -> None:
+    """The layouts of Caffe, mmpretrain, Paddle and Kaggle; other files of such folders change nothing."""
+    _flat(tmp_path, [f"{images}{number}.png" for number in range(3)])
+    for other in ("classes.txt", "train.txt", "README.txt"):
+        (tmp_path / other).write_text("0 ant\n1 bee\n")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text, encoding="utf-16", newline="\r\n")
+    found = open_dataset(tmp_path / given)
+    assert found.labels.tolist() == [2, 0]
+    assert [Path(path).name for path in found.paths] == ["0.png", "1.png"]
+    assert found.read(1) == PNGS[1]
+    assert Path(file).name in found.notes[0] or given == file == f"{images}{Path(file).name}"
+
+
+def test_several_lists(tmp_path: Path) -> None:
+    _flat(tmp_path, ["0.png", "1.png"])
+    for name in ("val", "test", "train"):
+        (tmp_path / f"{name}.txt").write_text("0.png 1\n1.png 0\n")
+    with pytest.raises(DatasetError, match=r"holds test\.txt and val\.txt; give one of the files, such as .*test\.txt"):
+        open_dataset(tmp_path)
+    assert len(open_dataset(tmp_path / "val.txt")) == 2
+    (tmp_path / "test.txt").unlink()
+    assert open_dataset(tmp_path).notes == ("labels from val.txt",)
+    (tmp_path / "val.txt").write_text("0.png\n")
+    (tmp_path / "train.txt").unlink()
+    with pytest.raises(DatasetError, match=r"val\.txt, line 1 has one column"):
+        open_dataset(tmp_path)
+
+
+def test_lists_and_class_folders(tmp_path: Path) -> None:
+    layouts.folder(tmp_path / "set")
+    (tmp_path / "set" / "train.txt").write_text("ant/1.png 0\n")
+    (tmp_path / "val.txt").write_text("ant/1.png 0\n")
+    images = open_dataset(tmp_path / "set")
+    assert (images.classes, len(images)) == (NAMES, 6)
+    assert images.notes == ("classes from folders; train.txt was skipped: give that file to use its labels",)

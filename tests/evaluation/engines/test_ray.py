@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 
 import robench
+from robench.display.run import Run
 from robench.errors import DatasetError, OptionError, RunError
 from robench.evaluation import shards
 from robench.evaluation.engines import Local
 from robench.evaluation.engines.ray_cluster import import_ray
 from robench.evaluation.options import Options
 from robench.evaluation.run import Job, evaluate_jobs
-from robench.evaluation.writer import Run
 from robench.models import load_classifier
 from robench.runs.directory import RunDirectory
 from robench.runs.observer import EVALUATING, Observer, WorkerState
@@ -41,8 +41,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-SOME = Options(corruptions=["gaussian_noise", "contrast"], severities=[1, 3, 5], batch_size=7)
-FRAMES = Options(corruptions=["gaussian_noise", "translate"], batch_size=4)
+SOME = Options(corruption=["gaussian_noise", "contrast"], severity=[1, 3, 5], batch_size=7)
+FRAMES = Options(corruption=["gaussian_noise", "translate"], batch_size=4)
 Started = Callable[..., Any]
 
 
@@ -137,7 +137,7 @@ class Once(Observer):
 def test_one_worker_started_here_gives_the_same_bytes(picture_folder: Path, tmp_path: Path) -> None:
     from robench.evaluation.engines import Ray
 
-    mine = job(picture_folder, tmp_path / "ray", Options(corruptions=["contrast"], severities=[5], batch_size=7))
+    mine = job(picture_folder, tmp_path / "ray", Options(corruption=["contrast"], severity=[5], batch_size=7))
     list(evaluate_jobs([mine], Ray(None, 1, "cpu", 1)))
     locally(Job(mine.load, mine.dataset, mine.suites, tmp_path / "local", mine.options))
     assert run_files(tmp_path / "ray") == run_files(tmp_path / "local")
@@ -159,7 +159,7 @@ def test_two_nodes_and_several_models_give_the_same_bytes(
             job(
                 picture_folder,
                 folder / "treated",
-                Options(corruptions=["contrast"], treatments=["bn-test:n=9"]),
+                Options(corruption=["contrast"], treatment=["bn-test:n=9"]),
                 "cifar-c",
             ),
         ]
@@ -299,7 +299,7 @@ def test_a_killed_driver_is_resumed(own_cluster: Any, picture_folder: Path, tmp_
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"resuming {tmp_path / 'ray'}" in done.stderr
-    some = Options(corruptions=["gaussian_noise", "contrast"], batch_size=7)
+    some = Options(corruption=["gaussian_noise", "contrast"], batch_size=7)
     locally(job(picture_folder, tmp_path / "local", some))
     assert run_files(tmp_path / "ray") == run_files(tmp_path / "local")
 
@@ -327,7 +327,7 @@ def test_a_shard_that_ends_every_worker_stops_its_run_alone(
     )
     monkeypatch.setenv("DRIVER", str(os.getpid()))
     fatal = job(picture_folder, tmp_path / "ray", model=f"{tmp_path / 'fatal.py'}:fatal")
-    sound = job(picture_folder, tmp_path / "sound", Options(corruptions=["contrast"], severities=[1], batch_size=7))
+    sound = job(picture_folder, tmp_path / "sound", Options(corruption=["contrast"], severity=[1], batch_size=7))
     jobs = [Job(fatal.load, picture_folder, ["clean"], fatal.out), sound]
     finished: list[Run] = []
     with pytest.raises(RunError, match="clean-224px of fatal ended 3 workers"):
@@ -379,7 +379,7 @@ def test_a_recipe_tells_released_files_from_others(picture_folder: Path, tmp_pat
     from robench.evaluation.prepare import prepare
 
     files = released_files(picture_folder, tmp_path / "files")
-    mine = job(picture_folder, tmp_path / "run", Options(corruptions=["contrast"], severities=[1, 5], released=files))
+    mine = job(picture_folder, tmp_path / "run", Options(corruption=["contrast"], severity=[1, 5], released=files))
     recipe = prepare(mine.load(), mine.dataset, ["cifar-c"], mine.out, mine.options, Observer()).spec
     assert recipe is not None
     recipe.build("cpu")
@@ -410,7 +410,7 @@ def test_released_files_give_the_same_bytes_and_others_are_refused(
     monkeypatch.setattr(shards, "_FRAMES", 12)  # Several shards a condition: not all begin with its first file.
     cluster.add_node(num_cpus=1)
     files = released_files(picture_folder, tmp_path / "files")
-    options = Options(corruptions=["contrast"], severities=[1, 5], released=files, batch_size=7)
+    options = Options(corruption=["contrast"], severity=[1, 5], released=files, batch_size=7)
     changed = files / "contrast" / "5" / "bee" / "3.JPEG"
     content = changed.read_bytes()
     mine = job(picture_folder, tmp_path / "ray", options)

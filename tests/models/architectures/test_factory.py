@@ -13,6 +13,7 @@ from robench.errors import CheckpointError
 from robench.models.architectures.factory import call_factory, is_factory, preprocessing_of
 from robench.models.preprocessing import Preprocessing
 from robench.models.preprocessing.from_config import from_timm_config
+from tests.builders import each
 
 CODE = """
 import sibling_of_factory
@@ -97,6 +98,52 @@ def test_a_module_is_found_in_the_current_folder(file: Path, monkeypatch: pytest
     assert isinstance(call_factory("net_of_factory:build"), nn.Linear)
     assert isinstance(call_factory("torch.nn:Identity"), nn.Identity)
     assert isinstance(call_factory("net_of_factory.py:build"), nn.Linear)
+
+
+NET = "from torch import nn\ndef net(classes=K):\n    return nn.Linear(3, classes)\n"
+
+
+def written(folder: Path, files: dict[str, str]) -> None:
+    for name, code in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(code)
+
+
+@each(
+    "imports, base",
+    [
+        ("from .base import K\n", "models/base.py"),  # part of a package
+        ("from models.base import K\n", "models/base.py"),
+        ("from ..base import K\n", "base.py"),  # no package, as for `python -m`
+        ("import base\nK = base.K\n", "models/base.py"),  # a script
+    ],
+)
+def test_a_file_imports_its_neighbours_of_each_of_two_repositories(tmp_path: Path, imports: str, base: str) -> None:
+    """Oracle: Python, for which the two repositories would be two processes."""
+    for repository, number in (("first", 5), ("second", 6), ("first", 5)):
+        folder = tmp_path / repository / "top"
+        written(folder, {"models/net.py": f"{imports}{NET}", base: f"K = {number}\n"})
+        if "." not in imports.split()[1][:2] or imports.startswith("from .base"):
+            written(folder, {"models/__init__.py": ""})
+        module = call_factory(f"{folder}/models/net.py:net")
+        assert isinstance(module, nn.Linear)
+        assert module.out_features == number
+    assert not any(str(tmp_path) in entry for entry in sys.path)
+
+
+@each(
+    "files, told",
+    [
+        ({"net.py": "import absent_package"}, "pip install the package of absent_package"),
+        ({"a/net.py": "import beside", "beside.py": ""}, "which holds beside"),
+        ({"net.py": "import rel", "rel.py": "from .x import K"}, "--arch package.module:function"),
+        ({"net.py": "1 / 0"}, "`python "),
+        ({"net.py": "def net(width, depth=3): ..."}, "it takes (width, depth=3), given as ?name=value&..."),
+    ],
+)
+def test_an_error_of_the_users_code_names_the_way_out(tmp_path: Path, files: dict[str, str], told: str) -> None:
+    written(tmp_path, files)
+    assert told in refusal(f"{tmp_path}/{next(iter(files))}:net")
 
 
 def test_what_goes_wrong_is_one_line(file: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_precision_that_it_would_not_have_is_refused(tmp_path: Path, picture_f
     module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     classifier = load_classifier(saved(module, tmp_path / "mean.onnx"), device="cpu")
     with pytest.raises(OptionError, match="computes in the precision of its file; omit --precision"):
-        evaluate(classifier, picture_folder, ["clean"], tmp_path / "run", Options(precision="bf16"))
+        evaluate(classifier, picture_folder, ["clean"], tmp_path / "run", options=Options(precision="bf16"))
     assert not (tmp_path / "run").exists()
 
 

@@ -240,7 +240,7 @@ def test_sizes_that_the_export_fixed_are_refused_at_others(tmp_path: Path) -> No
     ):
         load_classifier(path, device="cpu", crop=64)
     classifier = load_classifier(path, device="cpu")
-    plan = make_plan(["resolution"], Options(resolutions=[16, 32, 64]), classifier.preprocessing, classifier.gflops)
+    plan = make_plan(["resolution"], Options(resolution=[16, 32, 64]), classifier.preprocessing, classifier.gflops)
     sizes = [one.resolution for one in plan.conditions if one.corruption == "network"]
     assert sizes == [32]
     assert [note for note in plan.notes if "cannot run at 64 px" in note and "this size is left out" in note]

@@ -310,6 +310,7 @@ def _size_selection(suite: str, subject: ReportedRun, several: bool) -> Iterator
 
 _FAMILIES: dict[Family, Callable[[str, Sequence[ReportedRun], Sequence[str]], Iterator[Chart]]] = {
     families.CORRUPTIONS: _corruptions,
+    families.OWN: _corruptions,
     families.SEQUENCES: _sequences,
     families.SHIFT: _shift,
     families.RESOLUTION: _resolution,

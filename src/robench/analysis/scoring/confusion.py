@@ -8,7 +8,7 @@ import pandas as pd
 from robench.analysis.scoring.records import read_columns
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
-from robench.suites import CLEAN, find_suite
+from robench.suites import CLEAN, display_family
 
 __all__ = ["confused_samples", "confusions"]
 
@@ -57,7 +57,7 @@ def confused_samples(run: RunDirectory, suite: str, label: int, pred: int) -> pd
 
 
 def _cells(run: RunDirectory, suite: str) -> list[ConditionEntry]:
-    if suite == CLEAN or find_suite(suite).family.has_frames:
+    if suite == CLEAN or display_family(suite).has_frames:
         return []
     return [condition for condition in run.finished() if condition.suite == suite]
 

@@ -192,7 +192,7 @@ def _flip_baseline(
 
 def difficulties_of(run: RunDirectory) -> list[int]:
     """Return the difficulties of a run's sequences."""
-    return list(run.manifest["options"].get("difficulties", [1]))
+    return list(run.manifest["options"].get("difficulty", [1]))
 
 
 def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> RunDirectory:

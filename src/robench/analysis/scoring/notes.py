@@ -49,7 +49,7 @@ def _group_notes(run: RunDirectory, group: Group, done: Collection[str], normali
     suite, baseline = group.suite, group_baseline(run, group, normalize_by)
     averaged = group.aggregated(done)
     own = [condition for condition in averaged if condition.corruption in suite.corruptions]
-    if averaged and not own:
+    if averaged and not own and suite.n_cells:
         yield f"{suite.name}: none of the {suite.n_cells} cells evaluated: mean_error is over {len(averaged)} extra ones"
     elif averaged and len(own) < suite.n_cells:
         needs = ", mce needs all" if baseline is not None else ""

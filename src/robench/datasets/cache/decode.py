@@ -13,9 +13,10 @@ import math
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import accumulate
@@ -42,6 +43,7 @@ from robench.datasets.cache.entries import (
 )
 from robench.datasets.cache.image_stack import Decoded
 from robench.datasets.dataset import ImageDataset
+from robench.datasets.io.ignored import ignored_properties
 from robench.datasets.io.image_formats import check_scans, image_formats
 from robench.errors import DatasetError, one_line
 from robench.runs.files import cache_folder
@@ -111,13 +113,16 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def decode_one(encoded: bytes, geometry: Geometry, border: int = 0) -> NDArray[np.uint8]:
+def decode_one(
+    encoded: bytes, geometry: Geometry, border: int = 0, ignored: Callable[[Iterable[str]], object] = lambda _: None
+) -> NDArray[np.uint8]:
     """Decode one image.
 
     Args:
         encoded: Content of an image file.
         geometry: Resize and crop to apply.
         border: Width in pixels of a frame to cut off first.
+        ignored: Called with the properties that are ignored, see `ignored_notes`.
 
     Returns:
         (3, height, width) uint8 RGB.
@@ -129,6 +134,8 @@ def decode_one(encoded: bytes, geometry: Geometry, border: int = 0) -> NDArray[n
     try:
         with Image.open(BytesIO(encoded), formats=image_formats()) as image:
             pixels = np.asarray(geometry.apply(without_border(image, border)))
+            with suppress(*DECODE_ERRORS):  # Damaged metadata has no effect on pixels.
+                ignored(ignored_properties(image))
     except UnidentifiedImageError as error:
         raise DatasetError("it is not an image that Pillow knows") from error
     except DECODE_ERRORS as error:
@@ -236,6 +243,7 @@ def _fill(
     positions = hashes.positions.tolist()
     unreadable: dict[int, str] = {}
     files: dict[str, Parts] = {}
+    ignored = Counter[str]()
     with new_entry(entry) as folder:
         if geometry.square:
             shapes = [(3, geometry.side, geometry.side)] * len(positions)
@@ -253,19 +261,21 @@ def _fill(
             _write(file.fileno(), header, 0)
             files["images.npy"] = [(len(header), zlib.crc32(header))]
 
-            def part(rows: range) -> tuple[list[str], int]:
-                reasons, crc = [], 0
+            def part(rows: range) -> tuple[list[str], int, Counter[str]]:
+                reasons, crc, found = [], 0, Counter[str]()
                 for row in rows:
                     pixels = np.zeros(shapes[row], np.uint8)
+                    position = positions[row]
                     reasons.append(
-                        hashes.unreadable.get(positions[row]) or _read(images, positions[row], geometry, pixels)
+                        hashes.unreadable.get(position) or _read(images, position, geometry, pixels, found.update)
                     )
                     crc = zlib.crc32(pixels.data, crc)
                     _write(file.fileno(), pixels.data.cast("B"), starts[row])
-                return reasons, crc
+                return reasons, crc, found
 
             with closing(_in_parts(part, len(positions))) as parts:
-                for rows, (reasons, crc) in parts:
+                for rows, (reasons, crc, found) in parts:
+                    ignored += found
                     for row, reason in zip(rows, reasons, strict=True):
                         if reason:
                             unreadable[row] = reason
@@ -279,14 +289,21 @@ def _fill(
             geometry=str(geometry),
             images=len(positions),
             unreadable=unreadable,
+            ignored=ignored,
             files=files,
         )
 
 
-def _read(images: ImageDataset, position: int, geometry: Geometry, pixels: NDArray[np.uint8]) -> str:
+def _read(
+    images: ImageDataset,
+    position: int,
+    geometry: Geometry,
+    pixels: NDArray[np.uint8],
+    ignored: Callable[[Iterable[str]], object],
+) -> str:
     """Decode an image into `pixels`; return the reason if it is unreadable, else an empty text."""
     try:
-        pixels[...] = decode_one(images.read(position), geometry, images.border)
+        pixels[...] = decode_one(images.read(position), geometry, images.border, ignored)
     except (DatasetError, OSError, ValueError) as error:
         return _reason(error)
     return ""

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ __all__ = [
     "size_limit",
 ]
 
-VERSION = 1
+VERSION = 2
 """Version of the layout and of the image readers. Entries of other versions are never read, but removed like all others."""
 
 Note = Callable[[str], object]
@@ -145,11 +145,12 @@ def open_entry(path: Path, *, check: bool = True) -> Decoded | None:
             pixels = np.memmap(file, np.uint8, "r", file.tell(), shape)
         sizes = np.load(path / "sizes.npy", allow_pickle=False) if "sizes.npy" in about["files"] else None
         unreadable = {int(position): reason for position, reason in about["unreadable"].items()}
+        ignored = {name: int(count) for name, count in about["ignored"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     with suppress(OSError):  # The cache may be read-only.
         os.utime(path / "entry.json")
-    return Decoded(ImageStack(pixels, sizes), unreadable)
+    return Decoded(ImageStack(pixels, sizes), unreadable, ignored)
 
 
 @contextmanager
@@ -186,7 +187,14 @@ def discard(path: Path) -> None:
 
 
 def finish_entry(
-    folder: Path, *, name: str, geometry: str, images: int, unreadable: dict[int, str], files: dict[str, Parts]
+    folder: Path,
+    *,
+    name: str,
+    geometry: str,
+    images: int,
+    unreadable: dict[int, str],
+    ignored: Mapping[str, int],
+    files: dict[str, Parts],
 ) -> None:
     """Write `entry.json`, the last file of an entry.
 
@@ -196,6 +204,7 @@ def finish_entry(
         geometry: Geometry of the images, as text.
         images: Number of images.
         unreadable: Reason by row of each unreadable image.
+        ignored: Number of images by ignored property.
         files: Lengths and checksums of the parts of each file, by file name.
     """
     about = {
@@ -206,6 +215,7 @@ def finish_entry(
         "bytes": sum(length for parts in files.values() for length, _ in parts),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "unreadable": {str(position): reason for position, reason in unreadable.items()},
+        "ignored": dict(ignored),
         "files": files,
     }
     (folder / "entry.json").write_text(json.dumps({**about, "crc32": _crc(about)}))

@@ -82,7 +82,9 @@ class Decoded:
     Attributes:
         images: Images; row k is the sample at position `positions[k]` of the call.
         unreadable: Reason by position of each unreadable image, whose row is black.
+        ignored: Number of images by ignored property, see `ignored_notes`.
     """
 
     images: ImageStack
     unreadable: dict[int, str]
+    ignored: dict[str, int]

@@ -11,7 +11,15 @@ from PIL import Image
 from robench.datasets.io.image_formats import image_formats
 from robench.errors import DatasetError
 
-__all__ = ["files_below", "image_suffixes", "visible_folders"]
+__all__ = ["files_below", "image_suffixes", "names_in", "visible_folders"]
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of all entries of a folder in any order; empty if it is none."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
 
 
 def visible_folders(folder: Path) -> list[str]:

@@ -9,6 +9,6 @@ __all__ = ["pixmap"]
 
 
 def pixmap(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode (h, w, 3) uint8 RGB as PPM, without loss; the bytes are the same on every machine."""
+    """Encode (h, w, 3) RGB or (h, w) grey, uint8, without loss; the bytes are the same on every machine."""
     height, width = pixels.shape[:2]
-    return b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()
+    return b"P%d %d %d 255\n" % (6 if pixels.ndim == 3 else 5, width, height) + pixels.tobytes()

@@ -6,6 +6,7 @@ import io
 import pickle
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -70,11 +71,13 @@ def read_pickle(content: bytes) -> object:
         ValueError: The pickle is damaged, names anything but numpy's arrays, or uses any other operation.
     """
     allowed = frozenset(_OPERATIONS.split())
-    for step, (operation, _, _) in enumerate(pickletools.genops(content)):
-        if operation.name not in allowed:
-            raise ValueError(f"it contains the operation {operation.name}, which no batch needs")
-        if step == _STEPS:
-            raise ValueError("it has more operations than any batch needs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of escape sequences in damaged texts.
+        for step, (operation, _, _) in enumerate(pickletools.genops(content)):
+            if operation.name not in allowed:
+                raise ValueError(f"it contains the operation {operation.name}, which no batch needs")
+            if step == _STEPS:
+                raise ValueError("it has more operations than any batch needs")
     try:
         return _Reader(content).load()
     except _DAMAGE as error:

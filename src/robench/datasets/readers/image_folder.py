@@ -11,7 +11,7 @@ from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import read_image
 from robench.datasets.io.directories import files_below, image_suffixes, visible_folders
 from robench.datasets.readers.base import Reader
-from robench.datasets.readers.label_table import tables_in
+from robench.datasets.readers.label_table import skipped_tables
 from robench.errors import DatasetError
 from robench.suites import SUITES
 
@@ -56,9 +56,7 @@ def _read(root: Path) -> ImageDataset:
             f"{root} has {len(folders)} class folders but no file with the extension of an image",
             "if the folders hold shards, give one of them",
         )
-    notes = [
-        f"classes from folders; {table.name} was skipped: give that file to use its labels" for table in tables_in(root)
-    ]
+    notes = skipped_tables(root)
     if is_numeric and folders != sorted(folders):
         notes.insert(
             0, "class folders are whole numbers and sorted as such (torchvision's ImageFolder sorts them as text)"

@@ -1,213 +1,265 @@
-"""Images in a flat folder with a table of labels: CSV, TSV or JSON lines."""
+"""Images with a table or a list of labels, in the images' folder or above it: CSV, TSV, text or JSON lines."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from robench.datasets.dataset import ImageDataset
-from robench.datasets.io.bounded import read_image, read_limited
-from robench.datasets.io.directories import visible_folders
+from robench.datasets.io.bounded import read_image
+from robench.datasets.io.directories import image_suffixes, names_in, visible_folders
 from robench.datasets.readers.base import Reader
-from robench.datasets.readers.labels import LABEL_COLUMNS, PATH_COLUMNS, classes_of, lower_keys, parse_json
-from robench.errors import DatasetError, one_line
+from robench.datasets.readers.image_files import ImageFiles
+from robench.datasets.readers.labels import classes_of
+from robench.datasets.readers.splits import split_of
+from robench.datasets.readers.table_rows import TABLE_SUFFIXES, Row, first_row, read_rows
+from robench.errors import DatasetError
 
-__all__ = ["LABEL_TABLE", "tables_in"]
+__all__ = ["IMAGE_FOLDERS", "LABEL_TABLE", "LabelTable", "is_flat", "labelled_images", "skipped_tables", "tables_of"]
 
-_TABLE_BYTES = 2**28
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_SUFFIXES = (*_DELIMITERS, ".jsonl")
-_NAMES = tuple(f"{stem}{suffix}" for stem in ("labels", "metadata") for suffix in _SUFFIXES)
+_NAMES = tuple(f"{stem}{suffix}" for stem in ("labels", "metadata") for suffix in TABLE_SUFFIXES)
 """File names of tables; metadata.* is the convention of Hugging Face's image folders."""
-
-_Row = tuple[int, str, object]
-"""Line number from 1, path in the file, label in the file."""
-
-
-def tables_in(folder: Path) -> list[Path]:
-    """Return the tables of labels in a folder."""
-    return [folder / name for name in _NAMES if (folder / name).is_file()]
-
-
-def _matches(path: Path) -> bool:
-    if path.is_file():
-        return path.suffix.lower() in _SUFFIXES
-    tables = tables_in(path)
-    if not tables:
-        return False
-    # With class folders, a table may have another purpose: it counts if its first line names an image.
-    return not visible_folders(path) or any(_names_an_image(table) for table in tables)
-
-
-def _names_an_image(table: Path) -> bool:
-    try:
-        _, name, _ = next(_rows(table), (0, "", None))
-        return bool(name) and (table.parent / _inside(name, "")).is_file()
-    except DatasetError:
-        return False
+_LIST_WORDS = {"label", "labels", "list", "annotation", "annotations", "gt", "solution"}
+"""Words in the file names of lists of labels, besides names of splits."""
+_KAGGLE = "LOC_val_solution.csv"
+"""ImageNet's labels at Kaggle, up to four folders above its images."""
+_KAGGLE_IMAGES = "ILSVRC/Data/CLS-LOC/val"
+_OTHERS = {
+    "ilsvrc2012_validation_ground_truth.txt",
+    "imagenet_2012_validation_synset_labels.txt",
+    "val_annotations.txt",
+}
+"""Published lists of another layout."""
+_LIST_FOLDERS = {"meta", "annotation", "annotations", "labels", "lists", "splits", "imagesets"}
+"""Folders of lists, next to the folder of images."""
+IMAGE_FOLDERS = {"images", "image", "imgs", "img", "data", "jpegimages"}
+"""Folders of all images of a dataset, which are not classes."""
+_TABLES = 64
+"""Most files of a folder that are tried; more are usually captions or boxes of single images."""
 
 
-def _read(path: Path) -> ImageDataset:
-    table, notes = (path, []) if path.is_file() else _only_table(path)
-    root = table.parent
-    resolve = cache(os.path.realpath)  # for folders, mostly the same few
+class LabelTable(NamedTuple):
+    """A table of labels and the images that it names."""
+
+    file: Path
+    images: ImageFiles
+
+
+def tables_of(folder: Path) -> list[LabelTable]:
+    """Return the tables in a folder, else above it, whose first row names an image of the folder.
+
+    Tables above a folder of class folders are not considered. labels.* and metadata.* exclude other tables of the same
+    folder. A list of training images counts only if there is no other table, and never for class folders.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - keep links
+    found = [LabelTable(file, images) for file in _candidates(folder) if (images := _images(file, _roots(file)))]
+    if not found and is_flat(folder):
+        found = _tables_above(folder)
+    named = [table for table in found if table.file.name in _NAMES]
+    others = [table for table in found if split_of(table.file.stem) != "train"]
+    return named or others or (found if is_flat(folder) else [])
+
+
+def _tables_above(folder: Path) -> list[LabelTable]:
+    parent, split = folder.parent, split_of(folder.name)
+    places = [parent, *(parent / name for name in _folders(parent) if name.lower() in _LIST_FOLDERS)]
+    files = [file for place in places for file in _candidates(place) if split_of(file.stem) in ("", split) or not split]
+    files += [file for place in folder.parents[1:5] if (file := place / _KAGGLE).is_file()]
+    return [LabelTable(file, images) for file in files if (images := _images_of(folder, file))]
+
+
+def _images_of(folder: Path, file: Path) -> ImageFiles | None:
+    """Return the image files of a table above a folder; None if its first row names no image of the folder."""
+    images = _images(file, [folder, *_image_folders(folder)])
+    if images is not None:
+        return images
+    images = _images(file, [folder.parent])
+    return images if images and _first_path(file, images).startswith(f"{folder.name}/") else None
+
+
+def skipped_tables(folder: Path) -> list[str]:
+    """Return a note for each file of a folder of class folders that is named like a table of labels."""
+    notes = []
+    for file in _candidates(folder, likely=True):
+        reason = _misfit(file)
+        advice = f" because {reason}" if reason else ": give that file to use its labels"
+        notes.append(f"classes from folders; {file.name} was skipped{advice}")
+    return notes
+
+
+def is_flat(folder: Path) -> bool:
+    """Return whether a folder has no subfolder but `images` or the like."""
+    return all(name.lower() in IMAGE_FOLDERS for name in _folders(folder))
+
+
+def labelled_images(
+    given: Path, table: LabelTable, rows: Iterable[Row], notes: Iterable[str], names: Sequence[str] = ()
+) -> ImageDataset:
+    """List the images of a table.
+
+    Args:
+        given: Path that the user gave: the table, or a folder.
+        table: The table.
+        rows: Its rows.
+        notes: Notes of the dataset.
+        names: Names of the classes; they count if they include all labels.
+
+    Raises:
+        DatasetError: A row is invalid, or an image is missing.
+    """
+    file, images = table
+    folder = Path(os.path.abspath(given if given.is_dir() else file.parent))  # noqa: PTH100 - keep links
     lines: dict[str, int] = {}
     labels: dict[str, object] = {}
-    for line, name, label in _rows(table):
-        where = f"{table.name}, line {line}"
-        relative = _inside(name, where)
-        if relative in lines:
-            raise DatasetError(f"{where}: {relative!r} is already in line {lines[relative]}", "label each image once")
-        _check_file(root, relative, resolve, where)
-        lines[relative], labels[relative] = line, label
+    for line, name, label, may_lack_suffix in rows:
+        where = f"{file.name}, line {line}"
+        path = images.find(name, where, may_lack_suffix)
+        if path in lines:
+            raise DatasetError(f"{where}: {path!r} is already in line {lines[path]}", "label each image once")
+        images.check(path, where)
+        if given.is_dir() and images.root == folder.parent and not path.startswith(f"{folder.name}/"):
+            raise DatasetError(f"{where}: {path!r} is not in {folder}", f"give {file} itself for all of its images")
+        lines[path], labels[path] = line, label
     if not lines:
-        raise DatasetError(f"{table} labels no image", "write one line for each image, its path and its label")
-    paths = tuple(sorted(lines))
+        raise DatasetError(f"{file} labels no image", "write one line for each image, its path and its label")
+    paths = sorted(lines)
     numbers, classes = classes_of(
-        [labels[path] for path in paths], lambda position: f"{table.name}, line {lines[paths[position]]}"
+        [labels[path] for path in paths], lambda position: f"{file.name}, line {lines[paths[position]]}"
     )
+    if {*names} >= {*classes}:
+        index = {name: number for number, name in enumerate(names)}
+        numbers, classes = np.array([index[name] for name in classes], dtype=np.int64)[numbers], tuple(names)
+    inner = images.root.relative_to(folder).as_posix() if images.root.is_relative_to(folder) else "."
     return ImageDataset(
-        name=root.resolve().name if table.name in _NAMES else table.stem,
-        paths=paths,
+        name=folder.resolve().name if given.is_dir() or file.name in _NAMES else file.stem,
+        paths=tuple(path if inner == "." else f"{inner}/{path}" for path in paths),
         labels=numbers,
         classes=classes,
-        read=lambda position: read_image(root / paths[position]),
+        read=lambda position: read_image(images.root / paths[position]),
         notes=tuple(notes),
     )
 
 
-def _only_table(folder: Path) -> tuple[Path, list[str]]:
-    tables = tables_in(folder)
-    if visible_folders(folder):
-        tables = [table for table in tables if _names_an_image(table)] or tables
+def _matches(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() in TABLE_SUFFIXES
+    if not path.is_dir():
+        return False
+    # A table without images of this folder is an error only if no folder gives labels.
+    return bool(tables_of(path)) or (not visible_folders(path) and bool(_candidates(path, likely=True)))
+
+
+def _read(path: Path) -> ImageDataset:
+    if path.is_file():
+        file = Path(os.path.abspath(path))  # noqa: PTH100 - keep links
+        tables = [LabelTable(file, _images(file, _roots(file)) or ImageFiles(file.parent))]
+    else:
+        tables = tables_of(path) or [LabelTable(file, ImageFiles(path)) for file in _candidates(path, likely=True)]
     if len(tables) > 1:
-        raise DatasetError(f"{folder} holds {tables[0].name} and {tables[1].name}", "give one of the files")
-    note = f"labels from {tables[0].name}, not from folders: move it away to make every folder a class"
-    return tables[0], [note] if visible_folders(folder) else []
+        names = " and ".join(table.file.name for table in tables[:3])
+        raise DatasetError(f"{tables[0].file.parent} holds {names}", f"give one of the files, such as {tables[0].file}")
+    return labelled_images(path, tables[0], read_rows(tables[0].file, tables[0].images.has), _notes(path, tables[0]))
 
 
-def _check_file(root: Path, relative: str, resolve: Callable[[str], str], where: str) -> None:
-    """Raise DatasetError if the file is missing, or if links lead out of the folder; `resolve` follows links."""
-    file, real = os.path.join(root, relative), resolve(str(root))  # noqa: PTH118 - once an image, and Path is slow
-    try:
-        status = os.lstat(file)
-        # Most files are not links, and resolving their folder once is enough.
-        target = resolve(file if stat.S_ISLNK(status.st_mode) else file.rpartition("/")[0])
-        exists = stat.S_ISREG(status.st_mode) or Path(target).is_file()
-    except (OSError, ValueError):
-        exists, target = False, real
-    if not exists:
-        raise DatasetError(f"{where}: there is no file {relative!r} in {root}", "write paths relative to the table")
-    if os.path.commonpath([real, target]) != real:
-        raise DatasetError(
-            f"{where}: {relative!r} is a link that leaves {root}", "copy the images themselves into it (cp -rL)"
-        )
+def _notes(given: Path, table: LabelTable) -> list[str]:
+    file, root = table.file, table.images.root
+    if root != file.parent:
+        return [f"labels from {file}, images from {root}"]
+    if given.is_dir() and visible_folders(root):
+        return [f"labels from {file.name}, not from folders: move it away to make every folder a class"]
+    return [] if file.name in _NAMES or not given.is_dir() else [f"labels from {file.name}"]
 
 
-def _inside(name: str, where: str) -> str:
-    """Return a path in a table in its shortest form, relative to the table."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or not parts:
-        raise DatasetError(
-            f"{where}: {name!r} is not a path within the folder", "write it relative to the table, without '..'"
-        )
-    return "/".join(parts)
+def _candidates(folder: Path, likely: bool = False) -> list[Path]:
+    """Return the files of a folder that may be tables of labels; with `likely`, those that are named like one."""
+    entries = sorted(map(os.path.splitext, names_in(folder)))
+    images = {stem for stem, suffix in entries if suffix.lower() in image_suffixes()}
+    files = [folder / f"{stem}{suffix}" for stem, suffix in entries if suffix.lower() in TABLE_SUFFIXES]
+    files = [
+        file
+        for file in files
+        if file.name in _NAMES
+        or (file.stem not in images and file.name.lower() not in _OTHERS and not file.name.startswith("."))
+    ]
+    for is_likely in (_is_likely, _is_named):
+        if likely or len(files) > _TABLES:
+            files = [file for file in files if is_likely(file)]
+            likely = False
+    return [file for file in files if file.is_file()]
 
 
-def _rows(table: Path) -> Iterator[_Row]:
-    """Yield the rows of a table; raise DatasetError with the line of the first invalid one."""
-    try:
-        text = read_limited(table, _TABLE_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{table} is not UTF-8 text", "save it as UTF-8") from error
-    suffix = table.suffix.lower()
-    return _json_rows(table, text) if suffix == ".jsonl" else _csv_rows(table, text, _DELIMITERS[suffix])
+def _is_named(file: Path) -> bool:
+    return file.name in _NAMES
 
 
-def _json_rows(table: Path, text: str) -> Iterator[_Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{table.name}, line {number}"
+def _is_likely(file: Path) -> bool:
+    words = set(re.split(r"[^a-z]+", file.stem.lower()))
+    return _is_named(file) or bool(words & _LIST_WORDS) or split_of(file.stem) != ""
+
+
+def _folders(folder: Path) -> list[str]:
+    return visible_folders(folder) if folder.is_dir() else []
+
+
+def _image_folders(folder: Path) -> list[Path]:
+    return [folder / name for name in _folders(folder) if name.lower() in IMAGE_FOLDERS]
+
+
+def _roots(file: Path) -> list[Path]:
+    """Return the folders that the paths of a table may be relative to, by preference."""
+    roots = []
+    split, parent = split_of(file.stem), file.parent
+    for base in (parent, parent.parent) if parent.name.lower() in _LIST_FOLDERS else (parent,):
+        images = _image_folders(base)
+        own = [
+            place / name
+            for place in (base, *images)
+            for name in _folders(place)
+            if name == file.stem or (split and split_of(name) == split)
+        ]
+        roots += [base, *own, *(inner for folder in own for inner in _image_folders(folder)), *images]
+    return [*roots, parent / _KAGGLE_IMAGES] if file.name == _KAGGLE else roots
+
+
+def _images(file: Path, roots: Iterable[Path]) -> ImageFiles | None:
+    """Return the image files of the first folder that has the image in the first row of a table; None if none has."""
+    for root in roots:
+        images = ImageFiles(root)
         try:
-            value = parse_json(line)
-        except ValueError as error:
-            raise DatasetError(f"{where} is not JSON ({one_line(error)})", "write one object a line") from error
-        if not isinstance(value, dict):
-            raise DatasetError(f"{where} is not a JSON object", 'write {"file_name": PATH, "label": LABEL}')
-        value = lower_keys(value)
-        path, label = _column(value, PATH_COLUMNS), _column(value, LABEL_COLUMNS)
-        if path is None or label is None:
-            raise _lacks(where, "path" if path is None else "label")
-        name = value[path]
-        if not isinstance(name, str):
-            raise DatasetError(f"{where}: the path in {path!r} is not text")
-        yield number, name, value[label]
+            if _first_path(file, images):
+                return images
+        except DatasetError:
+            continue
+    return None
 
 
-def _csv_rows(table: Path, text: str, delimiter: str) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns: tuple[int, int] | None = None
-    line = 1
+def _first_path(file: Path, images: ImageFiles) -> str:
+    """Return the path in the first row of a table; empty if there is no such file."""
+    row = first_row(file, images.has)
+    exists = row is not None and images.has(row.name, row.may_lack_suffix)
+    return images.find(row.name, "", row.may_lack_suffix) if row is not None and exists else ""
+
+
+def _misfit(file: Path) -> str:
+    """Return why a table labels no image; empty if its first row does."""
+    if _images(file, _roots(file)) is not None:
+        return ""
     try:
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                line = reader.line_num + 1
-                continue
-            if columns is None:
-                columns, is_header = _columns(table, row)
-                if is_header:
-                    line = reader.line_num + 1
-                    continue
-            if len(row) <= max(columns):
-                raise DatasetError(
-                    f"{table.name}, line {line} has {len(row)} columns", "write a path and a label in each line"
-                )
-            name, label = (row[column].strip() for column in columns)
-            if len(label.splitlines()) > 1:
-                raise DatasetError(f"{table.name}, line {line} has a label of several lines", "close its quotes")
-            yield line, name, label
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DatasetError(
-            f"{table.name}, line {line} cannot be read ({one_line(error)})", "save the table as plain CSV"
-        ) from error
-
-
-def _columns(table: Path, row: list[str]) -> tuple[tuple[int, int], bool]:
-    """Return the columns of the path and of the label, and whether the first row is a header."""
-    other = next((mark for mark in ";\t|," if len(row) == 1 and mark in row[0]), None)
-    if other is not None:
-        delimiter = "a tab" if table.suffix.lower() == ".tsv" else "a comma"
-        raise DatasetError(
-            f"{table.name}, line 1 has one column, which contains {other!r}", f"write {delimiter} between columns"
-        )
-    names = {cell.strip().lower(): column for column, cell in reversed(list(enumerate(row)))}
-    path, label = _column(names, PATH_COLUMNS), _column(names, LABEL_COLUMNS)
-    if path is not None and label is not None:
-        return (names[path], names[label]), True
-    if len(row) != 2 or path is not None or label is not None:
-        raise _lacks(f"{table.name}, line 1", "path" if path is None else "label")
-    return (0, 1), False
-
-
-def _column(names: Mapping[str, object], known: tuple[str, ...]) -> str | None:
-    return next((name for name in known if name in names), None)
-
-
-def _lacks(where: str, kind: str) -> DatasetError:
-    known = PATH_COLUMNS if kind == "path" else LABEL_COLUMNS
-    return DatasetError(f"{where} names no column of {kind}s", f"name it {known[0]} (known: {', '.join(known)})")
+        row = first_row(file, ImageFiles(file.parent).has)
+    except DatasetError as error:
+        return error.problem
+    return "it is empty" if row is None else f"line {row.line} names no file, {row.name!r}"
 
 
 LABEL_TABLE = Reader(
     "table",
-    "a flat folder with labels.csv or metadata.csv (also .tsv, .jsonl), or such a file: columns file_name and label",
+    "images with labels.csv or metadata.csv (also .tsv, .txt, .jsonl; columns file_name and label), or with a list such as "
+    "val.txt or LOC_val_solution.csv in the folder or above it; or such a file",
     _matches,
     _read,
 )

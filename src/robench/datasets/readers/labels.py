@@ -24,6 +24,12 @@ PATH_COLUMNS = (
     "file_path",
     "img",
     "img_path",
+    "image_id",
+    "imageid",
+    "image_name",
+    "imagename",
+    "filenames",
+    "images",
     "name",
     "id",
 )
@@ -41,6 +47,12 @@ LABEL_COLUMNS = (
     "label_id",
     "y",
     "gt",
+    "ground_truth",
+    "class_label",
+    "label_name",
+    "classname",
+    "classid",
+    "predictionstring",
 )
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 """Names of columns with paths, labels and encoded images, by preference."""

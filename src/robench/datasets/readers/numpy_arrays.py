@@ -1,54 +1,140 @@
-"""Images in a NumPy array with labels in another, as CIFAR-10.1 is published."""
+"""Images in a NumPy array with labels in another: .npy as CIFAR-10.1, .npz as CIFAR-10.2 and MedMNIST are published."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import IMAGES
-from robench.datasets.io.npy import open_array, read_integers
+from robench.datasets.io.npy import ArrayFile, open_array, read_labels
+from robench.datasets.io.npz import npz_array, npz_names
 from robench.datasets.io.ppm import pixmap
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.labels import numbered
+from robench.datasets.readers.splits import SPLITS, choose_name
 from robench.errors import DatasetError
 
 __all__ = ["ARRAYS"]
 
 _PIXELS = 2 * 89_478_485
 """Most pixels of one image, as for Pillow."""
+_IMAGE_ARRAYS = ("images", "image", "imgs", "data", "x", "arr_0")
+_LABEL_ARRAYS = ("labels", "label", "fine_labels", "targets", "target", "y", "arr_1")
+"""Names of arrays in an .npz file by preference, without the name of a split."""
+
+Pixels = NDArray[np.uint8]
 
 
 def _matches(path: Path) -> bool:
-    return path.suffix.lower() == ".npy" and path.is_file()
+    return path.suffix.lower() in (".npy", ".npz") and path.is_file()
 
 
 def _read(path: Path) -> ImageDataset:
-    array = open_array(path)
-    if array.dtype != np.uint8 or len(array.shape) != 4 or array.shape[3] != 3 or not all(array.shape):
-        raise DatasetError(
-            f"{path} holds {array.dtype} of shape {array.shape}", "give uint8 images of shape (n, height, width, 3)"
-        )
-    count, height, width, _ = array.shape
-    if count > IMAGES or height * width > _PIXELS:
-        raise DatasetError(
-            f"{path} holds {count} images of {height}x{width} pixels, more than {IMAGES} images or {_PIXELS} pixels"
-        )
-    label_file = _find_labels(path)
-    file_labels = read_integers(label_file)
+    if path.suffix.lower() == ".npz":
+        (image_name, label_name), notes = _choose_arrays(path)
+        images = npz_array(path, image_name)
+        arrange, layout_notes = _layout(images)
+        labels, source = npz_array(path, label_name), f"{path}, {label_name}"
+    else:
+        images = open_array(path)
+        arrange, layout_notes = _layout(images)
+        label_file = _find_labels(path)
+        labels, source, notes = open_array(label_file), str(label_file), [f"labels from {label_file.name}"]
+    file_labels, one_hot = read_labels(labels, source)
+    count = images.shape[0]
     if len(file_labels) != count:
-        raise DatasetError(f"{path} has {count} images, but {label_file} has {len(file_labels)} labels")
-    labels, classes = numbered(file_labels, lambda position: f"{label_file}, row {position}")
+        raise DatasetError(f"{path} has {count} images, but {source} has {len(file_labels)} labels")
+    names = None if one_hot is None else tuple(map(str, range(one_hot)))
+    numbers, classes = numbered(file_labels, lambda position: f"{source}, row {position}", names)
     digits = len(str(count - 1))
     return ImageDataset(
         name=path.stem,
         paths=tuple(f"{path.stem}/{row:0{digits}d}.ppm" for row in range(count)),
-        labels=labels,
+        labels=numbers,
         classes=classes,
-        read=lambda position: pixmap(array.row(position)),
-        notes=(f"labels from {label_file.name}",),
+        read=lambda position: pixmap(arrange(images.row(position))),
+        notes=(*notes, *layout_notes),
     )
+
+
+def _choose_arrays(path: Path) -> tuple[tuple[str, str], list[str]]:
+    """Return the names of the images and of the labels in an .npz file, and notes."""
+    names = npz_names(path)
+    splits: dict[str, dict[str, str]] = {}
+    for name in names:
+        words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+        split = next((word for word in words if word in SPLITS), "")
+        splits.setdefault(split, {})["_".join(word for word in words if word != split)] = name
+    pairs = {
+        split: (images, labels)
+        for split, arrays in splits.items()
+        if (images := _first(arrays, _IMAGE_ARRAYS)) and (labels := _first(arrays, _LABEL_ARRAYS))
+    }
+    listed = ", ".join(map(repr, names[:10])) + (", …" if len(names) > 10 else "")
+    if not pairs:
+        raise DatasetError(
+            f"{path} has no arrays of images and labels by a known name (its arrays: {listed})",
+            "name them images and labels, or test_images and test_labels",
+        )
+    split = choose_name(pairs)
+    if split is None:
+        raise DatasetError(
+            f"{path} holds several datasets (its arrays: {listed})", "save one pair of arrays as images and labels"
+        )
+    images, labels = pairs[split]
+    notes = [f"images from the array {images}, labels from {labels}"]
+    if len(pairs) > 1:
+        others = ", ".join(sorted(repr(pair[0]) for other, pair in pairs.items() if other != split))
+        notes.append(f"only the {split} images; save another split as a file of its own to evaluate it ({others})")
+    return pairs[split], notes
+
+
+def _first(arrays: Mapping[str, str], known: tuple[str, ...]) -> str | None:
+    return next((arrays[name] for name in known if name in arrays), None)
+
+
+def _layout(images: ArrayFile) -> tuple[Callable[[Pixels], Pixels], list[str]]:
+    """Return a function from a row to (h, w, 3) RGB or (h, w) grey, and notes.
+
+    Raises:
+        DatasetError: The array does not hold images of 8 bits.
+    """
+    shape, notes = images.shape, []
+    arrange: Callable[[Pixels], Pixels]
+    match shape:
+        case (_, height, width, 3):
+            arrange = np.asarray
+        case (_, 3, height, width):
+            arrange = _channels_last
+            notes.append("images are stored with their channels first, (n, 3, height, width)")
+        case (_, height, width) | (_, height, width, 1) | (_, 1, height, width):
+            arrange = _grey(height, width)
+            notes.append("images are grey, and become RGB of three equal channels")
+        case _:
+            height = width = 0
+    if images.dtype != np.uint8 or not all(shape) or not height:
+        raise DatasetError(
+            f"{images.path} holds {images.dtype} of shape {shape}",
+            "give uint8 images of shape (n, height, width, 3), (n, 3, height, width) or (n, height, width)",
+        )
+    if shape[0] > IMAGES or height * width > _PIXELS:
+        raise DatasetError(
+            f"{images.path} holds {shape[0]} images of {height}x{width} pixels, more than {IMAGES} images or {_PIXELS} pixels"
+        )
+    return arrange, notes
+
+
+def _channels_last(row: Pixels) -> Pixels:
+    return row.transpose(1, 2, 0)
+
+
+def _grey(height: int, width: int) -> Callable[[Pixels], Pixels]:
+    return lambda row: row.reshape(height, width)
 
 
 def _find_labels(path: Path) -> Path:
@@ -63,7 +149,8 @@ def _find_labels(path: Path) -> Path:
 
 ARRAYS = Reader(
     "arrays",
-    "a .npy file of images, (n, height, width, 3) uint8, with labels.npy or …labels….npy in the same folder",
+    "a .npy file of images, uint8 (n, height, width, 3), with labels.npy or …labels….npy in the same folder; or an .npz file "
+    "of such arrays: images and labels, x_test and y_test, test_images and test_labels",
     _matches,
     _read,
 )

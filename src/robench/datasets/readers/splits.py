@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from robench.errors import DatasetError
 
-__all__ = ["choose_split"]
+__all__ = ["SPLITS", "choose_name", "choose_split", "split_of"]
 
 _VALIDATION = ("validation", "valid", "val", "dev")
-_SPLITS = ("test", *_VALIDATION, "train", "training")
+SPLITS = ("test", *_VALIDATION, "train", "training")
+"""Names of splits in the names of files and arrays."""
+
+
+def split_of(name: str) -> str:
+    """Return the split in the name of a file or folder: test, validation, train or an empty text."""
+    word = next((word for word in re.split(r"[^a-z]+", name.lower()) if word in SPLITS), "")
+    return "validation" if word in _VALIDATION else "train" if word == "training" else word
 
 
 def choose_split(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
@@ -29,8 +36,8 @@ def choose_split(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
     splits: dict[str, list[Path]] = {}
     for file in sorted(files):
         words = re.split(r"[^a-z]+", file.name.lower())
-        splits.setdefault(next((word for word in words if word in _SPLITS), ""), []).append(file)
-    split = _choose(list(splits))
+        splits.setdefault(next((word for word in words if word in SPLITS), ""), []).append(file)
+    split = choose_name(splits)
     if split is None:
         examples = ", ".join(files[0].name for _, files in sorted(splits.items()))
         raise DatasetError(
@@ -43,9 +50,14 @@ def choose_split(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
     return splits[split], (f"only the {split} files; give a file to evaluate another split ({others})",)
 
 
-def _choose(splits: Sequence[str]) -> str | None:
+def choose_name(splits: Collection[str]) -> str | None:
+    """Choose the only split, else the test split, else the validation split; None if the names do not tell them apart.
+
+    Args:
+        splits: Names of splits; an empty text is data without a split.
+    """
     if len(splits) == 1:
-        return splits[0]
+        return next(iter(splits))
     if "" in splits:
         return None
     if "test" in splits:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from robench.errors import RobenchError, RunError
+from robench.errors import RobenchError, RunError, flags_shown
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.shards import Shard, ShardResult
@@ -62,6 +62,7 @@ class Worker:
         self._evaluators: dict[int, Evaluator] = {}
         self._images = 0
 
+    @flags_shown()
     def describe(self) -> WorkerInfo:
         """Enter the working directory and return the description of this worker."""
         torch.set_num_threads(self._threads)
@@ -76,6 +77,7 @@ class Worker:
         except RobenchError as error:
             return WorkerInfo(platform.node(), os.getpid(), None, str(error))
 
+    @flags_shown()
     def evaluate(self, run: int, spec: Callable[[], EvaluatorSpec], shard: Shard) -> ShardResult | WorkerRejection:
         """Evaluate a shard.
 

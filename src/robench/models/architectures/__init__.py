@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.util import find_spec
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from robench.errors import CheckpointError, unknown_name
+from robench.errors import CheckpointError, RobenchError, one_line, unknown_name
 from robench.models.architectures import cifar_resnet, timm, torchvision
+from robench.models.architectures.arguments import split_arguments
 from robench.models.architectures.base import Family
 from robench.models.architectures.factory import call_factory, is_factory, preprocessing_of
 from robench.models.preprocessing import Preprocessing, assumed
@@ -22,8 +27,10 @@ __all__ = [
     "architecture_names",
     "build_architecture",
     "find_family",
+    "load_published",
     "names_factory",
     "names_family",
+    "translate_names",
 ]
 
 ARCHITECTURES: dict[str, Family] = {
@@ -31,6 +38,10 @@ ARCHITECTURES: dict[str, Family] = {
     "torchvision": Family(torchvision.build, torchvision.pretrained, torchvision.names),
     "timm": Family(timm.build, timm.pretrained, timm.names),
 }
+
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
+_SIZES = ("img_size", "image_size", "input_size", "resolution")
+"""Names of an input size in the libraries."""
 
 EXAMPLES = "--arch torchvision:resnet50, timm:vit_base_patch16_224, zoo:cifar_resnet20 or file.py:function"
 
@@ -72,13 +83,13 @@ def _load_family(plugin: Plugin) -> Family:
             f"{plugin.origin} returns a {type(result).__name__} for {plugin.name}:{name} instead of a module and its preprocessing"
         )
 
-    def build(name: str, classes: int | None) -> tuple[nn.Module, Preprocessing]:
+    def build(name: str, classes: int | None, **arguments: Any) -> tuple[nn.Module, Preprocessing]:
         with plugin.attribute_errors(f"cannot build {plugin.name}:{name}"):
-            return checked(name, family.build(name, classes))
+            return checked(name, family.build(name, classes, **arguments))
 
-    def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
+    def pretrained(name: str, **arguments: Any) -> tuple[nn.Module, Preprocessing]:
         with plugin.attribute_errors(f"cannot load {plugin.name}:{name}"):
-            return checked(name, family.pretrained(name))
+            return checked(name, family.pretrained(name, **arguments))
 
     def names() -> list[str]:
         with plugin.attribute_errors(f"cannot list the family {plugin.name}"):
@@ -99,7 +110,7 @@ def build_architecture(arch: str, classes: int | None = None) -> tuple[nn.Module
     """Build an untrained network; the caller's random generators keep their state.
 
     Args:
-        arch: `family:name`, or a factory.
+        arch: `family:name`, optionally with `?name=value&...`, or a factory.
         classes: Number of classes of the head; None for the default. A factory ignores it.
 
     Returns:
@@ -121,5 +132,68 @@ def build_architecture(arch: str, classes: int | None = None) -> tuple[nn.Module
                 f"architecture {arch!r} is none of {known}, package.module:function, file.py:function",
                 "see `robench list models`",
             )
-        module, preprocessing = find_family(family).build(name, classes)
+        name, arguments = split_arguments(name)
+        number = arguments.pop("num_classes", classes)
+        if not isinstance(number, int | None):
+            raise CheckpointError(f"num_classes of {arch} is no whole number", "omit it for that of the weights")
+        if classes is not None and number != classes:
+            raise CheckpointError(
+                f"{arch} has {number} classes, but the weights seem to have {classes}", "omit num_classes"
+            )
+        with _argument_errors(f"{family}:{name}", arguments):
+            module, preprocessing = find_family(family).build(name, number, **arguments)
         return module, preprocessing, timm_deviation_note(getattr(module, "pretrained_cfg", None))
+
+
+def load_published(arch: str) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    """Return a network with its published weights, its preprocessing, and notes; `arch` is that of `build_architecture`.
+
+    Raises:
+        CheckpointError: There are no such weights, or they do not fit the arguments.
+    """
+    family, _, name = arch.partition(":")
+    name, arguments = split_arguments(name)
+    if "num_classes" in arguments:
+        raise CheckpointError(f"{family}:{name} has the classes of its published weights", "omit num_classes")
+    with torch.random.fork_rng(devices=[]), _argument_errors(f"{family}:{name}", arguments):
+        module, preprocessing = find_family(family).pretrained(name, **arguments)
+    return module, preprocessing, timm_deviation_note(getattr(module, "pretrained_cfg", None))
+
+
+def translate_names(arch: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool] | None:
+    """Return the tensors of a file by the names of a library, from those of the network's authors or of an older version.
+
+    Args:
+        arch: As for `build_architecture`.
+        state: Tensors by name.
+
+    Returns:
+        The tensors, and whether the library interpolated one to another size; None if it has no such translation.
+    """
+    family, _, rest = arch.partition(":")
+    if family != "timm":
+        return None
+    name, arguments = split_arguments(rest)
+    with torch.random.fork_rng(devices=[]), _argument_errors(f"{family}:{name}", arguments):
+        return timm.translate_names(name, state, arguments)
+
+
+@contextmanager
+def _argument_errors(name: str, arguments: Mapping[str, object]) -> Iterator[None]:
+    """Turn the errors of a network that does not take its arguments into CheckpointErrors."""
+    try:
+        yield
+    except RobenchError:
+        raise
+    except Exception as error:
+        # Networks check their arguments with errors of their own.
+        if not arguments:
+            raise
+        unknown = _UNEXPECTED.search(str(error))
+        if unknown is not None and unknown[1] in arguments:
+            hint = "--crop sets the input size of a network that takes any" if unknown[1] in _SIZES else ""
+            raise CheckpointError(f"{name} has no argument {unknown[1]!r}", hint) from error
+        listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise CheckpointError(
+            f"{name} cannot be built with {listed} ({type(error).__name__}: {one_line(error)})"
+        ) from error

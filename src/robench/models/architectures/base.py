@@ -19,15 +19,15 @@ class Family:
     """Architectures of one origin; every function raises CheckpointError for an unknown name.
 
     Attributes:
-        build: Function of a name and a number of classes, None for the default. It returns the untrained module and
-            its preprocessing.
-        pretrained: Function of a name, which may choose weights. It returns the module with published weights and its
-            preprocessing.
+        build: Function of a name and a number of classes, None for the default, and of keyword arguments if the networks take
+            any. It returns the untrained module and its preprocessing.
+        pretrained: Function of a name, which may choose weights, and of the same keyword arguments. It returns the module with
+            published weights and its preprocessing.
         names: Function that returns the names of all architectures, sorted.
     """
 
-    build: Callable[[str, int | None], tuple[nn.Module, Preprocessing]]
-    pretrained: Callable[[str], tuple[nn.Module, Preprocessing]]
+    build: Callable[..., tuple[nn.Module, Preprocessing]]
+    pretrained: Callable[..., tuple[nn.Module, Preprocessing]]
     names: Callable[[], list[str]]
 
 

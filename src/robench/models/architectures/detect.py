@@ -145,7 +145,8 @@ def _stages(
     """Yield architectures of the stated name, then those of the same structure and new ones, then similar ones."""
     if stated is not None:
         names = [stated, *(f"{family}:{stated}" for family in ARCHITECTURES)]
-        yield [arch for arch in names if arch.partition(".")[0] in installed]  # timm's names may end in a tag
+        # timm's names may end in a tag. A file cannot choose arguments.
+        yield [arch for arch in names if "?" not in arch and arch.partition(".")[0] in installed]
     own = fingerprint(state)
     same = [structure for structure in index if structure.fingerprint.structure == own.structure]
     yield [*(arch for structure in same for arch in structure.archs), *new]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -17,28 +18,34 @@ __all__ = ["build", "names", "pretrained"]
 # The published files hold the auxiliary heads, and were trained on the inputs that transform_input makes of
 # ImageNet-normalised ones. Torchvision's own initialisation is slow and warns about its default.
 _AUXILIARY = {"aux_logits": True, "transform_input": True, "init_weights": False}
+_FORBIDDEN = ("weights", "pretrained", "progress")
+"""Arguments that choose or download weights."""
 
 
-def build(name: str, classes: int | None = None) -> tuple[nn.Module, Preprocessing]:
+def build(name: str, classes: int | None = None, **arguments: Any) -> tuple[nn.Module, Preprocessing]:
     """Return the untrained network `name` and the preprocessing of its first published ImageNet weights.
 
     googlenet and inception_v3 have auxiliary heads and transform_input, as their published weights need them.
+
+    Args:
+        name: The name.
+        classes: Number of classes; None for the default.
+        arguments: Further arguments of the network. `image_size` also becomes the input size of the preprocessing.
     """
-    models = _models(name)
-    arguments: dict[str, Any] = dict(_AUXILIARY) if name in ("googlenet", "inception_v3") else {}
-    if classes is not None:
-        arguments["num_classes"] = classes
-    module: nn.Module = models.get_model(name, weights=None, **arguments)
-    return module, _preprocessing(_first_weights(name))
+    models = _models(name, arguments)
+    own = _AUXILIARY if name in ("googlenet", "inception_v3") else {}
+    number = {} if classes is None else {"num_classes": classes}
+    module: nn.Module = models.get_model(name, weights=None, **{**own, **number, **arguments})
+    return module, _preprocessing(_first_weights(name), arguments.get("image_size"))
 
 
-def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
+def pretrained(name: str, **arguments: Any) -> tuple[nn.Module, Preprocessing]:
     """Return `NAME` or `NAME@WEIGHTS` with published weights, downloaded if they are not cached, and its preprocessing.
 
-    Without `@WEIGHTS`, torchvision's default weights are used.
+    Without `@WEIGHTS`, torchvision's default weights are used. `arguments` are those of `build`.
     """
     arch, at, requested = name.partition("@")
-    models = _models(arch)
+    models = _models(arch, arguments)
     published = _published(arch)
     if not published:
         raise CheckpointError(
@@ -48,13 +55,13 @@ def pretrained(name: str) -> tuple[nn.Module, Preprocessing]:
     if weights is None:
         raise CheckpointError(*unknown_name(f"weights of torchvision:{arch}", requested, published))
     try:
-        module: nn.Module = models.get_model(arch, weights=weights, progress=sys.stderr.isatty())
+        module: nn.Module = models.get_model(arch, weights=weights, progress=sys.stderr.isatty(), **arguments)
     except (OSError, RuntimeError) as error:  # RuntimeError: the hash of the download does not match.
         raise CheckpointError(
-            f"cannot download torchvision:{arch}@{weights.name} ({one_line(error)})",
+            f"cannot load torchvision:{arch}@{weights.name} ({one_line(error)})",
             f"download {weights.url} elsewhere and load it with --arch torchvision:{arch}",
         ) from error
-    return module, _preprocessing(weights)
+    return module, _preprocessing(weights, arguments.get("image_size"))
 
 
 def names() -> list[str]:
@@ -63,8 +70,8 @@ def names() -> list[str]:
     return sorted(models.list_models(module=models))
 
 
-def _models(name: str | None = None) -> ModuleType:
-    """Import torchvision.models and refuse an unknown name."""
+def _models(name: str | None = None, arguments: Iterable[str] = ()) -> ModuleType:
+    """Import torchvision.models and refuse an unknown name or an argument that chooses weights."""
     try:
         import torchvision.models as models
     except ImportError as error:
@@ -73,6 +80,10 @@ def _models(name: str | None = None) -> ModuleType:
         ) from error
     if name is not None and name not in (known := models.list_models(module=models)):
         raise unknown_architecture("torchvision", name, known)
+    if forbidden := next((argument for argument in arguments if argument in _FORBIDDEN), None):
+        raise CheckpointError(
+            f"torchvision:{name} takes no argument {forbidden!r} here", "it does not describe the network"
+        )
     module: ModuleType = models
     return module
 
@@ -86,10 +97,12 @@ def _first_weights(name: str) -> Any:
     return published.get("IMAGENET1K_V1") or _models().get_model_weights(name).DEFAULT if published else None
 
 
-def _preprocessing(weights: Any) -> Preprocessing:
-    """Return the preprocessing of published weights; ImageNet's usual one for None."""
+def _preprocessing(weights: Any, size: object = None) -> Preprocessing:
+    """Return the preprocessing of published weights, ImageNet's usual one for None, at an input size that is a whole number."""
+    crop = size if isinstance(size, int) else None
     if weights is None:
-        return Preprocessing(resize=256, crop=224, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        usual = Preprocessing(resize=256, crop=224, interpolation="bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        return usual.replaced(crop=crop)
     transforms = weights.transforms()
     return Preprocessing(
         resize=transforms.resize_size[0],
@@ -97,4 +110,4 @@ def _preprocessing(weights: Any) -> Preprocessing:
         interpolation=transforms.interpolation.value,
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
-    )
+    ).replaced(crop=crop)

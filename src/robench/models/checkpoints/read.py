@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "file_sha256",
     "holds_weights",
     "is_bare_pickle",
+    "metadata",
     "read_bytes",
     "read_content",
 ]
@@ -96,6 +98,15 @@ def extension_mismatch_note(path: Path) -> str | None:
     if is_safetensors == _is_named_safetensors(path):
         return None
     return f"{path} is a {'safetensors' if is_safetensors else 'PyTorch'} file despite its name, and was read as one"
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """Return the texts in the header of a safetensors file that has been read; empty for another file."""
+    if not _is_safetensors(path):
+        return {}
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return dict(header.get("__metadata__") or {})
 
 
 def file_sha256(path: Path) -> str:

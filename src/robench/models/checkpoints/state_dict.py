@@ -13,6 +13,7 @@ from robench.errors import CheckpointError
 from robench.models.checkpoints.fit import abbreviate
 from robench.models.checkpoints.read import FILE_EXTENSIONS, read_content
 from robench.models.checkpoints.sharded import INDEX, is_index, read_sharded
+from robench.models.class_names import class_names_in
 
 __all__ = ["EXTENSIONS", "Weights", "read_weights", "weights_in"]
 
@@ -38,12 +39,14 @@ class Weights:
         key: Position in the file as keys with dots between them; empty at its top.
         others: Keys of other sets of weights.
         stated: Architecture that the file names, as training scripts write it; None if it names none.
+        class_names: Names of the outputs next to the weights, in their order; empty if there are none.
     """
 
     state: dict[str, Tensor]
     key: str = ""
     others: tuple[str, ...] = ()
     stated: str | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def read_weights(path: Path, key: str | None = None) -> Weights:
@@ -79,7 +82,8 @@ def weights_in(path: Path, content: object, key: str | None = None) -> Weights:
             )
     stated = content.get("arch") if isinstance(content, Mapping) else None
     others = tuple(name for name in _sets(content) if name != position.partition(".")[0])
-    return Weights(_without_prefixes(state), position, others, stated if isinstance(stated, str) else None)
+    stated = stated if isinstance(stated, str) else None
+    return Weights(_without_prefixes(state), position, others, stated, class_names_in(content))
 
 
 def _innermost(content: object) -> tuple[str, object]:

@@ -75,6 +75,7 @@ class LoadedModel:
         batch: The only batch size that the module takes; None for any.
         softmax: Whether the last operation is a softmax, or a sigmoid of a single output. None if only the values can show it.
         torch_runs: Whether torch computes the module; if not, --precision does not apply.
+        class_names: Names of the outputs that the file states, in their order; empty if it states none.
         notes: Messages for the user, one line each.
     """
 
@@ -86,6 +87,7 @@ class LoadedModel:
     batch: int | None = None
     softmax: bool | None = None
     torch_runs: bool = True
+    class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -21,6 +21,7 @@ from robench.models.architectures import timm as timm_family
 from robench.models.checkpoints.fit import check_fit, load_strict
 from robench.models.checkpoints.read import extension_mismatch_note
 from robench.models.checkpoints.sharded import files_sha256, is_index, read_json, shards
+from robench.models.class_names import class_names_in
 from robench.models.formats import pickled_module
 from robench.models.formats.base import CONFIG_NAME, LARGE_CONFIG_HINT, REFUSED, LoadedModel, LoadRequest
 from robench.models.memory import OUT_OF_MEMORY
@@ -48,15 +49,6 @@ _REMOTE = (
     "experts_implementation",
 )
 """Settings that make a library import the folder's code or download weights."""
-_TIMM_ARGUMENTS = (
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-    "checkpoint_path",
-    "cache_dir",
-    "features_only",
-)
-"""Arguments of timm.create_model that read files or build another network than a classifier."""
 _PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 """Preprocessing in older folders of timm; newer ones have it in pretrained_cfg."""
 
@@ -104,7 +96,15 @@ def load(request: LoadRequest) -> LoadedModel:
         if error.__cause__ is not None and ran_out_of_memory(error.__cause__):
             raise CheckpointError(f"{folder} {OUT_OF_MEMORY}", LARGE_CONFIG_HINT) from error
         raise
-    return LoadedModel(folder.resolve().name, arch, module, preprocessing, files_sha256(files), notes=(*notes, *more))
+    return LoadedModel(
+        folder.resolve().name,
+        arch,
+        module,
+        preprocessing,
+        files_sha256(files),
+        class_names=class_names_in(config),
+        notes=(*notes, *more),
+    )
 
 
 def _is_set(value: Any, key: str) -> bool:
@@ -126,7 +126,7 @@ def _check_timm_arguments(folder: Path, config: Mapping[str, Any]) -> None:
     architecture, arguments = config.get("architecture"), config.get("model_args")
     names = [] if architecture is None else [str(architecture)]
     for name in (*names, *(arguments if isinstance(arguments, Mapping) else ())):
-        if name in _TIMM_ARGUMENTS or ":" in name:
+        if name in timm_family.FORBIDDEN or ":" in name:
             raise CheckpointError(f"{folder} {REFUSED}: its {CONFIG_NAME} names {name[:80]!r}")
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from robench.errors import CheckpointError, one_line
 from robench.models.checkpoints.read import holds_weights
 from robench.models.checkpoints.sharded import files_sha256
+from robench.models.class_names import class_names_in_texts
 from robench.models.formats.base import COPY_AGAIN, REFUSED, TRAINING_MODE_NOTE, LoadedModel, LoadRequest
 from robench.models.memory import physical_memory
 from robench.models.preprocessing import assumed
@@ -69,6 +70,7 @@ def load(request: LoadRequest) -> LoadedModel:
         batch=image.batch,
         softmax=_softmax(model.graph, outputs),
         torch_runs=False,
+        class_names=class_names_in_texts((entry.key, entry.value) for entry in model.metadata_props),
         notes=(note, *notes),
     )
 

@@ -17,6 +17,7 @@ from robench.models.architectures.factory import importable, preprocessing_of
 from robench.models.checkpoints import torch_archive
 from robench.models.checkpoints.read import PICKLES, is_bare_pickle
 from robench.models.checkpoints.sharded import is_index, read_sharded, read_tensors
+from robench.models.class_names import class_names_in
 from robench.models.formats.base import LoadedModel
 from robench.models.preprocessing import assumed
 
@@ -25,6 +26,8 @@ __all__ = ["TRUST_NOTE", "find_module", "matches", "read_state", "unpickle"]
 TRUST_NOTE = (
     "the file was read with --trust-pickle: its code ran with your rights, and could read, change and send your files"
 )
+
+_MAIN_HINT = "its class was defined in a script; save its state_dict there, and give --arch script.py:function"
 
 
 def matches(path: Path) -> bool:
@@ -47,7 +50,9 @@ def unpickle(path: Path) -> object:
         # Code in the file can raise anything, and so do torch's readers for a damaged file.
         raise CheckpointError(
             f"{path} cannot be unpickled ({type(error).__name__}: {one_line(Exception(str(error)))})",
-            "run where its classes can be imported",
+            _MAIN_HINT
+            if "'__main__'" in str(error) or "__main__." in str(error)
+            else "run where its classes can be imported",
         ) from error
 
 
@@ -93,4 +98,14 @@ def find_module(path: Path, content: object, sha256: str) -> LoadedModel | None:
     stated = preprocessing_of(module)
     assumption, note = assumed()
     notes = (TRUST_NOTE,) if stated else (TRUST_NOTE, note)
-    return LoadedModel(path.stem, f"pickle:{type(module).__name__}", module, stated or assumption, sha256, notes=notes)
+    attributes = {key: getattr(module, key, None) for key in ("names", "CLASSES", "classes", "class_names")}
+    config = getattr(getattr(module, "config", None), "id2label", None)
+    return LoadedModel(
+        path.stem,
+        f"pickle:{type(module).__name__}",
+        module,
+        stated or assumption,
+        sha256,
+        class_names=class_names_in(content) or class_names_in({**attributes, "id2label": config}),
+        notes=notes,
+    )

@@ -8,14 +8,15 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
-from robench.models.architectures import EXAMPLES, build_architecture, names_factory
+from robench.models.architectures import EXAMPLES, build_architecture, names_factory, translate_names
 from robench.models.architectures.detect import detect_architecture
 from robench.models.checkpoints.aux_bn import add_aux_bn, describe_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
 from robench.models.checkpoints.fit import abbreviate, load_strict, needed
-from robench.models.checkpoints.read import extension_mismatch_note, file_sha256, holds_weights
+from robench.models.checkpoints.read import extension_mismatch_note, file_sha256, holds_weights, metadata
 from robench.models.checkpoints.sharded import files_sha256, is_index, shards
 from robench.models.checkpoints.state_dict import EXTENSIONS, Weights, read_weights, weights_in
+from robench.models.class_names import class_names_in_texts
 from robench.models.formats import pickled_module
 from robench.models.formats.base import LoadedModel, LoadRequest
 from robench.models.preprocessing import Preprocessing
@@ -56,10 +57,18 @@ def load(request: LoadRequest) -> LoadedModel:
         arch = _detect(path, weights)
         reason = "the name in the file" if weights.stated is not None and weights.stated in arch else "the only match"
         notes.append(f"{path}: detected architecture {arch} ({reason}); pass --arch to override")
-    module, preprocessing, more = _fit_weights(path, arch, weights.state)
+    module, preprocessing, more = _fit_or_translate(path, arch, weights.state)
     files = shards(path) if is_index(path) else [path]
     notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
-    return LoadedModel(_label(path), arch, module, preprocessing, files_sha256(files), notes=(*notes, *more))
+    return LoadedModel(
+        _label(path),
+        arch,
+        module,
+        preprocessing,
+        files_sha256(files),
+        class_names=weights.class_names or class_names_in_texts(metadata(path).items()),
+        notes=(*notes, *more),
+    )
 
 
 def _label(path: Path) -> str:
@@ -76,6 +85,33 @@ def _detect(path: Path, weights: Weights) -> str:
         raise CheckpointError(
             f"{path} does not state its architecture, and {error.problem}", error.hint or f"name it, such as {EXAMPLES}"
         ) from error
+
+
+def _fit_or_translate(
+    path: Path, arch: str, state: Mapping[str, Tensor]
+) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    """Fit the weights as they are, or else by the names into which the library itself translates them; see `_fit_weights`."""
+    try:
+        return _fit_weights(path, arch, state)
+    except CheckpointError as error:
+        try:
+            translated = translate_names(arch, state)
+            if translated is None:
+                raise error
+            tensors, is_resized = translated
+            module, preprocessing, notes = _fit_weights(path, arch, tensors)
+        except CheckpointError:
+            raise error from None
+        if is_resized and "img_size=" not in arch:
+            raise CheckpointError(
+                f"{path} was trained at another input size than that of {arch}",
+                f"give its size, --arch '{arch}{'&' if '?' in arch else '?'}img_size=SIZE'",
+            ) from error
+    family, name = arch.partition("?")[0].split(":")
+    note = f"{path}: {family}'s own conversion for {name} (checkpoint_filter_fn) translated the names of the weights"
+    if is_resized:
+        note += ", and interpolated the position embeddings to the img_size of --arch"
+    return module, preprocessing, (*notes, note)
 
 
 def _fit_weights(

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from robench.errors import CheckpointError, one_line
 from robench.models.checkpoints import torch_archive
 from robench.models.checkpoints.torch_archive import Archive
+from robench.models.class_names import class_names_in_extras
 from robench.models.formats.base import COPY_AGAIN, REFUSED, TRAINING_MODE_NOTE, LoadedModel, LoadRequest
 from robench.models.formats.export_graph import DTYPES, GraphError, GraphModule, parse_graph
 from robench.models.preprocessing import assumed
@@ -130,6 +131,7 @@ def _load(archive: Archive, member: str, program: Any, sha256: str) -> LoadedMod
         sha256,
         batch=batch,
         softmax=_softmax(graph_json, outputs),
+        class_names=class_names_in_extras(archive),
         notes=(note, TRAINING_MODE_NOTE) if _acts_as_in_training(graph_json) else (note,),
     )
 

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from robench.errors import CheckpointError, DeviceError, one_line
 from robench.models.checkpoints import torch_archive
 from robench.models.checkpoints.torch_archive import Archive
+from robench.models.class_names import class_names_in_extras
 from robench.models.formats.allowed_operators import reason_forbidden
 from robench.models.formats.base import COPY_AGAIN, REFUSED, TRAINING_MODE_NOTE, LoadedModel, LoadRequest
 from robench.models.preprocessing import assumed
@@ -84,9 +85,11 @@ def load(request: LoadRequest) -> LoadedModel:
         _check(archive)
         notes = (TRAINING_MODE_NOTE,) if _acts_as_in_training(archive) else ()
         module = _module(path, archive.copied(), request.device)
+        names = class_names_in_extras(archive)
     preprocessing, note = assumed()
     sha256 = hashlib.sha256(content).hexdigest()
-    return LoadedModel(path.stem, "torchscript", _SilencedModule(module), preprocessing, sha256, notes=(note, *notes))
+    silenced, notes = _SilencedModule(module), (note, *notes)
+    return LoadedModel(path.stem, "torchscript", silenced, preprocessing, sha256, class_names=names, notes=notes)
 
 
 class _SilencedModule(nn.Module):

@@ -6,12 +6,14 @@ and `severities`.
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from robench.errors import OptionError, unknown_name
-from robench.plugins import Plugin, find_plugin, plugins
+from robench.plugins import Plugin, find_plugin, is_own, plugins
 from robench.transforms.corruptions import imagecorruptions
 from robench.transforms.corruptions.base import Corruption, corruption, severities
 from robench.transforms.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
@@ -83,12 +85,22 @@ CONSTANT_SETS: dict[str, dict[str, Corruption]] = {
 """The corruptions by set of constants, which a suite names."""
 
 
+OWN = "own"
+"""The set of constants of a corruption of the user's own file, outside a suite."""
+
+
 def find_corruption(name: str, constants: str) -> Corruption:
-    """Return a corruption of a set of constants, built in or of an installed package.
+    """Return a corruption of a set of constants: built in, of an installed package, or of an own file.
+
+    A suite of an own file has a set of constants of its own, with the suite's name.
 
     Raises:
         OptionError: If the name is unknown; the message suggests a similar one.
     """
+    if is_own(constants) or constants == OWN:
+        own = find_plugin("corruption", f"{constants}/{name}")
+        if own is not None:
+            return _load(own)
     if name in CORRUPTIONS:
         return CONSTANT_SETS.get(constants, CORRUPTIONS)[name]
     plugin = find_plugin("corruption", name)
@@ -103,14 +115,26 @@ def _load(plugin: Plugin) -> Corruption:
     loaded = plugin.load(Corruption)
 
     def kernel(images: FloatImages, draws: Draws, **params: float) -> FloatImages:
-        with plugin.attribute_errors(f"fails in the corruption {plugin.name!r}"):
+        before = _generators()
+        with plugin.attribute_errors(f"fails in the corruption {loaded.name!r}"):
             result: FloatImages = loaded.kernel(images.clone(), draws, **params)
+        if _generators() != before:
+            raise OptionError(
+                f"{plugin.origin} draws from a global random generator in the corruption {loaded.name!r}",
+                'take every value from the parameter `draws`, such as draws.uniform("name", (3, 1, 1))',
+            )
         if not isinstance(result, torch.Tensor) or (result.shape, result.dtype) != (images.shape, images.dtype):
             raise OptionError(
-                f"{plugin.origin} returns no {tuple(images.shape)} {images.dtype} from the corruption {plugin.name!r}"
+                f"{plugin.origin} returns no {tuple(images.shape)} {images.dtype} from the corruption {loaded.name!r}"
             )
         if result.is_floating_point() and not bool(result.isfinite().all()):
-            raise OptionError(f"{plugin.origin} returns NaN or infinite pixels from the corruption {plugin.name!r}")
+            raise OptionError(f"{plugin.origin} returns NaN or infinite pixels from the corruption {loaded.name!r}")
         return result
 
     return replace(loaded, kernel=kernel)
+
+
+def _generators() -> tuple[object, ...]:
+    """Return the states of the global random generators, from which kernels must not draw."""
+    numbers = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    return torch.get_rng_state().numpy().tobytes(), numbers["key"].tobytes(), numbers["pos"], random.getstate()

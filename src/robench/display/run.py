@@ -1,0 +1,171 @@
+"""A finished run as Python and a notebook show it."""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from robench.arguments import path_of
+from robench.display.summary import summary
+from robench.errors import OptionError, unknown_name, with_option_names
+from robench.runs.directory import RunDirectory
+from robench.suites import CLEAN, display_family
+from robench.types import Results
+
+__all__ = ["Run"]
+
+_WIDTH = 100
+"""Characters in a line of the summary."""
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A finished run. It prints its summary, and a notebook shows its tables.
+
+    Every function that takes the path of a run also takes the run itself.
+
+    Attributes:
+        directory: The files of the run.
+        results: One row for each value; see docs/schema.md.
+        profiles: Profile of each suite and corruption, if the options ask for profiles.
+    """
+
+    directory: RunDirectory
+    results: Results
+    profiles: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Open a finished run on disk; torch is not needed.
+
+        Raises:
+            RunError: `path` is no run, or has no results yet.
+        """
+        directory = RunDirectory.open(path_of("the run", path, "the path of a run directory"))
+        return cls(directory, directory.read_results())
+
+    @property
+    def path(self) -> Path:
+        """The path of the run directory."""
+        return self.directory.path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes about the model, the images and the values."""
+        return [with_option_names(note) for note in self.directory.notes]
+
+    @property
+    def suites(self) -> list[str]:
+        """Names of the suites with results, without the clean images."""
+        return [suite for suite in dict.fromkeys(self.results["suite"]) if suite != CLEAN]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The values of whole suites by `SUITE/METRIC`, such as `cifar-c/mean_error`, for experiment trackers.
+
+        Values of a suite with several protocols or input sizes are called `SUITE/METRIC/PIXELSpx`, or also after the protocol.
+        """
+        whole = self.results[
+            self.results["axis"].isna() & (self.results["corruption"].isna() | (self.results["suite"] == CLEAN))
+        ]
+        names = ["suite", "metric", "resolution", "protocol"]
+        for parts in (names[:2], names[:3], names):
+            keys = ["/".join(_part(name, row[name]) for name in parts) for row in whole[names].to_dict("records")]
+            if len(set(keys)) == len(keys):
+                break
+        return dict(zip(keys, map(float, whole["value"]), strict=True))
+
+    def table(self, suite: str | None = None, metric: str = "error_rate") -> pd.DataFrame:
+        """Return a metric by corruption (rows) and severity (columns), with the mean of each row in the column `mean`.
+
+        Suites of perturbations have their difficulties as columns, if the metric has them.
+
+        Args:
+            suite: Name of the suite; None for the only one.
+            metric: A metric of single cells, such as `error_rate`, `top5_error` or `ece`.
+
+        Raises:
+            OptionError: The run has no such suite or metric, or several suites and none is named.
+        """
+        if suite is None:
+            if len(self.suites) != 1:
+                raise OptionError(
+                    "the run has several suites, or none", f"name one of {', '.join(self.suites) or CLEAN}"
+                )
+            suite = self.suites[0]
+        rows = self.results[self.results["suite"] == suite]
+        if not len(rows):
+            raise OptionError(*unknown_name("suite of the run", str(suite), set(self.results["suite"])))
+        cells = rows[rows["severity"].notna() & rows["axis"].isna()]
+        chosen = cells[cells["metric"] == metric]
+        if not len(chosen):
+            known = sorted(set(cells["metric"]))
+            if not known:
+                raise OptionError(f"{suite} has no cells", "see `run.results`")
+            raise OptionError(*unknown_name(f"metric of the cells of {suite}", str(metric), known))
+        table = chosen.pivot_table(index="corruption", columns="severity", values="value", aggfunc="mean", sort=False)
+        table = table[sorted(table.columns)]
+        table.columns = pd.Index([int(column) for column in table.columns], name="severity")
+        table["mean"] = table.mean(axis=1)
+        return table
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, emoji=False, markup=False)
+        with console.capture() as capture:
+            console.print(summary(self.results, self.notes))
+            console.print(f"results in {self.path}")
+        return capture.get()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the summary and a tinted table for each suite of corruptions."""
+        first = self.results.iloc[0]
+        title = f"<b>{_escaped(first['model'])}</b> on {_escaped(first['dataset'])}"
+        values = "".join(
+            f"<tr><td style='text-align:left'>{_escaped(name)}</td><td>{value:.4g}</td></tr>"
+            for name, value in self.metrics.items()
+            if name.rpartition("/")[2] in _HEADLINES
+        )
+        parts = [f"<p>{title}</p><table>{values}</table>"]
+        parts += [_tinted(suite, self.table(suite)) for suite in self.suites if not display_family(suite).has_frames]
+        parts += [f"<p>note: {_escaped(note)}</p>" for note in self.notes]
+        return "".join(parts) + f"<p>results in <code>{_escaped(self.path)}</code></p>"
+
+
+_HEADLINES = ("accuracy", "mean_error", "mce", "mfr", "accuracy_auc")
+
+
+def _part(name: str, value: object) -> str:
+    return f"{value}px" if name == "resolution" else str(value)
+
+
+def _tinted(suite: str, table: pd.DataFrame) -> str:
+    """Return an HTML table of errors in percent, from white at 0 to red at 100."""
+    head = "".join(f"<th>{_escaped(column)}</th>" for column in table.columns)
+    rows = []
+    for name, *values in table.itertuples(name=None):
+        cells = "".join(
+            "<td></td>"
+            if pd.isna(value)
+            else f"<td style='background:rgba(214,69,65,{min(max(value, 0), 1) * 0.75:.2f})'>{100 * value:.1f}</td>"
+            for value in values
+        )
+        rows.append(f"<tr><th style='text-align:left'>{_escaped(name)}</th>{cells}</tr>")
+    caption = f"<caption style='text-align:left'>{_escaped(suite)}: top-1 error, %</caption>"
+    return f"<table>{caption}<tr><th></th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _escaped(value: object) -> str:
+    return html.escape(str(value))
