@@ -49,7 +49,7 @@ def test_runs_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
     [
         ([], "Missing argument"),
         (["nowhere"], "No such file"),
-        (["."], "not a run directory"),
+        (["."], "there is no run in ."),
         (["t.csv", "--format", "html"], "is not one of"),
         (["t.csv", "--sort-by", "speed"], "unknown column"),
         (["t.csv", "--out", "nowhere/l.csv"], "a directory that does not exist"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+from robench.display.console import print_notes
 from robench.errors import OptionError
 
-__all__ = ["limit_blas_threads", "names", "numbers"]
+__all__ = ["found_runs", "limit_blas_threads", "names", "numbers"]
 
 T = TypeVar("T", int, float)
 
@@ -62,3 +64,10 @@ def limit_blas_threads() -> None:
     times as long.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def found_runs(paths: Sequence[Path]) -> list[Path]:
+    """Replace folders of runs by the finished runs in them, as `find_runs` does, and print a note on those left out."""
+    from robench.runs.find import find_runs
+
+    return find_runs(paths, on_skip=lambda note: print_notes([note]))

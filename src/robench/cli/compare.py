@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.common import limit_blas_threads, names
+from robench.cli.common import found_runs, limit_blas_threads, names
 from robench.cli.options import Force, Format
 from robench.display.console import print_notes, stderr, stdout
 from robench.errors import OptionError, RunError
@@ -49,9 +49,8 @@ def compare(
     from robench.analysis.comparison.compare import flips as find_flips
     from robench.display.comparison import comparison, cost_lines, flip_lines, listing
     from robench.display.summary import FORMATS
-    from robench.runs.find import find_runs
 
-    runs = find_runs(runs, on_skip=lambda note: print_notes([note]))
+    runs = found_runs(runs)
     differences = find_differences(runs, names(metric))
     print_notes(warnings(runs), "warning")
     try:

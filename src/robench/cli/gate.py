@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from robench.cli.common import limit_blas_threads, names, numbers
+from robench.cli.common import found_runs, limit_blas_threads, names, numbers
 from robench.cli.options import Force
 from robench.display.console import print_notes, stderr, stdout, titled_table
 from robench.errors import OptionError
@@ -80,13 +80,12 @@ def gate(
     from robench.analysis.gate import update_baseline as update
     from robench.analysis.gate.formats import markdown, outcome
     from robench.analysis.gate.gate import gate as judge
-    from robench.runs.find import find_runs
 
     if drop and not power:
         raise OptionError("--drop has no effect without --power", "add --power or omit --drop")
     bases = [Path(name) for name in names(baseline) or []]
     if not update_baseline:
-        run, bases = (find_runs(paths, on_skip=lambda note: print_notes([note])) for paths in (run, bases))
+        run, bases = (found_runs(paths) for paths in (run, bases))
     if power:
         _print_power(run, bases, rules, numbers(drop, "--drop", float), format)
         return

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from robench.cli.common import names
+from robench.cli.common import found_runs, names
 from robench.cli.options import Force
-from robench.display.console import print_notes, stderr
+from robench.display.console import print_notes, stderr, stdout
+from robench.errors import OptionError
 
 __all__ = ["leaderboard"]
 
@@ -19,7 +20,7 @@ def leaderboard(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            help="Run directories, results.csv, leaderboard.csv, timm's result files, RobustBench's JSON.",
+            help="Run directories, folders of them, results.csv, leaderboard.csv, timm's or RobustBench's files.",
             metavar="RUN|CSV",
         ),
     ],
@@ -31,8 +32,20 @@ def leaderboard(
     ] = None,
     force: Force = False,
     format: Annotated[  # noqa: A002
-        Literal["csv", "markdown", "latex"], typer.Option(help="Output format; only csv has every column.")
-    ] = "csv",
+        Literal["table", "csv", "markdown", "latex"] | None,
+        typer.Option(
+            help="Output format; only csv has every column.",
+            show_default="table on a terminal, else csv",
+        ),
+    ] = None,
+    columns: Annotated[
+        Literal["metrics", "corruptions"],
+        typer.Option(help="Headline metrics, or the error of each corruption as in papers."),
+    ] = "metrics",
+    intervals: Annotated[
+        Literal["brackets", "pm", "none"],
+        typer.Option(help="Form of the 95 % intervals, except in csv; pm is half the width."),
+    ] = "brackets",
     sort_by: Annotated[
         str | None,
         typer.Option(help="Column or metric of the ranks.", show_default="mce, mean_error or top1", metavar="METRIC"),
@@ -53,9 +66,28 @@ def leaderboard(
     from robench.analysis.leaderboard import FORMATS
     from robench.analysis.leaderboard.leaderboard import leaderboard as build
 
-    board = build(inputs, out, sort_by=sort_by, split=split, suites=names(suite), format=format, force=force)
-    print_notes([f"{row['model']}: {row['warnings']}" for row in board.rows if "warnings" in row], "warning")
-    if out is None:
-        sys.stdout.write(FORMATS[format].text(board))
-    else:
+    if format == "table" and out is not None:
+        raise OptionError("a table is printed, not written", "give --format csv, markdown or latex, or omit --out")
+    kind = format or ("table" if out is None and sys.stdout.isatty() else "csv")
+    board = build(
+        found_runs(inputs),
+        out,
+        sort_by=sort_by,
+        split=split,
+        suites=names(suite),
+        format="csv" if kind == "table" else kind,
+        columns=columns,
+        intervals=intervals,
+        force=force,
+    )
+    if kind != "table":  # The table repeats them.
+        print_notes([f"{row['model']}: {row['warnings']}" for row in board.rows if "warnings" in row], "warning")
+    if out is not None:
         stderr().print(f"{len(board.rows)} row{'s' if len(board.rows) > 1 else ''} in {out}")
+    elif kind == "table":
+        from robench.display.leaderboard import board_tables
+
+        console = stdout()
+        console.print(board_tables(board, console, intervals))
+    else:
+        sys.stdout.write(FORMATS[kind].text(board, intervals))

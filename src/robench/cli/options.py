@@ -291,7 +291,7 @@ Threads = Annotated[
 Profile = Annotated[bool, Option("--profile", help="Table of the time spent in each phase.", rich_help_panel=EXECUTION)]
 
 # Runs and files.
-Runs = Annotated[list[Path], Argument(help="Run directories, or CSV files of results.", metavar="RUN")]
+Runs = Annotated[list[Path], Argument(help="Run directories, folders of them, or CSV files of results.", metavar="RUN")]
 RunOut = Annotated[
     Path | None,
     Option(

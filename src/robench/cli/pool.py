@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from robench.cli.common import found_runs
 from robench.cli.options import Force, Format, RenormalizeBy
 from robench.display.console import stderr, stdout
 
@@ -15,7 +16,10 @@ __all__ = ["pool"]
 
 
 def pool(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories that differ only in --seed.", metavar="RUN")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run directories that differ only in --seed, or a folder of them.", metavar="RUN"),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="CSV file for gate, compare and leaderboard.", show_default="standard output", metavar="CSV"),
@@ -43,6 +47,7 @@ def pool(
 
     if out is not None:
         check_replaceable(out, has_header(RESULTS.names), "--out", force)
+    runs = found_runs(runs)
     results, notes = average([RunDirectory.open(run) for run in runs], normalize_by)
     if out is not None:
         with translate_os_errors(out):

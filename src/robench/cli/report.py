@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from robench.cli.common import found_runs
 from robench.cli.options import Force, Runs
 from robench.display.console import stderr
 
@@ -36,5 +37,5 @@ def report(
     from robench.datasets.byte_sizes import format_bytes
     from robench.evaluation.report import report as write
 
-    path = write(runs, out, data=data, examples=examples, title=title, force=force)
+    path = write(found_runs(runs), out, data=data, examples=examples, title=title, force=force)
     stderr().print(f"{path}: {format_bytes(path.stat().st_size)}")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from robench.analysis.baselines import BASELINES
+from robench.analysis.baselines import BASELINES, unknown_baseline
 from robench.analysis.scoring import notes as score_notes
 from robench.datasets import (
     Hashes,
@@ -28,7 +28,7 @@ from robench.datasets import (
     released_names,
     select,
 )
-from robench.errors import CheckpointError, DatasetError, OptionError, RobenchError, RunError, unknown_name
+from robench.errors import CheckpointError, DatasetError, OptionError, RobenchError, RunError
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.input_size import check_input_size
@@ -345,8 +345,7 @@ def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
     in_use = {Path.cwd(): "the current directory"}
     if baseline is not None and baseline not in (*BASELINES, "none"):
         if not Path(baseline).is_dir():
-            problem, hint = unknown_name("baseline", baseline, (*BASELINES, "none"))
-            raise OptionError(f"{problem}, which is no run directory either", hint)
+            raise unknown_baseline(baseline)
         in_use[Path(baseline).resolve()] = "the baseline"
     for used, name in in_use.items() if options.fresh else ():
         if used.is_relative_to(whole):

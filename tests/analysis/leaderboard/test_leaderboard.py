@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import openpyxl
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from robench.analysis.leaderboard import FORMATS
 from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS
@@ -21,6 +23,7 @@ from robench.analysis.leaderboard.leaderboard import leaderboard
 from robench.analysis.leaderboard.ranking import ranks
 from robench.analysis.leaderboard.schema import LEADERBOARD, leaderboard_of
 from robench.analysis.metrics import METRICS
+from robench.display.leaderboard import board_tables
 from robench.errors import OptionError, RobenchError
 from robench.runs import schema
 from robench.runs.csv import read_csv, write_csv
@@ -250,7 +253,7 @@ def test_two_suites_of_a_kind(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="give --suite imagenet-c, or --suite imagenet-c-299"):
         leaderboard([file])
     assert leaderboard([file], suites=["imagenet-c-299"]).rows[0]["mean_error"] == 60.0
-    with pytest.raises(OptionError, match="no suite 'imagenet-p'"):
+    with pytest.raises(OptionError, match=r"unknown suite .imagenet-p. of .*did you mean .imagenet-c."):
         leaderboard([file], suites=["imagenet-p"])
 
 
@@ -532,29 +535,99 @@ def test_markdown_and_latex_show_names_as_text(tmp_path: Path) -> None:
     name = "a|b_*c*[d](e)&f%g#h$i~j^k\\l{m}`n`"
     file = results_file(tmp_path / "r.csv", [*rows_of(name, 0.4, 0.36, 0.44), *rows_of("c", 0.9, 0.88, 0.92)])
     board = leaderboard([file])
-    lines = FORMATS["markdown"].text(board).splitlines()
+    lines = FORMATS["markdown"].text(board, "brackets").splitlines()
     assert lines[0] == "<!-- robench leaderboard -->"
     shown = r"a\|b\_\*c\*\[d\](e)&amp;f%g\#h\$i\~j^k\\l\{m\}\`n\`"
-    assert lines[-2].startswith(f"| 1 | {shown} | 80.00 \\[78.00, 82.00\\] | 90.00")
-    assert lines[-1].startswith("| 2 | c | ")
-    latex = FORMATS["latex"].text(board)
+    rows = [line for line in lines if line.startswith(("| 1 ", "| 2 "))]
+    assert rows[0].startswith(f"| 1 | {shown} | **80.0** \\[78.0, 82.0\\] | **90.0**")
+    assert rows[1].startswith("| 2 | c | 55.0 ")
+    latex = FORMATS["latex"].text(board, "pm")
     shown = r"a\textbar{}b\_*c*[d](e)\&f\%g\#h\$i\textasciitilde{}j\textasciicircum{}k\textbackslash{}l\{m\}`n`"
-    assert f"1 & {shown} & 80.00 [78.00, 82.00] & " in latex
+    assert rf"1 & {shown} & \textbf{{80.0}} $\pm$ 2.0 & " in latex
+    for line in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:robench-d}", "% imagenet-c p#1"):
+        assert line in latex.splitlines()
+    assert "ranked by mCE. d, 200 images; baseline alexnet." in latex
 
 
 def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path / "a", rows_of("m", 0.4, 0.36, 0.44), sha256="ab" * 32),
         make_run(tmp_path / "b", rows_of("m", 0.4, 0.36, 0.44), sha256="cd" * 32),
-        make_run(tmp_path / "c", rows_of("other", 0.5, 0.46, 0.54, treatment="bn-1"), sha256="ab" * 32),
+        make_run(tmp_path / "c", rows_of("m+bn-1", 0.5, 0.46, 0.54, treatment="bn-1"), sha256="ab" * 32),
     ]
     board = leaderboard(runs)
-    header, rule, *lines = FORMATS["markdown"].text(board).splitlines()[-5:]
-    assert header.startswith("| rank | model | treatment | top1 |")
-    assert rule.startswith("| ---: | --- | --- | ---: |")
-    assert [line.split(" | ")[1:3] for line in lines] == [["m (abababab)", ""], ["m (cdcdcdcd)", ""], ["other", "bn-1"]]
-    assert all(line.endswith("| 1.23 | 224 |") for line in lines)
-    assert r"\begin{tabular}{rllrrrrrr}" in FORMATS["latex"].text(board)
+    lines = [line for line in FORMATS["markdown"].text(board, "none").splitlines() if line.startswith("|")]
+    assert (
+        lines[0]
+        == "| rank | model | treatment | clean accuracy | top-5 accuracy | mean error | mCE | params, M | size, px |"
+    )
+    assert lines[1].startswith("| ---: | --- | --- | ---: |")
+    cells = [line.split(" | ")[1:3] for line in lines[2:]]
+    assert cells == [["m (abababab)", ""], ["m (cdcdcdcd)", ""], ["m", "bn-1"]], "the treatment is named once"
+    assert all(line.endswith("| 1.23 | 224 |") for line in lines[2:])
+    assert r"\begin{tabular}{rllrrrrrr}" in FORMATS["latex"].text(board, "brackets")
+
+
+def test_columns_of_corruptions(tmp_path: Path) -> None:
+    """Oracle: means by hand."""
+    rows = {name: rows_of(name, 0.4, 0.36, 0.44) for name in "ab"}
+    for model, fog in (("a", 0.5), ("b", 0.3)):
+        for row in rows[model]:
+            if row["metric"] == "error_rate" and row.get("corruption") == "fog":
+                row["value"] = fog + 0.01 * int(str(row["severity"]))
+    ce = [{**rows["a"][-1], "metric": "ce", "corruption": "fog", "value": 77.0, "n": 5}]
+    files = [results_file(tmp_path / "a.csv", rows["a"]), results_file(tmp_path / "b.csv", rows["b"])]
+    board = leaderboard(files, columns="corruptions", sort_by="mean_error")
+    frame = pd.read_csv(io.StringIO(FORMATS["csv"].text(board, "none"))).set_index("model")
+    assert list(frame.columns[-15:]) == list(SUITES["imagenet-c"].corruptions)
+    assert frame.loc["a", ["clean_error", "mean_error", "mce", "fog", "snow"]].tolist() == pytest.approx(
+        [20, 40, 80, 53, 40]
+    )
+    latex = FORMATS["latex"].text(board, "none")
+    assert r" &  &  &  & \multicolumn{3}{c}{Noise} & \multicolumn{4}{c}{Blur} & \multicolumn{4}{c}{Weather}" in latex
+    assert r"\cmidrule(lr){5-7}\cmidrule(lr){8-11}" in latex
+    assert [line.count("&") for line in latex.splitlines() if line.endswith(r"\\")][1:] == [18, 18, 18]
+    assert r"\textbf{33.0}" in latex
+    out = tmp_path / "paper.csv"
+    for _ in range(2):
+        leaderboard(files, out, columns="corruptions")
+    with pytest.raises(OptionError, match="is a file of another kind"):
+        leaderboard(files, out)
+    results_file(tmp_path / "c.csv", [*rows["a"], *ce])
+    with_ce = FORMATS["markdown"].text(leaderboard([tmp_path / "c.csv"], columns="corruptions"), "none")
+    assert "| Clean | mCE | " in with_ce
+    assert "| 77.0 |" in with_ce
+    leaderboard(files, tmp_path / "board.csv")
+    with pytest.raises(OptionError, match="has no errors by corruption of a; --columns corruptions takes runs"):
+        leaderboard([tmp_path / "board.csv"], columns="corruptions")
+
+
+def test_the_table_of_a_terminal_fits(tmp_path: Path) -> None:
+    """Whatever the width, no line is longer, no number is folded, and no empty column is shown."""
+    rows = [
+        row for number in range(1, 7) for row in rows_of(f"a_rather_long_name_of_model_{number}", number / 10, 0, 1)
+    ]
+    file = results_file(tmp_path / "r.csv", rows)
+    for columns, heading, value in (("metrics", "mCE", "120.0"), ("corruptions", "Mean", "60.0")):
+        board = leaderboard([file], columns=columns)
+        for width in (60, 80, 100, 160, 300):
+            console = Console(file=io.StringIO(), width=width)
+            console.print(board_tables(board, console))
+            printed = console.file.getvalue()  # type: ignore[attr-defined]
+            assert max(map(len, printed.splitlines())) <= width
+            assert (heading in printed, value in printed) == (True, True)
+            assert "flip rate" not in printed
+
+
+def test_folders_of_runs_and_misspelt_suites(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "two").mkdir()
+    for name in ("a", "two/b"):
+        make_run(tmp_path / "runs" / name, rows_of(name[-1], 0.4, 0.36, 0.44))
+    assert [row["model"] for row in leaderboard([tmp_path / "runs"]).rows] == ["a", "b"]
+    for name, hint in (("imagnet-c", "did you mean 'imagenet-c'"), ("nope", "choose one of clean, imagenet-c")):
+        with pytest.raises(OptionError, match=hint):
+            leaderboard([tmp_path / "runs"], suites=[name])
 
 
 def test_declared_columns_and_metrics_fit() -> None:

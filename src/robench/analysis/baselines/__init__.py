@@ -12,7 +12,7 @@ import numpy as np
 from robench.errors import OptionError, unknown_name
 from robench.types import Floats
 
-__all__ = ["BASELINES", "Baseline", "load_baseline"]
+__all__ = ["BASELINES", "Baseline", "load_baseline", "unknown_baseline"]
 
 BASELINES: dict[str, str] = {"alexnet": "alexnet.csv"}
 """File of each published baseline, next to this module. All are of ImageNet's classes."""
@@ -83,6 +83,12 @@ def _means(errors: Mapping[tuple[str, int], float]) -> dict[str, float]:
     for (corruption, _), error in errors.items():
         by_corruption.setdefault(corruption, []).append(error)
     return {corruption: float(np.mean(values)) for corruption, values in by_corruption.items()}
+
+
+def unknown_baseline(name: str) -> OptionError:
+    """Return the error that a baseline is neither published, nor "none", nor a run directory."""
+    problem, hint = unknown_name("baseline", name, (*BASELINES, "none"))
+    return OptionError(f"{problem}, which is no run directory either", hint)
 
 
 def load_baseline(name: str) -> Baseline:

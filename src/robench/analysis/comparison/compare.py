@@ -251,7 +251,7 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
 
 def warnings(runs: Sequence[Path | str]) -> list[str]:
     """Return the warnings of the runs about likely mistakes; each begins with the path of its run."""
-    return [warning for run in runs for warning in load_results(run).warnings]
+    return [warning for results in _load(runs) for warning in results.warnings]
 
 
 def costs(runs: Sequence[Path | str]) -> list[Cost]:

@@ -1,17 +1,20 @@
-"""Leaderboard as CSV with every column, and as Markdown or LaTeX with the main columns and a table for each section."""
+"""Leaderboard as CSV with every column, and as Markdown or LaTeX for people."""
 
 from __future__ import annotations
 
+import io
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
 
-from robench.analysis.leaderboard.columns import ENDS, metric_columns
-from robench.analysis.leaderboard.ranking import Board
-from robench.analysis.leaderboard.rows import Row
+import pandas as pd
 
-__all__ = ["FORMATS", "Format"]
+from robench.analysis.leaderboard.grids import Cell, Grid, grids
+from robench.analysis.leaderboard.ranking import Board, model_key
+
+__all__ = ["CORRUPTIONS_HEADER", "FORMATS", "Format", "cell_text"]
 
 
 @dataclass(frozen=True)
@@ -19,65 +22,110 @@ class Format:
     """A text format.
 
     Attributes:
-        text: Writes a leaderboard.
+        text: Writes a leaderboard; the second argument is one of `INTERVALS`.
         mark: Beginning of each file of the format, by which an existing file is recognised; empty for csv.
     """
 
-    text: Callable[[Board], str]
+    text: Callable[[Board, str], str]
     mark: str = ""
 
 
 _MARKDOWN, _LATEX = "<!-- robench leaderboard -->\n", "% robench leaderboard\n"
 
-_ABOUT: dict[str, Callable[[Any], str]] = {"param_count": "{:,.2f}".format, "img_size": str}
-"""Columns with properties of the model, and their format."""
-
-_MARK = " (!)"
-"""Mark of a row with warnings, which are below the table."""
-
-_LEFT = ("model", "treatment")
-_SHA = 8
+CORRUPTIONS_HEADER = "rank,model,treatment,dataset,images,source,suite,"
+"""Beginning of a CSV file with a column for each corruption."""
 
 
-def _csv(board: Board) -> str:
-    text: str = board.frame.to_csv(index=False, lineterminator="\n")
-    return text
+def _csv(board: Board, _: str) -> str:
+    if not board.errors:
+        text: str = board.frame.to_csv(index=False, lineterminator="\n")
+        return text
+    rows = []
+    for row in board.rows:
+        errors = board.errors[model_key(row)]
+        about = {name: row.get(name) for name in CORRUPTIONS_HEADER.strip(",").split(",") if name != "suite"}
+        means = {name: row.get(name) for name in ("mean_error", "mce")}
+        by_name = errors["error"] | {f"{name}_ce": value for name, value in errors["ce"].items()}
+        rows.append({**about, "suite": errors["suite"], "clean_error": row.get("top1_err"), **means, **by_name})
+    table = pd.DataFrame(rows).astype({"rank": "Int64", "images": "Int64"})
+    file = io.StringIO()
+    table.to_csv(file, index=False, lineterminator="\n")
+    return file.getvalue()
 
 
-def _markdown(board: Board) -> str:
+def cell_text(cell: Cell, intervals: str, plus_minus: str = "±") -> str:
+    """Return a cell as text with one decimal and its interval in one of the forms `INTERVALS`."""
+    if math.isnan(cell.value):
+        return cell.text
+    text = f"{cell.value:.1f}"
+    if cell.ends is None or intervals == "none":
+        return text
+    low, high = cell.ends
+    return (
+        f"{text} [{low:.1f}, {high:.1f}]" if intervals == "brackets" else f"{text} {plus_minus} {(high - low) / 2:.1f}"
+    )
+
+
+def _markdown(board: Board, intervals: str) -> str:
     parts = []
-    for section in board.sections:
-        header, *lines = _grid(section)
-        rule = ["---" if name in _LEFT else "---:" for name in header]
-        rows = [[_in_markdown(cell) for cell in line] for line in (header, *lines)]
-        rows.insert(1, rule)
-        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        warnings = "".join(f"\n- {_in_markdown(text)}" for text in _footnotes(section))
-        parts.append(f"{_in_markdown(_caption(section))}\n\n{table}\n{warnings and warnings + chr(10)}")
+    for grid in grids(board):
+        header = [_in_markdown(f"{column.group} {column.heading}".strip()) for column in grid.columns]
+        rule = ["---" if column.is_text else "---:" for column in grid.columns]
+        rows = [[_bold_markdown(cell, intervals) for cell in row] for row in grid.rows]
+        table = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+        protocols = _in_markdown("; ".join(grid.protocols))
+        warnings = "".join(f"\n- {_in_markdown(text)}" for text in grid.warnings)
+        parts.append(
+            f"{_in_markdown(grid.caption)}\n\n{table}\n{warnings and warnings + chr(10)}\n<sub>{protocols}</sub>\n"
+        )
     return _MARKDOWN + "\n" + "\n".join(parts)
 
 
-def _latex(board: Board) -> str:
-    parts = []
-    for section in board.sections:
-        header, *lines = _grid(section)
-        rows = [" & ".join(map(_in_latex, line)) + r" \\" for line in (header, *lines)]
-        rows.insert(1, r"\hline")
-        begin = rf"\begin{{tabular}}{{{''.join('l' if name in _LEFT else 'r' for name in header)}}}"
-        parts.append(
-            "\n".join(
-                [
-                    r"\begin{table}",
-                    rf"\caption{{{_in_latex(_caption(section))}}}",
-                    begin,
-                    *rows,
-                    r"\end{tabular}",
-                    *(rf"\par {_in_latex(text)}" for text in _footnotes(section)),
-                    r"\end{table}",
-                ]
-            )
-        )
-    return _LATEX + "\n\n".join(parts) + "\n"
+def _bold_markdown(cell: Cell, intervals: str) -> str:
+    text = _in_markdown(cell_text(cell, intervals))
+    value = f"{cell.value:.1f}"
+    return text.replace(value, f"**{value}**", 1) if cell.is_best else text
+
+
+def _latex(board: Board, intervals: str) -> str:
+    return (
+        _LATEX
+        + "% needs \\usepackage{booktabs}\n"
+        + "\n\n".join(_latex_table(grid, intervals) for grid in grids(board))
+        + "\n"
+    )
+
+
+def _latex_table(grid: Grid, intervals: str) -> str:
+    lines = [
+        *(f"% {protocol}" for protocol in grid.protocols),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_in_latex(grid.caption)}}}",
+        rf"\label{{{grid.label}}}",
+        rf"\begin{{tabular}}{{{''.join('l' if column.is_text else 'r' for column in grid.columns)}}}",
+        r"\toprule",
+    ]
+    if any(column.group for column in grid.columns):
+        spans, rules, start = [], [], 1
+        for group, columns in groupby(column.group for column in grid.columns):
+            width = len(list(columns))
+            spans.append(rf"\multicolumn{{{width}}}{{c}}{{{group}}}" if group else " & ".join([""] * width))
+            rules += [rf"\cmidrule(lr){{{start}-{start + width - 1}}}"] if group else []
+            start += width
+        lines += [" & ".join(spans) + r" \\", "".join(rules)]
+    lines += [" & ".join(_in_latex(column.heading) for column in grid.columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(_bold_latex(cell, intervals) for cell in row) + r" \\" for row in grid.rows]
+    warnings = (rf"\par {_in_latex(text)}" for text in grid.warnings)
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *warnings, r"\end{table}"])
+
+
+def _bold_latex(cell: Cell, intervals: str) -> str:
+    if math.isnan(cell.value):
+        return _in_latex(cell.text)
+    text = cell_text(cell, intervals, r"$\pm$")
+    value = f"{cell.value:.1f}"
+    return text.replace(value, rf"\textbf{{{value}}}", 1) if cell.is_best else text
 
 
 FORMATS: dict[str, Format] = {
@@ -85,53 +133,7 @@ FORMATS: dict[str, Format] = {
     "markdown": Format(_markdown, _MARKDOWN),
     "latex": Format(_latex, _LATEX),
 }
-"""Formats by name."""
-
-
-def _grid(section: tuple[Row, ...]) -> list[list[str]]:
-    """Return header and lines: rank, model, and the columns that some row of the section fills."""
-    filled = {name for row in section for name in row}
-    metrics = [column.column for column in metric_columns(filled) if column.column in filled]
-    about = [name for name in _ABOUT if name in filled]
-    treated = ["treatment"] if "treatment" in filled else []
-    lines = [
-        [str(row.get("rank") or ""), _label(row, section), *(row.get(name, "") for name in treated)]
-        + [_interval(row, name) for name in metrics]
-        + [_ABOUT[name](row[name]) if name in row else "" for name in about]
-        for row in section
-    ]
-    return [["rank", "model", *treated, *metrics, *about], *lines]
-
-
-def _label(row: Row, section: tuple[Row, ...]) -> str:
-    """Return the model, with the start of its weights' fingerprint if models of this name have different weights."""
-    name, weights = str(row["model"]), row.get("weights_sha")
-    others = {other.get("weights_sha") for other in section if other["model"] == name}
-    label = f"{name} ({weights[:_SHA]})" if weights and len(others) > 1 else name
-    return label + _MARK * ("warnings" in row)
-
-
-def _footnotes(section: tuple[Row, ...]) -> list[str]:
-    """Return the warnings of each marked row."""
-    return [f"{_label(row, section)}: {row['warnings']}" for row in section if "warnings" in row]
-
-
-def _interval(row: Row, name: str) -> str:
-    if name not in row:
-        return ""
-    ends = [row.get(name + end) for end in ENDS]
-    return f"{row[name]:.2f}" + ("" if None in ends else f" [{ends[0]:.2f}, {ends[1]:.2f}]")
-
-
-def _caption(section: tuple[Row, ...]) -> str:
-    first = section[0]
-    protocols = dict.fromkeys(part for row in section for part in row["protocol"].split("; "))
-    images = f", {first['images']:,} images" if "images" in first else ""
-    baseline = next((f"; baseline {row['baseline']}" for row in section if "baseline" in row), "")
-    return (
-        f"{first['dataset']}{images}; {first['source']}; ranked by {first['rank_by']}; percentages with 95 % intervals{baseline}; "
-        f"{'; '.join(protocols)}"
-    )
+"""Formats by name; the CLI adds `table`."""
 
 
 _SPECIAL = {

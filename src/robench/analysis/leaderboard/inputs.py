@@ -16,10 +16,12 @@ from robench.analysis.leaderboard.schema import leaderboard_of
 from robench.analysis.leaderboard.timm_results import COLUMNS, timm_rows
 from robench.errors import TableError
 from robench.runs.csv import read_csv
+from robench.runs.directory import RunDirectory
 from robench.runs.files import read_start
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, check_cell
+from robench.types import Results
 
-__all__ = ["KINDS", "Kind", "is_leaderboard", "read_board", "read_pooled", "read_rows"]
+__all__ = ["KINDS", "Kind", "is_leaderboard", "read_board", "read_pooled", "read_results", "read_rows"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,14 @@ def read_pooled(paths: Sequence[Path], suites: Sequence[str] | None = None) -> R
     """
     (row,) = pooled_rows(paths, suites)
     return _checked(paths[0], row)
+
+
+def read_results(path: Path) -> Results | None:
+    """Return the results of a run directory or of a results.csv; None for another input."""
+    if path.is_dir():
+        return RunDirectory.open(path).read_results()
+    is_table = path.suffix != ".json" and next(iter(_cells(path)), []) == RESULTS.names
+    return read_csv(RESULTS, path) if is_table else None
 
 
 def read_board(path: Path) -> list[Row]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from robench.analysis.leaderboard.formats import FORMATS
-from robench.analysis.leaderboard.inputs import is_leaderboard, read_board, read_pooled, read_rows
+import pandas as pd
+
+from robench.analysis.leaderboard.formats import CORRUPTIONS_HEADER, FORMATS
+from robench.analysis.leaderboard.grids import COLUMNS, INTERVALS
+from robench.analysis.leaderboard.inputs import is_leaderboard, read_board, read_pooled, read_results, read_rows
 from robench.analysis.leaderboard.ranking import Board, model_key, rank_models
-from robench.analysis.leaderboard.rows import Row
+from robench.analysis.leaderboard.rows import Row, corruption_errors
 from robench.errors import OptionError, unknown_name
 from robench.runs.files import atomic_write, cache_folder, check_replaceable, read_start, translate_os_errors
+from robench.runs.find import find_runs
 from robench.runs.lock import hold_lock
 
 __all__ = ["leaderboard"]
@@ -25,19 +31,24 @@ def leaderboard(
     split: bool = False,
     suites: Sequence[str] | None = None,
     format: str = "csv",  # noqa: A002
+    columns: str = COLUMNS[0],
+    intervals: str = INTERVALS[0],
     force: bool = False,
 ) -> Board:
     """Rank models in one table, a row for each model.
 
     Args:
-        inputs: Run directories, results.csv and leaderboard.csv files, result files of timm, RobustBench's JSON.
-            Runs that differ only in their seed are averaged.
+        inputs: Run directories, folders of them, results.csv and leaderboard.csv files, result files of timm, RobustBench's
+            JSON. Runs that differ only in their seed are averaged.
         out: The file to write; None writes none. An existing leaderboard.csv is merged: rows with the same model, weights,
             samples and protocol are replaced, and others are kept. A leaderboard in another format is replaced.
         sort_by: A metric column, or a metric.
         split: Whether to make separate sections for rows that are not comparable.
         suites: Suites of the runs to show; None for all.
         format: "csv", "markdown" or "latex".
+        columns: "metrics", or "corruptions" for the error of each corruption, as papers print it. A file of the latter is
+            replaced, not merged.
+        intervals: One of `INTERVALS`, for markdown and latex with metrics.
         force: Whether to replace a file of another kind.
 
     Raises:
@@ -47,11 +58,17 @@ def leaderboard(
     """
     if format not in FORMATS:
         raise OptionError(*unknown_name("format", format, FORMATS))
-    new = _merge_inputs([Path(path) for path in inputs], suites)
+    for name, value, known in (("columns", columns, COLUMNS), ("form of intervals", intervals, INTERVALS)):
+        if value not in known:
+            raise OptionError(*unknown_name(name, value, known))
+    by_key = _read_inputs(find_runs(inputs), suites)
+    new = {key: _single_row(same, suites) for key, same in by_key.items()}
+    errors = _errors(by_key, new, suites) if columns == COLUMNS[1] else {}
     if out is None:
-        return rank_models(list(new.values()), sort_by, split)
-    path, mark = Path(out), FORMATS[format].mark
-    is_ours = is_leaderboard if format == "csv" else lambda path: read_start(path).startswith(mark)
+        return replace(rank_models(list(new.values()), sort_by, split), errors=errors)
+    path, merged = Path(out), format == "csv" and not errors
+    mark = CORRUPTIONS_HEADER if format == "csv" else FORMATS[format].mark
+    is_ours = is_leaderboard if merged else lambda path: read_start(path).startswith(mark)
     check_replaceable(path, is_ours, "--out", force)
     # The lock is not in the directory of `out`, which is often a repository.
     lock = cache_folder() / "locks" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
@@ -59,24 +76,44 @@ def leaderboard(
         lock.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(lock):
         old: dict[tuple[str, ...], Row] = {}
-        if format == "csv" and is_leaderboard(path):
+        if merged and is_leaderboard(path):
             old = {model_key(row): row for row in read_board(path)}
         board = rank_models(_deduplicate(list((old | new).values())), sort_by, split)
-        text = FORMATS[format].text(board)
+        board = replace(board, errors=errors)
+        text = FORMATS[format].text(board, intervals)
         with translate_os_errors(path):
             atomic_write(path, lambda file: file.write(text.encode()))
     return board
 
 
-def _merge_inputs(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], Row]:
-    """Return the rows of all inputs by identity."""
+def _read_inputs(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], list[tuple[Path, Row]]]:
+    """Return the different rows of all inputs, with their input, by identity."""
     by_key: dict[tuple[str, ...], list[tuple[Path, Row]]] = {}
     for path in paths:
         for row in read_rows(path, suites):
             same = by_key.setdefault(model_key(row), [])
             if all(_unranked(row) != _unranked(other) for _, other in same):
                 same.append((path, row))
-    return {key: _single_row(same, suites) for key, same in by_key.items()}
+    return by_key
+
+
+def _errors(
+    by_key: Mapping[tuple[str, ...], Sequence[tuple[Path, Row]]],
+    rows: Mapping[tuple[str, ...], Row],
+    suites: Sequence[str] | None,
+) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    """Return the errors by corruption of each row, which must be of a run or of its results.csv; the mean over seeds."""
+    found: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for key, row in rows.items():
+        tables = [results for path, _ in by_key[key] if (results := read_results(path)) is not None]
+        errors = corruption_errors(pd.concat(tables), row, suites) if tables else None
+        if errors is None:
+            raise OptionError(
+                f"{by_key[key][0][0]} has no errors by corruption of {row['model']}",
+                "--columns corruptions takes runs, or their results.csv, with a suite such as cifar-c",
+            )
+        found[model_key(row)] = errors
+    return found
 
 
 def _single_row(rows: Sequence[tuple[Path, Row]], suites: Sequence[str] | None) -> Row:

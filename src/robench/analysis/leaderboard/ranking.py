@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from robench.analysis.leaderboard.columns import ENDS, higher_is_better, sizes_of, sort_column
 from robench.analysis.leaderboard.rows import Row
@@ -26,9 +27,16 @@ _SPLIT_HINT = "give --split for separate sections, or leave one out"
 
 @dataclass(frozen=True)
 class Board:
-    """Sections of comparable rows, each ranked; a single section without `--split`."""
+    """Sections of comparable rows, each ranked; a single section without `--split`.
+
+    Attributes:
+        sections: The rows of each section in order.
+        errors: By the `model_key` of a row, if the corruptions are to be shown: `suite`, and in percent the `error` and the
+            `ce` of each corruption by name.
+    """
 
     sections: tuple[tuple[Row, ...], ...]
+    errors: Mapping[tuple[str, ...], Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Row]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricColumn, resolution_column
 from robench.analysis.scoring import pool
-from robench.errors import OptionError, RunError, TableError
+from robench.errors import OptionError, RunError, TableError, unknown_name
 from robench.runs.csv import read_csv
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION
@@ -19,7 +19,7 @@ from robench.suites import CLEAN, NETWORK, Family, families, find_suite
 from robench.suites.protocol import SuiteProtocol, short_hash
 from robench.types import Results
 
-__all__ = ["Row", "file_rows", "percent", "pooled_rows", "rows_of_results", "run_rows"]
+__all__ = ["Row", "corruption_errors", "file_rows", "percent", "pooled_rows", "rows_of_results", "run_rows"]
 
 Row = dict[str, Any]
 """Filled cells of the leaderboard by column."""
@@ -109,7 +109,7 @@ def rows_of_results(
     if suites is not None:
         available = list(dict.fromkeys(results["suite"]))
         if missing := [suite for suite in suites if suite not in available]:
-            raise OptionError(f"{path} has no suite {missing[0]!r}", f"choose from {', '.join(available)}")
+            raise OptionError(*unknown_name(f"suite of {path}", missing[0], available))
         results = results[results["suite"].isin([CLEAN, *suites])]
     groups = results.groupby(_MODEL, sort=False, dropna=False)
     return [_row(group, path) | _warning_cells(runs) for _, group in groups]
@@ -132,6 +132,39 @@ def _row(results: Results, path: Path) -> Row:
         )
     row |= {f"{name}_err": percent(row[name], complement=True) for name in ("top1", "top5") if name in row}
     return row | _provenance(sources, results)
+
+
+def corruption_errors(results: Results, row: Row, suites: Sequence[str] | None) -> dict[str, Any] | None:
+    """Return the errors of a row of the leaderboard by corruption.
+
+    Args:
+        results: Results that hold those of the row.
+        row: The row.
+        suites: Suites to choose from; None for all.
+
+    Returns:
+        `suite`, and in percent the mean `error` and the `ce` of each corruption by name; None without a suite of corruptions.
+    """
+    same = results["model"] == row["model"]
+    for name in ("treatment", "dataset", "data_sha", "source"):
+        if row.get(name) is not None:
+            same &= results[name] == row[name]
+    results = results[same.fillna(False)]
+    of_suite = [
+        find_suite(suite).family is families.CORRUPTIONS and (not suites or suite in suites)
+        for suite in results["suite"]
+    ]
+    results = results[of_suite]
+    cells = results[results["metric"] == "error_rate"]
+    if not len(cells):
+        return None
+    means = cells.groupby("corruption", sort=False)["value"].mean()
+    ce = results[results["metric"] == "ce"].groupby("corruption", sort=False)["value"].mean()
+    return {
+        "suite": str(cells["suite"].iloc[0]),
+        "error": {str(name): percent(100 * float(value)) for name, value in means.items()},
+        "ce": {str(name): percent(float(value)) for name, value in ce.items()},
+    }
 
 
 def _suite_by_family(results: Results, path: Path) -> dict[Family, str]:

@@ -21,6 +21,7 @@ from robench.analysis.report.grouping import ReportedRun, incomparable_notes
 from robench.analysis.report.sections import TextTable, headlines, sections
 from robench.errors import OptionError
 from robench.runs.files import atomic_write, check_replaceable, read_start, translate_os_errors
+from robench.runs.find import find_runs
 from robench.runs.schema import RESULTS, rows_to_frame
 
 __all__ = ["EXAMPLES", "MARK", "TITLE", "write_page"]
@@ -45,7 +46,7 @@ def write_page(
     """Write one self-contained page that shows runs side by side, and return its path.
 
     Args:
-        runs: Run directories; or results CSV files, which have no records and therefore no calibration and no confusions.
+        runs: Run directories, folders of them, or results CSV files, which have no records and therefore no calibration and no confusions.
         out: The page, which is written atomically. An existing report is replaced.
         examples: Finds example images of the most frequent confusions; None for no images.
         title: Heading of the page.
@@ -60,7 +61,7 @@ def write_page(
     if not runs:
         raise OptionError("a report needs at least one run")
     check_replaceable(path, lambda existing: MARK in read_start(existing)[:200], "--out", force)
-    subjects = _subjects([Path(run) for run in runs])
+    subjects = _subjects(find_runs(runs))
     parts = list(sections(subjects))
     galleries = list(gallery(subjects, examples))
     specs = [chart.spec for part in parts for row in part.rows for chart in row]

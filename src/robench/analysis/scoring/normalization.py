@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from robench.analysis.baselines import BASELINES, Baseline, load_baseline
+from robench.analysis.baselines import BASELINES, Baseline, load_baseline, unknown_baseline
 from robench.analysis.metrics.classification import error_rate
 from robench.analysis.scoring.curves import curves_of
 from robench.analysis.scoring.groups import Group
 from robench.analysis.scoring.records import read_columns, read_frames
-from robench.errors import OptionError, RunError, unknown_name
+from robench.errors import OptionError, RunError
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, SUITES, FrameKind, Suite
@@ -203,8 +203,7 @@ def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> 
                 f"{run.path} is normalized by the run {choice}, which no longer exists",
                 f"restore it, or omit normalized values with `robench score {run.path} --normalize-by none`",
             )
-        problem, hint = unknown_name("baseline", choice, (*BASELINES, "none"))
-        raise OptionError(f"{problem}, which is no run directory either", hint)
+        raise unknown_baseline(choice)
     other = RunDirectory.open(choice)
     ours, theirs = _predicted_classes(run), _predicted_classes(other)
     if ours != theirs or ((_is_restricted(run) or _is_restricted(other)) and _class_names(run) != _class_names(other)):
