@@ -153,6 +153,8 @@ SEEDS: tuple[Seed, ...] = (
     _within("labels.csv", "labels.csv", layouts.table),
     _within("labels.tsv", "labels.tsv", lambda root: layouts.table(root, "labels.tsv")),
     _within("metadata.jsonl", "metadata.jsonl", lambda root: layouts.table(root, "metadata.jsonl")),
+    _within("val.txt", "val.txt", layouts.flat_list),
+    _within("Tiny ImageNet", "val/val_annotations.txt", layouts.tiny_imagenet),
     _alone("parquet", layouts.parquet),
     _alone("tar, cls", lambda root: layouts.shard(root / "x.tar")),
     _alone("tar, json", lambda root: layouts.shard(root / "x.tar", label=_json)),

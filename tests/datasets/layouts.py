@@ -130,6 +130,25 @@ def table(root: Path, name: str = "labels.csv") -> Path:
     return root
 
 
+def tiny_imagenet(root: Path) -> Path:
+    images = root / "tiny-imagenet-200" / "val" / "images"
+    images.mkdir(parents=True)
+    lines = []
+    for number, encoded in enumerate(PNGS):
+        (images / f"val_{number}.JPEG").write_bytes(encoded)
+        lines.append(f"val_{number}.JPEG\t{NAMES[LABELS[number]]}\t0\t0\t31\t31\n")
+    (images.parent / "val_annotations.txt").write_text("".join(lines))
+    return root / "tiny-imagenet-200"
+
+
+def flat_list(root: Path) -> Path:
+    root.mkdir(parents=True)
+    for number, encoded in enumerate(PNGS):
+        (root / f"{number}.png").write_bytes(encoded)
+    (root / "val.txt").write_text("".join(f"{number}.png {label}\n" for number, label in enumerate(LABELS)))
+    return root
+
+
 def hugging_face_schema(names: Sequence[str] = NAMES) -> pa.Schema:
     features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -726,3 +726,24 @@ def test_lists_and_class_folders(tmp_path: Path) -> None:
     images = open_dataset(tmp_path / "set")
     assert (images.classes, len(images)) == (NAMES, 6)
     assert images.notes == ("classes from folders; train.txt was skipped: give that file to use its labels",)
+
+
+def test_tiny_imagenet(tmp_path: Path) -> None:
+    """The class folders of the training images, as torchvision reads them, are the oracle of the labels."""
+    root = layouts.tiny_imagenet(tmp_path)
+    for name in (*NAMES, "dog"):
+        (root / "train" / name / "images").mkdir(parents=True)
+        (root / "train" / name / "images" / f"{name}_0.JPEG").write_bytes(PNGS[0])
+    (root / "wnids.txt").write_text("\n".join(["dog", *NAMES[::-1]]))
+    index = datasets.ImageFolder(str(root / "train")).class_to_idx
+    for given in ("", "val", "val/images", "val/val_annotations.txt"):
+        images = open_dataset(root / given)
+        assert images.labels.tolist() == [index[NAMES[label]] for label in LABELS]
+        assert (len(images.classes), images.read(1)) == (4, PNGS[1])
+        assert ("only the validation images" in images.notes[-1]) == (given == "")
+    (root / "wnids.txt").unlink()
+    assert open_dataset(root / "val").classes == NAMES
+    assert open_dataset(root / "train").classes == tuple(index)
+    layouts.folder(root / "sorted")
+    (root / "val" / "val_annotations.txt").rename(root / "sorted" / "val_annotations.txt")
+    assert open_dataset(root / "sorted").classes == NAMES, "images that were moved to class folders"
