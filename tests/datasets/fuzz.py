@@ -155,6 +155,7 @@ SEEDS: tuple[Seed, ...] = (
     _within("metadata.jsonl", "metadata.jsonl", lambda root: layouts.table(root, "metadata.jsonl")),
     _within("val.txt", "val.txt", layouts.flat_list),
     _within("Tiny ImageNet", "val/val_annotations.txt", layouts.tiny_imagenet),
+    _within("meta.mat", "../ILSVRC2012_devkit_t12/data/meta.mat", lambda root: layouts.ilsvrc(root, compressed=False)),
     _alone("parquet", layouts.parquet),
     _alone("tar, cls", lambda root: layouts.shard(root / "x.tar")),
     _alone("tar, json", lambda root: layouts.shard(root / "x.tar", label=_json)),

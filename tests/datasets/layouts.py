@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.io import savemat
 
 LABELS = (2, 0, 1, 0, 2, 1)
 NAMES = ("ant", "bee", "cow")
@@ -139,6 +140,20 @@ def tiny_imagenet(root: Path) -> Path:
         lines.append(f"val_{number}.JPEG\t{NAMES[LABELS[number]]}\t0\t0\t31\t31\n")
     (images.parent / "val_annotations.txt").write_text("".join(lines))
     return root / "tiny-imagenet-200"
+
+
+def ilsvrc(root: Path, compressed: bool = True) -> Path:
+    """Images of the classes 3, 1, 2 of a challenge whose number k is the id 1000 - k: sorted, they are the last three."""
+    images, kit = root / "val", root / "ILSVRC2012_devkit_t12" / "data"
+    images.mkdir(parents=True)
+    kit.mkdir(parents=True)
+    for number, encoded in enumerate(PNGS, 1):
+        (images / f"ILSVRC2012_val_{number:08d}.png").write_bytes(encoded)
+    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{label + 1}\n" for label in LABELS))
+    fields = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("children", "O")]
+    synsets = [(float(number), f"n{10_000 - number:08d}", "a, b", np.arange(3.0)) for number in range(1, 1011)]
+    savemat(kit / "meta.mat", {"synsets": np.array(synsets, dtype=fields)[:, None]}, do_compression=compressed)
+    return images
 
 
 def flat_list(root: Path) -> Path:

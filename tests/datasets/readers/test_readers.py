@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.io import loadmat
 from torchvision import datasets
 
 from robench.cli.entry import run_cli
@@ -747,3 +748,30 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
     layouts.folder(root / "sorted")
     (root / "val" / "val_annotations.txt").rename(root / "sorted" / "val_annotations.txt")
     assert open_dataset(root / "sorted").classes == NAMES, "images that were moved to class folders"
+
+
+@each("compressed", [False, True])
+def test_numbers_of_the_ilsvrc_challenge(tmp_path: Path, compressed: bool) -> None:
+    """scipy reads the mapping that scipy wrote; the sorted order of the ids is that of torchvision's class folders."""
+    folder = layouts.ilsvrc(tmp_path, compressed)
+    kit = tmp_path / "ILSVRC2012_devkit_t12" / "data"
+    synsets = loadmat(kit / "meta.mat", squeeze_me=True)["synsets"]
+    wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
+    order = sorted(wnids[number] for number in range(1, 1001))
+    expected = [order.index(wnids[label + 1]) for label in LABELS]
+    truth = kit / "ILSVRC2012_validation_ground_truth.txt"
+    for given in (folder, truth):
+        images = open_dataset(given)
+        assert (images.labels.tolist(), list(images.classes)) == (expected, order)
+        assert "mapped to the sorted order" in images.notes[0]
+    assert expected == [997, 999, 998, 999, 997, 998]
+    (folder / "ILSVRC2012_val_00000002.png").unlink()
+    assert open_dataset(folder).labels.tolist() == [expected[0], *expected[2:]]
+    (kit / "map_clsloc.txt").write_text("".join(f"{wnids[number]} {number} x_y\n" for number in range(1, 1001)))
+    (kit / "meta.mat").unlink()
+    assert open_dataset(folder).labels.tolist() == [expected[0], *expected[2:]]
+    (kit / "map_clsloc.txt").unlink()
+    with pytest.raises(DatasetError, match=r"the order of the ILSVRC challenge, .*; copy meta\.mat"):
+        open_dataset(folder)
+    (folder / "val.txt").write_text("ILSVRC2012_val_00000001.png 7\n")
+    assert open_dataset(folder).labels.tolist() == [7]
