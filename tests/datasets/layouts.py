@@ -157,7 +157,7 @@ def ilsvrc(root: Path, compressed: bool = True) -> Path:
 
 
 def flat_list(root: Path) -> Path:
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
     for number, encoded in enumerate(PNGS):
         (root / f"{number}.png").write_bytes(encoded)
     (root / "val.txt").write_text("".join(f"{number}.png {label}\n" for number, label in enumerate(LABELS)))
