@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.io import savemat
 
 LABELS = (2, 0, 1, 0, 2, 1)
 NAMES = ("ant", "bee", "cow")
@@ -127,6 +128,39 @@ def table(root: Path, name: str = "labels.csv") -> Path:
     else:
         lines = ["\t".join(row) if name.endswith("tsv") else ",".join(row) for row in [("file_name", "label"), *named]]
     (root / name).write_text("\n".join(lines) + "\n")
+    return root
+
+
+def tiny_imagenet(root: Path) -> Path:
+    images = root / "tiny-imagenet-200" / "val" / "images"
+    images.mkdir(parents=True)
+    lines = []
+    for number, encoded in enumerate(PNGS):
+        (images / f"val_{number}.JPEG").write_bytes(encoded)
+        lines.append(f"val_{number}.JPEG\t{NAMES[LABELS[number]]}\t0\t0\t31\t31\n")
+    (images.parent / "val_annotations.txt").write_text("".join(lines))
+    return root / "tiny-imagenet-200"
+
+
+def ilsvrc(root: Path, compressed: bool = True) -> Path:
+    """Images of the classes 3, 1, 2 of a challenge whose number k is the id 1000 - k: sorted, they are the last three."""
+    images, kit = root / "val", root / "ILSVRC2012_devkit_t12" / "data"
+    images.mkdir(parents=True)
+    kit.mkdir(parents=True)
+    for number, encoded in enumerate(PNGS, 1):
+        (images / f"ILSVRC2012_val_{number:08d}.png").write_bytes(encoded)
+    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{label + 1}\n" for label in LABELS))
+    fields = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("children", "O")]
+    synsets = [(float(number), f"n{10_000 - number:08d}", "a, b", np.arange(3.0)) for number in range(1, 1011)]
+    savemat(kit / "meta.mat", {"synsets": np.array(synsets, dtype=fields)[:, None]}, do_compression=compressed)
+    return images
+
+
+def flat_list(root: Path) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for number, encoded in enumerate(PNGS):
+        (root / f"{number}.png").write_bytes(encoded)
+    (root / "val.txt").write_text("".join(f"{number}.png {label}\n" for number, label in enumerate(LABELS)))
     return root
 
 

@@ -16,11 +16,13 @@ from robench.datasets.io.ignored import ignored_notes
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.cifar import CIFAR
 from robench.datasets.readers.demo import read_demo
+from robench.datasets.readers.ilsvrc import ILSVRC
 from robench.datasets.readers.image_folder import FOLDER
 from robench.datasets.readers.label_table import LABEL_TABLE
 from robench.datasets.readers.numpy_arrays import ARRAYS
 from robench.datasets.readers.objectnet import OBJECTNET
 from robench.datasets.readers.parquet import PARQUET
+from robench.datasets.readers.tiny_imagenet import TINY_IMAGENET
 from robench.datasets.readers.webdataset import WEBDATASET
 from robench.datasets.released import CheckedFiles, Name, check_released, find_released, read_released, released_names
 from robench.errors import DatasetError
@@ -63,7 +65,17 @@ ImageSet = ImageDataset
 EMBEDDED: dict[str, Callable[[], ImageDataset]] = {"demo": read_demo}
 """Datasets that need no files, by name."""
 
-READERS: tuple[Reader, ...] = (CIFAR, PARQUET, WEBDATASET, ARRAYS, LABEL_TABLE, OBJECTNET, FOLDER)
+READERS: tuple[Reader, ...] = (
+    CIFAR,
+    PARQUET,
+    WEBDATASET,
+    ARRAYS,
+    TINY_IMAGENET,
+    ILSVRC,
+    LABEL_TABLE,
+    OBJECTNET,
+    FOLDER,
+)
 """Readers in the order in which they are tried; a folder of class folders comes last because any folder matches it."""
 
 _HINT = (

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.io import loadmat
 from torchvision import datasets
 
 from robench.cli.entry import run_cli
@@ -726,3 +727,51 @@ def test_lists_and_class_folders(tmp_path: Path) -> None:
     images = open_dataset(tmp_path / "set")
     assert (images.classes, len(images)) == (NAMES, 6)
     assert images.notes == ("classes from folders; train.txt was skipped: give that file to use its labels",)
+
+
+def test_tiny_imagenet(tmp_path: Path) -> None:
+    """The class folders of the training images, as torchvision reads them, are the oracle of the labels."""
+    root = layouts.tiny_imagenet(tmp_path)
+    for name in (*NAMES, "dog"):
+        (root / "train" / name / "images").mkdir(parents=True)
+        (root / "train" / name / "images" / f"{name}_0.JPEG").write_bytes(PNGS[0])
+    (root / "wnids.txt").write_text("\n".join(["dog", *NAMES[::-1]]))
+    index = datasets.ImageFolder(str(root / "train")).class_to_idx
+    for given in ("", "val", "val/images", "val/val_annotations.txt"):
+        images = open_dataset(root / given)
+        assert images.labels.tolist() == [index[NAMES[label]] for label in LABELS]
+        assert (len(images.classes), images.read(1)) == (4, PNGS[1])
+        assert ("only the validation images" in images.notes[-1]) == (given == "")
+    (root / "wnids.txt").unlink()
+    assert open_dataset(root / "val").classes == NAMES
+    assert open_dataset(root / "train").classes == tuple(index)
+    layouts.folder(root / "sorted")
+    (root / "val" / "val_annotations.txt").rename(root / "sorted" / "val_annotations.txt")
+    assert open_dataset(root / "sorted").classes == NAMES, "images that were moved to class folders"
+
+
+@each("compressed", [False, True])
+def test_numbers_of_the_ilsvrc_challenge(tmp_path: Path, compressed: bool) -> None:
+    """scipy reads the mapping that scipy wrote; the sorted order of the ids is that of torchvision's class folders."""
+    folder = layouts.ilsvrc(tmp_path, compressed)
+    kit = tmp_path / "ILSVRC2012_devkit_t12" / "data"
+    synsets = loadmat(kit / "meta.mat", squeeze_me=True)["synsets"]
+    wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
+    order = sorted(wnids[number] for number in range(1, 1001))
+    expected = [order.index(wnids[label + 1]) for label in LABELS]
+    truth = kit / "ILSVRC2012_validation_ground_truth.txt"
+    for given in (folder, truth):
+        images = open_dataset(given)
+        assert (images.labels.tolist(), list(images.classes)) == (expected, order)
+        assert "mapped to the sorted order" in images.notes[0]
+    assert expected == [997, 999, 998, 999, 997, 998]
+    (folder / "ILSVRC2012_val_00000002.png").unlink()
+    assert open_dataset(folder).labels.tolist() == [expected[0], *expected[2:]]
+    (kit / "map_clsloc.txt").write_text("".join(f"{wnids[number]} {number} x_y\n" for number in range(1, 1001)))
+    (kit / "meta.mat").unlink()
+    assert open_dataset(folder).labels.tolist() == [expected[0], *expected[2:]]
+    (kit / "map_clsloc.txt").unlink()
+    with pytest.raises(DatasetError, match=r"the order of the ILSVRC challenge, .*; copy meta\.mat"):
+        open_dataset(folder)
+    (folder / "val.txt").write_text("ILSVRC2012_val_00000001.png 7\n")
+    assert open_dataset(folder).labels.tolist() == [7]

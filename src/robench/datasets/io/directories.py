@@ -11,21 +11,32 @@ from PIL import Image
 from robench.datasets.io.image_formats import image_formats
 from robench.errors import DatasetError
 
-__all__ = ["files_below", "image_suffixes", "names_in", "visible_folders"]
+__all__ = ["files_below", "folders_in", "image_suffixes", "names_in", "visible_folders"]
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names of all entries of a folder in any order; empty if it is none."""
-    if not folder.is_dir():
+    """Return the sorted names of all entries of a folder; empty if it cannot be listed."""
+    return [entry.name for entry in _entries(folder)]
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Return the sorted names of the folders in a folder, without hidden ones; empty if it cannot be listed."""
+    return [entry.name for entry in _entries(folder) if _is_folder(entry) and not entry.name.startswith(".")]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:
         return []
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
 
 
 def visible_folders(folder: Path) -> list[str]:
     """Return the sorted names of the folders in a folder, without hidden ones; links to folders count.
 
     Raises:
+        OSError: The folder cannot be listed.
         DatasetError: A link leads to a folder that contains it.
     """
     with os.scandir(folder) as entries:

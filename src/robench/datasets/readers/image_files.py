@@ -82,7 +82,7 @@ class ImageFiles:
         """Return the image files of a folder by their names without extension."""
         if parent not in self._stems:
             stems: dict[str, list[str]] = {}
-            for name in sorted(names_in(self.root / parent)):
+            for name in names_in(self.root / parent):
                 stem, suffix = os.path.splitext(name)  # noqa: PTH122 - Path is slow
                 if suffix.lower() in image_suffixes():
                     stems.setdefault(stem, []).append(name)

@@ -12,7 +12,7 @@ import numpy as np
 
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import read_image
-from robench.datasets.io.directories import image_suffixes, names_in, visible_folders
+from robench.datasets.io.directories import folders_in, image_suffixes, names_in
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.image_files import ImageFiles
 from robench.datasets.readers.labels import classes_of
@@ -67,7 +67,7 @@ def tables_of(folder: Path) -> list[LabelTable]:
 
 def _tables_above(folder: Path) -> list[LabelTable]:
     parent, split = folder.parent, split_of(folder.name)
-    places = [parent, *(parent / name for name in _folders(parent) if name.lower() in _LIST_FOLDERS)]
+    places = [parent, *(parent / name for name in folders_in(parent) if name.lower() in _LIST_FOLDERS)]
     files = [file for place in places for file in _candidates(place) if split_of(file.stem) in ("", split) or not split]
     files += [file for place in folder.parents[1:5] if (file := place / _KAGGLE).is_file()]
     return [LabelTable(file, images) for file in files if (images := _images_of(folder, file))]
@@ -94,7 +94,7 @@ def skipped_tables(folder: Path) -> list[str]:
 
 def is_flat(folder: Path) -> bool:
     """Return whether a folder has no subfolder but `images` or the like."""
-    return all(name.lower() in IMAGE_FOLDERS for name in _folders(folder))
+    return all(name.lower() in IMAGE_FOLDERS for name in folders_in(folder))
 
 
 def labelled_images(
@@ -151,7 +151,7 @@ def _matches(path: Path) -> bool:
     if not path.is_dir():
         return False
     # A table without images of this folder is an error only if no folder gives labels.
-    return bool(tables_of(path)) or (not visible_folders(path) and bool(_candidates(path, likely=True)))
+    return bool(tables_of(path)) or (not folders_in(path) and bool(_candidates(path, likely=True)))
 
 
 def _read(path: Path) -> ImageDataset:
@@ -170,14 +170,14 @@ def _notes(given: Path, table: LabelTable) -> list[str]:
     file, root = table.file, table.images.root
     if root != file.parent:
         return [f"labels from {file}, images from {root}"]
-    if given.is_dir() and visible_folders(root):
+    if given.is_dir() and folders_in(root):
         return [f"labels from {file.name}, not from folders: move it away to make every folder a class"]
     return [] if file.name in _NAMES or not given.is_dir() else [f"labels from {file.name}"]
 
 
 def _candidates(folder: Path, likely: bool = False) -> list[Path]:
     """Return the files of a folder that may be tables of labels; with `likely`, those that are named like one."""
-    entries = sorted(map(os.path.splitext, names_in(folder)))
+    entries = [os.path.splitext(name) for name in names_in(folder)]  # noqa: PTH122
     images = {stem for stem, suffix in entries if suffix.lower() in image_suffixes()}
     files = [folder / f"{stem}{suffix}" for stem, suffix in entries if suffix.lower() in TABLE_SUFFIXES]
     files = [
@@ -202,12 +202,8 @@ def _is_likely(file: Path) -> bool:
     return _is_named(file) or bool(words & _LIST_WORDS) or split_of(file.stem) != ""
 
 
-def _folders(folder: Path) -> list[str]:
-    return visible_folders(folder) if folder.is_dir() else []
-
-
 def _image_folders(folder: Path) -> list[Path]:
-    return [folder / name for name in _folders(folder) if name.lower() in IMAGE_FOLDERS]
+    return [folder / name for name in folders_in(folder) if name.lower() in IMAGE_FOLDERS]
 
 
 def _roots(file: Path) -> list[Path]:
@@ -219,7 +215,7 @@ def _roots(file: Path) -> list[Path]:
         own = [
             place / name
             for place in (base, *images)
-            for name in _folders(place)
+            for name in folders_in(place)
             if name == file.stem or (split and split_of(name) == split)
         ]
         roots += [base, *own, *(inner for folder in own for inner in _image_folders(folder)), *images]

@@ -49,8 +49,8 @@ class Row(NamedTuple):
     may_lack_suffix: bool
 
 
-def first_row(table: Path, exists: Exists) -> Row | None:
-    """Return the first row of a table from its beginning alone; None for an empty table.
+def first_row(table: Path, exists: Exists, columns: tuple[int, int] | None = None) -> Row | None:
+    """Return the first row of `read_rows` from the beginning of the table alone; None for an empty table.
 
     Raises:
         DatasetError: The row is invalid.
@@ -59,7 +59,7 @@ def first_row(table: Path, exists: Exists) -> Row | None:
         content = read_part(table, 0, min(file_size(table), _HEAD_BYTES))
     except OSError as error:
         raise os_error(table, error) from error
-    return next(_rows(table, _decoded(table, content, len(content) == _HEAD_BYTES), exists), None)
+    return next(_rows(table, _decoded(table, content, len(content) == _HEAD_BYTES), exists, columns), None)
 
 
 def read_rows(table: Path, exists: Exists, columns: tuple[int, int] | None = None) -> Iterator[Row]:
