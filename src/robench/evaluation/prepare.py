@@ -15,6 +15,7 @@ import torch
 
 from robench.analysis.baselines import BASELINES
 from robench.analysis.scoring import notes as score_notes
+from robench.analysis.scoring.normalization import unknown_baseline
 from robench.datasets import (
     Hashes,
     ImageDataset,
@@ -27,7 +28,7 @@ from robench.datasets import (
     released_names,
     select,
 )
-from robench.errors import CheckpointError, DatasetError, OptionError, RunError, unknown_name
+from robench.errors import CheckpointError, DatasetError, OptionError, RunError
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.manifest import make_manifest
@@ -329,8 +330,7 @@ def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
     in_use = {Path.cwd(): "the current directory"}
     if baseline is not None and baseline not in (*BASELINES, "none"):
         if not Path(baseline).is_dir():
-            problem, hint = unknown_name("baseline", baseline, (*BASELINES, "none"))
-            raise OptionError(f"{problem}, which is no run directory either", hint)
+            raise unknown_baseline(baseline)
         in_use[Path(baseline).resolve()] = "the baseline"
     for used, name in in_use.items() if options.fresh else ():
         if used.is_relative_to(whole):

@@ -25,6 +25,7 @@ __all__ = [
     "group_baseline",
     "restriction",
     "sequence_baseline",
+    "unknown_baseline",
 ]
 
 
@@ -37,6 +38,14 @@ def baseline_choice(run: RunDirectory, normalize_by: str | None) -> str | None:
             "give --normalize-by alexnet, a run or none",
         )
     return choice
+
+
+def unknown_baseline(choice: str) -> OptionError:
+    """Return the error for a choice that is neither a published baseline nor a run directory."""
+    if Path(choice).is_file():
+        return OptionError(f"the baseline {choice} is a file", "give a run directory, whose records are needed")
+    problem, hint = unknown_name("baseline", choice, (*BASELINES, "none"))
+    return OptionError(f"{problem}, which is no run directory either", hint)
 
 
 def restriction(run: RunDirectory, baseline: Baseline) -> str:
@@ -203,8 +212,7 @@ def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> 
                 f"{run.path} is normalized by the run {choice}, which no longer exists",
                 f"restore it, or omit normalized values with `robench score {run.path} --normalize-by none`",
             )
-        problem, hint = unknown_name("baseline", choice, (*BASELINES, "none"))
-        raise OptionError(f"{problem}, which is no run directory either", hint)
+        raise unknown_baseline(choice)
     other = RunDirectory.open(choice)
     ours, theirs = _predicted_classes(run), _predicted_classes(other)
     if ours != theirs or ((_is_restricted(run) or _is_restricted(other)) and _class_names(run) != _class_names(other)):
