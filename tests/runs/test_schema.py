@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,10 @@ import pytest
 
 from robench.errors import TableError
 from robench.runs import parquet, schema
-from robench.runs.csv import read_csv, write_csv
+from robench.runs.csv import read_csv, read_versions, write_csv
 from robench.runs.files import atomic_write
 from robench.runs.schema import RECORDS, RESULTS, SAMPLES
+from tests.builders import each
 
 
 def result(**cells: object) -> dict[str, object]:
@@ -42,6 +45,62 @@ def test_other_csv_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.csv").write_text(text)
     with pytest.raises(TableError):
         read_csv(RESULTS, tmp_path / "r.csv")
+
+
+def saved(frame: pd.DataFrame, delimiter: str = ",", decimal: str = ".", end: str = "\n", **quoting: Any) -> str:
+    """What a spreadsheet writes."""
+    return str(frame.to_csv(index=False, sep=delimiter, decimal=decimal, lineterminator=end, **quoting))
+
+
+@each(
+    "content",
+    [
+        lambda frame: saved(frame, ";", ",", "\r\n").encode("utf-8-sig"),
+        lambda frame: saved(frame, "\t", end="\r\n").encode("utf-16"),
+        lambda frame: ("sep=;\r\n" + saved(frame, ";", ",")).encode(),
+        lambda frame: saved(frame, decimal=",", quoting=csv.QUOTE_ALL).encode(),
+        lambda frame: (saved(frame) + "," * (len(frame.columns) - 1) + "\n\n  \n").encode(),
+        lambda frame: saved(frame, end="\r").encode(),
+        lambda frame: saved(frame[frame.columns[::-1]].assign(comment="mine")).encode(),
+        lambda frame: saved(frame).replace("\n", ",,\n").encode(),
+    ],
+)
+def test_tables_that_a_spreadsheet_saved_are_read(tmp_path: Path, content: Callable[[pd.DataFrame], bytes]) -> None:
+    rows = [result(value=v, severity=3, model="a, b; c", ci_low=0.25) for v in (0.125, 1e-7, 1 / 3)]
+    frame = schema.rows_to_frame(RESULTS, rows)
+    (tmp_path / "r.csv").write_bytes(content(frame))
+    assert read_csv(RESULTS, tmp_path / "r.csv").equals(frame)
+    assert read_versions(tmp_path / "r.csv") == ("1", "0")
+
+
+@each(
+    ("change", "says"),
+    [
+        (lambda text: text.replace(b",m,", b",na\xefve,"), "is not UTF-8 text; save the table as CSV in UTF-8"),
+        (lambda text: text[:-6], r"line 3 has \d+ cells for 26 columns; quote .* complete cut lines"),
+        (lambda text: text.replace(b"0.1", b"0.1,2", 1), "line 2 has 27 cells for 26 columns; quote"),
+        (
+            lambda text: text.replace(b"0.1", b"#DIV/0!", 1),
+            r"line 2: value is '#DIV/0!', not a number; correct the cell",
+        ),
+        (lambda text: text.replace(b",5,", b",1_0,", 1), "line 2: n is '1_0', not a number; correct the cell"),
+        (lambda text: text.replace(b",5,", b",1e30,", 1), "line 2: n is '1e30', not a whole number; correct"),
+        (
+            lambda text: text.replace(b",value,", b",valeur,", 1),
+            "not a results table: missing columns value; write it again",
+        ),
+        (lambda text: text.replace(b"dataset", b"model", 1), "has two columns 'model'; leave one out"),
+        (lambda text: text.replace(b"0.1", b'"0.1', 1), r"is not CSV \(unexpected end of data\); save"),
+        (lambda text: text.replace(b"0.1", b"0.1\0", 1), "line 2"),
+        (lambda text: b" \n,,\n", "is empty"),
+    ],
+)
+def test_other_damage_is_one_line_with_its_place(tmp_path: Path, change: Callable[[bytes], bytes], says: str) -> None:
+    write_csv(RESULTS, schema.rows_to_frame(RESULTS, [result(), result()]), tmp_path / "r.csv")
+    (tmp_path / "r.csv").write_bytes(change((tmp_path / "r.csv").read_bytes()))
+    with pytest.raises(TableError, match=says) as caught:
+        read_csv(RESULTS, tmp_path / "r.csv")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_text_in_a_number_column_is_refused(tmp_path: Path) -> None:
@@ -98,7 +157,7 @@ def test_a_cell_of_another_type_is_refused(tmp_path: Path) -> None:
     frame = schema.rows_to_frame(RESULTS, [result()])
     write_csv(RESULTS, frame, tmp_path / "r.csv")
     (tmp_path / "r.csv").write_text((tmp_path / "r.csv").read_text().replace(",5,", ",5.5,"))
-    with pytest.raises(TableError, match="not of its column's type"):
+    with pytest.raises(TableError, match=r"r.csv, line 2: n is '5.5', not a whole number; correct the cell"):
         read_csv(RESULTS, tmp_path / "r.csv")
 
 

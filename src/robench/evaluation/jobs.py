@@ -28,11 +28,12 @@ from typing import Any
 
 from robench.arguments import check_type, one_or_more
 from robench.datasets import open_dataset
-from robench.errors import OptionError, unknown_name
+from robench.errors import OptionError, one_line, unknown_name
 from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.run import Job
 from robench.models import load_classifier
+from robench.runs.files import decode_text
 from robench.suites import Preset, find_preset
 
 __all__ = ["KEYS", "make_jobs", "read_jobs"]
@@ -129,11 +130,11 @@ def read_jobs(path: Path) -> list[dict[str, Any]]:
         OptionError: The file cannot be read, or has an unknown key or a value of another type.
     """
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(decode_text(path.read_bytes()))
     except OSError as error:
         raise OptionError(f"cannot read the job file {path}: {error.strerror}") from error
     except ValueError as error:  # An invalid encoding or invalid TOML.
-        raise OptionError(f"{path} is not TOML: {error}") from error
+        raise OptionError(f"{path} is not TOML ({one_line(error)})", "correct it, and save it as UTF-8") from error
     jobs = content.pop("job", None)
     if not isinstance(jobs, list) or not jobs or not all(isinstance(job, dict) for job in jobs):
         raise OptionError(f"{path} has no jobs", "write a [[job]] table with a model for each")

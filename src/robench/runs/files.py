@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import tempfile
@@ -12,7 +13,7 @@ from typing import IO
 
 from robench.errors import OptionError, RunError
 
-__all__ = ["atomic_write", "cache_folder", "check_replaceable", "read_start", "translate_os_errors"]
+__all__ = ["atomic_write", "cache_folder", "check_replaceable", "decode_text", "read_start", "translate_os_errors"]
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -64,6 +65,15 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool], option: str, 
         raise OptionError(f"{option} {path} is inside a run directory", hint)
     if not force and path.exists() and not is_ours(path):
         raise OptionError(f"{option} {path} is a file of another kind", hint)
+
+
+def decode_text(content: bytes) -> str:
+    """Return the text of a file: UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+        UnicodeDecodeError: The file is in another encoding.
+    """
+    return content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def read_start(path: Path) -> str:

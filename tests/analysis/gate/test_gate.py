@@ -341,7 +341,7 @@ DAMAGED = [
     ("ci_high", "inf", "to inf as interval of mean_error"),
     ("ci_low", "0.9", "has 0.9 to"),
     ("protocol", "", "'protocol' of the results table may not be empty"),
-    ("severity", "1.5", "not of its column's type"),
+    ("severity", "1.5", "not a whole number"),
 ]
 
 

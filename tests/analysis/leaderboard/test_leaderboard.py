@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -272,6 +274,91 @@ def test_results_of_timm(tmp_path: Path) -> None:
         "source": "timm", "protocol": "clean timm", "schema": 1,
     }  # fmt: skip
     assert (second["model"], second["rank"], "interpolation" in second) == ("small", 2, False)
+
+
+PUBLISHED = [
+    {
+        "model": "a",
+        "img_size": 224,
+        "top1": 81.25,
+        "top1_err": 18.75,
+        "top5": 95.5,
+        "top5_err": 4.5,
+        "param_count": 25.5,
+    },
+    {"model": "a", "img_size": 288, "top1": 82.5, "top1_err": 17.5, "top5": 96.0, "top5_err": 4.0, "param_count": 25.5},
+    {
+        "model": "b",
+        "img_size": 224,
+        "top1": 70.0,
+        "top1_err": 30.0,
+        "top5": 90.0,
+        "top5_err": 10.0,
+        "param_count": 1014.5,
+    },
+]
+"""Rows of timm since its pull request 2603."""
+
+_FRAME = pd.DataFrame(PUBLISHED)
+
+
+@each(
+    ("name", "content"),
+    [
+        ("results-x.csv", _FRAME.to_csv(index=False)),
+        ("results-x.csv", _FRAME[_FRAME.columns[::-1]].assign(rank_diff="+1").to_csv(index=False)),
+        ("results-x.csv", _FRAME.assign(macro_f1_score=70.0, crop_pct="").to_csv(index=False)),
+        ("results-x.csv", _FRAME.drop(columns=["top1", "top5_err"]).to_csv(index=False)),
+        ("results-x.csv", _FRAME.astype({"img_size": float}).to_csv(index=False)),
+        ("results-x.csv", _FRAME.to_csv(index=False, sep=";", decimal=",", lineterminator="\r\n")),
+        (
+            "results-x.csv",
+            _FRAME.assign(param_count=["25,500,000", "25500000", "1,014.50"]).to_csv(
+                index=False, quoting=csv.QUOTE_ALL
+            ),
+        ),
+        ("x.json", json.dumps(PUBLISHED, indent=4)),
+        ("x.json", "\ufeff" + json.dumps([row | {"param_count": str(row["param_count"])} for row in PUBLISHED])),
+        ("x.JSON", f"Test: [ 10/196] Acc@1: 80.0\n--result\n{json.dumps(PUBLISHED)}\n"),
+    ],
+)
+def test_results_of_timm_in_any_order(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    rows = leaderboard([tmp_path / name]).rows
+    assert {row["dataset"] for row in rows} == {"x"}
+    wanted = sorted(PUBLISHED, key=lambda row: -float(str(row["top1"])))
+    assert [{column: row[column] for column in PUBLISHED[0]} for row in rows] == wanted
+
+
+def test_one_result_of_timm_as_json(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text(json.dumps(PUBLISHED[0]))
+    assert leaderboard([tmp_path / "one.json"]).rows[0]["top1"] == 81.25
+    for content, says in (
+        ({"model": "a", "error": "out of memory"}, "row 1 has no top1 of a; leave the row out"),
+        ({"model": "a", "top1": [1]}, r"row 1: top1 is '\[1\]', not a number"),
+        ({"model": None, "top1": 1}, "has a row without model"),
+    ):
+        (tmp_path / "one.json").write_text(json.dumps(content))
+        with pytest.raises(RobenchError, match=says):
+            leaderboard([tmp_path / "one.json"])
+
+
+def test_damaged_tables_never_crash(tmp_path: Path) -> None:
+    """Fifty mutations of each kind of file are read, or refused with an error that the user can fix."""
+    leaderboard([results_file(tmp_path / "r.csv", rows_of("m", 0.4, 0.3, 0.5, CELLS[:1]))], tmp_path / "board.csv")
+    robustbench(tmp_path / "r.json", clean_acc="76.98%", dataset="CIFAR-10", corruptions_acc="46.91")
+    (tmp_path / "t.csv").write_text(TIMM)
+    (tmp_path / "t.json").write_text(json.dumps(PUBLISHED))
+    rng = np.random.default_rng(0)
+    for file in sorted(tmp_path.iterdir()):
+        whole = file.read_bytes()
+        assert leaderboard([file]).rows
+        for _ in range(50):
+            start, length = int(rng.integers(len(whole))), int(rng.integers(8))
+            noise = bytes(rng.choice(list(b'\0\xff",;\t\n\r-+=<{[]}e9_')) for _ in range(rng.integers(4)))
+            file.write_bytes(whole[:start] + noise + whole[start + length :])
+            with suppress(RobenchError):  # Its text escapes line ends.
+                leaderboard([file])
 
 
 def robustbench(path: Path, **content: object) -> Path:

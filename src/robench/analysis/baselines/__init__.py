@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -87,6 +88,8 @@ def _means(errors: Mapping[tuple[str, int], float]) -> dict[str, float]:
 
 def unknown_baseline(name: str) -> OptionError:
     """Return the error that a baseline is neither published, nor "none", nor a run directory."""
+    if Path(name).is_file():
+        return OptionError(f"the baseline {name} is a file", "give a run directory, whose records are needed")
     problem, hint = unknown_name("baseline", name, (*BASELINES, "none"))
     return OptionError(f"{problem}, which is no run directory either", hint)
 

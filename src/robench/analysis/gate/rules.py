@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 from robench.analysis.comparison import HEADLINE_METRICS, ResultRow
 from robench.analysis.formatting import format_change
 from robench.analysis.metrics import METRICS
-from robench.errors import OptionError, unknown_name
+from robench.errors import OptionError, one_line, unknown_name
+from robench.runs.files import decode_text
 from robench.suites import CLEAN
 
 __all__ = ["FAIL_IF", "HEADLINE_RULES", "REQUIRE", "Rule", "Rules", "checked_rules", "read_rules", "rules_from"]
@@ -129,10 +130,11 @@ def read_rules(file: Path | str | None = None) -> tuple[Rule, ...]:
     if file is None and not path.is_file():
         return HEADLINE_RULES
     try:
-        with path.open("rb") as stream:
-            content: Any = tomllib.load(stream)
-    except (OSError, ValueError) as error:
-        raise OptionError(f"cannot read the rules of {path}: {error}") from error
+        content: Any = tomllib.loads(decode_text(path.read_bytes()))
+    except OSError as error:
+        raise OptionError(f"cannot read the rules of {path}: {error.strerror}") from error
+    except ValueError as error:  # An invalid encoding or invalid TOML.
+        raise OptionError(f"{path} is not TOML ({one_line(error)})", "correct it, and save it as UTF-8") from error
     gate = content
     for name in ("tool", "robench", "gate"):
         gate = gate.get(name) if isinstance(gate, dict) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ from robench.analysis.leaderboard.columns import ENDS, metric_columns, sizes_of
 from robench.analysis.leaderboard.robustbench import robustbench_rows
 from robench.analysis.leaderboard.rows import Row, file_rows, pooled_rows, run_rows
 from robench.analysis.leaderboard.schema import leaderboard_of
-from robench.analysis.leaderboard.timm_results import COLUMNS, timm_rows
-from robench.errors import TableError
-from robench.runs.csv import read_csv
+from robench.analysis.leaderboard.timm_results import is_timm, timm_rows
+from robench.errors import TableError, one_line
+from robench.runs.csv import read_cells, read_csv, read_text
 from robench.runs.directory import RunDirectory
 from robench.runs.files import read_start
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, check_cell
@@ -40,7 +41,7 @@ class Kind:
 
 
 def read_rows(path: Path, suites: Sequence[str] | None = None) -> list[Row]:
-    """Read the rows of a run directory, a CSV file or RobustBench's JSON.
+    """Read the rows of a run directory, a CSV file, or JSON of timm or RobustBench.
 
     Args:
         path: The run directory or file. Its values must be finite, and no cell may be a formula.
@@ -51,10 +52,10 @@ def read_rows(path: Path, suites: Sequence[str] | None = None) -> list[Row]:
     """
     if path.is_dir():
         rows = run_rows(path, suites)
-    elif path.suffix == ".json":
-        rows = robustbench_rows(path, _text(path))
+    elif path.suffix.lower() == ".json":
+        rows = _json_rows(path)
     else:
-        header = next(iter(_cells(path)), [])
+        header = read_cells(path).header
         kind = next((kind for kind in KINDS if kind.matches(header)), None)
         if kind is None:
             raise TableError(
@@ -65,6 +66,21 @@ def read_rows(path: Path, suites: Sequence[str] | None = None) -> list[Row]:
     if not rows:
         raise TableError(f"{path} has no rows")
     return [_checked(path, row) for row in rows]
+
+
+def _json_rows(path: Path) -> list[Row]:
+    """Return the rows of JSON: timm's is a row or a list of rows, RobustBench's describes one model."""
+    # The log of timm's validate.py ends with this mark and the JSON.
+    text = read_text(path).rpartition("--result")[2]
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TableError(f"{path} is not JSON ({one_line(error)})", "save it again") from error
+    rows = content if isinstance(content, list) else [content]
+    if rows and all(isinstance(row, dict) and "model" in row for row in rows):
+        places = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]
+        return timm_rows(path, list(zip(places, rows, strict=True)))
+    return robustbench_rows(path, content)
 
 
 def read_pooled(paths: Sequence[Path], suites: Sequence[str] | None = None) -> Row:
@@ -81,7 +97,7 @@ def read_results(path: Path) -> Results | None:
     """Return the results of a run directory or of a results.csv; None for another input."""
     if path.is_dir():
         return RunDirectory.open(path).read_results()
-    is_table = path.suffix != ".json" and next(iter(_cells(path)), []) == RESULTS.names
+    is_table = path.suffix.lower() != ".json" and read_cells(path).header == RESULTS.names
     return read_csv(RESULTS, path) if is_table else None
 
 
@@ -92,15 +108,12 @@ def read_board(path: Path) -> list[Row]:
 
 def is_leaderboard(path: Path) -> bool:
     """Return whether a file is a leaderboard.csv, by its header."""
-    return _is_board(next(csv.reader([read_start(path).lstrip("\ufeff").partition("\n")[0]]), []))
-
-
-def _is_board(header: list[str]) -> bool:
+    header = next(csv.reader([read_start(path).lstrip("\ufeff").partition("\n")[0]]), [])
     return header == leaderboard_of(sizes_of(header)).names
 
 
 def _board_rows(path: Path, _: Sequence[str] | None) -> list[Row]:
-    frame = read_csv(leaderboard_of(sizes_of(next(iter(_cells(path))))), path)
+    frame = read_csv(leaderboard_of(sizes_of(read_cells(path).header)), path)
     if (frame["schema"] != SCHEMA_VERSION).any():
         raise TableError(f"{path} has schema {frame['schema'].iloc[0]}, and this robench reads {SCHEMA_VERSION}")
     rows: list[Row] = frame.to_dict("records")
@@ -108,40 +121,17 @@ def _board_rows(path: Path, _: Sequence[str] | None) -> list[Row]:
 
 
 def _timm(path: Path, _: Sequence[str] | None) -> list[Row]:
-    header, *lines = _cells(path)
-    return timm_rows(path, header, lines)
+    cells = read_cells(path)
+    lines = [(f"{path}, line {number}", line) for number, line in cells.lines]
+    return timm_rows(path, lines, thousands=cells.delimiter == ",")
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("a leaderboard.csv", _is_board, _board_rows),
-    Kind(
-        "a results.csv",
-        lambda header: header == RESULTS.names,
-        file_rows,
-    ),
-    Kind("a result file of timm", lambda header: tuple(header[: len(COLUMNS)]) == COLUMNS, _timm),
+    Kind("a leaderboard.csv", lambda header: "rank_by" in header, _board_rows),
+    Kind("a results.csv", lambda header: "metric" in header and "data_sha" in header, file_rows),
+    Kind("a result file of timm", is_timm, _timm),
 )
-"""Kinds of CSV files."""
-
-
-def _cells(path: Path) -> list[list[str]]:
-    """Return all cells of a CSV file; TableError if its lines differ in length."""
-    try:
-        lines = [line for line in csv.reader(_text(path).splitlines(), strict=True) if line]
-    except csv.Error as error:
-        raise TableError(f"cannot read {path} as CSV: {error}") from error
-    if any(len(line) != len(lines[0]) for line in lines):
-        raise TableError(f"{path} is not a table, because its lines have different numbers of cells")
-    return lines
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TableError(f"cannot read {path} as text: {error}") from error
-    except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror}") from error
+"""Kinds of CSV files. The first two have a column that no other kind has; if another column is missing, the error names it."""
 
 
 _LARGEST = 2**63

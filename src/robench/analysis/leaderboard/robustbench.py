@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -21,26 +20,26 @@ _MCE = ("corruptions_mce", "corruptions_mce_2d")
 """Older and newer keys. Keys that end in 3d belong to corruptions that robench does not have."""
 
 
-def robustbench_rows(path: Path, text: str) -> list[Row]:
+def robustbench_rows(path: Path, content: Any) -> list[Row]:
     """Return the row of a file. The file name becomes the model's label, because `name` is the title of a paper.
 
     Raises:
-        TableError: The file is other JSON, or belongs to an adversarial threat model and has no corruption accuracy.
+        TableError: The JSON is of another kind, or belongs to an adversarial threat model and has no corruption accuracy.
     """
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TableError(f"cannot read {path} as JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("dataset") not in tuple(_SUITES):
-        raise TableError(f"{path} is not RobustBench's JSON of a model for {', '.join(_SUITES)}")
+    dataset = str(content.get("dataset")).lower().replace("-", "") if isinstance(content, dict) else None
+    if dataset not in _SUITES:
+        raise TableError(
+            f"{path} is not RobustBench's JSON of a model for {', '.join(_SUITES)}",
+            "name one of these, or timm's JSON, whose rows have a model and its top1",
+        )
     accuracy = _percentage(path, content, _ACCURACY)
     if accuracy is None:
         raise TableError(f"{path} has no {_ACCURACY[0]}", "name a file of RobustBench's threat model corruptions")
-    suite = _SUITES[content["dataset"]]
+    suite = _SUITES[dataset]
     row: Row = {
         "model": path.stem,
         "mean_error": percent(accuracy, complement=True),
-        "dataset": content["dataset"],
+        "dataset": dataset,
         "source": "robustbench",
         "protocol": f"{suite} robustbench",
         "schema": SCHEMA_VERSION,
@@ -62,7 +61,7 @@ def _percentage(path: Path, content: dict[str, Any], keys: tuple[str, ...]) -> f
     try:
         if isinstance(stated, bool) or not isinstance(stated, str | float | int):
             raise TypeError(f"{type(stated).__name__} is not a number")
-        value = float(stated)
+        value = float(stated.strip().removesuffix("%") if isinstance(stated, str) else stated)
         if not math.isfinite(value):
             raise ValueError(f"{value} is not finite")
     except (TypeError, ValueError, OverflowError) as error:
