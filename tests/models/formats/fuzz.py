@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from robench.errors import RobenchError
@@ -64,7 +65,8 @@ def _written(write: Callable[[Path], object]) -> bytes:
 
 def _scripted(_: Path) -> bytes:
     script: nn.Module = torch.jit.script(_small())
-    return _written(lambda path: torch.jit.save(script, str(path)))
+    extra = {"config.txt": '{"names": {"0": "ant", "1": "bee", "2": "cow", "3": "dog", "4": "eel"}}'}
+    return _written(lambda path: torch.jit.save(script, str(path), _extra_files=extra))
 
 
 def _traced(_: Path) -> bytes:
@@ -101,9 +103,15 @@ def _state(zipped: bool) -> Callable[[Path], bytes]:
 
         with torch.random.fork_rng(devices=[]):
             state = build_architecture(_ARCH)[0].state_dict()
-        return _written(lambda path: torch.save(state, path, _use_new_zipfile_serialization=zipped))
+        content = {"state_dict": state, "meta": {"CLASSES": ("ant", "bee")}} if zipped else state
+        return _written(lambda path: torch.save(content, path, _use_new_zipfile_serialization=zipped))
 
     return make
+
+
+def _safetensors(_: Path) -> bytes:
+    state = torch.load(io.BytesIO(_state(False)(_)), weights_only=True)
+    return _written(lambda path: save_file(state, path, {"names": "{0: 'ant', 1: 'bee'}"}))
 
 
 def _payload(zipped: bool) -> Callable[[Path], bytes]:
@@ -121,6 +129,7 @@ SEEDS: tuple[Seed, ...] = (
     Seed("model.onnx", _onnx),
     Seed("state.pth", _state(True), _ARCH),
     Seed("legacy.pth", _state(False), _ARCH),
+    Seed("model.safetensors", _safetensors, _ARCH),
     Seed("payload.pt", _payload(True), _ARCH),
     Seed("legacy payload.pth", _payload(False), _ARCH),
     Seed("payload.pkl", lambda ran: pickle.dumps(layouts.Payload(ran), 2), _ARCH),
