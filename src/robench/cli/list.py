@@ -112,6 +112,7 @@ def corruptions(suite: _SuiteFilter = None) -> None:
     """List the corruptions; with --suite, their constants at each severity."""
     from robench.suites import find_suite
     from robench.transforms.corruptions import CORRUPTIONS, find_corruption
+    from robench.transforms.own import read_names
 
     if suite is None:
         table = _table("corruption", "description", "source")
@@ -121,7 +122,7 @@ def corruptions(suite: _SuiteFilter = None) -> None:
             table.add_row(corruption.name, corruption.summary, f"{corruption.source} ({plugin.origin})")
         stdout().print(table)
         return
-    chosen = find_suite(suite)
+    chosen = find_suite(read_names([suite], None)[0][0])
     if chosen.family.has_frames:
         raise OptionError(f"{suite} is a suite of perturbations", f"see `robench list perturbations --suite {suite}`")
     table = _table("corruption", *map(str, chosen.severities))
