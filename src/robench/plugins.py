@@ -130,15 +130,17 @@ class OwnPlugin(Plugin):
     Attributes:
         item: The object.
         file: The file; None for an object without one.
+        line: First line of the object in the file; 0 if it is unknown.
     """
 
     item: object
     file: Path | None
+    line: int = 0
 
     @property
     def origin(self) -> str:
-        """Name of the file."""
-        return self.package
+        """Name of the file, and the line."""
+        return f"{self.package}:{self.line}" if self.line else self.package
 
     def load(self, expected: type[T]) -> T:
         """Return the object; its own name may be another."""
@@ -147,7 +149,7 @@ class OwnPlugin(Plugin):
 
     def _failure(self, failure: str, error: BaseException) -> str:
         line = None if self.file is None else _line_of(error, str(self.file))
-        place = self.origin if line is None else f"{self.origin}:{line}"
+        place = self.origin if line is None else f"{self.package}:{line}"
         return f"{place} {failure}: {_described(error)}"
 
 

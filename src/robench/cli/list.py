@@ -152,6 +152,7 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         robench list corruptions --suite cifar-c
     """
     from robench.transforms.corruptions import CORRUPTIONS, find_corruption
+    from robench.transforms.own import read_names
 
     if suite is None:
         found = [(one, "") for one in CORRUPTIONS.values()]
@@ -170,7 +171,7 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         ]
         _print(rows, ("corruption", "description"), words, format)
         return
-    chosen = find_suite(suite)
+    chosen = find_suite(read_names([suite], None)[0][0])
     if chosen.family.has_frames:
         raise OptionError(f"{suite} is a suite of perturbations", f"see `robench list perturbations --suite {suite}`")
     rows = []

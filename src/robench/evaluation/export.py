@@ -21,6 +21,7 @@ from robench.runs.observer import Observer
 from robench.suites import find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import corrupt_batch
+from robench.transforms.own import read_names
 
 __all__ = ["export"]
 
@@ -67,6 +68,10 @@ def export(
         RunError: A file cannot be written.
     """
     observer = observer or Observer()
+    names, corruptions = read_names([suite], corruptions)
+    if len(names) > 1:
+        raise OptionError("own and built-in corruptions cannot be written together", "name them in two commands")
+    suite = names[0] if names else suite
     chosen = find_suite(suite)
     if chosen.family.has_frames:
         raise OptionError(f"the {suite} suite has frames, not single images", "give a suite such as imagenet-c")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+import torch
+
 from robench.errors import OptionError
 from robench.models import ARCHITECTURES, Classifier
 from robench.plugins import Plugin, find_plugin, is_own
 from robench.suites import SUITES, Suite
 from robench.transforms.corruptions import CORRUPTIONS, find_corruption
+from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import find_perturbation
 
 __all__ = ["check_suite", "code_of_run", "own_code", "packages_of_run", "packages_of_suite", "version_here"]
@@ -19,7 +22,10 @@ _REFERENCE = ("imagecorruptions", "opencv-python", "scikit-image", "scipy")
 
 
 def check_suite(suite: Suite, backend: str) -> None:
-    """Raise OptionError, before any work, if a plugin's suite names unknown corruptions, perturbations or severities."""
+    """Raise OptionError, before any work, if a plugin's suite has unknown names or severities, or an own corruption fails."""
+    if is_own(suite.name):
+        _try_own(suite)
+        return
     plugin = None if suite.name in SUITES else find_plugin("suite", suite.name)
     if plugin is None:
         return
@@ -36,6 +42,19 @@ def check_suite(suite: Suite, backend: str) -> None:
             raise OptionError(
                 f"the suite {suite.name} of {plugin.origin} is invalid: {error.problem}", error.hint
             ) from error
+
+
+def _try_own(suite: Suite) -> None:
+    """Apply the corruptions of an own file to two small images, so that an error costs no work and leaves no run."""
+    side = max(32, suite.geometry.side if suite.geometry is not None else 32)
+    images = (
+        torch.arange(2 * 3 * side * side, dtype=torch.int64).reshape(2, 3, side, side).remainder(251).to(torch.uint8)
+    )
+    for name in suite.names:
+        corruption = find_corruption(name, suite.constants)
+        draws = KeyedDraws(0, torch.arange(2), name)
+        for severity in suite.severities:
+            corruption(images, draws, corruption.params(suite.constants, severity))
 
 
 def packages_of_suite(suite: Suite) -> list[str]:

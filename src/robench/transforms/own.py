@@ -46,7 +46,9 @@ class _Own:
 
     def plugin(self, kind: Any, name: str, item: object) -> OwnPlugin:
         """Return an object of the same file as a plugin."""
-        return OwnPlugin(kind, name, self.package, self.version, None, item, self.file)
+        code = getattr(getattr(self.item, "kernel", self.item), "__code__", None)
+        line = code.co_firstlineno if code is not None and self.file is not None else 0
+        return OwnPlugin(kind, name, self.package, self.version, None, item, self.file, line)
 
 
 def read_names(suites: Sequence[str], corruptions: Sequence[str] | None) -> tuple[list[str], list[str] | None]:
@@ -137,13 +139,14 @@ def _read_suite(text: str) -> str:
         values, _ = read_own_file(own.file)
         for member in suite.names:
             item = values.get(member)
-            if callable(item) or isinstance(item, Corruption):
-                corruption = _as_corruption(replace(own, name=member, item=item), name, suite)
+            source = replace(own, name=member, item=item) if callable(item) else own
+            if callable(item):
+                corruption = _as_corruption(source, name, suite)
             else:
                 found = find_corruption(member, suite.constants)
                 levels = tuple(found.params(suite.constants, severity) for severity in suite.severities)
                 corruption = replace(found, levels={name: levels})
-            provide(own.plugin("corruption", f"{name}/{member}", corruption))
+            provide(source.plugin("corruption", f"{name}/{member}", corruption))
         provide(
             own.plugin("suite", name, replace(suite, name=name, constants=name, family=families.OWN, baseline=None))
         )
@@ -162,12 +165,12 @@ def _read_suite(text: str) -> str:
 def _provide_suite(name: str, members: Sequence[_Own], lender: Suite | None) -> None:
     """Provide a suite of own corruptions, with the geometry of another suite or of the model."""
     corruptions = {own.name: _as_corruption(own, name, lender) for own in members}
-    counts = {len(corruption.levels[name]): own for own, corruption in corruptions.items()}
+    counts = {len(corruption.levels[name]): member for member, corruption in corruptions.items()}
     if len(counts) > 1:
         (first, a), (second, b), *_ = counts.items()
         raise OptionError(f"{name}: {a} has {first} severities, and {b} has {second}", "give all the same number")
-    for own, corruption in corruptions.items():
-        provide(members[0].plugin("corruption", f"{name}/{own}", corruption))
+    for own in members:
+        provide(own.plugin("corruption", f"{name}/{own.name}", corruptions[own.name]))
     suite = Suite(
         name=name,
         summary=f"own corruptions of {members[0].package}",
