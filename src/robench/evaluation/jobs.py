@@ -124,6 +124,7 @@ def make_jobs(
                 calibration=table.get("calibration", options.calibration),
             ),
             folder=out if len(tables) > 1 else None,
+            model=Path(table["model"]).name,
         )
 
     return [job(table) for table in tables]

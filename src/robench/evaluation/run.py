@@ -33,6 +33,7 @@ class Job:
         out: The run directory; None for `folder`/<model>, or else runs/<model>-<data>-<suite>.
         options: Options of the run.
         folder: Parent directory of the run.
+        model: Name of the model while it is loading.
     """
 
     load: Callable[[], Classifier]
@@ -41,6 +42,7 @@ class Job:
     out: str | Path | None = None
     options: Options = field(default_factory=Options)
     folder: Path | None = None
+    model: str = "the model"
 
     def chosen(self, classifier: Classifier) -> Sequence[str]:
         """Return the names of the suites."""
@@ -100,7 +102,7 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
     observer, jobs = observer or Observer(), list(jobs)
     with engine.started(observer):
         # Load each model once before the work, so that a model that cannot be loaded fails early.
-        paths = [job.output_path() for job in jobs] if len(jobs) > 1 else []
+        paths = [_output_path(job, observer) for job in jobs] if len(jobs) > 1 else []
         _check_output_paths(paths)
         if engine.runs_concurrently or not paths:
             yield from _evaluate_together(jobs, engine, observer)
@@ -167,6 +169,11 @@ class _EngineObserver(Observer):
             heartbeat.workers(states)
 
 
+def _output_path(job: Job, observer: Observer) -> tuple[str, Path]:
+    observer.phase(f"checking {job.model}", 0)
+    return job.output_path()
+
+
 def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
     known: set[Path] = set()
     for label, path in paths:
@@ -176,6 +183,7 @@ def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
 
 
 def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
+    observer.phase(f"loading {job.model}", 0)
     classifier = job.load()
     suites = job.chosen(classifier)
     prepared = prepare(classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder)
