@@ -16,7 +16,7 @@ from robench.cli.help import Command, Group
 from robench.display.console import print_notes, stdout
 from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.plugins import Kind, Plugin, plugins
-from robench.suites import ALL, CLEAN, CORRUPTION_GROUPS, SUITES, Suite, find_suite
+from robench.suites import ALL, CLEAN, SUITES, Suite, category_of, find_suite
 
 __all__ = ["list_app"]
 
@@ -162,7 +162,7 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         ]
         rows = [
             {
-                "group": CORRUPTION_GROUPS.get(one.name, "other"),
+                "group": category_of(one.name),
                 "corruption": one.name,
                 "description": one.summary,
                 "source": f"{one.source}{origin}",
@@ -179,7 +179,7 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         corruption = find_corruption(name, chosen.constants)
         levels = [corruption.params(chosen.constants, severity) for severity in chosen.severities]
         texts = (", ".join(f"{key} {value:g}" for key, value in level.items()) for level in levels)
-        group = "extra" if name in chosen.extra else CORRUPTION_GROUPS.get(name, "other")
+        group = "extra" if name in chosen.extra else category_of(name)
         rows.append({"group": group, "corruption": name, **dict(zip(map(str, chosen.severities), texts, strict=True))})
     _print(rows, tuple(rows[0])[1:], words, format)
 

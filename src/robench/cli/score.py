@@ -25,11 +25,11 @@ def score(
         robench score runs/resnet50 --normalize-by runs/baseline
     """
     from robench.analysis.scoring import score_and_store
-    from robench.display.summary import summary
+    from robench.display.summary import run_summary
     from robench.runs.directory import RunDirectory
     from robench.runs.lock import lock_run
 
     directory = RunDirectory.open(run)
     with lock_run(directory.path):
         directory, results = score_and_store(directory, normalize_by)
-    stdout().print(summary(results, directory.notes, directory.warnings))
+    stdout().print(run_summary(directory, results))

@@ -13,7 +13,7 @@ from rich.table import Table
 from robench.cli.common import names, numbers
 from robench.cli.options import Arch, ClassMap, Corruptions, Data, Device, Format, Model, Seed, Severities
 from robench.display.console import stderr, stdout, titled_table
-from robench.display.progress import observer
+from robench.display.progress import progress_display
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def verify(
     images = open_dataset("demo" if data is None else data, class_map)
     size = default_input_size([suite], images)
     classifier = load_classifier(model, arch, device, default_crop=size) if model is not None else None
-    with observer(stderr()) as progress:
+    with progress_display(stderr()) as progress:
         cells = list(
             compare(
                 images,
@@ -100,6 +100,7 @@ def _table(cells: Sequence[Agreement], title: str) -> Table:
         caption="grey levels, 0..255; in brackets: the package's; * different random draws in each implementation",
     )
     errors = cells[0].error is not None
+    table.box, table.padding = None, (0, 1, 0, 0)  # A table of 80 characters has no room for lines.
     table.add_column("corruption", no_wrap=True)
     for name in (
         "severity",

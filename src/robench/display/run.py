@@ -14,7 +14,7 @@ import pandas as pd
 from rich.console import Console
 
 from robench.arguments import path_of
-from robench.display.summary import summary
+from robench.display.summary import run_summary
 from robench.errors import OptionError, unknown_name, with_option_names
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, display_family
@@ -123,7 +123,7 @@ class Run:
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, emoji=False, markup=False)
         with console.capture() as capture:
-            console.print(summary(self.results, self.notes))
+            console.print(run_summary(self.directory, self.results))
             console.print(f"results in {self.path}")
         return capture.get()
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from robench.analysis.scoring import clean_warnings, score_and_store
+from robench.analysis.scoring import clean_warnings, condition_score, mean_divisors, score_and_store
 from robench.display.run import Run
 from robench.errors import RunError
 from robench.evaluation.engines import Event
+from robench.evaluation.estimate import remaining_seconds
 from robench.evaluation.prepare import PreparedRun
 from robench.evaluation.profile import Profile
 from robench.evaluation.shards import Shard, ShardResult
 from robench.runs.directory import RunDirectory
 from robench.runs.files import translate_os_errors
 from robench.runs.lock import lock_run
-from robench.runs.observer import EVALUATING, SCORING, Observer, ObserverGroup
+from robench.runs.observer import EVALUATING, SCORING, FinishedCondition, Observer, ObserverGroup, StartedRun
 from robench.runs.progress import Heartbeat
 from robench.suites import Condition
 from robench.transforms.apply import condition_frames
@@ -103,8 +105,8 @@ class RunWriter:
         if done:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
         heartbeat = held.enter_context(Heartbeat(engine))
-        heartbeat.begin(path, len(plan.conditions), done)
         writer = cls(prepared, directory, ObserverGroup(observer, heartbeat), heartbeat, held)
+        writer.observer.begin(_started_run(prepared, directory, unfinished))
         for condition in unfinished:
             writer._begin_condition(condition)
         heartbeat.phase(EVALUATING, sum(shard.frames for shard in writer.missing))
@@ -160,7 +162,9 @@ class RunWriter:
                     "images_per_second": round(images / seconds, 2),
                 }
             )
-            self.observer.condition(condition.name, seconds, images)
+        entry = next(entry for entry in self.prepared.plan.listed if entry.name == condition.name)
+        value = condition_score(self.directory, entry)
+        self.observer.condition(FinishedCondition(self.prepared.path, entry, value, images, seconds))
         self._warn_if_implausible()
 
     def _warn_if_implausible(self) -> None:
@@ -184,11 +188,29 @@ class RunWriter:
         """Compute the results from the records, write them and release the run."""
         self.heartbeat.phase(SCORING, 0)
         self.directory, results = score_and_store(self.directory)
-        for note in (note for notes in self.directory.manifest["scored"].values() for note in notes):
-            self.observer.note(note)
+        scored = self.directory.manifest["scored"]
+        for text in (*scored["notes"], *scored["warnings"]):
+            self.heartbeat.note(text)  # The summary of the run holds them for the reader.
         self.held.close()
         decoding = {"decoding": Profile.of("decode", self.prepared.decoding)} if self.profiles else {}
         return Run(self.directory, results, {**decoding, **self.profiles})
+
+
+def _started_run(prepared: PreparedRun, directory: RunDirectory, unfinished: Sequence[Condition]) -> StartedRun:
+    manifest, plan = directory.manifest, prepared.plan
+    missing = {condition.name for condition in unfinished}
+    return StartedRun(
+        path=prepared.path,
+        model=manifest["model"]["label"],
+        dataset=manifest["data"]["name"],
+        samples=len(prepared.samples),
+        classes=len(manifest["data"]["classes"]),
+        device=manifest["identity"]["device"],
+        conditions=plan.listed,
+        scores={entry.name: condition_score(directory, entry) for entry in plan.listed if entry.name not in missing},
+        divisors=mean_divisors(directory),
+        estimate=partial(remaining_seconds, prepared, unfinished),
+    )
 
 
 def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame) -> RunDirectory:

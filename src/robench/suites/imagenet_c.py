@@ -95,12 +95,3 @@ IMAGECORRUPTIONS = _suite(
     source="arXiv:1907.07484; imagecorruptions 1.1.2",
     constants="imagecorruptions",
 )
-
-_GROUPS = {
-    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
-    "weather": ("snow", "frost", "fog", "brightness", "spatter"),
-    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
-}
-CORRUPTION_GROUPS = {name: group for group, names in _GROUPS.items() for name in names}
-"""The published group of each corruption: noise, blur, weather or digital (arXiv:1903.12261)."""

@@ -23,7 +23,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.run import evaluate
 from robench.models import Classifier, load_classifier
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import Observer
+from robench.runs.observer import FinishedCondition, Observer
 from robench.suites.geometry import Geometry
 from robench.types import Ints
 
@@ -121,8 +121,8 @@ def test_permuted_labels_are_said_before_the_work_and_mended_by_the_suggested_ma
 
 
 class _Interrupt(Observer):
-    def condition(self, name: str, seconds: float, images: int) -> None:
-        if name != "clean-32px":
+    def condition(self, finished: FinishedCondition) -> None:
+        if finished.condition.name != "clean-32px":
             raise KeyboardInterrupt
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from robench.analysis.leaderboard.columns import ENDS, MetricColumn, metric_columns
 from robench.analysis.leaderboard.ranking import Board, model_key
 from robench.analysis.leaderboard.rows import Row
-from robench.suites import CORRUPTION_GROUPS, find_suite
+from robench.suites import CATEGORIES, OTHER_CATEGORY, category_of, find_suite
 from robench.suites.protocol import SuiteProtocol
 
 __all__ = ["COLUMNS", "INTERVALS", "Cell", "Column", "Grid", "grids"]
@@ -148,9 +148,7 @@ def _corruptions(section: Sequence[Row], errors: Mapping[tuple[str, ...], Any]) 
     metric, mean = ("ce", "mce") if all(one["ce"] for one in of_rows) else ("error", "mean_error")
     suite = find_suite(of_rows[0]["suite"])
     names = [name for name in suite.names if any(name in one[metric] for one in of_rows)]
-    names.sort(
-        key=lambda name: list(dict.fromkeys(CORRUPTION_GROUPS.values())).index(CORRUPTION_GROUPS.get(name, "digital"))
-    )
+    names.sort(key=lambda name: [*CATEGORIES, OTHER_CATEGORY].index(category_of(name)))
     by_name = [_values([Cell(value=one[metric].get(name, math.nan)) for one in of_rows], False) for name in names]
     ahead = [
         _values([Cell(value=row.get("top1_err", math.nan)) for row in section], False),
@@ -161,7 +159,7 @@ def _corruptions(section: Sequence[Row], errors: Mapping[tuple[str, ...], Any]) 
         Column("Clean"),
         Column("mCE" if mean == "mce" else "Mean", is_ranked=section[0]["rank_by"] == mean),
         *(
-            Column(_SHORT.get(name, name.capitalize().replace("_", " ")), CORRUPTION_GROUPS.get(name, "").capitalize())
+            Column(_SHORT.get(name, name.capitalize().replace("_", " ")), category_of(name).capitalize())
             for name in names
         ),
     ]

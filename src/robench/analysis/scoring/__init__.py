@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robench.analysis.scoring.condition_score import condition_score, mean_divisors
 from robench.analysis.scoring.notes import notes
 from robench.analysis.scoring.pooling import pool, pooled_rows
 from robench.analysis.scoring.sanity import clean_warnings
@@ -10,6 +11,8 @@ from robench.analysis.scoring.store import score_and_store
 
 __all__ = [
     "clean_warnings",
+    "condition_score",
+    "mean_divisors",
     "notes",
     "pool",
     "pooled_rows",

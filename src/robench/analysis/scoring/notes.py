@@ -21,6 +21,9 @@ from robench.suites.protocol import Protocol
 
 __all__ = ["notes"]
 
+_FEW = 100
+"""Least number of images without a note."""
+
 
 def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
     """Return one line for each thing that a reader of a run's results must know.
@@ -33,6 +36,8 @@ def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
         OptionError: As `score`, if the baseline does not fit the run.
     """
     lines = []
+    if (samples := run.manifest["data"]["samples"]) < _FEW:
+        lines.append(f"{samples} images are few: compare the intervals, not the values")
     planned, finished = run.conditions, {condition.name for condition in run.finished()}
     if len(finished) < len(planned):
         lines.append(f"{len(finished)} of {len(planned)} conditions are finished: the values are of these alone")
@@ -52,11 +57,13 @@ def _group_notes(run: RunDirectory, group: Group, done: Collection[str], normali
     if averaged and not own and suite.n_cells:
         yield f"{suite.name}: none of the {suite.n_cells} cells evaluated: mean_error is over {len(averaged)} extra ones"
     elif averaged and len(own) < suite.n_cells:
-        needs = ", mce needs all" if baseline is not None else ""
-        yield f"{suite.name}: {len(own)} of {suite.n_cells} cells evaluated: mean_error is over these{needs}"
+        needs = " and there is no mce" if baseline is not None else ""
+        yield (
+            f"{suite.name}: {len(own)} of {suite.n_cells} cells evaluated; their mean does not compare with published values{needs}"
+        )
     choice = baseline_choice(run, normalize_by)
     if baseline is None:
-        if choice is None:
+        if choice is None and suite.baseline:
             reason = _not_divided(run, suite) or f"{suite.baseline}'s errors are of another size"
             yield f"{suite.name}: {reason}, so no mce; --normalize-by RUN takes a run of a baseline model"
         return
@@ -106,9 +113,12 @@ def _sequence_notes(
     baseline = sequence_baseline(run, suite, planned, normalize_by)
     present = {condition.corruption for condition in planned} & set(suite.corruptions)
     if len(present) < len(suite.corruptions):
-        yield f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated: the means are over these"
+        yield (
+            f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated; their means do not compare with "
+            "published values"
+        )
     if baseline is None:
-        if choice is None:
+        if choice is None and suite.baseline:
             reason = _not_divided(run, suite)
             yield f"{suite.name}: {reason}, so no mfr; --normalize-by RUN takes a run of a baseline model"
         return
