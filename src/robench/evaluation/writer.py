@@ -16,6 +16,7 @@ import pandas as pd
 from robench.analysis.scoring import clean_warnings, condition_score, mean_divisors, score_and_store
 from robench.display.run import Run
 from robench.errors import RunError
+from robench.evaluation.changes import describe_changes
 from robench.evaluation.engines import Event
 from robench.evaluation.estimate import remaining_seconds
 from robench.evaluation.prepare import PreparedRun
@@ -29,20 +30,7 @@ from robench.runs.progress import Heartbeat
 from robench.suites import Condition
 from robench.transforms.apply import condition_frames
 
-__all__ = ["RunWriter", "differences"]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Describe each difference of two identities, such as `options.seed was 0, is 1`."""
-    lines: list[str] = []
-    for key in dict.fromkeys([*old, *new]):
-        was, now = old.get(key), new.get(key)
-        if isinstance(was, Mapping) and isinstance(now, Mapping):
-            lines += differences(was, now, f"{prefix}{key}.")
-        elif was != now:
-            change = "is missing" if key not in new else "is new" if key not in old else f"was {was!r}, is {now!r}"
-            lines.append(f"{prefix}{key} {change}")
-    return lines
+__all__ = ["RunWriter"]
 
 
 @dataclass
@@ -224,13 +212,12 @@ def _open_or_create(path: Path, manifest: dict[str, Any], samples: pd.DataFrame)
             "choose another --out, or start over with --fresh",
         )
     identity = _with_replaced_files(directory, directory.manifest["identity"], manifest["identity"])
-    changed = differences(identity, manifest["identity"])
+    changed = describe_changes(directory.manifest, manifest, identity)
     if changed:
-        more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
         hint = "choose another --out, or start over with --fresh"
         if len(changed) == 1 and changed[0].startswith("threads was"):
             hint = f"resume with --threads {identity['threads']}, or {hint}"
-        raise RunError(f"{path} is another run: {'; '.join(changed[:3])}{more}", hint)
+        raise RunError(f"{path} is another run: {'; '.join(changed)}", hint)
     # Only the results depend on these options, so a finished run is scored again instead of refused.
     scoring = {name: manifest["options"][name] for name in ("normalize_by", "difficulty")}
     return directory.with_manifest_entries(
