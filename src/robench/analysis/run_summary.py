@@ -168,9 +168,8 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
         share = added / added.sum()
         most = share.head(_WORST)
         names = [f"{name} ({100 * value:.0f} %)" for name, value in most.items() if value > 0]
-        lines.append(
-            f"{suite}: {_joined(names)} cause {100 * most.sum():.0f} % of the errors that corruptions add to those on clean images."
-        )
+        part = f"cause {100 * most.sum():.0f} % of" if len(share) > len(most) else "share"
+        lines.append(f"{suite}: {_joined(names)} {part} the errors that corruptions add to those on clean images.")
     limit = 1 - _BREAKS * (1 - clean)
     first = cells[cells["value"] > limit].groupby("corruption", sort=False)["severity"].min().sort_values(kind="stable")
     severest = int(cells["severity"].max())
