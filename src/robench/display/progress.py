@@ -124,7 +124,7 @@ class LineProgress(Observer):
         self._name, self._total, self._done = name, total, 0
         self._start = self._last = time.monotonic()
         if total:
-            self._console.print(f"{name}: {total:,} images")
+            self._console.print(f"{name}: {total:,} image{'' if total == 1 else 's'}")
 
     def advance(self, count: int) -> None:
         """Count images, and print a line if the last one is old."""
