@@ -157,6 +157,8 @@ SEEDS: tuple[Seed, ...] = (
     _within("Tiny ImageNet", "val/val_annotations.txt", layouts.tiny_imagenet),
     _within("meta.mat", "../ILSVRC2012_devkit_t12/data/meta.mat", lambda root: layouts.ilsvrc(root, compressed=False)),
     _alone("parquet", layouts.parquet),
+    _within("arrow", "data-00000-of-00001.arrow", layouts.arrow),
+    _within("state.json", "state.json", layouts.arrow),
     _alone("tar, cls", lambda root: layouts.shard(root / "x.tar")),
     _alone("tar, json", lambda root: layouts.shard(root / "x.tar", label=_json)),
     _alone("tar, pax", _pax),

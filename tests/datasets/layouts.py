@@ -179,6 +179,24 @@ def parquet(root: Path, name: str = "test-00000-of-00001.parquet", part: slice =
     return root / name
 
 
+def arrow(root: Path, part: slice = slice(None)) -> Path:
+    """What `datasets.Dataset.save_to_disk` writes, by the same library as it."""
+    root.mkdir(parents=True, exist_ok=True)
+    images = [{"bytes": encoded, "path": f"{number}.png"} for number, encoded in enumerate(PNGS)]
+    table = pa.table({"image": images[part], "label": list(LABELS)[part]}, schema=hugging_face_schema())
+    with (
+        pa.OSFile(str(root / "data-00000-of-00001.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, table.schema) as writer,
+    ):
+        writer.write_table(table, max_chunksize=2)
+    features = json.loads(hugging_face_schema().metadata[b"huggingface"])["info"]["features"]
+    (root / "dataset_info.json").write_text(json.dumps({"features": features}))
+    (root / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": "test"})
+    )
+    return root
+
+
 def shard(
     file: Path,
     numbers: Sequence[int] = range(len(LABELS)),

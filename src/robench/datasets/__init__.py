@@ -13,6 +13,7 @@ from robench.datasets.class_mapping import fit_classes
 from robench.datasets.dataset import ImageDataset, map_classes, select
 from robench.datasets.io.bounded import os_error
 from robench.datasets.io.ignored import ignored_notes
+from robench.datasets.readers.arrow import ARROW
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.cifar import CIFAR
 from robench.datasets.readers.demo import read_demo
@@ -68,6 +69,7 @@ EMBEDDED: dict[str, Callable[[], ImageDataset]] = {"demo": read_demo}
 READERS: tuple[Reader, ...] = (
     CIFAR,
     PARQUET,
+    ARROW,
     WEBDATASET,
     ARRAYS,
     TINY_IMAGENET,
@@ -79,8 +81,8 @@ READERS: tuple[Reader, ...] = (
 """Readers in the order in which they are tried; a folder of class folders comes last because any folder matches it."""
 
 _HINT = (
-    "give a folder of class folders or with labels.csv, a CIFAR folder, a .csv, .tsv, .jsonl, .npy, .parquet or .tar file, "
-    "or demo (see `robench list datasets`)"
+    "give a folder of class folders or with labels.csv, a CIFAR folder, a .csv, .tsv, .txt, .jsonl, .npy, .npz, .arrow, "
+    ".parquet or .tar file, or demo (see `robench list datasets`)"
 )
 
 

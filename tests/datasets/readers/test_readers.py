@@ -49,6 +49,9 @@ def pictures(images: ImageDataset) -> NDArray[np.uint8]:
         (lambda root: layouts.table(root, "labels.tsv") / "labels.tsv", "table"),
         (layouts.parquet, "parquet"),
         (lambda root: layouts.parquet(root / "data").parent.parent, "parquet"),
+        (layouts.arrow, "arrow"),
+        (lambda root: layouts.arrow(root) / "data-00000-of-00001.arrow", "arrow"),
+        (layouts.archive, "arrays"),
         (lambda root: layouts.shard(root / "a.tar"), "webdataset"),
         (lambda root: layouts.shard(root / "a.tar").parent, "webdataset"),
         (layouts.folder, "folder"),
@@ -65,7 +68,7 @@ def test_one_reader_knows_each_layout_and_all_read_the_same(
     assert np.array_equal(pictures(images), PIXELS[order])
     if make is not layouts.cifar100:
         assert images.labels.tolist() == [LABELS[number] for number in order]
-    if name in ("table", "parquet", "folder"):
+    if name in ("table", "parquet", "arrow", "folder"):
         assert images.classes == NAMES
 
 
@@ -775,3 +778,51 @@ def test_numbers_of_the_ilsvrc_challenge(tmp_path: Path, compressed: bool) -> No
         open_dataset(folder)
     (folder / "val.txt").write_text("ILSVRC2012_val_00000001.png 7\n")
     assert open_dataset(folder).labels.tolist() == [7]
+
+
+def test_saved_datasets_of_several_splits(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        layouts.arrow(tmp_path / "set" / split, slice(0, 4) if split == "test" else slice(4, 6))
+    (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    images = open_dataset(tmp_path / "set")
+    assert np.array_equal(pictures(images), PIXELS[:4])
+    assert (images.name, images.classes, images.notes[0]) == (
+        "set",
+        NAMES,
+        "only the test images; give another folder to evaluate it (train)",
+    )
+    (tmp_path / "set" / "test").rename(tmp_path / "set" / "other")
+    with pytest.raises(DatasetError, match=r"holds several datasets \(other, train\)"):
+        open_dataset(tmp_path / "set")
+
+
+def _arrow_file(file: Path, table: pa.Table, compression: str | None = None) -> Path:
+    with pa.ipc.new_stream(str(file), table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(table)
+    return file
+
+
+def test_saved_datasets_with_mistakes(tmp_path: Path) -> None:
+    folder = layouts.arrow(tmp_path / "set")
+    file = tmp_path / "x.arrow"
+    schema = layouts.hugging_face_schema()
+    table = pa.table({"image": [{"bytes": None, "path": "/x/0.png"}], "label": [0]}, schema=schema)
+    images = open_dataset(_arrow_file(file, table))
+    with pytest.raises(OSError, match="holds no image; if it holds a path"):
+        images.read(0)
+    for broken, match in (
+        (pa.table({"image": [b"x"], "label": pa.array(["a"]).dictionary_encode()}), "has dictionaries of values"),
+        (pa.table({"image": [b"x"], "who": [0]}), "has no column of labels"),
+        (pa.table({"pixels": [[1]], "label": [0]}), "has no column of images"),
+        (pa.table({"image": [b"x"], "label": [0]}).slice(1), "has no rows"),
+    ):
+        with pytest.raises(DatasetError, match=match):
+            open_dataset(_arrow_file(file, broken))
+    with pytest.raises(DatasetError, match="has compressed record batches"):
+        open_dataset(_arrow_file(file, table, "zstd"))
+    (folder / "state.json").write_text('{"_data_files": [{"filename": "data-0.arrow"}]}')
+    with pytest.raises(DatasetError, match=r"lacks data-0\.arrow"):
+        open_dataset(folder)
+    (folder / "state.json").write_text('{"_indices_data_files": [{"filename": "indices.arrow"}]}')
+    with pytest.raises(DatasetError, match="selects rows by index"):
+        open_dataset(folder)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from robench.datasets.byte_sizes import format_bytes
 from robench.datasets.dataset import ImageDataset
-from robench.datasets.io.bounded import IMAGES, REDOWNLOAD, check_image_size, file_size, os_error, read_part
+from robench.datasets.io.bounded import IMAGES, REDOWNLOAD, file_size, os_error, read_part
 from robench.datasets.io.directories import visible_folders
 from robench.datasets.readers.base import Reader
-from robench.datasets.readers.labels import IMAGE_COLUMNS, LABEL_COLUMNS, classes_of, numbered, parse_json
+from robench.datasets.readers.columns import Shard, class_names, features_of, image_column, label_column, rows_of_shards
 from robench.datasets.readers.splits import choose_split
 from robench.errors import DatasetError, one_line
 
@@ -32,28 +26,8 @@ _FOOTER_BYTES = 2**27
 _GROUP_BYTES = 2 * 2**30
 """Most bytes of a row group of images; two groups are in memory at a time."""
 _LABEL_BYTES = 2**30
-_GROUPS_KEPT = 2
 _VALUES = 8
 """Texts or images that are decoded at once: a few bytes of a file can represent a large value in every row."""
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """A file whose footer is read.
-
-    Attributes:
-        path: The file.
-        image: Column of the images, a leaf such as `image.bytes`.
-        label: Column of the labels.
-        names: Class names, if the file has them.
-        groups: Number of rows of each row group.
-    """
-
-    path: Path
-    image: str
-    label: str
-    names: tuple[str, ...] | None
-    groups: tuple[int, ...]
 
 
 def _matches(path: Path) -> bool:
@@ -74,73 +48,13 @@ def _files(folder: Path) -> list[Path]:
 def _read(path: Path) -> ImageDataset:
     files, notes = choose_split(_files(path)) if path.is_dir() else ([path], ())
     shards = [_open_shard(file) for file in files]
-    other = next((shard for shard in shards if shard.names != shards[0].names), None)
-    if other is not None:
-        raise DatasetError(f"{other.path} has other classes than {files[0]}", "give each file as its own dataset")
     labels = [label for shard in shards for label in _labels(shard)]
-    if not labels:
-        raise DatasetError(f"{path} has no rows", REDOWNLOAD)
-    rows = [(shard, group, row) for shard in shards for group, count in enumerate(shard.groups) for row in range(count)]
-    starts = np.cumsum([0, *(sum(shard.groups) for shard in shards)])
-
-    def where(position: int) -> str:
-        shard = int(np.searchsorted(starts, position, side="right")) - 1
-        return f"{files[shard]}, row {position - starts[shard]}"
-
-    names = shards[0].names
-    numbers = [label for label in labels if isinstance(label, int)]
-    if names is not None and len(numbers) == len(labels):
-        mapped, classes = numbered(numbers, where, names)
-    else:
-        mapped, classes = classes_of(labels, where)
-    images = _Groups()
-    return ImageDataset(
-        name=path.resolve().name if path.is_dir() else path.stem,
-        paths=tuple(f"{shard.path.stem}/{row:08d}" for shard in shards for row in range(sum(shard.groups))),
-        labels=mapped,
-        classes=classes,
-        read=lambda position: images.read(*rows[position]),
-        notes=notes,
-    )
+    return rows_of_shards(path, shards, labels, _load, notes)
 
 
-class _Groups:
-    """The row groups of images that were read last; safe for threads."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Path, int], pa.ChunkedArray] = OrderedDict()
-        self._failed: dict[tuple[Path, int], str] = {}
-        self._lock = threading.Lock()
-
-    def read(self, shard: _Shard, group: int, row: int) -> bytes:
-        """Return one encoded image; raise OSError if it is unreadable."""
-        with self._lock:
-            column = self._column(shard, group)
-        encoded = column[row].as_py()
-        if not isinstance(encoded, bytes):
-            raise OSError("the row holds no image; if it holds a path, give the files themselves")
-        check_image_size(len(encoded))
-        return encoded
-
-    def _column(self, shard: _Shard, group: int) -> pa.ChunkedArray:
-        key = (shard.path, group)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        if key in self._failed:  # A second attempt for each row of the group would take too long.
-            raise OSError(self._failed[key])
-        try:
-            with _parquet(shard.path) as file:
-                column = _values(file, shard.image, [group], _GROUP_BYTES, shard.path)
-        except DatasetError as error:
-            self._failed[key] = str(error)
-            raise OSError(str(error)) from error
-        if len(column) != shard.groups[group]:
-            raise OSError(f"{shard.path} changed while it was in use")
-        self._kept[key] = column
-        while len(self._kept) > _GROUPS_KEPT:
-            self._kept.popitem(last=False)
-        return column
+def _load(shard: Shard, group: int) -> pa.ChunkedArray:
+    with _parquet(shard.path) as file:
+        return _values(file, shard.image, [group], _GROUP_BYTES, shard.path)
 
 
 def _values(file: pq.ParquetFile, name: str, groups: list[int], limit: int, path: Path) -> pa.ChunkedArray:
@@ -194,12 +108,12 @@ def _check_footer(path: Path) -> None:
         raise DatasetError(f"{path} has a footer of implausible length", REDOWNLOAD)
 
 
-def _open_shard(path: Path) -> _Shard:
+def _open_shard(path: Path) -> Shard:
     with _parquet(path) as file:
         schema, metadata = file.schema_arrow, file.metadata
-        features = _features(schema.metadata)
-        image = _image_column(schema, features, path)
-        label = _label_column(schema, features, path)
+        features = features_of(schema.metadata)
+        image = image_column(schema, features, path)
+        label = label_column(schema, features, path)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         if any(group.num_rows < 0 for group in groups) or sum(group.num_rows for group in groups) > IMAGES:
             raise DatasetError(f"{path} claims to have {metadata.num_rows} rows, more than {IMAGES}", REDOWNLOAD)
@@ -220,88 +134,11 @@ def _open_shard(path: Path) -> _Shard:
             raise DatasetError(
                 f"{path} has more than {format_bytes(_LABEL_BYTES)} of labels, which cannot be class names"
             )
-        names = _class_names(features.get(label), path)
-        return _Shard(path, image, label, names, tuple(group.num_rows for group in groups))
+        names = class_names(features.get(label), path)
+        return Shard(path, image, label, names, tuple(group.num_rows for group in groups))
 
 
-def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
-    """Return the description of each column by Hugging Face's library; empty if there is none."""
-    try:
-        content = parse_json((metadata or {}).get(b"huggingface", b"{}"))
-    except ValueError:
-        return {}
-    info = content.get("info") if isinstance(content, dict) else None
-    features = info.get("features") if isinstance(info, dict) else None
-    return features if isinstance(features, dict) else {}
-
-
-def _image_column(schema: pa.Schema, features: dict[str, Any], path: Path) -> str:
-    import pyarrow.types as kinds
-
-    leaves: dict[str, str] = {}
-    for field in schema:
-        if kinds.is_binary(field.type) or kinds.is_large_binary(field.type):
-            leaves[field.name] = field.name
-        elif kinds.is_struct(field.type):
-            inner = [part.type for part in field.type if part.name == "bytes"]
-            if len(inner) > 1:
-                raise DatasetError(f"{path} has {field.name!r} with several fields named bytes", "keep one")
-            if inner and (kinds.is_binary(inner[0]) or kinds.is_large_binary(inner[0])):
-                leaves[field.name] = f"{field.name}.bytes"
-    declared = [name for name in leaves if _kind(features.get(name)) == "Image"]
-    known = [name for name in IMAGE_COLUMNS if name in leaves]
-    for names in (declared, known[:1], list(leaves)):
-        if len(names) == 1 and "." not in names[0]:
-            return leaves[names[0]]
-    if not leaves:
-        raise DatasetError(
-            f"{path} has no column of images (its columns: {_listed(schema)})",
-            "store images as bytes, or structs with bytes",
-        )
-    raise DatasetError(f"{path} has several columns of images ({', '.join(sorted(leaves))})", "keep one, named image")
-
-
-def _label_column(schema: pa.Schema, features: dict[str, Any], path: Path) -> str:
-    import pyarrow.types as kinds
-
-    fitting = [
-        field.name
-        for field in schema
-        if kinds.is_integer(field.type)
-        or kinds.is_string(field.type)
-        or kinds.is_large_string(field.type)
-        or (kinds.is_dictionary(field.type) and kinds.is_string(field.type.value_type))
-    ]
-    known = [name for name in LABEL_COLUMNS if name in fitting]
-    declared = [name for name in fitting if _kind(features.get(name)) == "ClassLabel"]
-    for names in (declared, [name for name in known if name in declared][:1], known[:1]):
-        if len(names) == 1 and "." not in names[0]:
-            return names[0]
-    raise DatasetError(
-        f"{path} has no column of labels (its columns: {_listed(schema)})",
-        "store whole numbers or class names in a column named label",
-    )
-
-
-def _kind(feature: object) -> object:
-    return feature.get("_type") if isinstance(feature, dict) else None
-
-
-def _listed(schema: pa.Schema) -> str:
-    text = ", ".join(schema.names)
-    return json.dumps(text if len(text) <= 200 else f"{text[:200]}...")
-
-
-def _class_names(feature: object, path: Path) -> tuple[str, ...] | None:
-    names = feature.get("names") if isinstance(feature, dict) else None
-    if names is None:
-        return None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise DatasetError(f"{path} does not give each class a unique name", "write its labels again")
-    return tuple(names)
-
-
-def _labels(shard: _Shard) -> Sequence[object]:
+def _labels(shard: Shard) -> Sequence[object]:
     with _parquet(shard.path) as file:
         groups = list(range(len(shard.groups)))
         labels: list[object] = []
