@@ -27,7 +27,7 @@ from torch import nn
 import robench
 from robench.evaluation.options import Options
 from robench.models import Classifier, Preprocessing
-from robench.runs.observer import Observer
+from robench.runs.observer import FinishedCondition, Observer
 
 SUITES = ("cifar-c", "cifar-p", "shift", "scale", "noise")
 CLASSES = 10
@@ -42,9 +42,9 @@ class Meter(Observer):
     frames: int = 0
     found: dict[int, tuple[float, float, int]] = field(default_factory=dict)
 
-    def condition(self, name: str, seconds: float, images: int) -> None:
+    def condition(self, finished: FinishedCondition) -> None:
         """Count the condition and measure."""
-        self.done, self.frames = self.done + 1, self.frames + images
+        self.done, self.frames = self.done + 1, self.frames + finished.images
         if self.done in self.at:
             gc.collect()
             self.found[self.done] = (*memory(), self.frames)

@@ -35,7 +35,7 @@ from robench.evaluation.shards import shards_of
 from robench.models import load_classifier
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import EVALUATING, Observer
+from robench.runs.observer import EVALUATING, FinishedCondition, Observer
 from robench.runs.parquet import encode_parquet
 from robench.runs.schema import RECORDS
 from robench.suites import Condition
@@ -57,7 +57,7 @@ class Clock(Observer):
         if name == EVALUATING:
             self.begun = time.perf_counter()
 
-    def condition(self, name: str, seconds: float, images: int) -> None:
+    def condition(self, finished: FinishedCondition) -> None:
         """Record the end."""
         self.ended = time.perf_counter()
 

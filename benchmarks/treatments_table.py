@@ -27,7 +27,7 @@ from robench.analysis.scoring import score_rows
 from robench.analysis.scoring.rows import DISTRIBUTION, Row, result_row
 from robench.datasets import ImageDataset, open_dataset, select
 from robench.evaluation.prepare import default_run_path
-from robench.runs.observer import EVALUATING, Observer
+from robench.runs.observer import EVALUATING, FinishedCondition, Observer
 from robench.treatments import Treatment, parse_treatments
 
 TREATMENTS = (
@@ -73,7 +73,7 @@ class Clock(Observer):
         if name == EVALUATING:
             self.begun = time.process_time()
 
-    def condition(self, name: str, seconds: float, images: int) -> None:
+    def condition(self, finished: FinishedCondition) -> None:
         """Count the condition."""
         self.seconds, self.conditions = time.process_time() - self.begun, self.conditions + 1
 

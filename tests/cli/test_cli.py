@@ -53,11 +53,17 @@ def test_demo_in_one_command(
     monkeypatch.chdir(tmp_path)
     assert run_cli(["evaluate", "demo", *SMALL]) == 0
     printed = capsys.readouterr()
-    assert "cifar-c: top-1 error" in printed.out
-    assert "mean_error" in printed.out
-    assert "4 of 75 cells" in printed.out
+    headline = next(line for line in printed.out.splitlines() if "mean error" in line)
+    cells = pd.read_csv(tmp_path / "runs" / "demo-demo-cifar-c" / "results.csv").query("suite == 'cifar-c'")
+    mean = cells.query("metric == 'error_rate'")["value"].mean()
+    assert headline.split()[:4] == ["cifar-c", "mean", "error", f"{100 * mean:.1f}"]
+    assert "over 4 of 75 cells" in headline
+    assert "their mean does not compare with published values" in printed.out
+    assert "40 images are few" in printed.out
+    assert "mce" not in printed.out
+    assert "ece" not in printed.out
     assert "results in runs/demo-demo-cifar-c" in printed.err
-    assert "images/s" in printed.err
+    assert printed.err.count("cifar-c contrast: ") == 1
     assert (tmp_path / "runs" / "demo-demo-cifar-c" / "results.csv").exists()
 
 
@@ -429,7 +435,7 @@ def test_closed_output_is_one_line() -> None:
 def test_a_terminal_without_the_characters(demo_run: Path) -> None:
     done = run_robench(f"show {demo_run}", PYTHONIOENCODING="ascii")
     assert done.returncode == 0
-    assert "mean_error" in done.stdout
+    assert "mean error" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -496,7 +502,7 @@ def test_help_names_what_a_baseline_divides(verb: str, capsys: pytest.CaptureFix
 def test_titles_of_narrow_tables_stay_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--suite", "resolution", "--resolution", "16", "--limit", "3", "--device", "cpu"]
     assert run_cli(["evaluate", "demo", *arguments, "--out", str(tmp_path / "run")]) == 0
-    assert "resolution: accuracy by information, %" in capsys.readouterr().out
+    assert "resolution, accuracy in %, by information" in capsys.readouterr().out
 
 
 def test_lists_name_the_other_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -516,10 +522,21 @@ def test_frames_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     place = ["--limit", "6", "--out", str(tmp_path / "run"), "--resolution", "32,32,16", "--device", "cpu"]
     assert run_cli(["evaluate", "demo", *arguments, *place]) == 0
     printed = capsys.readouterr()
-    for text in ("flip_rate", "consistency", "px down, px right", "accuracy by scale", "accuracy_auc", "gflops"):
+    for text in (
+        "cifar-p mean flip rate",
+        "shift crop consistency",
+        "scale, accuracy in %, by scale",
+        "noise area under",
+    ):
         assert text in printed.out
-    assert "2 of 10 perturbations evaluated" in printed.err
-    assert "demo on demo, 6 images" in printed.out
+    assert "2 of 10 perturbations evaluated" in printed.out
+    assert "demo on demo · 6 images" in printed.out
+    assert run_cli(["show", str(tmp_path / "run"), "--verbose"]) == 0
+    assert printed.out.splitlines()[1:5] == capsys.readouterr().out.splitlines()[1:5]
+    assert run_cli(["show", str(tmp_path / "run"), "--quiet"]) == 0
+    quiet = capsys.readouterr()
+    assert quiet.out.splitlines() == [line for line in printed.out.splitlines() if line in quiet.out.splitlines()]
+    assert quiet.err == f"results in {tmp_path / 'run'}\n"
 
 
 def test_models_of_one_label_share_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

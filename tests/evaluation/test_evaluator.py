@@ -25,7 +25,7 @@ from robench.evaluation.prepare import PreparedRun
 from robench.evaluation.run import Job, evaluate_jobs
 from robench.models import Classifier, Preprocessing
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import Observer
+from robench.runs.observer import FinishedCondition, Observer
 from robench.runs.progress import Heartbeat, read_progress
 from robench.treatments import Adaptation, PreparedModel
 
@@ -68,7 +68,7 @@ class Counting(Observer):
     def advance(self, count: int) -> None:
         self.done += count
 
-    def condition(self, name: str, seconds: float, images: int) -> None:
+    def condition(self, finished: FinishedCondition) -> None:
         assert self.done <= self.total
 
     def note(self, text: str) -> None:
@@ -171,7 +171,7 @@ def test_two_models_of_one_place_are_refused_before_the_images_are_read(
     watch, one = Counting(), demo(picture_folder, tmp_path)
     with pytest.raises(OptionError, match="two models have the label demo; set a separate `out`"):
         list(evaluate_jobs([one, one], Together() if together else LOCAL, watch))
-    assert not watch.phases
+    assert all(phase.startswith("checking") for phase in watch.phases)
     assert not (tmp_path / "run").exists()
 
 

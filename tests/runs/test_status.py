@@ -19,9 +19,10 @@ import pytest
 from robench.cli.entry import run_cli
 from robench.errors import RunError
 from robench.runs import progress, status
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.lock import is_locked, lock_run
-from robench.runs.observer import WorkerState
+from robench.runs.observer import ConditionScore, FinishedCondition, StartedRun, WorkerState
 from robench.runs.progress import PROGRESS, Heartbeat, Progress, read_progress
 from tests.analysis.gate.invented import write_run
 from tests.evaluation.test_shards import part, records
@@ -39,6 +40,14 @@ def ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
 
 
+def started(path: Path, conditions: int = 1, done: int = 0) -> StartedRun:
+    entries = tuple(
+        ConditionEntry(f"fog-{n}", "cifar-c", "fog", n, 32, "protocol", "computed", "clean") for n in range(conditions)
+    )
+    scores = {entry.name: ConditionScore("error_rate", 0.5) for entry in entries[:done]}
+    return StartedRun(path, "model", "data", 96, 10, "cpu", entries, scores)
+
+
 def write(path: Path, progress: Progress) -> None:
     (path / PROGRESS).write_text(json.dumps(asdict(progress)))
 
@@ -48,13 +57,14 @@ def test_what_a_run_says_of_itself(tmp_path: Path) -> None:
         beat.phase("decoding at x", 10)
         beat.note("before there is a folder")
         assert read_progress(tmp_path) is None
-        beat.begin(tmp_path, conditions=5, done=2)
+        beat.begin(started(tmp_path, conditions=5, done=2))
         beat.phase("evaluating", 3000)
         beat.workers([WorkerState("w1", "node", "fog"), WorkerState("w2", "node")])
         beat.workers([WorkerState("w1", "node", "snow", 64, 12.5)])
         beat.advance(64)
         beat.advance(32)
-        beat.condition("fog", 1.0, 96)
+        run = started(tmp_path)
+        beat.condition(FinishedCondition(tmp_path, run.conditions[0], ConditionScore("error_rate", 0.5), 96, 1.0))
         found = read_progress(tmp_path)
         assert found is not None
         assert (found.state, found.phase, found.done, found.total) == ("running", "evaluating", 96, 3000)
@@ -74,7 +84,7 @@ def test_what_a_run_says_of_itself(tmp_path: Path) -> None:
 )
 def test_how_it_ended(tmp_path: Path, error: BaseException, state: str) -> None:
     beat = Heartbeat()
-    beat.begin(tmp_path, 1, 0)
+    beat.begin(started(tmp_path))
     with pytest.raises(type(error)), beat:
         raise error
     found = read_progress(tmp_path)
@@ -87,7 +97,7 @@ def test_it_writes_seldom_and_the_speed_is_of_the_last_minute(tmp_path: Path, mo
     now, written = 0.0, []
     monkeypatch.setattr("robench.runs.progress.time.monotonic", lambda: now)
     beat = Heartbeat()
-    beat.begin(tmp_path, 1, 0)
+    beat.begin(started(tmp_path))
     beat.phase("evaluating", 10**6)
     for images in [10] * 3000 + [50] * 1000:  # 100 images/s for 5 minutes, then 500.
         now += 0.1
@@ -101,10 +111,10 @@ def test_it_writes_seldom_and_the_speed_is_of_the_last_minute(tmp_path: Path, mo
 
 def test_where_it_cannot_be_written_the_run_goes_on(tmp_path: Path) -> None:
     beat = Heartbeat(every=0)
-    beat.begin(tmp_path / "absent", 1, 0)
+    beat.begin(started(tmp_path / "absent"))
     beat.advance(1)
     (tmp_path / PROGRESS).mkdir()
-    beat.begin(tmp_path, 1, 0)
+    beat.begin(started(tmp_path))
     assert read_progress(tmp_path) is None
 
 
@@ -193,9 +203,10 @@ from pathlib import Path
 from robench.runs.progress import Heartbeat
 from robench.runs.directory import RunDirectory
 from robench.runs.lock import lock_run
+from robench.runs.observer import StartedRun
 run = RunDirectory.open(sys.argv[1])
 with lock_run(run.path), Heartbeat() as beat:
-    beat.begin(run.path, 2, 1)
+    beat.begin(StartedRun(run.path, "model", "data", 30, 10, "cpu", tuple(run.conditions)))
     print("ready", flush=True)
     time.sleep(60)
 """

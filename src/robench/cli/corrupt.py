@@ -10,7 +10,7 @@ import typer
 from robench.cli.common import names, numbers
 from robench.cli.options import Corruptions, Device, Limit, ReleaseJpeg, Seed, Severities, Suite
 from robench.display.console import stderr, stdout
-from robench.display.progress import observer
+from robench.display.progress import progress_display
 
 __all__ = ["corrupt"]
 
@@ -34,7 +34,7 @@ def corrupt(
     """
     from robench.evaluation.export import export
 
-    with observer(stderr()) as progress:
+    with progress_display(stderr()) as progress:
         written = export(
             images,
             out,

@@ -10,7 +10,7 @@ from rich.text import Text
 from robench.cli import options as opt
 from robench.cli.common import names, numbers
 from robench.display.console import stderr, stdout, titled_table
-from robench.display.progress import duration, observer
+from robench.display.progress import duration, progress_display
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def evaluate(
     fresh: opt.Fresh = False,
     dry_run: opt.DryRun = False,
     normalize_by: opt.NormalizeBy = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Evaluate models on images under corruption suites.
 
@@ -91,68 +93,79 @@ def evaluate(
     for option, value in (("--address", address), ("--workers", workers)):
         if value is not None and engine == "local":
             raise OptionError(f"{option} has no effect with --engine local", "omit it or add --engine ray")
-    from robench.display.summary import summary
-    from robench.evaluation.engines import make_engine
-    from robench.evaluation.estimate import estimate
-    from robench.evaluation.jobs import make_jobs
-    from robench.evaluation.profile import profile_table
-    from robench.evaluation.run import evaluate_jobs
+    if quiet and verbose:
+        raise OptionError("--quiet contradicts --verbose", "omit one of them")
+    with progress_display(stderr(), quiet=quiet, verbose=verbose) as display:
+        display.phase("loading torch", 0)
+        from robench.display.summary import headline_table, next_steps, run_summary
+        from robench.evaluation.engines import make_engine
+        from robench.evaluation.estimate import estimate
+        from robench.evaluation.jobs import make_jobs
+        from robench.evaluation.profile import profile_table
+        from robench.evaluation.run import evaluate_jobs
 
-    shared = {
-        "arch": arch,
-        "weights_key": weights_key,
-        "label": label,
-        "data": data,
-        "class_map": None if class_map is None else str(class_map),
-        "suite": names(suite),
-        "preset": preset,
-        "mean": _rgb(mean, "--mean"),
-        "std": _rgb(std, "--std"),
-        "size": size,
-        "resize": resize,
-        "crop": crop,
-        "interpolation": interpolation,
-        "corruption": names(corruption),
-        "severity": numbers(severity, "--severity", int),
-        "extra_corruptions": extra_corruptions,
-        "difficulty": numbers(difficulty, "--difficulty", int),
-        "resolution": numbers(resolution, "--resolution", int),
-        "limit": limit,
-        "per_class": per_class,
-        "subset": subset,
-        "skip_unreadable": skip_unreadable,
-        "treatment": treatment or None,
-        "calibration": calibration,
-        "geometry": geometry,
-        "no_release_jpeg": no_release_jpeg,
-        "backend": backend,
-        "released": released,
-        "batch_size": batch_size,
-        "precision": precision,
-        "seed": seed,
-        "normalize_by": normalize_by,
-        "fresh": fresh,
-        "compile": compiled,
-        "profile": profile,
-    }
-    if trust_pickle:
-        stderr().print(
-            "warning: --trust-pickle lets code in the model's file run with your rights; it can read, change and send your files"
-        )
-    runner = make_engine(engine, address, workers, device, threads)
-    on = runner.driver_device or device
-    jobs = make_jobs(model, shared, out=out, device=on, trust_pickle=trust_pickle)
-    if dry_run:
-        for job in jobs:
-            classifier = job.load()
-            stdout().print(_costs(estimate(classifier, job.dataset, job.chosen(classifier), job.options)))
-        return
-    with observer(stderr()) as progress:
-        for run in evaluate_jobs(jobs, runner, progress):
-            stdout().print(summary(run.results, run.directory.notes))
-            if run.profiles:
-                stdout().print(profile_table(run.profiles))
-            stderr().print(f"results in {run.path}")
+        shared = {
+            "arch": arch,
+            "weights_key": weights_key,
+            "label": label,
+            "data": data,
+            "class_map": None if class_map is None else str(class_map),
+            "suite": names(suite),
+            "preset": preset,
+            "mean": _rgb(mean, "--mean"),
+            "std": _rgb(std, "--std"),
+            "size": size,
+            "resize": resize,
+            "crop": crop,
+            "interpolation": interpolation,
+            "corruption": names(corruption),
+            "severity": numbers(severity, "--severity", int),
+            "extra_corruptions": extra_corruptions,
+            "difficulty": numbers(difficulty, "--difficulty", int),
+            "resolution": numbers(resolution, "--resolution", int),
+            "limit": limit,
+            "per_class": per_class,
+            "subset": subset,
+            "skip_unreadable": skip_unreadable,
+            "treatment": treatment or None,
+            "calibration": calibration,
+            "geometry": geometry,
+            "no_release_jpeg": no_release_jpeg,
+            "backend": backend,
+            "released": released,
+            "batch_size": batch_size,
+            "precision": precision,
+            "seed": seed,
+            "normalize_by": normalize_by,
+            "fresh": fresh,
+            "compile": compiled,
+            "profile": profile,
+        }
+        if trust_pickle:
+            display.warn(
+                "--trust-pickle lets code in the model's file run with your rights; it can read, change and send your files"
+            )
+        runner = make_engine(engine, address, workers, device, threads)
+        on = runner.driver_device or device
+        display.phase("opening the data", 0)
+        jobs = make_jobs(model, shared, out=out, device=on, trust_pickle=trust_pickle)
+        if dry_run:
+            for job in jobs:
+                classifier = job.load()
+                costs = estimate(classifier, job.dataset, job.chosen(classifier), job.options)
+                with display.paused():
+                    stdout().print(_costs(costs))
+            return
+        for run in evaluate_jobs(jobs, runner, display):
+            with display.paused():
+                stdout().print(
+                    headline_table(run.results)
+                    if quiet
+                    else run_summary(run.directory, run.results, hidden=display.shown, verbose=verbose)
+                )
+                if run.profiles:
+                    stdout().print(profile_table(run.profiles))
+                stderr().print(next_steps(run.path, quiet=quiet))
 
 
 def _costs(costs: Estimate) -> Group:

@@ -269,5 +269,7 @@ RenormalizeBy = Annotated[
         metavar="alexnet|RUN|none",
     ),
 ]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print the headline and the run's path alone.")]
+Verbose = Annotated[bool, Option("--verbose", "-v", help="Print each condition and all metrics.")]
 Force = Annotated[bool, Option("--force", help="Overwrite a file of another kind.")]
 Format = Annotated[Literal["table", "json", "csv"], Option(help="Output format.")]

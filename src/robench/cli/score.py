@@ -25,7 +25,7 @@ def score(
     """
     from robench.analysis.scoring import check_clean_records, nonfinite_notes, notes
     from robench.analysis.scoring import score as compute
-    from robench.display.summary import summary
+    from robench.display.summary import run_summary
     from robench.runs.directory import RunDirectory
     from robench.runs.lock import lock_run
 
@@ -34,4 +34,4 @@ def score(
         results = compute(directory, normalize_by)
         directory.write_results(results)
     print_notes([*notes(directory, normalize_by), *nonfinite_notes(results), *check_clean_records(directory)[0]])
-    stdout().print(summary(results, directory.notes))
+    stdout().print(run_summary(directory, results))

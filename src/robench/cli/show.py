@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import Format
-from robench.display.console import stdout
+from robench.cli.options import Format, Quiet, Verbose
+from robench.display.console import stderr, stdout
 
 __all__ = ["show"]
 
@@ -17,17 +17,20 @@ __all__ = ["show"]
 def show(
     run: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     format: Format = "table",  # noqa: A002
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Print the results of a run.
 
     [b]robench show runs/resnet50 --format csv[/b]
     """
-    from robench.display.summary import FORMATS, summary
+    from robench.display.summary import FORMATS, headline_table, next_steps, run_summary
     from robench.runs.directory import RunDirectory
 
     directory = RunDirectory.open(run)
     results = directory.read_results()
     if format == "table":
-        stdout().print(summary(results, directory.notes))
+        stdout().print(headline_table(results) if quiet else run_summary(directory, results, verbose=verbose))
+        stderr().print(next_steps(run, quiet=quiet))
     else:
         sys.stdout.write(FORMATS[format](results))

@@ -13,7 +13,7 @@ from rich.table import Table
 from robench.cli.common import names, numbers
 from robench.cli.options import Arch, ClassMap, Corruptions, Data, Device, Format, Model, Seed, Severities
 from robench.display.console import stderr, stdout, titled_table
-from robench.display.progress import observer
+from robench.display.progress import progress_display
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def verify(
         raise OptionError("--arch has no effect without a MODEL", "name the weights file")
     images = open_dataset("demo" if data is None else data, class_map)
     classifier = load_classifier(model, arch, device) if model is not None else None
-    with observer(stderr()) as progress:
+    with progress_display(stderr()) as progress:
         cells = list(
             compare(
                 images,

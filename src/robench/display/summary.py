@@ -1,20 +1,30 @@
-"""Tables of results for a terminal."""
+"""The summary of a run for a terminal: headlines, tinted tables, verdict and notes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from robench.analysis.metrics import METRICS
+from robench.analysis.run_summary import Headline, clean_rows, headlines, verdict, worst
+from robench.analysis.scoring import result_notes
 from robench.display.console import titled_table
-from robench.suites import CLEAN, display_family, lookup_suite
+from robench.display.progress import duration
+from robench.display.tint import tint
+from robench.errors import RobenchError
+from robench.runs.directory import RunDirectory
+from robench.suites import CLEAN, EXTRA_CATEGORY, category_of, display_family, lookup_suite
 from robench.types import Results
 
-__all__ = ["FORMATS", "summary"]
+__all__ = ["FORMATS", "headline_table", "next_steps", "run_summary", "summary"]
 
 _AGGREGATES = (
     "error_rate",
@@ -34,21 +44,91 @@ FORMATS: dict[str, Callable[[Results], str]] = {
 }
 """Functions that write a table in a format for machines."""
 
+_INDENT = (0, 0, 0, 2)
 
-def summary(results: Results, notes: Sequence[str] = ()) -> Group:
-    """Return the tables of a run: one or more for each suite, the aggregates, and the notes."""
+
+def summary(results: Results, notes: Sequence[str] = (), *, facts: Sequence[str] = (), verbose: bool = False) -> Group:
+    """Return the summary of a run: headlines, a table for each suite, the verdict and the notes.
+
+    Args:
+        results: The results of one run.
+        notes: Notes for the reader.
+        facts: More parts of the title, such as the device.
+        verbose: Whether to add the tables of all other metrics.
+    """
     first = results.iloc[0]
-    title = f" on {first['dataset']}, {_images(results)} images, seed {first['seed']}"
-    parts: list[Table | Text] = [Text.assemble((first["model"], "bold"), title)]
-    for suite in dict.fromkeys(results["suite"]):
+    parts = [str(first["dataset"]), f"{_images(results):,} images", f"seed {first['seed']}", *facts]
+    title = Text.assemble((str(first["model"]), "bold"), " on ", " · ".join(parts))
+    found: list[RenderableType] = [title, headline_table(results)]
+    suites = list(dict.fromkeys(results["suite"]))
+    for suite in suites:
         rows = results[results["suite"] == suite]
         if display_family(suite).has_frames:
-            parts += [*_curves(suite, rows), _metrics(suite, rows)]
+            found += _curves(suite, rows, verbose)
+            if verbose:
+                found += [Text(), _metrics(suite, rows)]
         elif suite != CLEAN:
-            parts.append(_cells(suite, rows))
-    parts.append(_aggregates(results))
-    parts += [Text(f"note: {note}") for note in notes]
-    return Group(*parts)
+            found += [Text(), _cells(suite, rows, verbose)]
+    if verbose:
+        found += [Text(), _aggregates(results)]
+    sentences = verdict(results)
+    if sentences:
+        found += [Text(), *(Padding(Text(sentence), _INDENT) for sentence in sentences)]
+    if notes:
+        found += [Text(), *(Padding(Text(f"note: {note}", "dim"), _INDENT) for note in notes)]
+    return Group(*found)
+
+
+def run_summary(
+    directory: RunDirectory, results: Results, *, hidden: Collection[str] = (), verbose: bool = False
+) -> Group:
+    """Return the summary of a run directory, with its notes, its device and the time of its evaluation.
+
+    Args:
+        directory: The run directory.
+        results: Its results.
+        hidden: Notes to leave out, because the reader has seen them.
+        verbose: As in `summary`.
+    """
+    notes = list(directory.notes)
+    with suppress(RobenchError):  # A baseline that is gone stops no reader of stored results.
+        notes += result_notes(directory, results)
+    facts = [device] if (device := directory.manifest.get("identity", {}).get("device")) else []
+    seconds = directory.read_timings()["seconds"].sum()
+    facts += [duration(seconds)] if seconds else []
+    return summary(results, [note for note in dict.fromkeys(notes) if note not in hidden], facts=facts, verbose=verbose)
+
+
+def headline_table(results: Results) -> Table:
+    """Return the headlines of a run, each with its interval, and the worst corruptions of each suite."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(style="dim", overflow="fold")
+    found = headlines(results)
+    last = {headline.suite: number for number, headline in enumerate(found)}
+    for number, headline in enumerate(found):
+        style = "bold" if headline.metric in _MAIN else ""
+        label = Text(f"  {headline.suite} {headline.label}", style)
+        table.add_row(label, Text(_number(headline.value, headline.metric), style), _ends(headline), headline.detail)
+        if last[headline.suite] == number:
+            for rank, harm in enumerate(worst(results, headline.suite)):
+                lead = "    worst: " if not rank else " " * 11
+                table.add_row(f"{lead}{harm.label}", _number(harm.value, harm.metric), _ends(harm))
+    return table
+
+
+_MAIN = ("accuracy", "mce", "mean_error", "mfr", "mean_flip_rate", "accuracy_auc", "consistency")
+
+
+def next_steps(path: Path, *, quiet: bool = False) -> Text:
+    """Return the line that names the run directory, and the commands that read it."""
+    run = shlex.quote(str(path))
+    text = Text.assemble("results in ", (str(path), "bold"))
+    if not quiet:
+        text.append(f"\nnext: robench report {run} · robench compare {run} OTHER", "dim")
+    return text
 
 
 def _images(results: Results) -> int:
@@ -56,35 +136,118 @@ def _images(results: Results) -> int:
     return int(rates["n"].max())
 
 
-_MAX_POSITIONS = 11
+# Tables of corruptions.
+
+
+def _cells(suite: str, rows: Results, verbose: bool) -> Table:
+    """Return the error by corruption and severity, grouped by category, with the means of severities and corruptions."""
+    cells = rows[rows["metric"] == "error_rate"]
+    means = rows[rows["metric"] == "corruption_error"].set_index("corruption")
+    ce = rows[rows["metric"] == "ce"].set_index("corruption")["value"]
+    severities = sorted(int(severity) for severity in cells["severity"].dropna().unique())
+    whole = lookup_suite(suite)
+    extra = whole.extra if whole is not None else ()
+    table = Table.grid(padding=(0, 0, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=17)
+    for _ in severities:
+        table.add_column(justify="right", min_width=6, no_wrap=True)
+    table.add_column(justify="right", min_width=7, no_wrap=True)
+    header: list[RenderableType] = [
+        "",
+        Text(f"{suite}, error in %", "bold"),
+        *(Text(f"{severity}", "dim") for severity in severities),
+    ]
+    header += [Text(text, "dim") for text in ("mean", "CE" if len(ce) else "", "interval" if verbose else "")]
+    shown = len(severities) > 1
+    table.add_column(justify="right", min_width=8, no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_row(*header)
+    previous = ""
+    for corruption, group in cells.groupby("corruption", sort=False):
+        category = category_of(str(corruption), extra)
+        by_severity = group.set_index("severity")["value"]
+        values = [_tinted("error_rate", by_severity[s]) if s in by_severity.index else Text("") for s in severities]
+        mean = group["value"].mean()
+        interval = ""
+        if verbose and corruption in means.index:
+            interval = "  {:.1f} to {:.1f}".format(*(100 * means.loc[corruption, end] for end in ("ci_low", "ci_high")))
+        table.add_row(
+            Text(f"  {category if category != previous else '':<8}", "dim"),
+            str(corruption),
+            *values,
+            _tinted("error_rate", mean) if shown else "",
+            f"{ce[corruption]:.1f}" if corruption in ce.index else "",
+            Text(interval, "dim"),
+        )
+        previous = category
+    own = cells[[category_of(str(name), extra) != EXTRA_CATEGORY for name in cells["corruption"]]]
+    if own["corruption"].nunique() > 1:
+        by_severity = own.groupby("severity")["value"].mean()
+        values = [_tinted("error_rate", by_severity[s]) if s in by_severity.index else Text("") for s in severities]
+        mce = rows[(rows["metric"] == "mce")]["value"]
+        table.add_row(
+            "",
+            Text("mean", "bold"),
+            *values,
+            _tinted("error_rate", own.groupby("corruption")["value"].mean().mean()) if shown else "",
+            f"{mce.iloc[0]:.1f}" if len(mce) else "",
+        )
+    return table
+
+
+def _tinted(metric: str, value: float) -> Text:
+    """Return a value in percent on its colour, with a space before it."""
+    return Text.assemble(" ", (f"{100 * value:5.1f}", tint(metric, value)))
+
+
+# Tables of frames.
+
+_MAX_POSITIONS = 8
 """Positions of a curve in its table; results.csv has all."""
 
 
-def _curves(suite: str, rows: Results) -> list[Table]:
-    """Return a table of accuracy by perturbation and position for each axis."""
-    tables: list[Table] = []
+def _curves(suite: str, rows: Results, verbose: bool) -> list[RenderableType]:
+    """Return a table of accuracy by perturbation and position for each axis, and of the flip rates of sequences."""
+    tables: list[RenderableType] = []
     curves = rows[(rows["metric"] == "accuracy") & rows["axis"].notna()]
+    flips = rows[(rows["metric"] == "flip_rate") & (rows["axis"] == "difficulty")]
+    if len(flips):
+        tables += [Text(), _positions(f"{suite}, flip rate in %, by difficulty", flips)]
     grid = curves["dx"].notna()
     if grid.any():
-        tables.append(_grid(suite, curves[grid]))
+        if verbose:
+            tables += [Text(), _grid(suite, curves[grid])]
         curves = curves[~grid]
     if display_family(suite).has_resolutions:
         network = rows[(rows["metric"] == "accuracy") & rows["axis"].isna()]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
     for axis, of_axis in curves.groupby("axis", sort=False):
-        for positions, group in _with_equal_positions(of_axis):
-            last = len(positions) - 1
-            if last >= _MAX_POSITIONS:
-                positions = [positions[k * last // (_MAX_POSITIONS - 1)] for k in range(_MAX_POSITIONS)]
-            table = titled_table(f"{suite}: accuracy by {axis}, %")
-            table.add_column("")
-            for position in positions:
-                table.add_column(f"{position:.3g}", justify="right")
-            for name, curve in group.groupby("corruption", sort=False):
-                accuracy = curve.set_index("axis_value")["value"]
-                table.add_row(str(name), *(f"{100 * accuracy[position]:.1f}" for position in positions))
-            tables.append(table)
+        for group in _with_equal_positions(of_axis):
+            tables += [Text(), _positions(f"{suite}, accuracy in %, by {axis}", group)]
     return tables
+
+
+def _positions(title: str, rows: Results) -> Table:
+    """Return a metric by perturbation and position."""
+    positions = list(dict.fromkeys(rows["axis_value"]))
+    last = len(positions) - 1
+    if last >= _MAX_POSITIONS:
+        positions = [positions[k * last // (_MAX_POSITIONS - 1)] for k in range(_MAX_POSITIONS)]
+    table = Table.grid()
+    table.add_column(min_width=18, no_wrap=True)
+    for _ in positions:
+        table.add_column(justify="right", min_width=6, no_wrap=True)
+    table.add_row("", *(Text(f"{position:.3g}", "dim") for position in positions))
+    for name, curve in rows.groupby("corruption", sort=False):
+        values = curve.set_index("axis_value")["value"]
+        metric = str(curve["metric"].iloc[0])
+        cells = [_tinted(metric, values[position]) if position in values.index else "" for position in positions]
+        table.add_row(f"  {name}", *cells)
+    outer = Table.grid()
+    outer.add_row(Text(f"  {title}", "bold"))
+    outer.add_row(table)
+    return outer
 
 
 def _grid(suite: str, rows: Results) -> Table:
@@ -100,19 +263,22 @@ def _grid(suite: str, rows: Results) -> Table:
     return table
 
 
-def _with_equal_positions(rows: Results) -> list[tuple[list[float], Results]]:
+def _with_equal_positions(rows: Results) -> list[Results]:
     """Group the perturbations by their positions."""
     groups: dict[tuple[float, ...], list[Results]] = {}
     for _, curve in rows.groupby("corruption", sort=False):
         groups.setdefault(tuple(curve["axis_value"].tolist()), []).append(curve)
-    return [(list(positions), pd.concat(group)) for positions, group in groups.items()]
+    return [pd.concat(group) for group in groups.values()]
+
+
+# Tables of all metrics.
 
 
 def _metrics(suite: str, rows: Results) -> Table:
     """Return the values over all frames of a perturbation, and over the suite."""
     table = titled_table(suite)
     for name in ("perturbation", "metric", "at", "value", "95 % interval"):
-        table.add_column(name, justify="right" if name == "value" else "left")
+        table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
     single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction", "copies"])
     for row in rows[single].to_dict("records"):
         at = "" if pd.isna(row["axis"]) else f"{row['axis']} {row['axis_value']:g}"
@@ -123,51 +289,45 @@ def _metrics(suite: str, rows: Results) -> Table:
     return table
 
 
-def _cells(suite: str, rows: Results) -> Table:
-    cells = rows[rows["metric"] == "error_rate"]
-    ce = rows[rows["metric"] == "ce"].set_index("corruption")["value"]
-    severities = sorted(int(severity) for severity in cells["severity"].dropna().unique())
-    table = titled_table(f"{suite}: top-1 error, %")
-    table.add_column("corruption")
-    for severity in severities:
-        table.add_column(str(severity), justify="right")
-    table.add_column("mean", justify="right")
-    if len(ce):
-        table.add_column("CE", justify="right")
-    whole = lookup_suite(suite)
-    extra = set(whole.extra) if whole is not None else set()
-    for corruption, group in cells.groupby("corruption", sort=False):
-        by_severity = group.set_index("severity")["value"]
-        values = [f"{100 * by_severity[s]:.1f}" if s in by_severity.index else "" for s in severities]
-        row = [
-            f"{corruption} (extra)" if corruption in extra else str(corruption),
-            *values,
-            f"{100 * group['value'].mean():.1f}",
-        ]
-        if len(ce):
-            row.append(f"{ce[corruption]:.1f}" if corruption in ce.index else "")
-        table.add_row(*row)
-    return table
-
-
 def _aggregates(results: Results) -> Table:
-    table = titled_table("aggregates")
+    """Return all metrics over the cells of a suite."""
+    table = titled_table("all metrics")
     for name in ("suite", "metric", "value", "95 % interval", "over"):
-        table.add_column(name, justify="right" if name == "value" else "left")
-    overall = results[results["axis"].isna() & (results["corruption"].isna() | (results["corruption"] == CLEAN))]
+        table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
+    rest = results[results["suite"] != CLEAN]
+    overall = pd.concat([clean_rows(results), rest[rest["corruption"].isna()]])
+    overall = overall[overall["axis"].isna()]
+    geometries = overall[overall["suite"] == CLEAN]["protocol"].nunique()
     for suite in dict.fromkeys(overall["suite"]):
         if display_family(suite).has_frames:
             continue
         rows = overall[overall["suite"] == suite]
         for metric in _AGGREGATES:
             for row in rows[rows["metric"] == metric].to_dict("records"):
-                table.add_row(suite, _label(row), _value(row["value"], row), _interval(row), _over(row))
+                geometry = str(row["protocol"]).partition("+")[0]
+                over = f"{_over(row)}, {geometry}" if suite == CLEAN and geometries > 1 else _over(row)
+                table.add_row(suite, _label(row), _value(row["value"], row), _interval(row), over)
     return table
 
 
 def _label(row: dict[str, object]) -> str:
     baseline = row["baseline"]
     return f"{row['metric']} (baseline {baseline})" if isinstance(baseline, str) and baseline else str(row["metric"])
+
+
+def _number(value: float, metric: str) -> str:
+    """Format a value: fractions in percent, percentages of a baseline without a sign, others with their unit."""
+    unit = METRICS[metric].unit
+    if unit == "fraction":
+        return f"{100 * value:.1f} %"
+    return f"{value:.1f}" if unit == "percent" else f"{value:.3g} {unit}"
+
+
+def _ends(headline: Headline) -> str:
+    if pd.isna(headline.low):
+        return ""
+    scale = 100 if METRICS[headline.metric].unit == "fraction" else 1
+    return f"[{scale * headline.low:.1f}, {scale * headline.high:.1f}]"
 
 
 def _value(value: object, row: dict[str, object]) -> str:

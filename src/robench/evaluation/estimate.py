@@ -15,17 +15,23 @@ from robench.evaluation.device_scopes import statistics_scope
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan, make_plan
-from robench.evaluation.prepare import choose_samples, match_model_to_dataset
+from robench.evaluation.prepare import PreparedRun, choose_samples, match_model_to_dataset
 from robench.evaluation.samples import Samples
+from robench.evaluation.shards import Shard
 from robench.models import Classifier
+from robench.suites import Condition
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import condition_frames
 from robench.treatments import Adaptation, adapt
 from robench.types import Ints
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "remaining_seconds"]
 
 _BATCH = 16
+_PATIENCE = 3.0
+"""Seconds for the estimate of a run that then begins."""
+_SHORT = 10.0
+"""Seconds of a run whose time is not worth an estimate."""
 _RECORD_BYTES = 40
 """Approximate size of the compressed records of one sample under one condition."""
 
@@ -116,6 +122,39 @@ def estimate(
         + adaptation.estimation_frames(plan.conditions, len(positions)),
         calibration_seconds=sum(by_policy[policy] * count for policy, count in calibrating),
     )
+
+
+def remaining_seconds(prepared: PreparedRun, conditions: Sequence[Condition]) -> float | None:
+    """Estimate the seconds of some conditions of a prepared run from one batch of each corruption.
+
+    The measurement ends after `_PATIENCE` seconds, or at once for a short run. Corruptions that it did not
+    reach get the mean time of the others.
+
+    Returns:
+        The seconds; None if another process evaluates the run, or if conditions cannot be cut into shards.
+    """
+    evaluator, samples = prepared.evaluator, len(prepared.samples)
+    if evaluator is None or prepared.whole or not conditions:
+        return None
+    few = min(_BATCH, samples)
+
+    def seconds_of(condition: Condition) -> float:
+        """Return the seconds of one image through the model."""
+        shard = Shard(condition, 0, few)
+        return evaluator.evaluate(shard).seconds / shard.frames
+
+    forwards = {condition: samples * condition_frames(condition) for condition in conditions}
+    start = time.perf_counter()
+    seconds_of(conditions[0])  # The first pass warms up.
+    if seconds_of(conditions[0]) * sum(forwards.values()) < _SHORT:
+        return None
+    measured: dict[tuple[str, str], float] = {}
+    for condition in conditions:
+        key = condition.suite, condition.corruption
+        if key not in measured and time.perf_counter() - start < _PATIENCE:
+            measured[key] = seconds_of(condition)
+    mean = sum(measured.values()) / len(measured)
+    return sum(count * measured.get((one.suite, one.corruption), mean) for one, count in forwards.items())
 
 
 def _calibration_seconds(adaptation: Adaptation, policy: str) -> float:

@@ -115,6 +115,7 @@ def make_jobs(
             out=table.get("out", out if len(tables) == 1 else None),
             options=options,
             folder=out if len(tables) > 1 else None,
+            model=Path(table["model"]).name,
         )
 
     return [job(table) for table in tables]

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from robench.arguments import ArgumentError, check_type, one_or_more, path_of
 from robench.datasets import ImageDataset, open_dataset
-from robench.display.progress import progress_display
-from robench.display.run import Run
+from robench.display.run import Run, shown_progress
 from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
 from robench.evaluation.options import Options
@@ -45,6 +44,7 @@ class Job:
         out: The run directory; None for `folder`/<model>, or else runs/<model>-<data>-<suite>.
         options: Options of the run.
         folder: Parent directory of the run.
+        model: Name of the model while it is loading.
     """
 
     load: Callable[[], Classifier]
@@ -53,6 +53,7 @@ class Job:
     out: str | Path | None = None
     options: Options = field(default_factory=Options)
     folder: Path | None = None
+    model: str = "the model"
 
     def chosen(self, classifier: Classifier) -> Sequence[str]:
         """Return the names of the suites."""
@@ -150,7 +151,7 @@ def evaluate(
             own = replace(model, sha256=module_sha256(model.module)) if model.origin is None else model
         else:
             own = load_classifier(model, device=device, trust_pickle=trust_pickle, **loading)  # type: ignore[arg-type]
-        observer = progress if isinstance(progress, Observer) else stack.enter_context(progress_display(progress))
+        observer = progress if isinstance(progress, Observer) else stack.enter_context(shown_progress(progress))
         (run,) = evaluate_jobs(
             [Job(lambda: own, images, suites, None if out is None else path_of("--out", out), chosen)],
             observer=observer,
@@ -200,7 +201,7 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
     observer, jobs = observer or Observer(), list(jobs)
     with engine.started(observer):
         # Load each model once before the work, so that a model that cannot be loaded fails early.
-        paths = [job.output_path() for job in jobs] if len(jobs) > 1 else []
+        paths = [_output_path(job, observer) for job in jobs] if len(jobs) > 1 else []
         _check_output_paths(paths)
         if engine.runs_concurrently or not paths:
             yield from _evaluate_together(jobs, engine, observer)
@@ -267,6 +268,11 @@ class _EngineObserver(Observer):
             heartbeat.workers(states)
 
 
+def _output_path(job: Job, observer: Observer) -> tuple[str, Path]:
+    observer.phase(f"checking {job.model}", 0)
+    return job.output_path()
+
+
 def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
     known: set[Path] = set()
     for label, path in paths:
@@ -276,6 +282,7 @@ def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
 
 
 def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
+    observer.phase(f"loading {job.model}", 0)
     classifier = job.load()
     suites = job.chosen(classifier)
     prepared = prepare(classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder)

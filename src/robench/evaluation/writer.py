@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from robench.analysis.scoring import check_clean_records, nonfinite_notes, score
+from robench.analysis.scoring import check_clean_records, condition_score, mean_divisors, nonfinite_notes, score
 from robench.analysis.scoring import notes as score_notes
 from robench.display.run import Run
 from robench.errors import RunError
 from robench.evaluation.engines import Event
+from robench.evaluation.estimate import remaining_seconds
 from robench.evaluation.prepare import PreparedRun
 from robench.evaluation.profile import Profile
 from robench.evaluation.shards import Shard, ShardResult
 from robench.runs.directory import RunDirectory
 from robench.runs.files import translate_os_errors
 from robench.runs.lock import lock_run
-from robench.runs.observer import EVALUATING, SCORING, Observer, ObserverGroup
+from robench.runs.observer import EVALUATING, SCORING, FinishedCondition, Observer, ObserverGroup, StartedRun
 from robench.runs.progress import Heartbeat
 from robench.suites import Condition
 from robench.transforms.apply import condition_frames
@@ -104,8 +106,8 @@ class RunWriter:
         if done:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
         heartbeat = held.enter_context(Heartbeat(engine))
-        heartbeat.begin(path, len(plan.conditions), done)
         writer = cls(prepared, directory, ObserverGroup(observer, heartbeat), heartbeat, held)
+        writer.observer.begin(_started_run(prepared, directory, unfinished))
         for condition in unfinished:
             writer._begin_condition(condition)
         heartbeat.phase(EVALUATING, sum(shard.frames for shard in writer.missing))
@@ -160,7 +162,9 @@ class RunWriter:
                     "images_per_second": round(images / seconds, 2),
                 }
             )
-            self.observer.condition(condition.name, seconds, images)
+        entry = next(entry for entry in self.prepared.plan.listed if entry.name == condition.name)
+        value = condition_score(self.directory, entry)
+        self.observer.condition(FinishedCondition(self.prepared.path, entry, value, images, seconds))
         self._warn_if_implausible()
 
     def _warn_if_implausible(self) -> None:
@@ -181,11 +185,30 @@ class RunWriter:
         self.heartbeat.phase(SCORING, 0)
         results = score(self.directory)
         self.directory.write_results(results)
-        for note in (*score_notes(self.directory), *nonfinite_notes(results), *_clean_warnings(self.directory)):
-            self.observer.note(note)
+        for note in score_notes(self.directory):
+            self.heartbeat.note(note)  # The summary of the run holds them for the reader.
+        for warning in (*nonfinite_notes(results), *_clean_warnings(self.directory)):
+            self.observer.note(warning)
         self.held.close()
         decoding = {"decoding": Profile.of("decode", self.prepared.decoding)} if self.profiles else {}
         return Run(self.directory, results, {**decoding, **self.profiles})
+
+
+def _started_run(prepared: PreparedRun, directory: RunDirectory, unfinished: Sequence[Condition]) -> StartedRun:
+    manifest, plan = directory.manifest, prepared.plan
+    missing = {condition.name for condition in unfinished}
+    return StartedRun(
+        path=prepared.path,
+        model=manifest["model"]["label"],
+        dataset=manifest["data"]["name"],
+        samples=len(prepared.samples),
+        classes=len(manifest["data"]["classes"]),
+        device=manifest["identity"]["device"],
+        conditions=plan.listed,
+        scores={entry.name: condition_score(directory, entry) for entry in plan.listed if entry.name not in missing},
+        divisors=mean_divisors(directory),
+        estimate=partial(remaining_seconds, prepared, unfinished),
+    )
 
 
 def _clean_warnings(directory: RunDirectory) -> list[str]:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-__all__ = ["EVALUATING", "SCORING", "Observer", "ObserverGroup", "WorkerState"]
+from robench.runs.conditions import ConditionEntry
+
+__all__ = [
+    "EVALUATING",
+    "SCORING",
+    "ConditionScore",
+    "FinishedCondition",
+    "Observer",
+    "ObserverGroup",
+    "StartedRun",
+    "WorkerState",
+]
 
 EVALUATING = "evaluating"
 """The phase in which images are classified."""
@@ -33,6 +45,67 @@ class WorkerState:
     images_per_second: float = 0.0
 
 
+@dataclass(frozen=True)
+class ConditionScore:
+    """The value of a condition that a display shows while the run is running.
+
+    Attributes:
+        metric: A key of `robench.analysis.metrics.METRICS`: error_rate, or for frames flip_rate, consistency or accuracy.
+        value: Value of the metric, 0 to 1.
+    """
+
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A run whose conditions are about to be evaluated.
+
+    Attributes:
+        path: The run directory.
+        model: Label of the model.
+        dataset: Name of the dataset.
+        samples: Images of each condition.
+        classes: Classes of the dataset.
+        device: Device of the computation.
+        conditions: All conditions of the run in order.
+        scores: Scores of the conditions that are finished already, by name.
+        divisors: Mean error of the baseline by suite and corruption; only suites with a baseline.
+        estimate: Measures the time of the remaining conditions in seconds, within a few seconds; None if it is not known.
+    """
+
+    path: Path
+    model: str
+    dataset: str
+    samples: int
+    classes: int
+    device: str
+    conditions: tuple[ConditionEntry, ...]
+    scores: Mapping[str, ConditionScore] = field(default_factory=dict)
+    divisors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    estimate: Callable[[], float | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class FinishedCondition:
+    """A condition that is finished and on disk.
+
+    Attributes:
+        path: The run directory.
+        condition: The condition.
+        score: Its score.
+        images: Images that this process classified for it.
+        seconds: Time of their evaluation in seconds.
+    """
+
+    path: Path
+    condition: ConditionEntry
+    score: ConditionScore
+    images: int
+    seconds: float
+
+
 class Observer:
     """A receiver of progress that ignores everything; subclasses override the methods they need."""
 
@@ -42,7 +115,10 @@ class Observer:
     def advance(self, count: int) -> None:
         """Count more images of the phase as done; `count` is negative if a lost worker's images must be repeated."""
 
-    def condition(self, name: str, seconds: float, images: int) -> None:
+    def begin(self, run: StartedRun) -> None:
+        """Report a run that begins; engines with workers begin several runs before the first condition is finished."""
+
+    def condition(self, finished: FinishedCondition) -> None:
         """Report a condition that is finished and on disk."""
 
     def note(self, text: str) -> None:
@@ -68,10 +144,15 @@ class ObserverGroup(Observer):
         for observer in self._observers:
             observer.advance(count)
 
-    def condition(self, name: str, seconds: float, images: int) -> None:
+    def begin(self, run: StartedRun) -> None:
+        """Report a run that begins."""
+        for observer in self._observers:
+            observer.begin(run)
+
+    def condition(self, finished: FinishedCondition) -> None:
         """Report a finished condition."""
         for observer in self._observers:
-            observer.condition(name, seconds, images)
+            observer.condition(finished)
 
     def note(self, text: str) -> None:
         """Show a message."""

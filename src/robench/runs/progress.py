@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from robench.runs.observer import Observer, WorkerState
+from robench.runs.observer import FinishedCondition, Observer, StartedRun, WorkerState
 
 __all__ = ["PROGRESS", "RUNNING", "Heartbeat", "Note", "Progress", "read_progress", "seconds_since_update"]
 
@@ -133,16 +133,10 @@ class Heartbeat(Observer):
         self._set(state=state, workers=())
         self._write()
 
-    def begin(self, path: Path, conditions: int, done: int) -> None:
-        """Begin to write into the run in `path`, which this process has locked.
-
-        Args:
-            path: The run directory.
-            conditions: Conditions of the run.
-            done: Conditions that are finished already.
-        """
-        self._path = path
-        self._set(conditions=conditions, conditions_done=done)
+    def begin(self, run: StartedRun) -> None:
+        """Begin to write into the directory of a run, which this process has locked."""
+        self._path = run.path
+        self._set(conditions=len(run.conditions), conditions_done=len(run.scores))
         self._write()
 
     def phase(self, name: str, total: int) -> None:
@@ -156,7 +150,7 @@ class Heartbeat(Observer):
         self._set(done=self._progress.done + count)
         self._write_if_due()
 
-    def condition(self, name: str, seconds: float, images: int) -> None:
+    def condition(self, finished: FinishedCondition) -> None:
         """Count a finished condition."""
         self._set(conditions_done=self._progress.conditions_done + 1)
         self._write_if_due()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from robench.errors import OptionError, unknown_name
 from robench.plugins import find_plugin, is_own, plugins
 from robench.suites import families
+from robench.suites.categories import CATEGORIES, EXTRA_CATEGORY, OTHER_CATEGORY, category_of
 from robench.suites.families import Family, FrameKind
 from robench.suites.geometry import Geometry
 from robench.suites.imagenet_c import (
@@ -37,9 +38,12 @@ from robench.suites.sweeps import (
 __all__ = [
     "ALL",
     "BACKENDS",
+    "CATEGORIES",
     "CLEAN",
+    "EXTRA_CATEGORY",
     "MAP_AXIS",
     "NETWORK",
+    "OTHER_CATEGORY",
     "PRESETS",
     "RESOLUTIONS",
     "SEVERITIES",
@@ -54,6 +58,7 @@ __all__ = [
     "Preset",
     "ReleasedFiles",
     "Suite",
+    "category_of",
     "constants_for",
     "display_family",
     "families",

@@ -8,7 +8,7 @@ HIGHER = {"accuracy", "consistency", "mean_prob_label", "accuracy_auc", "half_ac
 HIGHER |= {"oracle_accuracy", "random_accuracy", "best_of_k_accuracy", "cascade_accuracy"}
 HIGHER |= {f"{who}_accuracy_at_static" for who in ("oracle", "random", "cascade")}
 PERCENT = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
-PLAIN = {"mean_flip_rate", "mean_t5d", "mean_prob_label", "gflops", "best_of_k_accuracy"}
+PLAIN = {"corruption_error", "mean_flip_rate", "mean_t5d", "mean_prob_label", "gflops", "best_of_k_accuracy"}
 PLAIN |= {f"{who}_{what}" for who in ("oracle", "cascade") for what in ("accuracy", "gflops")}
 PLAIN |= {f"{who}_{what}_at_static" for who in ("oracle", "random", "cascade") for what in ("accuracy", "gflops")}
 """Means of others, what is counted, and what functions of another name give two figures of: no function of their own."""

@@ -153,7 +153,16 @@ def test_order_of_rows(results: pd.DataFrame) -> None:
     assert suite["metric"].tolist() == (
         ["error_rate", "top5_error", "ece", "rms_calibration_error", "worst_class_error"] * 80
         + ["ce"] * 16
-        + ["mce", "relative_mce", "mean_error", "ece", "rms_calibration_error", "top5_error", "worst_class_error"]
+        + [
+            "mce",
+            "relative_mce",
+            *["corruption_error"] * 16,
+            "mean_error",
+            "ece",
+            "rms_calibration_error",
+            "top5_error",
+            "worst_class_error",
+        ]
         + ["class_error"] * 3
     )
     assert suite.loc[suite["metric"] == "ce", "corruption"].tolist() == [*MAIN, "spatter"]
@@ -174,6 +183,17 @@ def test_cells_are_rates_of_their_records(full: RunDirectory, results: pd.DataFr
     error = pick(results, "error_rate", CLEAN, corruption=CLEAN, severity=0)
     assert accuracy["value"] == 1 - error["value"]
     assert [accuracy["ci_low"], accuracy["ci_high"]] == pytest.approx([1 - error["ci_high"], 1 - error["ci_low"]])
+
+
+def test_errors_of_corruptions_are_means_over_severities(full: RunDirectory, results: pd.DataFrame) -> None:
+    for corruption in ("fog", "spatter"):
+        row = pick(results, "corruption_error", corruption=corruption)
+        errors = [wrong(full, corruption, severity) for severity in range(1, 6)]
+        assert row["value"] == pytest.approx(np.mean(errors))
+        assert row["n"] == 5
+        # The interval of a mean over correlated cells is between that of independent cells and that of one cell.
+        spread = np.mean(errors, axis=0).std() / IMAGES**0.5
+        assert (row["ci_high"] - row["ci_low"]) / (2 * 1.96 * spread) == pytest.approx(1, abs=0.15)
 
 
 def test_aggregates_leave_out_the_extra_corruption(full: RunDirectory, results: pd.DataFrame) -> None:
@@ -304,7 +324,9 @@ def test_a_partial_run_has_no_mce(tmp_path: Path) -> None:
     assert results.loc[results["metric"] == "ce", "corruption"].tolist() == ["fog"]
     assert not set(results["metric"]) & {"mce", "relative_mce"}
     assert pick(results, "mean_error")["n"] == 7
-    assert notes(run)[0] == "imagenet-c: 7 of 75 cells evaluated: mean_error is over these, mce needs all"
+    assert notes(run)[0] == (
+        "imagenet-c: 7 of 75 cells evaluated; their mean does not compare with published values and there is no mce"
+    )
     assert "measured on the released files" in notes(run)[1]
 
 
@@ -329,9 +351,7 @@ def test_a_suite_without_published_baseline(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALL, suite="cifar-c", side=32)
     results = score(run)
     assert not set(results["metric"]) & {"ce", "mce", "relative_mce"}
-    assert notes(run) == [
-        "cifar-c: no published baseline, so no mce; --normalize-by RUN takes a run of a baseline model"
-    ]
+    assert notes(run) == [], "the field does not normalize these errors"
     assert pick(score(run, str(run.path)), "mce", "cifar-c")["value"] == 100.0
     for ask in (score, notes):
         with pytest.raises(OptionError, match=r"belong to imagenet-c at 224 px .* --normalize-by RUN"):
@@ -391,7 +411,7 @@ def test_the_baseline_run_must_have_the_protocol(full: RunDirectory, tmp_path: P
 
 
 def test_a_baseline_on_other_images_is_noted(full: RunDirectory, other: RunDirectory, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", ALL, data={"name": "pictures", "sha256": "def"})
+    run = make_run(tmp_path / "run", ALL, data={"name": "pictures", "sha256": "def", "samples": IMAGES})
     assert notes(run, str(other.path)) == ["imagenet-c: the baseline net-7 was evaluated on other images than this run"]
 
 

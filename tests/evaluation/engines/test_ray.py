@@ -29,7 +29,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.run import Job, evaluate_jobs
 from robench.models import load_classifier
 from robench.runs.directory import RunDirectory
-from robench.runs.observer import EVALUATING, Observer, WorkerState
+from robench.runs.observer import EVALUATING, FinishedCondition, Observer, WorkerState
 from tests.builders import run_files
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'robench[ray]'")
@@ -124,7 +124,7 @@ class Once(Observer):
         self._act, self.struck = act, False
         self.notes: list[str] = []
 
-    def condition(self, name: str, seconds: float, images: int) -> None:
+    def condition(self, finished: FinishedCondition) -> None:
         if not self.struck:
             self.struck = True
             self._act()

@@ -57,6 +57,13 @@ METRICS: dict[str, Metric] = {
             "images with a NaN or infinite logit, which count as errors; has a row only where there are some",
             "robench",
         ),
+        Metric(
+            "corruption_error",
+            "fraction",
+            False,
+            "mean of error_rate over the severities of one corruption",
+            _IMAGENET_C,
+        ),
         Metric("mean_error", "fraction", False, "unnormalised mean of error_rate over cells; not mCE", _IMAGENET_C),
         Metric(
             "ce",

@@ -12,12 +12,17 @@ from robench.analysis.scoring.normalization import (
     group_baseline,
     sequence_baseline,
 )
+from robench.analysis.scoring.sanity import nonfinite_notes
 from robench.analysis.scoring.size_selection import has_cost
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, Family, Suite, families
+from robench.types import Results
 
-__all__ = ["notes"]
+__all__ = ["notes", "result_notes"]
+
+_FEW = 100
+"""Least number of images without a note."""
 
 
 def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
@@ -31,6 +36,8 @@ def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
         OptionError: As `score`, if the baseline does not fit the run.
     """
     lines = []
+    if (samples := run.manifest["data"]["samples"]) < _FEW:
+        lines.append(f"{samples} images are few: compare the intervals, not the values")
     planned, finished = run.conditions, {condition.name for condition in run.finished()}
     if len(finished) < len(planned):
         lines.append(f"{len(finished)} of {len(planned)} conditions are finished: the values are of these alone")
@@ -43,6 +50,11 @@ def notes(run: RunDirectory, normalize_by: str | None = None) -> list[str]:
     return lines
 
 
+def result_notes(run: RunDirectory, results: Results, normalize_by: str | None = None) -> list[str]:
+    """Return the notes on a run and on its results; arguments and errors as of `notes`."""
+    return [*notes(run, normalize_by), *nonfinite_notes(results)]
+
+
 def _group_notes(run: RunDirectory, group: Group, done: Collection[str], normalize_by: str | None) -> Iterator[str]:
     suite, baseline = group.suite, group_baseline(run, group, normalize_by)
     averaged = group.aggregated(done)
@@ -50,13 +62,17 @@ def _group_notes(run: RunDirectory, group: Group, done: Collection[str], normali
     if averaged and not own and suite.n_cells:
         yield f"{suite.name}: none of the {suite.n_cells} cells evaluated: mean_error is over {len(averaged)} extra ones"
     elif averaged and len(own) < suite.n_cells:
-        needs = ", mce needs all" if baseline is not None else ""
-        yield f"{suite.name}: {len(own)} of {suite.n_cells} cells evaluated: mean_error is over these{needs}"
+        needs = " and there is no mce" if baseline is not None else ""
+        yield (
+            f"{suite.name}: {len(own)} of {suite.n_cells} cells evaluated; their mean does not compare with published values{needs}"
+        )
     choice = baseline_choice(run, normalize_by)
     if baseline is None:
-        if choice is None:
-            published = f"{suite.baseline}'s errors are of another size" if suite.baseline else "no published baseline"
-            yield f"{suite.name}: {published}, so no mce; --normalize-by RUN takes a run of a baseline model"
+        if choice is None and suite.baseline:
+            yield (
+                f"{suite.name}: {suite.baseline}'s errors are of another size, so no mce; --normalize-by RUN takes a run of a "
+                "baseline model"
+            )
         return
     if baseline.is_published and group.source != "released":
         yield (
@@ -89,10 +105,13 @@ def _sequence_notes(
     baseline = sequence_baseline(run, suite, planned, normalize_by)
     present = {condition.corruption for condition in planned} & set(suite.corruptions)
     if len(present) < len(suite.corruptions):
-        yield f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated: the means are over these"
+        yield (
+            f"{suite.name}: {len(present)} of {len(suite.corruptions)} perturbations evaluated; their means do not compare with "
+            "published values"
+        )
     if baseline is None:
-        if choice is None:
-            yield f"{suite.name}: no published baseline, so no mfr; --normalize-by RUN takes a run of a baseline model"
+        if choice is None and suite.baseline:
+            yield f"{suite.name}: {suite.baseline} does not fit, so no mfr; --normalize-by RUN takes a run of a baseline model"
         return
     if baseline.is_published:
         yield from _published_sequence_notes(run, suite, planned[0], baseline)

@@ -262,6 +262,10 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
         if baseline is not None:
             for scaled in _normalized(group, measured, baseline):
                 yield common | scaled | {"baseline": baseline.name}
+        for corruption in dict.fromkeys(one.corruption for one in group.conditions if one.name in cells):
+            series = [one for one in group.conditions if one.corruption == corruption and one.name in cells]
+            errors = mean_error(measured.over("error_rate", series))
+            yield common | result_row("corruption_error", errors) | {"corruption": corruption, "n": len(series)}
         aggregate = common | {"n": len(averaged)}
         yield aggregate | result_row("mean_error", mean_error(measured.over("error_rate", averaged)))
         for metric in (metric for metric in _MEANS if all(metric in cells[condition.name] for condition in averaged)):

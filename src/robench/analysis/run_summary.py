@@ -1,0 +1,234 @@
+"""The headlines of a run and its verdict in words, from its table of results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from robench.analysis.metrics import METRICS
+from robench.suites import CLEAN, NETWORK, display_family, families, lookup_suite
+from robench.types import Results
+
+__all__ = ["Headline", "clean_rows", "headlines", "verdict", "worst"]
+
+_WORST = 3
+_BREAKS = 0.5
+"""Share of the clean accuracy below which a model counts as broken."""
+_STAYS = 0.05
+"""Largest increase of the error at which a corruption counts as harmless."""
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The value of a suite in a headline, or of one of its corruptions.
+
+    Attributes:
+        suite: Name of the suite.
+        label: The value in words, such as `mean error`, or a corruption.
+        metric: A key of `METRICS`.
+        value: The value.
+        low: Lower end of its 95 % interval; NaN for none.
+        high: Upper end of its 95 % interval; NaN for none.
+        detail: Condition of the value, such as `baseline alexnet`; may be empty.
+    """
+
+    suite: str
+    label: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    detail: str = ""
+
+
+def _headline(row: dict[Any, Any], label: str, detail: str = "") -> Headline:
+    return Headline(row["suite"], label, row["metric"], row["value"], row["ci_low"], row["ci_high"], detail)
+
+
+def clean_rows(results: Results) -> Results:
+    """Return the rows of the clean images, without those of a geometry whose values are the same as another's."""
+    clean = results[results["suite"] == CLEAN]
+    repeated = ["metric", "axis", "axis_value", "resolution", "value", "ci_low", "ci_high"]
+    return clean[~clean.duplicated(repeated)]
+
+
+def headlines(results: Results) -> list[Headline]:
+    """Return the headline values of a run: the clean accuracy, then one or more of each suite."""
+    found = []
+    clean = clean_rows(results)
+    accuracy = clean[(clean["metric"] == "accuracy") & clean["axis"].isna()]
+    for row in accuracy.to_dict("records"):
+        geometry = str(row["protocol"]).partition("+")[0]
+        found.append(_headline(row, "accuracy", geometry if len(accuracy) > 1 else ""))
+    for suite in _perturbed(results):
+        rows = results[results["suite"] == suite]
+        found += _suite_headlines(suite, rows)
+    return found
+
+
+def _perturbed(results: Results) -> list[str]:
+    return [suite for suite in dict.fromkeys(results["suite"]) if suite != CLEAN]
+
+
+def _suite_headlines(suite: str, rows: Results) -> list[Headline]:
+    family, found = display_family(suite), []
+    whole = rows[rows["corruption"].isna()]
+    if not family.has_frames:
+        labels = {"mce": "mCE", "mean_error": "mean error"}
+    elif family == families.SEQUENCES:
+        labels = {"mfr": "mFR", "mean_flip_rate": "mean flip rate"}
+    else:
+        labels = {"accuracy_auc": "area under accuracy"}
+    for metric, label in labels.items():
+        rows_of_metric = whole[whole["metric"] == metric].to_dict("records")
+        found += [_headline(row, label, _detail(row)) for row in rows_of_metric]
+    if found:
+        return found
+    if family.has_resolutions:
+        return _best_size(rows)
+    for metric in ("consistency", "accuracy"):
+        single = rows[(rows["metric"] == metric) & rows["axis"].isna()]
+        found += [_headline(row, f"{row['corruption']} {metric}") for row in single.to_dict("records")]
+    return found
+
+
+def _best_size(rows: Results) -> list[Headline]:
+    """Return the accuracy at the best input size of the network."""
+    sizes = rows[(rows["metric"] == "accuracy") & rows["axis"].isna() & (rows["corruption"] == NETWORK)]
+    if sizes.empty:
+        return []
+    best = sizes.loc[sizes["value"].idxmax()]
+    return [_headline(best.to_dict(), "best accuracy", f"at {best['resolution']} px")]
+
+
+def _detail(row: dict[Any, Any]) -> str:
+    parts = []
+    if row["metric"] in ("mce", "mfr"):
+        parts.append(f"baseline {row['baseline']}")
+    if row["axis"] == "difficulty" and row["axis_value"] != 1:
+        parts.append(f"difficulty {row['axis_value']:g}")
+    if row["metric"] == "mean_error":
+        suite = lookup_suite(row["suite"])
+        if suite is not None and row["n"] < suite.n_cells:
+            parts.append(f"over {row['n']} of {suite.n_cells} cells")
+    return ", ".join(parts)
+
+
+def _members(suite: str, rows: Results) -> Results:
+    """Return one row for each corruption that the suite's headline covers."""
+    family = display_family(suite)
+    named = rows[rows["corruption"].notna()]
+    if not family.has_frames:
+        members = named[named["metric"] == "corruption_error"]
+    elif family == families.SEQUENCES:
+        members = named[(named["metric"] == "flip_rate") & (named["axis_value"] == named["axis_value"].min())]
+        members = members.drop_duplicates("corruption")
+    else:
+        members = named[named["metric"] == "accuracy_auc"]
+    whole = lookup_suite(suite)
+    covered = whole.own_or_extra(members["corruption"]) if whole is not None else set(members["corruption"])
+    return members[members["corruption"].isin(covered)]
+
+
+def worst(results: Results, suite: str, count: int = _WORST) -> list[Headline]:
+    """Return the corruptions that harm most, the worst first; none if the suite has at most `count`."""
+    members = _members(suite, results[results["suite"] == suite])
+    if len(members) <= count:
+        return []
+    is_better = METRICS[members["metric"].iloc[0]].higher_is_better
+    ordered = members.sort_values("value", ascending=is_better, kind="stable")
+    return [_headline(row, str(row["corruption"])) for row in ordered.head(count).to_dict("records")]
+
+
+def verdict(results: Results) -> list[str]:
+    """Return sentences on what harms a model, from where on it breaks, and what leaves it unharmed."""
+    clean = results[(results["suite"] == CLEAN) & (results["metric"] == "error_rate") & results["axis"].isna()]
+    lines: list[str] = []
+    for suite in _perturbed(results):
+        rows = results[results["suite"] == suite]
+        if display_family(suite).has_frames:
+            lines += _frames_verdict(suite, rows)
+        elif len(clean):
+            lines += _corruptions_verdict(suite, rows, float(clean["value"].iloc[0]))
+    return lines
+
+
+def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
+    members = _members(suite, rows)
+    cells = rows[(rows["metric"] == "error_rate") & rows["corruption"].isin(members["corruption"])]
+    if len(members) < 2:
+        return []
+    lines = []
+    added = (members.set_index("corruption")["value"] - clean).clip(lower=0).sort_values(ascending=False, kind="stable")
+    if added.sum() > 0:
+        share = added / added.sum()
+        most = share.head(_WORST)
+        names = [f"{name} ({100 * value:.0f} %)" for name, value in most.items() if value > 0]
+        lines.append(
+            f"{suite}: {_joined(names)} cause {100 * most.sum():.0f} % of the errors that corruptions add to those on clean images."
+        )
+    limit = 1 - _BREAKS * (1 - clean)
+    first = cells[cells["value"] > limit].groupby("corruption", sort=False)["severity"].min().sort_values(kind="stable")
+    severest = int(cells["severity"].max())
+    if clean < 1 and len(first):
+        grouped = first.groupby(first, sort=True)
+        parts = [f"severity {level} under {_listed(list(group.index))}" for level, group in grouped]
+        lines.append(f"{suite}: accuracy is below half of the clean accuracy from {', from '.join(parts)}.")
+    elif clean < 1:
+        lines.append(f"{suite}: no corruption halves the clean accuracy up to severity {severest}.")
+    highest = cells.groupby("corruption", sort=False)["value"].max()
+    unharmed = [name for name, value in highest.items() if value - clean <= _STAYS]
+    if unharmed:
+        severities = (
+            f"severity {severest}"
+            if cells["severity"].nunique() == 1
+            else f"all {cells['severity'].nunique()} severities"
+        )
+        lines.append(
+            f"{suite}: the error stays within {100 * _STAYS:.0f} pp of that on clean images at {severities} of {_listed(unharmed)}."
+        )
+    return lines
+
+
+def _frames_verdict(suite: str, rows: Results) -> list[str]:
+    if display_family(suite) == families.SEQUENCES:
+        members = _members(suite, rows)
+        if len(members) < 2:
+            return []
+        ordered = members.sort_values("value", ascending=False, kind="stable")
+        total = ordered["value"].sum()
+        if total <= 0:
+            return [f"{suite}: no prediction changes between frames."]
+        top = ordered.head(2)
+        names = " and ".join(f"{row['corruption']} {100 * row['value']:.1f} %" for row in top.to_dict("records"))
+        share = f"{100 * top['value'].sum() / total:.0f} % of all flips"
+        return [f"{suite}: predictions change most often under {names} ({share})."]
+    halves = rows[rows["metric"] == "half_accuracy_strength"]
+    areas = rows[(rows["metric"] == "accuracy_auc") & rows["corruption"].notna()]
+    if areas.empty:
+        return []
+    strengths = [
+        f"{row['corruption']} {row['value']:.2g}" for row in halves.to_dict("records") if pd.notna(row["value"])
+    ]
+    held = [name for name in areas["corruption"] if name not in set(halves["corruption"])]
+    lines = []
+    if strengths:
+        lines.append(f"{suite}: accuracy falls to half of the clean accuracy at {_listed(strengths)}.")
+    if held:
+        lines.append(f"{suite}: no strength halves the clean accuracy under {_listed(held)}.")
+    return lines
+
+
+def _listed(names: Sequence[object]) -> str:
+    if len(names) > _NAMED:
+        return f"{', '.join(map(str, names[:_NAMED]))} and {len(names) - _NAMED} more"
+    return _joined(names)
+
+
+def _joined(names: Sequence[object]) -> str:
+    *first, last = map(str, names)
+    return f"{', '.join(first)} and {last}" if first else last
