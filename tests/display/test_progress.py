@@ -111,14 +111,16 @@ def test_an_error_leaves_the_cursor_and_says_what_is_finished() -> None:
             for condition in run.conditions[:7]:
                 display.condition(finished(run, condition))
             display.refresh()
+            console.file.write("^C")  # The terminal echoes it.
             assert not shown(console, screen).cursor_shown
             raise RunError("no space left")
 
     with pytest.raises(RunError):
         fail()
     text = " ".join(shown(console, screen).lines)
+    assert "gaussian_noise" not in text
     assert screen.cursor_shown
-    assert text.endswith("33 s resnet: 7 of 96 conditions · cifar-c mean error 25.0 % are in runs/resnet")
+    assert text.endswith("33 s resnet: 7 of 96 conditions are finished, in runs/resnet")
 
 
 def test_running_means_are_those_of_the_finished_cells() -> None:

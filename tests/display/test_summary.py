@@ -68,9 +68,9 @@ def test_headlines_come_first_and_the_worst_follow() -> None:
         ]
         text = "\n".join(lines)
         assert "ece" not in text
-        assert "  noise   gaussian_noise      20.0  70.0   45.0" in text
-        assert "  extra   speckle_noise       90.0 100.0   95.0" in text
-        assert "          mean                15.0  49.2   32.1" in text, "without the extra corruption"
+        assert "  noise   gaussian_noise       20.0  70.0   45.0" in text
+        assert "  extra   speckle_noise        90.0 100.0   95.0" in text
+        assert "          mean                 15.0  49.2   32.1" in text, "without the extra corruption"
         assert max(map(len, lines)) <= width
         assert "ece" in "\n".join(printed(table, width, verbose=True))
 

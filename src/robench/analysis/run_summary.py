@@ -125,8 +125,8 @@ def _members(suite: str, rows: Results) -> Results:
     if not family.has_frames:
         members = named[named["metric"] == "corruption_error"]
     elif family == families.SEQUENCES:
-        members = named[(named["metric"] == "flip_rate") & (named["axis_value"] == named["axis_value"].min())]
-        members = members.drop_duplicates("corruption")
+        flips = named[named["metric"] == "flip_rate"]
+        members = flips[flips["axis_value"] == flips["axis_value"].min()]
     else:
         members = named[named["metric"] == "accuracy_auc"]
     whole = lookup_suite(suite)

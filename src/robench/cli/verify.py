@@ -99,6 +99,7 @@ def _table(cells: Sequence[Agreement], title: str) -> Table:
         caption="grey levels, 0..255; in brackets: the package's; * different random draws in each implementation",
     )
     errors = cells[0].error is not None
+    table.box, table.padding = None, (0, 1, 0, 0)  # A table of 80 characters has no room for lines.
     table.add_column("corruption", no_wrap=True)
     for name in (
         "severity",

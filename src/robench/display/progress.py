@@ -92,6 +92,14 @@ class ProgressDisplay(Observer):
     ) -> None:
         pass
 
+    def say_finished(self) -> None:
+        """Print a line for each run that ends before its last condition."""
+        for board in self.boards.values():
+            done, total = len(board.scores), len(board.run.conditions)
+            if 0 < done < total:
+                text = f"{board.run.model}: {done:,} of {total:,} conditions are finished, in {board.run.path}"
+                self.console.print(text, soft_wrap=not self.console.is_terminal)
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave the terminal to other output."""
@@ -144,6 +152,12 @@ class LineProgress(ProgressDisplay):
         self._every, self._verbose = every, verbose
         self._clock, self._last = _Clock(), time.monotonic()
         self._workers: Sequence[WorkerState] = ()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.say_finished()
 
     def begin(self, run: StartedRun) -> None:
         """Print the header."""
@@ -230,10 +244,8 @@ class LiveProgress(ProgressDisplay):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
-        if error is not None and not isinstance(error, GeneratorExit):
-            for board in self.boards.values():
-                if 0 < len(board.scores) < len(board.run.conditions):
-                    self.console.print(f"{board.one_line()} are in {board.run.path}", soft_wrap=False)
+        if error is not None:
+            self.say_finished()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -283,10 +295,11 @@ class LiveProgress(ProgressDisplay):
             self.console.print(f"note: {text}", soft_wrap=False)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width, height = console.size.width - 1, console.size.height - 2
-        if any(drawn > width + 1 for drawn in self._drawn):
+        terminal = console.size.width
+        width, height = terminal - len("^C") - 1, console.size.height - 2
+        if any(drawn > terminal for drawn in self._drawn):
             # The terminal became narrower and folded the lines that are on the screen. Begin above their folds.
-            folds = sum((drawn - 1) // (width + 1) for drawn in self._drawn if drawn)
+            folds = sum((drawn - 1) // terminal for drawn in self._drawn if drawn)
             yield Control((ControlType.CURSOR_UP, folds), (ControlType.CARRIAGE_RETURN,))
             yield from self._erased(folds)
         lines = self._lines(width, height)

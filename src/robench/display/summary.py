@@ -222,6 +222,8 @@ def _curves(suite: str, rows: Results, verbose: bool) -> list[RenderableType]:
     if display_family(suite).has_resolutions:
         network = rows[(rows["metric"] == "accuracy") & rows["axis"].isna()]
         curves = pd.concat([network.assign(axis="network", axis_value=network["resolution"].astype(float)), curves])
+    if not verbose:
+        curves = curves[curves["axis"] != "copy"]  # Interchangeable copies, whose values differ by chance.
     for axis, of_axis in curves.groupby("axis", sort=False):
         for group in _with_equal_positions(of_axis):
             tables += [Text(), _positions(f"{suite}, accuracy in %, by {axis}", group)]
@@ -274,9 +276,15 @@ def _with_equal_positions(rows: Results) -> list[Results]:
 # Tables of all metrics.
 
 
+def _plain_table(title: str) -> Table:
+    table = titled_table(title)
+    table.box, table.padding = None, (0, 2, 0, 0)
+    return table
+
+
 def _metrics(suite: str, rows: Results) -> Table:
     """Return the values over all frames of a perturbation, and over the suite."""
-    table = titled_table(suite)
+    table = _plain_table(f"{suite}, all metrics")
     for name in ("perturbation", "metric", "at", "value", "95 % interval"):
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
     single = rows["axis"].isna() | rows["axis"].isin(["difficulty", "direction", "copies"])
@@ -291,7 +299,7 @@ def _metrics(suite: str, rows: Results) -> Table:
 
 def _aggregates(results: Results) -> Table:
     """Return all metrics over the cells of a suite."""
-    table = titled_table("all metrics")
+    table = _plain_table("all metrics")
     for name in ("suite", "metric", "value", "95 % interval", "over"):
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
     rest = results[results["suite"] != CLEAN]
@@ -340,8 +348,11 @@ def _value(value: object, row: dict[str, object]) -> str:
 
 
 def _interval(row: dict[str, object]) -> str:
-    ends = ["" if pd.isna(row[end]) else _value(row[end], row) for end in ("ci_low", "ci_high")]
-    return f"{ends[0]} … {ends[1]}" if any(ends) else ""
+    if pd.isna(row["ci_low"]):
+        return ""
+    scale, digits = (100, ".2f") if METRICS[str(row["metric"])].unit == "fraction" else (1, ".3g")
+    low, high = (format(scale * float(str(row[end])), digits) for end in ("ci_low", "ci_high"))
+    return f"[{low}, {high}]"
 
 
 def _over(row: dict[str, object]) -> str:

@@ -136,23 +136,26 @@ def remaining_seconds(prepared: PreparedRun, conditions: Sequence[Condition]) ->
     evaluator, samples = prepared.evaluator, len(prepared.samples)
     if evaluator is None or prepared.whole or not conditions:
         return None
-    few = min(_BATCH, samples)
 
-    def seconds_of(condition: Condition) -> float:
+    def seconds_of(condition: Condition, count: int) -> float:
         """Return the seconds of one image through the model."""
-        shard = Shard(condition, 0, few)
+        shard = Shard(condition, 0, count)
         return evaluator.evaluate(shard).seconds / shard.frames
 
+    few = min(_BATCH, samples)
     forwards = {condition: samples * condition_frames(condition) for condition in conditions}
     start = time.perf_counter()
-    seconds_of(conditions[0])  # The first pass warms up.
-    if seconds_of(conditions[0]) * sum(forwards.values()) < _SHORT:
+    seconds_of(conditions[0], few)  # The first pass warms up.
+    one = seconds_of(conditions[0], few)
+    if one * sum(forwards.values()) < _SHORT:
         return None
+    whole = min(prepared.batch_size, samples)  # A large batch is faster, but may take longer than the estimate may.
+    count = whole if one * whole < _PATIENCE / 10 else few
     measured: dict[tuple[str, str], float] = {}
     for condition in conditions:
         key = condition.suite, condition.corruption
         if key not in measured and time.perf_counter() - start < _PATIENCE:
-            measured[key] = seconds_of(condition)
+            measured[key] = seconds_of(condition, count)
     mean = sum(measured.values()) / len(measured)
     return sum(count * measured.get((one.suite, one.corruption), mean) for one, count in forwards.items())
 

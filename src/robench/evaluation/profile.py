@@ -64,20 +64,28 @@ def _summed(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, f
     return {phase: one.get(phase, 0.0) + other.get(phase, 0.0) for phase in PHASES if phase in one or phase in other}
 
 
+_HEADINGS = {"corruption": "corrupt", "statistics": "stats", "forward": "model"}
+"""Headings of phases whose names are too long for a table of 80 characters."""
+
+
 def profile_table(profiles: Mapping[str, Profile]) -> Table:
     """Return a table of profiles by name and of their sum, with images per second and the share of each phase."""
     total = sum(profiles.values(), Profile())
     phases = [phase for phase in PHASES if phase in total.seconds or phase in total.concurrent]
     caption = "in brackets: work on a separate stream, concurrent with the model" if total.concurrent else None
-    table = Table(title="Time by phase", caption=caption)
-    table.add_column("", no_wrap=True)
-    for name in ("images", "images/s", "seconds", *phases, "idle"):
-        table.add_column(name, justify="right")
+    table = Table(title="time by phase", title_justify="left", title_style="bold", box=None, caption=caption)
+    table.padding = 0, 1, 0, 0
+    table.add_column("", overflow="fold", min_width=12)
+    for name in ("images/s", "seconds", *phases, "idle"):
+        table.add_column(_HEADINGS.get(name, name), justify="right", no_wrap=True)
     for name, profile in [*profiles.items(), ("all", total)]:
         if name == "all":
             table.add_section()
         cells = [_cell(profile, phase) for phase in phases]
-        counts = f"{profile.images:,}", f"{profile.rate:,.0f}" if profile.images else "", f"{profile.wall:,.1f}"
+        counts = (
+            f"{profile.rate:,.0f}" if profile.images else "",
+            f"{profile.wall:,.0f}" if profile.wall >= 100 else f"{profile.wall:.1f}",
+        )
         table.add_row(name, *counts, *cells, _share(profile.idle, profile.wall))
     return table
 
