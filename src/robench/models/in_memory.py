@@ -79,7 +79,10 @@ def module_sha256(module: nn.Module) -> str:
         settings = {
             key: value
             for key, value in vars(part).items()
-            if key != "training" and not key.startswith("_") and _is_setting(value) and (is_torch or type(value) is not int)
+            if key != "training"
+            and not key.startswith("_")
+            and _is_setting(value)
+            and (is_torch or type(value) is not int)
         }
         script = getattr(part, "code", "") if isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule) else ""
         digest.update(f"{name} {type(part).__qualname__} {own} {sorted(settings.items())} {script}\n".encode())
