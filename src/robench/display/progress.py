@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,9 +17,7 @@ from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
-from robench.arguments import check_type
 from robench.display.board import RunBoard, metric_name, percent
-from robench.display.console import stderr
 from robench.runs.observer import EVALUATING, FinishedCondition, Observer, StartedRun, WorkerState
 from robench.suites import CLEAN
 
@@ -30,7 +28,6 @@ __all__ = [
     "QuietProgress",
     "duration",
     "progress_display",
-    "python_progress",
     "worker_line",
 ]
 
@@ -389,16 +386,3 @@ def progress_display(console: Console, *, quiet: bool = False, verbose: bool = F
     if console.is_terminal and os.environ.get("TERM") != "dumb":
         return LiveProgress(console, verbose)
     return LineProgress(console, verbose=verbose)
-
-
-def python_progress(progress: bool | None) -> AbstractContextManager[Observer]:
-    """Return the display of a Python call: True shows one, False none, and None shows one in a terminal or a notebook.
-
-    Raises:
-        ArgumentError: `progress` is nothing of these.
-    """
-    if progress is not None:
-        check_type("progress", progress, bool, "True, False, None or an Observer")
-    console = stderr()
-    shown = (console.is_terminal or console.is_jupyter) if progress is None else progress
-    return progress_display(console) if shown else nullcontext(Observer())

@@ -6,6 +6,7 @@ import html
 import io
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from robench.arguments import path_of
+from robench.arguments import check_type, path_of
+from robench.display.console import stderr
+from robench.display.progress import progress_display
 from robench.display.summary import run_summary
 from robench.errors import OptionError, unknown_name, with_option_names
 from robench.runs.directory import RunDirectory
+from robench.runs.observer import Observer
 from robench.suites import CLEAN, display_family
 from robench.types import Results
 
-__all__ = ["Run"]
+__all__ = ["Run", "shown_progress"]
 
 _WIDTH = 100
 """Characters in a line of the summary."""
@@ -124,7 +128,7 @@ class Run:
         console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, emoji=False, markup=False)
         with console.capture() as capture:
             console.print(run_summary(self.directory, self.results))
-            console.print(f"results in {self.path}")
+            console.print(f"\nResults: {self.path}")
         return capture.get()
 
     __repr__ = __str__
@@ -142,6 +146,19 @@ class Run:
         parts += [_tinted(suite, self.table(suite)) for suite in self.suites if not display_family(suite).has_frames]
         parts += [f"<p>note: {_escaped(note)}</p>" for note in self.notes]
         return "".join(parts) + f"<p>results in <code>{_escaped(self.path)}</code></p>"
+
+
+def shown_progress(progress: bool | None) -> AbstractContextManager[Observer]:
+    """Return the display of a Python call: True shows one, False none, and None shows one in a terminal or a notebook.
+
+    Raises:
+        ArgumentError: `progress` is nothing of these.
+    """
+    if progress is not None:
+        check_type("progress", progress, bool, "True, False, None or an Observer")
+    console = stderr()
+    shown = (console.is_terminal or console.is_jupyter) if progress is None else progress
+    return progress_display(console) if shown else nullcontext(Observer())
 
 
 _HEADLINES = ("accuracy", "mean_error", "mce", "mfr", "accuracy_auc")

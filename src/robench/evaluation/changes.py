@@ -39,7 +39,9 @@ def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any], identity: M
     if old["suites"] != new["suites"]:
         options.insert(0, _change("--suite", old["suites"], new["suites"]))
     # The conditions and the hashes of the images follow from the options.
-    followed = ("options.", "conditions.", "sizes.", "data.", "treatment", "released.") if options else ()
+    followed: tuple[str, ...] = (
+        ("options.", "conditions.", "sizes.", "data.", "treatment", "released.") if options else ()
+    )
     if any(option.startswith("--treatment") for option in options):
         followed += ("model.label",)
     rest = {key: text for key, text in changed.items() if not key.startswith(followed)}

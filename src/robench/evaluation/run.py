@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from robench.arguments import ArgumentError, check_type, one_or_more, path_of
 from robench.datasets import ImageDataset, open_dataset
-from robench.display.progress import python_progress
-from robench.display.run import Run
+from robench.display.run import Run, shown_progress
 from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
 from robench.evaluation.input_size import default_input_size
@@ -158,7 +157,7 @@ def evaluate(
             named = [] if suites is None or isinstance(suites, Preset) else suites
             size = default_input_size(named, images)
             own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)  # type: ignore[arg-type]
-        observer = progress if isinstance(progress, Observer) else stack.enter_context(python_progress(progress))
+        observer = progress if isinstance(progress, Observer) else stack.enter_context(shown_progress(progress))
         (run,) = evaluate_jobs(
             [Job(lambda: own, images, suites, None if out is None else path_of("--out", out), chosen)],
             observer=observer,

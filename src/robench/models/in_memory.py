@@ -73,11 +73,16 @@ def module_sha256(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, part in module.named_modules():
         forward = getattr(type(part).forward, "__code__", None)
-        own = "" if type(part).__module__.startswith("torch.") or forward is None else code_digest(type(part).forward)
+        is_torch = type(part).__module__.startswith("torch.")
+        own = "" if is_torch or forward is None else code_digest(type(part).forward)
+        # The whole numbers of a user's class may be counters.
         settings = {
             key: value
             for key, value in vars(part).items()
-            if key != "training" and not key.startswith("_") and _is_setting(value)
+            if key != "training"
+            and not key.startswith("_")
+            and _is_setting(value)
+            and (is_torch or type(value) is not int)
         }
         script = getattr(part, "code", "") if isinstance(part, torch.jit.ScriptModule | torch.fx.GraphModule) else ""
         digest.update(f"{name} {type(part).__qualname__} {own} {sorted(settings.items())} {script}\n".encode())
