@@ -70,6 +70,7 @@ class Verdict:
         baseline_model: Label of the baseline's model.
         comparisons: At least one comparison, in the order of the rules.
         notes: Remarks for the reader.
+        warnings: Warnings about both sides; each begins with the path of its run.
     """
 
     run: str
@@ -78,6 +79,7 @@ class Verdict:
     baseline_model: str
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Comparison, ...]:
@@ -104,13 +106,20 @@ def gate(run: Source, baseline: Source, rules: Sequence[Rule] | None = None) -> 
     for directory in (*ours.runs, *theirs.runs):
         check_finished(directory)
     comparisons = compare_by_rule(ours, theirs, rules)
-    notes = [f"warning: {warning}" for warning in (*ours.warnings, *theirs.warnings)]
-    notes += [note for rule, matched in comparisons for note in _unmatched(rule, ours, theirs, len(matched))]
+    notes = [note for rule, matched in comparisons for note in _unmatched(rule, ours, theirs, len(matched))]
     judged = [(rule, difference) for rule, matched in comparisons for difference in matched]
     if not judged:
         raise OptionError(f"{ours.name} and {theirs.name} have no headline metric in common", "give --rules")
     notes += _pairing_notes(judged, ours, theirs)
-    return Verdict(ours.name, theirs.name, ours.model, theirs.model, tuple(_judge(judged)), tuple(dict.fromkeys(notes)))
+    return Verdict(
+        ours.name,
+        theirs.name,
+        ours.model,
+        theirs.model,
+        tuple(_judge(judged)),
+        tuple(dict.fromkeys(notes)),
+        tuple(dict.fromkeys((*ours.warnings, *theirs.warnings))),
+    )
 
 
 def _unmatched(rule: Rule, run: ResultsSet, base: ResultsSet, compared: int) -> list[str]:
