@@ -109,6 +109,7 @@ def gate(
                 file.write(markdown(verdict))
         except OSError as error:  # The verdict is worth more than its summary.
             print_notes([f"no step summary: {summary}: {error.strerror}"])
+    print_notes(verdict.warnings, "warning")
     print_notes(verdict.notes)
     stderr().print(outcome(verdict))
     if verdict.failed:
@@ -130,6 +131,7 @@ def _print_power(
         sys.stdout.write(power_json(result))
     else:
         stdout().print(_power_table(result))
+    print_notes(result.warnings, "warning")
     print_notes(result.notes)
 
 

@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from robench.analysis.gate import FORMATS
+from robench.analysis.gate.gate import gate
 from robench.analysis.scoring.sanity import find_permutation
 from robench.cli.entry import run_cli
 from robench.datasets import open_dataset
@@ -161,6 +163,9 @@ def test_warnings_stay_with_the_run_wherever_it_is_shown(tmp_path: Path, capsys:
         if {"json", "markdown", "latex"}.intersection(command):
             assert told in printed.out, command
     assert told in board.read_text()
+    verdict = gate(run, table)
+    for name, write in FORMATS.items():
+        assert f"{run}: {told}".replace("_", "\\_" if name == "markdown" else "_") in write(verdict), name
     assert run_cli(["report", run, "--out", str(tmp_path / "page.html"), "--examples", "0"]) == 0
     assert told in (tmp_path / "page.html").read_text().partition("headline metrics")[0]
     for damaged in (5, ["x", 5], {"warnings": 5}):

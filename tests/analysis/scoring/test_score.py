@@ -395,7 +395,10 @@ def test_published_errors_divide_only_predictions_among_as_many_classes(tmp_path
             ask(few, "alexnet")
     with_classes(base, 8, list("hgfedcba"))
     assert pick(score(few, str(base.path)), "ce", corruption="fog")["value"] == 100.0, "the same classes in any order"
-    for number, names, says in ((1000, "abcdefgh", "among 1000, this run among 8"), (8, "abcdefgx", "among other 8")):
+    for number, names, says in (
+        (1000, "abcdefgh", "among 1000 classes, this run among 8"),
+        (8, "abcdefgx", "among 8 other classes than this run"),
+    ):
         with_classes(base, number, list(names))
         with pytest.raises(OptionError, match=says):
             score(few, str(base.path))

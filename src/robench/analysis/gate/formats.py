@@ -43,6 +43,7 @@ def verdict_json(verdict: Verdict) -> str:
         "model": verdict.model,
         "baseline_model": verdict.baseline_model,
         "notes": list(verdict.notes),
+        "warnings": list(verdict.warnings),
         "comparisons": [_json_cells(comparison) for comparison in verdict.comparisons],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -70,6 +71,7 @@ def markdown(verdict: Verdict) -> str:
     if passed:
         lines += ["<details><summary>", "", f"{len(passed)} passed", "", "</summary>", "", *_markdown_table(passed), ""]
         lines += ["</details>", ""]
+    lines += [f"- **warning:** {_cell(warning)}" for warning in verdict.warnings]
     return "\n".join([*lines, *(f"- {_cell(note)}" for note in verdict.notes)]) + "\n"
 
 
@@ -101,6 +103,7 @@ def power_json(power: Power) -> str:
         "model": power.model,
         "images": power.images,
         "notes": list(power.notes),
+        "warnings": list(power.warnings),
         "metrics": [_json_cells(estimate) for estimate in power.chances],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -139,19 +142,20 @@ def junit(verdict: Verdict) -> str:
             ElementTree.SubElement(case, "failure", type=comparison.rule.fail_if, message=message).text = message
         ElementTree.SubElement(case, "system-out").text = _xml(f"rule: {comparison.rule}\n{sentence(comparison)}")
     output = ElementTree.SubElement(suite, "system-out")
-    output.text = _xml("\n".join(verdict.notes))
+    output.text = _xml("\n".join([*(f"warning: {warning}" for warning in verdict.warnings), *verdict.notes]))
     ElementTree.indent(suites)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(suites, encoding="unicode")}\n'
 
 
 def github(verdict: Verdict) -> str:
-    """Return GitHub's workflow commands: an error for each failure, a notice for the outcome and for each note."""
+    """Return GitHub's workflow commands: an error for each failure, the warnings, a notice for the outcome and for each note."""
     errors = [
         f"::error title={_property(f'robench gate: {comparison.name}')}::{_data(sentence(comparison))}"
         for comparison in verdict.failed
     ]
+    warnings = [f"::warning title=robench gate::{_data(text)}" for text in verdict.warnings]
     notices = [f"::notice title=robench gate::{_data(text)}" for text in (outcome(verdict), *verdict.notes)]
-    return "".join(f"{line}\n" for line in [*errors, *notices])
+    return "".join(f"{line}\n" for line in [*errors, *warnings, *notices])
 
 
 def sentence(comparison: Comparison) -> str:

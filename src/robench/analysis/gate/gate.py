@@ -87,6 +87,7 @@ class Verdict:
         baseline_model: Label of the baseline's model.
         comparisons: At least one comparison, in the order of the rules.
         notes: Remarks for the reader.
+        warnings: Warnings about both sides; each begins with the path of its run.
         facts: Dataset, images, seed and version of the judged results, by name.
         started: Start of the gate (UTC, ISO 8601).
         seconds: Duration of the gate.
@@ -98,6 +99,7 @@ class Verdict:
     baseline_model: str
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     started: str = field(default="", compare=False)
     seconds: float = field(default=0.0, compare=False)
@@ -128,8 +130,7 @@ def gate(run: Source, baseline: Source, rules: Rules = None) -> Verdict:
     for directory in (*ours.runs, *theirs.runs):
         check_finished(directory)
     comparisons = compare_by_rule(ours, theirs, rules)
-    notes = [f"warning: {warning}" for warning in (*ours.warnings, *theirs.warnings)]
-    notes += [note for rule, matched in comparisons for note in _unmatched(rule, ours, theirs, len(matched))]
+    notes = [note for rule, matched in comparisons for note in _unmatched(rule, ours, theirs, len(matched))]
     judged = [(rule, difference) for rule, matched in comparisons for difference in matched]
     if not judged:
         raise OptionError(f"{ours.name} and {theirs.name} have no headline metric in common", "give --rules")
@@ -142,6 +143,7 @@ def gate(run: Source, baseline: Source, rules: Rules = None) -> Verdict:
         theirs.model,
         tuple(_judge(judged)),
         tuple(dict.fromkeys(notes)),
+        tuple(dict.fromkeys((*ours.warnings, *theirs.warnings))),
         facts,
         started.isoformat(timespec="seconds"),
         time.monotonic() - clock,

@@ -64,12 +64,14 @@ class Power:
         images: Number of evaluated images.
         chances: One estimate for each judged metric, in the order of the rules.
         notes: Assumptions behind the estimates.
+        warnings: Warnings about the runs; each begins with the path of its run.
     """
 
     model: str
     images: int
     chances: tuple[PowerEstimate, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,6 @@ def power(
         theirs = load_results(baseline)
         warnings += theirs.warnings
         judged, notes = _judged_with_baseline(ours, theirs, rules)
-    notes += [f"warning: {warning}" for warning in warnings]
     if not judged:
         raise OptionError(f"the rules match no value of {ours.name}", "give other --rules")
     tests = sum(item.rule.fail_if == FAIL_IF[1] for item in judged)
@@ -166,7 +167,9 @@ def power(
         notes.append(
             f"{tests} tests are corrected together; each drop is assumed to be alone, the hardest case to detect"
         )
-    return Power(ours.model, ours.images, tuple(_estimate(item, drops, tests) for item in judged), tuple(notes))
+    return Power(
+        ours.model, ours.images, tuple(_estimate(item, drops, tests) for item in judged), tuple(notes), warnings
+    )
 
 
 def _estimate(judged: _Judged, drops: Sequence[float], tests: int) -> PowerEstimate:

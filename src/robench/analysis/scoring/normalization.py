@@ -207,9 +207,9 @@ def _open_baseline(run: RunDirectory, choice: str, normalize_by: str | None) -> 
     other = RunDirectory.open(choice)
     ours, theirs = _predicted_classes(run), _predicted_classes(other)
     if ours != theirs or ((_is_restricted(run) or _is_restricted(other)) and _class_names(run) != _class_names(other)):
-        difference = f"{theirs}, this run among {ours}" if ours != theirs else f"other {ours} than this run"
+        among = f"{theirs} classes, this run among {ours}" if ours != theirs else f"{ours} other classes than this run"
         raise OptionError(
-            f"{choice} cannot normalize {run.path}: it predicts among {difference} classes",
+            f"{choice} cannot normalize {run.path}: it predicts among {among}",
             "evaluate the baseline model on the same classes",
         )
     return other
