@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robench.models.checkpoints.read import read_bytes
 from robench.models.preprocessing import Preprocessing
+from robench.models.preprocessing.in_network import Triple
 
 __all__ = [
     "CONFIG_NAME",
@@ -75,6 +76,9 @@ class LoadedModel:
         batch: The only batch size that the module takes; None for any.
         softmax: Whether the last operation is a softmax, or a sigmoid of a single output. None if only the values can show it.
         torch_runs: Whether torch computes the module; if not, --precision does not apply.
+        takes_pixels: Whether the module takes pixels from 0 to 255, which it rounds to uint8.
+        first_values: Function from a batch of images to the results before the first layer, as `in_network.first_values`, if
+            torch does not compute the module.
         notes: Messages for the user, one line each.
     """
 
@@ -86,6 +90,8 @@ class LoadedModel:
     batch: int | None = None
     softmax: bool | None = None
     torch_runs: bool = True
+    takes_pixels: bool = False
+    first_values: Callable[[Tensor], Sequence[Triple | None]] | None = None
     notes: tuple[str, ...] = ()
 
 
