@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import resources
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError, DeviceError, one_line, printable
+from robench.errors import CheckpointError, DeviceError, OptionError, one_line, printable
 from robench.models.architectures import (
     ARCHITECTURES,
     architecture_names,
@@ -28,8 +29,9 @@ from robench.models.classifier import Classifier
 from robench.models.formats import huggingface, onnx, state_dict, torch_export, torchscript
 from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
 from robench.models.in_memory import module_sha256
-from robench.models.preprocessing import Preprocessing, assumed
-from robench.models.probe import probe, probe_notes
+from robench.models.preprocessing import ASSUMPTIONS, SIZE_NOTE, Preprocessing, assumed, listed, with_known_mean
+from robench.models.preprocessing.in_network import Normalisation
+from robench.models.probe import probe, probe_normalisation, probe_notes
 
 __all__ = ["FORMATS", "is_sandboxed", "load_model"]
 
@@ -67,8 +69,6 @@ FORMATS: tuple[ModelFormat, ...] = (
 
 _DEMO_ARCH = "zoo:cifar_resnet8"
 _PROGRAM_EXTENSIONS = (".pt2", ".onnx", ".ts", ".torchscript")
-_ASSUMPTIONS = (assumed()[1], assumed(1)[1])
-"""Notes of models that state nothing, or only their input size."""
 
 
 def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides: Mapping[str, Any]) -> Classifier:
@@ -81,12 +81,16 @@ def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides:
     """
     loaded = model if isinstance(model, LoadedModel) else _load(model, request)
     overrides = dict(overrides)
-    default, crop = overrides.pop("default_crop", None), overrides.get("crop")
-    if _ASSUMPTIONS[0] in loaded.notes and overrides.get("resize") is None and (crop or default):
-        loaded = _with_size(loaded, crop, default)
-    preprocessing = loaded.preprocessing.replaced(**overrides)
+    default = overrides.pop("default_crop", None)
+    if overrides.get("resize") is None:
+        loaded = _with_size(loaded, overrides.get("crop") or overrides.get("size"), default)
+    assumes_size = _states_no_size(loaded)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
-    result = probe(loaded, preprocessing.crop, request.device)
+    if not (names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()):  # Others state their preprocessing.
+        own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).crop, request.device)
+        loaded = _with_own_normalisation(loaded, own, overrides)
+    preprocessing = loaded.preprocessing.replaced(**overrides)
+    result = probe(loaded, preprocessing, request.device)
     outputs = tuple(
         replace(output, notes=tuple(map(printable, probe_notes(loaded.label, result, output))))
         for output in result.outputs
@@ -106,7 +110,7 @@ def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides:
         torch_runs=loaded.torch_runs,
         outputs=outputs,
         class_names=loaded.class_names,
-        assumes_size=_ASSUMPTIONS[0] in loaded.notes,
+        assumes_size=assumes_size,
         notes=tuple(map(printable, notes)),
         warnings=tuple(map(printable, _contradictions(loaded, preprocessing, request.arch))),
     )
@@ -163,7 +167,7 @@ def _load_path(request: LoadRequest) -> LoadedModel:
     if request.arch is None or model_format is FORMATS[-1]:
         return loaded
     _, preprocessing, notes = build_architecture(request.arch)
-    stated = [note for note in loaded.notes if note not in _ASSUMPTIONS]
+    stated = [note for note in loaded.notes if note not in ASSUMPTIONS]
     return replace(
         loaded,
         preprocessing=preprocessing,
@@ -238,29 +242,91 @@ def _on_device(module: nn.Module, device: torch.device) -> nn.Module:
         ) from error
 
 
+def _states_no_size(loaded: LoadedModel) -> bool:
+    return ASSUMPTIONS[0] in loaded.notes or SIZE_NOTE in loaded.notes
+
+
 def _with_size(loaded: LoadedModel, crop: int | None, default: int | None) -> LoadedModel:
-    """Return a model that states no input size with `crop`, or else with `default` and a note."""
+    """Return a model with `crop` if it states no input size, or else with `default` and a note."""
+    if not _states_no_size(loaded) or not (crop or default):
+        return loaded
     preprocessing, note = assumed(crop or default)
-    notes = [other for other in loaded.notes if other not in _ASSUMPTIONS]
+    notes = [other for other in loaded.notes if other not in (*ASSUMPTIONS, SIZE_NOTE)]
+    if SIZE_NOTE in loaded.notes:
+        preprocessing = replace(preprocessing, mean=loaded.preprocessing.mean, std=loaded.preprocessing.std)
+    else:
+        notes.insert(0, note)
     if crop is None:
         notes.append(
             f"{loaded.label} does not state its input size, so {default} px is used, the size of the suite or of the images; "
             "change it with --crop"
         )
-    return replace(loaded, preprocessing=preprocessing, notes=(note, *notes))
+    return replace(loaded, preprocessing=preprocessing, notes=tuple(notes))
+
+
+def _with_own_normalisation(
+    loaded: LoadedModel, own: Normalisation | None, overrides: Mapping[str, Any]
+) -> LoadedModel:
+    """Return a model whose preprocessing does not repeat what its network computes itself.
+
+    Args:
+        loaded: The model.
+        own: The normalisation in its network; None if there is none.
+        overrides: Parts of the preprocessing that the user chose.
+
+    Raises:
+        OptionError: The network takes uint8 images, and the user chose a mean or std.
+    """
+    is_chosen = overrides.get("mean") is not None or overrides.get("std") is not None
+    if loaded.takes_pixels:
+        if is_chosen:
+            raise OptionError(
+                f"{loaded.label} takes uint8 images, so no mean and std can apply", "omit --mean and --std"
+            )
+        return _unnormalised(loaded, 255, "takes uint8 images, so their pixels are passed without mean and std")
+    if own is None:
+        return loaded
+    is_assumed = any(note in ASSUMPTIONS for note in loaded.notes)
+    mean, std = (listed(float(f"{value:.4g}") for value in values) for values in (own.mean, own.std))
+    computes = f"itself computes (x - mean) / std with mean {mean} and std {std}"
+    if own.full_scale is None:
+        note = f"{loaded.label} {computes}; if its images are in 0 to 1, give --mean 0,0,0 --std 1,1,1"
+        return replace(loaded, notes=(*loaded.notes, note)) if is_assumed and not is_chosen else loaded
+    unnormalised = _unnormalised(
+        loaded, own.full_scale, f"{computes} of images in 0 to {own.full_scale}, so they need no other mean and std"
+    )
+    stated, left = loaded.preprocessing, unnormalised.preprocessing
+    if is_assumed or all(
+        math.isclose(value, inner / own.full_scale, rel_tol=0.02)
+        for value, inner in zip((*stated.mean, *stated.std), (*own.mean, *own.std), strict=True)
+    ):
+        return unnormalised
+    if stated == left:
+        return loaded
+    options = f"--mean {listed(left.mean)} --std {listed(left.std)}"
+    note = f"{loaded.label} {computes}, after its stated mean and std; if this is once too often, give {options}"
+    return replace(loaded, notes=(*loaded.notes, note))
+
+
+def _unnormalised(loaded: LoadedModel, full_scale: int, note: str) -> LoadedModel:
+    """Return the model with images in 0 to `full_scale`, and the note in place of assumptions about mean and std."""
+    preprocessing = replace(loaded.preprocessing, mean=(0.0,) * 3, std=(1 / full_scale,) * 3)
+    return replace(
+        loaded, preprocessing=preprocessing, notes=(*with_known_mean(loaded.notes), f"{loaded.label} {note}")
+    )
 
 
 def _unsettled_notes(loaded: LoadedModel, overrides: Mapping[str, Any]) -> list[str]:
     """Return the notes without the assumptions that the overrides replace."""
-    settled: list[str] = []
+    settled: list[str] = [] if overrides.get("crop") is None else [SIZE_NOTE]
     if overrides.get("mean") is not None and overrides.get("std") is not None:
-        settled = [*_ASSUMPTIONS] if overrides.get("crop") is not None else [_ASSUMPTIONS[1]]
+        settled += [*ASSUMPTIONS] if overrides.get("crop") is not None else [ASSUMPTIONS[1]]
     return [note for note in loaded.notes if note not in settled]
 
 
 def _contradictions(loaded: LoadedModel, used: Preprocessing, arch: str | None) -> list[str]:
     """Return warnings about options that contradict the preprocessing of the model."""
-    if any(note in _ASSUMPTIONS for note in loaded.notes):
+    if any(note in ASSUMPTIONS for note in loaded.notes):
         return []
     stated, source = loaded.preprocessing, arch or loaded.arch
     notes = []
@@ -272,10 +338,6 @@ def _contradictions(loaded: LoadedModel, used: Preprocessing, arch: str | None) 
     for name, value, own in (("mean", used.mean, stated.mean), ("std", used.std, stated.std)):
         if value != own:
             notes.append(
-                f"--{name} {_listed(value)} differs from the {_listed(own)} of {source}: omit --{name} unless you know better"
+                f"--{name} {listed(value)} differs from the {listed(own)} of {source}: omit --{name} unless you know better"
             )
     return notes
-
-
-def _listed(values: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)

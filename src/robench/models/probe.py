@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError, DeviceError, one_line, ran_out_of_memory
+from robench.models.failures import find_hint
 from robench.models.formats.base import LoadedModel
 from robench.models.memory import OUT_OF_MEMORY
 from robench.models.outputs import (
@@ -24,13 +25,16 @@ from robench.models.outputs import (
     output_tensor,
     shape_text,
 )
+from robench.models.preprocessing import Preprocessing
+from robench.models.preprocessing.in_network import Normalisation, find_normalisation, first_values
 
-__all__ = ["ProbeResult", "probe", "probe_notes"]
+__all__ = ["ProbeResult", "probe", "probe_normalisation", "probe_notes"]
 
 _MAX_BATCH = 4096
 """Largest fixed batch that a module may require."""
 _ALLOCATORS = ("Failed to allocate memory", "bad_alloc", "bad allocation")
 """Texts of onnxruntime and C++, which have no error class for a lack of memory on the CPU."""
+_ONE_IMAGE = "its code is fixed to one image at a time; export it for any batch size"
 _CLASSIFIER = "a classifier gives logits of shape (images, classes)"
 
 
@@ -51,34 +55,87 @@ class ProbeResult:
     outputs: tuple[Output, ...]
 
 
-def probe(loaded: LoadedModel, input_size: int, device: torch.device) -> ProbeResult:
+@dataclass(frozen=True)
+class _Batch:
+    """The images of a probe.
+
+    Attributes:
+        loaded: The module that runs on them.
+        count: Number of images.
+        size: Size of the images in pixels.
+        dtype: Dtype of the module's input.
+        device: Device of the module.
+    """
+
+    loaded: LoadedModel
+    count: int
+    size: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, input_size: int, device: torch.device) -> _Batch:
+        """Return the batch for a module; raise CheckpointError if it requires an impossible one."""
+        count = 2 if loaded.batch is None else loaded.batch
+        if not 1 <= count <= _MAX_BATCH:
+            raise CheckpointError(f"{loaded.label} requires batches of {count} images", "export it for any batch size")
+        parameters = loaded.module.parameters()
+        dtype = next((value.dtype for value in parameters if value.is_floating_point()), torch.float32)
+        return cls(loaded, count, input_size, dtype, device)
+
+    def laid_out(self, images: Tensor) -> Tensor:
+        """Return images as the module takes them."""
+        return images.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+
+    def runs_alone(self) -> bool:
+        """Return whether the module runs on a single image."""
+        with suppress(Exception), torch.inference_mode():
+            noise = torch.randn((1, 3, self.size, self.size), generator=torch.Generator().manual_seed(0))
+            self.loaded.module(self.laid_out(noise))
+            return True
+        return False
+
+
+def probe(loaded: LoadedModel, preprocessing: Preprocessing, device: torch.device) -> ProbeResult:
     """Run a module that is on `device` on a batch of images.
 
     Args:
         loaded: The module, its batch size, and its last operation if that is known.
-        input_size: Size of the images in pixels.
+        preprocessing: The preprocessing that the run uses.
         device: Device of the images.
 
     Raises:
         CheckpointError: The module does not run at this size, or does not give at least two classes.
         DeviceError: The images do not fit on the device.
     """
-    label, module, count = loaded.label, loaded.module, 2 if loaded.batch is None else loaded.batch
-    if not 1 <= count <= _MAX_BATCH:
-        raise CheckpointError(f"{label} requires batches of {count} images", "export it for any batch size")
-    dtype = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
-    with (
-        _translated_errors(f"{label} does not run on {input_size}x{input_size} images", device),
-        torch.inference_mode(),
-    ):
-        noise = torch.randn((1, 3, input_size, input_size), generator=torch.Generator().manual_seed(0))
-        images = torch.cat([torch.zeros_like(noise), noise]).repeat((count + 1) // 2, 1, 1, 1)[:count]
-        images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
-        returned = module(images)
-        indices: list[int | None] = [*logit_indices(returned, count)] or [None]
+    batch = _Batch.of(loaded, preprocessing.crop, device)
+    with _translated_errors(batch), torch.inference_mode():
+        noise = torch.rand((1, 3, batch.size, batch.size), generator=torch.Generator().manual_seed(0))
+        images = torch.cat([torch.zeros_like(noise), noise]).repeat((batch.count + 1) // 2, 1, 1, 1)[: batch.count]
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+        images = batch.laid_out((images - mean) / std)
+        returned = loaded.module(images)
+        indices: list[int | None] = [*logit_indices(returned, batch.count)] or [None]
         outputs = tuple(_output(loaded, images, returned, index) for index in indices)
     shapes = () if indices == [None] else tuple(map(_shape_or_type, returned))
-    return ProbeResult(count, dtype, shapes, outputs)
+    return ProbeResult(batch.count, batch.dtype, shapes, outputs)
+
+
+def probe_normalisation(loaded: LoadedModel, input_size: int, device: torch.device) -> Normalisation | None:
+    """Return the normalisation that a module on `device` applies to its input itself, or None.
+
+    Args:
+        loaded: The module, and its batch size.
+        input_size: Size of the images in pixels.
+        device: Device of the images.
+
+    Raises:
+        DeviceError: The images do not fit on the device.
+    """
+    batch = _Batch.of(loaded, input_size, device)
+    first = loaded.first_values or partial(first_values, loaded.module)
+    with _translated_errors(batch), torch.inference_mode():
+        return find_normalisation(first, batch.laid_out(torch.zeros(batch.count, 3, input_size, input_size)))
 
 
 def probe_notes(label: str, result: ProbeResult, output: Output) -> tuple[str, ...]:
@@ -123,19 +180,35 @@ def _output(loaded: LoadedModel, images: Tensor, returned: object, index: int | 
 
 
 @contextmanager
-def _translated_errors(problem: str, device: torch.device) -> Iterator[None]:
+def _translated_errors(batch: _Batch) -> Iterator[None]:
     """Turn any error of a module into a CheckpointError, and a lack of memory on a GPU into a DeviceError."""
+    label, size = batch.loaded.label, batch.size
+    problem = f"{label} does not run on {size}x{size} images"
     try:
         yield
     except CheckpointError:
         raise
     except torch.OutOfMemoryError as error:
-        raise DeviceError(f"{problem}: they do not fit on {device}", "use another --device") from error
+        raise DeviceError(f"{problem}: they do not fit on {batch.device}", "use another --device") from error
     except Exception as error:
-        # A module may check its input size, or fail at it with any error.
+        # A module may check its input, or fail at it with any error.
         if ran_out_of_memory(error) or any(text in str(error) for text in _ALLOCATORS):
             raise CheckpointError(f"{problem}: it {OUT_OF_MEMORY}") from error
-        raise CheckpointError(f"{problem} ({one_line(error)})", "set --crop if its input size is another") from error
+        hint = _ONE_IMAGE if batch.count == 2 and batch.runs_alone() else find_hint(error)
+        if not hint and isinstance(error, AttributeError) and batch.loaded.arch.startswith("pickle:"):
+            hint = "other versions of its libraries may have written it; load its state dict with --arch"
+        raise CheckpointError(f"{problem} ({_reason(error)})", hint) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the text of an error, with its class if the text says little without it."""
+    name = type(error).__name__
+    text = one_line(error)
+    return (
+        f"{name}: {text}"
+        if isinstance(error, LookupError | TypeError | NameError | ArithmeticError) and text != name
+        else text
+    )
 
 
 def _shape_or_type(value: object) -> str:

@@ -87,6 +87,21 @@ def _exported(_: Path) -> bytes:
     return _written(write)
 
 
+class _Normalised(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = _small()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.net((x.float() / 255 - 0.5) / 0.25)
+        return result
+
+
+def _normalised(_: Path) -> bytes:
+    pixels = torch.zeros(2, 3, _SIDE, _SIDE, dtype=torch.uint8)
+    return _written(lambda path: torch.onnx.export(_Normalised(), (pixels,), str(path), dynamo=False))
+
+
 def _onnx(_: Path) -> bytes:
     options: dict[str, Any] = {
         "input_names": ["x"],
@@ -127,6 +142,7 @@ SEEDS: tuple[Seed, ...] = (
     Seed("traced.pt", _traced),
     Seed("exported.pt2", _exported),
     Seed("model.onnx", _onnx),
+    Seed("normalised.onnx", _normalised),
     Seed("state.pth", _state(True), _ARCH),
     Seed("legacy.pth", _state(False), _ARCH),
     Seed("model.safetensors", _safetensors, _ARCH),

@@ -13,7 +13,9 @@ from torch import Tensor
 from robench.errors import CheckpointError
 from robench.models import Classifier, load_classifier
 from robench.models.architectures.cifar_resnet import CifarResNet
+from robench.models.architectures.detect import detect_architecture
 from robench.models.checkpoints.read import check_file
+from robench.models.checkpoints.state_dict import read_weights
 
 ARCH = "zoo:cifar_resnet8"
 
@@ -116,6 +118,43 @@ def test_another_mean_than_the_models_own_is_said(tmp_path: Path) -> None:
     classifier = _loaded(tmp_path, _state(), mean=[0.5, 0.5, 0.5])
     assert any("--mean 0.5,0.5,0.5 differs from the 0.485,0.456,0.406" in note for note in classifier.warnings)
     assert not _loaded(tmp_path, _state()).notes
+
+
+def test_the_mean_and_std_in_a_file_are_those_of_its_network(tmp_path: Path) -> None:
+    mean, std = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1), torch.full((1, 3, 1, 1), 0.25)
+    attack = {**_prefixed("model.", _state()), **_prefixed("attacker.model.", _state())}
+    for content in (
+        {"normalize.mean": mean, "normalize.std": std, **_prefixed("model.", _state())},
+        {"0.mean": mean.flatten(), "0.std": std.flatten(), **_prefixed("1.", _state())},
+        {"mu": mean, "sigma": std, **_state()},
+        {"model": {"normalizer.new_mean": mean[0], "normalizer.new_std": std[0], **attack}, "epoch": 3},
+        {"state_dict": _prefixed("net.", {"pixel_mean": mean * 255, "pixel_std": std * 255, **_state()})},
+        {"norm.mean": mean, "norm.var": std**2, **_prefixed("model.", _state())},
+        {"state_dict": _state(), "transform": {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.25]}},
+    ):
+        classifier = _loaded(tmp_path, content)
+        assert _same(classifier, _state())
+        assert classifier.preprocessing.mean == pytest.approx((0.5, 0.4, 0.3))
+        assert classifier.preprocessing.std == pytest.approx((0.25, 0.25, 0.25))
+        assert any("mean 0.5,0.4,0.3 and std 0.25,0.25,0.25 are its" in note for note in classifier.notes)
+        assert _loaded(tmp_path, content, mean=[0.5, 0.4, 0.3]).notes == classifier.notes
+    assert detect_architecture(read_weights(tmp_path / "w.ckpt").state) == ARCH
+
+
+def test_numbers_that_may_be_no_statistics_of_images_change_nothing(tmp_path: Path) -> None:
+    ones = torch.ones(3)
+    weights = _prefixed("model.", _state())
+    for content, note in (
+        (
+            {"reward.mean": -ones, "reward.std": 5 * ones, **weights},
+            "also holds reward.mean and reward.std (-1,-1,-1 and 5,5,5)",
+        ),
+        ({"a.mean": ones / 2, "a.std": ones / 4, "b.mean": ones / 3, "b.std": ones / 4, **weights}, "a.mean and a.std"),
+        ({"loss.mean": torch.tensor(0.5), "loss.std": torch.tensor(0.2), **weights}, "ignored 2 tensors"),
+    ):
+        classifier = _loaded(tmp_path, content)
+        assert classifier.preprocessing == _loaded(tmp_path, _state()).preprocessing
+        assert any(note in text for text in classifier.notes)
 
 
 def test_a_file_that_says_nothing_is_called_as_its_folder(tmp_path: Path) -> None:

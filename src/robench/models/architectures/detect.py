@@ -18,6 +18,7 @@ from robench.models.architectures.index import Structure, load_index
 from robench.models.checkpoints.aux_bn import without_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
 from robench.models.checkpoints.fit import abbreviate
+from robench.models.checkpoints.statistics import without_statistics
 
 __all__ = ["detect_architecture", "fitting_architectures", "shapes"]
 
@@ -64,7 +65,7 @@ def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None
         CheckpointError: No known architecture fits.
     """
     errors = []
-    for part in _parts(state):
+    for part in _parts(without_statistics(state)):
         try:
             return _fitting(part, stated)
         except CheckpointError as error:

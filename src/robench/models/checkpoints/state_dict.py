@@ -13,6 +13,7 @@ from robench.errors import CheckpointError
 from robench.models.checkpoints.fit import abbreviate
 from robench.models.checkpoints.read import FILE_EXTENSIONS, read_content
 from robench.models.checkpoints.sharded import INDEX, is_index, read_sharded
+from robench.models.checkpoints.statistics import Statistics, nested_statistics
 from robench.models.class_names import class_names_in
 
 __all__ = ["EXTENSIONS", "Weights", "read_weights", "weights_in"]
@@ -40,6 +41,7 @@ class Weights:
         others: Keys of other sets of weights.
         stated: Architecture that the file names, as training scripts write it; None if it names none.
         class_names: Names of the outputs next to the weights, in their order; empty if there are none.
+        statistics: Pairs of a mean and a std anywhere in the file.
     """
 
     state: dict[str, Tensor]
@@ -47,6 +49,7 @@ class Weights:
     others: tuple[str, ...] = ()
     stated: str | None = None
     class_names: tuple[str, ...] = ()
+    statistics: tuple[Statistics, ...] = ()
 
 
 def read_weights(path: Path, key: str | None = None) -> Weights:
@@ -82,8 +85,14 @@ def weights_in(path: Path, content: object, key: str | None = None) -> Weights:
             )
     stated = content.get("arch") if isinstance(content, Mapping) else None
     others = tuple(name for name in _sets(content) if name != position.partition(".")[0])
-    stated = stated if isinstance(stated, str) else None
-    return Weights(_without_prefixes(state), position, others, stated, class_names_in(content))
+    return Weights(
+        _without_copies(_without_prefixes(state)),
+        position,
+        others,
+        stated if isinstance(stated, str) else None,
+        class_names_in(content),
+        tuple(nested_statistics(content)),
+    )
 
 
 def _innermost(content: object) -> tuple[str, object]:
@@ -141,6 +150,16 @@ def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     while prefix := next((prefix for prefix in _PREFIXES if all(key.startswith(prefix) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _without_copies(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors without those of a network that a wrapper holds a second time, as for attacks, under `attacker.model.`."""
+
+    def is_copy(key: str) -> bool:
+        value, other = state[key], state.get(key.partition(".")[2])
+        return other is not None and other.dtype == value.dtype and torch.equal(other, value)
+
+    return {key: value for key, value in state.items() if not is_copy(key)}
 
 
 def _describe(content: object) -> str:

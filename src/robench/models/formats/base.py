@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robench.models.checkpoints.read import read_bytes
 from robench.models.preprocessing import Preprocessing
+from robench.models.preprocessing.in_network import Triple
 
 __all__ = [
     "CONFIG_NAME",
@@ -76,6 +77,9 @@ class LoadedModel:
         softmax: Whether the last operation is a softmax, or a sigmoid of a single output. None if only the values can show it.
         torch_runs: Whether torch computes the module; if not, --precision does not apply.
         class_names: Names of the outputs that the file states, in their order; empty if it states none.
+        takes_pixels: Whether the module takes pixels from 0 to 255, which it rounds to uint8.
+        first_values: Function from a batch of images to the results before the first layer, as `in_network.first_values`, if
+            torch does not compute the module.
         notes: Messages for the user, one line each.
     """
 
@@ -88,6 +92,8 @@ class LoadedModel:
     softmax: bool | None = None
     torch_runs: bool = True
     class_names: tuple[str, ...] = ()
+    takes_pixels: bool = False
+    first_values: Callable[[Tensor], Sequence[Triple | None]] | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -174,7 +174,7 @@ class GraphModule(nn.Module):
             raise ValueError(
                 f"it was exported for images of {first if first == last else f'{first} to {last}'} px only"
             )
-        images = x.to(self.dtype)
+        images = (x if self.dtype.is_floating_point else x.round().clamp(0, 255)).to(self.dtype)
         arguments = [
             images if value is ... else getattr(self, value.name) if isinstance(value, _Name) else value
             for value in self.bound

@@ -7,7 +7,9 @@ vendors, and operators of other libraries. The onnx package checks all of these 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,7 @@ from robench.models.class_names import class_names_in_texts
 from robench.models.formats.base import COPY_AGAIN, REFUSED, TRAINING_MODE_NOTE, LoadedModel, LoadRequest
 from robench.models.memory import physical_memory
 from robench.models.preprocessing import assumed
+from robench.models.preprocessing.in_network import Triple, channel_values, is_layer, standardised
 
 __all__ = ["OnnxModule", "load", "matches"]
 
@@ -31,7 +34,7 @@ _MAX_BYTES = 2**31
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
 _FOREIGN = ("EPContext", "PythonOp", "PythonOpGrad", "ATen", "ExternalGradient", "TritonOp")
 """Operators of com.microsoft that run code from outside of onnxruntime: a vendor's binary, Python, torch."""
-_TYPES: dict[int, type[np.floating[Any]]] = {1: np.float32, 10: np.float16, 11: np.float64}
+_TYPES: dict[int, type[np.number[Any]]] = {1: np.float32, 2: np.uint8, 10: np.float16, 11: np.float64}
 """Element types of images, by their code in onnx.TensorProto."""
 _LINEAR = ("Gemm", "MatMul", "Add", "Conv", "Flatten", "ReduceMean", "GlobalAveragePool")
 _SILENT = 4
@@ -71,6 +74,8 @@ def load(request: LoadRequest) -> LoadedModel:
         softmax=_softmax(model.graph, outputs),
         torch_runs=False,
         class_names=class_names_in_texts((entry.key, entry.value) for entry in model.metadata_props),
+        takes_pixels=image.dtype is np.uint8,
+        first_values=partial(_first_values, onnx, runtime, path, model, name, image),
         notes=(note, *notes),
     )
 
@@ -81,8 +86,15 @@ class _Image:
 
     batch: int | None
     size: int | None
-    dtype: type[np.floating[Any]]
+    dtype: type[np.number[Any]]
     channels_last: bool
+
+    def array(self, images: Tensor) -> np.ndarray[Any, Any]:
+        """Return images (b, 3, size, size) as the model takes them."""
+        values = images.detach().cpu().float()
+        values = values.permute(0, 2, 3, 1) if self.channels_last else values
+        values = values.round().clamp(0, 255) if self.dtype is np.uint8 else values
+        return np.ascontiguousarray(values.numpy(), dtype=self.dtype)
 
 
 class OnnxModule(nn.Module):
@@ -94,9 +106,8 @@ class OnnxModule(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """Run the session; raise any error of onnxruntime."""
-        values = x.detach().cpu().permute(0, 2, 3, 1) if self.image.channels_last else x.detach().cpu()
-        array = np.ascontiguousarray(values.float().numpy(), dtype=self.image.dtype)
-        results = [torch.from_numpy(out).to(x.device) for out in self.session.run(self.outputs, {self.name: array})]
+        outputs = self.session.run(self.outputs, {self.name: self.image.array(x)})
+        results = [torch.from_numpy(output).to(x.device) for output in outputs]
         return results[0] if len(results) == 1 else dict(zip(self.outputs, results, strict=True))
 
 
@@ -222,8 +233,7 @@ def _image(path: Path, graph: Any) -> tuple[str, _Image]:
             )
     if described.elem_type not in _TYPES:
         raise CheckpointError(
-            f"{path} takes images of another type than float",
-            "export the model without its preprocessing, with float input",
+            f"{path} takes images of another type than float and uint8", "export it for float or uint8 images"
         )
     return inputs[0].name, _Image(batch, height, _TYPES[described.elem_type], channels_last)
 
@@ -232,17 +242,12 @@ def _session(
     runtime: ModuleType, path: Path, content: bytes | None, device: torch.device
 ) -> tuple[Any, tuple[str, ...]]:
     """Return a session and notes; `content` is the model, or None if it reads other files next to it."""
-    options = runtime.SessionOptions()
-    options.log_severity_level = _SILENT
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
     cuda = "CUDAExecutionProvider"
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda" and cuda in runtime.get_available_providers():
         providers.insert(0, (cuda, {"device_id": device.index or 0}))
     try:
-        session = runtime.InferenceSession(content if content is not None else str(path), options, providers)
+        session = runtime.InferenceSession(content if content is not None else str(path), _options(runtime), providers)
     except Exception as error:
         # onnxruntime's errors have no common base class.
         raise CheckpointError(f"onnxruntime {runtime.__version__} cannot run {path} ({one_line(error)})") from error
@@ -250,6 +255,81 @@ def _session(
         return session, ()
     return session, (
         f"onnxruntime has no {device.type} here, so the model runs on the CPU: pip install onnxruntime-gpu",
+    )
+
+
+def _options(runtime: ModuleType) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    return options
+
+
+def _first_values(
+    onnx: ModuleType, runtime: ModuleType, path: Path, model: Any, name: str, image: _Image, images: Tensor
+) -> list[Triple | None]:
+    """Return the `channel_values` of each result of a model before its first layer."""
+    # The libraries have no common error, and the whole model runs without this part of it.
+    with suppress(Exception):
+        array = image.array(images)
+        results, layer = _before_first_layer(model.graph, name)
+        statistics = [*layer.input[3:5]] if layer is not None and layer.op_type == "BatchNormalization" else []
+        outputs = [*results, *statistics]
+        part = _part(onnx, path, model, name, outputs)
+        session = runtime.InferenceSession(part.SerializeToString(), _options(runtime), ["CPUExecutionProvider"])
+        arrays = dict(zip(outputs, session.run(outputs, {name: array}), strict=True))
+        values = [_channels(arrays[result]) for result in results]
+        before = _channels(arrays.get(layer.input[0], array)) if statistics else None
+        if before is not None:
+            epsilon = next((attribute.f for attribute in layer.attribute if attribute.name == "epsilon"), 1e-5)
+            mean, variance = (arrays[statistic].tolist() for statistic in statistics)
+            values.append(standardised(before, mean, variance, epsilon))
+        return values
+    return []
+
+
+def _channels(value: object) -> Triple | None:
+    is_numbers = isinstance(value, np.ndarray) and value.dtype.kind in "fu"
+    return channel_values(torch.from_numpy(value)) if is_numbers else None
+
+
+def _before_first_layer(graph: Any, name: str) -> tuple[list[str], Any]:
+    """Return the results that depend on the input before the first layer, in order, and the layer, if any."""
+    derived, results = {name}, list[str]()
+    for node in graph.node:
+        if derived.isdisjoint(node.input):
+            continue
+        has_graphs = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+        if is_layer(node.op_type) or has_graphs:
+            return results, node
+        derived.update(node.output)
+        results += filter(None, node.output)
+    return results, None
+
+
+def _part(onnx: ModuleType, path: Path, model: Any, name: str, results: list[str]) -> Any:
+    """Return the part of a model that computes `results`."""
+    needed, nodes = set(results), []
+    for node in reversed(model.graph.node):
+        if not needed.isdisjoint(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    inputs = [value for value in model.graph.input if value.name == name]
+    outputs = [onnx.ValueInfoProto(name=result) for result in results]
+    tensors = []
+    for tensor in model.graph.initializer:
+        if tensor.name in needed:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(tensor)
+            if copy.data_location == onnx.TensorProto.EXTERNAL:
+                onnx.external_data_helper.load_external_data_for_tensor(copy, str(path.resolve().parent))
+            tensors.append(copy)
+    graph = onnx.helper.make_graph(nodes[::-1], "first", inputs, outputs, tensors)
+    # Before version 4, initializers had to be inputs too.
+    return onnx.helper.make_model(
+        graph, opset_imports=model.opset_import, functions=model.functions, ir_version=max(4, model.ir_version)
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,10 +17,11 @@ from robench.models.checkpoints.fit import abbreviate, load_strict, needed
 from robench.models.checkpoints.read import extension_mismatch_note, file_sha256, holds_weights, metadata
 from robench.models.checkpoints.sharded import files_sha256, is_index, shards
 from robench.models.checkpoints.state_dict import EXTENSIONS, Weights, read_weights, weights_in
+from robench.models.checkpoints.statistics import Statistics, find_statistics
 from robench.models.class_names import class_names_in_texts
 from robench.models.formats import pickled_module
 from robench.models.formats.base import LoadedModel, LoadRequest
-from robench.models.preprocessing import Preprocessing
+from robench.models.preprocessing import Preprocessing, listed, with_known_mean
 
 __all__ = ["load", "matches"]
 
@@ -57,7 +59,7 @@ def load(request: LoadRequest) -> LoadedModel:
         arch = _detect(path, weights)
         reason = "the name in the file" if weights.stated is not None and weights.stated in arch else "the only match"
         notes.append(f"{path}: detected architecture {arch} ({reason}); pass --arch to override")
-    module, preprocessing, more = _fit_or_translate(path, arch, weights.state)
+    module, preprocessing, more = _fit_or_translate(path, arch, weights)
     files = shards(path) if is_index(path) else [path]
     notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
     return LoadedModel(
@@ -87,19 +89,17 @@ def _detect(path: Path, weights: Weights) -> str:
         ) from error
 
 
-def _fit_or_translate(
-    path: Path, arch: str, state: Mapping[str, Tensor]
-) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+def _fit_or_translate(path: Path, arch: str, weights: Weights) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
     """Fit the weights as they are, or else by the names into which the library itself translates them; see `_fit_weights`."""
     try:
-        return _fit_weights(path, arch, state)
+        return _fit_weights(path, arch, weights)
     except CheckpointError as error:
         try:
-            translated = translate_names(arch, state)
+            translated = translate_names(arch, weights.state)
             if translated is None:
                 raise error
             tensors, is_resized = translated
-            module, preprocessing, notes = _fit_weights(path, arch, tensors)
+            module, preprocessing, notes = _fit_weights(path, arch, replace(weights, state=tensors))
         except CheckpointError:
             raise error from None
         if is_resized and "img_size=" not in arch:
@@ -114,18 +114,16 @@ def _fit_or_translate(
     return module, preprocessing, (*notes, note)
 
 
-def _fit_weights(
-    path: Path, arch: str, state: Mapping[str, Tensor]
-) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+def _fit_weights(path: Path, arch: str, weights: Weights) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
     """Build a network with the weights of a file.
 
-    The number of classes follows the weights. If one prefix holds the whole network, as in a training module, the tensors outside
-    of the prefix are ignored and named in a note.
+    The number of classes follows the weights. A mean and std next to the network replace those of the architecture. If one prefix
+    holds the whole network, as in a training module, the tensors outside of it are ignored and named in a note.
 
     Args:
         path: The file, for messages.
         arch: `family:name` or a factory.
-        state: The tensors of the file, by name.
+        weights: The content of the file.
 
     Returns:
         The network, its preprocessing, and notes.
@@ -134,7 +132,13 @@ def _fit_weights(
         CheckpointError: A tensor is missing, unexpected or of another shape.
     """
     module, preprocessing, notes = build_architecture(arch)
-    state, ignored = _under_prefix(path, state, module.state_dict())
+    expected = module.state_dict()
+    state, ignored = _under_prefix(path, weights.state, expected)
+    others = {key: state[key] for key in state if key not in expected} | {key: weights.state[key] for key in ignored}
+    found = find_statistics(others)
+    names = {name for statistics in found for name in statistics.names}
+    state = {key: value for key, value in state.items() if key in expected or key not in names}
+    ignored = [key for key in ignored if key not in names]
     add_aux_bn(module, state)
     classes = None if names_factory(arch) else other_classes(state, module.state_dict())
     if classes is not None:
@@ -144,11 +148,27 @@ def _fit_weights(
         if "of another shape" not in differences(state, other.state_dict()):
             module, preprocessing = other, other_preprocessing
     load_strict(module, state, path, arch)
+    if not find_statistics(expected):  # The network does not normalise its input itself.
+        preprocessing, notes = _with_statistics(path, found or weights.statistics, preprocessing, notes)
     if (branches := describe_aux_bn(module)) is not None:
         notes = (*notes, f"{path}: {branches}")
     if ignored:
         notes = (*notes, f"{path}: ignored {len(ignored)} tensors outside of the network: {abbreviate(ignored)}")
     return module, preprocessing, notes
+
+
+def _with_statistics(
+    path: Path, found: Sequence[Statistics], preprocessing: Preprocessing, notes: tuple[str, ...]
+) -> tuple[Preprocessing, tuple[str, ...]]:
+    """Return the preprocessing and the notes with the only mean and std that a file holds next to its network."""
+    usable = {fractions: statistics for statistics in found if (fractions := statistics.fractions()) is not None}
+    if len(usable) == 1:
+        (((mean, std), statistics),) = usable.items()
+        note = f"{path}: mean {listed(mean)} and std {listed(std)} are its {' and '.join(statistics.names)}"
+        return replace(preprocessing, mean=mean, std=std), (*with_known_mean(notes), note)
+    pairs = [f"{' and '.join(pair.names)} ({listed(pair.mean)} and {listed(pair.std)})" for pair in found]
+    unused = f"{path} also holds {abbreviate(pairs)}: if they are the mean and std of its images, give --mean and --std"
+    return preprocessing, (*notes, unused) if pairs else notes
 
 
 def _under_prefix(

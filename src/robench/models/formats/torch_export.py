@@ -132,6 +132,7 @@ def _load(archive: Archive, member: str, program: Any, sha256: str) -> LoadedMod
         batch=batch,
         softmax=_softmax(graph_json, outputs),
         class_names=class_names_in_extras(archive),
+        takes_pixels=dtype == torch.uint8,
         notes=(note, TRAINING_MODE_NOTE) if _acts_as_in_training(graph_json) else (note,),
     )
 
@@ -167,10 +168,8 @@ def _image(path: Path, meta: Any, limits: Any) -> tuple[int | None, Sequence[int
         shape = "x".join("?" if size is None else str(size) for size in sizes)
         raise CheckpointError(f"{path} takes {shape} input", "an image classifier takes (images, 3, size, size)")
     dtype = DTYPES[meta["dtype"]]
-    if not dtype.is_floating_point:
-        raise CheckpointError(
-            f"{path} takes {dtype} input", "export the model without its preprocessing, with float input"
-        )
+    if not dtype.is_floating_point and dtype != torch.uint8:
+        raise CheckpointError(f"{path} takes {dtype} input", "export it for float or uint8 images")
     return sizes[0], _input_sizes(meta["sizes"][2], limits), dtype
 
 

@@ -53,6 +53,8 @@ _CLASSES = "__torch__.torch.classes."
 _QUANTIZED = f"{_CLASSES}quantized"
 _NAMES = ("print", "rpc_async", "rpc_sync", "rpc_remote", "eval", "exec", "open", "__import__")
 """Names of the language that no classifier needs, because they act outside of the model."""
+_ERROR = re.compile(r"[\w.]*(Error|Exception): ", re.ASCII)
+"""Start of the reason, at the end of TorchScript's traceback."""
 _DROPOUT = re.compile(r"[a-z_]*dropout(\dd)?_?")
 _VALUE_BYTES = {
     "BoolStorage": 1,
@@ -109,7 +111,9 @@ class _SilencedModule(nn.Module):
             raise
         except (RuntimeError, torch.jit.Error) as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
-            raise RuntimeError(lines[-1] if lines else "an error without text") from error
+            first = max((index for index, line in enumerate(lines) if _ERROR.match(line)), default=len(lines) - 1)
+            reason = _ERROR.sub("", " ".join(lines[first:]), count=1)
+            raise RuntimeError(reason or "an error without text") from error
 
 
 def _module(path: Path, copy: io.BytesIO, device: torch.device) -> nn.Module:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from robench.errors import OptionError, unknown_name
 from robench.suites.geometry import INTERPOLATIONS, Geometry
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Preprocessing", "assumed"]
+__all__ = [
+    "ASSUMPTIONS",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "SIZE_NOTE",
+    "Preprocessing",
+    "assumed",
+    "listed",
+    "with_known_mean",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+SIZE_NOTE = "the file does not state its input size, so 224 px is used; change it with --crop"
+"""Note of a file that settles mean and std, but not its input size."""
 
 _LARGEST = 4096
 """Largest input size in pixels; no published classifier takes more than 1024."""
@@ -51,12 +62,10 @@ class Preprocessing:
         _triple("mean", self.mean)
         _triple("std", self.std)
         if min(self.mean) < 0 or max(self.mean) > 1:
-            raise OptionError(
-                f"mean must be fractions of full scale, 0 to 1, not {_listed(self.mean)}", "divide by 255"
-            )
+            raise OptionError(f"mean must be fractions of full scale, 0 to 1, not {listed(self.mean)}", "divide by 255")
         if min(self.std) <= 0 or max(self.std) > 1:
             raise OptionError(
-                f"std must be fractions of full scale, above 0 to 1, not {_listed(self.std)}", "divide by 255"
+                f"std must be fractions of full scale, above 0 to 1, not {listed(self.std)}", "divide by 255"
             )
         if not 1 <= self.crop <= _LARGEST:
             raise OptionError(f"crop must be from 1 to {_LARGEST} pixels, not {self.crop}")
@@ -127,9 +136,19 @@ def assumed(crop: int | None = None) -> tuple[Preprocessing, str]:
     )
 
 
+def with_known_mean(notes: Sequence[str]) -> tuple[str, ...]:
+    """Return the notes of a model without the assumption about its mean and std."""
+    return tuple(SIZE_NOTE if note == ASSUMPTIONS[0] else note for note in notes if note != ASSUMPTIONS[1])
+
+
+def listed(values: Iterable[float]) -> str:
+    """Return numbers as an option takes them."""
+    return ",".join(f"{value:g}" for value in values)
+
+
 def _triple(name: str, values: Sequence[float]) -> tuple[float, float, float]:
     if len(values) != 3 or not all(map(math.isfinite, values)):
-        raise OptionError(f"{name} must be three numbers (red, green, blue), not {_listed(values)}")
+        raise OptionError(f"{name} must be three numbers (red, green, blue), not {listed(values) or 'none'}")
     red, green, blue = values
     return red, green, blue
 
@@ -142,5 +161,5 @@ def _size(resize: int | tuple[int, int]) -> str:
     return "x".join(map(str, resize)) if isinstance(resize, tuple) else str(resize)
 
 
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values) or "none"
+ASSUMPTIONS = (assumed()[1], assumed(1)[1])
+"""Notes of models that state nothing, or only their input size."""
