@@ -88,14 +88,21 @@ def difference(classifier: Classifier, module: nn.Module, x: Tensor) -> float:
         return float((classifier.logits(PIXELS) - module(x)).abs().max())
 
 
-@each("make", [traced, exported, onnx, pickled])
-def test_images_are_passed_as_the_network_takes_them(make: Any, tmp_path: Path) -> None:
-    for steps, scale in ((standardise, 255), (standardise_pixels, 1)):
-        module = Whole(steps).eval()
-        classifier = loaded(make(module, torch.rand(2, 3, 16, 16), tmp_path))
-        assert difference(classifier, module, PIXELS / scale) < 1e-3
-        assert any(f"of images in 0 to {255 // scale}, so they need no other" in note for note in classifier.notes)
-        assert not any("ImageNet" in note for note in classifier.notes)
+@each(
+    "make, steps, scale",
+    [
+        (traced, standardise, 1),
+        (exported, standardise_pixels, 255),
+        (onnx, standardise, 1),
+        (pickled, standardise_pixels, 255),
+    ],
+)
+def test_images_are_passed_as_the_network_takes_them(make: Any, steps: Steps, scale: int, tmp_path: Path) -> None:
+    module = Whole(steps).eval()
+    classifier = loaded(make(module, torch.rand(2, 3, 16, 16), tmp_path))
+    assert difference(classifier, module, PIXELS * (scale / 255)) < 1e-3
+    assert any(f"of images in 0 to {scale}, so they need no other" in note for note in classifier.notes)
+    assert not any("ImageNet" in note for note in classifier.notes)
 
 
 @each("make", [exported, onnx])

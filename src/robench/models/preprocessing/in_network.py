@@ -160,6 +160,11 @@ class _Watch(TorchDispatchMode):
         self.values: list[Triple | None] = []
         self.is_over = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False, because the alternative imports torch's compiler, which takes a second."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator unless it is a layer."""
         if self.is_over:
