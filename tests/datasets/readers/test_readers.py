@@ -685,6 +685,7 @@ def _flat(root: Path, names: Sequence[str]) -> None:
         ("set/images/", "set/test_list.txt", "images\\0.png,2\nimages\\1.png,0\n", "set/images"),
         ("val/", "meta/val.txt", "0.png 2\n1.png 0\n", "val"),
         ("images/val/", "meta/val.txt", "0.png 2\n1.png 0\n", "meta/val.txt"),
+        ("test/", "testLabels.csv", "id,label\n0,2\n1,0\n", "testLabels.csv"),
         ("val/", "LOC_val_solution.csv", "ImageId,PredictionString\n0,2 1 2 3 4\n1,0 1 2 3 4 0 5 6 7 8 \n", "val"),
         (
             "ILSVRC/Data/CLS-LOC/val/",
@@ -721,6 +722,17 @@ def test_several_lists(tmp_path: Path) -> None:
     (tmp_path / "train.txt").unlink()
     with pytest.raises(DatasetError, match=r"val\.txt, line 1 has one column"):
         open_dataset(tmp_path)
+
+
+def test_a_table_that_does_not_fit_one_folder_of_images(tmp_path: Path) -> None:
+    _flat(tmp_path, ["images/0.png"])
+    for text, match in (
+        ("bild;klasse\nimages/0.png;a\n", "no file 'bild'"),
+        ("id;label\n0.png;\xe9\n", "is not UTF-8"),
+    ):
+        (tmp_path / "labels.csv").write_text(text, encoding="latin-1")
+        with pytest.raises(DatasetError, match=match):
+            open_dataset(tmp_path)
 
 
 def test_lists_and_class_folders(tmp_path: Path) -> None:

@@ -150,8 +150,8 @@ def _matches(path: Path) -> bool:
         return path.suffix.lower() in TABLE_SUFFIXES
     if not path.is_dir():
         return False
-    # A table without images of this folder is an error only if no folder gives labels.
-    return bool(tables_of(path)) or (not folders_in(path) and bool(_candidates(path, likely=True)))
+    # A table without images of this folder is an error only if there are no class folders.
+    return bool(tables_of(path)) or (is_flat(path) and bool(_candidates(path, likely=True)))
 
 
 def _read(path: Path) -> ImageDataset:

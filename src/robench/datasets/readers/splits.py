@@ -17,7 +17,8 @@ SPLITS = ("test", *_VALIDATION, "train", "training")
 
 def split_of(name: str) -> str:
     """Return the split in the name of a file or folder: test, validation, train or an empty text."""
-    word = next((word for word in re.split(r"[^a-z]+", name.lower()) if word in SPLITS), "")
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)  # also of trainLabels
+    word = next((word for word in map(str.lower, words) if word in SPLITS), "")
     return "validation" if word in _VALIDATION else "train" if word == "training" else word
 
 
