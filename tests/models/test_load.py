@@ -312,7 +312,7 @@ def test_a_short_side_for_a_model_that_squashes_is_said(tmp_path: Path) -> None:
     assert (own.preprocessing.resize, own.notes) == ((160, 160), ())
     assert load_classifier(tmp_path, device="cpu", crop=80).preprocessing.resize == (80, 80)
     cut = load_classifier(tmp_path, device="cpu", resize=180)
-    assert cut.notes[0].startswith("--resize 180 is the short side, but timm:test_vit squashes images")
+    assert cut.warnings[0].startswith("--resize 180 is the short side, but timm:test_vit squashes images")
 
 
 def test_names_of_a_file_break_no_line_and_steer_no_terminal(tmp_path: Path) -> None:

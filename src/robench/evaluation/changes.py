@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ __all__ = ["describe_changes"]
 _NOT_COMPARED = ("fresh", "compile", "profile", "normalize_by", "difficulty", "skip_unreadable")
 """Options that a resumed run may change."""
 
+_HASH = re.compile(r"[0-9a-f]{64}")
 _FILES = {
     "model.sha256": "the weights changed",
     "data.sha256": "the images or labels changed",
@@ -34,7 +36,10 @@ def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any], identity: M
     options = [
         _change(f"--{name.replace('_', '-')}", old["options"].get(name), new["options"].get(name))
         for name in Options.__dataclass_fields__
-        if name not in _NOT_COMPARED and old["options"].get(name) != new["options"].get(name)
+        if name not in _NOT_COMPARED
+        and old["options"].get(name) != new["options"].get(name)
+        # A folder of released files may move; their content is compared.
+        and not (name == "released" and old["options"][name] and new["options"][name])
     ]
     if old["suites"] != new["suites"]:
         options.insert(0, _change("--suite", old["suites"], new["suites"]))
@@ -58,7 +63,9 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             lines |= _differences(was, now, f"{name}.")
         elif was != now:
-            lines[name] = _change(name, was, now)
+            is_file = all(isinstance(value, str) and _HASH.fullmatch(value) for value in (was, now))
+            of = f"the released file of {key}" if prefix == "released." else name
+            lines[name] = f"{of} changed" if is_file else _change(of, was, now)
     return lines
 
 
