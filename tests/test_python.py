@@ -193,6 +193,10 @@ def test_mistakes(
     call: Any, kind: type[Exception], match: str, net: Net, picture_folder: Path, evaluated: Path
 ) -> None:
     """Errors name keywords, not flags; a new context is one outside the command line."""
-    with pytest.raises(kind, match=match) as error:
-        contextvars.Context().run(call, net, picture_folder, evaluated)
-    assert "--" not in str(error.value)
+
+    def check() -> None:
+        with pytest.raises(kind, match=match) as error:
+            call(net, picture_folder, evaluated)
+        assert "--" not in str(error.value)
+
+    contextvars.Context().run(check)
