@@ -1,12 +1,15 @@
 """Robustness benchmarks for image classifiers.
 
-    classifier = robench.load_classifier("resnet50.pth", arch="torchvision:resnet50")
-    run = robench.evaluate(classifier, "imagenet/val", suites=["imagenet-c"], out="runs/resnet50")
-    noisy = robench.corrupt(images, "gaussian_noise", severity=3, suite="imagenet-c")
-    verdict = robench.gate("runs/resnet50", "baseline.csv")
-    robench.report(["runs/resnet50"], "report.html")
+Evaluate any module or model file, and read the result:
 
-Python imports a name when it is first used. `import robench`, `compare`, `gate` and `leaderboard` therefore need no torch.
+    run = robench.evaluate(net, "cifar10/test", suite="cifar-c", mean=mean, std=std, size=32)
+    run.table("cifar-c")
+
+Corrupt images in training:
+
+    transform = v2.Compose([robench.transforms.RandomCorruption(severity=(1, 3)), ...])
+
+Python imports a name when it is first used. `Run.open`, `compare`, `gate`, `score` and `leaderboard` therefore need no torch.
 """
 
 from __future__ import annotations
@@ -15,12 +18,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robench.analysis.comparison.compare import compare
-    from robench.analysis.gate.gate import gate
-    from robench.analysis.leaderboard.leaderboard import leaderboard
-    from robench.analysis.scoring import score
+    from robench import transforms
     from robench.datasets import ImageDataset, ImageSet, open_dataset
     from robench.display.run import Run
+    from robench.display.tables import compare, gate, leaderboard, score
     from robench.errors import RobenchError
     from robench.evaluation.options import Options
     from robench.evaluation.report import report
@@ -47,6 +48,7 @@ __all__ = [
     "open_dataset",
     "report",
     "score",
+    "transforms",
 ]
 
 _HOME = {
@@ -58,15 +60,15 @@ _HOME = {
     "RobenchError": "robench.errors",
     "Run": "robench.display.run",
     "RunDirectory": "robench.runs.directory",
-    "compare": "robench.analysis.comparison.compare",
+    "compare": "robench.display.tables",
     "corrupt": "robench.transforms.training",
     "evaluate": "robench.evaluation.run",
-    "gate": "robench.analysis.gate.gate",
-    "leaderboard": "robench.analysis.leaderboard.leaderboard",
+    "gate": "robench.display.tables",
+    "leaderboard": "robench.display.tables",
     "load_classifier": "robench.models",
     "open_dataset": "robench.datasets",
     "report": "robench.evaluation.report",
-    "score": "robench.analysis.scoring",
+    "score": "robench.display.tables",
 }
 
 
@@ -75,6 +77,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("robench")
+    if name == "transforms":
+        return import_module("robench.transforms")
     if name not in _HOME:
         raise AttributeError(f"module 'robench' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from robench.arguments import path_of
 from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one, decoders, find_decoded, hash_images
 from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
 from robench.datasets.checks import common_small_side, double_resize_note
@@ -86,7 +87,7 @@ _HINT = (
 )
 
 
-def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageDataset:
+def open_dataset(data: str | Path, class_map: str | Path | None = None) -> ImageDataset:
     """Open a dataset; no image is decoded, and nothing in the files is executed.
 
     Args:
@@ -94,13 +95,16 @@ def open_dataset(data: str | Path, class_map: Path | None = None) -> ImageDatase
         class_map: File for `map_classes`; None to keep the labels.
 
     Raises:
+        ArgumentError: An argument has a wrong type.
         DatasetError: No reader matches, or the files are damaged.
     """
+    data = data if isinstance(data, str) else path_of("the dataset", data, "a path, or the name of an embedded dataset")
+    names = None if class_map is None else path_of("--class-map", class_map)
     if not str(data):
         raise DatasetError("the dataset has an empty name", _HINT)
     images = EMBEDDED[data]() if isinstance(data, str) and data in EMBEDDED else _read(Path(data))
-    images = replace(images, root=None if str(data) in EMBEDDED else Path(data), origin=(data, class_map))
-    return images if class_map is None else map_classes(images, Path(class_map))
+    images = replace(images, root=None if str(data) in EMBEDDED else Path(data), origin=(data, names))
+    return images if names is None else map_classes(images, names)
 
 
 def _read(path: Path) -> ImageDataset:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 
 from robench.analysis.report import EXAMPLES, TITLE, write_page
 from robench.analysis.report.confusions import ExampleFinder
+from robench.arguments import check_type, path_of, paths_of
 from robench.errors import OptionError
 
 __all__ = ["report"]
 
 
 def report(
-    runs: Sequence[str | Path],
+    runs: str | PathLike[str] | Sequence[str | PathLike[str]],
     out: str | Path = "report.html",
     *,
     data: str | Path | None = None,
@@ -25,7 +27,7 @@ def report(
     """Write one self-contained page that shows runs side by side, and return its path.
 
     Args:
-        runs: Run directories; or results CSV files, which have no records and therefore no calibration and no confusions.
+        runs: A run directory, a `Run`, or a list of them. A results CSV file has no records, so no calibration and confusions.
         out: The page. An existing report is replaced.
         data: The images; None for the dataset of the run.
         examples: Number of example images for each run and suite; 0 reads no image and does not import torch.
@@ -37,11 +39,12 @@ def report(
         RunError: A run has no results.
         TableError: A CSV file has other columns.
     """
-    if examples < 0:
+    paths = paths_of("the run", runs, "the path of a run, a Run, or a list of them")
+    if check_type("--examples", examples, int, "a whole number") < 0:
         raise OptionError(f"--examples must be at least 0, not {examples}")
     finder: ExampleFinder | None = None
     if examples:
         from robench.evaluation.examples import find_examples  # Imports torch.
 
         finder = partial(find_examples, data=data, count=examples)
-    return write_page(runs, out, examples=finder, title=title, force=force)
+    return write_page(paths, path_of("--out", out), examples=finder, title=title, force=force)

@@ -139,11 +139,7 @@ def evaluate(
             raise OptionError("--preset chooses the suite", "omit --suite")
         suites = find_preset(preset)
         chosen = chosen.with_preset(suites)
-    images = (
-        data
-        if isinstance(data, ImageDataset)
-        else open_dataset(data, None if class_map is None else path_of("--class-map", class_map))
-    )
+    images = data if isinstance(data, ImageDataset) else open_dataset(data, class_map)
     is_in_memory = not isinstance(model, Classifier | str | PathLike)
     with ExitStack() as stack:
         if is_in_memory and isinstance(model, nn.Module):

@@ -1,0 +1,206 @@
+"""Python's functions over finished runs. Their values have a table, and print it.
+
+A run is a path, a `Run` or a results CSV. Wherever several runs are possible, one run or a list of runs is accepted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from robench.analysis.comparison import compare as comparing
+from robench.analysis.gate import Rule, Verdict, read_rules, rules_from
+from robench.analysis.gate import gate as gating
+from robench.analysis.gate.formats import outcome
+from robench.analysis.leaderboard import leaderboard as ranking
+from robench.analysis.leaderboard.ranking import Board
+from robench.analysis.scoring import score as compute
+from robench.arguments import ArgumentError, check_type, one_or_more, path_of, paths_of
+from robench.errors import OptionError
+from robench.runs.directory import RunDirectory
+from robench.types import Results
+
+__all__ = ["Differences", "Gate", "Ranking", "compare", "gate", "leaderboard", "score"]
+
+Path_: TypeAlias = "str | os.PathLike[str]"
+Runs: TypeAlias = "Path_ | Sequence[Path_]"
+
+_RUNS = "the path of a run, a Run, or a list of them"
+
+
+class _Table:
+    """A value that prints its table, which a notebook draws."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return _text(self.frame)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return str(self.frame.dropna(axis="columns", how="all").to_html(index=False, border=0))
+
+
+@dataclass(frozen=True, repr=False)
+class Differences(_Table):
+    """The differences of runs from the first run.
+
+    Attributes:
+        differences: One for each compared value.
+    """
+
+    differences: tuple[comparing.Difference, ...]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each difference: both values, the change, its interval and p-values."""
+        return comparing.difference_rows(self.differences)
+
+    def __iter__(self) -> Iterator[comparing.Difference]:
+        return iter(self.differences)
+
+    def __len__(self) -> int:
+        return len(self.differences)
+
+
+@dataclass(frozen=True, repr=False)
+class Gate(_Table, Verdict):
+    """The verdict of the gate; see `Verdict` for its attributes."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether no comparison failed."""
+        return not self.failed
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each comparison, with its rule as a text."""
+        rows = [{field.name: getattr(one, field.name) for field in fields(one)} for one in self.comparisons]
+        return pd.DataFrame([{**row, "rule": str(row["rule"])} for row in rows])
+
+    def __str__(self) -> str:
+        shown = self.frame[["name", "base", "run", "change", "ci_low", "ci_high", "limit", "failed"]]
+        return "\n".join([outcome(self), _text(shown), *(f"note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True, repr=False)
+class Ranking(_Table, Board):
+    """A leaderboard; see `Board`."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each model; see docs/schema.md."""
+        return Board.frame.__get__(self)
+
+
+def compare(*runs: Runs, metric: str | Sequence[str] | None = None) -> Differences:
+    """Compare runs with the first one; torch is not needed.
+
+    Args:
+        *runs: Two or more runs of the same samples and seed, or a list of them.
+        metric: The metrics to compare; None for errors of cells and aggregates of suites.
+
+    Raises:
+        ArgumentError: An argument has a wrong type.
+        OptionError: The runs are not comparable or share no value, a metric is unknown, or there is only one run.
+    """
+    paths = [path for run in runs for path in paths_of("the run", run, _RUNS)]
+    metrics = None if metric is None else one_or_more("metric", metric, str, "a name or a list of names")
+    return Differences(tuple(comparing.compare(paths, metrics)))
+
+
+def gate(run: Runs, baseline: Runs, rules: Path_ | Sequence[Rule] | Sequence[Mapping[str, Any]] | None = None) -> Gate:
+    """Judge a run against its baseline; torch is not needed.
+
+    Args:
+        run: The run; several runs are seeds of one model.
+        baseline: The baseline, in the same forms; also a CSV file of results.
+        rules: A TOML file, tables as in such a file, or rules; None for those of ./pyproject.toml, or the built-in ones.
+
+    Raises:
+        ArgumentError: An argument has a wrong type.
+        OptionError: A rule compares nothing, or run and baseline are not comparable.
+    """
+    verdict = gating.gate(paths_of("the run", run, _RUNS), paths_of("the baseline", baseline, _RUNS), _rules(rules))
+    return Gate(**{field.name: getattr(verdict, field.name) for field in fields(Verdict)})
+
+
+def _rules(rules: object) -> tuple[Rule, ...]:
+    if rules is None or isinstance(rules, str | os.PathLike):
+        return read_rules(None if rules is None else Path(rules))
+    if isinstance(rules, list | tuple) and all(isinstance(rule, Rule) for rule in rules) and rules:
+        return tuple(rules)
+    if isinstance(rules, list | tuple) and all(isinstance(rule, Mapping) for rule in rules):
+        return rules_from(rules)
+    raise ArgumentError(f"rules must be a TOML file or a list of tables, not a {type(rules).__name__}")
+
+
+def leaderboard(
+    *runs: Runs,
+    out: Path_ | None = None,
+    sort_by: str | None = None,
+    split: bool = False,
+    suite: str | Sequence[str] | None = None,
+    format: str = "csv",  # noqa: A002
+    force: bool = False,
+) -> Ranking:
+    """Rank models in one table, a row for each model; torch is not needed.
+
+    Args:
+        *runs: Runs, results.csv and leaderboard.csv files, result files of timm, RobustBench's JSON; or a list of them.
+            Runs that differ only in their seed are averaged.
+        out: The file to write; None writes none. An existing leaderboard.csv is merged.
+        sort_by: A metric column, or a metric.
+        split: Whether to make separate sections for rows that are not comparable.
+        suite: Suites of the runs to show; None for all.
+        format: "csv", "markdown" or "latex".
+        force: Whether to replace a file of another kind.
+
+    Raises:
+        ArgumentError: An argument has a wrong type.
+        OptionError: The rows are not comparable, or an option is invalid.
+    """
+    paths = [path for run in runs for path in paths_of("the run", run, _RUNS)]
+    if not paths:
+        raise OptionError("there are no runs to rank", "give at least one")
+    board = ranking.leaderboard(
+        paths,
+        None if out is None else path_of("--out", out),
+        sort_by=None if sort_by is None else check_type("--sort-by", sort_by, str, "the name of a metric"),
+        split=split,
+        suites=None if suite is None else one_or_more("--suite", suite, str, "a name or a list of names"),
+        format=check_type("--format", format, str, "the name of a format"),
+        force=force,
+    )
+    return Ranking(**{field.name: getattr(board, field.name) for field in fields(Board)})
+
+
+def score(run: Path_ | RunDirectory, normalize_by: Path_ | None = None) -> Results:
+    """Compute the results of a run's finished conditions from its records; torch is not needed.
+
+    Args:
+        run: A run with at least one finished condition.
+        normalize_by: "alexnet", another run, "none", or None for the run's own baseline.
+
+    Raises:
+        ArgumentError: An argument has a wrong type.
+        RunError: The run cannot be read.
+    """
+    directory = run if isinstance(run, RunDirectory) else path_of("the run", run, "the path of a run, or a Run")
+    return compute(directory, None if normalize_by is None else str(path_of("--normalize-by", normalize_by)))
+
+
+def _text(frame: pd.DataFrame) -> str:
+    """Return a table as text, without its empty columns."""
+    shown = frame.dropna(axis="columns", how="all")
+    return str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
