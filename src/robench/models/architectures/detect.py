@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -18,6 +17,9 @@ from robench.models.architectures.index import Structure, load_index
 from robench.models.checkpoints.aux_bn import without_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
 from robench.models.checkpoints.fit import abbreviate
+from robench.models.checkpoints.names import inside, shortened
+from robench.models.checkpoints.unused import is_unused
+from robench.models.checkpoints.weight_parts import merge_parts
 
 __all__ = ["detect_architecture", "fitting_architectures", "shapes"]
 
@@ -28,6 +30,10 @@ _COMPARED = 6
 """Number of the most similar architectures that are built and compared."""
 _NEW = 12
 """Number of architectures outside the index that are built and compared; each takes about 0.2 s."""
+_HEAD_PARTS = 4
+"""Number of lengths at which the names of a head are tried: whole, or without their first parts."""
+_HEADS = ("fc", "linear", "head", "head.fc", "classifier", "classifier.1")
+"""Usual names of the last layer."""
 _FILLED = (torch.empty, torch.zeros, torch.ones)
 
 Compared: TypeAlias = dict[str, dict[str, list[str]]]
@@ -56,40 +62,69 @@ def detect_architecture(state: Mapping[str, Tensor], stated: str | None = None) 
 def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None) -> list[str]:
     """Return all architectures that fit a state dict, or the part of it that is a network in a training module.
 
+    Names are also read without wrappers, without counters, and with the weights that their parts make.
+
     Args:
         state: The state dict.
         stated: As for `detect_architecture`.
 
     Raises:
-        CheckpointError: No known architecture fits.
+        CheckpointError: No known architecture fits, or several networks of the file do.
     """
+    plain = {name: value for name, value in merge_parts(shortened(state))[0].items() if not is_unused(name)}
+    readings = [state] if plain.keys() == state.keys() else [state, plain]
+    index = _Index.installed_here()
+    for reading in readings:
+        if fitting := index.fitting(reading, stated):
+            return fitting
+    above: list[str] = []
+    while plain:
+        groups = _groups(plain)
+        fits = {prefix: fitting for prefix, group in groups.items() if (fitting := index.fitting(group, stated))}
+        if len({*map(tuple, fits.values())}) > 1:
+            names = " and ".join(".".join((*above, prefix)) for prefix in fits)
+            raise CheckpointError(f"it holds several networks, under {names}", "select one with --weights-key")
+        if fits:
+            return next(iter(fits.values()))
+        largest = max(groups, key=lambda prefix: len(groups[prefix]), default="")
+        if 2 * len(groups.get(largest, ())) <= len(plain):
+            break
+        for reading in _with_heads(groups, largest):
+            if fitting := index.fitting(reading, stated):
+                return fitting
+        above.append(largest)
+        plain = groups[largest]
+        readings.append(plain)
     errors = []
-    for part in _parts(state):
-        try:
-            return _fitting(part, stated)
-        except CheckpointError as error:
-            errors.append(error)
+    for reading in readings:
+        compared = index.similar(reading)
+        if fitting := [arch for arch, differing in compared.items() if not differing]:
+            return fitting
+        errors.append(index.refusal(compared, len(reading)))
     raise errors[0]
 
 
-def _parts(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
-    """Yield all weights, then those under each prefix that more than half of them share."""
-    yield state
-    prefix, count = Counter(key.partition(".")[0] for key in state).most_common(1)[0]
-    if len(state) > 1 and 2 * count > len(state):
-        inside = {key.removeprefix(f"{prefix}."): value for key, value in state.items() if key.startswith(f"{prefix}.")}
-        if inside.keys() != state.keys():
-            yield from _parts(inside)
+def _groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors under each first part of their names, without it."""
+    prefixes = dict.fromkeys(name.partition(".")[0] for name in state if "." in name)
+    groups = {prefix: inside(state, f"{prefix}.") for prefix in prefixes}
+    return {prefix: group for prefix, group in groups.items() if len(group) < len(state) or len(prefixes) == 1}
 
 
-def _fitting(state: Mapping[str, Tensor], stated: str | None) -> list[str]:
-    state = without_aux_bn(state)
-    compared, untried = _compare(state, stated)
-    fitting = [arch for arch, groups in compared.items() if not groups]
-    if not fitting:
-        note = f" ({untried} of the installed libraries are newer than the index and were not tried)" if untried else ""
-        raise CheckpointError(f"its weights fit no known architecture{note}{_nearest(compared, len(state))}")
-    return fitting
+def _with_heads(groups: Mapping[str, dict[str, Tensor]], trunk: str) -> Iterator[Mapping[str, Tensor]]:
+    """Yield the tensors of a trunk with those of one or all other groups, whose names lose parts or become a usual head's."""
+    others = [
+        {f"{prefix}.{name}": value for name, value in group.items()}
+        for prefix, group in groups.items()
+        if prefix != trunk
+    ]
+    together = {name: value for other in others for name, value in other.items()}
+    for head in [together, *others] if len(others) > 1 else others:
+        for parts in range(_HEAD_PARTS):
+            yield groups[trunk] | {".".join(name.split(".")[parts:]): value for name, value in head.items()}
+        if len({name.rpartition(".")[0] for name in head}) == 1:
+            for layer in _HEADS:
+                yield groups[trunk] | {f"{layer}.{name.rpartition('.')[2]}": value for name, value in head.items()}
 
 
 def shapes(arch: str, classes: int | None = None) -> dict[str, Tensor]:
@@ -111,20 +146,65 @@ class _WithoutValues(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _compare(state: Mapping[str, Tensor], stated: str | None = None) -> tuple[Compared, int]:
-    """Return the differences from fitting or else similar architectures, and the number of new ones that were not tried."""
-    installed = [f"{family}:{name}" for family in ARCHITECTURES for name in architecture_names(family)]
-    index = _restrict(load_index(), set(installed))
-    known = {arch for structure in index for arch in structure.archs}
-    new = [arch for arch in installed if arch not in known]
-    tried = new if len(new) <= _NEW else []
-    compared: Compared = {}
-    for archs in _stages(state, stated, index, installed, tried):
-        results = {arch: _differences(state, arch) for arch in archs if arch not in compared}
-        compared |= {arch: groups for arch, groups in results.items() if groups is not None}
-        if not all(compared.values()):
-            break
-    return compared, len(new) - len(tried)
+@dataclass(frozen=True)
+class _Index:
+    """Structures of the installed libraries.
+
+    Attributes:
+        structures: Those that the index has.
+        installed: All architectures.
+        new: Architectures outside the index, if they are few enough to be compared each time.
+        untried: Number of the others.
+    """
+
+    structures: Sequence[Structure]
+    installed: Sequence[str]
+    new: Sequence[str]
+    untried: int
+
+    @classmethod
+    def installed_here(cls) -> _Index:
+        """Return the index without the architectures that the installed libraries lack."""
+        installed = [f"{family}:{name}" for family in ARCHITECTURES for name in architecture_names(family)]
+        structures = _restrict(load_index(), set(installed))
+        known = {arch for structure in structures for arch in structure.archs}
+        new = [arch for arch in installed if arch not in known]
+        tried = new if len(new) <= _NEW else []
+        return cls(structures, installed, tried, len(new) - len(tried))
+
+    def fitting(self, state: Mapping[str, Tensor], stated: str | None) -> list[str]:
+        """Return the architectures of the stated name that fit, otherwise those of the same structure and new ones."""
+        state = without_aux_bn(state)
+        own = fingerprint(state)
+        stages: list[list[str]] = []
+        if stated is not None:
+            names = [stated, *(f"{family}:{stated}" for family in ARCHITECTURES)]
+            # timm's names may end in a tag.
+            stages.append([arch for arch in names if arch.partition(".")[0] in self.installed])
+        same = [structure for structure in self.structures if structure.fingerprint.structure == own.structure]
+        stages.append([*(arch for structure in same for arch in structure.archs), *self.new])
+        for archs in stages:
+            if fitting := [arch for arch in archs if _differences(state, arch) == {}]:
+                return fitting
+        return []
+
+    def similar(self, state: Mapping[str, Tensor]) -> Compared:
+        """Return the differences from similar architectures and from new ones."""
+        state = without_aux_bn(state)
+        scores = similarity(fingerprint(state), [structure.fingerprint for structure in self.structures])
+        order = sorted(range(len(self.structures)), key=lambda row: -scores[row])
+        archs = [*(self.structures[row].archs[0] for row in order[:_COMPARED]), *self.new]
+        results = {arch: _differences(state, arch) for arch in archs}
+        return {arch: groups for arch, groups in results.items() if groups is not None}
+
+    def refusal(self, compared: Compared, tensors: int) -> CheckpointError:
+        """Return the error for a state dict that fits none of the compared architectures."""
+        note = (
+            f" ({self.untried} of the installed libraries are newer than the index and were not tried)"
+            if self.untried
+            else ""
+        )
+        return CheckpointError(f"its weights fit no known architecture{note}{_nearest(compared, tensors)}")
 
 
 def _restrict(index: Sequence[Structure], installed: set[str]) -> list[Structure]:
@@ -133,25 +213,6 @@ def _restrict(index: Sequence[Structure], installed: set[str]) -> list[Structure
         replace(structure, archs=tuple(arch for arch in structure.archs if arch in installed)) for structure in index
     )
     return [structure for structure in structures if structure.archs]
-
-
-def _stages(
-    state: Mapping[str, Tensor],
-    stated: str | None,
-    index: Sequence[Structure],
-    installed: Sequence[str],
-    new: Sequence[str],
-) -> Iterator[Sequence[str]]:
-    """Yield architectures of the stated name, then those of the same structure and new ones, then similar ones."""
-    if stated is not None:
-        names = [stated, *(f"{family}:{stated}" for family in ARCHITECTURES)]
-        yield [arch for arch in names if arch.partition(".")[0] in installed]  # timm's names may end in a tag
-    own = fingerprint(state)
-    same = [structure for structure in index if structure.fingerprint.structure == own.structure]
-    yield [*(arch for structure in same for arch in structure.archs), *new]
-    scores = similarity(own, [structure.fingerprint for structure in index])
-    order = sorted(range(len(index)), key=lambda row: -scores[row])
-    yield [index[row].archs[0] for row in order[:_COMPARED]]
 
 
 def _nearest(compared: Compared, tensors: int) -> str:
