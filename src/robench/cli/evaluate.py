@@ -22,6 +22,7 @@ def evaluate(
     model: opt.Models,
     arch: opt.Arch = None,
     weights_key: opt.WeightsKey = None,
+    ignore_key: opt.IgnoreKeys = None,
     trust_pickle: opt.TrustPickle = False,
     data: opt.Data = None,
     suite: opt.Suites = None,
@@ -125,6 +126,7 @@ def evaluate(
     shared = {
         "arch": arch,
         "weights-key": weights_key,
+        "ignore-key": names(ignore_key),
         "data": data,
         "class-map": class_map,
         "suite": names(suite),

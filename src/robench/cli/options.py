@@ -29,6 +29,10 @@ WeightsKey = Annotated[
     str | None,
     Option(help="Set of weights in the file, such as state_dict_ema. Default: the trained one.", metavar="KEY"),
 ]
+IgnoreKeys = Annotated[
+    list[str] | None,
+    Option(help="Tensors of the file to leave out, such as aux.*. The network must lack them.", metavar="GLOB"),
+]
 TrustPickle = Annotated[bool, Option("--trust-pickle", help="Let the model's file run code with your rights.")]
 Data = Annotated[
     str | None,

@@ -28,6 +28,7 @@ def load_classifier(
     interpolation: str | None = None,
     trust_pickle: bool = False,
     weights_key: str | None = None,
+    ignore_keys: Sequence[str] = (),
 ) -> Classifier:
     """Load a trained model with its preprocessing.
 
@@ -47,13 +48,15 @@ def load_classifier(
         trust_pickle: Whether a file may run code when it is read. If not, another process first tries programs and Hugging Face
             folders, which takes some seconds unless the same file has passed before.
         weights_key: Key of the weights in a file with several sets of them, for example `state_dict_ema`.
+        ignore_keys: Names of tensors in a weights file that the network lacks, with the wildcards * and ?.
 
     Raises:
-        CheckpointError: The model cannot be loaded or is no image classifier.
+        CheckpointError: The model cannot be loaded or is no image classifier, or `ignore_keys` names no tensor of the file or
+            one that the network needs.
         DeviceError: The device is absent or too small.
         OptionError: An argument has a value that no model can have.
     """
-    request = LoadRequest(Path(model), arch, choose_device(device), trust_pickle, weights_key)
+    request = LoadRequest(Path(model), arch, choose_device(device), trust_pickle, weights_key, tuple(ignore_keys))
     overrides: dict[str, Any] = {
         "mean": None if mean is None else list(mean),
         "std": None if std is None else list(std),
@@ -64,5 +67,12 @@ def load_classifier(
     if not trust_pickle and is_sandboxed(model):
         request = replace(request, content=request.read())
         run_in_sandbox(request, overrides)
-    origin = {"model": model, "arch": arch, "trust_pickle": trust_pickle, "weights_key": weights_key, **overrides}
+    origin = {
+        "model": model,
+        "arch": arch,
+        "trust_pickle": trust_pickle,
+        "weights_key": weights_key,
+        "ignore_keys": list(ignore_keys),
+        **overrides,
+    }
     return replace(load_model(model, request, overrides), origin=origin)

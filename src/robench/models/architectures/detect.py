@@ -17,7 +17,7 @@ from robench.models.architectures.index import Structure, load_index
 from robench.models.checkpoints.aux_bn import without_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
 from robench.models.checkpoints.fit import abbreviate
-from robench.models.checkpoints.names import inside, shortened
+from robench.models.checkpoints.names import shortened
 from robench.models.checkpoints.unused import is_unused
 from robench.models.checkpoints.weight_parts import merge_parts
 
@@ -30,6 +30,10 @@ _COMPARED = 6
 """Number of the most similar architectures that are built and compared."""
 _NEW = 12
 """Number of architectures outside the index that are built and compared; each takes about 0.2 s."""
+_PREFIX_PARTS = 4
+"""Most parts of the prefix of a network in a file."""
+_READINGS = 5
+"""Most ways to read the names whose nearest architectures are looked for."""
 _HEAD_PARTS = 4
 """Number of lengths at which the names of a head are tried: whole, or without their first parts."""
 _HEADS = ("fc", "linear", "head", "head.fc", "classifier", "classifier.1")
@@ -74,41 +78,61 @@ def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None
     plain = {name: value for name, value in merge_parts(shortened(state))[0].items() if not is_unused(name)}
     readings = [state] if plain.keys() == state.keys() else [state, plain]
     index = _Index.installed_here()
+    named = index.named(stated or "")
     for reading in readings:
-        if fitting := index.fitting(reading, stated):
+        if fitting := [arch for arch in named if _differences(reading, arch) == {}] or index.fitting(
+            reading, index.new
+        ):
             return fitting
-    above: list[str] = []
-    while plain:
-        groups = _groups(plain)
-        fits = {prefix: fitting for prefix, group in groups.items() if (fitting := index.fitting(group, stated))}
-        if len({*map(tuple, fits.values())}) > 1:
-            names = " and ".join(".".join((*above, prefix)) for prefix in fits)
-            raise CheckpointError(f"it holds several networks, under {names}", "select one with --weights-key")
-        if fits:
-            return next(iter(fits.values()))
-        largest = max(groups, key=lambda prefix: len(groups[prefix]), default="")
-        if 2 * len(groups.get(largest, ())) <= len(plain):
-            break
+    fits = {prefix: _named(named, fitting) for prefix, fitting in _fitting_groups(index, plain)}
+    if len({*map(tuple, fits.values())}) > 1:
+        raise CheckpointError(f"it holds several networks, under {' and '.join(fits)}", "select one with --weights-key")
+    if fits:
+        return next(iter(fits.values()))
+    while (groups := _groups(plain)) and len(readings) < _READINGS:
+        largest = max(groups, key=lambda prefix: len(groups[prefix]))
         for reading in _with_heads(groups, largest):
-            if fitting := index.fitting(reading, stated):
-                return fitting
-        above.append(largest)
-        plain = groups[largest]
-        readings.append(plain)
+            if fitting := index.fitting(reading):
+                return _named(named, fitting)
+        is_most = 2 * len(groups[largest]) > len(plain)
+        plain = groups[largest] if is_most else {}
+        readings.append(groups[largest])
     errors = []
     for reading in readings:
         compared = index.similar(reading)
         if fitting := [arch for arch, differing in compared.items() if not differing]:
             return fitting
-        errors.append(index.refusal(compared, len(reading)))
-    raise errors[0]
+        fewest = min((sum(map(len, groups.values())) for groups in compared.values()), default=0)
+        errors.append((fewest, index.refusal(compared, len(reading))))
+    raise min(errors, key=lambda error: error[0])[1]
+
+
+def _named(named: Sequence[str], fitting: list[str]) -> list[str]:
+    """Return the fitting architectures that a training script named, else all that fit."""
+    return [arch for arch in named if arch.partition(".")[0] in fitting] or fitting
+
+
+def _fitting_groups(index: _Index, state: Mapping[str, Tensor]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the outermost prefixes under which an architecture is, with the architectures."""
+    groups = _groups(state)
+    for _ in range(_PREFIX_PARTS):
+        inner: dict[str, dict[str, Tensor]] = {}
+        for prefix, group in groups.items():
+            if fitting := index.fitting(group):
+                yield prefix, fitting
+            else:
+                inner |= {f"{prefix}.{name}": found for name, found in _groups(group).items()}
+        groups = inner
 
 
 def _groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Return the tensors under each first part of their names, without it."""
-    prefixes = dict.fromkeys(name.partition(".")[0] for name in state if "." in name)
-    groups = {prefix: inside(state, f"{prefix}.") for prefix in prefixes}
-    return {prefix: group for prefix, group in groups.items() if len(group) < len(state) or len(prefixes) == 1}
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        prefix, dot, end = name.partition(".")
+        if dot:
+            groups.setdefault(prefix, {})[end] = value
+    return groups
 
 
 def _with_heads(groups: Mapping[str, dict[str, Tensor]], trunk: str) -> Iterator[Mapping[str, Tensor]]:
@@ -172,21 +196,18 @@ class _Index:
         tried = new if len(new) <= _NEW else []
         return cls(structures, installed, tried, len(new) - len(tried))
 
-    def fitting(self, state: Mapping[str, Tensor], stated: str | None) -> list[str]:
-        """Return the architectures of the stated name that fit, otherwise those of the same structure and new ones."""
+    def fitting(self, state: Mapping[str, Tensor], others: Sequence[str] = ()) -> list[str]:
+        """Return the architectures of the same structure that fit, and other ones if they fit."""
         state = without_aux_bn(state)
         own = fingerprint(state)
-        stages: list[list[str]] = []
-        if stated is not None:
-            names = [stated, *(f"{family}:{stated}" for family in ARCHITECTURES)]
-            # timm's names may end in a tag.
-            stages.append([arch for arch in names if arch.partition(".")[0] in self.installed])
         same = [structure for structure in self.structures if structure.fingerprint.structure == own.structure]
-        stages.append([*(arch for structure in same for arch in structure.archs), *self.new])
-        for archs in stages:
-            if fitting := [arch for arch in archs if _differences(state, arch) == {}]:
-                return fitting
-        return []
+        archs = [*(arch for structure in same for arch in structure.archs), *others]
+        return [arch for arch in archs if _differences(state, arch) == {}]
+
+    def named(self, stated: str) -> list[str]:
+        """Return the architectures of the name that a training script wrote."""
+        names = [stated, *(f"{family}:{stated}" for family in ARCHITECTURES)]
+        return [arch for arch in names if arch.partition(".")[0] in self.installed]  # timm's names may end in a tag.
 
     def similar(self, state: Mapping[str, Tensor]) -> Compared:
         """Return the differences from similar architectures and from new ones."""
@@ -204,7 +225,9 @@ class _Index:
             if self.untried
             else ""
         )
-        return CheckpointError(f"its weights fit no known architecture{note}{_nearest(compared, tensors)}")
+        complete = [arch for arch, groups in compared.items() if groups.keys() == {"unexpected"}]
+        hint = f"if it is {complete[0]}, leave the others out with --ignore-key" if complete else ""
+        return CheckpointError(f"its weights fit no known architecture{note}{_nearest(compared, tensors)}", hint)
 
 
 def _restrict(index: Sequence[Structure], installed: set[str]) -> list[Structure]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["Alignment", "align", "describe_prefixes", "inside", "shortened", "wrappers_in"]
+__all__ = ["Alignment", "align", "describe_prefixes", "inside", "most_of", "shortened", "wrappers_in"]
 
 WRAPPERS = (
     *("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
     *("_fpw_module", "_forward_module"),
 )
 """Names that DataParallel, torch.compile, FSDP, activation checkpointing, fairscale and DeepSpeed add to those of a network."""
+
+_PREFIX_PARTS = 16
+"""Most parts of a prefix."""
 
 Value = TypeVar("Value")
 
@@ -26,7 +29,7 @@ class Alignment:
     Attributes:
         names: Name in the network by name in the file; names without an equal in the network have their prefix removed.
         outside: Names in the file that lie outside of the network.
-        prefixes: Prefixes that were removed, each with its dot; without wrappers.
+        prefixes: Prefixes that were removed, each with its dot; without wrappers. One of them is empty if some names have none.
         head: Name of the last layer in the file and in the network, if they differ by more than a prefix.
     """
 
@@ -46,6 +49,24 @@ def _without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
+def most_of(state: Mapping[str, Value], needed: AbstractSet[str]) -> dict[str, Value]:
+    """Return the items under the prefix that holds most of a network, without it; all if it holds no more than half."""
+    names = shortened(state)
+    prefixes = Counter(name.removesuffix(end) for name in names for end in _ends(name) if end in needed)
+    (prefix, count), *_ = prefixes.most_common(1) or [("", 0)]
+    return inside(names, prefix) if 2 * count > len(needed) else dict(state)
+
+
+def _ends(name: str) -> Iterator[str]:
+    """Yield a name, then its ends after each of its first dots."""
+    yield name
+    for _ in range(_PREFIX_PARTS):
+        _, dot, name = name.partition(".")
+        if not dot:
+            return
+        yield name
+
+
 def wrappers_in(names: Iterable[str]) -> list[str]:
     """Return the wrappers whose names are in the names of tensors."""
     found = {part for name in names for part in name.split(".")}
@@ -60,8 +81,8 @@ def inside(state: Mapping[str, Value], prefix: str) -> dict[str, Value]:
 def align(names: Iterable[str], needed: AbstractSet[str]) -> list[Alignment]:
     """Return the alignments of a file's names that give a network every name that it needs.
 
-    The names of wrappers play no role. Either one prefix holds the whole network, or each name of the network is the end
-    of exactly one name of the file, whose beginning is a prefix. Then a single layer may have another name, as heads do.
+    The names of wrappers play no role. One prefix may hold the whole network. Otherwise each name of the network must be the
+    end of exactly one name of the file, whose beginning is a prefix. Then a single layer may have another name, as heads do.
     Several alignments are several sets of weights.
     """
     names = [*names]
@@ -81,7 +102,7 @@ def _whole(short: Mapping[str, str], own: Mapping[str, str]) -> list[Alignment]:
         Alignment(
             {short[f"{prefix}{name}"]: own.get(name, name) for name in inside(short, prefix)},
             [original for name, original in short.items() if not name.startswith(prefix)],
-            [prefix] if prefix else [],
+            [prefix],
         )
         for prefix in prefixes
         if all(f"{prefix}{name}" in short for name in own)
@@ -92,9 +113,7 @@ def _in_parts(short: Mapping[str, str], own: Mapping[str, str]) -> list[Alignmen
     """Return the alignment by the longest end that is a name of the network, if it uses each name once."""
     found: dict[str, tuple[str, str]] = {}
     for name in short:
-        parts = name.split(".")
-        ends = (".".join(parts[start:]) for start in range(len(parts)))
-        if (end := next((end for end in ends if end in own), None)) is not None:
+        if (end := next((end for end in _ends(name) if end in own), None)) is not None:
             found[name] = (name.removesuffix(end), end)
     head = _head(short.keys() - found.keys(), own.keys() - {end for _, end in found.values()})
     if head is not None and any(prefix for prefix, _ in found.values()):
@@ -113,7 +132,7 @@ def _in_parts(short: Mapping[str, str], own: Mapping[str, str]) -> list[Alignmen
             outside.append(original)
         else:
             names[original] = name.removeprefix(prefix)
-    return [Alignment(names, outside, [prefix for prefix in prefixes if prefix], head)]
+    return [Alignment(names, outside, [prefix for prefix in prefixes if not head or prefix != f"{head[0]}."], head)]
 
 
 def _head(names: AbstractSet[str], needed: AbstractSet[str]) -> tuple[str, str] | None:

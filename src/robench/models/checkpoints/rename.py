@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robench.errors import CheckpointError
 from robench.models.checkpoints.fit import abbreviate, needed
-from robench.models.checkpoints.names import Alignment, align, describe_prefixes, shortened, wrappers_in
+from robench.models.checkpoints.names import Alignment, align, describe_prefixes, most_of, shortened, wrappers_in
 from robench.models.checkpoints.unused import is_unused
 from robench.models.checkpoints.weight_parts import merge_parts
 
@@ -23,13 +23,14 @@ def rename(
     """Return the tensors of a file under the names of a network, and notes.
 
     Wrappers, prefixes and parts of weights are only looked at if the names do not fit otherwise. Tensors outside of the network,
-    and those that play no role in evaluation, are left out. If nothing fits, the names stay as they are.
+    and those that play no role in evaluation, are left out. If nothing fits, the names are those for a message.
     """
     first: tuple[dict[str, Tensor], list[str]] | None = None
     for candidate, methods in ((dict(state), {}), merge_parts(state), merge_parts(shortened(state))):
         alignments = align(candidate, needed(expected))
         if not alignments:
             continue
+        alignments = [found for found in alignments if _fits(candidate, found, expected)] or alignments
         alignment = _only(path, candidate, alignments)
         renamed = {name: candidate[key] for key, name in alignment.names.items()}
         unused = [name for name in renamed if name not in expected and is_unused(name)]
@@ -41,14 +42,15 @@ def rename(
                 f"computed {len(methods)} weights from the parts that {kinds} stores: {abbreviate([*methods])}"
             )
         if wrappers := [name for name in wrappers_in(alignment.names) if name not in wrappers_in(expected)]:
-            notes.append(f"took the wrappers' names {' and '.join(wrappers)} out of the names of its tensors")
-        if len(alignment.prefixes) > 1:
-            notes.append(f"took the prefixes {describe_prefixes(alignment.prefixes)} off the names of its tensors")
+            notes.append(f"removed the wrappers {' and '.join(wrappers)} from names")
+        if alignment.head or len(alignment.prefixes) > 1:
+            names = describe_prefixes(filter(None, alignment.prefixes))
+            notes.append(f"removed {names} from the beginning of names")
         if alignment.head:
-            notes.append("took {} for {}, the only layer of another name".format(*alignment.head))
+            notes.append("loaded {} as {}, the only layer of another name".format(*alignment.head))
         if len(alignments) > 1:
-            others = describe_prefixes(other.prefixes[0] for other in alignments)
-            notes.append(f"the weights under {others} are equal")
+            names = describe_prefixes(other.prefixes[0] for other in alignments)
+            notes.append(f"the weights under {names} are equal")
         if alignment.outside:
             listed = abbreviate(alignment.outside)
             notes.append(f"ignored {len(alignment.outside)} tensors outside of the network: {listed}")
@@ -58,7 +60,15 @@ def rename(
         if renamed.keys() <= expected.keys():
             return found
         first = first or found
-    return first or (dict(state), [])
+    return first or (most_of(state, needed(expected)), [])
+
+
+def _fits(state: Mapping[str, Tensor], alignment: Alignment, expected: Mapping[str, Tensor]) -> bool:
+    """Return whether all names are the network's and all shapes may be, for some number of classes."""
+    return all(
+        state[key].shape[1:] == expected[name].shape[1:] if name in expected else is_unused(name)
+        for key, name in alignment.names.items()
+    )
 
 
 def _only(path: Path, state: Mapping[str, Tensor], alignments: Sequence[Alignment]) -> Alignment:
@@ -66,9 +76,13 @@ def _only(path: Path, state: Mapping[str, Tensor], alignments: Sequence[Alignmen
     first, *others = alignments
     values = {name: state[key] for key, name in first.names.items()}
     for other in others:
-        if any(not torch.equal(values[name], state[key]) for key, name in other.names.items() if name in values):
-            names = describe_prefixes((alignment.prefixes or [""])[0] for alignment in alignments)
+        if not all(_equal(values[name], state[key]) for key, name in other.names.items() if name in values):
+            names = describe_prefixes(alignment.prefixes[0] for alignment in alignments)
             raise CheckpointError(
                 f"{path} holds several sets of these weights, under {names}", "select one with --weights-key"
             )
     return first
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)

@@ -25,13 +25,26 @@ _HARMFUL = frozenset(
     ("nt", "os", "posix", "sys", "subprocess", "shutil", "socket", "importlib", "runpy", "pty", "ctypes", "webbrowser")
 )
 """Modules that only a hostile file names; torch never reads the first four either."""
-_BUILTINS = frozenset(
+_PYTHON_2 = {"__builtin__": "builtins", "commands": "subprocess"}
+"""Names by which pickles of protocol 2 call modules of Python 3."""
+_HARMFUL_BUILTINS = frozenset(
     [
-        *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr", "int", "list"),
-        *("object", "range", "set", "slice", "str", "tuple", "type", "Ellipsis", "NotImplemented"),
+        *(
+            "__import__",
+            "breakpoint",
+            "compile",
+            "delattr",
+            "eval",
+            "exec",
+            "exit",
+            "globals",
+            "input",
+            "locals",
+            "open",
+        ),
+        *("print", "quit", "setattr", "vars"),
     ]
 )
-"""Names of Python itself in the pickles of enumerations, ranges and other values."""
 _DICTS = frozenset(f"collections.{name}" for name in ("OrderedDict", "defaultdict", "Counter"))
 _PAIRS = 1_000_000
 """Most items of dicts that a file makes of lists; a list can be used many times."""
@@ -172,6 +185,7 @@ class _Reader(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
     append: Callable[[object], None]
+    read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
 
     def __init__(self, file: Any, storage: Callable[[Any], object]) -> None:
@@ -181,7 +195,8 @@ class _Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         """Return a dtype for the name of one or of a storage, else a placeholder."""
-        if module.partition(".")[0] in _HARMFUL or (module == "builtins" and name not in _BUILTINS):
+        module = _PYTHON_2.get(module, module)
+        if module.partition(".")[0] in _HARMFUL or (module == "builtins" and name in _HARMFUL_BUILTINS):
             raise Refused(f"{module}.{name}")
         if module in ("torch", "torch.storage"):
             if name == "UntypedStorage":
@@ -281,7 +296,12 @@ class _Reader(pickle._Unpickler):
         self.append([])
 
     def _frozen_set(self) -> None:
-        self.append(self.pop_mark())
+        items = self.pop_mark()
+        self.append(items)
+
+    def _bytes(self) -> None:
+        """Read bytes that can be changed; Python's own reader allocates as many as the file says before it reads them."""
+        self.append(self.read(int.from_bytes(self.read(8), "little")))
 
     def _refuse(self) -> None:
         raise ValueError("it has an operation that torch.save does not write")
@@ -302,7 +322,7 @@ class _Reader(pickle._Unpickler):
         pickle.EXT1[0]: _refuse,
         pickle.EXT2[0]: _refuse,
         pickle.EXT4[0]: _refuse,
-        pickle.BYTEARRAY8[0]: _refuse,  # It allocates as many bytes as the file says.
+        pickle.BYTEARRAY8[0]: _bytes,
         pickle.NEXT_BUFFER[0]: _refuse,
     }
 
