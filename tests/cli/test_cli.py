@@ -114,6 +114,22 @@ def test_dry_run_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sets_of_weights_in_one_file_are_different_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = {**CifarResNet(10, depth=8).state_dict(), "probe.weight": torch.ones(3)}
+    torch.save({f"{name}.{key}": state[key] for name in ("online", "target") for key in state}, tmp_path / "w.pth")
+    command = ["evaluate", str(tmp_path / "w.pth"), "--arch", "zoo:cifar_resnet8", "--data", "demo", "--suite", "clean"]
+    command += ["--limit", "4", "--device", "cpu", "--out", str(tmp_path / "run"), "--ignore-key", "probe.*,*.x?"]
+    assert run_cli([*command, "--weights-key", "online"]) == 2
+    assert "has no tensor *.x?, which --ignore-key names" in capsys.readouterr().err
+    command[-1] = "probe.*"
+    assert run_cli([*command, "--weights-key", "online"]) == 0
+    model = json.loads((tmp_path / "run" / "manifest.json").read_text())["model"]
+    assert (model["weights_key"], model["ignore_keys"]) == ("online", ["probe.*"])
+    capsys.readouterr()
+    assert run_cli([*command, "--weights-key", "target"]) == 2
+    assert "weights_key" in capsys.readouterr().err
+
+
 def test_treatments_of_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -447,7 +447,7 @@ def test_other_files_are_refused_and_a_resumed_run_is_equal(
         robench.evaluate(
             classifier, pictures, ["cifar-c"], tmp_path / "run", options=replace(SOME, released=tmp_path / "other")
         )
-    with pytest.raises(RunError, match="--released was .*, is not set"):
+    with pytest.raises(RunError, match=r"--released was .*, is not set"):
         robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=SOME)
     before = RunDirectory.open(tmp_path / "run").manifest
     same(robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options).directory, whole)

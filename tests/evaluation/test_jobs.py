@@ -22,11 +22,11 @@ def written(folder: Path, text: str) -> Path:
 
 def test_jobs_have_what_is_shared_and_their_own(tmp_path: Path) -> None:
     text = (
-        'data = "val"\nsuite = ["cifar-c"]\n[[job]]\nmodel = "a.pth"\n'
+        'data = "val"\nsuite = ["cifar-c"]\n[[job]]\nmodel = "a.pth"\nignore-key = ["aux.*"]\n'
         '[[job]]\nmodel = "b.pth"\nsuite = ["cifar-p"]\nmean = [0, 0.5, 1]\n'
     )
     assert read_jobs(written(tmp_path, text)) == [
-        {"data": "val", "suite": ["cifar-c"], "model": "a.pth"},
+        {"data": "val", "suite": ["cifar-c"], "model": "a.pth", "ignore-key": ["aux.*"]},
         {"data": "val", "suite": ["cifar-p"], "model": "b.pth", "mean": [0, 0.5, 1]},
     ]
 

@@ -24,6 +24,7 @@ def evaluate(
     arch: opt.Arch = None,
     weights_key: opt.WeightsKey = None,
     label: opt.Label = None,
+    ignore_key: opt.IgnoreKeys = None,
     trust_pickle: opt.TrustPickle = False,
     data: opt.Data = None,
     suite: opt.Suites = None,
@@ -94,6 +95,7 @@ def evaluate(
     shared = {
         "arch": arch,
         "weights_key": weights_key,
+        "ignore_key": names(ignore_key),
         "label": label,
         "data": data,
         "class_map": None if class_map is None else str(class_map),

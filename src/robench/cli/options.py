@@ -56,6 +56,14 @@ Label = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+IgnoreKeys = Annotated[
+    list[str] | None,
+    Option(
+        help="Tensors of the file to leave out, such as aux.*; the network must lack them.",
+        metavar="GLOB",
+        rich_help_panel=MODEL,
+    ),
+]
 Data = Annotated[
     str | None,
     Option(

@@ -41,10 +41,10 @@ __all__ = ["KEYS", "make_jobs", "read_jobs"]
 _TEXTS = ("arch", "weights_key", "interpolation", "label", "model", "data", "class_map", "preset", "out", "device")
 _PIXELS = ("size", "resize", "crop")
 _COLOURS = ("mean", "std")
-_LOADING = ("arch", "weights_key", "interpolation", "label", *_PIXELS, *_COLOURS)
+_LOADING = ("arch", "weights_key", "ignore_key", "interpolation", "label", *_PIXELS, *_COLOURS)
 """Keys that are arguments of `load_classifier`."""
 
-KEYS = (*_TEXTS, *_PIXELS, *_COLOURS, "suite", *(field.name for field in fields(Options)))
+KEYS = (*_TEXTS, *_PIXELS, *_COLOURS, "ignore_key", "suite", *(field.name for field in fields(Options)))
 """Keys of a job, named as the options of `robench evaluate`, with `-` or `_`. Paths are relative to the current directory."""
 
 _OF_COMMAND = ("engine", "address", "workers", "threads", "dry_run", "trust_pickle")

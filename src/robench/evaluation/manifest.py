@@ -55,6 +55,8 @@ def make_manifest(
         "sha256": classifier.sha256,
         "classes": classifier.classes,
         "preprocessing": _json_types(classifier.preprocessing.facts()),
+        # Only what chooses among the tensors of a file, whose SHA-256 does not tell them apart.
+        **{key: value for key in ("weights_key", "ignore_key") if (value := (classifier.origin or {}).get(key))},
     }
     data = {
         "name": images.name,

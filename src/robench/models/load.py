@@ -39,6 +39,7 @@ def load_classifier(
     default_crop: int | None = None,
     trust_pickle: bool = False,
     weights_key: str | None = None,
+    ignore_key: str | Sequence[str] | None = None,
     label: str | None = None,
 ) -> Classifier:
     """Load a trained model with its preprocessing.
@@ -63,11 +64,13 @@ def load_classifier(
         trust_pickle: Whether a file may run code when it is read. If not, another process first tries programs and Hugging Face
             folders, which takes some seconds unless the same file has passed before.
         weights_key: Key of the weights in a file with several sets of them, for example `state_dict_ema`.
+        ignore_key: Names of tensors in a weights file that the network lacks, with the wildcards * and ?.
         label: Name of the model in tables; None for that of the file, class or function.
 
     Raises:
         ArgumentError: An argument has a wrong type.
-        CheckpointError: The model cannot be loaded or is no image classifier.
+        CheckpointError: The model cannot be loaded or is no image classifier, or `ignore_key` names no tensor of the file or
+            one that the network needs.
         DeviceError: The device is absent or too small.
         OptionError: An argument has a value that no model can have.
     """
@@ -86,6 +89,7 @@ def load_classifier(
     ):
         if text is not None:
             check_type(name, text, str, "a text")
+    ignored = [] if ignore_key is None else one_or_more("--ignore-key", ignore_key, str, "a name or a list of names")
     overrides: dict[str, Any] = {
         "mean": None if mean is None else one_or_more("--mean", mean, Real, "three numbers"),
         "std": None if std is None else one_or_more("--std", std, Real, "three numbers"),
@@ -102,11 +106,18 @@ def load_classifier(
         loaded = in_memory(model, label)
         return load_model(loaded, LoadRequest(Path(loaded.label), None, device_of(model, device)), overrides)
     model = model if isinstance(model, str) else Path(model)
-    request = LoadRequest(Path(model), arch, choose_device(device), trust_pickle, weights_key)
+    request = LoadRequest(Path(model), arch, choose_device(device), trust_pickle, weights_key, tuple(ignored))
     if not trust_pickle and is_sandboxed(model):
         request = replace(request, content=request.read())
         run_in_sandbox(request, overrides)
-    origin = {"model": model, "arch": arch, "trust_pickle": trust_pickle, "weights_key": weights_key, **overrides}
+    origin = {
+        "model": model,
+        "arch": arch,
+        "trust_pickle": trust_pickle,
+        "weights_key": weights_key,
+        "ignore_key": list(ignored),
+        **overrides,
+    }
     classifier = load_model(model, request, overrides)
     return replace(classifier, label=label or classifier.label, origin={**origin, "label": label})
 

@@ -131,6 +131,7 @@ def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
     is_published = bool(colon) and names_family(family)
     if not (text == "demo" or is_published or names_factory(text)):
         return _load_path(request)
+    _check_keys(text, request)
     if request.arch is not None:
         raise CheckpointError(f"{text} already names its architecture", "omit --arch, which is for weights files")
     if text == "demo":
@@ -163,6 +164,8 @@ def _load_path(request: LoadRequest) -> LoadedModel:
     model_format = _format(path)
     if model_format is None:
         raise _unknown_format(path)
+    if model_format is not FORMATS[-1]:
+        _check_keys(str(path), request)
     loaded = model_format.load(request)
     if request.arch is None or model_format is FORMATS[-1]:
         return loaded
@@ -173,6 +176,13 @@ def _load_path(request: LoadRequest) -> LoadedModel:
         preprocessing=preprocessing,
         notes=(*stated, f"{path}: using the preprocessing of {request.arch}", *notes),
     )
+
+
+def _check_keys(model: str, request: LoadRequest) -> None:
+    """Raise CheckpointError if an option selects tensors of a model that is no weights file."""
+    for option, value in (("--weights-key", request.weights_key), ("--ignore-key", request.ignore_keys)):
+        if value:
+            raise CheckpointError(f"{option} has no effect on {model}, which is no weights file", f"omit {option}")
 
 
 def _unknown_format(path: Path) -> CheckpointError:

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -137,6 +138,41 @@ def _payload(zipped: bool) -> Callable[[Path], bytes]:
     return make
 
 
+class _Configuration:
+    """An object of a class that no reader imports; its pickle also asks for a call that makes a file."""
+
+    def __init__(self, ran: Path) -> None:
+        self.call, self.self = _Call(ran), self
+
+
+class _Call:
+    def __init__(self, ran: Path) -> None:
+        self.ran = ran
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.ran,)
+
+
+def _objects(zipped: bool) -> Callable[[Path], bytes]:
+    """A training script's file: pruned weights behind prefixes, with objects of other classes."""
+
+    def make(ran: Path) -> bytes:
+        from robench.models.architectures import build_architecture
+
+        with torch.random.fork_rng(devices=[]):
+            state = build_architecture(_ARCH)[0].state_dict()
+        state |= {"conv1.weight_orig": state.pop("conv1.weight"), "conv1.weight_mask": torch.ones(16, 3, 3, 3)}
+        state = {f"module.{'head' if key.startswith('linear') else 'trunk.module'}.{key}": state[key] for key in state}
+        content = {
+            "state_dict": state,
+            "config": _Configuration(ran),
+            "values": [np.arange(3), {1, 2}, Path("x"), b"x"],
+        }
+        return _written(lambda path: torch.save(content, path, _use_new_zipfile_serialization=zipped))
+
+    return make
+
+
 SEEDS: tuple[Seed, ...] = (
     Seed("scripted.pt", _scripted),
     Seed("traced.pt", _traced),
@@ -148,6 +184,8 @@ SEEDS: tuple[Seed, ...] = (
     Seed("model.safetensors", _safetensors, _ARCH),
     Seed("payload.pt", _payload(True), _ARCH),
     Seed("legacy payload.pth", _payload(False), _ARCH),
+    Seed("objects.pth", _objects(True), _ARCH),
+    Seed("legacy objects.pth", _objects(False), _ARCH),
     Seed("payload.pkl", lambda ran: pickle.dumps(layouts.Payload(ran), 2), _ARCH),
 )
 

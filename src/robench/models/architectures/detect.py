@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -18,7 +17,10 @@ from robench.models.architectures.index import Structure, load_index
 from robench.models.checkpoints.aux_bn import without_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
 from robench.models.checkpoints.fit import abbreviate
+from robench.models.checkpoints.names import shortened
 from robench.models.checkpoints.statistics import without_statistics
+from robench.models.checkpoints.unused import is_unused
+from robench.models.checkpoints.weight_parts import merge_parts
 
 __all__ = ["detect_architecture", "fitting_architectures", "shapes"]
 
@@ -29,6 +31,14 @@ _COMPARED = 6
 """Number of the most similar architectures that are built and compared."""
 _NEW = 12
 """Number of architectures outside the index that are built and compared; each takes about 0.2 s."""
+_PREFIX_PARTS = 4
+"""Most parts of the prefix of a network in a file."""
+_READINGS = 5
+"""Most ways to read the names whose nearest architectures are looked for."""
+_HEAD_PARTS = 4
+"""Number of lengths at which the names of a head are tried: whole, or without their first parts."""
+_HEADS = ("fc", "linear", "head", "head.fc", "classifier", "classifier.1")
+"""Usual names of the last layer."""
 _FILLED = (torch.empty, torch.zeros, torch.ones)
 
 Compared: TypeAlias = dict[str, dict[str, list[str]]]
@@ -57,40 +67,90 @@ def detect_architecture(state: Mapping[str, Tensor], stated: str | None = None) 
 def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None) -> list[str]:
     """Return all architectures that fit a state dict, or the part of it that is a network in a training module.
 
+    Names are also read without wrappers, without counters, and with the weights that their parts make.
+
     Args:
         state: The state dict.
         stated: As for `detect_architecture`.
 
     Raises:
-        CheckpointError: No known architecture fits.
+        CheckpointError: No known architecture fits, or several networks of the file do.
     """
+    own = without_statistics(state)
+    plain = {name: value for name, value in merge_parts(shortened(own))[0].items() if not is_unused(name)}
+    readings = [own] if plain.keys() == own.keys() else [own, plain]
+    index = _Index.installed_here()
+    named = index.named(stated or "")
+    for reading in readings:
+        if fitting := [arch for arch in named if _differences(reading, arch) == {}] or index.fitting(
+            reading, index.new
+        ):
+            return fitting
+    fits = {prefix: _named(named, fitting) for prefix, fitting in _fitting_groups(index, plain)}
+    if len({*map(tuple, fits.values())}) > 1:
+        raise CheckpointError(f"it holds several networks, under {' and '.join(fits)}", "select one with --weights-key")
+    if fits:
+        return next(iter(fits.values()))
+    while (groups := _groups(plain)) and len(readings) < _READINGS:
+        largest = max(groups, key=lambda prefix: len(groups[prefix]))
+        for reading in _with_heads(groups, largest):
+            if fitting := index.fitting(reading):
+                return _named(named, fitting)
+        is_most = 2 * len(groups[largest]) > len(plain)
+        plain = groups[largest] if is_most else {}
+        readings.append(groups[largest])
     errors = []
-    for part in _parts(without_statistics(state)):
-        try:
-            return _fitting(part, stated)
-        except CheckpointError as error:
-            errors.append(error)
-    raise errors[0]
+    for reading in readings:
+        compared = index.similar(reading)
+        if fitting := [arch for arch, differing in compared.items() if not differing]:
+            return fitting
+        fewest = min((sum(map(len, groups.values())) for groups in compared.values()), default=0)
+        errors.append((fewest, index.refusal(compared, len(reading))))
+    raise min(errors, key=lambda error: error[0])[1]
 
 
-def _parts(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
-    """Yield all weights, then those under each prefix that more than half of them share."""
-    yield state
-    prefix, count = Counter(key.partition(".")[0] for key in state).most_common(1)[0]
-    if len(state) > 1 and 2 * count > len(state):
-        inside = {key.removeprefix(f"{prefix}."): value for key, value in state.items() if key.startswith(f"{prefix}.")}
-        if inside.keys() != state.keys():
-            yield from _parts(inside)
+def _named(named: Sequence[str], fitting: list[str]) -> list[str]:
+    """Return the fitting architectures that a training script named, else all that fit."""
+    return [arch for arch in named if arch.partition(".")[0] in fitting] or fitting
 
 
-def _fitting(state: Mapping[str, Tensor], stated: str | None) -> list[str]:
-    state = without_aux_bn(state)
-    compared, untried = _compare(state, stated)
-    fitting = [arch for arch, groups in compared.items() if not groups]
-    if not fitting:
-        note = f" ({untried} of the installed libraries are newer than the index and were not tried)" if untried else ""
-        raise CheckpointError(f"its weights fit no known architecture{note}{_nearest(compared, len(state))}")
-    return fitting
+def _fitting_groups(index: _Index, state: Mapping[str, Tensor]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the outermost prefixes under which an architecture is, with the architectures."""
+    groups = _groups(state)
+    for _ in range(_PREFIX_PARTS):
+        inner: dict[str, dict[str, Tensor]] = {}
+        for prefix, group in groups.items():
+            if fitting := index.fitting(group):
+                yield prefix, fitting
+            else:
+                inner |= {f"{prefix}.{name}": found for name, found in _groups(group).items()}
+        groups = inner
+
+
+def _groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors under each first part of their names, without it."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        prefix, dot, end = name.partition(".")
+        if dot:
+            groups.setdefault(prefix, {})[end] = value
+    return groups
+
+
+def _with_heads(groups: Mapping[str, dict[str, Tensor]], trunk: str) -> Iterator[Mapping[str, Tensor]]:
+    """Yield the tensors of a trunk with those of one or all other groups, whose names lose parts or become a usual head's."""
+    others = [
+        {f"{prefix}.{name}": value for name, value in group.items()}
+        for prefix, group in groups.items()
+        if prefix != trunk
+    ]
+    together = {name: value for other in others for name, value in other.items()}
+    for head in [together, *others] if len(others) > 1 else others:
+        for parts in range(_HEAD_PARTS):
+            yield groups[trunk] | {".".join(name.split(".")[parts:]): value for name, value in head.items()}
+        if len({name.rpartition(".")[0] for name in head}) == 1:
+            for layer in _HEADS:
+                yield groups[trunk] | {f"{layer}.{name.rpartition('.')[2]}": value for name, value in head.items()}
 
 
 def shapes(arch: str, classes: int | None = None) -> dict[str, Tensor]:
@@ -112,20 +172,65 @@ class _WithoutValues(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _compare(state: Mapping[str, Tensor], stated: str | None = None) -> tuple[Compared, int]:
-    """Return the differences from fitting or else similar architectures, and the number of new ones that were not tried."""
-    installed = [f"{family}:{name}" for family in ARCHITECTURES for name in architecture_names(family)]
-    index = _restrict(load_index(), set(installed))
-    known = {arch for structure in index for arch in structure.archs}
-    new = [arch for arch in installed if arch not in known]
-    tried = new if len(new) <= _NEW else []
-    compared: Compared = {}
-    for archs in _stages(state, stated, index, installed, tried):
-        results = {arch: _differences(state, arch) for arch in archs if arch not in compared}
-        compared |= {arch: groups for arch, groups in results.items() if groups is not None}
-        if not all(compared.values()):
-            break
-    return compared, len(new) - len(tried)
+@dataclass(frozen=True)
+class _Index:
+    """Structures of the installed libraries.
+
+    Attributes:
+        structures: Those that the index has.
+        installed: All architectures.
+        new: Architectures outside the index, if they are few enough to be compared each time.
+        untried: Number of the others.
+    """
+
+    structures: Sequence[Structure]
+    installed: Sequence[str]
+    new: Sequence[str]
+    untried: int
+
+    @classmethod
+    def installed_here(cls) -> _Index:
+        """Return the index without the architectures that the installed libraries lack."""
+        installed = [f"{family}:{name}" for family in ARCHITECTURES for name in architecture_names(family)]
+        structures = _restrict(load_index(), set(installed))
+        known = {arch for structure in structures for arch in structure.archs}
+        new = [arch for arch in installed if arch not in known]
+        tried = new if len(new) <= _NEW else []
+        return cls(structures, installed, tried, len(new) - len(tried))
+
+    def fitting(self, state: Mapping[str, Tensor], others: Sequence[str] = ()) -> list[str]:
+        """Return the architectures of the same structure that fit, and other ones if they fit."""
+        state = without_aux_bn(state)
+        own = fingerprint(state)
+        same = [structure for structure in self.structures if structure.fingerprint.structure == own.structure]
+        archs = [*(arch for structure in same for arch in structure.archs), *others]
+        return [arch for arch in archs if _differences(state, arch) == {}]
+
+    def named(self, stated: str) -> list[str]:
+        """Return the architectures of the name that a training script wrote."""
+        names = [stated, *(f"{family}:{stated}" for family in ARCHITECTURES)]
+        # timm's names may end in a tag. A file cannot choose arguments.
+        return [arch for arch in names if "?" not in arch and arch.partition(".")[0] in self.installed]
+
+    def similar(self, state: Mapping[str, Tensor]) -> Compared:
+        """Return the differences from similar architectures and from new ones."""
+        state = without_aux_bn(state)
+        scores = similarity(fingerprint(state), [structure.fingerprint for structure in self.structures])
+        order = sorted(range(len(self.structures)), key=lambda row: -scores[row])
+        archs = [*(self.structures[row].archs[0] for row in order[:_COMPARED]), *self.new]
+        results = {arch: _differences(state, arch) for arch in archs}
+        return {arch: groups for arch, groups in results.items() if groups is not None}
+
+    def refusal(self, compared: Compared, tensors: int) -> CheckpointError:
+        """Return the error for a state dict that fits none of the compared architectures."""
+        note = (
+            f" ({self.untried} of the installed libraries are newer than the index and were not tried)"
+            if self.untried
+            else ""
+        )
+        complete = [arch for arch, groups in compared.items() if groups.keys() == {"unexpected"}]
+        hint = f"if it is {complete[0]}, leave the others out with --ignore-key" if complete else ""
+        return CheckpointError(f"its weights fit no known architecture{note}{_nearest(compared, tensors)}", hint)
 
 
 def _restrict(index: Sequence[Structure], installed: set[str]) -> list[Structure]:
@@ -134,26 +239,6 @@ def _restrict(index: Sequence[Structure], installed: set[str]) -> list[Structure
         replace(structure, archs=tuple(arch for arch in structure.archs if arch in installed)) for structure in index
     )
     return [structure for structure in structures if structure.archs]
-
-
-def _stages(
-    state: Mapping[str, Tensor],
-    stated: str | None,
-    index: Sequence[Structure],
-    installed: Sequence[str],
-    new: Sequence[str],
-) -> Iterator[Sequence[str]]:
-    """Yield architectures of the stated name, then those of the same structure and new ones, then similar ones."""
-    if stated is not None:
-        names = [stated, *(f"{family}:{stated}" for family in ARCHITECTURES)]
-        # timm's names may end in a tag. A file cannot choose arguments.
-        yield [arch for arch in names if "?" not in arch and arch.partition(".")[0] in installed]
-    own = fingerprint(state)
-    same = [structure for structure in index if structure.fingerprint.structure == own.structure]
-    yield [*(arch for structure in same for arch in structure.archs), *new]
-    scores = similarity(own, [structure.fingerprint for structure in index])
-    order = sorted(range(len(index)), key=lambda row: -scores[row])
-    yield [index[row].archs[0] for row in order[:_COMPARED]]
 
 
 def _nearest(compared: Compared, tensors: int) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from robench.errors import CheckpointError, one_line
 from robench.models.checkpoints.differences import differences, is_counter, other_classes
+from robench.models.checkpoints.weight_parts import are_parts
 
 __all__ = ["abbreviate", "check_fit", "load_strict", "needed"]
 
@@ -44,13 +45,25 @@ def check_fit(
     if not groups:
         return
     if config is None:
-        hint = "is it another architecture? See `robench list models`"
+        hint = _hint(groups)
     elif groups.keys() == {"of another shape"} and (classes := other_classes(state, expected)) is not None:
         hint = f"the weights probably have {classes} classes; correct the number in {config}"
     else:
         hint = f"{config} describes another network than the weights; copy both from one place"
     listed = "; ".join(f"{len(keys)} {kind}: {abbreviate(keys)}" for kind, keys in groups.items())
     raise CheckpointError(f"{file} does not fit {arch} ({listed})", hint)
+
+
+def _hint(groups: Mapping[str, Sequence[str]]) -> str:
+    unexpected = groups.get("unexpected", ())
+    if any(map(are_parts, unexpected)):
+        return (
+            "some names are of parts of weights: before saving, call torch.nn.utils.prune.remove, "
+            "or torch.nn.utils.parametrize.remove_parametrizations"
+        )
+    if groups.keys() == {"unexpected"}:
+        return f"--ignore-key leaves out tensors that the network lacks, such as --ignore-key '{unexpected[0]}'"
+    return "is it another architecture? See `robench list models`"
 
 
 def needed(expected: Mapping[str, Tensor]) -> set[str]:

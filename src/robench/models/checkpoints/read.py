@@ -7,12 +7,12 @@ import json
 import pickle
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from robench.errors import CheckpointError, one_line
 from robench.models.checkpoints import torch_archive
+from robench.models.checkpoints.stand_ins import Refused, read_with_stand_ins
 from robench.models.memory import physical_memory
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "holds_weights",
     "is_bare_pickle",
     "metadata",
+    "needs_code",
     "read_bytes",
     "read_content",
 ]
@@ -49,29 +50,8 @@ _SAVE = "save the state dict alone where it was made, torch.save(model.state_dic
 _TRUST = "--trust-pickle runs it with your rights, if you trust its author"
 
 
-class _Ignored:
-    """Placeholder for a value next to the weights; it drops the file's data about that value."""
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __setstate__(self, _: object) -> None: ...
-
-
-# Training scripts save these next to the weights (best_acc, args). The real ones are never called: a numpy dtype
-# takes its flags from the file, so its state could make numpy follow a pointer from the file.
-_IGNORED_GLOBALS = (
-    "argparse.Namespace",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy._core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-)
-
-
 def read_content(path: Path) -> object:
-    """Return the content of a weights file, with tensors on the CPU.
+    """Return the content of a weights file, with tensors on the CPU and a `StandIn` for every object of another kind.
 
     The content shows whether safetensors or torch wrote the file; the name decides only if neither is recognised.
 
@@ -188,28 +168,38 @@ def _read_torch(path: Path) -> object:
         torch_archive.check_sums(path)
         if "data.pkl" not in torch_archive.names(path):
             raise _unknown_file(path, "a PyTorch")
-    ignored: list[Any] = [(_Ignored, name) for name in _IGNORED_GLOBALS]
     try:
         # An open file, because torch also looks at the name of a path.
-        with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(ignored):
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Warnings about pickle protocols; problems arrive as errors.
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no error class for damaged files.
         if not _is_pickle(path):
             raise _unknown_file(path, "a PyTorch") from error
-        if isinstance(error, pickle.UnpicklingError):
-            raise CheckpointError(
-                f"{path} was refused, and nothing in it was run: it holds more than weights and would need to run code "
-                f"({_refused_global(error)})",
-                f"{_SAVE}, or convert it to .safetensors; {_TRUST}",
-            ) from error
         if is_bare_pickle(path):
             raise CheckpointError(
                 f"{path} was refused, and nothing in it was run: it is a plain pickle, which torch did not write, and "
                 "could run code",
                 f"{_SAVE}; {_TRUST}",
             ) from error
+        if not isinstance(error, pickle.UnpicklingError):
+            raise _damaged(path, error) from error
+    try:
+        return read_with_stand_ins(path)
+    except Refused as error:
+        raise needs_code(path, str(error)) from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # A damaged pickle raises any error of the step that is damaged.
         raise _damaged(path, error) from error
+
+
+def needs_code(path: Path, name: str) -> CheckpointError:
+    """Return the error for a file whose content needs a class or function of that name."""
+    return CheckpointError(
+        f"{path} was refused, and nothing in it was run: it holds more than weights and would need to run code ({name})",
+        f"{_SAVE}, or convert it to .safetensors; {_TRUST}",
+    )
 
 
 def is_bare_pickle(path: Path) -> bool:
@@ -223,14 +213,6 @@ def _is_pickle(path: Path) -> bool:
     """Return whether a file is a torch archive (a zip) or a bare pickle (protocol 2 and above)."""
     with path.open("rb") as file:
         return file.read(2) in (b"PK", *PICKLES)
-
-
-def _refused_global(error: Exception) -> str:
-    """Return the global that torch's long text names."""
-    for line in str(error).splitlines():
-        if "GLOBAL" in line:
-            return line.partition("GLOBAL ")[2].split()[0] if "GLOBAL " in line else line.strip()
-    return "unsupported pickle"
 
 
 def _unknown_file(path: Path, kind: str) -> CheckpointError:

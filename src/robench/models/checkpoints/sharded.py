@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from robench.errors import CheckpointError, one_line
-from robench.models.checkpoints.read import file_sha256, read_content
+from robench.models.checkpoints.read import file_sha256, needs_code, read_content
+from robench.models.checkpoints.stand_ins import find_stand_ins, holds_tensors
 
 __all__ = ["INDEX", "files_sha256", "is_index", "read_json", "read_sharded", "read_tensors", "shards"]
 
@@ -30,6 +31,8 @@ def is_index(path: Path) -> bool:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of one file by name, read by safetensors or torch's restricted reader."""
     content = read_content(path)
+    if (stand_in := next(find_stand_ins(content), None)) is not None and holds_tensors(stand_in):
+        raise needs_code(path, stand_in.name)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path} holds other values than tensors by name", "give a state dict")
     return content

@@ -45,6 +45,7 @@ class LoadRequest:
         device: The device that the module runs on.
         trust_pickle: Whether a pickle may run code.
         weights_key: Key of the weights, for files with several sets of them.
+        ignore_keys: Names of tensors to leave out, with the wildcards * and ?.
         content: Bytes that the sandbox has tried, so that the same bytes are loaded; None for a file that needs no sandbox.
     """
 
@@ -53,6 +54,7 @@ class LoadRequest:
     device: torch.device
     trust_pickle: bool = False
     weights_key: str | None = None
+    ignore_keys: tuple[str, ...] = ()
     content: bytes | None = field(default=None, repr=False)
 
     def read(self) -> bytes:

@@ -15,9 +15,11 @@ from robench.models.checkpoints.aux_bn import add_aux_bn, describe_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
 from robench.models.checkpoints.fit import abbreviate, load_strict, needed
 from robench.models.checkpoints.read import extension_mismatch_note, file_sha256, holds_weights, metadata
+from robench.models.checkpoints.rename import rename
 from robench.models.checkpoints.sharded import files_sha256, is_index, shards
 from robench.models.checkpoints.state_dict import EXTENSIONS, Weights, read_weights, weights_in
 from robench.models.checkpoints.statistics import Statistics, find_statistics
+from robench.models.checkpoints.unused import without_ignored
 from robench.models.class_names import class_names_in_texts
 from robench.models.formats import pickled_module
 from robench.models.formats.base import LoadedModel, LoadRequest
@@ -41,25 +43,31 @@ def load(request: LoadRequest) -> LoadedModel:
         if not (request.trust_pickle and (is_index(path) or pickled_module.matches(path))):
             raise
         if is_index(path):
-            state, trust_notes = pickled_module.read_state(path, request.trust_pickle)
-            weights = weights_in(path, state, request.weights_key)
+            content, trust_notes = pickled_module.read_state(path, request.trust_pickle)
+            weights = weights_in(path, content, request.weights_key)
             notes += trust_notes
         else:
             sha256 = file_sha256(path)  # Before the code in the file can change it.
-            content = pickled_module.unpickle(path)
-            loaded = pickled_module.find_module(path, content, sha256)
+            unpickled = pickled_module.unpickle(path)
+            loaded = pickled_module.find_module(path, unpickled, sha256)
             if loaded is not None:
                 return loaded
-            weights = weights_in(path, content, request.weights_key)
+            weights = weights_in(path, unpickled, request.weights_key)
             notes.append(pickled_module.TRUST_NOTE)
     if weights.others and request.weights_key is None:
         notes.append(f"{path} also holds weights under {', '.join(weights.others)}: select them with --weights-key")
+    if weights.objects:
+        notes.append(f"{path} also holds objects of {abbreviate(weights.objects)}, which were not read")
+    state, ignored = without_ignored(path, weights, request.ignore_keys)
+    if ignored:
+        notes.append(f"{path}: --ignore-key left out {len(ignored)} tensors: {abbreviate(ignored)}")
     arch = request.arch
     if arch is None:
-        arch = _detect(path, weights)
+        arch = _detect(path, state, weights.stated)
         reason = "the name in the file" if weights.stated is not None and weights.stated in arch else "the only match"
         notes.append(f"{path}: detected architecture {arch} ({reason}); pass --arch to override")
-    module, preprocessing, more = _fit_or_translate(path, arch, weights)
+    weights = replace(weights, state=state)
+    module, preprocessing, more = _fit_or_translate(path, arch, weights, ignored)
     files = shards(path) if is_index(path) else [path]
     notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
     return LoadedModel(
@@ -80,26 +88,28 @@ def _label(path: Path) -> str:
     return path.resolve().parent.name or label if label.lower() == "model" and extension == ".safetensors" else label
 
 
-def _detect(path: Path, weights: Weights) -> str:
+def _detect(path: Path, state: Mapping[str, Tensor], stated: str | None) -> str:
     try:
-        return detect_architecture(weights.state, weights.stated)
+        return detect_architecture(state, stated)
     except CheckpointError as error:
         raise CheckpointError(
             f"{path} does not state its architecture, and {error.problem}", error.hint or f"name it, such as {EXAMPLES}"
         ) from error
 
 
-def _fit_or_translate(path: Path, arch: str, weights: Weights) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+def _fit_or_translate(
+    path: Path, arch: str, weights: Weights, ignored: Sequence[str]
+) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
     """Fit the weights as they are, or else by the names into which the library itself translates them; see `_fit_weights`."""
     try:
-        return _fit_weights(path, arch, weights)
+        return _fit_weights(path, arch, weights, ignored)
     except CheckpointError as error:
         try:
             translated = translate_names(arch, weights.state)
             if translated is None:
                 raise error
             tensors, is_resized = translated
-            module, preprocessing, notes = _fit_weights(path, arch, replace(weights, state=tensors))
+            module, preprocessing, notes = _fit_weights(path, arch, replace(weights, state=tensors), ignored)
         except CheckpointError:
             raise error from None
         if is_resized and "img_size=" not in arch:
@@ -114,16 +124,19 @@ def _fit_or_translate(path: Path, arch: str, weights: Weights) -> tuple[nn.Modul
     return module, preprocessing, (*notes, note)
 
 
-def _fit_weights(path: Path, arch: str, weights: Weights) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+def _fit_weights(
+    path: Path, arch: str, weights: Weights, ignored: Sequence[str]
+) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
     """Build a network with the weights of a file.
 
-    The number of classes follows the weights. A mean and std next to the network replace those of the architecture. If one prefix
-    holds the whole network, as in a training module, the tensors outside of it are ignored and named in a note.
+    The number of classes follows the weights. The names follow those of the network, see `rename`. A mean and std next to the
+    network replace those of the architecture.
 
     Args:
         path: The file, for messages.
         arch: `family:name` or a factory.
-        weights: The content of the file.
+        weights: The tensors of the file, and the mean and std next to them.
+        ignored: Names of tensors that the user ignores.
 
     Returns:
         The network, its preprocessing, and notes.
@@ -133,12 +146,12 @@ def _fit_weights(path: Path, arch: str, weights: Weights) -> tuple[nn.Module, Pr
     """
     module, preprocessing, notes = build_architecture(arch)
     expected = module.state_dict()
-    state, ignored = _under_prefix(path, weights.state, expected)
-    others = {key: state[key] for key in state if key not in expected} | {key: weights.state[key] for key in ignored}
-    found = find_statistics(others)
-    names = {name for statistics in found for name in statistics.names}
-    state = {key: value for key, value in state.items() if key in expected or key not in names}
-    ignored = [key for key in ignored if key not in names]
+    found = [pair for pair in find_statistics(weights.state) if not _are_expected(pair.names, expected)]
+    names = {name for pair in found for name in pair.names}
+    state, fit_notes = rename(path, {key: value for key, value in weights.state.items() if key not in names}, expected)
+    for key in sorted(needed(expected) - state.keys()):
+        if any(name == key or name.endswith(f".{key}") for name in ignored):
+            raise CheckpointError(f"--ignore-key leaves out {key}, which {arch} needs", "name other tensors")
     add_aux_bn(module, state)
     classes = None if names_factory(arch) else other_classes(state, module.state_dict())
     if classes is not None:
@@ -152,9 +165,12 @@ def _fit_weights(path: Path, arch: str, weights: Weights) -> tuple[nn.Module, Pr
         preprocessing, notes = _with_statistics(path, found or weights.statistics, preprocessing, notes)
     if (branches := describe_aux_bn(module)) is not None:
         notes = (*notes, f"{path}: {branches}")
-    if ignored:
-        notes = (*notes, f"{path}: ignored {len(ignored)} tensors outside of the network: {abbreviate(ignored)}")
-    return module, preprocessing, notes
+    return module, preprocessing, (*fit_notes, *notes)
+
+
+def _are_expected(names: Sequence[str], expected: Mapping[str, Tensor]) -> bool:
+    """Return whether a network has tensors of these names, apart from prefixes in the file."""
+    return any(name == key or name.endswith(f".{key}") for name in names for key in expected)
 
 
 def _with_statistics(
@@ -169,25 +185,3 @@ def _with_statistics(
     pairs = [f"{' and '.join(pair.names)} ({listed(pair.mean)} and {listed(pair.std)})" for pair in found]
     unused = f"{path} also holds {abbreviate(pairs)}: if they are the mean and std of its images, give --mean and --std"
     return preprocessing, (*notes, unused) if pairs else notes
-
-
-def _under_prefix(
-    path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the network's tensors without the prefix that all of them share, and the names of the other tensors."""
-    own = needed(expected)
-    if not own or own <= state.keys():
-        return dict(state), []
-    longest = max(own, key=lambda key: (len(key), key))
-    candidates = [key.removesuffix(longest) for key in state if key.endswith(f".{longest}")]
-    prefixes = [prefix for prefix in candidates if all(f"{prefix}{key}" in state for key in own)]
-    if not prefixes:
-        return dict(state), []
-    if len(prefixes) > 1:
-        names = " and ".join(prefix.removesuffix(".") for prefix in prefixes)
-        raise CheckpointError(
-            f"{path} holds several sets of these weights, under {names}", "select one with --weights-key"
-        )
-    (prefix,) = prefixes
-    inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    return inside, [key for key in state if not key.startswith(prefix)]
