@@ -37,6 +37,8 @@ _READINGS = 5
 """Most ways to read the names whose nearest architectures are looked for."""
 _HEAD_PARTS = 4
 """Number of lengths at which the names of a head are tried: whole, or without their first parts."""
+_GROUPS = 8
+"""Most groups of tensors among which a head is looked for."""
 _HEADS = ("fc", "linear", "head", "head.fc", "classifier", "classifier.1")
 """Usual names of the last layer."""
 _FILLED = (torch.empty, torch.zeros, torch.ones)
@@ -145,7 +147,7 @@ def _with_heads(groups: Mapping[str, dict[str, Tensor]], trunk: str) -> Iterator
         if prefix != trunk
     ]
     together = {name: value for other in others for name, value in other.items()}
-    for head in [together, *others] if len(others) > 1 else others:
+    for head in [together, *others] if 1 < len(others) <= _GROUPS else others[:1]:
         for parts in range(_HEAD_PARTS):
             yield groups[trunk] | {".".join(name.split(".")[parts:]): value for name, value in head.items()}
         if len({name.rpartition(".")[0] for name in head}) == 1:

@@ -58,7 +58,7 @@ class Refused(pickle.UnpicklingError):
 
 @dataclass(eq=False)
 class StandIn:
-    """Placeholder for an object, which keeps the values that the file has for it.
+    """Placeholder for a class, a function or an object, which keeps the values that the file has for it.
 
     Attributes:
         name: Class or function with its module.
@@ -67,13 +67,6 @@ class StandIn:
 
     name: str
     parts: list[object] = field(default_factory=list, repr=False)
-
-
-@dataclass(frozen=True)
-class _Name:
-    """Placeholder for a class or a function."""
-
-    name: str
 
 
 def read_with_stand_ins(path: Path) -> object:
@@ -205,16 +198,16 @@ class _Reader(pickle._Unpickler):
                 return torch.serialization.StorageType(name).dtype
             if isinstance(dtype := vars(torch).get(name), torch.dtype):
                 return dtype
-        return _Name(f"{module}.{name}")
+        return StandIn(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> object:
         """Return the values of a storage as a tensor of one dimension."""
         return self.storage(pid)
 
     def _call(self, called: object, arguments: Any) -> object:
-        if not isinstance(called, _Name | StandIn):
+        if not isinstance(called, StandIn):
             raise ValueError("it calls a value that is not a function")
-        name = called.name if isinstance(called, _Name) else ""
+        name = called.name
         match name, arguments:
             case "torch._utils._rebuild_tensor", (storage, offset, size, stride):
                 return _strided(storage, offset, size, stride)
@@ -244,7 +237,7 @@ class _Reader(pickle._Unpickler):
                 return {key: value for key, value in pairs if isinstance(key, _KEYS)}
             case _ if name in _DICTS:  # The first argument of a defaultdict is a function.
                 return {}
-        return StandIn(called.name, [called, arguments] if isinstance(called, StandIn) else [arguments])
+        return StandIn(name, [called, arguments] if called.parts else [arguments])
 
     def _reduce(self) -> None:
         arguments, called = self.stack.pop(), self.stack.pop()

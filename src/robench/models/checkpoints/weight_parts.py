@@ -52,7 +52,9 @@ def merge_parts(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
         except RuntimeError:  # The parts have no common shape.
             continue
         if weight is not None:
-            merged = {key: value for key, value in merged.items() if key not in names.values()} | {base: weight}
+            for key in names.values():
+                del merged[key]
+            merged[base] = weight
             methods[base] = name
     return merged, methods
 
