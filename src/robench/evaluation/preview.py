@@ -86,7 +86,7 @@ def preview(
 
     The clean image comes first. Each corruption has a row, and each severity a column. Perturbations have some of their frames
     in a .png, and all of them in an animated .gif or .webp. The pixels are those of an evaluation in which the image is the first
-    sample (index 0); if the file would be too large, they are reduced in size and to 256 colours.
+    sample (index 0). If the file would be too large, images are reduced in size and to 256 colours.
 
     Args:
         image: An image of any size.
@@ -219,10 +219,10 @@ def _clean(encoded: bytes, condition: Condition) -> Image.Image | None:
     suite = find_suite(condition.suite)
     if suite.family.has_frames and suite.source_region != "crop":
         return None
-    return _picture(torch.from_numpy(decode_one(encoded, condition.geometry).copy())[None])
+    return _as_image(torch.from_numpy(decode_one(encoded, condition.geometry).copy())[None])
 
 
-def _picture(pixels: Images) -> Image.Image:
+def _as_image(pixels: Images) -> Image.Image:
     return Image.fromarray(pixels[0].permute(1, 2, 0).contiguous().numpy())
 
 
@@ -232,10 +232,10 @@ def _row(encoded: bytes, condition: Condition, seed: int, *, whole: bool) -> _Ro
     index = torch.zeros(1, dtype=torch.int64)
     if not find_suite(condition.suite).family.has_frames:
         return condition.corruption, [
-            (str(condition.severity), _picture(condition_images(images, condition, index, seed)))
+            (str(condition.severity), _as_image(condition_images(images, condition, index, seed)))
         ]
     if condition.native:
-        return condition.corruption, [(f"{condition.resolution} px", _picture(images))]
+        return condition.corruption, [(f"{condition.resolution} px", _as_image(images))]
     count = len(frame_positions(condition))
     kind = find_suite(condition.suite).kind(condition.corruption)
     shown = set(
@@ -243,7 +243,7 @@ def _row(encoded: bytes, condition: Condition, seed: int, *, whole: bool) -> _Ro
     )
     frames = frames_of(PaddedBatch.of(images), condition, index, seed)
     return condition.corruption, [
-        (_label(condition, frame.number, frame.position), _picture(frame.images))
+        (_label(condition, frame.number, frame.position), _as_image(frame.images))
         for frame in frames
         if frame.number in shown
     ]
