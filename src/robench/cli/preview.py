@@ -9,7 +9,7 @@ import typer
 
 from robench.cli.common import names, numbers
 from robench.cli.options import Corruptions, Crop, Force, Seed, Severities, Suite
-from robench.display.console import stdout
+from robench.display.console import print_notes, stdout
 
 __all__ = ["preview"]
 
@@ -20,20 +20,25 @@ def preview(
     corruption: Corruptions = None,
     severity: Severities = None,
     crop: Crop = None,
-    out: Annotated[Path, typer.Option(help="PNG file of the grid.", metavar="FILE")] = Path("grid.png"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write; .gif and .webp animate frames.", metavar="FILE")
+    ] = Path("grid.png"),
     force: Force = False,
     seed: Seed = 0,
 ) -> None:
     """Draw the corruptions and severities of a suite on one image, as a grid.
 
-    Perturbations have some of their frames. --crop applies to suites without a size of their own (default 224).
+    Perturbations have some of their frames in a .png, and all of them in a .gif or .webp.
+    --crop applies to suites without a size of their own (default 224).
 
     Examples:
         robench preview cat.jpg --suite imagenet-c --out grid.png
+        robench preview cat.jpg --suite imagenet-p --out frames.webp
     """
+    from robench.datasets.byte_sizes import format_bytes
     from robench.evaluation.preview import preview as draw
 
-    width, height = draw(
+    drawn = draw(
         image,
         out,
         suite=suite,
@@ -43,4 +48,7 @@ def preview(
         seed=seed,
         force=force,
     )
-    stdout().print(f"{out}: {width} x {height} pixels")
+    frames = f", {drawn.frames} frames" if drawn.frames > 1 else ""
+    stdout().print(f"{out}: {drawn.width} x {drawn.height} pixels{frames}, {format_bytes(drawn.bytes)}")
+    if drawn.reduction:
+        print_notes([f"for a file below 1 MB: {drawn.reduction}"])

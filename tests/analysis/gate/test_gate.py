@@ -26,7 +26,7 @@ from robench.cli.entry import run_cli
 from robench.errors import OptionError, RobenchError
 from robench.runs.directory import RunDirectory
 from tests.analysis.gate.invented import first, write_run
-from tests.builders import each
+from tests.builders import each, mistake
 
 N = 200
 
@@ -362,7 +362,7 @@ def test_damaged_results_are_one_line(
             ["report", side, "--examples", "0", "--out", str(page)],
         ):
             assert run_cli(line) == 2, line
-            (said,) = capsys.readouterr().err.splitlines()
+            said = mistake(capsys.readouterr().err)
             assert says in said
             assert str(run) in said
     assert not page.exists()
@@ -380,7 +380,7 @@ def test_a_damaged_manifest_is_one_line(
     (run / "manifest.json").write_text(json.dumps(manifest | change))
     for line in (["gate", str(run), "--baseline", base], ["compare", base, str(run)], ["pool", str(run), base]):
         assert run_cli(line) == 2, line
-        (said,) = capsys.readouterr().err.splitlines()
+        said = mistake(capsys.readouterr().err)
         assert str(run / "manifest.json") in said
         assert "damaged" in said
 
@@ -397,7 +397,7 @@ def test_a_run_that_normalises_is_gone(tmp_path: Path, capsys: pytest.CaptureFix
     divisor.rename(tmp_path / "elsewhere")
     capsys.readouterr()
     assert run_cli(["gate", run, "--baseline", run, "--rules", str(rules)]) == 2
-    (said,) = capsys.readouterr().err.splitlines()
+    said = mistake(capsys.readouterr().err)
     assert f"{run} is normalized by the run {divisor}, which no longer exists; restore it" in said
     assert run_cli(["compare", run, run, "--metric", "ce,mean_error"]) == 2
     assert run_cli(["score", run, "--normalize-by", "none"]) == 0
@@ -545,7 +545,7 @@ def test_nothing_but_a_baseline_is_replaced(tmp_path: Path, capsys: pytest.Captu
     for target in (other, run / "results.csv", run / "manifest.json", run / "new.csv"):
         before = target.read_bytes() if target.exists() else None
         assert run_cli(["gate", str(run), "--baseline", str(target), "--update-baseline"]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        assert mistake(capsys.readouterr().err)
         assert (target.read_bytes() if target.exists() else None) == before
     for _ in range(2):
         assert run_cli(["gate", str(run), "--baseline", str(tmp_path / "base.csv"), "--update-baseline"]) == 0
