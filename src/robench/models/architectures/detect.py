@@ -78,7 +78,7 @@ def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None
     Raises:
         CheckpointError: No known architecture fits, or several networks of the file do.
     """
-    own = without_statistics(state)
+    own: Mapping[str, Tensor] = without_statistics(state)
     plain = {name: value for name, value in merge_parts(shortened(own))[0].items() if not is_unused(name)}
     readings = [own] if plain.keys() == own.keys() else [own, plain]
     index = _Index.installed_here()
