@@ -85,5 +85,5 @@ def test_what_does_not_fit(picture_folder: Path, tmp_path: Path) -> None:
         ({"suite": "cifar-c", "layout": "tar"}, "unknown layout"),
     ):
         with pytest.raises(OptionError, match=match):
-            export(picture_folder, tmp_path / "out", **arguments)  # type: ignore[arg-type]
+            export(picture_folder, tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()

@@ -33,8 +33,8 @@ def test_its_pictures_are_those_of_corrupt(picture: Path, tmp_path: Path) -> Non
     with Image.open(picture) as opened:
         clean = np.asarray(opened.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
     images = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None]
-    column = grid[:, -208:-112:3]
-    assert any(np.array_equal(column[top : top + 96 : 3], clean) for top in range(40)), "the clean image is drawn once"
+    at_left = grid[:, -208:-112:3]
+    assert any(np.array_equal(at_left[top : top + 96 : 3], clean) for top in range(40)), "the clean image is drawn once"
     # Drawn three times as large, gaps of 8; the last row and column end a gap before the edge.
     for row, name in ((0, "shot_noise"), (1, "fog")):
         bottom = grid.shape[0] - 8 - (1 - row) * 104
@@ -83,7 +83,7 @@ def test_frames_are_animated(picture: Path, tmp_path: Path) -> None:
         for _ in range(2):
             drawn = preview(picture, out, suite=suite, corruptions=[name], crop=64 if suite == "occlusion" else None)
         with Image.open(out) as opened:
-            assert (opened.n_frames, opened.size) == (frames, (drawn.width, drawn.height))
+            assert (getattr(opened, "n_frames", 1), opened.size) == (frames, (drawn.width, drawn.height))
         assert drawn.frames == frames
     with pytest.raises(OptionError, match="has no frames to animate"):
         preview(picture, tmp_path / "grid.gif", suite="cifar-c", corruptions=["fog"])
