@@ -37,7 +37,7 @@ from robench.cli.score import score
 from robench.cli.show import show
 from robench.cli.status import status
 from robench.cli.verify import verify
-from robench.display.console import stderr
+from robench.display.console import print_notes, stderr
 from robench.errors import RobenchError, flags_shown, printable
 
 __all__ = ["app", "main", "run_cli"]
@@ -123,6 +123,7 @@ def run_cli(arguments: list[str]) -> int:
         if code == 130:
             raise KeyboardInterrupt  # Typer turns an interruption into this code.
     except RobenchError as error:
+        print_notes(getattr(error, "__notes__", []))
         return _fail(error.problem, 2, error.hint)
     except TyperException as error:
         context = getattr(error, "ctx", None)
