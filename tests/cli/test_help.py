@@ -56,7 +56,7 @@ def test_the_short_page_of_evaluate_is_one_screen(capsys: Capture, monkeypatch: 
     whole = capsys.readouterr().out
     assert len(short.splitlines()) <= 30
     hidden = int(re.search(r"lists (\d+) more options", short)[1])  # type: ignore[index]
-    options = re.compile(r"^  +(?:-\w, )?--[\w-]+", re.MULTILINE)
+    options = re.compile(r"^  (?:-\w,|   ) --[\w-]+", re.MULTILINE)
     assert len(options.findall(whole)) - len(options.findall(short)) == hidden > 25
 
 

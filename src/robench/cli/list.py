@@ -53,11 +53,11 @@ def suites(words: _Words = None, format: _Format = "table") -> None:  # noqa: A0
         {
             "group": _kind(suite),
             "suite": suite.name,
-            "description": suite.summary,
+            "description": f"{suite.summary}{origin}",
             "image": _image(suite),
             "release_jpeg": str(suite.release_jpeg or ""),
             "baseline": suite.baseline or "",
-            "source": f"{suite.source}{origin}",
+            "source": suite.source,
         }
         for suite, origin in found
     ]
@@ -164,8 +164,8 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
             {
                 "group": category_of(one.name),
                 "corruption": one.name,
-                "description": one.summary,
-                "source": f"{one.source}{origin}",
+                "description": f"{one.summary}{origin}",
+                "source": one.source,
             }
             for one, origin in found
         ]
@@ -252,7 +252,7 @@ def treatments(words: _Words = None, format: _Format = "table") -> None:  # noqa
     from robench.treatments import TREATMENTS, find_treatment
 
     others = [
-        replace(method, source=f"{method.source} ({plugin.origin})")
+        replace(method, summary=f"{method.summary} ({plugin.origin})")
         for plugin, method in _loaded("treatment", TREATMENTS, find_treatment)
     ]
     rows = [

@@ -115,7 +115,7 @@ def load_classifier(
         "arch": arch,
         "trust_pickle": trust_pickle,
         "weights_key": weights_key,
-        "ignore_key": list(ignored),
+        "ignore_key": ignored or None,
         **overrides,
     }
     classifier = load_model(model, request, overrides)
