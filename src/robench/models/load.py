@@ -78,9 +78,10 @@ def load_classifier(
         if (resize, crop) != (None, None):
             raise OptionError("--size already sets --resize and --crop", "omit them")
         resize = crop = size
-    for name, value in (("resize", resize), ("crop", crop)):
-        if value is not None and not (name == "resize" and isinstance(value, tuple)):
-            check_type(f"--{name}", value, int, "a whole number of pixels")
+    if resize is not None and not isinstance(resize, tuple):
+        resize = check_type("--resize", resize, int, "a whole number of pixels")
+    if crop is not None:
+        crop = check_type("--crop", crop, int, "a whole number of pixels")
     for name, text in (
         ("--arch", arch),
         ("--weights-key", weights_key),
