@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +117,10 @@ def test_completion_of_lists(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
     ("name", "expected"),
     [
         ("mce", "arXiv:1903.12261"),
+        ("ce", "formula CE(c) = 100 * (sum over s of E(c, s)) / (sum over s of B(c, s))"),
+        ("ece", "n(b) / n * |accuracy(b) - mean confidence(b)|"),
+        ("ci", "1,000, evenly spread"),
+        ("webdataset", "--data"),
         ("fog", "amount 1.5"),
         ("imagenet-c", "gaussian_noise 88.6"),
         ("imagenet-p", "23.7"),
@@ -131,5 +136,16 @@ def test_explain(name: str, expected: str, capsys: Capture, monkeypatch: pytest.
 
 
 def test_explain_suggests(capsys: Capture) -> None:
-    assert run_cli(["explain", "gausian_noise"]) == 2
-    assert mistake(capsys.readouterr().err) == "unknown name 'gausian_noise'; did you mean 'gaussian_noise'?"
+    for name, near in (("gausian_noise", "gaussian_noise"), ("rel_mce", "relative_mce"), ("parquets", "parquet")):
+        assert run_cli(["explain", name]) == 2
+        assert mistake(capsys.readouterr().err) == f"unknown name {name!r}; did you mean {near!r}?"
+
+
+def test_explain_an_own_corruption(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.py").write_text("def fade(images, share=(0.2, 0.9)):\n    return images\n\nMINE = [fade]\n")
+    for name, expected in (("my.py:fade", "share 0.2 share 0.9"), ("my.py:MINE", "severities 1, 2")):
+        assert run_cli(["explain", name]) == 0
+        assert expected in " ".join(capsys.readouterr().out.split())
+    assert run_cli(["explain", "my.py:fad"]) == 2
+    assert mistake(capsys.readouterr().err) == "unknown name 'fad' of my.py; did you mean 'fade'?"

@@ -282,6 +282,7 @@ def metrics(words: _Words = None, format: _Format = "table") -> None:  # noqa: A
             "metric": metric.name,
             "better": "higher" if metric.higher_is_better else "lower",
             "definition": metric.meaning,
+            "formula": metric.formula,
             "unit": metric.unit,
             "source": metric.source,
         }
