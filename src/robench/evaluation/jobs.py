@@ -38,14 +38,27 @@ from robench.suites import Preset, find_preset
 
 __all__ = ["KEYS", "make_jobs", "read_jobs"]
 
-_TEXTS = ("arch", "weights_key", "interpolation", "label", "model", "data", "class_map", "preset", "out", "device")
+_TEXTS = (
+    "arch",
+    "weights_key",
+    "interpolation",
+    "channels",
+    "label",
+    "model",
+    "data",
+    "class_map",
+    "preset",
+    "out",
+    "device",
+)
 _PIXELS = ("size", "resize", "crop")
+_RANGE = "input_range"
 _COLOURS = ("mean", "std")
 _NAMES = ("ignore_key", "suite")
-_LOADING = ("arch", "weights_key", "ignore_key", "interpolation", "label", *_PIXELS, *_COLOURS)
+_LOADING = ("arch", "weights_key", "ignore_key", "interpolation", "label", _RANGE, "channels", *_PIXELS, *_COLOURS)
 """Keys that are arguments of `load_classifier`."""
 
-KEYS = (*_TEXTS, *_PIXELS, *_COLOURS, *_NAMES, *(field.name for field in fields(Options)))
+KEYS = (*_TEXTS, *_PIXELS, _RANGE, *_COLOURS, *_NAMES, *(field.name for field in fields(Options)))
 """Keys of a job, named as the options of `robench evaluate`, with `-` or `_`. Paths are relative to the current directory."""
 
 _OF_COMMAND = ("engine", "address", "workers", "threads", "dry_run", "trust_pickle")
@@ -176,6 +189,8 @@ def _check_value(key: str, value: Any) -> None:
         check_type(key, value, str, "a text")
     elif key in _PIXELS:
         check_type(key, value, int, "a whole number of pixels")
+    elif key == _RANGE:
+        check_type(key, value, int, "1 or 255")
     elif key in _COLOURS:
         one_or_more(key, value, Real, "a list of three numbers")
     elif key in _NAMES:

@@ -94,6 +94,8 @@ def evaluate(
     resize: int | tuple[int, int] | None = None,
     crop: int | None = None,
     interpolation: str | None = None,
+    input_range: int | None = None,
+    channels: str | None = None,
     device: str = "auto",
     label: str | None = None,
     class_map: str | Path | None = None,
@@ -116,12 +118,14 @@ def evaluate(
         arch: As in `load_classifier`, like the following arguments up to `label`.
         weights_key: As in `load_classifier`.
         trust_pickle: As in `load_classifier`.
-        mean: Mean of red, green and blue, as fractions of full scale.
-        std: Standard deviation of red, green and blue, as fractions of full scale.
+        mean: Mean of red, green and blue, in 0 to `input_range`.
+        std: Standard deviation of red, green and blue, in 0 to `input_range`.
         size: Input size in pixels: resize and crop in one.
         resize: Size before the crop in pixels.
         crop: Input size in pixels.
         interpolation: Filter of the resize.
+        input_range: Value of white for the model, 1 or 255.
+        channels: Order in which the model takes the channels, "rgb" or "bgr".
         device: auto, cpu, cuda, cuda:N or mps.
         label: Name of the model in tables.
         class_map: As in `open_dataset`.
@@ -137,6 +141,7 @@ def evaluate(
     """
     loading = {"arch": arch, "weights_key": weights_key, "mean": mean, "std": std, "size": size, "resize": resize}
     loading |= {"crop": crop, "interpolation": interpolation, "label": label}
+    loading |= {"input_range": input_range, "channels": channels}
     chosen = _options(options, keywords)
     suites: Sequence[str] | Preset | None = None
     if suite is not None:
