@@ -226,7 +226,7 @@ Channels = Annotated[
 Size = Annotated[
     int | None,
     Option(
-        help="Side of the model's input in pixels, without a crop: --resize and --crop.",
+        help="Side of the model's input in pixels; sets --resize and --crop.",
         metavar="PX",
         rich_help_panel=INPUT,
     ),

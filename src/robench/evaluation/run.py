@@ -55,19 +55,26 @@ class Job:
     folder: Path | None = None
     model: str = "the model"
 
-    def chosen(self, classifier: Classifier) -> Sequence[str]:
-        """Return the names of the suites."""
+    def loaded(self) -> tuple[Classifier, Sequence[str]]:
+        """Load the model, and return it with the names of the suites; a note of it says that no suite fits."""
+        classifier = self.load()
         side = classifier.preprocessing.crop
-        if self.suites is None:
-            suite = default_suite(side)
-            return [CLEAN if suite is None else suite.name]
-        return [self.suites.suite(side)] if isinstance(self.suites, Preset) else self.suites
+        if isinstance(self.suites, Preset):
+            return classifier, [self.suites.suite(side)]
+        if self.suites is not None:
+            return classifier, self.suites
+        suite = default_suite(side)
+        if suite is not None:
+            return classifier, [suite.name]
+        note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
+        return replace(classifier, notes=(*classifier.notes, note)), [CLEAN]
 
     def output_path(self) -> tuple[str, Path]:
         """Load the model, and return its label and the run directory."""
-        classifier, options = self.load(), self.options
+        classifier, suites = self.loaded()
+        options = self.options
         name = (self.dataset if isinstance(self.dataset, ImageDataset) else open_dataset(self.dataset)).name
-        names, _ = read_names(self.chosen(classifier), options.corruption)
+        names, _ = read_names(suites, options.corruption)
         label = adapt(classifier, options.treatment, options.calibration, options.seed).classifier.label
         return label, default_run_path(label, name, names, self.out, self.folder)
 
@@ -290,12 +297,7 @@ def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
 
 def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
     observer.phase(f"loading {job.model}", 0)
-    classifier = job.load()
-    suites = job.chosen(classifier)
-    if job.suites is None and list(suites) == [CLEAN]:
-        side = classifier.preprocessing.crop
-        note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
-        classifier = replace(classifier, notes=(*classifier.notes, note))
+    classifier, suites = job.loaded()
     prepared = prepare(classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder)
     if not engine.runs_concurrently:
         return prepared

@@ -85,9 +85,10 @@ def load_classifier(
         if (resize, crop) != (None, None):
             raise OptionError("--size already sets --resize and --crop", "omit them")
         resize = crop = size
-    for name, value in (("resize", resize), ("crop", crop)):
-        if value is not None and not (name == "resize" and isinstance(value, tuple)):
-            check_type(f"--{name}", value, int, "a whole number of pixels")
+    if resize is not None and not isinstance(resize, tuple):
+        resize = check_type("--resize", resize, int, "a whole number of pixels")
+    if crop is not None:
+        crop = check_type("--crop", crop, int, "a whole number of pixels")
     for name, text in (
         ("--arch", arch),
         ("--weights-key", weights_key),
@@ -129,7 +130,7 @@ def load_classifier(
         "arch": arch,
         "trust_pickle": trust_pickle,
         "weights_key": weights_key,
-        "ignore_key": list(ignored),
+        "ignore_key": ignored or None,
         **overrides,
     }
     classifier = load_model(source, request, overrides)

@@ -168,6 +168,6 @@ def few_image_notes(results: Results) -> list[str]:
         if len(raised):
             suites = ", ".join(dict.fromkeys(raised["suite"]))
             lines.append(
-                f"{metric} of {suites} is too high, as for any few images: a calibrated model does not have 0 either"
+                f"{metric} of {suites} is biased upward: with few images, even a calibrated model has more than 0"
             )
     return lines
