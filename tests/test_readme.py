@@ -21,16 +21,16 @@ def test_the_program_of_the_readme(
     found = re.search(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert found is not None
     program = found[1]
-    for written, run in (
+    for written, used in (
         ('"cifar10/test"', '"demo"'),
         ("limit=500", "limit=20, severity=3"),
         ('"baseline.csv"', 'run.path / "results.csv"'),
         (".passed", ".passed or fail()"),
     ):
         assert written in program
-        program = program.replace(written, run)
+        program = program.replace(written, used)
     demo = robench.load_classifier("demo")
-    names = {
+    names: dict[str, object] = {
         "net": demo.module,
         "mean": demo.preprocessing.mean,
         "std": demo.preprocessing.std,
