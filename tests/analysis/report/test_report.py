@@ -27,6 +27,7 @@ from robench.cli.entry import run_cli
 from robench.errors import OptionError, RobenchError
 from robench.runs.directory import RunDirectory
 from tests.analysis.gate.invented import first, write_run
+from tests.builders import mistake
 
 EVIL = "x</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}<!--"
 
@@ -260,9 +261,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ([str(run), "--examples", "-1"], "at least 0"),
     ):
         assert run_cli(["report", *arguments]) == 2
-        error = capsys.readouterr().err
-        assert says in error
-        assert error.count("\n") == 1
+        assert says in mistake(capsys.readouterr().err)
     assert not list(tmp_path.glob("*.html"))
     assert run_cli(["report", str(run), "--out", str(tmp_path / "page.html"), "--examples", "0"]) == 0
     with pytest.raises(RobenchError):
