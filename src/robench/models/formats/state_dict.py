@@ -176,6 +176,13 @@ def _fit_weights(
     """
     module, preprocessing, notes = build_architecture(arch)
     expected = module.state_dict()
+    prefix = weights.prefix
+    while prefix:  # The end of the prefix that all names share may be the network's own.
+        whole = {f"{prefix}{name}": value for name, value in weights.state.items()}
+        if needed(expected) <= whole.keys():
+            weights = replace(weights, state=whole)
+            break
+        prefix = prefix.partition(".")[2]
     found = [pair for pair in find_statistics(weights.state) if not _are_expected(pair.names, expected)]
     names = {name for pair in found for name in pair.names}
     state, fit_notes = rename(path, {key: value for key, value in weights.state.items() if key not in names}, expected)
@@ -192,7 +199,12 @@ def _fit_weights(
             module, preprocessing = other, other_preprocessing
     load_strict(module, state, path, arch)
     if not find_statistics(expected):  # The network does not normalise its input itself.
-        preprocessing, notes = _with_statistics(path, found or weights.statistics, preprocessing, notes)
+        unread = [
+            f"{name} ({listed(value.flatten().tolist())})"
+            for name, value in weights.state.items()
+            if value.numel() == 3 and name not in names and not _are_expected([name], expected)
+        ]
+        preprocessing, notes = _with_statistics(path, found or weights.statistics, unread, preprocessing, notes)
     if (branches := describe_aux_bn(module)) is not None:
         notes = (*notes, f"{path}: {branches}")
     return module, preprocessing, (*fit_notes, *notes)
@@ -204,14 +216,24 @@ def _are_expected(names: Sequence[str], expected: Mapping[str, Tensor]) -> bool:
 
 
 def _with_statistics(
-    path: Path, found: Sequence[Statistics], preprocessing: Preprocessing, notes: tuple[str, ...]
+    path: Path, found: Sequence[Statistics], unread: Sequence[str], preprocessing: Preprocessing, notes: tuple[str, ...]
 ) -> tuple[Preprocessing, tuple[str, ...]]:
-    """Return the preprocessing and the notes with the only mean and std that a file holds next to its network."""
+    """Return the preprocessing and the notes with the only mean and std that a file holds next to its network.
+
+    Args:
+        path: The file, for messages.
+        found: The pairs of a mean and a std.
+        unread: Descriptions of other tensors of three values.
+        preprocessing: That of the architecture.
+        notes: Those of the architecture.
+    """
     usable = {fractions: statistics for statistics in found if (fractions := statistics.fractions()) is not None}
     if len(usable) == 1:
         (((mean, std), statistics),) = usable.items()
         note = f"{path}: mean {listed(mean)} and std {listed(std)} are its {' and '.join(statistics.names)}"
         return replace(preprocessing, mean=mean, std=std), (*with_known_mean(notes), note)
-    pairs = [f"{' and '.join(pair.names)} ({listed(pair.mean)} and {listed(pair.std)})" for pair in found]
-    unused = f"{path} also holds {abbreviate(pairs)}: if they are the mean and std of its images, give --mean and --std"
-    return preprocessing, (*notes, unused) if pairs else notes
+    others = [f"{' and '.join(pair.names)} ({listed(pair.mean)} and {listed(pair.std)})" for pair in found] + [*unread]
+    unused = (
+        f"{path} also holds {abbreviate(others)}: if they are the mean and std of its images, give --mean and --std"
+    )
+    return preprocessing, (*notes, unused) if others else notes
