@@ -155,8 +155,7 @@ def test_a_wrong_architecture_is_answered_with_the_right_one(
     assert len(caught.value.problem) - len(str(tmp_path)) < 300
 
 
-def test_average_pooling_is_suggested_by_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect, "_COMPARED", 1)
+def test_average_pooling_is_suggested_by_its_names() -> None:
     state = shapes("timm:vit_tiny_patch16_224?global_pool=avg", 7)
     assert "give --arch, such as 'timm:deit_tiny_patch16_224?global_pool=avg'" in _refusal(state)
 
