@@ -97,7 +97,7 @@ def test_the_short_page_of_evaluate_is_one_screen(capsys: Capture, monkeypatch: 
         ("list models --nope", "no such option: --nope", "see `robench list models --help`"),
         ("evaluate demo --suit x", "no such option: --suit", "did you mean --suite? See `robench evaluate --help`"),
         ("evaluate demo --sev 3", "no such option: --sev", "did you mean --severity? See `robench evaluate --help`"),
-        ("evaluate", "MODEL is missing", "see `robench evaluate --help`"),
+        ("evaluate", "missing argument: MODEL", "see `robench evaluate --help`"),
         ("evaluate demo -n x", "--limit takes a whole number, not 'x'", "see `robench evaluate --help`"),
         ("cache clear --older-than x", "--older-than takes a number, not 'x'", "see `robench cache clear --help`"),
         ("evaluate demo --limit", "--limit needs a value", "see `robench evaluate --help`"),

@@ -36,7 +36,7 @@ def test_results_survive_csv_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_a_required_cell_may_not_be_empty() -> None:
-    with pytest.raises(TableError, match="'value' of the results table may not be empty"):
+    with pytest.raises(TableError, match="'value' of the results table has empty cells"):
         schema.rows_to_frame(RESULTS, [result(value=None)])
 
 

@@ -44,7 +44,8 @@ def _problem(error: Any, context: Any) -> tuple[str, str]:
         return text[:1].lower() + text[1:], ""
     option = next((one for one in parameter.opts if one.startswith("--")), str(parameter.metavar or parameter.name))
     if text.startswith("Missing"):
-        return f"{option} is missing", ""
+        kind = "option" if option.startswith("--") else "argument"
+        return f"missing {kind}: {option}", ""
     return _bad_value(error, option, parameter), ""
 
 

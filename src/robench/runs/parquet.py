@@ -256,4 +256,4 @@ def _check(table: Table, path: Path, names: Sequence[str]) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> TableError:
-    return TableError(f"{path} is damaged and cannot be read as Parquet ({one_line(error)})")
+    return TableError(f"cannot read {path} as Parquet ({one_line(error)})")

@@ -340,7 +340,7 @@ DAMAGED = [
     ("value", "inf", "inf fraction as mean_error"),
     ("ci_high", "inf", "to inf as interval of mean_error"),
     ("ci_low", "0.9", "has 0.9 to"),
-    ("protocol", "", "'protocol' of the results table may not be empty"),
+    ("protocol", "", "'protocol' of the results table has empty cells"),
     ("severity", "1.5", "not a whole number"),
 ]
 
