@@ -17,7 +17,7 @@ from robench.models.hub_client import download_command, offline_unless_reachable
 from robench.models.preprocessing import Preprocessing
 from robench.models.preprocessing.from_config import from_timm_config
 
-__all__ = ["FORBIDDEN", "build", "build_with", "names", "pretrained", "translate_names"]
+__all__ = ["FORBIDDEN", "average_pooled", "build", "build_with", "names", "pretrained", "translate_names"]
 
 FORBIDDEN = (
     "pretrained",
@@ -135,6 +135,14 @@ def translate_names(
     if not isinstance(translated, Mapping) or not all(isinstance(value, Tensor) for value in translated.values()):
         return None
     return dict(translated), interpolations.found
+
+
+def average_pooled(arch: str, names: Iterable[str]) -> str | None:
+    """Return a ViT of timm with the average pooling that the names of tensors show, as after MAE's fine-tuning, else None."""
+    has_norm = any(f".{name}".endswith(".fc_norm.weight") for name in names)
+    if not has_norm or not arch.startswith("timm:") or "global_pool=" in arch:
+        return None
+    return f"{arch}{'&' if '?' in arch else '?'}global_pool=avg"
 
 
 class _Interpolations(TorchFunctionMode):
