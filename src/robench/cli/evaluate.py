@@ -76,8 +76,8 @@ def evaluate(
     same command continues the run.
 
     A model is a weights file (.pth, .safetensors, …), an exported program (TorchScript, .pt2, .onnx), or a Hugging Face or timm
-    folder. It may also be torchvision:NAME@WEIGHTS, timm:NAME, file.py:function, package.module:function or demo. A job file
-    (.toml) names several models.
+    folder. It may also be torchvision:NAME@WEIGHTS, timm:NAME, hf:OWNER/NAME, file.py:function, package.module:function or
+    demo. A job file (.toml) names several models.
 
     Examples:
         robench evaluate demo

@@ -170,24 +170,31 @@ def _race(
         count: Number of images.
         work: Number of images that the run classifies.
     """
-    start = time.perf_counter()
+    start, limit, rate = time.perf_counter(), _SECONDS, 0.0
     error, racing, done = _ERROR / len(others), list(others), 0
     while racing and done < count:
-        part = np.arange(done, min(count, done + min(max(done, _FIRST), _LARGEST)))
-        before = time.perf_counter()
+        size = min(max(done, _FIRST), _LARGEST, count - done)
+        left = limit - (time.perf_counter() - start)
+        if (1 + len(racing)) * size * rate > left:
+            # Little time is left for the better half.
+            racing = sorted(racing, key=lambda other: -sum(other.right))[: (len(racing) + 1) // 2]
+            size = min(size, int(left / ((1 + len(racing)) * rate)))
+            if size < _FIRST:
+                break
+        part, before = np.arange(done, done + size), time.perf_counter()
         with suppress(Exception):  # The run will raise the same error.
             used.right += right(used.preprocessing, part)
         if len(used.right) == done:
             return None
-        each = time.perf_counter() - before
-        limit = min(max(_SECONDS, _LONG * work * each / len(part)), _MOST_SECONDS)
-        if time.perf_counter() - start + len(racing) * each > limit:
-            del used.right[done:]
-            break
-        for other in [*racing]:
+        each = (time.perf_counter() - before) / size
+        rate = min(rate or each, each)  # The first images are slow.
+        limit = min(max(_SECONDS, _LONG * work * rate), _MOST_SECONDS)
+        if not done and len(racing) * size * rate > limit:
+            return None
+        for other in racing:
             with suppress(Exception):  # A module may check its input, with any error.
                 other.right += right(other.preprocessing, part)
-        done += len(part)
+        done += size
         racing = [other for other in racing if len(other.right) == done]
         if any(_is_better(other, used, _CERTAIN) for other in racing):
             break

@@ -350,9 +350,17 @@ def test_blue_goes_in_first_where_the_processor_says_so(tmp_path: Path) -> None:
     plain = huggingface.load(request(folder)).module.eval()
     stated = {"image_processor_type": "MobileViTImageProcessor", "size": 32, "crop_size": 32}
     (folder / "preprocessor_config.json").write_text(json.dumps(stated))
-    loaded = huggingface.load(request(folder))
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    # MobileViT's processor scales to 0..1 and has no mean and std.
     with torch.inference_mode():
-        assert torch.equal(loaded.module.eval()(images()).logits, plain(images().flip(1)).logits)
+        expected = plain(pixels.flip(1) / 255).logits
+        straight = plain(pixels / 255).logits
+    classifier = load_classifier(folder, device="cpu", trust_pickle=True)
+    torch.testing.assert_close(classifier.logits(pixels), expected)
+    assert (expected - straight).abs().max() > 1e-3
+    rgb = load_classifier(folder, device="cpu", trust_pickle=True, channels="rgb")
+    torch.testing.assert_close(rgb.logits(pixels), straight)
+    assert any("--channels rgb differs from the bgr" in text for text in rgb.warnings)
 
 
 def test_a_processor_that_squashes_is_followed(tmp_path: Path) -> None:
