@@ -101,3 +101,10 @@ def test_a_classifier_that_was_loaded_at_another_size_is_refused(tmp_path: Path)
     with pytest.raises(OptionError, match="give --crop 32, or --crop 224"):
         robench.evaluate(load_classifier(_factory(tmp_path), device="cpu"), data, ["cifar-c"], tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_small_images_of_several_sizes_need_a_size(tmp_path: Path) -> None:
+    data, model = _images(tmp_path / "s", [(32, 32), (32, 28)]), _factory(tmp_path)
+    with pytest.raises(OptionError, match="small images of several sizes; give the input size of the model by --crop"):
+        robench.evaluate(_loaded(model, data, ["clean"]), data, suite="clean", out=tmp_path / "run")
+    robench.evaluate(_loaded(model, data, ["clean"], crop=32), data, suite="clean", out=tmp_path / "run")

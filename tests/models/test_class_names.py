@@ -20,6 +20,7 @@ from robench.datasets.dataset import ImageDataset
 from robench.errors import DatasetError
 from robench.models import load_classifier
 from robench.models.architectures.cifar_resnet import CifarResNet
+from robench.models.checkpoints.stand_ins import StandIn
 from robench.models.class_names import class_names_in, class_names_in_texts
 from tests.builders import each
 
@@ -38,6 +39,7 @@ NAMES = ("truck", "cat", "grey whale")
         ({"class_to_idx": {"cat": 1, "truck": 0, "grey whale": 2}}, NAMES),  # torchvision
         ({"vocab": list(NAMES)}, NAMES),  # fastai
         ({"hyper_parameters": {"class_names": list(NAMES)}}, NAMES),  # Lightning
+        ({"args": StandIn("argparse.Namespace", [(), {"class_names": list(NAMES)}])}, NAMES),
         ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, ()),
         ({"names": ["0", "1"]}, ()),
         ({"names": {0: "a", 2: "b"}}, ()),

@@ -9,7 +9,7 @@ from pathlib import Path
 from robench.arguments import path_of
 from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one, decoders, find_decoded, hash_images
 from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
-from robench.datasets.checks import common_small_side, double_resize_note
+from robench.datasets.checks import are_small, common_small_side, double_resize_note
 from robench.datasets.class_mapping import fit_classes
 from robench.datasets.dataset import ImageDataset, map_classes, select
 from robench.datasets.io.bounded import os_error
@@ -41,6 +41,7 @@ __all__ = [
     "ImageStack",
     "Name",
     "Reader",
+    "are_small",
     "cache_folder",
     "check_released",
     "common_small_side",

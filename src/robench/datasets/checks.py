@@ -14,7 +14,7 @@ from robench.datasets.io.image_formats import image_formats
 from robench.suites.geometry import Geometry
 from robench.types import Ints
 
-__all__ = ["common_small_side", "double_resize_note"]
+__all__ = ["are_small", "common_small_side", "double_resize_note"]
 
 _CHECKED = 16
 """Most images that are checked."""
@@ -27,6 +27,12 @@ def common_small_side(images: ImageDataset) -> int | None:
     sizes = _sizes(images, np.arange(len(images)), 8 * _CHECKED)
     width, height = sizes.pop() if len(sizes) == 1 else (0, 0)
     return width if 0 < width == height <= _SMALL else None
+
+
+def are_small(images: ImageDataset) -> bool:
+    """Return whether no image is larger than the inputs of small models; evenly spread ones are checked."""
+    sizes = _sizes(images, np.arange(len(images)), 8 * _CHECKED)
+    return bool(sizes) and max(map(max, sizes)) <= _SMALL
 
 
 def double_resize_note(images: ImageDataset, positions: Ints, geometry: Geometry) -> str | None:

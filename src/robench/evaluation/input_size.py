@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robench.datasets import ImageDataset, common_small_side
+from robench.datasets import ImageDataset, are_small, common_small_side
 from robench.errors import OptionError
 from robench.models import Classifier
 from robench.suites import Suite, lookup_suite
@@ -27,8 +27,15 @@ def default_input_size(suites: Sequence[str], images: ImageDataset) -> int | Non
 
 
 def check_input_size(classifier: Classifier, suites: Sequence[str], images: ImageDataset) -> None:
-    """Raise OptionError if a classifier was loaded at an assumed input size, but the suites or images have another."""
-    size, used = default_input_size(suites, images) if classifier.assumes_size else None, classifier.preprocessing.crop
+    """Raise OptionError if a classifier was loaded at an assumed input size, but the suites or images have another one."""
+    if not classifier.assumes_size:
+        return
+    size, used = default_input_size(suites, images), classifier.preprocessing.crop
+    if size is None and are_small(images):
+        raise OptionError(
+            f"{classifier.label} states no input size, and {images.name} has small images of several sizes",
+            "give the input size of the model by --crop",
+        )
     if size not in (None, used):
         raise OptionError(
             f"{classifier.label} states no input size and was loaded at {used} px, but the suite or the images have {size} px",

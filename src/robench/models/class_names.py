@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 
 from robench.errors import printable
+from robench.models.checkpoints.stand_ins import attributes
 from robench.models.checkpoints.torch_archive import Archive
 
 __all__ = ["class_names_in", "class_names_in_extras", "class_names_in_texts"]
@@ -22,7 +23,7 @@ _KEYS = (
 """Keys of the names, as transformers, OpenMMLab, Ultralytics, timm, torchvision and fastai write them."""
 _NESTINGS = (
     *("meta", "dataset_meta", "config", "model_cfg", "pretrained_cfg", "hyper_parameters", "metadata", "dls"),
-    *("data", "info"),
+    *("data", "info", "args", "opt", "cfg", "hparams"),
 )
 """Keys of the mappings that hold them next to the weights."""
 _DEPTH = 3
@@ -40,13 +41,12 @@ def class_names_in(content: object, depth: int = _DEPTH) -> tuple[str, ...]:
         content: Content of a configuration or of a checkpoint.
         depth: Number of nested mappings that are searched.
     """
-    if not isinstance(content, Mapping):
-        return ()
+    entries = attributes(content)
     for key in _KEYS:
-        if names := _names(content.get(key)):
+        if names := _names(entries.get(key)):
             return names
     for key in _NESTINGS if depth else ():
-        if names := class_names_in(content.get(key), depth - 1):
+        if names := class_names_in(entries.get(key), depth - 1):
             return names
     return ()
 

@@ -151,6 +151,12 @@ def test_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.npy", np.arange(6.0))
     with pytest.raises(DatasetError, match="holds float64 of shape"):
         open_dataset(file)
+    np.save(tmp_path / "labels.npy", np.array([NAMES[label] for label in LABELS]))
+    named = open_dataset(file)
+    assert (named.classes, named.labels.tolist()) == (NAMES, list(LABELS))
+    np.save(tmp_path / "X_test.npy", PIXELS)
+    np.save(tmp_path / "Y_test.npy", np.array(LABELS)[::-1])
+    assert open_dataset(tmp_path / "X_test.npy").labels.tolist() == list(LABELS)[::-1]
     (tmp_path / "labels.npy").unlink()
     with pytest.raises(DatasetError, match=r"has no file of labels; write .*small_labels\.npy"):
         open_dataset(file)
@@ -680,6 +686,7 @@ def _flat(root: Path, names: Sequence[str]) -> None:
         ("val/", "val.txt", "0.png 2\n1.png 0\n", "val"),
         ("val/", "val.txt", "0.png 2\n1.png 0\n", "val.txt"),
         ("val/", "val.txt", "0.png 2\n1.png 0\n", "."),
+        ("val/", "val.txt", "ROOT/val/0.png 2\nROOT/val/1.png 0\n", "val"),
         ("val/", "val.txt", "2 0.png\n0 1.png\n", "val"),
         ("val/", "val.csv", "# path, label\n0.png,2\n1.png,0\n", "val"),
         ("val/", "val.txt", "val/0.png 2\nval/1.png 0\n", "val"),
@@ -703,6 +710,7 @@ def test_lists_in_and_above_the_folder_of_images(tmp_path: Path, images: str, fi
     for other in ("classes.txt", "train.txt", "README.txt"):
         (tmp_path / other).write_text("0 ant\n1 bee\n")
     (tmp_path / file).parent.mkdir(exist_ok=True)
+    text = text.replace("ROOT", str(tmp_path))
     (tmp_path / file).write_text(text, encoding="utf-16", newline="\r\n")
     found = open_dataset(tmp_path / given)
     assert found.labels.tolist() == [2, 0]
@@ -782,6 +790,8 @@ def test_numbers_of_the_ilsvrc_challenge(tmp_path: Path, compressed: bool) -> No
         assert (images.labels.tolist(), list(images.classes)) == (expected, order)
         assert "mapped to the sorted order" in images.notes[0]
     assert expected == [997, 999, 998, 999, 997, 998]
+    folder = folder.rename(tmp_path / "images")
+    assert open_dataset(tmp_path).labels.tolist() == expected
     (folder / "ILSVRC2012_val_00000002.png").unlink()
     assert open_dataset(folder).labels.tolist() == [expected[0], *expected[2:]]
     (kit / "map_clsloc.txt").write_text("".join(f"{wnids[number]} {number} x_y\n" for number in range(1, 1001)))

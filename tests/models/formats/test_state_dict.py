@@ -21,6 +21,10 @@ from robench.models.checkpoints.state_dict import read_weights
 ARCH = "zoo:cifar_resnet8"
 
 
+class AttributeDict(dict[str, object]):
+    """Hyperparameters as a class of its own, as in Lightning."""
+
+
 def _state(seed: int = 0) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -132,6 +136,7 @@ def test_the_mean_and_std_in_a_file_are_those_of_its_network(tmp_path: Path) -> 
         {"state_dict": _prefixed("net.", {"pixel_mean": mean * 255, "pixel_std": std * 255, **_state()})},
         {"norm.mean": mean, "norm.var": std**2, **_prefixed("model.", _state())},
         {"state_dict": _state(), "transform": {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.25]}},
+        {"state_dict": _state(), "hyper_parameters": AttributeDict(mean=[0.5, 0.4, 0.3], std=[0.25, 0.25, 0.25])},
         {"state_dict": _state(), "args": argparse.Namespace(mean=(0.5, 0.4, 0.3), std=(0.25, 0.25, 0.25))},
     ):
         classifier = _loaded(tmp_path, content)

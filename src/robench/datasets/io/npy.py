@@ -17,7 +17,7 @@ from robench.datasets.io.bounded import REDOWNLOAD, open_regular, os_error, read
 from robench.errors import DatasetError
 from robench.types import Ints
 
-__all__ = ["ArrayFile", "open_array", "read_labels"]
+__all__ = ["ArrayFile", "open_array", "read_labels", "read_names"]
 
 _HEADER_BYTES = 2**12
 _LABEL_BYTES = 2**28
@@ -126,5 +126,24 @@ def read_labels(array: ArrayFile, source: str) -> tuple[Ints, int | None]:
             return rows.argmax(axis=1).astype(np.int64), shape[1]
     raise DatasetError(
         f"{source} holds {array.dtype} of shape {shape}, but labels are whole numbers of shape (n,) or (n, 1), "
-        "or one-hot rows"
+        "or one-hot rows",
+        "convert them by astype(int) before saving",
     )
+
+
+def read_names(array: ArrayFile, source: str) -> list[str] | None:
+    """Read texts of shape (n,) or (n, 1); None for an array of another type.
+
+    Args:
+        array: The array.
+        source: Description of the array, for errors.
+
+    Raises:
+        DatasetError: A text is damaged.
+    """
+    if array.dtype.kind != "U" or array.shape[1:] not in ((), (1,)):
+        return None
+    try:
+        return [str(name) for name in array.read(_LABEL_BYTES).reshape(-1).tolist()]
+    except (ValueError, SystemError) as error:  # A number that is no character.
+        raise DatasetError(f"{source} holds damaged texts", REDOWNLOAD) from error

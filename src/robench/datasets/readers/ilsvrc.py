@@ -17,7 +17,7 @@ from robench.datasets.io.directories import folders_in, image_suffixes, names_in
 from robench.datasets.io.mat import read_structs
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.image_files import ImageFiles
-from robench.datasets.readers.label_table import LabelTable, is_flat, labelled_images, tables_of
+from robench.datasets.readers.label_table import IMAGE_FOLDERS, LabelTable, is_flat, labelled_images, tables_of
 from robench.datasets.readers.splits import split_of
 from robench.datasets.readers.table_rows import Row
 from robench.errors import DatasetError
@@ -43,8 +43,8 @@ def _matches(path: Path) -> bool:
 def _images_in(folder: Path) -> Path:
     """Return the folder of validation images in a folder, which may be the folder itself."""
     inner = [folder / name for name in folders_in(folder)]
-    places = [folder] if is_flat(folder) else [place for place in inner if split_of(place.name) == "validation"]
-    return next((place for place in places if is_flat(place) and _has_images(place)), folder)
+    named = [place for place in inner if split_of(place.name) == "validation" or place.name.lower() in IMAGE_FOLDERS]
+    return next((place for place in (folder, *named) if is_flat(place) and _has_images(place)), folder)
 
 
 def _has_images(folder: Path) -> bool:

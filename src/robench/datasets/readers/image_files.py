@@ -29,13 +29,14 @@ class ImageFiles:
         """Return the path of an image in its shortest form, relative to `root`; the file need not exist.
 
         Args:
-            name: Path in the table.
+            name: Path in the table, relative to `root` or absolute.
             where: Description of the row, for errors.
             may_lack_suffix: Whether the path may lack its file extension.
 
         Raises:
             DatasetError: The path leaves the folder, or several images have it without their extension.
         """
+        name = name.removeprefix(f"{self.root}/")
         path = _inside(name, where)
         if "\\" in path and not os.path.lexists(self.root / path):
             path = _inside(name.replace("\\", "/"), where)
@@ -66,7 +67,8 @@ class ImageFiles:
             exists, target = False, real
         if not exists:
             raise DatasetError(
-                f"{where}: there is no file {path!r} in {self.root}", "write paths relative to the table"
+                f"{where}: there is no file {path!r} in {self.root}",
+                "write paths relative to the table; a first line of names needs file_name and label",
             )
         if os.path.commonpath([real, target]) != real:
             raise DatasetError(

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import IMAGES
-from robench.datasets.io.npy import ArrayFile, open_array, read_labels
+from robench.datasets.io.npy import ArrayFile, open_array, read_labels, read_names
 from robench.datasets.io.npz import npz_array, npz_names
 from robench.datasets.io.ppm import pixmap
 from robench.datasets.readers.base import Reader
-from robench.datasets.readers.labels import numbered
+from robench.datasets.readers.labels import classes_of, numbered
 from robench.datasets.readers.splits import SPLITS, choose_name
 from robench.errors import DatasetError
+from robench.types import Ints
 
 __all__ = ["ARRAYS"]
 
@@ -45,12 +46,10 @@ def _read(path: Path) -> ImageDataset:
         arrange, layout_notes = _layout(images)
         label_file = _find_labels(path)
         labels, source, notes = open_array(label_file), str(label_file), [f"labels from {label_file.name}"]
-    file_labels, one_hot = read_labels(labels, source)
+    numbers, classes = _classes(labels, source)
     count = images.shape[0]
-    if len(file_labels) != count:
-        raise DatasetError(f"{path} has {count} images, but {source} has {len(file_labels)} labels")
-    names = None if one_hot is None else tuple(map(str, range(one_hot)))
-    numbers, classes = numbered(file_labels, lambda position: f"{source}, row {position}", names)
+    if len(numbers) != count:
+        raise DatasetError(f"{path} has {count} images, but {source} has {len(numbers)} labels")
     digits = len(str(count - 1))
     return ImageDataset(
         name=path.stem,
@@ -60,6 +59,18 @@ def _read(path: Path) -> ImageDataset:
         read=lambda position: pixmap(arrange(images.row(position))),
         notes=(*notes, *layout_notes),
     )
+
+
+def _classes(labels: ArrayFile, source: str) -> tuple[Ints, tuple[str, ...]]:
+    """Return the class of each label, and the names of the classes."""
+
+    def where(position: int) -> str:
+        return f"{source}, row {position}"
+
+    if names := read_names(labels, source):
+        return classes_of(names, where)
+    numbers, one_hot = read_labels(labels, source)
+    return numbered(numbers, where, None if one_hot is None else tuple(map(str, range(one_hot))))
 
 
 def _choose_arrays(path: Path) -> tuple[tuple[str, str], list[str]]:
@@ -140,6 +151,8 @@ def _grey(height: int, width: int) -> Callable[[Pixels], Pixels]:
 def _find_labels(path: Path) -> Path:
     """Return the file of labels for a file of images."""
     stems = [path.stem.replace(word, "labels") for word in ("images", "data") if word in path.stem]
+    if re.match("x(_|$)", path.stem, re.IGNORECASE):  # x_test.npy and y_test.npy
+        stems.append(("y" if path.stem[0] == "x" else "Y") + path.stem[1:])
     files = [path.with_name(f"{stem}.npy") for stem in (*stems, "labels")]
     label_file = next((file for file in files if file.is_file() and file != path), None)
     if label_file is None:

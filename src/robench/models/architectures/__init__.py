@@ -191,7 +191,10 @@ def _argument_errors(name: str, arguments: Mapping[str, object]) -> Iterator[Non
             raise
         unknown = _UNEXPECTED.search(str(error))
         if unknown is not None and unknown[1] in arguments:
-            hint = "--crop sets the input size of a network that takes any" if unknown[1] in _SIZES else ""
+            hint = ""
+            if unknown[1] in _SIZES:
+                own = "timm's name is img_size; " if name.startswith("timm:") and unknown[1] != "img_size" else ""
+                hint = f"{own}--crop sets the input size of a network that takes any"
             raise CheckpointError(f"{name} has no argument {unknown[1]!r}", hint) from error
         listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise CheckpointError(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from robench.models.checkpoints import torch_archive
 
-__all__ = ["Refused", "StandIn", "find_stand_ins", "holds_tensors", "read_with_stand_ins"]
+__all__ = ["Refused", "StandIn", "attributes", "find_stand_ins", "holds_tensors", "read_with_stand_ins"]
 
 _HARMFUL = frozenset(
     ("nt", "os", "posix", "sys", "subprocess", "shutil", "socket", "importlib", "runpy", "pty", "ctypes", "webbrowser")
@@ -81,6 +81,13 @@ def read_with_stand_ins(path: Path) -> object:
             return _read_archive(archive)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return _read_legacy(content)
+
+
+def attributes(value: object) -> Mapping[Any, object]:
+    """Return a mapping as it is, or the attributes and items of a stand-in; empty for another value."""
+    if isinstance(value, StandIn):
+        return {name: inner for part in value.parts if isinstance(part, Mapping) for name, inner in part.items()}
+    return value if isinstance(value, Mapping) else {}
 
 
 def find_stand_ins(content: object) -> Iterator[StandIn]:
@@ -280,10 +287,11 @@ class _Reader(pickle._Unpickler):
 
     def _fill(self, keys: list[Any], values: list[Any]) -> None:
         target = self.stack[-1]
+        items = {key: value for key, value in zip(keys, values, strict=True) if isinstance(key, _KEYS)}
         if isinstance(target, StandIn):
-            target.parts += values
+            target.parts += [items, values]
         else:
-            target.update((key, value) for key, value in zip(keys, values, strict=True) if isinstance(key, _KEYS))
+            target.update(items)
 
     def _empty_set(self) -> None:
         self.append([])

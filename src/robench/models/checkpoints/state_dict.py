@@ -45,7 +45,7 @@ class Weights:
         stated: Architecture that the file names, as training scripts write it; None if it names none.
         class_names: Names of the outputs next to the weights, in their order; empty if there are none.
         statistics: Pairs of a mean and a std anywhere in the file.
-        objects: Classes and functions of other objects in the file, which were not read.
+        objects: Classes and functions of other objects in the file; only their plain values were read.
     """
 
     state: dict[str, Tensor]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robench.models.checkpoints.stand_ins import StandIn
+from robench.models.checkpoints.stand_ins import attributes
 
 __all__ = ["Statistics", "find_statistics", "nested_statistics", "without_statistics"]
 
@@ -92,14 +92,10 @@ def nested_statistics(content: object) -> list[Statistics]:
 
 
 def _entries(content: object, prefix: str, depth: int) -> Iterator[tuple[str, object]]:
-    if isinstance(content, StandIn) and depth:  # Its attributes, as of an argparse.Namespace.
-        for part in content.parts:
-            yield from _entries(part, prefix, depth - 1)
-    if isinstance(content, Mapping) and depth:
-        for name, value in content.items():
-            if isinstance(name, str):
-                yield f"{prefix}{name}", value
-                yield from _entries(value, f"{prefix}{name}.", depth - 1)
+    for name, value in attributes(content).items() if depth else ():
+        if isinstance(name, str):
+            yield f"{prefix}{name}", value
+            yield from _entries(value, f"{prefix}{name}.", depth - 1)
 
 
 def _triple(name: str, value: object) -> Triple | None:

@@ -66,7 +66,7 @@ def load(request: LoadRequest) -> LoadedModel:
     if weights.others and request.weights_key is None:
         notes.append(f"{path} also holds weights under {', '.join(weights.others)}: select them with --weights-key")
     if weights.objects:
-        notes.append(f"{path} also holds objects of {abbreviate(weights.objects)}, which were not read")
+        notes.append(f"{path} also holds objects of {abbreviate(weights.objects)}; only their plain values were read")
     state, ignored = without_ignored(path, weights, request.ignore_keys)
     if ignored:
         notes.append(f"{path}: --ignore-key left out {len(ignored)} tensors: {abbreviate(ignored)}")
