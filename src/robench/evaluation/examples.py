@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from robench.analysis.report.images import Example, classes_of, name_of
 from robench.analysis.report.grouping import ReportedRun
+from robench.analysis.report.images import Example, classes_of, name_of
 from robench.analysis.scoring.records import read_columns
 from robench.datasets import EMBEDDED, ImageDataset, decode_few, open_dataset
 from robench.errors import RunError

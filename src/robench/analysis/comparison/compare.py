@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +148,8 @@ def model_names(sets: Sequence[ResultsSet]) -> list[str]:
     names = [results.model for results in sets]
     treated = [f"{results.model} + {results.treatment}" if results.treatment else results.model for results in sets]
     paths = [Path(results.name).parts for results in sets]
-    shared = len(os.path.commonprefix([path[:-1] for path in paths]))
+    parents = zip(*(path[:-1] for path in paths), strict=False)
+    shared = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, parents))
     placed = [f"{results.model} ({Path(*path[shared:])})" for results, path in zip(sets, paths, strict=True)]
     for more in (treated, placed):
         names = [longer if names.count(name) > 1 else name for name, longer in zip(names, more, strict=True)]

@@ -35,9 +35,15 @@ def calibration(suites: Sequence[tuple[str, pd.DataFrame, Results]], models: Seq
     if not charts:
         return None
     columns = {
-        **{"plot": "images", "model": "model", "position": "mean confidence, %", "value": "accuracy, %"},
-        **{"samples": "predictions", "images": "different images"},
-        **{"start": "histogram from, %", "end": "to, %", "share": "share of predictions, %"},
+        "plot": "images",
+        "model": "model",
+        "position": "mean confidence, %",
+        "value": "accuracy, %",
+        "samples": "predictions",
+        "images": "different images",
+        "start": "histogram from, %",
+        "end": "to, %",
+        "share": "share of predictions, %",
     }
     text = (
         "Accuracy by confidence in bins of equally many predictions: a calibrated model follows the dashed diagonal. Bins of fewer "
@@ -74,7 +80,7 @@ def _bins(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _histogram(records: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    counts, edges = np.histogram(records["confidence"], _HISTOGRAM, (0, 1))
+    counts, edges = np.histogram(records["confidence"].to_numpy(np.float64), _HISTOGRAM, (0, 1))
     for count, start, end in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         if count:
             yield {"start": 100 * start, "end": 100 * end, "share": 100 * count / len(records), "zero": 0}

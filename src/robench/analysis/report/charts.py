@@ -94,7 +94,13 @@ def dots(
         colour = {"field": "verdict", "type": "nominal", "scale": scale, "legend": None}
         fill = {**colour, "scale": {**scale, "range": [*colours[:-1], "var(--paper)"]}}
         lane, dot, named = {}, {"stroke": colour, "fill": fill}, {"verdict": "verdict"}
-    value = {"field": "value", "type": "quantitative", "title": x, "scale": {"zero": rule is None}}
+    value = {
+        "field": "value",
+        "type": "quantitative",
+        "title": x,
+        "scale": {"zero": rule is None},
+        "axis": {"tickCount": 6},
+    }
     span = {
         "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.75},
         "encoding": {"x": {**value, "field": "low"}, "x2": {"field": "high"}, "color": colour},
@@ -172,7 +178,7 @@ def heat_map(
                 "encoding": {"text": {"field": "text"}, "color": {"condition": is_light, "value": "white"}},
             }
         )
-    position = {"field": "position", "type": "ordinal", "title": x}
+    position: Spec = {"field": "position", "type": "ordinal", "title": x}
     position["axis"] = {"orient": "top" if order else "bottom", "labelAngle": 0, "ticks": False, "domain": False}
     down = _names(order) if order else {"field": "name", "type": "ordinal", "title": y, "axis": {"ticks": False}}
     return _spec(
@@ -256,10 +262,10 @@ def reliability(rows: Rows, models: Sequence[str], description: str) -> Spec:
         description: Text for screen readers.
     """
     scale = {"domain": [0, 100]}
-    x = {"type": "quantitative", "title": "confidence, %", "scale": scale, "axis": {"grid": False}}
-    y = {"type": "quantitative", "title": "accuracy and share of predictions, %", "scale": scale}
+    x: Spec = {"type": "quantitative", "title": "confidence, %", "scale": scale, "axis": {"grid": False}}
+    y: Spec = {"type": "quantitative", "title": "accuracy and share of predictions, %", "scale": scale}
     colour = _of_models("color", models, COLOURS)
-    histogram = {
+    histogram: Spec = {
         "transform": [{"filter": "isValid(datum.share)"}],
         "mark": {"type": "rect", "opacity": 0.22},
         "encoding": {
@@ -278,8 +284,8 @@ def reliability(rows: Rows, models: Sequence[str], description: str) -> Spec:
         "mark": {"type": "line", "strokeDash": [4, 3], "color": "currentColor", "opacity": 0.6, "aria": False},
         "encoding": {"x": {**x, "field": "position"}, "y": {**y, "field": "value"}},
     }
-    bins = {"transform": [{"filter": "isValid(datum.samples)"}]}
-    place = {"x": {**x, "field": "position"}, "y": {**y, "field": "value"}}
+    bins: Spec = {"transform": [{"filter": "isValid(datum.samples)"}]}
+    place: Spec = {"x": {**x, "field": "position"}, "y": {**y, "field": "value"}}
     path = {
         **bins,
         "mark": {"type": "line", "opacity": 0.7, "aria": False},

@@ -86,7 +86,8 @@ def write_page(
     alone = [of_run(subject.results, subject.label) for subject in subjects]
     parts = list(_sections(subjects, differences))
     style = _file("style.css") + "".join(f".m{index}{{color:{colour}}}" for index, colour in enumerate(COLOURS))
-    groups = [group for part in (*(answers or alone), *parts) for group in part.groups]
+    groups = [group for answer in answers or alone for group in answer.groups]
+    groups += [group for part in parts for group in part.groups]
     text = _render(
         title=title,
         legend=model_legend(models),
@@ -181,15 +182,18 @@ def _notes(subject: ReportedRun) -> list[str]:
 
 
 def _warnings(subjects: Sequence[ReportedRun]) -> Iterator[str]:
-    """Yield the warnings of all runs, each with the label of its run, and one for few images."""
+    """Yield the warnings of all runs, each with the label of its run, and one for each small number of images."""
+    few: dict[int, list[str]] = {}
     for subject in subjects:
         yield from (f"{subject.label}: {without_folders(warning)}" for warning in subject.warnings)
         images = subject.results.loc[subject.results["metric"] == "error_rate", "n"].max()
         if images < _FEW_IMAGES:
-            yield (
-                f"{subject.label}: only {images:,} images. Intervals are wide, and only large differences can be significant; "
-                f"evaluate at least {_FEW_IMAGES}"
-            )
+            few.setdefault(int(images), []).append(subject.label)
+    for images, labels in few.items():
+        yield (
+            f"{', '.join(labels)}: only {images} images. Intervals are wide, and only large differences can be significant; "
+            f"evaluate at least {_FEW_IMAGES}."
+        )
 
 
 def _plot(group: Group) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from robench.analysis.report.charts import COLOURS, MARKS, Rows, Spec
 
-__all__ = ["LegendEntry", "model_legend", "Chart", "Group", "Section", "TextTable"]
+__all__ = ["Chart", "Group", "LegendEntry", "Section", "TextTable", "model_legend"]
 
 
 class LegendEntry(NamedTuple):

@@ -18,14 +18,14 @@ def provenance(subject: ReportedRun) -> list[tuple[str, str]]:
     first = subject.results.iloc[0]
     manifest = {} if subject.run is None else subject.run.manifest
     progress = None if subject.run is None else read_progress(subject.run.path)
-    model, data, environment = (manifest.get(name) or {} for name in ("model", "data", "environment"))
-    command = shlex.join(["robench", *map(last_part, map(str, environment.get("command", ())))])
+    model, environment = (manifest.get(name) or {} for name in ("model", "environment"))
+    command = [last_part(str(argument)) for argument in environment.get("command") or ()]
     images = subject.results.loc[subject.results["metric"] == "error_rate", "n"].max()
     versions = ("python", "torch", "torchvision", "numpy", "pillow")
     identity = manifest.get("identity", {})
     facts = {
         "Date": "" if progress is None else progress.updated[:16].replace("T", " ") + " UTC",
-        "Command": command if environment.get("command") else "",
+        "Command": shlex.join(["robench", *command]) if command else "",
         "Architecture": str(model.get("arch", "")),
         "Parameters": f"{model['parameters']:,}" if model.get("parameters") else "",
         "Weights": f"SHA-256 {model['sha256'][:12]}" if model.get("sha256") else "",

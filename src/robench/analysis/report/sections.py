@@ -119,11 +119,16 @@ def _error_maps(suite: str, cells: Sequence[Mapping[str, Any]], differences: pd.
                 )
                 charts.append(Chart(title, spec, rows, order))
     columns = {
-        **{"model": "model", "name": "corruption", "position": "severity", "value": "top-1 error, % (change, pp)"},
-        **{"low": "95 % low", "high": "95 % high", "p": "p after Holm's correction"},
+        "model": "model",
+        "name": "corruption",
+        "position": "severity",
+        "value": "top-1 error, % (change, pp)",
+        "low": "95 % low",
+        "high": "95 % high",
+        "p": "p after Holm's correction",
     }
     text = "All error maps have the same scale." + (
-        f" In the map of changes, green is better and * is significant: p ≤ .05 after Holm's correction over the cells of a pair."
+        " In the map of changes, green is better and * is significant: p ≤ .05 after Holm's correction over the cells of a pair."
         if len(charts) > len(shown)
         else ""
     )
