@@ -22,11 +22,11 @@ def report(
         str | None, typer.Option(help="Dataset of the example images.", show_default="the run's", metavar="DATA")
     ] = None,
     examples: Annotated[
-        int, typer.Option(help="Example images of each run and suite; 0 needs no torch.", metavar="N")
+        int, typer.Option(help="Example images of each kind, run and suite; 0 needs no torch.", metavar="N")
     ] = 8,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Robustness report",
 ) -> None:
-    """Write an HTML report of one or more runs.
+    """Write an HTML report: how runs differ from the first run, or what breaks one run.
 
     The page opens in any browser without a network. The command needs the extra robench[report].
 

@@ -175,7 +175,7 @@ def _harms(suite: str, results: Results) -> Iterator[Group]:
         "note": "accuracy below half of the clean accuracy",
     }
     text = (
-        "Dots with 95 % intervals; filled dots break the model, from the severity beside them."
+        "Dots with 95 % intervals; filled dots break the model, from the severity on the right."
         if reference is not None
         else "Dots with 95 % intervals."
     )

@@ -154,7 +154,7 @@ def heat_map(
         "type": "quantitative",
         "title": value,
         "scale": scale,
-        "legend": {"gradientLength": 180, "gradientThickness": 10, "titleLimit": 0, "tickCount": 5},
+        "legend": {"gradientLength": 120, "gradientThickness": 10, "titleLimit": 0, "tickCount": 5},
     }
     names = {"name": "of"} if order else {"name": y}
     cells: Spec = {
@@ -200,7 +200,7 @@ def lines(
     """Return curves with bands for their intervals.
 
     Args:
-        rows: Rows with model, position, value, low, high and label. A row with `end` and `end_y` has this text beside the end.
+        rows: Rows with model, position, value, low, high and label. A row with `end` and `end_y` has this text next to its end.
         models: Names of all curves, in the order of their colours.
         x: Title of the positions.
         y: Title of the values.
