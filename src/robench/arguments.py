@@ -28,6 +28,9 @@ def check_type(name: str, value: object, kind: type[T] | tuple[type[T], ...], ex
         expected: Description of the accepted values, such as `a whole number`.
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
+    value = (
+        value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+    )  # Numbers of numpy and torch.
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ArgumentError(f"{name} must be {expected}, not {_described(value)}")
     return value

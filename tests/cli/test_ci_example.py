@@ -95,7 +95,7 @@ def test_github_fails_for_a_degraded_model_and_passes_for_the_accepted(repositor
     errors = [line for line in done[-1].stdout.splitlines() if line.startswith("::error title=robench gate%3A ")]
     assert len(errors) == 1
     assert "mean_error of cifar-c went from 13.75 %25 to " in errors[0]
-    assert "significantly worse (p < .001 after Holm's correction)" in errors[0]
+    assert "significantly worse by more than 0.5 pp (p < .001 after Holm's correction)" in errors[0]
     summary = (repository / "summary.md").read_text()
     assert summary.startswith("### robench gate failed: 1 of 3 comparisons\n")
     assert "| **FAILED** | mean\\_error of cifar-c |" in summary

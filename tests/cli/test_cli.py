@@ -124,7 +124,7 @@ def test_sets_of_weights_in_one_file_are_different_models(tmp_path: Path, capsys
     command[-1] = "probe.*"
     assert run_cli([*command, "--weights-key", "online"]) == 0
     model = json.loads((tmp_path / "run" / "manifest.json").read_text())["model"]
-    assert (model["weights_key"], model["ignore_keys"]) == ("online", ["probe.*"])
+    assert (model["weights_key"], model["ignore_key"]) == ("online", ["probe.*"])
     capsys.readouterr()
     assert run_cli([*command, "--weights-key", "target"]) == 2
     assert "weights_key" in capsys.readouterr().err

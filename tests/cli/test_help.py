@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
 from robench.cli.entry import app, run_cli
-from tests.builders import mistake
+from tests.builders import each, mistake
 
 Capture = pytest.CaptureFixture[str]
 
@@ -56,13 +57,45 @@ def test_the_short_page_of_evaluate_is_one_screen(capsys: Capture, monkeypatch: 
     whole = capsys.readouterr().out
     assert len(short.splitlines()) <= 30
     hidden = int(re.search(r"lists (\d+) more options", short)[1])  # type: ignore[index]
-    options = re.compile(r"^  +(?:-\w, )?--[\w-]+", re.MULTILINE)
+    options = re.compile(r"^  (?:-\w, |    )--[\w-]+", re.MULTILINE)
     assert len(options.findall(whole)) - len(options.findall(short)) == hidden > 25
 
 
-def test_a_wrong_option_names_the_help_of_its_command(capsys: Capture) -> None:
-    assert run_cli(["list", "models", "--nope"]) == 2
-    assert mistake(capsys.readouterr().err).endswith("see `robench list models --help`")
+@each(
+    ("line", "problem", "hint"),
+    [
+        ("list models --nope", "no such option: --nope", "see `robench list models --help`"),
+        ("evaluate demo --suit x", "no such option: --suit", "did you mean --suite? See `robench evaluate --help`"),
+        ("evaluate demo --sev 3", "no such option: --sev", "did you mean --severity? See `robench evaluate --help`"),
+        ("evaluate", "MODEL is missing", "see `robench evaluate --help`"),
+        ("evaluate demo -n x", "--limit takes a whole number, not 'x'", "see `robench evaluate --help`"),
+        ("cache clear --older-than x", "--older-than takes a number, not 'x'", "see `robench cache clear --help`"),
+        ("evaluate demo --limit", "--limit needs a value", "see `robench evaluate --help`"),
+        ("evaluate demo --fresh=1", "--fresh takes no value", "see `robench evaluate --help`"),
+        ("corrupt x --layout nyp", "--layout is files or npy, not 'nyp'", "see `robench corrupt --help`"),
+        ("show a b", "unexpected argument: b", "see `robench show --help`"),
+        ("list modles", "no such command: modles", "did you mean `robench list models`? See `robench list --help`"),
+        ("help nope", "no such command: nope", "see `robench --help`"),
+    ],
+)
+def test_usage_errors(line: str, problem: str, hint: str, capsys: Capture) -> None:
+    assert run_cli(line.split()) == 2
+    assert mistake(capsys.readouterr().err) == f"{problem}; {hint}"
+
+
+def test_the_overview_has_a_line_for_each_command(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    root: Any = typer.main.get_command(app)
+    for group in ((), ("list",), ("cache",)):
+        assert run_cli([*group, "--help"]) == 0
+        page = capsys.readouterr().out
+        names = re.findall(r"^  ([a-z]\S*)  ", page, re.MULTILINE)
+        nested = root.commands[group[0]] if group else root
+        assert sorted(names) == sorted(nested.commands)
+        assert not re.search(r"^ {4,}\S", page.partition("\nOptions:")[0], re.MULTILINE), "a summary takes two lines"
+        if not group:
+            assert names[:3] == ["evaluate", "status", "show"]
+            assert names[-7:] == ["list", "explain", "score", "cache", "completion", "help", "version"]
 
 
 def test_completion_of_lists(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +117,10 @@ def test_completion_of_lists(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
     ("name", "expected"),
     [
         ("mce", "arXiv:1903.12261"),
+        ("ce", "formula CE(c) = 100 * (sum over s of E(c, s)) / (sum over s of B(c, s))"),
+        ("ece", "n(b) / n * |accuracy(b) - mean confidence(b)|"),
+        ("ci", "1,000, evenly spread"),
+        ("webdataset", "--data"),
         ("fog", "amount 1.5"),
         ("imagenet-c", "gaussian_noise 88.6"),
         ("imagenet-p", "23.7"),
@@ -99,5 +136,16 @@ def test_explain(name: str, expected: str, capsys: Capture, monkeypatch: pytest.
 
 
 def test_explain_suggests(capsys: Capture) -> None:
-    assert run_cli(["explain", "gausian_noise"]) == 2
-    assert mistake(capsys.readouterr().err) == "unknown name 'gausian_noise'; did you mean 'gaussian_noise'?"
+    for name, near in (("gausian_noise", "gaussian_noise"), ("rel_mce", "relative_mce"), ("parquets", "parquet")):
+        assert run_cli(["explain", name]) == 2
+        assert mistake(capsys.readouterr().err) == f"unknown name {name!r}; did you mean {near!r}?"
+
+
+def test_explain_an_own_corruption(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.py").write_text("def fade(images, share=(0.2, 0.9)):\n    return images\n\nMINE = [fade]\n")
+    for name, expected in (("my.py:fade", "share 0.2 share 0.9"), ("my.py:MINE", "severities 1, 2")):
+        assert run_cli(["explain", name]) == 0
+        assert expected in " ".join(capsys.readouterr().out.split())
+    assert run_cli(["explain", "my.py:fad"]) == 2
+    assert mistake(capsys.readouterr().err) == "unknown name 'fad' of my.py; did you mean 'fade'?"

@@ -279,10 +279,10 @@ def test_what_is_not_there_is_left_out_unless_it_was_named(
         (["cifar-c"], {"released": "empty"}, r"gaussian_noise/1/CLASS/\*\.JPEG or gaussian_noise\.npy"),
         (
             ["cifar-p"],
-            {"released": "empty", "corruptions": None},
+            {"released": "empty", "corruption": None},
             r"gaussian_noise/CLASS/\*\.mp4 or gaussian_noise\.npy",
         ),
-        (["noise"], {"released": "empty", "corruptions": None}, "suites of published files"),
+        (["noise"], {"released": "empty", "corruption": None}, "suites of published files"),
         (["imagecorruptions"], {"released": "empty"}, "suites of published files"),
         (["imagenet-c"], {}, r"is 32x32 px, but those of imagenet-c are 224x224; give --suite cifar-c"),
         (["tiny-imagenet-c"], {}, r"is 32x32 px, but those of tiny-imagenet-c are 64x64; give --suite cifar-c"),
@@ -307,7 +307,7 @@ def test_folders_of_other_suites(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("change", [{"geometry": "model"}, {"backend": "reference"}, {"release_jpeg": False}])
+@pytest.mark.parametrize("change", [{"geometry": "model"}, {"backend": "reference"}, {"no_release_jpeg": True}])
 def test_options_without_a_meaning(change: dict[str, Any], tree: Path) -> None:
     with pytest.raises(OptionError, match="has no effect on released files"):
         replace(SOME, released=tree, **change)

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+from contextvars import Context
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -18,8 +19,8 @@ from rich.console import Console
 
 from robench.analysis.baselines import load_baseline
 from robench.display.board import RunBoard
-from robench.display.progress import LineProgress, LiveProgress
-from robench.errors import RunError
+from robench.display.progress import LineProgress, LiveProgress, long_run_hint
+from robench.errors import RunError, flags_shown
 from robench.runs.conditions import ConditionEntry
 from robench.runs.observer import EVALUATING, ConditionScore, FinishedCondition, StartedRun, WorkerState
 from robench.suites import CLEAN, SUITES
@@ -99,6 +100,21 @@ def test_the_view_erases_nothing_and_never_wraps(size: tuple[int, int], suites: 
         "the end",
     ]
     assert not [line for line in lines if set(line) & set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏━")], "no stale bar"
+
+
+@each("seconds, samples, hint", [(1700, 50000, None), (1900, 50000, "1000"), (90000, 800, "100")])
+def test_a_long_run_has_one_hint(seconds: float, samples: int, hint: str | None) -> None:
+    run = replace(started("cifar-c"), samples=samples, estimate=lambda: seconds)
+    for kind, console in ((LineProgress, Console(file=StringIO(), width=200)), (LiveProgress, terminal(200, 24))):
+        with flags_shown(), kind(console) as display:
+            display.begin(run)
+            display.begin(replace(run, path=Path("runs/other")))
+        assert isinstance(console.file, StringIO)
+        text = console.file.getvalue()
+        assert text.count("hint: ") == (hint is not None)
+        assert hint is None or f"-n {hint} evaluates fewer images, and --preset ci takes minutes" in text
+    if hint is not None:
+        assert f'limit={hint} evaluates fewer images, and preset="ci"' in Context().run(long_run_hint, seconds, samples)
 
 
 def test_an_error_leaves_the_cursor_and_says_what_is_finished() -> None:

@@ -26,7 +26,7 @@ def test_jobs_have_what_is_shared_and_their_own(tmp_path: Path) -> None:
         '[[job]]\nmodel = "b.pth"\nsuite = ["cifar-p"]\nmean = [0, 0.5, 1]\n'
     )
     assert read_jobs(written(tmp_path, text)) == [
-        {"data": "val", "suite": ["cifar-c"], "model": "a.pth", "ignore-key": ["aux.*"]},
+        {"data": "val", "suite": ["cifar-c"], "model": "a.pth", "ignore_key": ["aux.*"]},
         {"data": "val", "suite": ["cifar-p"], "model": "b.pth", "mean": [0, 0.5, 1]},
     ]
 
@@ -44,6 +44,7 @@ def test_jobs_have_what_is_shared_and_their_own(tmp_path: Path) -> None:
         ("label = 'x'\n[[job]]\nmodel = 'a'", "jobs cannot share label"),
         ("[[job]]\nmodel = 'a'\ncrop = true", "job 1: crop must be a whole number of pixels, not True"),
         ("[[job]]\nmodel = 'a'\ntreatment = [1]", "job 1: treatment must be a name or a list of names, not 1"),
+        ("[[job]]\nmodel = 'a'\nignore-key = [1]", "job 1: ignore_key must be a name or a list of names, not 1"),
         ("[[job]]\nmodel = 'a'\nmean = ['1']", "job 1: mean must be a list of three numbers, not '1'"),
         ("[[job]]\nmodel = 'a'\n[[job]]\nmodel = 'b'\nlimit = 0", "job 2: limit must be at least 1, not 0"),
         ("severity = '3'\n[[job]]\nmodel = 'a'", "jobs.toml: severity must be a whole number or a list"),

@@ -8,7 +8,7 @@ import pytest
 
 from robench.cli.entry import run_cli
 from robench.runs.directory import RunDirectory
-from robench.suites import PRESETS, SUITES
+from robench.suites import PRESETS, SUITES, default_suite
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda one: one.name)
@@ -22,10 +22,20 @@ def test_presets_name_what_there_is(preset: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "suite"), [(32, "cifar-c"), (64, "tiny-imagenet-c"), (224, "imagenet-c"), (384, "imagenet-c")]
+    ("side", "suite"),
+    [
+        (32, "cifar-c"),
+        (64, "tiny-imagenet-c"),
+        (224, "imagenet-c"),
+        (299, "imagenet-c-299"),
+        (384, "imagenet-c"),
+    ],
 )
 def test_the_suite_fits_the_model(side: int, suite: str) -> None:
     assert PRESETS["ci"].suite(side) == suite
+    default = default_suite(side)
+    assert default is not None
+    assert default.name == suite
 
 
 def test_a_run_of_the_preset(

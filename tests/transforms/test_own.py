@@ -111,7 +111,7 @@ def test_a_suite_and_a_function_of_the_session(folder: Path) -> None:
         ("import random\ndef f(images):\n    return images + random.random()", "draws from a global random generator"),
         ("import os\n\nx = 1 / 0", "e.py:3 fails: ZeroDivisionError"),
         ("def f(:", "e.py:1 fails: SyntaxError"),
-        ("def g(images):\n    return images", "unknown name in e.py 'f'"),
+        ("def g(images):\n    return images", "unknown name 'f' of e.py"),
     ],
 )
 def test_a_mistake_names_the_line(text: str, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

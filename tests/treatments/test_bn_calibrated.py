@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,7 +287,8 @@ def test_other_calibration_images_are_another_run(normalised: Classifier, pictur
     for label in ("ant", "bee"):
         (other / label).mkdir(parents=True)
         Image.new("RGB", (40, 40), (9, 9, 9)).save(other / label / "0.png")
-    with pytest.raises(RunError, match="is another run: calibration was"):
+    said = f"is another run: --calibration was {picture_folder}, is {other}; the calibration images changed;"
+    with pytest.raises(RunError, match=re.escape(said)):
         robench.evaluate(
             normalised, picture_folder, ["clean"], tmp_path / "run", options=replace(options, calibration=other)
         )

@@ -28,7 +28,7 @@ cache_app = typer.Typer(
 def list_cache(
     format: Annotated[Literal["table", "json"], typer.Option(help="Output format.")] = "table",  # noqa: A002
 ) -> None:
-    """List the entries of the cache and their sizes, the last used first."""
+    """List the entries and their sizes, the last used first."""
     from robench.datasets.byte_sizes import format_bytes
     from robench.datasets.cache.entries import as_json, list_entries, size_limit
     from robench.runs.files import cache_folder
@@ -63,7 +63,10 @@ def clear_cache(
         float | None, typer.Option(help="Least number of days since the last use.", metavar="DAYS")
     ] = None,
 ) -> None:
-    """Remove decoded images, all or some. Entries in use stay; the next run decodes removed images again."""
+    """Remove decoded images, all or some.
+
+    Entries in use stay. The next run decodes removed images again.
+    """
     from robench.datasets.byte_sizes import format_bytes
     from robench.datasets.cache.entries import clear
 

@@ -46,13 +46,16 @@ def numbers(values: Sequence[str] | None, option: str, kind: Callable[[str], T])
     try:
         return [number for part in parts for number in _expand(part, kind)]
     except ValueError:
-        raise OptionError(f"{option} takes numbers, such as 1,3 or 1-3, not {','.join(parts)!r}") from None
+        forms = "1,3 or 1-3" if kind is int else "0.5,0.5,0.5"
+        raise OptionError(f"{option} takes numbers, not {','.join(parts)!r}", f"write them as {forms}") from None
 
 
 def _expand(part: str, kind: Callable[[str], T]) -> list[T]:
     """Return the numbers of `3`, or of the range `1-3` of whole numbers."""
     first, dash, last = part.partition("-")
     if kind is int and first and dash:
+        if int(first) > int(last):
+            raise ValueError(part)
         return [kind(str(number)) for number in range(int(first), int(last) + 1)]
     return [kind(part)]
 

@@ -35,7 +35,9 @@ def compare(
     force: Force = False,
     format: Format = "table",  # noqa: A002
 ) -> None:
-    """Compare runs of the same images with the first run: a verdict, then the corruptions by the size of the change.
+    """Compare runs of the same images, with tests and intervals.
+
+    The first run is the reference. A verdict comes first, then the corruptions by the size of the change.
 
     Cells are tested with McNemar's exact test, all else with a paired bootstrap; both are two-sided. Holm's correction covers
     headlines, corruptions and cells, each by themselves. JSON and CSV have the cells too.

@@ -32,9 +32,10 @@ def corrupt(
     release: ReleaseJpeg = False,
     device: Device = "auto",
 ) -> None:
-    """Write the corrupted images of a dataset, or of one image: PNG files, or arrays as CIFAR-10-C has them.
+    """Write the corrupted images of a dataset, or of one image.
 
-    The pixels are those that `robench evaluate` gives to a model with the same seed. Suites of perturbations give their frames.
+    The command writes PNG files, or arrays as CIFAR-10-C has them. The pixels are those that `robench evaluate` gives to a
+    model with the same seed. Suites of perturbations give their frames.
 
     Examples:
         robench corrupt cat.jpg --corruption fog --severity 3

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -36,15 +36,25 @@ from robench.cli.report import report
 from robench.cli.score import score
 from robench.cli.show import show
 from robench.cli.status import status
+from robench.cli.usage_errors import usage_error
 from robench.cli.verify import verify
 from robench.display.console import stderr
 from robench.errors import RobenchError, flags_shown, printable
 
 __all__ = ["app", "main", "run_cli"]
 
+
+class _Commands(Group):
+    """The group of all commands, in the order of `_COMMANDS`; typer puts groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return [name for commands in _COMMANDS.values() for name in commands]
+
+
 app = typer.Typer(
     name="robench",
-    cls=Group,
+    cls=_Commands,
     help="Robustness benchmarks for image classifiers.",
     epilog="Try `robench evaluate demo`; it needs no files and no network.",
     add_completion=False,
@@ -125,9 +135,8 @@ def run_cli(arguments: list[str]) -> int:
     except RobenchError as error:
         return _fail(error.problem, 2, error.hint)
     except TyperException as error:
-        context = getattr(error, "ctx", None)
-        command = "robench" if context is None else context.command_path
-        return _fail(_usage_problem(error.format_message()), 2, f"see `{command} --help`")
+        problem, hint = usage_error(error)
+        return _fail(problem, 2, hint)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130, "give the same command again to continue an evaluation")
     except (BrokenPipeError, SystemExit):
@@ -160,12 +169,6 @@ def _internal() -> int:
 def _discard_output() -> None:
     """Discard output that is still buffered, so that nothing is flushed into a closed pipe at exit."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - open until the process ends
-
-
-def _usage_problem(message: str) -> str:
-    """Return a message of typer as a problem: lower case, without a period and without typer's own names of values."""
-    text = message.rstrip(".")
-    return text[:1].lower() + text[1:]
 
 
 def _fail(problem: str, code: int, hint: str = "") -> int:

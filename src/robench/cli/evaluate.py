@@ -10,7 +10,7 @@ from rich.text import Text
 from robench.cli import options as opt
 from robench.cli.common import names, numbers
 from robench.display.console import stderr, stdout, titled_table
-from robench.display.progress import duration, progress_display
+from robench.display.progress import duration, long_run_hint, progress_display
 from robench.errors import OptionError
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def evaluate(
     geometry: opt.Geometry = "suite",
     mean: opt.Mean = None,
     std: opt.Std = None,
+    input_range: opt.InputRange = None,
+    channels: opt.Channels = None,
     size: opt.Size = None,
     resize: opt.Resize = None,
     crop: opt.Crop = None,
@@ -103,6 +105,8 @@ def evaluate(
         "preset": preset,
         "mean": _rgb(mean, "--mean"),
         "std": _rgb(std, "--std"),
+        "input_range": input_range,
+        "channels": channels,
         "size": size,
         "resize": resize,
         "crop": crop,
@@ -149,8 +153,10 @@ def evaluate(
         jobs = make_jobs(model, shared, out=out, device=on, trust_pickle=trust_pickle)
         if dry_run:
             for job in jobs:
-                classifier = job.load()
-                costs = estimate(classifier, job.dataset, job.chosen(classifier), job.options)
+                classifier, suites = job.loaded()
+                costs = estimate(classifier, job.dataset, suites, job.options)
+                for note in (*classifier.notes, *costs.plan.notes):
+                    display.note(note)
                 with display.paused():
                     stdout().print(_costs(costs))
             return
@@ -182,7 +188,8 @@ def _costs(costs: Estimate) -> Group:
     )
     if costs.calibration:
         text += f" The statistics of treatments take {costs.calibration:,} of the passes."
-    return Group(table, Text(text))
+    hint = long_run_hint(sum(costs.seconds) + costs.calibration_seconds, costs.samples)
+    return Group(table, Text(text), *([Text.assemble(("hint: ", "bold cyan"), hint)] if hint else []))
 
 
 def _rgb(text: str | None, option: str) -> tuple[float, float, float] | None:

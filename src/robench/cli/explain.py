@@ -1,9 +1,9 @@
-"""`robench explain`: the definition of a metric, corruption, perturbation, suite, treatment or protocol."""
+"""`robench explain`: the definition of a name that other commands take or print."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -13,8 +13,12 @@ from rich.text import Text
 
 from robench.display.console import stdout
 from robench.errors import OptionError, RobenchError, unknown_name
-from robench.suites import SUITES, Suite, find_suite
+from robench.plugins import is_own
+from robench.suites import PRESETS, SUITES, Suite, find_suite
 from robench.suites.protocol import Protocol
+
+if TYPE_CHECKING:
+    from robench.transforms.corruptions import Corruption
 
 __all__ = ["explain"]
 
@@ -22,21 +26,25 @@ __all__ = ["explain"]
 def explain(
     name: Annotated[
         str,
-        typer.Argument(help="Metric, corruption, perturbation, suite, treatment or protocol.", metavar="NAME"),
+        typer.Argument(
+            help="Metric, corruption, perturbation, suite, preset, treatment, dataset layout, protocol or my.py:function.",
+            metavar="NAME",
+        ),
     ],
 ) -> None:
     """Explain a metric, corruption, suite, treatment or protocol.
 
-    The page has the definition or the constants, the source, and the published values that robench divides by.
+    The page has the formula or the constants, the source, and the published values that robench divides by.
 
     Examples:
         robench explain mce
         robench explain fog
         robench explain imagenet-c
         robench explain bn-prior
+        robench explain my.py:fade
         robench explain 'resize256-bilinear-crop224+jpeg85+fp32#559c40a3'
     """
-    for find in (_metric, _suite, _treatment, _corruption, _perturbation, _protocol):
+    for find in (_own, _metric, _suite, _preset, _treatment, _corruption, _perturbation, _dataset, _protocol):
         page = find(name)
         if page is not None:
             stdout().print(page)
@@ -47,10 +55,12 @@ def explain(
 
 def _names() -> Collection[str]:
     from robench.analysis.metrics import METRICS
+    from robench.datasets import EMBEDDED, READERS
     from robench.treatments import TREATMENTS
 
     corruptions = {name for suite in SUITES.values() for name in suite.names}
-    return {*METRICS, *SUITES, *TREATMENTS, *corruptions}
+    datasets = {*EMBEDDED, *(reader.name for reader in READERS)}
+    return {*METRICS, *SUITES, *PRESETS, *TREATMENTS, *corruptions, *datasets}
 
 
 def _page(kind: str, name: str, summary: str, facts: Mapping[str, str], *parts: Table | Text | None) -> Group:
@@ -77,11 +87,51 @@ def _metric(name: str) -> Group | None:
     if metric is None:
         return None
     facts = {
+        "formula": metric.formula,
         "unit": metric.unit,
         "better": "higher" if metric.higher_is_better else "lower",
         "source": metric.source,
     }
     return _page("metric", name, f"{metric.meaning}.", facts)
+
+
+def _own(name: str) -> Group | None:
+    """Return the page of a function or suite of an own file; None for a name of another form."""
+    from robench.transforms.own import own_corruption, read_names
+
+    if not is_own(name):
+        return None
+    try:
+        return _corruption_page(own_corruption(name))
+    except OptionError as error:
+        try:
+            (suite,), _ = read_names([name], None)
+        except OptionError:
+            raise error from None
+        return _suite(suite)
+
+
+def _preset(name: str) -> Group | None:
+    if name not in PRESETS:
+        return None
+    preset = PRESETS[name]
+    sizes = [f"{suite} up to {size} px" for size, suite in preset.suites[:-1]]
+    facts = {
+        "suite by input size": ", ".join([*sizes, f"else {preset.suites[-1][1]}"]),
+        "corruptions": ", ".join(preset.corruptions),
+        "severities": ", ".join(map(str, preset.severities)),
+        "images": f"{preset.limit:,}, evenly spread",
+    }
+    return _page("preset", name, f"{preset.summary}.", facts)
+
+
+def _dataset(name: str) -> Group | None:
+    from robench.datasets import EMBEDDED, READERS
+
+    if name in EMBEDDED:
+        return _page("dataset", name, "Embedded: it needs no files and no network.", {})
+    reader = next((reader for reader in READERS if reader.name == name), None)
+    return None if reader is None else _page("dataset layout", name, f"{reader.summary}.", {"option": "--data"})
 
 
 def _suite(name: str) -> Group | None:
@@ -124,9 +174,11 @@ def _published(suite: Suite) -> Table | None:
 def _corruption(name: str) -> Group | None:
     from robench.transforms.corruptions import find_corruption
 
-    if not _found(lambda text: find_corruption(text, ""), name):
-        return None
-    corruption = find_corruption(name, "")
+    return _corruption_page(find_corruption(name, "")) if _found(lambda text: find_corruption(text, ""), name) else None
+
+
+def _corruption_page(corruption: Corruption) -> Group:
+    name = corruption.name
     facts = {
         "suites": ", ".join(suite.name for suite in SUITES.values() if name in suite.names),
         "random": "yes, keyed by seed and image" if corruption.random else "no",

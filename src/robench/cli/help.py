@@ -99,9 +99,14 @@ class _Brief:
     """The choice between the short page of `-h` and the whole page of `--help`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Remember whether the arguments ask for the short page."""
+        """Remember whether the arguments ask for the short page, and give every usage error its context."""
         ctx.meta["robench.brief"] = "-h" in args and "--help" not in args
-        return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
+        except Exception as error:
+            if getattr(error, "ctx", ctx) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
 
 class Command(_Brief, TyperCommand):
@@ -208,7 +213,9 @@ def completion(
         typer.Argument(help="Shell.", metavar="bash|zsh|fish|powershell", show_default="the current one"),
     ] = None,
 ) -> None:
-    """Set up shell completion of commands, suites, corruptions and architectures.
+    """Set up shell completion.
+
+    It completes commands, suites, corruptions, treatments and architectures.
 
     Examples:
         robench completion

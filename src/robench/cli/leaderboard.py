@@ -55,7 +55,7 @@ def leaderboard(
     ] = None,
     split: Annotated[bool, typer.Option("--split", help="Separate sections for rows that are not comparable.")] = False,
 ) -> None:
-    """Rank models in one table: accuracy, mCE, flip rates and consistency, with intervals.
+    """Rank models in one table, with intervals.
 
     Rows are comparable if dataset, samples, source and protocols are equal. A rank is one more than the number of models whose
     whole interval is better. Runs that differ only in --seed become one row.

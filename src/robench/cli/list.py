@@ -53,11 +53,11 @@ def suites(words: _Words = None, format: _Format = "table") -> None:  # noqa: A0
         {
             "group": _kind(suite),
             "suite": suite.name,
-            "description": suite.summary,
+            "description": f"{suite.summary}{origin}",
             "image": _image(suite),
             "release_jpeg": str(suite.release_jpeg or ""),
             "baseline": suite.baseline or "",
-            "source": f"{suite.source}{origin}",
+            "source": suite.source,
         }
         for suite, origin in found
     ]
@@ -101,7 +101,10 @@ def presets(words: _Words = None, format: _Format = "table") -> None:  # noqa: A
 
 @list_app.command(cls=Command)
 def perturbations(words: _Words = None, suite: _SuiteFilter = None, format: _Format = "table") -> None:  # noqa: A002
-    """List the perturbations, which make several frames of an image; with --suite, their frames and constants."""
+    """List the perturbations; with --suite, their constants.
+
+    A perturbation makes several frames of an image.
+    """
     from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 
     if suite is None:
@@ -145,7 +148,7 @@ def _position(value: float | tuple[int, int], axis: str) -> str:
 
 @list_app.command(cls=Command)
 def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Format = "table") -> None:  # noqa: A002
-    """List the corruptions; with --suite, their constants at each severity.
+    """List the corruptions; with --suite, their constants.
 
     Examples:
         robench list corruptions blur
@@ -164,8 +167,8 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
             {
                 "group": category_of(one.name),
                 "corruption": one.name,
-                "description": one.summary,
-                "source": f"{one.source}{origin}",
+                "description": f"{one.summary}{origin}",
+                "source": one.source,
             }
             for one, origin in found
         ]
@@ -238,7 +241,7 @@ def models(
 
 @list_app.command(cls=Command)
 def datasets(words: _Words = None, format: _Format = "table") -> None:  # noqa: A002
-    """List the layouts that --data accepts, in the order of their detection."""
+    """List the layouts of --data in the order of detection."""
     from robench.datasets import EMBEDDED, READERS
 
     rows = [{"dataset": name, "description": "embedded: needs no files and no network"} for name in EMBEDDED]
@@ -248,11 +251,11 @@ def datasets(words: _Words = None, format: _Format = "table") -> None:  # noqa: 
 
 @list_app.command(cls=Command)
 def treatments(words: _Words = None, format: _Format = "table") -> None:  # noqa: A002
-    """List the treatments: parameters with defaults, and required data."""
+    """List the treatments, with parameters and required data."""
     from robench.treatments import TREATMENTS, find_treatment
 
     others = [
-        replace(method, source=f"{method.source} ({plugin.origin})")
+        replace(method, summary=f"{method.summary} ({plugin.origin})")
         for plugin, method in _loaded("treatment", TREATMENTS, find_treatment)
     ]
     rows = [
@@ -279,6 +282,7 @@ def metrics(words: _Words = None, format: _Format = "table") -> None:  # noqa: A
             "metric": metric.name,
             "better": "higher" if metric.higher_is_better else "lower",
             "definition": metric.meaning,
+            "formula": metric.formula,
             "unit": metric.unit,
             "source": metric.source,
         }

@@ -196,16 +196,37 @@ Geometry = Annotated[
     Option(help="Resize and crop of the suite or of the model.", metavar="suite|model", rich_help_panel=INPUT),
 ]
 Mean = Annotated[
-    str | None, Option(help="Mean of the model's input, R,G,B in 0..1.", metavar="R,G,B", rich_help_panel=INPUT)
+    str | None,
+    Option(help="Mean of the model's input, R,G,B in 0 to --input-range.", metavar="R,G,B", rich_help_panel=INPUT),
 ]
 Std = Annotated[
     str | None,
-    Option(help="Standard deviation of the model's input, R,G,B in 0..1.", metavar="R,G,B", rich_help_panel=INPUT),
+    Option(
+        help="Standard deviation of the input, R,G,B in 0 to --input-range.", metavar="R,G,B", rich_help_panel=INPUT
+    ),
+]
+InputRange = Annotated[
+    int | None,
+    Option(
+        help="White in the model's input; 255 means pixels without normalisation.",
+        show_default="1",
+        metavar="1|255",
+        rich_help_panel=INPUT,
+    ),
+]
+Channels = Annotated[
+    str | None,
+    Option(
+        help="Order of the model's channels; --mean and --std stay R,G,B.",
+        show_default="rgb",
+        metavar="rgb|bgr",
+        rich_help_panel=INPUT,
+    ),
 ]
 Size = Annotated[
     int | None,
     Option(
-        help="Side of the model's input in pixels, without a crop: --resize and --crop.",
+        help="Side of the model's input in pixels; sets --resize and --crop.",
         metavar="PX",
         rich_help_panel=INPUT,
     ),

@@ -26,7 +26,7 @@ def preview(
     force: Force = False,
     seed: Seed = 0,
 ) -> None:
-    """Draw the corruptions and severities of a suite on one image, as a grid.
+    """Draw the corruptions of a suite on one image, as a grid.
 
     Perturbations have some of their frames in a .png, and all of them in a .gif or .webp.
     --crop applies to suites without a size of their own (default 224).

@@ -18,6 +18,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from robench.display.board import RunBoard, metric_name, percent
+from robench.errors import with_option_names
 from robench.runs.observer import EVALUATING, FinishedCondition, Observer, StartedRun, WorkerState
 from robench.suites import CLEAN
 
@@ -27,6 +28,7 @@ __all__ = [
     "ProgressDisplay",
     "QuietProgress",
     "duration",
+    "long_run_hint",
     "progress_display",
     "worker_line",
 ]
@@ -34,6 +36,8 @@ __all__ = [
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _WINDOW = 10.0
 """Seconds over which images per second are measured."""
+_LONG = 1800.0
+"""Estimated seconds above which a hint names shorter runs."""
 
 
 class _Clock:
@@ -83,6 +87,7 @@ class ProgressDisplay(Observer):
         self.console = console
         self.boards: dict[Path, RunBoard] = {}
         self.shown: set[str] = set()
+        self._has_hinted = False
 
     def __enter__(self) -> Self:
         return self
@@ -130,8 +135,13 @@ class ProgressDisplay(Observer):
             *([] if seconds is None else [f"about {duration(seconds)}"]),
         ]
         title = Text.assemble((run.model, "bold"), f" on {run.dataset}", (" · " + " · ".join(parts), "dim"))
+        lines = [title]
+        if not self._has_hinted and (hint := long_run_hint(seconds or 0.0, run.samples)):
+            self._has_hinted = True
+            lines.append(Text.assemble(("hint: ", "bold cyan"), hint))
         with self.paused():
-            self.console.print(title, soft_wrap=not self.console.is_terminal)
+            for line in lines:
+                self.console.print(line, soft_wrap=not self.console.is_terminal)
 
 
 class QuietProgress(ProgressDisplay):
@@ -377,6 +387,16 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def long_run_hint(seconds: float, samples: int) -> str:
+    """Return how to get a result sooner than in `seconds` with `samples` images; empty for a short run."""
+    if seconds <= _LONG:
+        return ""
+    images = 1000 if samples > 1000 else 100
+    option = with_option_names("--limit")
+    limit, preset = (f"-n {images}", "--preset ci") if option == "--limit" else (f"limit={images}", 'preset="ci"')
+    return f"this takes about {duration(seconds)}; {limit} evaluates fewer images, and {preset} takes minutes"
 
 
 def progress_display(console: Console, *, quiet: bool = False, verbose: bool = False) -> ProgressDisplay:

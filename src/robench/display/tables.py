@@ -89,8 +89,9 @@ class Gate(_Table, Verdict):
         return pd.DataFrame([{**row, "rule": str(row["rule"])} for row in rows])
 
     def __str__(self) -> str:
-        shown = self.frame[["name", "base", "run", "change", "ci_low", "ci_high", "limit", "failed"]]
-        return "\n".join([outcome(self), _text(shown), *(f"note: {note}" for note in self.notes)])
+        shown = self.frame[["metric", "cell", "base", "run", "change", "ci_low", "ci_high", "limit", "failed"]]
+        remarks = [f"warning: {warning}" for warning in self.warnings] + [f"note: {note}" for note in self.notes]
+        return "\n".join([outcome(self), _text(shown), *remarks])
 
 
 @dataclass(frozen=True, repr=False)

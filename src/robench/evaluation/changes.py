@@ -17,7 +17,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _FILES = {
     "model.sha256": "the weights changed",
     "data.sha256": "the images or labels changed",
-    "calibration.sha256": "the calibration images changed",
+    "calibration": "the calibration images changed",
 }
 _LISTED = 3
 
@@ -33,10 +33,12 @@ def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any], identity: M
     changed = _differences(identity, new["identity"])
     if not changed:
         return []
+    # Other difficulties of some perturbations are other frames.
+    has_other_conditions = any(key.startswith("conditions.") for key in changed)
     options = [
         _change(f"--{name.replace('_', '-')}", old["options"].get(name), new["options"].get(name))
         for name in Options.__dataclass_fields__
-        if name not in _NOT_COMPARED
+        if (name not in _NOT_COMPARED or (name == "difficulty" and has_other_conditions))
         and old["options"].get(name) != new["options"].get(name)
         # A folder of released files may move; their content is compared.
         and not (name == "released" and old["options"][name] and new["options"][name])

@@ -38,13 +38,27 @@ from robench.suites import Preset, find_preset
 
 __all__ = ["KEYS", "make_jobs", "read_jobs"]
 
-_TEXTS = ("arch", "weights_key", "interpolation", "label", "model", "data", "class_map", "preset", "out", "device")
+_TEXTS = (
+    "arch",
+    "weights_key",
+    "interpolation",
+    "channels",
+    "label",
+    "model",
+    "data",
+    "class_map",
+    "preset",
+    "out",
+    "device",
+)
 _PIXELS = ("size", "resize", "crop")
+_RANGE = "input_range"
 _COLOURS = ("mean", "std")
-_LOADING = ("arch", "weights_key", "ignore_key", "interpolation", "label", *_PIXELS, *_COLOURS)
+_NAMES = ("ignore_key", "suite")
+_LOADING = ("arch", "weights_key", "ignore_key", "interpolation", "label", _RANGE, "channels", *_PIXELS, *_COLOURS)
 """Keys that are arguments of `load_classifier`."""
 
-KEYS = (*_TEXTS, *_PIXELS, *_COLOURS, "ignore_key", "suite", *(field.name for field in fields(Options)))
+KEYS = (*_TEXTS, *_PIXELS, _RANGE, *_COLOURS, *_NAMES, *(field.name for field in fields(Options)))
 """Keys of a job, named as the options of `robench evaluate`, with `-` or `_`. Paths are relative to the current directory."""
 
 _OF_COMMAND = ("engine", "address", "workers", "threads", "dry_run", "trust_pickle")
@@ -99,7 +113,7 @@ def make_jobs(
             raise OptionError("no images are given", "give --data (see `robench list datasets`)")
         images = opened(_DEMO if data is None else data, None if classes is None else Path(classes))
         options = Options(**{field.name: table[field.name] for field in fields(Options) if field.name in table})
-        suites: list[str] | Preset | None = _names(table["suite"]) if "suite" in table else None
+        suites: list[str] | Preset | None = _names("suite", table["suite"]) if "suite" in table else None
         if "preset" in table:
             suites = find_preset(table["preset"])
             options = options.with_preset(suites)
@@ -175,13 +189,15 @@ def _check_value(key: str, value: Any) -> None:
         check_type(key, value, str, "a text")
     elif key in _PIXELS:
         check_type(key, value, int, "a whole number of pixels")
+    elif key == _RANGE:
+        check_type(key, value, int, "1 or 255")
     elif key in _COLOURS:
         one_or_more(key, value, Real, "a list of three numbers")
-    elif key == "suite":
-        _names(value)
+    elif key in _NAMES:
+        _names(key, value)
     else:
         Options(**{key: value})
 
 
-def _names(value: object) -> list[str]:
-    return one_or_more("suite", value, str, "a name or a list of names")
+def _names(key: str, value: object) -> list[str]:
+    return one_or_more(key, value, str, "a name or a list of names")

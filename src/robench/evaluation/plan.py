@@ -20,6 +20,7 @@ from robench.suites import (
     RESOLUTIONS,
     SMALL,
     SMALL_RESOLUTIONS,
+    SUITES,
     UNTREATED,
     Condition,
     Family,
@@ -115,11 +116,12 @@ def make_plan(
     for suite in perturbed:
         check_suite(suite, options.backend)
     _check_selection(perturbed, options)
+    perturbed, left_out = _not_emptied(perturbed, names, options)
     if options.released is not None and not any(suite.released_side for suite in perturbed):
         raise OptionError(
             "--released applies only to suites of published files", "give one, such as --suite imagenet-c"
         )
-    context = _Context(options, preprocessing, gflops)
+    context = _Context(options, preprocessing, gflops, notes=left_out)
     geometries = {suite: _clean_geometry(suite, options, preprocessing) for suite in perturbed or chosen}
     conditions = [one for suite in perturbed for one in _plan_suite(suite, geometries[suite], context)]
     if options.backend == "reference" and any(suite.family.has_frames for suite in perturbed):
@@ -179,7 +181,13 @@ def _plan_suite(suite: Suite, geometry: Geometry, context: _Context) -> Iterable
             f"{suite.name} needs images of at least {suite.smallest} px, and these would have {side} px",
             "give a larger --crop",
         )
-    return list(_PLANNERS[suite.family](suite, geometry, cells, context))
+    before = len(context.notes)
+    conditions = list(_PLANNERS[suite.family](suite, geometry, cells, context))
+    if not conditions:
+        raise OptionError(
+            f"nothing of suite {suite.name} is left: {'; '.join(context.notes[before:])}", "omit the suite"
+        )
+    return conditions
 
 
 def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
@@ -258,6 +266,25 @@ def _cells(suite: Suite, options: Options) -> Cells:
     cells = suite.select(corruptions=names, severities=difficulties, extra=options.extra_corruptions)
     # The difficulty of noises is their strength. The other perturbations have the same frames at every difficulty.
     return list(dict.fromkeys((name, level if PERTURBATIONS[name].independent else 1) for name, level in cells))
+
+
+def _not_emptied(suites: Sequence[Suite], names: Sequence[str], options: Options) -> tuple[list[Suite], list[str]]:
+    """Return the suites that have a name of `--corruption`, and a note on the others, which `all` leaves out.
+
+    Raises:
+        OptionError: A suite without such a name is named itself.
+    """
+    emptied = [suite for suite in suites if not _cells(suite, options)]
+    selected = f"--corruption {','.join(options.corruption or ())} selects nothing of"
+    named = [suite for suite in emptied if suite.name in names]
+    if named:
+        raise OptionError(
+            f"{selected} {', '.join(suite.name for suite in named)}",
+            f"omit {'it' if len(named) == 1 else 'them'} from --suite, or add names such as {named[0].corruptions[0]}",
+        )
+    listed = ", ".join(suite.name for suite in emptied)
+    notes = [f"{selected} {listed}: --suite all leaves them out"] if emptied else []
+    return [suite for suite in suites if suite not in emptied], notes
 
 
 def _released(suite: Suite, geometry: Geometry, cells: Cells, root: Path, context: _Context) -> list[Condition]:
@@ -342,5 +369,12 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
             raise OptionError(f"{option} applies only to {suitable}", "omit it, or give such a --suite")
     names = {name for suite in suites for name in suite.names}
     for name in options.corruption or ():
-        if name not in names:
-            raise OptionError(*unknown_name("corruption", name, names))
+        if name in names:
+            continue
+        owners = [suite.name for suite in SUITES.values() if name in suite.names]
+        if owners:
+            given = ", ".join(suite.name for suite in suites)
+            raise OptionError(
+                f"{given} has no {name}", f"it is in {', '.join(owners)}: give such a --suite, or omit it"
+            )
+        raise OptionError(*unknown_name("corruption", name, names))

@@ -34,6 +34,7 @@ from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.input_size import check_input_size
 from robench.evaluation.manifest import make_manifest
 from robench.evaluation.options import Options
+from robench.evaluation.other_inputs import input_warnings
 from robench.evaluation.plan import Plan, make_plan
 from robench.evaluation.provenance import code_of_run, own_code
 from robench.evaluation.samples import Samples
@@ -132,6 +133,9 @@ def prepare(
     ]
     manifest["notes"] += data.notes
     manifest["warnings"] += _size_warnings(adaptation.classifier, images, positions, plan)
+    if options.fresh or not (path / "manifest.json").exists():
+        observer.phase("trying other inputs", 0)
+        manifest["warnings"] += _input_warnings(classifier, data, plan, options)
     if data.released:
         manifest["identity"]["released"] = data.fingerprints
     score_notes(RunDirectory(path, manifest))  # Refuses an unusable baseline before the work.
@@ -183,6 +187,15 @@ def _size_warnings(classifier: Classifier, images: ImageDataset, positions: Ints
                 "give --crop if its input size is another"
             )
     return list(dict.fromkeys(warnings))
+
+
+def _input_warnings(classifier: Classifier, data: _RunImages, plan: Plan, options: Options) -> list[str]:
+    """Return warnings about an input that the model classifies better than that of the run."""
+    clean = next((condition for condition in plan.conditions if condition.is_clean), None)
+    if clean is None:
+        return []
+    work = len(data.table) * sum(entry.frames for entry in plan.listed)
+    return input_warnings(classifier, data.samples[clean.geometry], clean, options, work)
 
 
 @dataclass(frozen=True)

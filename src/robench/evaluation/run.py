@@ -55,19 +55,26 @@ class Job:
     folder: Path | None = None
     model: str = "the model"
 
-    def chosen(self, classifier: Classifier) -> Sequence[str]:
-        """Return the names of the suites."""
+    def loaded(self) -> tuple[Classifier, Sequence[str]]:
+        """Load the model, and return it with the names of the suites; a note of it says that no suite fits."""
+        classifier = self.load()
         side = classifier.preprocessing.crop
-        if self.suites is None:
-            suite = default_suite(side)
-            return [CLEAN if suite is None else suite.name]
-        return [self.suites.suite(side)] if isinstance(self.suites, Preset) else self.suites
+        if isinstance(self.suites, Preset):
+            return classifier, [self.suites.suite(side)]
+        if self.suites is not None:
+            return classifier, self.suites
+        suite = default_suite(side)
+        if suite is not None:
+            return classifier, [suite.name]
+        note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
+        return replace(classifier, notes=(*classifier.notes, note)), [CLEAN]
 
     def output_path(self) -> tuple[str, Path]:
         """Load the model, and return its label and the run directory."""
-        classifier, options = self.load(), self.options
+        classifier, suites = self.loaded()
+        options = self.options
         name = (self.dataset if isinstance(self.dataset, ImageDataset) else open_dataset(self.dataset)).name
-        names, _ = read_names(self.chosen(classifier), options.corruption)
+        names, _ = read_names(suites, options.corruption)
         label = adapt(classifier, options.treatment, options.calibration, options.seed).classifier.label
         return label, default_run_path(label, name, names, self.out, self.folder)
 
@@ -87,6 +94,8 @@ def evaluate(
     resize: int | tuple[int, int] | None = None,
     crop: int | None = None,
     interpolation: str | None = None,
+    input_range: int | None = None,
+    channels: str | None = None,
     device: str = "auto",
     label: str | None = None,
     class_map: str | Path | None = None,
@@ -109,12 +118,14 @@ def evaluate(
         arch: As in `load_classifier`, like the following arguments up to `label`.
         weights_key: As in `load_classifier`.
         trust_pickle: As in `load_classifier`.
-        mean: Mean of red, green and blue, as fractions of full scale.
-        std: Standard deviation of red, green and blue, as fractions of full scale.
+        mean: Mean of red, green and blue, in 0 to `input_range`.
+        std: Standard deviation of red, green and blue, in 0 to `input_range`.
         size: Input size in pixels: resize and crop in one.
         resize: Size before the crop in pixels.
         crop: Input size in pixels.
         interpolation: Filter of the resize.
+        input_range: Value of white for the model, 1 or 255.
+        channels: Order in which the model takes the channels, "rgb" or "bgr".
         device: auto, cpu, cuda, cuda:N or mps.
         label: Name of the model in tables.
         class_map: As in `open_dataset`.
@@ -130,6 +141,7 @@ def evaluate(
     """
     loading = {"arch": arch, "weights_key": weights_key, "mean": mean, "std": std, "size": size, "resize": resize}
     loading |= {"crop": crop, "interpolation": interpolation, "label": label}
+    loading |= {"input_range": input_range, "channels": channels}
     chosen = _options(options, keywords)
     suites: Sequence[str] | Preset | None = None
     if suite is not None:
@@ -285,12 +297,7 @@ def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
 
 def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
     observer.phase(f"loading {job.model}", 0)
-    classifier = job.load()
-    suites = job.chosen(classifier)
-    if job.suites is None and list(suites) == [CLEAN]:
-        side = classifier.preprocessing.crop
-        note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
-        classifier = replace(classifier, notes=(*classifier.notes, note))
+    classifier, suites = job.loaded()
     prepared = prepare(classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder)
     if not engine.runs_concurrently:
         return prepared

@@ -144,7 +144,8 @@ class Classifier:
         values = pixels.to_float(images)
         mean = to_device(torch.tensor(self.preprocessing.mean), values.device).view(3, 1, 1)
         std = to_device(torch.tensor(self.preprocessing.std), values.device).view(3, 1, 1)
-        return values.sub_(mean).div_(std)
+        values = values.sub_(mean).div_(std)
+        return values.flip(1) if self.preprocessing.channels == "bgr" else values
 
 
 def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:

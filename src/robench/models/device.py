@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from robench.errors import DeviceError, unknown_name
+from robench.errors import DeviceError
 
 __all__ = ["choose_device"]
 
@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
     if kind == "cuda" and (index.isdecimal() if colon else True):
         return _cuda(int(index) if colon else None)
     if name not in ("cpu", "mps"):
-        raise DeviceError(*unknown_name("device", name, ("auto", "cpu", "cuda", "cuda:N", "mps")))
+        raise DeviceError(f"unknown device {name!r}", "choose one of auto, cpu, cuda, cuda:N, mps")
     if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("this machine has no MPS device", "use --device cpu")
     return torch.device(name)

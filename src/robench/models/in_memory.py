@@ -16,7 +16,7 @@ from robench.models.formats.base import LoadedModel
 from robench.models.preprocessing import assumed
 from robench.plugins import code_digest
 
-__all__ = ["device_of", "in_memory", "module_sha256", "unchanged"]
+__all__ = ["FunctionModule", "device_of", "in_memory", "module_sha256", "unchanged"]
 
 
 class FunctionModule(nn.Module):

@@ -36,6 +36,8 @@ def load_classifier(
     crop: int | None = None,
     size: int | None = None,
     interpolation: str | None = None,
+    input_range: int | None = None,
+    channels: str | None = None,
     default_crop: int | None = None,
     trust_pickle: bool = False,
     weights_key: str | None = None,
@@ -54,12 +56,15 @@ def load_classifier(
         arch: `family:name` or a factory, for files that hold weights alone; None for the only known architecture that fits.
             For other files, the architecture that the preprocessing comes from.
         device: auto, cpu, cuda, cuda:N or mps; auto keeps a module on its accelerator, and runs a function on the CPU.
-        mean: Of red, green and blue, as fractions of full scale; None for the model's own, like the next four arguments.
-        std: Of red, green and blue, as fractions of full scale.
+        mean: Of red, green and blue, in 0 to `input_range`; None for the model's own, like the next seven arguments.
+        std: Of red, green and blue, in 0 to `input_range`.
         resize: Size before the crop in pixels: the short side, or (height, width).
         crop: Input size in pixels.
         size: Input size in pixels of a model that takes whole images: resize and crop in one.
         interpolation: Filter of the resize.
+        input_range: Value of white for the model, 1 or 255. A model for 0 to 255 gets pixels as they are unless `mean` and `std`
+            are given.
+        channels: Order in which the model takes the channels, "rgb" or "bgr". It changes neither `mean` nor `std`.
         default_crop: Input size in pixels of a model that states none; None for ImageNet's 224.
         trust_pickle: Whether a file may run code when it is read. If not, another process first tries programs and Hugging Face
             folders, which takes some seconds unless the same file has passed before.
@@ -78,17 +83,21 @@ def load_classifier(
         if (resize, crop) != (None, None):
             raise OptionError("--size already sets --resize and --crop", "omit them")
         resize = crop = size
-    for name, value in (("resize", resize), ("crop", crop)):
-        if value is not None and not (name == "resize" and isinstance(value, tuple)):
-            check_type(f"--{name}", value, int, "a whole number of pixels")
+    if resize is not None and not isinstance(resize, tuple):
+        resize = check_type("--resize", resize, int, "a whole number of pixels")
+    if crop is not None:
+        crop = check_type("--crop", crop, int, "a whole number of pixels")
     for name, text in (
         ("--arch", arch),
         ("--weights-key", weights_key),
         ("--interpolation", interpolation),
+        ("--channels", channels),
         ("label", label),
     ):
         if text is not None:
             check_type(name, text, str, "a text")
+    if input_range is not None:
+        check_type("--input-range", input_range, int, "1 or 255")
     ignored = [] if ignore_key is None else one_or_more("--ignore-key", ignore_key, str, "a name or a list of names")
     overrides: dict[str, Any] = {
         "mean": None if mean is None else one_or_more("--mean", mean, Real, "three numbers"),
@@ -96,6 +105,8 @@ def load_classifier(
         "resize": resize,
         "crop": crop,
         "interpolation": interpolation,
+        "input_range": input_range,
+        "channels": channels,
         "default_crop": default_crop,
     }
     if not isinstance(model, str | PathLike):
@@ -115,7 +126,7 @@ def load_classifier(
         "arch": arch,
         "trust_pickle": trust_pickle,
         "weights_key": weights_key,
-        "ignore_key": list(ignored),
+        "ignore_key": ignored or None,
         **overrides,
     }
     classifier = load_model(model, request, overrides)

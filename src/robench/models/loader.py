@@ -68,6 +68,8 @@ FORMATS: tuple[ModelFormat, ...] = (
 """All formats, in the order in which a path is tried."""
 
 _DEMO_ARCH = "zoo:cifar_resnet8"
+_SCALING = ("mean", "std", "input_range")
+"""Parts of the preprocessing that scale the values of pixels."""
 _PROGRAM_EXTENSIONS = (".pt2", ".onnx", ".ts", ".torchscript")
 
 
@@ -112,7 +114,7 @@ def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides:
         class_names=loaded.class_names,
         assumes_size=assumes_size,
         notes=tuple(map(printable, notes)),
-        warnings=tuple(map(printable, _contradictions(loaded, preprocessing, request.arch))),
+        warnings=tuple(map(printable, _contradictions(loaded, overrides, preprocessing, request.arch))),
     )
     # If the outputs differ in their number of classes, the dataset decides later.
     is_decided = len({output.classes for output in outputs}) == 1
@@ -173,7 +175,7 @@ def _load_path(request: LoadRequest) -> LoadedModel:
     stated = [note for note in loaded.notes if note not in ASSUMPTIONS]
     return replace(
         loaded,
-        preprocessing=preprocessing,
+        preprocessing=replace(preprocessing, channels=loaded.preprocessing.channels),
         notes=(*stated, f"{path}: using the preprocessing of {request.arch}", *notes),
     )
 
@@ -287,21 +289,24 @@ def _with_own_normalisation(
     Raises:
         OptionError: The network takes uint8 images, and the user chose a mean or std.
     """
-    is_chosen = overrides.get("mean") is not None or overrides.get("std") is not None
+    chosen = [f"--{name.replace('_', '-')}" for name in _SCALING if overrides.get(name) is not None]
     if loaded.takes_pixels:
-        if is_chosen:
+        if chosen:
             raise OptionError(
-                f"{loaded.label} takes uint8 images, so no mean and std can apply", "omit --mean and --std"
+                f"{loaded.label} takes uint8 images, so no mean and std can apply",
+                f"omit {' and '.join(chosen)}",
             )
         return _unnormalised(loaded, 255, "takes uint8 images, so their pixels are passed without mean and std")
     if own is None:
         return loaded
+    if (overrides.get("channels") or loaded.preprocessing.channels) == "bgr":
+        own = replace(own, mean=own.mean[::-1], std=own.std[::-1])
     is_assumed = any(note in ASSUMPTIONS for note in loaded.notes)
     mean, std = (listed(float(f"{value:.4g}") for value in values) for values in (own.mean, own.std))
     computes = f"itself computes (x - mean) / std with mean {mean} and std {std}"
     if own.full_scale is None:
         note = f"{loaded.label} {computes}; if its images are in 0 to 1, give --mean 0,0,0 --std 1,1,1"
-        return replace(loaded, notes=(*loaded.notes, note)) if is_assumed and not is_chosen else loaded
+        return replace(loaded, notes=(*loaded.notes, note)) if is_assumed and not chosen else loaded
     unnormalised = _unnormalised(
         loaded, own.full_scale, f"{computes} of images in 0 to {own.full_scale}, so they need no other mean and std"
     )
@@ -313,7 +318,7 @@ def _with_own_normalisation(
         return unnormalised
     if stated == left:
         return loaded
-    options = f"--mean {listed(left.mean)} --std {listed(left.std)}"
+    options = "--input-range 255" if own.full_scale == 255 else "--mean 0,0,0 --std 1,1,1"
     note = f"{loaded.label} {computes}, after its stated mean and std; if this is once too often, give {options}"
     return replace(loaded, notes=(*loaded.notes, note))
 
@@ -329,12 +334,15 @@ def _unnormalised(loaded: LoadedModel, full_scale: int, note: str) -> LoadedMode
 def _unsettled_notes(loaded: LoadedModel, overrides: Mapping[str, Any]) -> list[str]:
     """Return the notes without the assumptions that the overrides replace."""
     settled: list[str] = [] if overrides.get("crop") is None else [SIZE_NOTE]
-    if overrides.get("mean") is not None and overrides.get("std") is not None:
+    is_plain = overrides.get("input_range") == 255
+    if is_plain or (overrides.get("mean") is not None and overrides.get("std") is not None):
         settled += [*ASSUMPTIONS] if overrides.get("crop") is not None else [ASSUMPTIONS[1]]
     return [note for note in loaded.notes if note not in settled]
 
 
-def _contradictions(loaded: LoadedModel, used: Preprocessing, arch: str | None) -> list[str]:
+def _contradictions(
+    loaded: LoadedModel, overrides: Mapping[str, Any], used: Preprocessing, arch: str | None
+) -> list[str]:
     """Return warnings about options that contradict the preprocessing of the model."""
     if any(note in ASSUMPTIONS for note in loaded.notes):
         return []
@@ -345,9 +353,18 @@ def _contradictions(loaded: LoadedModel, used: Preprocessing, arch: str | None) 
             f"--resize {used.resize} is the short side, but {source} squashes images to a square: "
             "omit --resize unless you know better"
         )
+    scale = overrides.get("input_range") or 1
     for name, value, own in (("mean", used.mean, stated.mean), ("std", used.std, stated.std)):
-        if value != own:
-            notes.append(
-                f"--{name} {listed(value)} differs from the {listed(own)} of {source}: omit --{name} unless you know better"
-            )
+        if all(math.isclose(one, other, rel_tol=1e-3) for one, other in zip(value, own, strict=True)):
+            continue
+        shown, own_shown = (listed(scale * one for one in values) for values in (value, own))
+        option, given = (f"--{name}", shown) if overrides.get(name) is not None else ("--input-range", f"{scale}")
+        sets = "" if given == shown else f" sets {name} {shown}, which"
+        notes.append(
+            f"{option} {given}{sets} differs from the {own_shown} of {source}: omit {option} unless you know better"
+        )
+    if used.channels != stated.channels and stated.channels == "bgr":  # No format states the usual order.
+        notes.append(
+            f"--channels {used.channels} differs from the {stated.channels} of {source}: omit --channels unless you know better"
+        )
     return notes

@@ -34,7 +34,7 @@ class Preset:
         return next((name for largest, name in self.suites if side <= largest), self.suites[-1][1])
 
 
-_C = ((48, "cifar-c"), (128, "tiny-imagenet-c"), (0, "imagenet-c"))
+_C = ((48, "cifar-c"), (128, "tiny-imagenet-c"), (298, "imagenet-c"), (299, "imagenet-c-299"), (0, "imagenet-c"))
 
 CI = Preset(
     name="ci",

@@ -121,7 +121,7 @@ def _read(text: str) -> _Own:
     values, digest = read_own_file(Path(file))
     if name not in values:
         public = [key for key, value in values.items() if callable(value) and not key.startswith("_")]
-        raise OptionError(*unknown_name(f"name in {file}", name, public))
+        raise OptionError(*unknown_name(f"name of {file}", name, public))
     return _Own(name, values[name], own_name(file), digest, Path(file).resolve())
 
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import robench
 from robench.analysis.gate import FORMATS
 from robench.analysis.gate.gate import gate
 from robench.analysis.scoring.sanity import find_permutation
@@ -159,10 +160,11 @@ def test_warnings_stay_with_the_run_wherever_it_is_shown(tmp_path: Path, capsys:
     for command in commands:
         assert run_cli(command) == 0, command
         printed = capsys.readouterr()
-        assert told in printed.out + printed.err, command
+        assert told in " ".join((printed.out + printed.err).split()), command
         if {"json", "markdown", "latex"}.intersection(command):
             assert told in printed.out, command
     assert told in board.read_text()
+    assert f"warning: {run}: {told}" in str(robench.gate(run, table))
     verdict = gate(run, table)
     for name, write in FORMATS.items():
         assert f"{run}: {told}".replace("_", "\\_" if name == "markdown" else "_") in write(verdict), name
@@ -176,9 +178,8 @@ def test_warnings_stay_with_the_run_wherever_it_is_shown(tmp_path: Path, capsys:
 
 
 def test_accuracy_by_chance_is_said(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
-    observer = _Notes()
-    evaluate(classifier, picture_folder, ["clean"], tmp_path / "run", progress=observer)
-    assert any("as by guessing among 3 classes" in note for note in observer.notes)
+    run = evaluate(classifier, picture_folder, ["clean"], tmp_path / "run")
+    assert any("as by guessing among 3 classes" in text for text in run.directory.warnings)
 
 
 def test_accuracy_below_chance_is_no_guessing(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
@@ -189,9 +190,8 @@ def test_accuracy_below_chance_is_no_guessing(tmp_path: Path, classifier: Classi
     first = evaluate(classifier, images, ["clean"], tmp_path / "first")
     pred = first.directory.read_records("clean-32px")["pred"].to_numpy().astype(np.int64)
     labels = (pred + 1 + np.arange(30) % 2) % 3
-    observer = _Notes()
-    evaluate(classifier, replace(images, labels=labels), ["clean"], tmp_path / "run", progress=observer)
-    assert not [note for note in observer.notes if "by guessing" in note or "permuted" in note]
+    run = evaluate(classifier, replace(images, labels=labels), ["clean"], tmp_path / "run")
+    assert not [text for text in run.directory.warnings if "by guessing" in text or "permuted" in text]
 
 
 def test_few_images_that_are_right_are_no_chance(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
@@ -202,16 +202,8 @@ def test_few_images_that_are_right_are_no_chance(tmp_path: Path, classifier: Cla
     pred = first.directory.read_records("clean-32px")["pred"].to_numpy().astype(np.int64)
     labels = images.labels.copy()
     labels[[0, 10, 20]] = pred
-    observer = _Notes()
-    evaluate(
-        classifier,
-        replace(images, labels=labels),
-        ["clean"],
-        tmp_path / "run",
-        options=Options(limit=3),
-        progress=observer,
-    )
-    assert not any("by guessing" in note for note in observer.notes)
+    run = evaluate(classifier, replace(images, labels=labels), ["clean"], tmp_path / "run", options=Options(limit=3))
+    assert not any("by guessing" in text for text in run.directory.warnings)
 
 
 class _Overflowing(nn.Module):
@@ -223,9 +215,9 @@ class _Overflowing(nn.Module):
 
 
 def test_logits_that_are_no_numbers_are_counted(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
-    observer = _Notes()
     broken = replace(classifier, module=_Overflowing())
-    results = evaluate(broken, picture_folder, ["clean", "shift"], tmp_path / "run", progress=observer).results
+    run = evaluate(broken, picture_folder, ["clean", "shift"], tmp_path / "run")
+    results = run.results
     row = results.query("metric == 'nonfinite_rate' and suite == 'clean'").iloc[0]
     files = sorted(picture_folder.glob("*/*.png"))
     geometry = Geometry(resize=(32, 32))  # of the shift suite's clean images
@@ -235,7 +227,7 @@ def test_logits_that_are_no_numbers_are_counted(tmp_path: Path, classifier: Clas
     error = results.query("metric == 'error_rate' and suite == 'clean'").iloc[0]["value"]
     assert error >= row["value"]
     assert results.query("metric == 'nonfinite_rate' and suite == 'shift'")["value"].max() > 0
-    assert any("not finite" in note for note in observer.notes)
+    assert any("not finite" in text for text in run.directory.warnings)
 
 
 def test_no_row_where_all_are_finite(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:

@@ -605,7 +605,7 @@ def test_what_is_taken_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert run_cli(["list", "datasets"]) == 0
     printed = capsys.readouterr().out
     for name in ("demo", *(reader.name for reader in READERS)):
-        assert f" {name} " in printed
+        assert f"\n{name} " in printed
 
 
 def test_evaluate_and_corrupt_take_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,7 +148,9 @@ def test_a_wrong_timm_tag_is_the_users_mistake() -> None:
 
 
 def test_unknown_torchvision_weights_list_the_known() -> None:
-    with pytest.raises(CheckpointError, match=r"IMAGENET1K_V1, IMAGENET1K_V2"):
+    with pytest.raises(CheckpointError, match=r"choose one of IMAGENET1K_V1, IMAGENET1K_V2"):
+        torchvision.pretrained("resnet50@best")
+    with pytest.raises(CheckpointError, match=r"'IMAGENET1K_V3' of .*; did you mean 'IMAGENET1K_V2'"):
         torchvision.pretrained("resnet50@IMAGENET1K_V3")
 
 

@@ -193,11 +193,11 @@ def test_other_tensors_are_ignored_on_request(tmp_path: Path) -> None:
     assert f"if it is {ARCH}, leave the others out with --ignore-key" in _refusal(tmp_path, content, None)
     for patterns in (["probe.*"], ["module.probe.*"], ["probe.weight", "probe.b*"]):
         for arch in (ARCH, None):
-            classifier = _load(tmp_path, content, arch, ignore_keys=patterns)
+            classifier = _load(tmp_path, content, arch, ignore_key=patterns)
             assert _same(classifier, _state())
             assert _note(classifier, "--ignore-key left out 2 tensors: probe.bias, probe.weight")
-    assert "has no tensor prob, which --ignore-key names" in _refusal(tmp_path, content, ignore_keys=["prob"])
-    refused = _refusal(tmp_path, content, ignore_keys=["probe.*", "linear.*"])
+    assert "has no tensor prob, which --ignore-key names" in _refusal(tmp_path, content, ignore_key=["prob"])
+    refused = _refusal(tmp_path, content, ignore_key=["probe.*", "linear.*"])
     assert f"--ignore-key leaves out linear.bias, which {ARCH} needs" in refused
 
 

@@ -68,11 +68,11 @@ def picture(height: int, width: int) -> Image.Image:
 
 
 def ours(config: Mapping[str, Any], image: Image.Image, model_type: str = "") -> tuple[Tensor, tuple[str, ...]]:
-    preprocessing, notes, is_reversed = from_hf_processor(config, "x", model_type)
+    preprocessing, notes = from_hf_processor(config, "x", model_type)
     pixels = torch.from_numpy(np.array(preprocessing.geometry().apply(image))).permute(2, 0, 1) / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     values = (pixels - mean) / std
-    return (values.flip(0) if is_reversed else values), notes
+    return (values.flip(0) if preprocessing.channels == "bgr" else values), notes
 
 
 def theirs(name: str, settings: Mapping[str, Any], image: Image.Image) -> tuple[dict[str, Any], Tensor]:

@@ -28,6 +28,11 @@ class Metric:
     source: str
     is_biased: bool = False
 
+    @property
+    def formula(self) -> str:
+        """Formula in plain text; empty if the meaning says it all."""
+        return _FORMULAS.get(self.name, "")
+
 
 _IMAGENET_C = "Hendrycks & Dietterich 2019, arXiv:1903.12261"
 
@@ -40,6 +45,30 @@ _DRNET = "Zhu et al. 2021, arXiv:2106.02898"
 _CHOOSERS = {"oracle": _MSDNET, "random": _DRNET, "cascade": _MSDNET}
 _STATIC = "the operations of the network at its own input size; sizes up to that, and all"
 _REACHES = "reaches the accuracy of the network at its own input size; no row where it never does"
+
+_FORMULAS = {
+    "error_rate": "E = (images with pred != label) / (images)",
+    "accuracy": "1 - E",
+    "corruption_error": "E(c) = mean over s of E(c, s), for corruption c and severity s",
+    "mean_error": "mean over c and s of E(c, s)",
+    "ce": "CE(c) = 100 * (sum over s of E(c, s)) / (sum over s of B(c, s)), with the errors B of the baseline",
+    "mce": "mCE = mean over c of CE(c), with CE(c) = 100 * (sum over s of E(c, s)) / (sum over s of B(c, s))",
+    "relative_mce": "100 * mean over c of (E(c) - E_clean) / (B(c) - B_clean), with the errors B of the baseline",
+    "worst_class_error": "max over classes k of E(k)",
+    "ece": "sum over bins b of n(b) / n * |accuracy(b) - mean confidence(b)|",
+    "rms_calibration_error": "sqrt(sum over bins b of n(b) / n * (accuracy(b) - mean confidence(b))^2)",
+    "flip_rate": "FP(p) = mean over images and frames j of [pred(j) != pred(j - d)], d = difficulty; noises: pred(0)",
+    "mean_flip_rate": "mean over p of FP(p)",
+    "fr": "FR(p) = 100 * FP(p) / FP_baseline(p)",
+    "mfr": "mFR = mean over p of FR(p), with FR(p) = 100 * FP(p) / FP_baseline(p)",
+    "t5d": "mean of sum over k = 1..5 of |(k - 1) - min(r(k) - 1, 5)|; rank k in the first frame is r(k) in the second",
+    "mean_t5d": "mean over p of T5D(p)",
+    "mt5d": "100 * mean over p of T5D(p) / T5D_baseline(p)",
+    "consistency": "mean over images and pairs of [pred(first) = pred(second)]",
+    "accuracy_auc": "(integral of accuracy(x) dx) / (x_max - x_min), by trapezoids",
+    "half_accuracy_strength": "|x - x_clean| at the first x with accuracy(x) = accuracy(x_clean) / 2",
+}
+"""Formulas by metric. E is the error rate, c a corruption, s a severity and p a perturbation; [...] is 1 if true, else 0."""
 
 METRICS: dict[str, Metric] = {
     metric.name: metric

@@ -118,7 +118,8 @@ def clean_warnings(run: RunDirectory) -> list[str]:
     if low <= 1 / classes <= high and right / len(label) <= _CHANCE / classes:
         return [
             f"accuracy on clean images is {100 * right / len(label):.1f} %, as by guessing among {classes} classes; check the "
-            "order of the classes (--class-map), the model's input (--mean, --std, --crop) and its architecture (--arch)"
+            "order of the classes (--class-map), the model's input (--mean, --std, --input-range, --channels, --crop) and its "
+            "architecture (--arch)"
         ]
     return []
 

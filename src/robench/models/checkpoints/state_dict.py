@@ -96,7 +96,7 @@ def weights_in(path: Path, content: object, key: str | None = None) -> Weights:
     stated = content.get("arch") if isinstance(content, Mapping) else None
     short = _without_prefixes(state)
     return Weights(
-        state=_without_copies(short),
+        state=short,
         prefix=next(iter(state)).removesuffix(next(iter(short))),
         key=position,
         others=tuple(name for name in _sets(content) if name != position.partition(".")[0]),
@@ -178,16 +178,6 @@ def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     while prefix := next((prefix for prefix in _PREFIXES if all(key.startswith(prefix) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
-
-
-def _without_copies(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors without those of a network that a wrapper holds a second time, as for attacks, under `attacker.model.`."""
-
-    def is_copy(key: str) -> bool:
-        value, other = state[key], state.get(key.partition(".")[2])
-        return other is not None and other.dtype == value.dtype and torch.equal(other, value)
-
-    return {key: value for key, value in state.items() if not is_copy(key)}
 
 
 def _describe(content: object) -> str:

@@ -56,18 +56,6 @@ _MISSING = torch.empty((), device="meta")
 """Placeholder of a tensor that the file or the network lacks."""
 
 
-class _BGRInput(nn.Module):
-    """A model that takes channels as blue, green, red."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Any:
-        """(b, 3, h, w), as red, green, blue."""
-        return self.model(x.flip(1))
-
-
 def matches(path: Path) -> bool:
     """Return whether a path is a folder with a config.json."""
     return path.is_dir() and (path / CONFIG_NAME).is_file()
@@ -171,8 +159,7 @@ def _load_transformers(
                 f"transformers {transformers.__version__} cannot load {folder} as {name} ({one_line(error)})"
             ) from error
     check_fit(*_differing(info, state, module), folder, name, folder / CONFIG_NAME)
-    preprocessing, notes, is_reversed = _preprocessing(folder, config)
-    return f"transformers:{name}", _BGRInput(module) if is_reversed else module, preprocessing, notes
+    return f"transformers:{name}", module, *_preprocessing(folder, config)
 
 
 def _differing(
@@ -209,8 +196,8 @@ def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, A
     return name
 
 
-def _preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...], bool]:
-    """Return the preprocessing that AutoImageProcessor would find, notes, and whether the model takes blue, green, red."""
+def _preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...]]:
+    """Return the preprocessing that AutoImageProcessor would find, and notes."""
     model_type = str(config.get("model_type") or "")
     for name in _PROCESSORS:
         if (folder / name).is_file():
@@ -220,13 +207,13 @@ def _preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessi
                 return from_hf_processor(stated, str(folder / name), model_type)
     wrapped: object = config.get("pretrained_cfg")
     if isinstance(wrapped, Mapping):
-        return from_timm_config(wrapped, str(folder / CONFIG_NAME)), timm_deviation_note(wrapped), False
+        return from_timm_config(wrapped, str(folder / CONFIG_NAME)), timm_deviation_note(wrapped)
     size = config.get("image_size")
     try:
         preprocessing, note = assumed(size if isinstance(size, int) and size > 0 else None)
     except OptionError as error:
         raise CheckpointError(f"{folder / CONFIG_NAME} has image_size {size}: {error.problem}", error.hint) from error
-    return preprocessing, (note,), False
+    return preprocessing, (note,)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Preprocessing of a model: resize, crop, interpolation, mean and standard deviation."""
+"""Preprocessing of a model: resize, crop, interpolation, mean, standard deviation and order of the channels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from robench.suites.geometry import INTERPOLATIONS, Geometry
 
 __all__ = [
     "ASSUMPTIONS",
+    "CHANNELS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "INPUT_RANGES",
     "SIZE_NOTE",
     "Preprocessing",
     "assumed",
@@ -23,6 +25,10 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CHANNELS = ("rgb", "bgr")
+"""Orders of the channels that models take."""
+INPUT_RANGES = (1, 255)
+"""Values of white in the units of a mean and std."""
 SIZE_NOTE = "the file does not state its input size, so 224 px is used; change it with --crop"
 """Note of a file that settles mean and std, but not its input size."""
 
@@ -30,6 +36,9 @@ _LARGEST = 4096
 """Largest input size in pixels; no published classifier takes more than 1024."""
 _RATIO = 16
 """Largest ratio of resize and crop, either way; the largest in use is 8, from 256 px to 32."""
+_BYTE_STD = 1 / 32
+"""Std below which a model takes values in 0 to 255, or in a range of that size."""
+_TOO_LARGE = "divide by 255, or add --input-range 255 for a model that takes 0 to 255"
 _SMALL = 64
 """Largest input size in pixels at which images are stored at the input size."""
 
@@ -46,6 +55,7 @@ class Preprocessing:
         mean: Means of red, green and blue, as fractions of full scale.
         std: Standard deviations of red, green and blue, as fractions of full scale.
         floors: Centring of the crop; see `Geometry`.
+        channels: Order in which the model takes the channels, one of `CHANNELS`. The mean and std are always of red, green, blue.
 
     Raises:
         OptionError: A value is one that no model can have.
@@ -57,16 +67,15 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     floors: bool = False
+    channels: str = CHANNELS[0]
 
     def __post_init__(self) -> None:
         _triple("mean", self.mean)
         _triple("std", self.std)
         if min(self.mean) < 0 or max(self.mean) > 1:
-            raise OptionError(f"mean must be fractions of full scale, 0 to 1, not {listed(self.mean)}", "divide by 255")
+            raise OptionError(f"mean must be fractions of full scale, 0 to 1, not {listed(self.mean)}", _TOO_LARGE)
         if min(self.std) <= 0 or max(self.std) > 1:
-            raise OptionError(
-                f"std must be fractions of full scale, above 0 to 1, not {listed(self.std)}", "divide by 255"
-            )
+            raise OptionError(f"std must be fractions of full scale, above 0 to 1, not {listed(self.std)}", _TOO_LARGE)
         if not 1 <= self.crop <= _LARGEST:
             raise OptionError(f"crop must be from 1 to {_LARGEST} pixels, not {self.crop}")
         sides = _pair(self.resize)
@@ -78,14 +87,17 @@ class Preprocessing:
             )
         if self.interpolation not in INTERPOLATIONS:
             raise OptionError(*unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
+        if self.channels not in CHANNELS:
+            raise OptionError(*unknown_name("order of the channels", self.channels, CHANNELS))
 
     def geometry(self) -> Geometry:
         """Return the model's own geometry, from an image of any size to its input."""
         return Geometry(resize=self.resize, crop=self.crop, interpolation=self.interpolation, floors=self.floors)
 
     def facts(self) -> dict[str, Any]:
-        """Return the values by name, for a manifest; `floors` only if it is true."""
-        return {name: value for name, value in asdict(self).items() if name != "floors" or value}
+        """Return the values by name, for a manifest; `floors` and `channels` only if they are not the usual ones."""
+        usual = {"floors": False, "channels": CHANNELS[0]}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     def replaced(
         self,
@@ -95,12 +107,32 @@ class Preprocessing:
         resize: int | tuple[int, int] | None = None,
         crop: int | None = None,
         interpolation: str | None = None,
+        input_range: int | None = None,
+        channels: str | None = None,
     ) -> Preprocessing:
         """Return a copy with the given values; a new crop alone keeps the ratio of resize to crop.
+
+        Args:
+            mean: In the units of `input_range`, like `std`.
+            std: See `mean`.
+            resize: See the attributes, like the others.
+            crop: See the attributes.
+            interpolation: See the attributes.
+            input_range: Value of white for the model, one of `INPUT_RANGES`; None for 1. A model for 0 to 255 gets pixels without
+                a mean and std unless they are given.
+            channels: See the attributes.
 
         Raises:
             OptionError: A value is impossible, or resize is less than crop. Only a model's configuration can ask for padding.
         """
+        own_mean, own_std = self.mean, self.std
+        if input_range is not None:
+            if input_range not in INPUT_RANGES:
+                raise OptionError(f"--input-range must be 1 or 255, not {input_range}")
+            # With 1, a model that states 0 to 255 gets 0 to 1.
+            if input_range != 1 or max(own_std) < _BYTE_STD:
+                own_mean, own_std = (0.0,) * 3, (1 / input_range,) * 3
+        mean, std = _fractions(mean, std, input_range or 1)
         crop = self.crop if crop is None else crop
         if resize is None:
             factor = crop / self.crop
@@ -115,8 +147,9 @@ class Preprocessing:
             resize=resize,
             crop=crop,
             interpolation=self.interpolation if interpolation is None else interpolation,
-            mean=self.mean if mean is None else _triple("mean", mean),
-            std=self.std if std is None else _triple("std", std),
+            mean=own_mean if mean is None else _triple("mean", mean),
+            std=own_std if std is None else _triple("std", std),
+            channels=self.channels if channels is None else channels,
         )
 
 
@@ -144,6 +177,25 @@ def with_known_mean(notes: Sequence[str]) -> tuple[str, ...]:
 def listed(values: Iterable[float]) -> str:
     """Return numbers as an option takes them."""
     return ",".join(f"{value:g}" for value in values)
+
+
+def _fractions(
+    mean: Sequence[float] | None, std: Sequence[float] | None, scale: int
+) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    """Return a mean and std in 0 to `scale` as fractions; OptionError if they are fractions already."""
+    if scale == 1:
+        return mean, std
+    if (mean and 0 < max(mean) <= 1) or (std and max(std) < 1):
+        given = " and ".join(f"{name} {listed(values)}" for name, values in (("mean", mean), ("std", std)) if values)
+        raise OptionError(
+            f"with --input-range {scale}, mean and std are in 0 to {scale}, but {given} look like fractions",
+            f"multiply them by {scale}, or omit --input-range",
+        )
+    for name, values in (("mean", mean), ("std", std)):
+        if values and max(values) > scale:
+            raise OptionError(f"{name} must be in 0 to {scale}, the range of --input-range, not {listed(values)}")
+    mean, std = (None if values is None else [value / scale for value in values] for values in (mean, std))
+    return mean, std
 
 
 def _triple(name: str, values: Sequence[float]) -> tuple[float, float, float]:

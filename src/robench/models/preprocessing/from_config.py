@@ -64,7 +64,7 @@ def timm_deviation_note(config: object) -> tuple[str, ...]:
 
 def from_hf_processor(
     config: Mapping[str, Any], name: str, model_type: str = ""
-) -> tuple[Preprocessing, tuple[str, ...], bool]:
+) -> tuple[Preprocessing, tuple[str, ...]]:
     """Return the preprocessing of a preprocessor_config.json, as transformers reads it.
 
     All steps that change the values of pixels become one mean and std.
@@ -75,7 +75,7 @@ def from_hf_processor(
         model_type: Type of the folder's model, whose usual processor applies if the file names none.
 
     Returns:
-        The preprocessing, notes, and whether the model takes channels as blue, green, red.
+        The preprocessing, and notes.
 
     Raises:
         CheckpointError: The configuration is impossible, or leaves out settings that only transformers knows.
@@ -100,6 +100,7 @@ def from_hf_processor(
             mean,
             std,
             floors=_can_be_odd(shape.resize, shape.crop),
+            channels="bgr" if processor.reverses and settings.get("do_flip_channel_order") else "rgb",
         )
     except _ERRORS as error:
         raise _unusable(name, error) from error
@@ -107,7 +108,7 @@ def from_hf_processor(
     if kind and processor_class not in PROCESSORS:
         unknown = f"{name} has the unknown image processor {kind[:80]!r}; robench reads its settings as those of most processors"
         notes = (unknown, *notes)
-    return preprocessing, notes, processor.reverses and bool(settings.get("do_flip_channel_order"))
+    return preprocessing, notes
 
 
 @dataclass(frozen=True)
