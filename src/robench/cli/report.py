@@ -26,9 +26,9 @@ def report(
     ] = 8,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Robustness report",
 ) -> None:
-    """Write an HTML report: how runs differ from the first run, or what breaks one run.
+    """Write an HTML report: where runs differ, what breaks a model.
 
-    The page opens in any browser without a network. The command needs the extra robench[report].
+    Each run is compared with the first one. The page opens in any browser without a network. The command needs the extra robench[report].
 
     Examples:
         robench report runs/resnet50-*

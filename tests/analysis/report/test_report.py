@@ -25,7 +25,7 @@ from robench.analysis.comparison.compare import CORRUPTION, compare
 from robench.analysis.formatting import format_value
 from robench.analysis.report.calibration import calibration
 from robench.analysis.report.class_names import class_names
-from robench.analysis.report.images import confident_errors, disagreements
+from robench.analysis.report.images import confident_errors, disagreements, varied
 from robench.analysis.scoring import score_and_store
 from robench.analysis.verdict import pair_verdict
 from robench.cli.entry import run_cli
@@ -199,7 +199,6 @@ def test_bins_of_calibration_have_equally_many_predictions() -> None:
     """Expected: 100 predictions of 50 images are five bins of 20, each of 10 images, thus grey."""
     records = pd.DataFrame(
         {
-            "model": "net",
             "sample": np.arange(100) // 2,
             "label": 0,
             "pred": [0, 1] * 50,
@@ -207,7 +206,7 @@ def test_bins_of_calibration_have_equally_many_predictions() -> None:
         }
     )
     none = pd.DataFrame({"suite": [], "metric": [], "corruption": [], "model": [], "value": []})
-    section = calibration([("cifar-c", records, none)], ["net"])
+    section = calibration([("cifar-c", none, [("net", records)])], ["net"])
     assert section is not None
     bins = [row for row in section.groups[0].charts[0].rows if "samples" in row]
     assert [(row["samples"], row["images"], row["few"]) for row in bins] == [(20, 10, True)] * 5
@@ -223,11 +222,11 @@ def test_images_are_those_of_confident_disagreement() -> None:
         return {"a": frame.assign(pred=a), "b": frame.assign(pred=b)}
 
     one, two = run([0, 1, 0], [0, 1, 0], [0.9, 1, 0.8]), run([1, 1, 0], [0, 2, 1], [0.7, 1, 0.9])
-    found = disagreements([one, two], 3)
+    found = varied([disagreements(name, [one[name], two[name]], 3) for name in one], 3)
     assert list(zip(found["condition"], found["sample"], strict=True)) == [("b", 2), ("a", 0)]
-    wrong = confident_errors(two, 3)
+    wrong = varied([confident_errors(name, two[name], 3) for name in two], 3)
     assert list(zip(wrong["condition"], wrong["sample"], strict=True)) == [("a", 1), ("b", 2), ("a", 0)]
-    assert not len(disagreements([one, one], 3))
+    assert not len(disagreements("a", [one["a"], one["a"]], 3))
 
 
 def test_gallery_shows_the_pixels_of_the_run(demo: Path, page: Page) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,14 +24,19 @@ _HISTOGRAM = 20
 """Bins of the histogram."""
 
 
-def calibration(suites: Sequence[tuple[str, pd.DataFrame, Results]], models: Sequence[str]) -> Section | None:
+Records: TypeAlias = Iterable[tuple[str, pd.DataFrame]]
+"""Names of models and their records, read one after the other because they are large."""
+
+
+def calibration(suites: Iterable[tuple[str, Results, Records]], models: Sequence[str]) -> Section | None:
     """Return the section on calibration; None without records.
 
     Args:
-        suites: Name of a suite, records of comparable runs with a column `model`, and the results of these runs.
+        suites: Name of a suite, results of comparable runs with a column `model`, and the records of each model.
         models: Names of all models of the page, in the order of their colours.
     """
-    charts = [_chart(suite, records, results, models) for suite, records, results in suites if len(records)]
+    charts = [_chart(suite, results, records, models) for suite, results, records in suites]
+    charts = [chart for chart in charts if chart.rows]
     if not charts:
         return None
     columns = {
@@ -53,19 +58,18 @@ def calibration(suites: Sequence[tuple[str, pd.DataFrame, Results]], models: Seq
     return Section("Calibration", text, [Group("", charts, columns)])
 
 
-def _chart(suite: str, records: pd.DataFrame, results: Results, models: Sequence[str]) -> Chart:
+def _chart(suite: str, results: Results, records: Records, models: Sequence[str]) -> Chart:
     title = "Clean images" if suite == CLEAN else f"{suite_words(suite)}, all cells"
     of_suite = results[(results["suite"] == suite) & (results["metric"] == "ece")]
     ece = of_suite if suite == CLEAN else of_suite[of_suite["corruption"].isna()]
     values = ece.drop_duplicates("model").set_index("model")["value"]
     rows: list[Mapping[str, Any]] = []
-    legend = []
-    for model in models:
-        of_model = records[records["model"] == model]
+    legend = dict.fromkeys(models, "")
+    for model, of_model in records:
         rows += [{"plot": title, "model": model, **row} for row in (*_bins(of_model), *_histogram(of_model))]
-        known = f", ECE {100 * values[model]:.1f} %" if model in values.index else ""
-        legend.append(f"{model}{known}" if len(of_model) else "")
-    return Chart(title, reliability(rows, models, f"reliability: {title}"), rows, legend=model_legend(legend))
+        legend[model] = f"{model}, ECE {100 * values[model]:.1f} %" if model in values.index else model
+    spec = reliability(rows, models, f"reliability: {title}")
+    return Chart(title, spec, rows, legend=model_legend([*legend.values()]))
 
 
 def _bins(records: pd.DataFrame) -> Iterator[dict[str, Any]]:

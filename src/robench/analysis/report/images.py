@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,6 +30,7 @@ __all__ = [
     "disagreements",
     "galleries",
     "name_of",
+    "varied",
 ]
 
 _LISTED = 12
@@ -94,49 +95,46 @@ def galleries(subjects: Sequence[ReportedRun], finder: ExampleFinder | None, cou
             continue
         for group in comparable_groups(suite, subjects):
             runs = {subject.label: subject.run for subject in group if subject.run is not None}
-            tables = {label: dict(_records(run, suite)) for label, run in runs.items()}
+            disputed: list[pd.DataFrame] = []
+            wrong: dict[str, list[pd.DataFrame]] = {label: [] for label in runs}
+            for name, records in _records(runs, suite):
+                disputed.append(disagreements(name, list(records.values()), count))
+                for label, of_run in records.items():
+                    wrong[label].append(confident_errors(name, of_run, count))
             seeds = {run.manifest["seed"] for run in runs.values()}
-            if len(runs) > 1 and len(seeds) == 1 and finder is not None:
-                chosen = disagreements(list(tables.values()), count)
-                if len(chosen):
-                    title = f"{suite_words(suite)}: the models disagree"
-                    yield _gallery(title, subjects, next(iter(runs.values())), finder, chosen)
+            if finder is not None and len(seeds) == 1 and len(chosen := varied(disputed, count)):
+                title = f"{suite_words(suite)}: the models disagree"
+                yield _gallery(title, subjects, next(iter(runs.values())), finder, chosen)
             for label, run in runs.items():
-                chosen = confident_errors(tables[label], count)
-                if len(chosen):
+                if len(chosen := varied(wrong[label], count)):
                     title = f"{suite_words(suite)}: {label} is wrong with the highest confidence"
                     yield _gallery(title, subjects, run, finder, chosen, _confusions(run, suite))
 
 
-def disagreements(runs: Sequence[dict[str, pd.DataFrame]], count: int) -> pd.DataFrame:
-    """Choose images that some models classify correctly and others not, with the highest confidence of both.
+def disagreements(condition: str, runs: Sequence[pd.DataFrame], count: int) -> pd.DataFrame:
+    """Return the images that some models classify correctly and others not, with the highest confidence of both.
 
     Args:
-        runs: Records of each run by the name of a condition, with the columns `RECORDS`.
-        count: Number of images.
+        condition: Name of the condition.
+        runs: Its records of each run, with the columns `RECORDS`.
+        count: Number of images to choose from several conditions.
 
     Returns:
-        Columns `condition`, `sample`, `label` and `score`.
+        Columns `condition`, `sample`, `label` and `score`, at most four times `count` rows.
     """
-    found = []
-    for name, first in runs[0].items():
-        if any(name not in run or not run[name]["sample"].equals(first["sample"]) for run in runs[1:]):
-            continue
-        right = np.stack([run[name]["pred"] == first["label"] for run in runs])
-        sure = np.stack([run[name]["confidence"] for run in runs]).astype(np.float64)
-        score = np.where(right, sure, -np.inf).max(axis=0) + np.where(right, -np.inf, sure).max(axis=0)
-        found.append(_best(name, first, score, count))
-    return _varied(found, count)
+    first = runs[0]
+    if any(not records["sample"].equals(first["sample"]) for records in runs[1:]):
+        return _best(condition, first, np.full(len(first), -np.inf), count)
+    right = np.stack([records["pred"] == first["label"] for records in runs])
+    sure = np.stack([records["confidence"] for records in runs]).astype(np.float64)
+    score = np.where(right, sure, -np.inf).max(axis=0) + np.where(right, -np.inf, sure).max(axis=0)
+    return _best(condition, first, score, count)
 
 
-def confident_errors(records: dict[str, pd.DataFrame], count: int) -> pd.DataFrame:
-    """Choose the images of wrong predictions with the highest confidence, as `disagreements` does."""
-    found = []
-    for name, of_condition in records.items():
-        wrong = (of_condition["pred"] != of_condition["label"]) & (of_condition["pred"] >= 0)
-        score = np.where(wrong, of_condition["confidence"], -np.inf)
-        found.append(_best(name, of_condition, score, count))
-    return _varied(found, count)
+def confident_errors(condition: str, records: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return the images of wrong predictions with the highest confidence, as `disagreements` does."""
+    wrong = (records["pred"] != records["label"]) & (records["pred"] >= 0)
+    return _best(condition, records, np.where(wrong, records["confidence"], -np.inf), count)
 
 
 def _best(condition: str, records: pd.DataFrame, score: Floats, count: int) -> pd.DataFrame:
@@ -146,7 +144,7 @@ def _best(condition: str, records: pd.DataFrame, score: Floats, count: int) -> p
     return records[["sample", "label"]].iloc[first].assign(condition=condition, score=score[first])
 
 
-def _varied(found: Sequence[pd.DataFrame], count: int) -> pd.DataFrame:
+def varied(found: Sequence[pd.DataFrame], count: int) -> pd.DataFrame:
     """Return the rows with the highest scores, each of another image, the best of each condition first."""
     rows = (
         pd.concat(found).sort_values("score", ascending=False, kind="stable") if found else pd.DataFrame({"sample": []})
@@ -157,10 +155,13 @@ def _varied(found: Sequence[pd.DataFrame], count: int) -> pd.DataFrame:
     return rows.head(count)
 
 
-def _records(run: RunDirectory, suite: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    for condition in run.finished():
-        if condition.suite == suite:
-            yield condition.name, read_columns(run, condition, RECORDS)
+def _records(runs: Mapping[str, RunDirectory], suite: str) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
+    """Yield the name of each condition of a suite that all runs have finished, and its records of each run."""
+    finished = {label: {condition.name: condition for condition in run.finished()} for label, run in runs.items()}
+    shared = [set(conditions) for conditions in finished.values()]
+    for name, condition in next(iter(finished.values()), {}).items():
+        if condition.suite == suite and name in set.intersection(*shared):
+            yield name, {label: read_columns(run, finished[label][name], RECORDS) for label, run in runs.items()}
 
 
 def _gallery(

@@ -155,7 +155,7 @@ def _sections(subjects: Sequence[ReportedRun], differences: Sequence[Difference]
             if section is not None:
                 yield section
     known = [(suite, group) for suite, group in groups if not display_family(suite).has_frames]
-    calibrated = calibration([(suite, _records(suite, group), _results(group)) for suite, group in known], models)
+    calibrated = calibration(((suite, _results(group), _records(suite, group)) for suite, group in known), models)
     if calibrated is not None:
         yield calibrated
 
@@ -164,16 +164,14 @@ def _results(group: Sequence[ReportedRun]) -> Results:
     return pd.concat([subject.results.assign(model=subject.label) for subject in group], ignore_index=True)
 
 
-def _records(suite: str, group: Sequence[ReportedRun]) -> pd.DataFrame:
-    """Return the records of a suite for calibration, with a column `model`."""
-    parts = [
-        read_columns(subject.run, condition, RECORDS).assign(model=subject.label)
-        for subject in group
-        if subject.run is not None
-        for condition in subject.run.finished()
-        if condition.suite == suite
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*RECORDS, "model"])
+def _records(suite: str, group: Sequence[ReportedRun]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the label of each run that has records of a suite, and these records."""
+    for subject in group:
+        run = subject.run
+        conditions = [] if run is None else [condition for condition in run.finished() if condition.suite == suite]
+        if run is not None and conditions:
+            parts = [read_columns(run, condition, RECORDS) for condition in conditions]
+            yield subject.label, pd.concat(parts, ignore_index=True)
 
 
 def _notes(subject: ReportedRun) -> list[str]:

@@ -182,9 +182,9 @@ def _multiples(
 
 
 def _label_ends(rows: list[dict[str, Any]], models: Sequence[str], top: float) -> None:
-    """Give the last row of each model its short name, at a height where no two names overlap; none for one model."""
+    """Give the last row of each model its short name, at a height where no two names overlap; not to one or many models."""
     last = {row["model"]: row for row in sorted(rows, key=lambda row: row["position"])}
-    if len(last) < 2:
+    if not 2 <= len(last) <= 1 / _LABEL_GAP:
         return
     short = dict(zip(models, _short_names(models), strict=True))
     gap, height = _LABEL_GAP * top, -math.inf
