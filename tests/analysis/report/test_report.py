@@ -148,6 +148,10 @@ def test_verdict_is_that_of_compare(tmp_path: Path) -> None:
     cells = {("clean", 0): first(5, 120), ("fog", 1): first(20, 120), ("snow", 1): first(30, 120)}
     one = write_run(tmp_path / "one", cells)
     two = write_run(tmp_path / "two", cells | {("fog", 1): first(60, 120), ("snow", 1): first(27, 120)})
+    three = write_run(tmp_path / "three", cells | {("fog", 1): first(10, 120)})
+    page = Page(report([one, two, three], tmp_path / "page.html", examples=0).read_text())
+    overall = rows_of(page, "Mean error on CIFAR-C: change from one")
+    assert [(row["name"], row["verdict"]) for row in overall] == [("three", "better"), ("two", "worse")]
     page = Page(report([one, two], tmp_path / "page.html", examples=0).read_text())
     differences = compare([one, two])
     sentences = pair_verdict(differences)

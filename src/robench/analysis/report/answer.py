@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from robench.analysis.comparison.compare import CORRUPTION, Difference
+from robench.analysis.comparison.compare import CORRUPTION, HEADLINE, Difference
 from robench.analysis.formatting import format_change, format_value
 from robench.analysis.metrics import METRICS
 from robench.analysis.report.charts import dots
-from robench.analysis.report.orders import orders
+from robench.analysis.report.orders import BY_EFFECT, orders
 from robench.analysis.report.parts import Chart, Group, LegendEntry, TextTable
 from robench.analysis.report.words import metric_words, suite_words, words
 from robench.analysis.run_summary import breaking_severities, harms_of, headlines, verdict
@@ -21,7 +21,7 @@ from robench.analysis.verdict import pair_verdict, place
 from robench.suites import CLEAN, display_family
 from robench.types import Results
 
-__all__ = ["Answer", "headline_table", "of_pair", "of_run"]
+__all__ = ["Answer", "headline_table", "of_pair", "of_pairs", "of_run"]
 
 _VERDICTS = ("better", "worse", "not significant")
 _PAIR_LEGEND = (
@@ -34,6 +34,9 @@ _RUN_LEGEND = (
     LegendEntry("worse", "●", "accuracy falls below half of the clean accuracy"),
     LegendEntry("grey", "○", "it does not"),
 )
+_OVERALL = ("mean_error", "mean_flip_rate", "accuracy_auc")
+"""Headline metrics by which several runs are ranked."""
+
 _NBSP = "\N{NO-BREAK SPACE}"
 
 
@@ -59,8 +62,27 @@ def of_pair(differences: Sequence[Difference]) -> Answer:
     for one in differences:
         if one.level == CORRUPTION:
             tests.setdefault((one.paired.run.key.suite, one.paired.run.key.metric), []).append(one)
-    groups = [_differences(suite, metric, found) for (suite, metric), found in tests.items() if len(found) > 1]
-    return Answer(f"{first.run_model} compared with {first.base_model}", pair_verdict(differences), groups)
+    groups = [_by_corruption(suite, metric, found) for (suite, metric), found in tests.items() if len(found) > 1]
+    return Answer(f"{first.run_model} minus {first.base_model}", pair_verdict(differences), groups)
+
+
+def of_pairs(differences: Sequence[Difference]) -> list[Group]:
+    """Return charts of the headline differences of several runs from the first one; none for one pair."""
+    found: dict[tuple[str, str], dict[str, Difference]] = {}
+    for one in differences:
+        key = one.paired.run.key
+        if one.level == HEADLINE and key.metric in _OVERALL:
+            found.setdefault((key.suite, key.metric), {}).setdefault(one.run_model, one)
+    groups = []
+    for (suite, metric), runs in found.items():
+        if len(runs) > 1:
+            ranked = dict(sorted(runs.items(), key=lambda item: -item[1].gain))
+            title = (
+                f"{metric_words(metric).capitalize()} on {suite_words(suite)}: change from {differences[0].base_model}"
+            )
+            text = "Filled dots are significant: p ≤ .05 after Holm's correction over the headlines of a pair."
+            groups.append(_differences(title, "", ranked, {BY_EFFECT: list(ranked)}, text))
+    return groups
 
 
 def of_run(results: Results, model: str) -> Answer:
@@ -85,17 +107,30 @@ def headline_table(runs: Sequence[tuple[str, Results]]) -> TextTable:
     return TextTable(("Metric", *(model for model, _ in runs)), rows, len(runs))
 
 
-def _differences(suite: str, metric: str, tests: Sequence[Difference]) -> Group:
-    base, run = tests[0].base_model, tests[0].run_model
-    unit = str(tests[0].paired.run.row["unit"])
-    factor, pp = (100, "pp") if unit == "fraction" else (1, "pp" if unit == "percent" else unit)
-    rows: list[dict[str, Any]] = []
-    names = {}
+def _by_corruption(suite: str, metric: str, tests: Sequence[Difference]) -> Group:
+    rows, corruptions = {}, {}
     for one in sorted(tests, key=lambda one: -one.gain):
         corruption, text = one.paired.run.key.corruption or "", place(one)
         name = words(corruption) + text.removeprefix(corruption) if text.startswith(corruption) else text
-        names[name] = corruption
+        rows[name], corruptions[name] = one, corruption
+    title = f"Change of the {metric_words(metric)} on {suite_words(suite)}"
+    text = "Filled dots are significant: p ≤ .05 after Holm's correction over all of them."
+    return _differences(
+        title, f"{tests[0].run_model} minus {tests[0].base_model}", rows, orders(suite, corruptions), text
+    )
+
+
+def _differences(
+    title: str, pair: str, tests: Mapping[str, Difference], order: Mapping[str, Sequence[str]], text: str
+) -> Group:
+    """Return a chart of differences by name; they are of one metric."""
+    paired = next(iter(tests.values())).paired
+    unit = str(paired.run.row["unit"])
+    factor, pp = (100, "pp") if unit == "fraction" else (1, "pp" if unit == "percent" else unit)
+    rows: list[dict[str, Any]] = []
+    for name, one in tests.items():
         is_known = math.isfinite(one.paired.ci_low)
+        note = format_change(one.paired.change, unit, digits=1).removesuffix(" pp").replace("-", "−")
         rows.append(
             {
                 "name": name,
@@ -103,18 +138,16 @@ def _differences(suite: str, metric: str, tests: Sequence[Difference]) -> Group:
                 "low": factor * one.paired.ci_low if is_known else None,
                 "high": factor * one.paired.ci_high if is_known else None,
                 "verdict": _VERDICTS[2] if not one.is_significant else _VERDICTS[0 if one.gain > 0 else 1],
-                "note": format_change(one.paired.change, unit, digits=1).removesuffix(" pp").replace("-", "−"),
+                "note": note if one.paired.change else "0",
                 "p": None if one.p_holm is None else round(one.p_holm, 4),
             }
         )
-    sides = ("← better", "worse →") if tests[0].paired.sign > 0 else ("← worse", "better →")
-    title = f"Change of the {metric_words(metric)} on {suite_words(suite)}"
-    found = orders(suite, names)
+    sides = ("← better", "worse →") if paired.sign > 0 else ("← worse", "better →")
     spec = dots(
         rows,
-        next(iter(found.values())),
+        next(iter(order.values())),
         f"{sides[0]} · change, {pp} · {sides[1]}",
-        f"{title}, in {pp}: {run} minus {base}, with 95 % intervals",
+        f"{title}, in {pp}{f', {pair}' if pair else ''}, with 95 % intervals",
         verdicts=_VERDICTS,
         rule=0,
     )
@@ -126,8 +159,8 @@ def _differences(suite: str, metric: str, tests: Sequence[Difference]) -> Group:
         "p": "p after Holm's correction",
         "verdict": "verdict",
     }
-    text = "Paired differences with 95 % intervals. Filled dots are significant: p ≤ .05 after Holm's correction over all of them."
-    return Group(title, [Chart(f"{run} minus {base}", spec, rows, found)], columns, text, _PAIR_LEGEND, "large")
+    text = f"Differences with 95 % intervals. {text}"
+    return Group(title, [Chart(pair, spec, rows, order)], columns, text, _PAIR_LEGEND, "large")
 
 
 def _harms(suite: str, results: Results) -> Iterator[Group]:

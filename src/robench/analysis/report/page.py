@@ -17,7 +17,7 @@ import pandas as pd
 
 from robench.analysis.comparison import ResultsSet, load_results
 from robench.analysis.comparison.compare import Difference, compare, difference_rows, model_names
-from robench.analysis.report.answer import headline_table, of_pair, of_run
+from robench.analysis.report.answer import headline_table, of_pair, of_pairs, of_run
 from robench.analysis.report.calibration import RECORDS, calibration
 from robench.analysis.report.charts import COLOURS
 from robench.analysis.report.grouping import ReportedRun, comparable_groups, incomparable_notes, suite_frame
@@ -86,13 +86,14 @@ def write_page(
     alone = [of_run(subject.results, subject.label) for subject in subjects]
     parts = list(_sections(subjects, differences))
     style = _file("style.css") + "".join(f".m{index}{{color:{colour}}}" for index, colour in enumerate(COLOURS))
-    groups = [group for answer in answers or alone for group in answer.groups]
-    groups += [group for part in parts for group in part.groups]
+    first = [*of_pairs(differences), *(group for answer in answers or alone for group in answer.groups)]
+    groups = [*first, *(group for part in parts for group in part.groups)]
     text = _render(
         title=title,
         legend=model_legend(models),
         answers=answers or alone,
         alone=alone if answers else [],
+        first=first,
         headlines=headline_table([(subject.label, subject.results) for subject in subjects]),
         sections=parts,
         galleries=list(galleries(subjects, examples, count)),
