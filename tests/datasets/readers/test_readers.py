@@ -680,6 +680,8 @@ def _flat(root: Path, names: Sequence[str]) -> None:
         ("val/", "val.txt", "0.png 2\n1.png 0\n", "val"),
         ("val/", "val.txt", "0.png 2\n1.png 0\n", "val.txt"),
         ("val/", "val.txt", "0.png 2\n1.png 0\n", "."),
+        ("val/", "val.txt", "2 0.png\n0 1.png\n", "val"),
+        ("val/", "val.csv", "# path, label\n0.png,2\n1.png,0\n", "val"),
         ("val/", "val.txt", "val/0.png 2\nval/1.png 0\n", "val"),
         ("set/images/", "set/test_list.txt", "0.png\t2\n1.png\t0\n", "set"),
         ("set/images/", "set/test_list.txt", "images\\0.png,2\nimages\\1.png,0\n", "set/images"),
@@ -775,7 +777,7 @@ def test_numbers_of_the_ilsvrc_challenge(tmp_path: Path, compressed: bool) -> No
     order = sorted(wnids[number] for number in range(1, 1001))
     expected = [order.index(wnids[label + 1]) for label in LABELS]
     truth = kit / "ILSVRC2012_validation_ground_truth.txt"
-    for given in (folder, truth):
+    for given in (folder, truth, tmp_path):
         images = open_dataset(given)
         assert (images.labels.tolist(), list(images.classes)) == (expected, order)
         assert "mapped to the sorted order" in images.notes[0]

@@ -81,10 +81,31 @@ def test_prefixes_that_differ_between_trunk_and_head_are_removed(content: State,
         assert _note(classifier, note)
 
 
+def test_a_prefix_of_the_network_may_be_absent_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "wrapper.py"
+    file.write_text(
+        "from torch import nn\nfrom robench.models.architectures.cifar_resnet import CifarResNet\n"
+        "class Wrapper(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.model = CifarResNet(10, depth=8)\n"
+        "    def forward(self, images):\n        return self.model(images)\n"
+    )
+    for content, note in (
+        (_prefixed("model.", _state()), ""),
+        (_prefixed("module.model.", _state()), ""),
+        (_state(), "added model to the beginning of names"),
+        (_split("backbone.", "head.fc."), "added model to the beginning of names"),
+    ):
+        classifier = _load(tmp_path, {"state_dict": content}, f"{file}:Wrapper")
+        assert _same(classifier, _prefixed("model.", _state()))
+        assert _note(classifier, "added") == note
+
+
 def test_parts_that_do_not_make_a_network_stay_unread(tmp_path: Path) -> None:
     content = _split("backbone.", "head.fc.")
-    two = content | {f"neck.{key}": value for key, value in content.items() if key.startswith("head.")}
-    assert "2 missing: linear.weight, linear.bias" in _refusal(tmp_path, two)
+    two = content | {f"neck.{key}": value + 1 for key, value in content.items() if key.startswith("head.")}
+    several = "holds several layers that may be linear, under head.fc and neck.head.fc; "
+    assert several in _refusal(tmp_path, two)
+    assert _same(_load(tmp_path, two, ignore_key="neck.*"), _state())
     del content["head.fc.bias"]
     assert "2 missing: linear.weight, linear.bias" in _refusal(tmp_path, content)
     wide = _split("backbone.", "head.fc.") | {"head.fc.weight": torch.ones(10, 65)}

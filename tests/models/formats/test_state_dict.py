@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ def test_the_mean_and_std_in_a_file_are_those_of_its_network(tmp_path: Path) -> 
         {"state_dict": _prefixed("net.", {"pixel_mean": mean * 255, "pixel_std": std * 255, **_state()})},
         {"norm.mean": mean, "norm.var": std**2, **_prefixed("model.", _state())},
         {"state_dict": _state(), "transform": {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.25]}},
+        {"state_dict": _state(), "args": argparse.Namespace(mean=(0.5, 0.4, 0.3), std=(0.25, 0.25, 0.25))},
     ):
         classifier = _loaded(tmp_path, content)
         assert _same(classifier, _state())
@@ -150,6 +152,10 @@ def test_numbers_that_may_be_no_statistics_of_images_change_nothing(tmp_path: Pa
             "also holds reward.mean and reward.std (-1,-1,-1 and 5,5,5)",
         ),
         ({"a.mean": ones / 2, "a.std": ones / 4, "b.mean": ones / 3, "b.std": ones / 4, **weights}, "a.mean and a.std"),
+        (
+            {"norm.mean": ones / 2, "norm.inv_std": 4 * ones, **weights},
+            "also holds norm.mean (0.5,0.5,0.5), norm.inv_std",
+        ),
         ({"loss.mean": torch.tensor(0.5), "loss.std": torch.tensor(0.2), **weights}, "ignored 2 tensors"),
     ):
         classifier = _loaded(tmp_path, content)

@@ -18,6 +18,7 @@ from robench.datasets.io.mat import read_structs
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.image_files import ImageFiles
 from robench.datasets.readers.label_table import LabelTable, is_flat, labelled_images, tables_of
+from robench.datasets.readers.splits import split_of
 from robench.datasets.readers.table_rows import Row
 from robench.errors import DatasetError
 
@@ -36,18 +37,29 @@ _KITS = re.compile(r"(ilsvrc.*)?devkit.*|data|labels|meta", re.IGNORECASE)
 def _matches(path: Path) -> bool:
     if path.is_file():
         return path.name in _FILES
-    return path.is_dir() and is_flat(path) and _truth(path) is not None and not tables_of(path)
+    return path.is_dir() and _truth(_images_in(path)) is not None and not tables_of(path)
+
+
+def _images_in(folder: Path) -> Path:
+    """Return the folder of validation images in a folder, which may be the folder itself."""
+    inner = [folder / name for name in folders_in(folder)]
+    places = [folder] if is_flat(folder) else [place for place in inner if split_of(place.name) == "validation"]
+    return next((place for place in places if is_flat(place) and _has_images(place)), folder)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(map(_IMAGE.fullmatch, names_in(folder)))
 
 
 def _read(path: Path) -> ImageDataset:
-    truth = _truth(path) if path.is_dir() else path.absolute()
+    truth = _truth(_images_in(path)) if path.is_dir() else path.absolute()
     assert truth is not None
     lines = read_limited(truth, _TEXT_BYTES).decode(errors="replace").split()
     wnids = _order(truth) if truth.name == _NUMBERS else {line: line for line in lines}
     unknown = next((number for number, line in enumerate(lines, 1) if line not in wnids), None)
     if unknown is not None:
         raise DatasetError(f"{truth.name}, line {unknown} has the unknown class {lines[unknown - 1]!r}")
-    root = _root(path.absolute() if path.is_dir() else truth.parent)
+    root = _root(_images_in(path).absolute() if path.is_dir() else truth.parent)
     if root is None:
         raise DatasetError(
             f"there are no images named like ILSVRC2012_val_00000001.JPEG near {path}", "give their folder with --data"
@@ -100,7 +112,7 @@ def _order(truth: Path) -> dict[str, str]:
 
 def _truth(folder: Path) -> Path | None:
     """Return the labels in a folder of images, or in a development kit next to or above it."""
-    if not any(map(_IMAGE.fullmatch, names_in(folder))):
+    if not _has_images(folder):
         return None
     places = [folder]
     for parent in list(folder.absolute().parents)[:2]:
@@ -114,7 +126,7 @@ def _root(start: Path) -> Path | None:
     places = [start]
     for parent in (start, *list(start.parents)[:2]):
         places += [parent / name for name in folders_in(parent)]
-    return next((place for place in places if any(map(_IMAGE.fullmatch, names_in(place)))), None)
+    return next((place for place in places if _has_images(place)), None)
 
 
 ILSVRC = Reader(

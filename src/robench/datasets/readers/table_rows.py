@@ -88,8 +88,10 @@ def _rows(table: Path, text: str, exists: Exists, columns: tuple[int, int] | Non
     if table.suffix.lower() == ".jsonl":
         return _json_rows(table, text)
     if match := re.match(r'"?sep=([,;\t|])"?\r?\n', text):  # Excel's line that names the delimiter
-        text = "\n" + text[match.end() :]
-    return _text_rows(table, text, match[1] if match else _delimiter(table, text, exists), columns)
+        return _text_rows(table, "\n" + text[match.end() :], match[1], exists, columns)
+    comments = re.match(r"(#[^.\n]*\n)*", text)  # A path has a dot.
+    text = "\n" * comments[0].count("\n") + text[comments.end() :] if comments else text
+    return _text_rows(table, text, _delimiter(table, text, exists), exists, columns)
 
 
 def _json_rows(table: Path, text: str) -> Iterator[Row]:
@@ -122,7 +124,7 @@ def _delimiter(table: Path, text: str, exists: Exists) -> str:
         for delimiter in dict.fromkeys((usual, "\t", ",", ";", "|", _SPACE))
     }
     for delimiter, cells in rows.items():
-        if None not in _named(cells) or (len(cells) > 1 and exists(cells[0].strip())):
+        if None not in _named(cells) or (len(cells) > 1 and any(exists(cell.strip()) for cell in cells[:2])):
             return delimiter
     return next((delimiter for delimiter, cells in rows.items() if len(cells) > 1), usual)
 
@@ -169,11 +171,13 @@ def _path_and_label() -> re.Pattern[str]:
     return re.compile(rf"(.*?(?:{suffixes}))\s+(\S.*)", re.IGNORECASE)
 
 
-def _text_rows(table: Path, text: str, delimiter: str, columns: tuple[int, int] | None) -> Iterator[Row]:
+def _text_rows(
+    table: Path, text: str, delimiter: str, exists: Exists, columns: tuple[int, int] | None
+) -> Iterator[Row]:
     is_named, width, has_boxes = False, None, False
     for line, cells in _cells(table, text, delimiter):
         if columns is None:
-            columns, is_named = _columns(table, line, cells)
+            columns, is_named = _columns(table, line, cells, exists)
             width = len(cells)
             if is_named:
                 has_boxes = cells[columns[1]].strip().lower() == _BOXES
@@ -190,7 +194,7 @@ def _text_rows(table: Path, text: str, delimiter: str, columns: tuple[int, int] 
         yield Row(line, name, label.split(" ")[0] if has_boxes else label, is_named)
 
 
-def _columns(table: Path, line: int, cells: list[str]) -> tuple[tuple[int, int], bool]:
+def _columns(table: Path, line: int, cells: list[str], exists: Exists) -> tuple[tuple[int, int], bool]:
     """Return the columns of the path and of the label, and whether the row names them."""
     where = f"{table.name}, line {line}"
     path, label = _named(cells)
@@ -200,7 +204,8 @@ def _columns(table: Path, line: int, cells: list[str]) -> tuple[tuple[int, int],
         raise DatasetError(f"{where} has one column", "write a path and a label in each line")
     if len(cells) != 2 or path is not None or label is not None:
         raise _lacks(where, "path" if path is None else "label")
-    return (0, 1), False
+    is_label_first = exists(cells[1].strip()) and not exists(cells[0].strip())
+    return (1, 0) if is_label_first else (0, 1), False
 
 
 def _named(cells: list[str]) -> tuple[int | None, int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 __all__ = ["Alignment", "align", "describe_prefixes", "inside", "most_of", "shortened", "wrappers_in"]
@@ -31,12 +31,14 @@ class Alignment:
         outside: Names in the file that lie outside of the network.
         prefixes: Prefixes that were removed, each with its dot; without wrappers. One of them is empty if some names have none.
         head: Name of the last layer in the file and in the network, if they differ by more than a prefix.
+        added: Prefix of the network that the file lacks, with its dot.
     """
 
     names: Mapping[str, str]
     outside: Sequence[str] = ()
     prefixes: Sequence[str] = ()
     head: tuple[str, str] | None = None
+    added: str = ""
 
 
 def shortened(state: Mapping[str, Value]) -> dict[str, Value]:
@@ -83,14 +85,33 @@ def align(names: Iterable[str], needed: AbstractSet[str]) -> list[Alignment]:
 
     The names of wrappers play no role. One prefix may hold the whole network. Otherwise each name of the network must be the
     end of exactly one name of the file, whose beginning is a prefix. Then a single layer may have another name, as heads do.
-    Several alignments are several sets of weights.
+    A prefix that all names of the network share may be absent from the file. Several alignments are several sets of weights.
     """
     names = [*names]
     if needed <= {*names}:
         return [Alignment({name: name for name in names})]
     same, equal = {name: name for name in names}, {name: name for name in needed}
     short, own = shortened(same), shortened(equal)
-    return _whole(same, equal) or _whole(short, own) or _in_parts(short, own)
+    return _whole(same, equal) or _search(short, own)
+
+
+def _search(short: Mapping[str, str], own: Mapping[str, str]) -> list[Alignment]:
+    """Return the alignments by names without wrappers, also without a prefix that all names of the network share."""
+    if found := _whole(short, own) or _in_parts(short, own):
+        return found
+    prefix = "".join(next(iter(own), "").partition(".")[:2])
+    inner = inside(own, prefix)
+    if not prefix.endswith(".") or len(inner) < len(own):
+        return []
+    known = {*own.values()}
+    return [
+        replace(
+            alignment,
+            names={key: name if name in known else f"{prefix}{name}" for key, name in alignment.names.items()},
+            added=f"{prefix}{alignment.added}",
+        )
+        for alignment in _search(short, inner)
+    ]
 
 
 def _whole(short: Mapping[str, str], own: Mapping[str, str]) -> list[Alignment]:
@@ -110,18 +131,34 @@ def _whole(short: Mapping[str, str], own: Mapping[str, str]) -> list[Alignment]:
 
 
 def _in_parts(short: Mapping[str, str], own: Mapping[str, str]) -> list[Alignment]:
-    """Return the alignment by the longest end that is a name of the network, if it uses each name once."""
-    found: dict[str, tuple[str, str]] = {}
+    """Return the alignments by the longest end that is a name of the network, if they use each name once."""
+    trunk: dict[str, tuple[str, str]] = {}
     for name in short:
         if (end := next((end for end in _ends(name) if end in own), None)) is not None:
-            found[name] = (name.removesuffix(end), end)
-    head = _head(short.keys() - found.keys(), own.keys() - {end for _, end in found.values()})
-    if head is not None and any(prefix for prefix, _ in found.values()):
-        layer, own_layer = head
-        tails = {name: name.removeprefix(f"{layer}.") for name in short.keys() - found.keys()}
-        found |= {name: (f"{layer}.", f"{own_layer}.{tail}") for name, tail in tails.items() if tail != name}
-    if Counter(end for _, end in found.values()) != Counter([*own]):
-        return []
+            trunk[name] = (name.removesuffix(end), end)
+    heads: list[tuple[str, str] | None] = [None]
+    if any(prefix for prefix, _ in trunk.values()):
+        rest = [name for name in short if name not in trunk]
+        heads = [*_heads(rest, own.keys() - {end for _, end in trunk.values()})] or heads
+    alignments = []
+    for head in heads:
+        found = dict(trunk)
+        if head is not None:
+            layer, own_layer = (f"{name}." for name in head)
+            tails = {name: name.removeprefix(layer) for name in short if name not in trunk}
+            found |= {name: (layer, f"{own_layer}{tail}") for name, tail in tails.items() if tail != name}
+        if Counter(end for _, end in found.values()) == Counter([*own]):
+            alignments.append(_parts(short, own, found, head))
+    return alignments
+
+
+def _parts(
+    short: Mapping[str, str],
+    own: Mapping[str, str],
+    found: Mapping[str, tuple[str, str]],
+    head: tuple[str, str] | None,
+) -> Alignment:
+    """Return the alignment of names that each consist of a prefix and a name of the network."""
     prefixes = sorted({prefix for prefix, _ in found.values()}, key=len, reverse=True)
     names, outside = {}, []
     for name, original in short.items():
@@ -132,17 +169,15 @@ def _in_parts(short: Mapping[str, str], own: Mapping[str, str]) -> list[Alignmen
             outside.append(original)
         else:
             names[original] = name.removeprefix(prefix)
-    return [Alignment(names, outside, [prefix for prefix in prefixes if not head or prefix != f"{head[0]}."], head)]
+    return Alignment(names, outside, [prefix for prefix in prefixes if not head or prefix != f"{head[0]}."], head)
 
 
-def _head(names: AbstractSet[str], needed: AbstractSet[str]) -> tuple[str, str] | None:
-    """Return the only layer of the names, and that of the needed names, whose tensors have the same names."""
+def _heads(names: Iterable[str], needed: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+    """Yield each layer of the names with the only layer of the needed names, if their tensors have the same names."""
     layers, needed_layers = _layers(names), _layers(needed)
-    if len(needed_layers) != 1:
-        return None
-    ((own_layer, tails),) = needed_layers.items()
-    equal = [layer for layer, found in layers.items() if layer and found == tails]
-    return (equal[0], own_layer) if len(equal) == 1 and own_layer else None
+    if len(needed_layers) == 1:
+        ((own_layer, tails),) = needed_layers.items()
+        yield from ((layer, own_layer) for layer, found in layers.items() if layer and own_layer and found == tails)
 
 
 def _layers(names: Iterable[str]) -> dict[str, set[str]]:

@@ -27,7 +27,7 @@ def rename(
     """
     first: tuple[dict[str, Tensor], list[str]] | None = None
     for candidate, methods in ((dict(state), {}), merge_parts(state), merge_parts(shortened(state))):
-        alignments = align(candidate, needed(expected))
+        alignments = [found for found in align(candidate, needed(expected)) if _renames_no_norm(found, expected)]
         if not alignments:
             continue
         alignments = [found for found in alignments if _fits(candidate, found, expected)] or alignments
@@ -48,8 +48,10 @@ def rename(
             notes.append(f"removed {names} from the beginning of names")
         if alignment.head:
             notes.append("loaded {} as {}, the only layer of another name".format(*alignment.head))
+        if alignment.added:
+            notes.append(f"added {describe_prefixes([alignment.added])} to the beginning of names")
         if len(alignments) > 1:
-            names = describe_prefixes(other.prefixes[0] for other in alignments)
+            names = describe_prefixes(map(_place, alignments))
             notes.append(f"the weights under {names} are equal")
         if alignment.outside:
             listed = abbreviate(alignment.outside)
@@ -61,6 +63,14 @@ def rename(
             return found
         first = first or found
     return first or (most_of(state, needed(expected)), [])
+
+
+def _renames_no_norm(alignment: Alignment, expected: Mapping[str, Tensor]) -> bool:
+    """Return whether a layer of another name has a matrix, as heads do; a norm of another name is of another network."""
+    if alignment.head is None:
+        return True
+    layer = f"{alignment.head[1]}."
+    return any(value.ndim > 1 for name, value in shortened(expected).items() if name.startswith(layer))
 
 
 def _fits(state: Mapping[str, Tensor], alignment: Alignment, expected: Mapping[str, Tensor]) -> bool:
@@ -77,11 +87,21 @@ def _only(path: Path, state: Mapping[str, Tensor], alignments: Sequence[Alignmen
     values = {name: state[key] for key, name in first.names.items()}
     for other in others:
         if not all(_equal(values[name], state[key]) for key, name in other.names.items() if name in values):
-            names = describe_prefixes(alignment.prefixes[0] for alignment in alignments)
+            names = describe_prefixes(map(_place, alignments))
+            if first.head:
+                raise CheckpointError(
+                    f"{path} holds several layers that may be {first.head[1]}, under {names}",
+                    f"leave out all but one with --ignore-key, such as --ignore-key '{_place(others[0])}.*'",
+                )
             raise CheckpointError(
                 f"{path} holds several sets of these weights, under {names}", "select one with --weights-key"
             )
     return first
+
+
+def _place(alignment: Alignment) -> str:
+    """Return what distinguishes an alignment from the others: the name of its last layer, or its prefix."""
+    return alignment.head[0] if alignment.head else alignment.prefixes[0]
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

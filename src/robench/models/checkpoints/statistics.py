@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from robench.models.checkpoints.stand_ins import StandIn
+
 __all__ = ["Statistics", "find_statistics", "nested_statistics", "without_statistics"]
 
 _NAMES = re.compile(
@@ -85,11 +87,14 @@ def without_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def nested_statistics(content: object) -> list[Statistics]:
-    """Return the pairs in the mappings of a file's content, such as `mean` and `std` next to `state_dict`."""
+    """Return the pairs in the mappings and objects of a file's content, such as `mean` and `std` next to `state_dict`."""
     return find_statistics(dict(_entries(content, "", _DEPTH)))
 
 
 def _entries(content: object, prefix: str, depth: int) -> Iterator[tuple[str, object]]:
+    if isinstance(content, StandIn) and depth:  # Its attributes, as of an argparse.Namespace.
+        for part in content.parts:
+            yield from _entries(part, prefix, depth - 1)
     if isinstance(content, Mapping) and depth:
         for name, value in content.items():
             if isinstance(name, str):
