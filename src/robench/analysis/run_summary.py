@@ -12,7 +12,7 @@ from robench.analysis.metrics import METRICS
 from robench.suites import CLEAN, NETWORK, display_family, families, lookup_suite
 from robench.types import Results
 
-__all__ = ["Headline", "clean_rows", "headlines", "verdict", "worst"]
+__all__ = ["Headline", "breaking_severities", "clean_rows", "harms_of", "headlines", "verdict", "worst"]
 
 _WORST = 3
 _BREAKS = 0.5
@@ -118,7 +118,7 @@ def _detail(row: dict[Any, Any]) -> str:
     return ", ".join(parts)
 
 
-def _members(suite: str, rows: Results) -> Results:
+def harms_of(suite: str, rows: Results) -> Results:
     """Return one row for each corruption that the suite's headline covers."""
     family = display_family(suite)
     named = rows[rows["corruption"].notna()]
@@ -136,7 +136,7 @@ def _members(suite: str, rows: Results) -> Results:
 
 def worst(results: Results, suite: str, count: int = _WORST) -> list[Headline]:
     """Return the corruptions that harm most, the worst first; none if the suite has at most `count`."""
-    members = _members(suite, results[results["suite"] == suite])
+    members = harms_of(suite, results[results["suite"] == suite])
     if len(members) <= count:
         return []
     is_better = METRICS[members["metric"].iloc[0]].higher_is_better
@@ -157,8 +157,19 @@ def verdict(results: Results) -> list[str]:
     return lines
 
 
+def breaking_severities(cells: Results, clean: float) -> pd.Series:
+    """Return by corruption the lowest severity at which the accuracy is below half of the clean accuracy.
+
+    Args:
+        cells: Rows of `error_rate`.
+        clean: Error rate of the clean images.
+    """
+    broken = cells[cells["value"] > 1 - _BREAKS * (1 - clean)]
+    return broken.groupby("corruption", sort=False)["severity"].min()
+
+
 def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
-    members = _members(suite, rows)
+    members = harms_of(suite, rows)
     cells = rows[(rows["metric"] == "error_rate") & rows["corruption"].isin(members["corruption"])]
     if len(members) < 2:
         return []
@@ -170,8 +181,7 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
         names = [f"{name} ({100 * value:.0f} %)" for name, value in most.items() if value > 0]
         part = f"cause {100 * most.sum():.0f} % of" if len(share) > len(most) else "share"
         lines.append(f"{suite}: {_joined(names)} {part} the errors that corruptions add to those on clean images.")
-    limit = 1 - _BREAKS * (1 - clean)
-    first = cells[cells["value"] > limit].groupby("corruption", sort=False)["severity"].min().sort_values(kind="stable")
+    first = breaking_severities(cells, clean).sort_values(kind="stable")
     severest = int(cells["severity"].max())
     if clean < 1 and len(first):
         grouped = first.groupby(first, sort=True)
@@ -195,7 +205,7 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
 
 def _frames_verdict(suite: str, rows: Results) -> list[str]:
     if display_family(suite) == families.SEQUENCES:
-        members = _members(suite, rows)
+        members = harms_of(suite, rows)
         if len(members) < 2:
             return []
         ordered = members.sort_values("value", ascending=False, kind="stable")

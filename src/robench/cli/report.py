@@ -22,13 +22,13 @@ def report(
         str | None, typer.Option(help="Dataset of the example images.", show_default="the run's", metavar="DATA")
     ] = None,
     examples: Annotated[
-        int, typer.Option(help="Example images of each run and suite; 0 needs no torch.", metavar="N")
+        int, typer.Option(help="Example images of each kind, run and suite; 0 needs no torch.", metavar="N")
     ] = 8,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Robustness report",
 ) -> None:
-    """Write an HTML report of one or more runs.
+    """Write an HTML report: where runs differ, what breaks a model.
 
-    The page opens in any browser without a network. The command needs the extra robench[report].
+    Each run is compared with the first one. The page opens in any browser without a network. The command needs the extra robench[report].
 
     Examples:
         robench report runs/resnet50-*

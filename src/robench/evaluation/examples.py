@@ -1,20 +1,20 @@
-"""Example images of a run's confusions, clean and corrupted, for the report."""
+"""Example images of a run, clean and corrupted, for the report."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 
-from robench.analysis.report.confusions import Example, classes_of, name_of
 from robench.analysis.report.grouping import ReportedRun
-from robench.analysis.scoring.confusion import confused_samples
+from robench.analysis.report.images import Example, classes_of, name_of
 from robench.analysis.scoring.records import read_columns
 from robench.datasets import EMBEDDED, ImageDataset, decode_few, open_dataset
 from robench.errors import RunError
@@ -32,40 +32,23 @@ _LOSSLESS_SIZE = 64
 
 
 def find_examples(
-    subjects: Sequence[ReportedRun],
-    run: RunDirectory,
-    suite: str,
-    pairs: Sequence[Mapping[str, Any]],
-    *,
-    data: str | Path | None,
-    count: int,
+    subjects: Sequence[ReportedRun], run: RunDirectory, chosen: pd.DataFrame, *, data: str | Path | None
 ) -> Iterator[Example]:
-    """Yield an image for each of a run's first confusions.
+    """Yield the chosen images, clean and corrupted as in the run.
 
     Args:
         subjects: All runs of the report, whose predictions are captions of the image.
         run: The run.
-        suite: Name of the suite.
-        pairs: Confusions with `label` and `pred`.
+        chosen: Rows with the name of a `condition`, `sample` and `label`.
         data: The images; None for the dataset of the run.
-        count: Number of confusions.
 
     Raises:
         RunError: The images are missing, have changed, or cannot be corrupted again as in the run.
     """
     images, names = _open(run, data), classes_of(run)
     conditions = {entry.name: entry for entry in run.finished()}
-    used: set[int] = set()
-    for pair in pairs[:count]:
-        confused = confused_samples(run, suite, pair["label"], pair["pred"])
-        confused = confused[~confused["sample"].isin(used)]
-        if not len(confused):
-            continue
-        # Prefer samples that the model classifies correctly without the corruption.
-        caused = confused[confused["was_right"].astype(bool)]
-        row = (caused if len(caused) else confused).iloc[0]
-        entry, sample = conditions[row["condition"]], int(row["sample"])
-        used.add(sample)
+    for name, sample, label in chosen[["condition", "sample", "label"]].itertuples(index=False):
+        entry = conditions[name]
         condition = _condition(run, entry)
         clean = decode_few(images, np.array([sample]), condition.geometry)
         corrupted = condition_images(torch.from_numpy(clean), condition, torch.tensor([sample]), run.manifest["seed"])
@@ -73,7 +56,7 @@ def find_examples(
         yield Example(
             corruption=entry.corruption,
             severity=entry.severity,
-            label=name_of(names, pair["label"]),
+            label=name_of(names, label),
             side=clean.shape[-1],
             clean=_uri(clean),
             corrupted=_uri(corrupted),

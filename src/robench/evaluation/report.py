@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from robench.analysis.report import EXAMPLES, TITLE, write_page
-from robench.analysis.report.confusions import ExampleFinder
+from robench.analysis.report.images import ExampleFinder
 from robench.arguments import check_type, path_of, paths_of
 from robench.errors import OptionError
 
@@ -27,15 +27,15 @@ def report(
     """Write one self-contained page that shows runs side by side, and return its path.
 
     Args:
-        runs: A run directory, a `Run`, or a list of them. A results CSV file has no records, so no calibration and confusions.
+        runs: A run directory, a `Run`, or a list of them. A results CSV file has no records, so no calibration and images.
         out: The page. An existing report is replaced.
         data: The images; None for the dataset of the run.
-        examples: Number of example images for each run and suite; 0 reads no image and does not import torch.
+        examples: Number of example images of each kind, run and suite; 0 reads no image and does not import torch.
         title: Heading of the page.
         force: Whether to replace a file that is not a report.
 
     Raises:
-        OptionError: altair is missing, or `out` is another file.
+        OptionError: A library of the report is missing, or `out` is another file.
         RunError: A run has no results.
         TableError: A CSV file has other columns.
     """
@@ -46,5 +46,5 @@ def report(
     if examples:
         from robench.evaluation.examples import find_examples  # Imports torch.
 
-        finder = partial(find_examples, data=data, count=examples)
-    return write_page(paths, path_of("--out", out), examples=finder, title=title, force=force)
+        finder = partial(find_examples, data=data)
+    return write_page(paths, path_of("--out", out), examples=finder, count=examples, title=title, force=force)

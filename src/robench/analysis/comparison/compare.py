@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ __all__ = [
     "costs",
     "difference_rows",
     "flips",
+    "model_names",
     "warnings",
     "write_flips",
 ]
@@ -119,7 +121,7 @@ def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) ->
         if metric not in METRICS:
             raise OptionError(*unknown_name("metric", metric, METRICS))
     base, *others = _load(runs)
-    names = _model_names([base, *others])
+    names = model_names([base, *others])
     found: list[Difference] = []
     for other, name in zip(others, names[1:], strict=True):
         pair = [
@@ -141,11 +143,15 @@ def _load(runs: Sequence[Path | str]) -> list[ResultsSet]:
     return [load_results(path) for path in paths]
 
 
-def _model_names(sets: Sequence[ResultsSet]) -> list[str]:
-    """Return the model of each set, with its treatment or its path where models are equal."""
+def model_names(sets: Sequence[ResultsSet]) -> list[str]:
+    """Return the model of each set, with its treatment or the end of its path where models are equal."""
     names = [results.model for results in sets]
     treated = [f"{results.model} + {results.treatment}" if results.treatment else results.model for results in sets]
-    for more in (treated, [f"{results.model} ({results.name})" for results in sets]):
+    paths = [Path(results.name).parts for results in sets]
+    parents = zip(*(path[:-1] for path in paths), strict=False)
+    shared = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, parents))
+    placed = [f"{results.model} ({Path(*path[shared:])})" for results, path in zip(sets, paths, strict=True)]
+    for more in (treated, placed):
         names = [longer if names.count(name) > 1 else name for name, longer in zip(names, more, strict=True)]
     return names
 
@@ -257,7 +263,7 @@ def warnings(runs: Sequence[Path | str]) -> list[str]:
 def costs(runs: Sequence[Path | str]) -> list[Cost]:
     """Return the throughput of each run and of the first run, if both are run directories with timings."""
     sets = _load(runs)
-    base, names = sets[0], _model_names(sets)
+    base, names = sets[0], model_names(sets)
     costs = (_cost(base, other, names[0], name) for other, name in zip(sets[1:], names[1:], strict=True))
     return [cost for cost in costs if cost is not None]
 

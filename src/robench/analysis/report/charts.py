@@ -1,28 +1,42 @@
-"""Charts of the report: each function takes rows of data and returns a Vega-Lite specification from Altair.
+"""Charts of the report: each function takes rows of data and returns a Vega-Lite specification.
 
-Names of models and classes come from users. They are values of fixed fields and never parts of an expression.
+A specification has the dataset `rows`. Names of models and classes come from users. They are values of fixed fields and never parts
+of an expression.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    import altair
+__all__ = ["CATEGORY_MARK", "COLOURS", "MARKS", "Rows", "Spec", "dots", "heat_map", "lines", "reliability"]
 
-__all__ = ["COLOURS", "Rows", "bars", "grid_map", "heat_map", "lines", "reliability"]
-
-Rows = Sequence[Mapping[str, Any]]
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+Spec: TypeAlias = dict[str, Any]
 
 COLOURS = ("#1F86CC", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A6F9B", "#8C6D31")
 """Colours of the models in order: the palette of Okabe and Ito with a lighter blue for dark pages, then two more."""
 
-_SHAPES = ("circle", "square", "triangle-up", "diamond")
-_DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
+MARKS = "●■▲◆"
+"""Marks of the models in a legend, in the order of their shapes."""
 
-_SCHEME = "viridis"
-_CONFIG: dict[str, Any] = {
+CATEGORY_MARK = "\N{ZERO WIDTH SPACE}"
+"""End of the name of a row that is the heading of a category."""
+
+_SHAPES = ("circle", "square", "triangle-up", "diamond")
+_DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+_GREY = "#8b949e"
+_VERDICTS = {"better": "#009E73", "worse": "#D55E00", "not significant": _GREY}
+"""Colours of differences. Those of one run use the last two."""
+_SEQUENTIAL = {"scheme": "viridis"}
+_DIVERGING = {"range": ["#35b597", "#f1f1f1", "#f0915a"]}
+"""From better through no change to worse; black text is readable on all three."""
+_ROW_HEIGHT = 21
+_LIGHT_ABOVE = 0.6
+"""Share of the domain above which the colour of the sequential scheme is light enough for black text."""
+
+_CONFIG: Spec = {
     "background": "transparent",
     "view": {"stroke": None},
     "font": "system-ui, sans-serif",
@@ -32,71 +46,144 @@ _CONFIG: dict[str, Any] = {
         "domainOpacity": 0.4,
         "tickOpacity": 0.4,
         "titleFontWeight": "normal",
-        "labelFontSize": 11,
-        "titleFontSize": 11,
+        "labelFontSize": 11.5,
+        "titleFontSize": 11.5,
     },
-    "legend": {"labelColor": "currentColor", "titleColor": "currentColor", "titleFontWeight": "normal"},
+    "legend": {
+        **dict.fromkeys(("labelColor", "titleColor"), "currentColor"),
+        "titleFontWeight": "normal",
+        "labelFontSize": 11.5,
+        "titleFontSize": 11.5,
+        "orient": "bottom",
+    },
+    "text": {"color": "currentColor", "fontSize": 11.5},
 }
 """Text and lines have the colour of the page's text: in light mode, in dark mode and in print."""
 
-_ROW_HEIGHT = 21
-"""Height of a row of a heat map in pixels."""
 
-_LIGHT_ABOVE = 60
-"""Value in percent above which the colour of a heat map's cell is light enough for black text."""
-
-
-def heat_map(rows: Rows, columns: str, description: str) -> dict[str, Any]:
-    """Return a heat map in percent.
-
-    Args:
-        rows: Rows with name, position, value, low and high.
-        columns: Title of the positions, such as severity.
-        description: Text for screen readers.
-    """
-    alt = _altair()
-    base = _chart(rows).encode(
-        x=alt.X("position:O", title=columns, axis=alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False)),
-        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160)),
-        tooltip=_tooltip(("name", "position")),
-    )
-    cells = base.mark_rect(stroke="white", strokeOpacity=0.25).encode(
-        color=alt.Color("value:Q", scale=alt.Scale(scheme=_SCHEME, domain=[0, 100]), legend=None)
-    )
-    text = base.mark_text(fontSize=11).encode(
-        text=alt.Text("value:Q", format=".0f"),
-        color=alt.condition(alt.datum.value > _LIGHT_ABOVE, alt.value("black"), alt.value("white")),
-    )
-    return _spec(
-        (cells + text).properties(width="container", height=_ROW_HEIGHT * len({row["name"] for row in rows})),
-        description,
-    )
-
-
-def grid_map(rows: Rows, description: str) -> dict[str, Any]:
-    """Return a map in percent over offsets in pixels.
+def dots(
+    rows: Rows,
+    order: Sequence[str],
+    x: str,
+    description: str,
+    *,
+    models: Sequence[str] = (),
+    verdicts: Sequence[str] = (),
+    rule: float | None = None,
+) -> Spec:
+    """Return dots with intervals, a row for each name.
 
     Args:
-        rows: Rows with down, right and value.
+        rows: Rows with name, value, low and high; also model with `models`, or verdict and note with `verdicts`.
+        order: The names from top to bottom. Headings of categories end with `CATEGORY_MARK`.
+        x: Title of the values.
         description: Text for screen readers.
+        models: Names of the models, in the order of their colours. Each has its own line within a row.
+        verdicts: Instead of models: words for a dot that is better, worse and not significant, or for the last two. The last kind
+            of dot is hollow. A note is written at the right end of the row.
+        rule: Value at which a line is drawn; None for none.
     """
-    alt = _altair()
-    chart = (
-        _chart(rows)
-        .mark_rect()
-        .encode(
-            x=alt.X("right:O", title="px to the right", axis=alt.Axis(labelAngle=0, ticks=False, domain=False)),
-            y=alt.Y("down:O", title="px down", axis=alt.Axis(ticks=False, domain=False)),
-            color=alt.Color(
-                "value:Q",
-                scale=alt.Scale(scheme=_SCHEME, zero=False),
-                title="accuracy, %",
-                legend=alt.Legend(format=".1f"),
-            ),
-            tooltip=[alt.Tooltip("down:O"), alt.Tooltip("right:O"), alt.Tooltip("value:Q", format=".2f")],
+    if models:
+        colour = _of_models("color", models, COLOURS)
+        lane: Spec = {"yOffset": {"field": "model", "sort": list(models), "scale": {"paddingOuter": 0.25}}}
+        dot: Spec = {"color": colour, "shape": _of_models("shape", models, _SHAPES)}
+        named = {"model": "model"}
+    else:
+        colours = list(_VERDICTS.values())[-len(verdicts) :]
+        scale = {"domain": list(verdicts), "range": colours}
+        colour = {"field": "verdict", "type": "nominal", "scale": scale, "legend": None}
+        fill = {**colour, "scale": {**scale, "range": [*colours[:-1], "var(--paper)"]}}
+        lane, dot, named = {}, {"stroke": colour, "fill": fill}, {"verdict": "verdict"}
+    value = {
+        "field": "value",
+        "type": "quantitative",
+        "title": x,
+        "scale": {"zero": rule is None},
+        "axis": {"tickCount": 6},
+    }
+    span = {
+        "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.75},
+        "encoding": {"x": {**value, "field": "low"}, "x2": {"field": "high"}, "color": colour},
+    }
+    point = {
+        "mark": {"type": "point", "size": 60, "opacity": 1, "strokeWidth": 2, "filled": bool(models)},
+        "encoding": {"x": value, **dot, "tooltip": _tooltip({"name": "of", **named, **_VALUE})},
+    }
+    layers: list[Spec] = [span, point]
+    if rule is not None:
+        layers.insert(0, _rule(rule))
+    if verdicts:
+        layers.append(
+            {
+                "mark": {"type": "text", "align": "left", "dx": 8, "opacity": 0.85},
+                "encoding": {"x": {"value": "width"}, "text": {"field": "note", "type": "nominal"}},
+            }
         )
+    row = _ROW_HEIGHT if len(models) < 2 else 11 * len(models) + 8
+    return _spec(layers, description, {"y": _names(order), **lane}, **_rows(row, order))
+
+
+def heat_map(
+    rows: Rows,
+    x: str,
+    value: str,
+    description: str,
+    *,
+    order: Sequence[str] = (),
+    y: str = "",
+    domain: tuple[float, float] = (0, 100),
+    is_change: bool = False,
+) -> Spec:
+    """Return a heat map with a legend.
+
+    Args:
+        rows: Rows with name, position and value; with text for a number in each cell.
+        x: Title of the positions, such as severity.
+        value: Title of the values in the legend.
+        description: Text for screen readers.
+        order: The names from top to bottom, see `dots`; empty for ascending numbers.
+        y: Title of the names.
+        domain: Values at the ends of the colours, equal for charts to be compared.
+        is_change: Whether values are changes. Their colours run from better through zero to worse, or back for a descending domain.
+    """
+    scale = {**(_DIVERGING if is_change else _SEQUENTIAL), "domain": [*domain], "clamp": True}
+    if is_change:
+        scale["domain"] = [domain[0], 0, domain[1]]
+    colour = {
+        "field": "value",
+        "type": "quantitative",
+        "title": value,
+        "scale": scale,
+        "legend": {"gradientLength": 120, "gradientThickness": 10, "titleLimit": 0, "tickCount": 5},
+    }
+    names = {"name": "of"} if order else {"name": y}
+    cells: Spec = {
+        "mark": {"type": "rect", **({"stroke": "white", "strokeOpacity": 0.25} if order else {})},
+        "encoding": {
+            "color": colour,
+            "tooltip": _tooltip(
+                {**names, "position": x, **_VALUE}
+                if any("low" in row for row in rows)
+                else {**names, "position": x, "value": "value"}
+            ),
+        },
+    }
+    layers = [cells]
+    if any("text" in row for row in rows):
+        light = domain[0] + _LIGHT_ABOVE * (domain[1] - domain[0])
+        is_light = {"test": "true" if is_change else f"datum.value > {json.dumps(light)}", "value": "black"}
+        layers.append(
+            {
+                "mark": {"type": "text", "fontSize": 11, "aria": False},
+                "encoding": {"text": {"field": "text"}, "color": {"condition": is_light, "value": "white"}},
+            }
+        )
+    position: Spec = {"field": "position", "type": "ordinal", "title": x}
+    position["axis"] = {"orient": "top" if order else "bottom", "labelAngle": 0, "ticks": False, "domain": False}
+    down = _names(order) if order else {"field": "name", "type": "ordinal", "title": y, "axis": {"ticks": False}}
+    return _spec(
+        layers, description, {"x": position, "y": down}, **(_rows(_ROW_HEIGHT, order) if order else {"height": 260})
     )
-    return _spec(chart.properties(width="container", height=240), description)
 
 
 def lines(
@@ -106,156 +193,177 @@ def lines(
     y: str,
     description: str,
     *,
-    size: int = 120,
-    percent: bool = True,
-    policies: bool = False,
-) -> dict[str, Any]:
-    """Return curves of the models with bands for their intervals.
+    height: int = 120,
+    domain: tuple[float, float] | None = (0, 100),
+    is_log: bool = False,
+) -> Spec:
+    """Return curves with bands for their intervals.
 
     Args:
-        rows: Rows with model, position, value, low, high and label.
+        rows: Rows with model, position, value, low, high and label. A row with `end` and `end_y` has this text next to its end.
         models: Names of all curves, in the order of their colours.
         x: Title of the positions.
         y: Title of the values.
         description: Text for screen readers.
-        size: Height in pixels.
-        percent: Whether the values are percentages.
-        policies: Whether the curves belong to policies instead of models. The chart then has a legend, and its vertical axis
-            begins at the lowest value. Its horizontal axis is logarithmic, because costs differ by a factor of ten.
+        height: Height in pixels.
+        domain: Ends of the vertical axis, equal for charts to be compared; None for those of the values.
+        is_log: Whether the positions have a logarithmic axis.
     """
-    alt = _altair()
-    y_scale = alt.Scale(zero=False) if policies else alt.Scale(domain=[0, 100]) if percent else alt.Scale(zero=True)
     step = 1 if all(float(row["position"]).is_integer() for row in rows) else 0
-    base = _chart(rows).encode(
-        x=alt.X(
-            "position:Q",
-            title=x,
-            scale=alt.Scale(type="log", nice=False) if policies else alt.Scale(zero=False, nice=False),
-            axis=alt.Axis(grid=False, tickCount=5, **({"labelOverlap": True} if policies else {"tickMinStep": step})),
-        ),
-        color=_colour(models, policies),
-    )
-    band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=y, scale=y_scale), y2="high:Q")
-    line = base.mark_line(strokeWidth=2).encode(
-        y=alt.Y("value:Q", title=y, scale=y_scale), strokeDash=_dash(models, policies)
-    )
-    points = base.mark_point(filled=True, size=28, opacity=1).encode(
-        y=alt.Y("value:Q", title=y, scale=y_scale), shape=_shape(models, policies), tooltip=_tooltip(("model", "label"))
-    )
-    return _spec((band + line + points).properties(width="container", height=size), description)
+    scale: Spec = {"zero": False} if domain is None else {"domain": [*domain]}
+    value = {"field": "value", "type": "quantitative", "title": y, "scale": scale}
+    value["axis"] = {"tickCount": 4}
+    across = {
+        "field": "position",
+        "type": "quantitative",
+        "title": x,
+        "scale": {"type": "log", "nice": False} if is_log else {"zero": False, "nice": False},
+        "axis": {"grid": False, "tickCount": 5, **({"labelOverlap": True} if is_log else {"tickMinStep": step})},
+    }
+    band = {
+        "mark": {"type": "area", "opacity": 0.16, "aria": False},
+        "encoding": {"y": {**value, "field": "low"}, "y2": {"field": "high"}},
+    }
+    line = {
+        "mark": {"type": "line", "strokeWidth": 2, "aria": False},
+        "encoding": {"y": value, "strokeDash": _of_models("strokeDash", models, _DASHES)},
+    }
+    point = {
+        "mark": {"type": "point", "filled": True, "size": 30, "opacity": 1},
+        "encoding": {
+            "y": value,
+            "shape": _of_models("shape", models, _SHAPES),
+            "tooltip": _tooltip({"model": "model", "label": "at", **_VALUE}),
+        },
+    }
+    layers: list[Spec] = [band, line, point]
+    if any("end" in row for row in rows):
+        layers.append(
+            {
+                "transform": [{"filter": "isValid(datum.end)"}],
+                "mark": {"type": "text", "align": "left", "dx": 6, "fontSize": 11},
+                "encoding": {
+                    "y": {**value, "field": "end_y"},
+                    "text": {"field": "end", "type": "nominal"},
+                    "color": {"value": "currentColor"},
+                },
+            }
+        )
+    return _spec(layers, description, {"x": across, "color": _of_models("color", models, COLOURS)}, height=height)
 
 
-def bars(rows: Rows, models: Sequence[str], x: str, description: str, *, rule: float | None = None) -> dict[str, Any]:
-    """Return bars of the models with intervals.
-
-    Args:
-        rows: Rows with model, name, value, low and high.
-        models: Names of the models, in the order of their colours.
-        x: Title of the values.
-        description: Text for screen readers.
-        rule: Value of the baseline, at which a line is drawn; None for none.
-    """
-    alt = _altair()
-    base = _chart(rows).encode(
-        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160)),
-        yOffset=alt.YOffset("model:N", sort=list(models)),
-    )
-    columns = base.mark_bar().encode(
-        x=alt.X("value:Q", title=x), color=_colour(models), tooltip=_tooltip(("model", "name"))
-    )
-    ends = base.mark_rule(color="currentColor", opacity=0.7).encode(x=alt.X("low:Q", title=x), x2="high:Q")
-    layers = columns + ends
-    if rule is not None:
-        layers += _chart([{"position": rule}]).mark_rule(strokeDash=[4, 3], color="currentColor").encode(x="position:Q")
-    return _spec(
-        layers.properties(width="container", height=max(11 * len(models), 16) * len({row["name"] for row in rows})),
-        description,
-    )
-
-
-def reliability(rows: Rows, models: Sequence[str], description: str) -> dict[str, Any]:
-    """Return accuracy by confidence, with the diagonal.
+def reliability(rows: Rows, models: Sequence[str], description: str) -> Spec:
+    """Return accuracy by confidence with the diagonal, above a histogram of the confidences.
 
     Args:
-        rows: Rows with model, position, value and samples.
+        rows: Rows of bins with model, position, value, samples and few; rows of the histogram with model, start, end and share.
+            All values are percentages.
         models: Names of the models, in the order of their colours.
         description: Text for screen readers.
     """
-    alt = _altair()
-    scale = alt.Scale(domain=[0, 100])
-    diagonal = (
-        _chart([{"position": 0, "value": 0}, {"position": 100, "value": 100}])
-        .mark_line(strokeDash=[4, 3], color="currentColor", opacity=0.6)
-        .encode(x="position:Q", y="value:Q")
-    )
-    base = _chart(rows).encode(
-        x=alt.X("position:Q", title="confidence, %", scale=scale, axis=alt.Axis(grid=False)),
-        y=alt.Y("value:Q", title="accuracy, %", scale=scale),
-        color=_colour(models),
-    )
-    points = base.mark_point(filled=True, opacity=0.9).encode(
-        shape=_shape(models),
-        size=alt.Size("samples:Q", legend=None, scale=alt.Scale(range=[12, 220])),
-        tooltip=[
-            alt.Tooltip("model:N"),
-            alt.Tooltip("position:Q", title="confidence, %", format=".1f"),
-            alt.Tooltip("value:Q", title="accuracy, %", format=".1f"),
-            alt.Tooltip("samples:Q", format=","),
+    scale = {"domain": [0, 100]}
+    x: Spec = {"type": "quantitative", "title": "confidence, %", "scale": scale, "axis": {"grid": False}}
+    y: Spec = {"type": "quantitative", "title": "accuracy and share of predictions, %", "scale": scale}
+    colour = _of_models("color", models, COLOURS)
+    histogram: Spec = {
+        "transform": [{"filter": "isValid(datum.share)"}],
+        "mark": {"type": "rect", "opacity": 0.22},
+        "encoding": {
+            "x": {**x, "field": "start"},
+            "x2": {"field": "end"},
+            "y": {**y, "field": "zero"},
+            "y2": {"field": "share"},
+            "color": colour,
+            "tooltip": _tooltip(
+                {"model": "model", "start": "confidence from, %", "end": "to, %", "share": "share of predictions, %"}
+            ),
+        },
+    }
+    diagonal = {
+        "data": {"values": [{"position": 0, "value": 0}, {"position": 100, "value": 100}]},
+        "mark": {"type": "line", "strokeDash": [4, 3], "color": "currentColor", "opacity": 0.6, "aria": False},
+        "encoding": {"x": {**x, "field": "position"}, "y": {**y, "field": "value"}},
+    }
+    bins: Spec = {"transform": [{"filter": "isValid(datum.samples)"}]}
+    place: Spec = {"x": {**x, "field": "position"}, "y": {**y, "field": "value"}}
+    path = {
+        **bins,
+        "mark": {"type": "line", "opacity": 0.7, "aria": False},
+        "encoding": {**place, "color": colour, "strokeDash": _of_models("strokeDash", models, _DASHES)},
+    }
+    point = {
+        **bins,
+        "mark": {"type": "point", "filled": True, "opacity": 1, "size": 55},
+        "encoding": {
+            **place,
+            "color": {**colour, "condition": {"test": "datum.few", "value": _GREY}},
+            "shape": _of_models("shape", models, _SHAPES),
+            "tooltip": _tooltip(
+                {
+                    "model": "model",
+                    "position": "mean confidence, %",
+                    "value": "accuracy, %",
+                    "samples": "predictions",
+                    "images": "images",
+                }
+            ),
+        },
+    }
+    return _spec([histogram, diagonal, path, point], description, {}, height=260)
+
+
+_VALUE = {"value": "value", "low": "95 % interval from", "high": "to"}
+
+
+def _rows(height: int, order: Sequence[str]) -> Spec:
+    """Return the height of a chart; the page's script needs that of a row for another order."""
+    return {"height": height * len(order), "usermeta": {"row": height}}
+
+
+def _names(order: Sequence[str]) -> Spec:
+    """Return the vertical axis of names, on which headings of categories are bold."""
+    headings = [name for name in order if name.endswith(CATEGORY_MARK)]
+    axis: Spec = {"ticks": False, "domain": False, "labelLimit": 170, "labelPadding": 6}
+    # The headings are words of the product.
+    is_heading = {"test": f"indexof({json.dumps(headings)}, datum.value) >= 0", "value": "bold"}
+    axis["labelFontWeight"] = {"condition": is_heading, "value": "normal"}
+    return {"field": "name", "type": "nominal", "title": None, "scale": {"domain": list(order)}, "axis": axis}
+
+
+def _of_models(channel: str, models: Sequence[str], values: Sequence[Any]) -> Spec:
+    """Return the encoding of the models by colours, shapes or dashes; the page has the legend."""
+    cycle = [values[index % len(values)] for index in range(len(models))]
+    return {"field": "model", "type": "nominal", "scale": {"domain": list(models), "range": cycle}, "legend": None}
+
+
+def _rule(value: float) -> Spec:
+    mark = {"type": "rule", "strokeDash": [4, 3], "color": "currentColor", "opacity": 0.7, "aria": False}
+    return {"data": {"values": [{}]}, "mark": mark, "encoding": {"x": {"datum": value}}}
+
+
+def _tooltip(fields: Mapping[str, str]) -> list[Spec]:
+    numbers = {"value", "low", "high", "share", "start", "end"}
+    return [
+        {
+            "field": key,
+            "title": title,
+            **({"type": "quantitative", "format": ".1f"} if key in numbers else {"type": "nominal"}),
+        }
+        for key, title in fields.items()
+    ]
+
+
+def _spec(layers: Sequence[Spec], description: str, encoding: Spec, **sizes: Any) -> Spec:
+    """Return a chart whose layers share an encoding, except those with data of their own."""
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": description,
+        "data": {"name": "rows"},
+        "width": "container",
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        **sizes,
+        "layer": [
+            layer if "data" in layer else {**layer, "encoding": {**encoding, **layer["encoding"]}} for layer in layers
         ],
-    )
-    path = base.mark_line(opacity=0.6).encode(strokeDash=_dash(models))
-    return _spec((diagonal + path + points).properties(width="container", height=220), description)
-
-
-def _altair() -> Any:
-    try:
-        import altair
-    except ImportError as error:
-        from robench.errors import OptionError
-
-        raise OptionError(f"the charts of the report need altair ({error})", "pip install 'robench[report]'") from error
-    return altair
-
-
-def _chart(rows: Rows) -> altair.Chart:
-    alt = _altair()
-    return alt.Chart(alt.Data(values=[dict(row) for row in rows]))
-
-
-def _colour(models: Sequence[str], legend: bool = False) -> Any:
-    alt = _altair()
-    palette = [COLOURS[index % len(COLOURS)] for index in range(len(models))]
-    return alt.Color("model:N", scale=alt.Scale(domain=list(models), range=palette), legend=_legend(legend))
-
-
-def _shape(models: Sequence[str], legend: bool = False) -> Any:
-    """Return the shapes of points, which distinguish models without colours."""
-    alt = _altair()
-    shapes = [_SHAPES[index % len(_SHAPES)] for index in range(len(models))]
-    return alt.Shape("model:N", scale=alt.Scale(domain=list(models), range=shapes), legend=_legend(legend))
-
-
-def _dash(models: Sequence[str], legend: bool = False) -> Any:
-    alt = _altair()
-    dashes = [list(_DASHES[index % len(_DASHES)]) for index in range(len(models))]
-    return alt.StrokeDash("model:N", scale=alt.Scale(domain=list(models), range=dashes), legend=_legend(legend))
-
-
-def _legend(is_visible: bool) -> Any:
-    return (
-        _altair().Legend(title=None, orient="bottom", columns=1, labelLimit=0, symbolSize=60, symbolOpacity=1)
-        if is_visible
-        else None
-    )
-
-
-def _tooltip(names: Sequence[str]) -> list[Any]:
-    alt = _altair()
-    ends = [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("value", "low", "high")]
-    return [*(alt.Tooltip(f"{name}:N") for name in names), *ends]
-
-
-def _spec(chart: Any, description: str) -> dict[str, Any]:
-    spec: dict[str, Any] = chart.properties(description=description).configure().to_dict()
-    spec["config"] = _CONFIG
-    return spec
+        "config": _CONFIG,
+    }

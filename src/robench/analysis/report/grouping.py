@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from robench.runs.directory import RunDirectory
+from robench.suites import CLEAN
 from robench.types import Results
 
-__all__ = ["ReportedRun", "comparable_groups", "incomparable_notes"]
+__all__ = ["ReportedRun", "comparable_groups", "incomparable_notes", "suite_frame"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,19 @@ def comparable_groups(suite: str, subjects: Sequence[ReportedRun]) -> list[list[
         else:
             match.append(subject)
     return groups
+
+
+def suite_frame(suite: str, subjects: Sequence[ReportedRun]) -> Results:
+    """Return the results of a suite with a column `model`, the label, and the clean images of its geometry as severity 0."""
+    parts = []
+    for subject in subjects:
+        rows = subject.results
+        conditions = [] if subject.run is None else subject.run.conditions
+        clean = {condition.clean for condition in conditions if condition.suite == suite}
+        protocols = {condition.protocol for condition in conditions if condition.name in clean}
+        is_clean = (rows["suite"] == CLEAN) & rows["protocol"].isin(protocols)
+        parts.append(rows[(rows["suite"] == suite) | is_clean].assign(model=subject.label))
+    return pd.concat(parts, ignore_index=True)
 
 
 def incomparable_notes(subjects: Sequence[ReportedRun]) -> list[str]:

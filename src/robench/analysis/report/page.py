@@ -5,34 +5,48 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from robench.analysis.comparison import load_results
+from robench.analysis.comparison import ResultsSet, load_results
+from robench.analysis.comparison.compare import Difference, compare, difference_rows, model_names
+from robench.analysis.report.answer import headline_table, of_pair, of_pairs, of_run
+from robench.analysis.report.calibration import RECORDS, calibration
 from robench.analysis.report.charts import COLOURS
-from robench.analysis.report.confusions import ExampleFinder, gallery
-from robench.analysis.report.grouping import ReportedRun, incomparable_notes
-from robench.analysis.report.sections import TextTable, headlines, sections
+from robench.analysis.report.grouping import ReportedRun, comparable_groups, incomparable_notes, suite_frame
+from robench.analysis.report.images import ExampleFinder, galleries
+from robench.analysis.report.orders import BY_CATEGORY
+from robench.analysis.report.parts import Group, Section, model_legend
+from robench.analysis.report.provenance import provenance
+from robench.analysis.report.sections import suite_section
+from robench.analysis.report.words import without_folders, words
+from robench.analysis.scoring.records import read_columns
 from robench.errors import OptionError
 from robench.runs.files import atomic_write, check_replaceable, read_start, translate_os_errors
 from robench.runs.find import find_runs
 from robench.runs.schema import RESULTS, rows_to_frame
+from robench.suites import CLEAN, display_family
+from robench.types import Results
 
 __all__ = ["EXAMPLES", "MARK", "TITLE", "write_page"]
 
 EXAMPLES = 8
-"""Default number of example images for each run and suite."""
+"""Default number of example images of each kind, run and suite."""
 
 MARK = "<!-- robench report -->"
 """Text near the beginning of a report, by which an existing file is recognised."""
 
 TITLE = "Robustness report"
+
+_FEW_IMAGES = 100
+"""Number of images below which the page warns."""
 
 
 def write_page(
@@ -40,20 +54,22 @@ def write_page(
     out: str | Path,
     *,
     examples: ExampleFinder | None = None,
+    count: int = EXAMPLES,
     title: str = TITLE,
     force: bool = False,
 ) -> Path:
-    """Write one self-contained page that shows runs side by side, and return its path.
+    """Write one self-contained page that compares runs with the first one, or describes one run, and return its path.
 
     Args:
-        runs: Run directories, folders of them, or results CSV files, which have no records and therefore no calibration and no confusions.
+        runs: Run directories, folders of them, or results CSV files, which have no records and therefore no calibration and no images.
         out: The page, which is written atomically. An existing report is replaced.
-        examples: Finds example images of the most frequent confusions; None for no images.
+        examples: Makes example images; None for no images.
+        count: Number of example images of each kind, run and suite.
         title: Heading of the page.
         force: Whether to replace a file that is not a report.
 
     Raises:
-        OptionError: altair is missing, a run is named twice, or `out` is another file.
+        OptionError: A library of the report is missing, a run is named twice, or `out` is another file.
         RunError: A run has no results.
         TableError: A CSV file has other columns.
     """
@@ -61,89 +77,140 @@ def write_page(
     if not runs:
         raise OptionError("no run is given", "give one or more")
     check_replaceable(path, lambda existing: MARK in read_start(existing)[:200], "--out", force)
-    subjects = _subjects(find_runs(runs))
-    parts = list(sections(subjects))
-    galleries = list(gallery(subjects, examples))
-    specs = [chart.spec for part in parts for row in part.rows for chart in row]
     script = _script()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    paths = find_runs(runs)
+    subjects = _subjects([load_results(run) for run in paths])
+    models = [subject.label for subject in subjects]
+    differences, remarks = _differences(paths, models)
+    answers = [of_pair(list(pair)) for _, pair in groupby(differences, key=lambda one: one.run_model)]
+    alone = [of_run(subject.results, subject.label) for subject in subjects]
+    parts = list(_sections(subjects, differences))
+    style = _file("style.css") + "".join(f".m{index}{{color:{colour}}}" for index, colour in enumerate(COLOURS))
+    first = [*of_pairs(differences), *(group for answer in answers or alone for group in answer.groups)]
+    groups = [*first, *(group for part in parts for group in part.groups)]
     text = _render(
         title=title,
-        subjects=[(subject.label, COLOURS[index % len(COLOURS)]) for index, subject in enumerate(subjects)],
-        headlines=headlines(subjects),
+        legend=model_legend(models),
+        answers=answers or alone,
+        alone=alone if answers else [],
+        first=first,
+        headlines=headline_table([(subject.label, subject.results) for subject in subjects]),
         sections=parts,
-        galleries=galleries,
-        provenance=_provenance(subjects),
+        galleries=list(galleries(subjects, examples, count)),
+        provenance=[(subject.label, provenance(subject)) for subject in subjects],
         notes=[(subject.label, texts) for subject in subjects if (texts := _notes(subject))],
-        remarks=[*_warnings(subjects), *incomparable_notes(subjects)],
-        specs=_json(specs),
+        warnings=[*_warnings(subjects), *map(without_folders, remarks), *incomparable_notes(subjects)],
+        has_orders=any(BY_CATEGORY in chart.orders for group in groups for chart in group.charts),
+        plots=_json([_plot(group) for group in groups]),
         script=script,
-        policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'",
-        style=_file("style.css"),
+        style=style,
     )
     with translate_os_errors(path):
         atomic_write(path, lambda file: file.write(text.encode()))
     return path
 
 
-def _subjects(paths: Sequence[Path]) -> list[ReportedRun]:
-    """Read the runs and give each a unique label."""
-    results = [load_results(path) for path in paths]
-    names = [result.model for result in results]
-    count = Counter(names)
-    labels = [name if count[name] == 1 else f"{name} ({path})" for name, path in zip(names, paths, strict=True)]
+def _subjects(results: Sequence[ResultsSet]) -> list[ReportedRun]:
+    """Return the runs with the names that `compare` gives them."""
+    labels = model_names(results)
     if len(set(labels)) < len(labels):
         raise OptionError("a run is named twice", "name each run once")
     return [
         ReportedRun(
             label,
-            rows_to_frame(RESULTS, (row.row for row in result.rows.values())),
-            next(iter(result.runs), None),
-            result.warnings,
+            rows_to_frame(RESULTS, (row.row for row in one.rows.values())),
+            next(iter(one.runs), None),
+            one.warnings,
         )
-        for label, result in zip(labels, results, strict=True)
+        for label, one in zip(labels, results, strict=True)
     ]
+
+
+def _differences(paths: Sequence[Path], models: Sequence[str]) -> tuple[list[Difference], list[str]]:
+    """Compare each run with the first one; return a remark for each run that is not comparable with it."""
+    found: list[Difference] = []
+    remarks = []
+    for path, model in zip(paths[1:], models[1:], strict=True):
+        try:
+            pair = compare([paths[0], path])
+        except OptionError as error:
+            remarks.append(f"{model} is not compared with {models[0]}, because {error.problem}")
+            continue
+        found += [replace(one, base_model=models[0], run_model=model) for one in pair]
+    if any(one.method == "intervals" for one in found):
+        remarks.append("without records, tests use the intervals of the results and are not paired")
+    return found, remarks
+
+
+def _sections(subjects: Sequence[ReportedRun], differences: Sequence[Difference]) -> Iterator[Section]:
+    """Yield a section for each suite of the runs, and one for calibration."""
+    models = [subject.label for subject in subjects]
+    tested = difference_rows(differences) if differences else pd.DataFrame()
+    suites = list(dict.fromkeys(name for subject in subjects for name in subject.results["suite"]))
+    groups = [(suite, group) for suite in suites for group in comparable_groups(suite, subjects)]
+    for suite, group in groups:
+        if suite != CLEAN:
+            section = suite_section(suite, suite_frame(suite, group), tested, models)
+            if section is not None:
+                yield section
+    known = [(suite, group) for suite, group in groups if not display_family(suite).has_frames]
+    calibrated = calibration(((suite, _results(group), _records(suite, group)) for suite, group in known), models)
+    if calibrated is not None:
+        yield calibrated
+
+
+def _results(group: Sequence[ReportedRun]) -> Results:
+    return pd.concat([subject.results.assign(model=subject.label) for subject in group], ignore_index=True)
+
+
+def _records(suite: str, group: Sequence[ReportedRun]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the label of each run that has records of a suite, and these records."""
+    for subject in group:
+        run = subject.run
+        conditions = [] if run is None else [condition for condition in run.finished() if condition.suite == suite]
+        if run is not None and conditions:
+            parts = [read_columns(run, condition, RECORDS) for condition in conditions]
+            yield subject.label, pd.concat(parts, ignore_index=True)
 
 
 def _notes(subject: ReportedRun) -> list[str]:
     """Return the notes of a run and of its results."""
-    return [] if subject.run is None else subject.run.notes
+    return [] if subject.run is None else [without_folders(note) for note in subject.run.notes]
 
 
-def _warnings(subjects: Sequence[ReportedRun]) -> list[str]:
-    """Return the warnings of all runs, each with the label of its run."""
-    return [f"{subject.label}: {warning}" for subject in subjects for warning in subject.warnings]
-
-
-def _provenance(subjects: Sequence[ReportedRun]) -> TextTable:
-    """Return a table with the origin of the results of each run."""
-    rows = []
+def _warnings(subjects: Sequence[ReportedRun]) -> Iterator[str]:
+    """Yield the warnings of all runs, each with the label of its run, and one for each small number of images."""
+    few: dict[int, list[str]] = {}
     for subject in subjects:
-        first = subject.results.iloc[0]
-        manifest = {} if subject.run is None else subject.run.manifest
-        device = manifest.get("identity", {}).get("device", "")
+        yield from (f"{subject.label}: {without_folders(warning)}" for warning in subject.warnings)
         images = subject.results.loc[subject.results["metric"] == "error_rate", "n"].max()
-        rows.append(
-            [
-                subject.label,
-                str(manifest.get("model", {}).get("arch", "")),
-                str(manifest.get("model", {}).get("sha256", ""))[:12],
-                f"{first['dataset']}, {'' if pd.isna(images) else f'{images:,} images'} ({str(first['data_sha'])[:12]})",
-                str(first["seed"]),
-                device,
-                str(first["robench_version"]),
-                "; ".join(dict.fromkeys(subject.results["protocol"])),
-            ]
+        if images < _FEW_IMAGES:
+            few.setdefault(int(images), []).append(subject.label)
+    for images, labels in few.items():
+        yield (
+            f"{', '.join(labels)}: only {images} images. Intervals are wide, and only large differences can be significant; "
+            f"evaluate at least {_FEW_IMAGES}."
         )
-    return TextTable(("model", "architecture", "weights", "data", "seed", "device", "robench", "protocols"), rows)
+
+
+def _plot(group: Group) -> dict[str, Any]:
+    """Return what the page's script needs: charts with their rows, and the columns of the CSV."""
+    charts = [
+        {"spec": chart.spec, "rows": chart.rows, **({"orders": chart.orders} if len(chart.orders) > 1 else {})}
+        for chart in group.charts
+    ]
+    return {"columns": group.columns, "charts": charts}
 
 
 def _render(**values: Any) -> str:
-    from jinja2 import Environment, StrictUndefined
-
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise OptionError(f"the report needs jinja2 ({error})", "pip install 'robench[report]'") from error
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return str(environment.from_string(_file("page.html")).render(**values))
+    return str(environment.from_string(_file("page.html")).render(words=words, **values))
 
 
 def _file(name: str) -> str:
@@ -161,6 +228,11 @@ def _script() -> str:
         ) from error
     script = str(vl_convert.javascript_bundle(_file("page.js")))
     return script.replace("</script", "<\\/script")
+
+
+def _hash(content: str) -> str:
+    """Return the source of a Content-Security-Policy that allows one inline element."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
 def _json(value: Any) -> str:

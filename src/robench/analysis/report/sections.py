@@ -1,314 +1,319 @@
-"""Sections of the report: the results of the runs by suite."""
+"""Sections of the report by suite: functions of the results of comparable runs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
-from robench.analysis.comparison import HEADLINE_METRICS
-from robench.analysis.formatting import format_value
-from robench.analysis.metrics.calibration import Reliability
-from robench.analysis.report.charts import Rows, bars, grid_map, heat_map, lines, reliability
-from robench.analysis.report.grouping import ReportedRun, comparable_groups
+from robench.analysis.comparison.compare import CELL
+from robench.analysis.report.charts import Rows, dots, heat_map, lines
+from robench.analysis.report.orders import orders
+from robench.analysis.report.parts import Chart, Group, LegendEntry, Section, TextTable, model_legend
 from robench.analysis.report.size_selection import policies, static_comparison
-from robench.analysis.scoring.records import read_columns
+from robench.analysis.report.words import suite_words, words
 from robench.suites import CLEAN, NETWORK, Family, display_family, families, lookup_suite
+from robench.types import Results
 
-__all__ = ["Chart", "Section", "TextTable", "headlines", "sections"]
+__all__ = ["suite_section"]
 
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table of text.
-
-    Attributes:
-        heading: The column headings.
-        rows: The cells.
-        numbers: Number of last columns that hold numbers and are aligned to the right.
-    """
-
-    heading: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers: int = 0
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart.
-
-    Attributes:
-        title: Title above the chart.
-        spec: Vega-Lite specification.
-        table: The data as text.
-        row: Row of the page; charts with equal numbers share one.
-        small: Whether a phone has room for two such charts in a row.
-        wide: Whether the chart fills a row of the page.
-        below: Table below the chart; None for none.
-    """
-
-    title: str
-    spec: dict[str, Any]
-    table: TextTable
-    row: int = 0
-    small: bool = False
-    wide: bool = False
-    below: TextTable | None = None
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page."""
-
-    title: str
-    text: str
-    charts: Sequence[Chart] = ()
-    notes: Sequence[str] = ()
-
-    @property
-    def rows(self) -> list[list[Chart]]:
-        """The charts by row of the page."""
-        return [
-            [chart for chart in self.charts if chart.row == row]
-            for row in dict.fromkeys(chart.row for chart in self.charts)
-        ]
-
-
-_HEADLINES = ("accuracy", "mean_error", "mce", "relative_mce", *HEADLINE_METRICS[2:], "ece")
-_NBSP = "\N{NO-BREAK SPACE}"
 _AXES = {"strength": "strength", "scale": "scale", "area": "area covered"}
 """Axes of accuracy curves, with their titles."""
+_LABEL_GAP = 0.14
+"""Least distance of the labels of two curves, as a share of the vertical axis."""
+
+GroupsOf: TypeAlias = Callable[[str, Results, pd.DataFrame, Sequence[str]], Iterator[Group]]
 
 
-def headlines(subjects: Sequence[ReportedRun]) -> TextTable:
-    """Return the headline metrics: a row for each metric, a column for each model."""
-    cells: dict[tuple[str, str, str], dict[str, str]] = {}
-    for subject in subjects:
-        rows = subject.results
-        selected = rows[rows["metric"].isin(_HEADLINES) & ~rows["axis"].isin(["frame", *_AXES])]
-        for row in selected.to_dict("records"):
-            name = row["corruption"]
-            if row["suite"] == CLEAN:
-                name = f"at {row['resolution']} px"
-            elif pd.isna(name):
-                name = ""
-            elif row["metric"] != "consistency":
-                continue
-            if not pd.isna(row["axis"]):
-                name = f"{name} {row['axis']} {row['axis_value']:g}".strip()
-            divided = f" by {row['baseline']}" if isinstance(row["baseline"], str) else ""
-            key = (str(row["suite"]), f"{row['metric']}{divided}", name)
-            low, high = (format_value(_number(row[end]), row["unit"]) for end in ("ci_low", "ci_high"))
-            # On a phone the line breaks only before the interval.
-            ends = (
-                f" [{low.removesuffix(' %')}, {high}]".replace(" ", _NBSP).replace(_NBSP, " ", 1)
-                if low and high
-                else ""
-            )
-            cells.setdefault(key, {})[subject.label] = format_value(float(row["value"]), row["unit"]) + ends
-    heading = ("metric", *(subject.label for subject in subjects))
-    suites = list(dict.fromkeys(suite for suite, _, _ in cells))
-    order = sorted(cells, key=lambda key: (suites.index(key[0]), _HEADLINES.index(key[1].split(" by ")[0])))
-    rows = [[_metric_name(*key), *(cells[key].get(subject.label, "") for subject in subjects)] for key in order]
-    return TextTable(heading, rows, len(subjects))
+def suite_section(suite: str, results: Results, differences: pd.DataFrame, models: Sequence[str]) -> Section | None:
+    """Return the section of a suite; None if it has nothing to show.
+
+    Args:
+        suite: Name of the suite.
+        results: Results of comparable runs, with their clean images, as `suite_frame` returns them.
+        differences: Tested differences of the runs, as `difference_rows` returns them; may be empty.
+        models: Names of all models of the page, in the order of their colours.
+    """
+    shown = list(dict.fromkeys(results["model"]))
+    groups = list(_FAMILIES.get(display_family(suite), _curves)(suite, results, differences, models))
+    if not groups:
+        return None
+    seeds = results.groupby("model", sort=False)["seed"].first()
+    notes = (
+        [f"the seeds of the runs differ ({', '.join(f'{model}: {seed}' for model, seed in seeds.items())})"]
+        if seeds.nunique() > 1
+        else []
+    )
+    title = suite_words(suite) if set(shown) == set(models) else f"{suite_words(suite)}: {', '.join(shown)}"
+    return Section(title, _contents(suite, results), groups, notes)
 
 
-def _metric_name(suite: str, metric: str, cell: str) -> str:
-    return f"{suite} {metric}, {cell}" if cell else f"{suite} {metric}"
+def _contents(suite: str, results: Results) -> str:
+    """Return what the runs evaluated of a suite."""
+    known = lookup_suite(suite)
+    cells = results[(results["suite"] == suite) & (results["metric"] == "error_rate")]
+    severities = sorted(cells["severity"].dropna().unique())
+    if display_family(suite).has_frames or not severities:
+        return "" if known is None else f"{known.summary[0].upper()}{known.summary[1:]}."
+    first, last = int(severities[0]), int(severities[-1])
+    is_range = len(severities) > 1 and len(severities) == last - first + 1
+    levels = f"severities {first} to {last}" if is_range else f"severity {', '.join(map(str, severities))}"
+    number, images = cells["corruption"].nunique(), int(cells["n"].max())
+    return f"{_count(number, 'corruption')} at {levels}, {_count(images, 'image')}."
 
 
-def sections(subjects: Sequence[ReportedRun]) -> Iterator[Section]:
-    """Yield a section for each suite of the runs, and one for calibration."""
-    names = [name for subject in subjects for name in dict.fromkeys(subject.results["suite"]) if name != CLEAN]
-    for suite in dict.fromkeys(names):
-        groups = comparable_groups(suite, subjects)
-        for group in groups:
-            labels = [subject.label for subject in subjects]
-            charts = list(_FAMILIES.get(display_family(suite), _curves)(suite, group, labels))
-            if charts:
-                known = lookup_suite(suite)
-                title = suite if len(groups) == 1 else f"{suite}: {', '.join(subject.label for subject in group)}"
-                yield Section(title, known.summary if known is not None else "", charts, notes=_seed_notes(group))
-    if charts := list(_calibration(subjects)):
-        yield Section(
-            "calibration",
-            "accuracy by confidence in fifteen bins of equal width; the area of a dot shows the number of predictions",
-            charts,
-        )
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
-def _seed_notes(subjects: Sequence[ReportedRun]) -> list[str]:
-    seeds = {subject.label: str(subject.results["seed"].iloc[0]) for subject in subjects}
-    if len(set(seeds.values())) < 2:
-        return []
-    return [f"the seeds of the runs differ ({', '.join(f'{label}: {seed}' for label, seed in seeds.items())})"]
-
-
-def _corruptions(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
-    for subject in subjects:
-        cells = _rows(subject, suite, "error_rate")
-        rows = [{"name": row["corruption"], "position": int(row["severity"]), **_percent(row)} for row in cells]
-        if rows:
-            title = f"top-1 error by corruption and severity, %: {subject.label}"
-            yield Chart(title, heat_map(rows, "severity", title), _table(rows, "corruption", "severity"))
-    several = [row for subject in subjects for row in _rows(subject, suite, "ce")]
-    if several:
-        rows = [
-            {"model": subject.label, "name": row["corruption"], **_percent(row)}
-            for subject in subjects
-            for row in _rows(subject, suite, "ce")
-        ]
-        baselines = " and ".join(dict.fromkeys(str(row["baseline"]) for row in several))
-        title = f"corruption error, % of {baselines}"
-        spec = bars(rows, models, f"CE, % of {baselines} (dashed: equal)", title, rule=100)
-        yield Chart(title, spec, _table(rows, "corruption"))
-    for name in _names(subjects, suite, "error_rate"):
-        rows = [
-            {
-                "model": subject.label,
-                "position": int(row["severity"]),
-                "label": f"severity {row['severity']}",
-                **_percent(row),
-            }
-            for subject in subjects
-            for row in [*_clean(subject, suite), *_rows(subject, suite, "error_rate")]
+def _corruptions(suite: str, results: Results, differences: pd.DataFrame, models: Sequence[str]) -> Iterator[Group]:
+    cells = _rows(results, suite, "error_rate")
+    if cells:
+        yield _error_maps(suite, cells, differences)
+    ce = _rows(results, suite, "ce")
+    if ce:
+        baselines = " and ".join(dict.fromkeys(str(row["baseline"]) for row in ce))
+        title = f"Corruption error (CE), % of {baselines}"
+        yield _dots(title, suite, ce, models, f"CE, % of {baselines} (dashed: equal)", 100)
+    curves = {
+        words(name): [
+            {**_point(row), "position": int(row["severity"]), "label": f"severity {row['severity']}"}
+            for row in [*_rows(results, CLEAN, "error_rate"), *cells]
             if row["corruption"] in (CLEAN, name)
         ]
-        if len({row["position"] for row in rows}) > 1:
-            spec = lines(rows, models, "severity", "error, %", f"top-1 error by severity: {name}")
-            yield Chart(name, spec, _table(rows, "", "severity"), row=1, small=True)
+        for name in dict.fromkeys(row["corruption"] for row in cells)
+    }
+    yield from _multiples("Top-1 error by severity; severity 0 is clean", curves, models, "severity", "error, %")
 
 
-def _clean(subject: ReportedRun, suite: str) -> list[dict[str, Any]]:
-    """Return the error of the clean images of a suite as severity 0; nothing if it is unknown."""
-    if subject.run is None:
-        return []
-    names = {condition.clean for condition in subject.run.conditions if condition.suite == suite}
-    protocols = [condition.protocol for condition in subject.run.conditions if condition.name in names]
-    return [row for row in _rows(subject, CLEAN, "error_rate") if row["protocol"] in protocols][:1]
-
-
-def _sequences(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
-    for metric, x in (("flip_rate", "flip rate, %"), ("fr", "FR, % of the baseline (dashed: equal)")):
+def _error_maps(suite: str, cells: Sequence[Mapping[str, Any]], differences: pd.DataFrame) -> Group:
+    """Return a heat map of each run, and one of the difference of each pair, all with the same rows."""
+    shown = list(dict.fromkeys(row["model"] for row in cells))
+    mean = (
+        pd.DataFrame(cells)
+        .groupby("corruption", sort=False)["value"]
+        .mean()
+        .sort_values(ascending=False, kind="stable")
+    )
+    order = orders(suite, {words(name): name for name in mean.index})
+    names = next(iter(order.values()))
+    charts = []
+    for model in shown:
         rows = [
-            {"model": subject.label, "name": _at(row), **_percent(row)}
-            for subject in subjects
-            for row in _rows(subject, suite, metric)
+            {**_point(row), **_cell(row), "text": f"{100 * row['value']:.0f}"} for row in cells if row["model"] == model
         ]
-        if rows:
-            title = (
-                "predictions that flip from frame to frame"
-                if metric == "flip_rate"
-                else "flip rate divided by the baseline's"
-            )
-            yield Chart(
-                title, bars(rows, models, x, title, rule=100 if metric == "fr" else None), _table(rows, "perturbation")
-            )
-
-
-def _shift(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
-    rows = [
-        {"model": subject.label, "name": row["corruption"], **_percent(row)}
-        for subject in subjects
-        for row in _rows(subject, suite, "consistency")
-        if pd.isna(row["axis"])
-    ]
-    if rows:
-        title = "pairs of shifted images with the same prediction"
-        yield Chart(title, bars(rows, models, "consistency, %", title), _table(rows, "shift"))
-    for subject in subjects:
-        cells = [row for row in _rows(subject, suite, "accuracy") if not pd.isna(row["dx"])]
-        rows = [{"down": row["dy"], "right": row["dx"], **_percent(row)} for row in cells]
-        if rows:
-            title = f"accuracy by offset of the crop, %: {subject.label}"
-            yield Chart(title, grid_map(rows, title), _table(rows, "", "down", "right"))
-    yield from _curves(suite, subjects, models)
-
-
-def _curves(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
-    """Yield accuracy along an axis, a chart for each perturbation."""
-    for name in _names(subjects, suite, "accuracy"):
-        for axis, axis_title in _AXES.items():
-            rows = [
-                {
-                    "model": subject.label,
-                    "position": row["axis_value"],
-                    "label": f"{axis} {row['axis_value']:g}",
-                    **_percent(row),
-                }
-                for subject in subjects
-                for row in _rows(subject, suite, "accuracy")
-                if row["corruption"] == name and row["axis"] == axis
-            ]
-            if rows:
-                yield Chart(
-                    name,
-                    lines(rows, models, axis_title, "accuracy, %", f"accuracy by {axis_title}: {name}"),
-                    _table(rows, "", axis_title),
-                    row=1,
-                    small=True,
+        about = f"top-1 error by corruption and severity, %: {model}"
+        charts.append(Chart(model, heat_map(rows, "severity", "top-1 error, %", about, order=names), rows, order))
+    if len(differences):
+        tested = differences[(differences["suite"] == suite) & (differences["level"] == CELL)]
+        limit = max(5.0, 100 * float(tested["change"].abs().max())) if len(tested) else 0
+        for (run, base), pair in tested.groupby(["run_model", "base_model"], sort=False):
+            if {run, base} <= set(shown):
+                title = f"{run} minus {base}"
+                rows = [{**_change(row), **_cell(row), "model": title} for row in pair.to_dict("records")]
+                about = f"change of the top-1 error by corruption and severity, pp: {title}"
+                spec = heat_map(
+                    rows, "severity", "change, pp", about, order=names, domain=(-limit, limit), is_change=True
                 )
+                charts.append(Chart(title, spec, rows, order))
+    columns = {
+        "model": "model",
+        "name": "corruption",
+        "position": "severity",
+        "value": "top-1 error, % (change, pp)",
+        "low": "95 % low",
+        "high": "95 % high",
+        "p": "p after Holm's correction",
+    }
+    text = "All error maps have the same scale." + (
+        " In the map of changes, green is better and * is significant: p ≤ .05 after Holm's correction over the cells of a pair."
+        if len(charts) > len(shown)
+        else ""
+    )
+    return Group("Top-1 error by corruption and severity", charts, columns, text)
 
 
-def _resolution(suite: str, subjects: Sequence[ReportedRun], models: Sequence[str]) -> Iterator[Chart]:
-    sizes: list[dict[str, Any]] = []
-    costs: list[dict[str, Any]] = []
-    for subject in subjects:
-        cost = {row["resolution"]: row["value"] for row in _rows(subject, suite, "gflops")}
-        for row in _rows(subject, suite, "accuracy"):
-            if row["corruption"] == NETWORK:
-                point, label = {"model": subject.label, **_percent(row)}, f"{row['resolution']} px"
-                sizes.append({**point, "label": label, "position": int(row["resolution"])})
-                if (gflops := cost.get(row["resolution"])) is not None:
-                    costs.append({**point, "label": f"{label}, {gflops:.3g} GFLOPs", "position": gflops})
-    if sizes:
-        title = "accuracy of the network at other input sizes"
-        yield Chart(title, lines(sizes, models, "px", "accuracy, %", title, size=220), _table(sizes, "", "px"))
-    if costs:
-        title = "accuracy by cost"
-        spec = lines(costs, models, "GFLOPs per image", "accuracy, %", title, size=220)
-        yield Chart(title, spec, _table(costs, "", "GFLOPs"))
-    for subject in subjects:
-        yield from _size_selection(suite, subject, len(models) > 1)
-    rows = [
-        {"model": subject.label, "position": row["axis_value"], "label": f"{row['axis_value']:g} px", **_percent(row)}
-        for subject in subjects
-        for row in _rows(subject, suite, "accuracy")
+def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": words(row["corruption"]), "position": int(row["severity"])}
+
+
+def _change(row: Mapping[str, Any]) -> dict[str, Any]:
+    is_significant = row["p_holm"] is not None and row["p_holm"] <= 0.05
+    rounded = round(100 * row["change"]) + 0
+    text = (f"{rounded:+d}".replace("-", "−") if rounded else "0") + "*" * is_significant
+    ends = {name: None if pd.isna(row[f"ci_{name}"]) else 100 * row[f"ci_{name}"] for name in ("low", "high")}
+    p = None if pd.isna(row["p_holm"]) else round(float(row["p_holm"]), 4)
+    return {"value": 100 * row["change"], **ends, "text": text, "p": p}
+
+
+def _dots(
+    title: str, suite: str, rows: Sequence[Mapping[str, Any]], models: Sequence[str], x: str, rule: float | None = None
+) -> Group:
+    """Return a chart with a dot of each model for each corruption or perturbation."""
+    points = [{**_point(row), "name": _at(row)} for row in rows]
+    corruptions = {_at(row): str(row["corruption"]) for row in rows}
+    mean = pd.DataFrame(points).groupby("name", sort=False)["value"].mean().sort_values(ascending=False, kind="stable")
+    order = orders(suite, {name: corruptions[name] for name in mean.index})
+    shown = [model for model in models if any(point["model"] == model for point in points)]
+    spec = dots(points, next(iter(order.values())), x, f"{title}: {', '.join(shown)}", models=models, rule=rule)
+    columns = {"model": "model", "name": "of", "value": x, "low": "95 % low", "high": "95 % high"}
+    return Group(title, [Chart("", spec, points, order)], columns, "", _legend(models, points), "large")
+
+
+def _multiples(
+    title: str, curves: Mapping[str, list[dict[str, Any]]], models: Sequence[str], x: str, y: str, text: str = ""
+) -> Iterator[Group]:
+    """Yield a group of small charts with one vertical axis, if they have more than one position."""
+    curves = {name: rows for name, rows in curves.items() if len({row["position"] for row in rows}) > 1}
+    if not curves:
+        return
+    values = [row.get("high") or row["value"] for rows in curves.values() for row in rows]
+    top = min(100, max(10, 10 * math.ceil(max(values) / 10)))
+    charts = []
+    for name, rows in curves.items():
+        _label_ends(rows, models, top)
+        spec = lines(rows, models, x, y, f"{title}: {name}", domain=(0, top))
+        charts.append(Chart(name, spec, [{**row, "name": name} for row in rows]))
+    legend = _legend(models, [row for rows in curves.values() for row in rows])
+    columns = {"name": "of", "model": "model", "position": x, "value": y, "low": "95 % low", "high": "95 % high"}
+    yield Group(title, charts, columns, text, legend, "small")
+
+
+def _label_ends(rows: list[dict[str, Any]], models: Sequence[str], top: float) -> None:
+    """Give the last row of each model its short name, at a height where no two names overlap; not to one or many models."""
+    last = {row["model"]: row for row in sorted(rows, key=lambda row: row["position"])}
+    if not 2 <= len(last) <= 1 / _LABEL_GAP:
+        return
+    short = dict(zip(models, _short_names(models), strict=True))
+    gap, height = _LABEL_GAP * top, -math.inf
+    ends = sorted(last.values(), key=lambda row: float(row["value"]))
+    for row in ends:
+        height = max(row["value"], height + gap)
+        row.update(end=short[row["model"]], end_y=height)
+    height = top + gap
+    for row in reversed(ends):
+        height = row["end_y"] = min(row["end_y"], height - gap)
+
+
+def _short_names(models: Sequence[str]) -> list[str]:
+    """Return the names without their common beginning, up to a separator, and at most 12 characters."""
+    shared = 0
+    for index, characters in enumerate(zip(*models, strict=False)):
+        if len(set(characters)) > 1:
+            break
+        if characters[0] in "_- /":
+            shared = index + 1
+    return [name if len(name) <= 12 else f"{name[:11]}…" for name in (model[shared:] for model in models)]
+
+
+def _sequences(suite: str, results: Results, _: pd.DataFrame, models: Sequence[str]) -> Iterator[Group]:
+    if flips := _rows(results, suite, "flip_rate"):
+        yield _dots("Predictions that flip from frame to frame", suite, flips, models, "flip rate, %")
+    if divided := _rows(results, suite, "fr"):
+        title = "Flip rate divided by the baseline's (FR)"
+        yield _dots(title, suite, divided, models, "FR, % of the baseline (dashed: equal)", 100)
+
+
+def _shift(suite: str, results: Results, differences: pd.DataFrame, models: Sequence[str]) -> Iterator[Group]:
+    if pairs := [row for row in _rows(results, suite, "consistency") if pd.isna(row["axis"])]:
+        yield _dots("Pairs of shifted images with the same prediction", suite, pairs, models, "consistency, %")
+    charts = []
+    cells = [row for row in _rows(results, suite, "accuracy") if not pd.isna(row["dx"])]
+    domain = (100 * min(row["value"] for row in cells), 100 * max(row["value"] for row in cells)) if cells else (0, 0)
+    for model in dict.fromkeys(row["model"] for row in cells):
+        rows = [{**_point(row), "name": row["dy"], "position": row["dx"]} for row in cells if row["model"] == model]
+        about = f"accuracy by offset of the crop, %: {model}"
+        ends = (domain[0], domain[1] + 0.1 * (domain[0] == domain[1]))
+        spec = heat_map(rows, "px to the right", "accuracy, %", about, y="px down", domain=ends)
+        charts.append(Chart(model, spec, rows))
+    if charts:
+        columns = {"model": "model", "name": "px down", "position": "px to the right", "value": "accuracy, %"}
+        columns |= {"low": "95 % low", "high": "95 % high"}
+        yield Group("Accuracy by offset of the crop", charts, columns, "All maps have the same scale.")
+    yield from _curves(suite, results, differences, models)
+
+
+def _curves(suite: str, results: Results, _: pd.DataFrame, models: Sequence[str]) -> Iterator[Group]:
+    """Yield accuracy along each axis, a chart for each perturbation."""
+    cells = _rows(results, suite, "accuracy")
+    for axis, title in _AXES.items():
+        along = [row for row in cells if row["axis"] == axis]
+        curves: dict[str, list[dict[str, Any]]] = {}
+        for row in along:
+            point = {**_point(row), "position": row["axis_value"], "label": f"{axis} {row['axis_value']:g}"}
+            curves.setdefault(words(row["corruption"]), []).append(point)
+        yield from _multiples(f"Accuracy by {title}", curves, models, title, "accuracy, %")
+
+
+def _resolution(suite: str, results: Results, _: pd.DataFrame, models: Sequence[str]) -> Iterator[Group]:
+    cost = {(row["model"], row["resolution"]): row["value"] for row in _rows(results, suite, "gflops")}
+    sizes, costs = [], []
+    for row in _rows(results, suite, "accuracy"):
+        if row["corruption"] == NETWORK:
+            point, label = _point(row), f"{row['resolution']} px"
+            sizes.append({**point, "label": label, "position": int(row["resolution"])})
+            if (gflops := cost.get((row["model"], row["resolution"]))) is not None:
+                costs.append({**point, "label": f"{label}, {gflops:.3g} GFLOPs", "position": gflops})
+    information = [
+        {**_point(row), "position": row["axis_value"], "label": f"{row['axis_value']:g} px"}
+        for row in _rows(results, suite, "accuracy")
         if row["axis"] == "information"
     ]
-    if rows:
-        title = "accuracy with the information of smaller images"
-        yield Chart(title, lines(rows, models, "px", "accuracy, %", title, size=220), _table(rows, "", "px"))
+    for title, rows, x in (
+        ("Accuracy of the network at other input sizes", sizes, "px"),
+        ("Accuracy by cost", costs, "GFLOPs per image"),
+        ("Accuracy with the information of smaller images", information, "px"),
+    ):
+        if rows:
+            yield _one(title, lines(rows, models, x, "accuracy, %", title, height=240), rows, x, _legend(models, rows))
+    shown = list(dict.fromkeys(results["model"]))
+    for model in shown:
+        group = _size_selection(suite, results[results["model"] == model], model if len(shown) > 1 else "")
+        if group is not None:
+            yield group
 
 
-def _size_selection(suite: str, subject: ReportedRun, several: bool) -> Iterator[Chart]:
-    """Yield the accuracy of policies that choose an input size for each image, and of a fixed size."""
-    of_suite = subject.results[subject.results["suite"] == suite].to_dict("records")
+def _size_selection(suite: str, results: Results, model: str) -> Group | None:
+    """Return the accuracy of policies that choose an input size for each image, and of a fixed size."""
+    of_suite = results[results["suite"] == suite].to_dict("records")
     rows = [
-        {"model": policy, "label": f"{label}, {cost:.3g} GFLOPs", "position": cost, **_percent(row)}
+        {**_point(row), "model": policy, "label": f"{label}, {cost:.3g} GFLOPs", "position": cost}
         for policy, label, cost, row in policies(of_suite)
     ]
     names = list(dict.fromkeys(str(row["model"]) for row in rows))
     if len(names) < 2:
-        return
-    title = f"accuracy by cost, an input size for each image{f': {subject.label}' if several else ''}"
+        return None
+    title = f"Accuracy by cost, an input size for each image{f': {model}' if model else ''}"
+    x = "GFLOPs per image (2 are 1 GMAC), logarithmic"
+    spec = lines(rows, names, x, "accuracy, %", title, height=300, domain=None, is_log=True)
+    heading = ("Sizes", "Policy", "Accuracy at the cost of the model's own input size, %", "GFLOPs for its accuracy")
     comparison = static_comparison(of_suite)
-    heading = ("sizes", "policy", "accuracy at the cost of the model's own input size, %", "GFLOPs for its accuracy")
-    yield Chart(
-        title,
-        lines(
-            rows, names, "GFLOPs per image (2 are 1 GMAC), logarithmic", "accuracy, %", title, size=300, policies=True
-        ),
-        _table(rows, "", "GFLOPs"),
-        row=1,
-        wide=True,
-        below=TextTable(heading, comparison, 2) if comparison else None,
-    )
+    below = TextTable(heading, comparison, 2) if comparison else None
+    return _one(title, spec, rows, "GFLOPs", model_legend(names), below)
 
 
-_FAMILIES: dict[Family, Callable[[str, Sequence[ReportedRun], Sequence[str]], Iterator[Chart]]] = {
+def _one(
+    title: str,
+    spec: dict[str, Any],
+    rows: Rows,
+    x: str,
+    legend: Sequence[LegendEntry],
+    below: TextTable | None = None,
+) -> Group:
+    columns = {
+        "model": "model",
+        "label": "at",
+        "position": x,
+        "value": "accuracy, %",
+        "low": "95 % low",
+        "high": "95 % high",
+    }
+    return Group(title, [Chart("", spec, rows)], columns, "", legend, "large", below)
+
+
+_FAMILIES: dict[Family, GroupsOf] = {
     families.CORRUPTIONS: _corruptions,
     families.OWN: _corruptions,
     families.SEQUENCES: _sequences,
@@ -318,90 +323,29 @@ _FAMILIES: dict[Family, Callable[[str, Sequence[ReportedRun], Sequence[str]], It
 """Functions that draw the suites of a family; other families are curves along their axis."""
 
 
-def _calibration(subjects: Sequence[ReportedRun]) -> Iterator[Chart]:
-    """Yield the reliability of clean and of corrupted images, a chart for each group of comparable runs."""
-    models = [subject.label for subject in subjects]
-    finished = [condition for subject in subjects if subject.run for condition in subject.run.finished()]
-    suites = dict.fromkeys(condition.suite for condition in finished if not display_family(condition.suite).has_frames)
-    for suite in suites:
-        groups = comparable_groups(suite, subjects)
-        for group in groups:
-            rows = [row for subject in group for row in _bins(subject, suite)]
-            if not rows:
-                continue
-            title = "clean images" if suite == CLEAN else f"{suite}, all cells"
-            title += f": {', '.join(subject.label for subject in group)}" if len(groups) > 1 else ""
-            cells = [
-                [str(row["model"]), f"{row['position']:.1f}", f"{row['value']:.1f}", f"{row['samples']:,}"]
-                for row in rows
-            ]
-            table = TextTable(("model", "confidence, %", "accuracy, %", "predictions"), cells, 3)
-            yield Chart(title, reliability(rows, models, f"reliability: {title}"), table)
+def _legend(models: Sequence[str], rows: Rows) -> list[LegendEntry]:
+    shown = {row["model"] for row in rows}
+    return model_legend([model if model in shown else "" for model in models])
 
 
-def _bins(subject: ReportedRun, suite: str) -> Iterator[dict[str, Any]]:
-    run = subject.run
-    conditions = [] if run is None else [condition for condition in run.finished() if condition.suite == suite]
-    if run is None or not conditions:
-        return
-    records = pd.concat([read_columns(run, condition, ("label", "pred", "confidence")) for condition in conditions])
-    for size, confidence, accuracy in Reliability.of(records["confidence"], records["pred"] == records["label"]).bins():
-        if size:
-            yield {"model": subject.label, "position": 100 * confidence, "value": 100 * accuracy, "samples": size}
-
-
-def _rows(subject: ReportedRun, suite: str, metric: str) -> list[dict[str, Any]]:
+def _rows(results: Results, suite: str, metric: str) -> list[dict[str, Any]]:
     """Return the rows of a metric that belong to a corruption or perturbation."""
-    rows = subject.results
-    selected: list[dict[str, Any]] = rows[
-        (rows["suite"] == suite) & (rows["metric"] == metric) & rows["corruption"].notna()
-    ].to_dict("records")
+    of_metric = (results["suite"] == suite) & (results["metric"] == metric) & results["corruption"].notna()
+    selected: list[dict[str, Any]] = results[of_metric].to_dict("records")
     return selected
 
 
-def _names(subjects: Sequence[ReportedRun], suite: str, metric: str) -> list[str]:
-    return list(dict.fromkeys(str(row["corruption"]) for subject in subjects for row in _rows(subject, suite, metric)))
-
-
-def _at(row: dict[str, Any]) -> str:
+def _at(row: Mapping[str, Any]) -> str:
     """Return the name of a perturbation, with its difficulty unless that is 1."""
-    return (
-        str(row["corruption"])
-        if row["axis_value"] in (1, None)
-        else f"{row['corruption']}, difficulty {row['axis_value']:g}"
-    )
+    name = words(str(row["corruption"]))
+    return name if pd.isna(row["axis_value"]) or row["axis_value"] == 1 else f"{name}, difficulty {row['axis_value']:g}"
 
 
-def _percent(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return value, low and high in percent; None for a missing end."""
+def _point(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the model of a row, and its value and interval in percent."""
     factor = 100 if row["unit"] == "fraction" else 1
     ends = {
         name: None if pd.isna(row[column]) else factor * float(row[column])
         for name, column in (("low", "ci_low"), ("high", "ci_high"))
     }
-    return {"value": factor * float(row["value"]), **ends}
-
-
-def _number(value: Any) -> float:
-    return float("nan") if pd.isna(value) else float(value)
-
-
-def _table(rows: Rows, name: str, *axes: str) -> TextTable:
-    """Return the data of a chart as text: model, name, positions on the axes, value and interval."""
-    keys = [key for key in ("model", "name") if key in rows[0]]
-    keys += [key for key in ("position", "down", "right") if key in rows[0]]
-    heading = [key if key == "model" else name if key == "name" else "" for key in keys]
-    positions = [index for index, key in enumerate(keys) if key in ("position", "down", "right")]
-    for index, axis in zip(positions, axes, strict=False):
-        heading[index] = axis
-    cells = []
-    for row in rows:
-        ends = "" if row.get("low") is None else f"{row['low']:.2f} to {row['high']:.2f}"
-        cells.append([*(_text(row[key]) for key in keys), f"{row['value']:.2f}", ends])
-    return TextTable(
-        [*heading, "%", "95 % interval"], cells, 2 + len([key for key in keys if key not in ("model", "name")])
-    )
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    return {"model": row["model"], "value": factor * float(row["value"]), **ends}

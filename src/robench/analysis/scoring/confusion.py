@@ -10,7 +10,7 @@ from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, display_family
 
-__all__ = ["confused_samples", "confusions"]
+__all__ = ["confusions"]
 
 
 def confusions(run: RunDirectory, suite: str) -> pd.DataFrame:
@@ -34,38 +34,7 @@ def confusions(run: RunDirectory, suite: str) -> pd.DataFrame:
     return counts.sort_values("count", ascending=False, kind="stable", ignore_index=True)
 
 
-def confused_samples(run: RunDirectory, suite: str, label: int, pred: int) -> pd.DataFrame:
-    """List the records of a suite in which images of class `label` are classified as `pred`, the most confident first.
-
-    Returns:
-        Columns `condition`, its name; `sample` and `confidence` of the record; `was_right`, whether the clean image was right.
-    """
-    clean: dict[str, pd.Series] = {}
-    parts = []
-    for condition in _cells(run, suite):
-        records = read_columns(run, condition, ("sample", "label", "pred", "confidence"))
-        of_pair = records[(records["label"] == label) & (records["pred"] == pred)]
-        if len(of_pair):
-            if condition.clean not in clean:
-                clean[condition.clean] = _right(run, condition.clean)
-            was_right = of_pair["sample"].map(clean[condition.clean]).fillna(False)
-            columns = {"condition": condition.name, **of_pair[["sample", "confidence"]], "was_right": was_right}
-            parts.append(pd.DataFrame(columns))
-    if not parts:
-        return pd.DataFrame({"condition": [], "sample": [], "confidence": [], "was_right": []})
-    return pd.concat(parts).sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
-
-
 def _cells(run: RunDirectory, suite: str) -> list[ConditionEntry]:
     if suite == CLEAN or display_family(suite).has_frames:
         return []
     return [condition for condition in run.finished() if condition.suite == suite]
-
-
-def _right(run: RunDirectory, name: str) -> pd.Series:
-    """Return by sample whether the clean image is classified correctly; empty if it was not evaluated."""
-    condition = next((condition for condition in run.finished() if condition.name == name), None)
-    if condition is None:
-        return pd.Series(dtype=bool)
-    records = read_columns(run, condition, ("sample", "label", "pred"))
-    return pd.Series((records["pred"] == records["label"]).to_numpy(), index=records["sample"].to_numpy())
