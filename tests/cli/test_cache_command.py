@@ -109,9 +109,9 @@ def test_what_is_no_entry_stays(capsys: Capture) -> None:
     ("arguments", "match"),
     [
         (["cache", "clear", "picture"], "did you mean 'pictures'?"),
-        (["cache", "clear", "--older-than", "-1"], "number of days"),
-        (["cache", "clear", "--older-than", "nan"], "number of days"),
-        (["cache", "list", "--format", "csv"], "'csv' is not one of 'table', 'json'"),
+        (["cache", "clear", "--older-than", "-1"], "must be 0 or more days"),
+        (["cache", "clear", "--older-than", "nan"], "must be 0 or more days"),
+        (["cache", "list", "--format", "csv"], "--format is table or json, not 'csv'"),
     ],
 )
 def test_a_mistake_removes_nothing(arguments: list[str], match: str, picture_folder: Path, capsys: Capture) -> None:

@@ -419,7 +419,7 @@ def test_models_of_a_family_or_of_the_stated_name_that_fit(tmp_path: Path, capsy
     torch.save({"arch": "torchvision:resnet18", "state_dict": state}, tmp_path / "w.pth")
     assert fitting() == ["torchvision:resnet18"]
     assert run_cli(["list", "models", "timm", "--fits", str(tmp_path / "w.pth")]) == 2
-    assert "fits no architecture of timm, but torchvision:resnet18" in capsys.readouterr().err
+    assert "fits no architecture of timm\nhint: it fits torchvision:resnet18" in capsys.readouterr().err
 
 
 def run_robench(arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

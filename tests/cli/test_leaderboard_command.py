@@ -50,7 +50,7 @@ def test_runs_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
         ([], "Missing argument"),
         (["nowhere"], "No such file"),
         (["."], "there is no run in ."),
-        (["t.csv", "--format", "html"], "is not one of"),
+        (["t.csv", "--format", "html"], "--format is table, csv, markdown or latex"),
         (["t.csv", "--sort-by", "speed"], "unknown column"),
         (["t.csv", "--out", "nowhere/l.csv"], "a directory that does not exist"),
         (["t.csv", "--out", "t.csv"], "a file of another kind; choose another path, or write it with --force"),

@@ -44,6 +44,8 @@ _ENOUGH = 250
 """Images after which another input that is no better so far is dropped."""
 _GAIN = 0.02
 """Least gain of accuracy that is reported."""
+_ABOVE_GUESS = 0.1
+"""Least share of the way from guessing to perfect accuracy of an input that is reported."""
 
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
 
@@ -115,7 +117,9 @@ def input_warnings(
                 swapped, images=f"{best.images} {swapped.images}", options=f"{best.options} {swapped.options}"
             )
             best = _race(replace(best, right=[]), [both], right, count, work) or best
-    return [] if best is None else [_warning(best, used)]
+    if best is None or not _beats_guessing(best, chosen.label):
+        return []
+    return [_warning(best, used)]
 
 
 def _others(used: Preprocessing) -> list[_Other]:
@@ -206,6 +210,16 @@ def _race(
 def _is_better(other: _Other, used: _Other, error: float) -> bool:
     gained, lost = other.changed(used)
     return gained - lost >= _GAIN * len(used.right) and mcnemar(gained, lost) <= error
+
+
+def _beats_guessing(other: _Other, labels: Ints) -> bool:
+    """Return whether an input gives much more accuracy than always answering the most frequent label of the same images.
+
+    With permuted labels, every input is near that accuracy, and none is better than another.
+    """
+    count = len(other.right)
+    guess = float(np.bincount(labels[:count]).max()) / count
+    return float(np.mean(other.right)) >= guess + _ABOVE_GUESS * (1 - guess)
 
 
 def _has_hope(other: _Other, used: _Other) -> bool:

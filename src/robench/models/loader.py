@@ -85,8 +85,7 @@ def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides:
     loaded = model if isinstance(model, LoadedModel) else _load(model, request)
     overrides = dict(overrides)
     default = overrides.pop("default_crop", None)
-    if overrides.get("resize") is None:
-        loaded = _with_size(loaded, overrides.get("crop") or overrides.get("size"), default)
+    loaded = _with_size(loaded, overrides.get("crop"), default)
     assumes_size = _states_no_size(loaded)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
     if not (names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()):  # Others state their preprocessing.

@@ -229,7 +229,7 @@ def test_results_of_other_records_are_refused(sides: Path, tmp_path: Path) -> No
 def test_rules_are_checked(table: dict[str, object], reason: str) -> None:
     with pytest.raises(OptionError, match=reason):
         rules_from([table])
-    with pytest.raises(OptionError, match="at least one"):
+    with pytest.raises(OptionError, match="there is no rule"):
         rules_from([])
 
 
