@@ -69,8 +69,9 @@ def _renames_no_norm(alignment: Alignment, expected: Mapping[str, Tensor]) -> bo
     """Return whether a layer of another name has a matrix, as heads do; a norm of another name is of another network."""
     if alignment.head is None:
         return True
-    layer = f"{alignment.head[1]}."
-    return any(value.ndim > 1 for name, value in shortened(expected).items() if name.startswith(layer))
+    layer = f".{alignment.head[1]}"
+    tensors = shortened(expected).items()
+    return any(value.ndim > 1 for name, value in tensors if f".{name}".rpartition(".")[0].endswith(layer))
 
 
 def _fits(state: Mapping[str, Tensor], alignment: Alignment, expected: Mapping[str, Tensor]) -> bool:
