@@ -65,6 +65,8 @@ def path_of(name: str, value: object, expected: str = "a path") -> Path:
 
 def paths_of(name: str, value: object, expected: str) -> list[Path]:
     """Return one path, or the paths of a list, as a list; see `one_or_more`."""
+    if isinstance(value, list | tuple) and not value:
+        raise OptionError(f"no {name.removeprefix('the ')} is given", "give one or more")
     kinds: Any = (str, os.PathLike)
     return [Path(item) for item in one_or_more(name, value, kinds, expected)]
 

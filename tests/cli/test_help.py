@@ -13,6 +13,7 @@ import typer
 from robench.cli.entry import app, run_cli
 from tests.builders import each, mistake
 
+ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -24,17 +25,46 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ..
     return found
 
 
+def parse(every: dict[tuple[str, ...], Any], line: str) -> None:
+    """Parse a command line; a comment and a redirection end it."""
+    words = shlex.split(re.split(r" >|;|\|\||&&", line)[0], comments=True)[1:]
+    path = tuple(words[: 2 if words[0] in ("list", "cache") and len(words) > 1 else 1])
+    if path not in (("list",), ("cache",)):
+        every[path].make_context(path[-1], words[len(path) :], resilient_parsing=False)
+
+
 def test_examples_are_valid_command_lines() -> None:
     """Oracle: the parser itself."""
     root: Any = typer.main.get_command(app)
     every, examples = dict(commands(root)), 0
     for command in every.values():
         for line in re.findall(r"^\s*(robench .*)$", command.help or "", re.MULTILINE):
-            words = shlex.split(line.partition(" >")[0])[1:]
-            path = tuple(words[: 2 if words[0] in ("list", "cache") else 1])
-            every[path].make_context(path[-1], words[len(path) :])
+            parse(every, line)
             examples += 1
     assert examples > 25
+
+
+def test_command_lines_of_the_documents_are_valid() -> None:
+    root: Any = typer.main.get_command(app)
+    every, examples = dict(commands(root)), 0
+    for file in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")):
+        text = file.read_text().replace("\\\n", " ")
+        lines = [
+            line.strip()
+            for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+            for line in block.splitlines()
+        ]
+        spans = [span for span in re.findall(r"`(robench [a-z]+ [^`]*)`", text) if not re.search("[…|]", span)]
+        for line in [*(line for line in lines if line.startswith("robench ")), *spans]:
+            try:
+                parse(every, line)
+            except Exception as error:
+                if line in spans and type(error).__name__ in ("MissingParameter", "BadOptionUsage"):
+                    continue  # A sentence names an option without the arguments.
+                error.add_note(f"{file.name}: {line}")
+                raise
+            examples += 1
+    assert examples > 40
 
 
 def test_every_page_is_plain(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import robench
 from robench.datasets import fit_classes, open_dataset
 from robench.datasets.dataset import ImageDataset
+from robench.errors import DatasetError
 from robench.models import load_classifier
 from robench.models.architectures.cifar_resnet import CifarResNet
 from robench.models.checkpoints.stand_ins import StandIn
@@ -150,6 +151,9 @@ def test_names_that_do_not_decide_are_said(tmp_path: Path) -> None:
     ):
         assert told in _fitted(images, names, 2)[2]
         assert _fitted(images, names, 2)[:2] == ([0, 1], None)
+    with pytest.raises(DatasetError, match=r"set has 2 classes .*, net has 3") as caught:
+        fit_classes(images, 3, "net", ["ant", "wasp", "cow"])
+    assert "for example 'bee'" in caught.value.__notes__[0]
     assert fit_classes(images, 2, "net", ["ant", "bee"]) is images
     (tmp_path / "map.txt").write_text("ant\nbee\n")
     mapped = open_dataset(tmp_path / "set", tmp_path / "map.txt")

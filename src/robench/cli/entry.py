@@ -38,7 +38,7 @@ from robench.cli.show import show
 from robench.cli.status import status
 from robench.cli.usage_errors import usage_error
 from robench.cli.verify import verify
-from robench.display.console import stderr
+from robench.display.console import print_notes, stderr
 from robench.errors import RobenchError, flags_shown, printable
 
 __all__ = ["app", "main", "run_cli"]
@@ -133,12 +133,13 @@ def run_cli(arguments: list[str]) -> int:
         if code == 130:
             raise KeyboardInterrupt  # Typer turns an interruption into this code.
     except RobenchError as error:
+        print_notes(getattr(error, "__notes__", []))
         return _fail(error.problem, 2, error.hint)
     except TyperException as error:
         problem, hint = usage_error(error)
         return _fail(problem, 2, hint)
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130, "give the same command again to continue an evaluation")
+        return _interrupted()
     except (BrokenPipeError, SystemExit):
         # The reader of a pipe, such as `head`, closed it. Typer exits by itself if it was printing.
         _discard_output()
@@ -155,9 +156,19 @@ def run_cli(arguments: list[str]) -> int:
             return _fail(f"{error.filename}: {error.strerror}", 2)
         _discard_output()
         return _fail(f"cannot write the output: {error.strerror}", 2)
-    except Exception:  # noqa: BLE001 - every other error is an internal one, exit code 3
-        return _internal()
+    except Exception as error:  # noqa: BLE001 - every other error is an internal one, exit code 3
+        return _interrupted() if _comes_from_interruption(error) else _internal()
     return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    return _fail("interrupted", 130, "give the same command again to continue an evaluation")
+
+
+def _comes_from_interruption(error: BaseException) -> bool:
+    """Return whether Python replaced an interruption by this error, as it does while it creates a class."""
+    origin = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt) or (origin is not None and _comes_from_interruption(origin))
 
 
 def _internal() -> int:

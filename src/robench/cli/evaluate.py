@@ -197,5 +197,5 @@ def _rgb(text: str | None, option: str) -> tuple[float, float, float] | None:
     if values is None:
         return None
     if len(values) != 3:
-        raise OptionError(f"{option} takes three numbers, R,G,B, not {text!r}")
+        raise OptionError(f"{option} takes three numbers, R,G,B, not {text!r}", "write them as 0.5,0.5,0.5")
     return values[0], values[1], values[2]

@@ -227,7 +227,7 @@ def models(
             raise CheckpointError(f"{fits}: {error.problem}", error.hint) from error
         names = [arch for arch in fitting if family is None or arch.startswith(f"{family}:")]
         if not names:
-            raise CheckpointError(f"{fits} fits no architecture of {family}, but {', '.join(fitting)}")
+            raise CheckpointError(f"{fits} fits no architecture of {family}", f"it fits {', '.join(fitting)}")
     chosen = [name for name in names if all(part.casefold() in name.casefold() for part in parts)]
     if not chosen:
         raise OptionError(f"no architecture of {family} contains {' '.join(parts)!r}", "omit words")

@@ -48,6 +48,7 @@ def fit_classes(images: ImageDataset, outputs: int, model: str, names: Sequence[
         if outputs != IMAGENET_CLASSES:
             raise _mismatch(images, outputs, model)
         return images
+    known_notes = len(images.notes)
     images, places = _by_names(images, outputs, model, names)
     if count == outputs:
         if places is None or places == tuple(range(outputs)):
@@ -79,7 +80,10 @@ def fit_classes(images: ImageDataset, outputs: int, model: str, names: Sequence[
             note += f"; no label is 0, so if labels begin at 1, {_shift_hint(count - 1)}"
         classes = tuple(map(str, range(outputs)))
         return replace(images, classes=classes, notes=(*images.notes, note))
-    raise _mismatch(images, outputs, model)
+    error = _mismatch(images, outputs, model)
+    for note in images.notes[known_notes:]:  # The caller does not get these images.
+        error.add_note(note)
+    raise error
 
 
 def _by_names(

@@ -70,7 +70,9 @@ def map_classes(images: ImageDataset, class_map: Path) -> ImageDataset:
     index = {name: label for label, name in enumerate(names)}
     if len(index) != len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
-        raise OptionError(f"--class-map {class_map} contains the class {duplicate!r} more than once")
+        raise OptionError(
+            f"--class-map {class_map} contains the class {duplicate!r} more than once", "write each class on one line"
+        )
     unknown = [name for name in (images.classes[label] for label in np.unique(images.labels)) if name not in index]
     if unknown:
         raise OptionError(
@@ -98,12 +100,12 @@ def select(
     selected = np.arange(len(images)) if subset is None else _subset(images, Path(subset))
     if per_class is not None:
         if per_class < 1:
-            raise OptionError(f"--per-class must be at least 1, not {per_class}")
+            raise OptionError(f"--per-class must be at least 1, not {per_class}", "omit it for all samples")
         labels = images.labels[selected]
         selected = np.sort(np.concatenate([selected[labels == label][:per_class] for label in np.unique(labels)]))
     if limit is not None:
         if limit < 1:
-            raise OptionError(f"--limit must be at least 1, not {limit}")
+            raise OptionError(f"--limit must be at least 1, not {limit}", "omit it for all images")
         if limit < len(selected):
             selected = selected[np.arange(limit) * len(selected) // limit]
     return selected
@@ -119,7 +121,7 @@ def _subset(images: ImageDataset, subset: Path) -> Ints:
             f"write paths relative to the dataset, like {images.paths[0]!r}",
         )
     if not requested:
-        raise OptionError(f"--subset {subset} names no paths")
+        raise OptionError(f"--subset {subset} names no paths", "write a path relative to the images on each line")
     return np.unique(np.array([positions[path] for path in requested], dtype=np.int64))
 
 

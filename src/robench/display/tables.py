@@ -21,7 +21,6 @@ from robench.analysis.leaderboard import leaderboard as ranking
 from robench.analysis.leaderboard.ranking import Board
 from robench.analysis.scoring import score as compute
 from robench.arguments import ArgumentError, check_type, one_or_more, path_of, paths_of
-from robench.errors import OptionError
 from robench.runs.directory import RunDirectory
 from robench.types import Results
 
@@ -115,7 +114,7 @@ def compare(*runs: Runs, metric: str | Sequence[str] | None = None) -> Differenc
         ArgumentError: An argument has a wrong type.
         OptionError: The runs are not comparable or share no value, a metric is unknown, or there is only one run.
     """
-    paths = [path for run in runs for path in paths_of("the run", run, _RUNS)]
+    paths = _paths(runs)
     metrics = None if metric is None else one_or_more("metric", metric, str, "a name or a list of names")
     return Differences(tuple(comparing.compare(paths, metrics)))
 
@@ -143,7 +142,10 @@ def _rules(rules: object) -> tuple[Rule, ...]:
         return tuple(rules)
     if isinstance(rules, list | tuple) and all(isinstance(rule, Mapping) for rule in rules):
         return rules_from(rules)
-    raise ArgumentError(f"rules must be a TOML file or a list of tables, not a {type(rules).__name__}")
+    raise ArgumentError(
+        f"rules must be a TOML file or a list of tables, not a {type(rules).__name__}",
+        'such as [{"metric": "mean_error", "allowed": 0.01}]',
+    )
 
 
 def leaderboard(
@@ -171,9 +173,7 @@ def leaderboard(
         ArgumentError: An argument has a wrong type.
         OptionError: The rows are not comparable, or an option is invalid.
     """
-    paths = [path for run in runs for path in paths_of("the run", run, _RUNS)]
-    if not paths:
-        raise OptionError("there are no runs to rank", "give at least one")
+    paths = _paths(runs)
     board = ranking.leaderboard(
         paths,
         None if out is None else path_of("--out", out),
@@ -199,6 +199,11 @@ def score(run: Path_ | RunDirectory, normalize_by: Path_ | None = None) -> Resul
     """
     directory = run if isinstance(run, RunDirectory) else path_of("the run", run, "the path of a run, or a Run")
     return compute(directory, None if normalize_by is None else str(path_of("--normalize-by", normalize_by)))
+
+
+def _paths(runs: Sequence[Runs]) -> list[Path]:
+    """Return the paths of runs and of lists of runs; OptionError if there is none."""
+    return [path for run in (runs or [[]]) for path in paths_of("the run", run, _RUNS)]
 
 
 def _text(frame: pd.DataFrame) -> str:

@@ -147,7 +147,7 @@ def read_jobs(path: Path) -> list[dict[str, Any]]:
     try:
         content = tomllib.loads(decode_text(path.read_bytes()))
     except OSError as error:
-        raise OptionError(f"cannot read the job file {path}: {error.strerror}") from error
+        raise OptionError(f"cannot read the job file {path}: {error.strerror}", "check its path") from error
     except ValueError as error:  # An invalid encoding or invalid TOML.
         raise OptionError(f"{path} is not TOML ({one_line(error)})", "correct it, and save it as UTF-8") from error
     jobs = content.pop("job", None)

@@ -66,6 +66,8 @@ def make_manifest(
         "classes": list(images.classes),
         # Fewer than the model's if its outputs are limited to the classes of the dataset.
         "predicted_classes": classifier.classes if classifier.groups is None else len(classifier.groups),
+        # Outputs of the model for each class, if they are not the classes in order.
+        "outputs": None if classifier.groups is None else [list(group) for group in classifier.groups],
         # For reports, which read the images again; not part of the identity.
         "root": None if images.root is None else str(images.root.absolute()),
     }

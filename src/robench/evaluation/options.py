@@ -93,14 +93,20 @@ class Options:
                 )
         for name in ("limit", "per_class", "batch_size"):
             if (number := getattr(self, name)) is not None and number < 1:
-                raise OptionError(f"--{name.replace('_', '-')} must be at least 1, not {number}")
+                raise OptionError(
+                    f"--{name.replace('_', '-')} must be at least 1, not {number}", "omit it for the default"
+                )
         for size in self.resolution or ():
             if size < 1:
-                raise OptionError(f"--resolution must be at least 1, not {size}")
+                raise OptionError(
+                    f"--resolution must be at least 1, not {size}", "give sizes in pixels, such as 128,224"
+                )
         if not set(self.difficulty) <= {1, 2, 3}:
-            raise OptionError(f"--difficulty must be 1, 2 or 3, not {', '.join(map(str, self.difficulty))}")
+            raise OptionError(
+                f"--difficulty must be 1, 2 or 3, not {', '.join(map(str, self.difficulty))}", "omit it for 1"
+            )
         if not 0 <= self.seed < 2**63:
-            raise OptionError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
+            raise OptionError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}", "omit it for 0")
         for kind, known in (("geometry", GEOMETRIES), ("precision", PRECISIONS), ("backend", BACKENDS)):
             if getattr(self, kind) not in known:
                 raise OptionError(*unknown_name(kind, getattr(self, kind), known))

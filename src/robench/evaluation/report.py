@@ -41,7 +41,7 @@ def report(
     """
     paths = paths_of("the run", runs, "the path of a run, a Run, or a list of them")
     if check_type("--examples", examples, int, "a whole number") < 0:
-        raise OptionError(f"--examples must be at least 0, not {examples}")
+        raise OptionError(f"--examples must be at least 0, not {examples}", "give 0 for none")
     finder: ExampleFinder | None = None
     if examples:
         from robench.evaluation.examples import find_examples  # Imports torch.

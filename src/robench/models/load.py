@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robench.arguments import ArgumentError, check_type, one_or_more
 from robench.errors import OptionError
+from robench.models import hub
 from robench.models.classifier import Classifier
 from robench.models.device import choose_device
 from robench.models.formats.base import LoadRequest
@@ -49,7 +50,8 @@ def load_classifier(
     The number of classes follows the weights. The caller's random generators keep their state.
 
     Args:
-        model: A file or folder of one of `FORMATS`; `torchvision:NAME[@WEIGHTS]` or `timm:NAME`; `demo`; or a factory.
+        model: A file or folder of one of `FORMATS`; `torchvision:NAME[@WEIGHTS]` or `timm:NAME`; `hf:OWNER/NAME[@REVISION]` of the
+            Hugging Face hub; `demo`; or a factory.
             A factory is `package.module:function` or `file.py:function`, optionally with `?name=value&...`.
             Or a module, or a function on normalised float32 images (b, 3, size, size). The classifier takes the module itself,
             without a copy: in eval mode, on the device, without gradients.
@@ -116,9 +118,11 @@ def load_classifier(
             raise OptionError("--arch and --weights-key apply only to files", "omit them")
         loaded = in_memory(model, label)
         return load_model(loaded, LoadRequest(Path(loaded.label), None, device_of(model, device)), overrides)
-    model = model if isinstance(model, str) else Path(model)
-    request = LoadRequest(Path(model), arch, choose_device(device), trust_pickle, weights_key, tuple(ignored))
-    if not trust_pickle and is_sandboxed(model):
+    model = source = model if isinstance(model, str) else Path(model)
+    if isinstance(model, str) and model.startswith(hub.PREFIX) and not Path(model).exists():
+        source, label = hub.provide_folder(model), label or model.rpartition("/")[2]
+    request = LoadRequest(Path(source), arch, choose_device(device), trust_pickle, weights_key, tuple(ignored), label)
+    if not trust_pickle and is_sandboxed(source):
         request = replace(request, content=request.read())
         run_in_sandbox(request, overrides)
     origin = {
@@ -129,7 +133,7 @@ def load_classifier(
         "ignore_key": ignored or None,
         **overrides,
     }
-    classifier = load_model(model, request, overrides)
+    classifier = load_model(source, request, overrides)
     return replace(classifier, label=label or classifier.label, origin={**origin, "label": label})
 
 

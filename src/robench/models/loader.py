@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError, DeviceError, OptionError, one_line, printable
+from robench.models import hub
 from robench.models.architectures import (
     ARCHITECTURES,
     architecture_names,
@@ -197,13 +198,15 @@ def _unknown_format(path: Path) -> CheckpointError:
             f"{path} is a folder without config.json", "give a weights file, such as weights.safetensors"
         )
     text = str(path)
+    if hub.is_hub_id(text) and (not path.suffix or "_" in path.suffix) and not path.parent.exists():
+        return CheckpointError(f"there is no model file {text}", f"did you mean {hub.PREFIX}{text}?")
     misspelt, _, name = text.partition(":")
     names = [f"{family}:{name}" for family in get_close_matches(misspelt, ARCHITECTURES, n=1) if name]
     names += [f"{family}:{text}" for family in ARCHITECTURES if text in architecture_names(family)]
     formats = ", ".join(model_format.name for model_format in FORMATS)
     families = ", ".join(f"{family}:NAME" for family in ARCHITECTURES)
     return CheckpointError(
-        f"model {text!r} is neither a file of a known format ({formats}), nor {families}, file.py:function, nor demo",
+        f"model {text!r} is neither a file of a known format ({formats}), nor {families}, hf:OWNER/NAME, file.py:function, nor demo",
         f"did you mean {' or '.join(names)}?" if names else "",
     )
 

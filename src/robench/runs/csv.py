@@ -79,7 +79,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise TableError(f"{path} is not UTF-8 text", _PLAIN) from error
     except OSError as error:
-        raise TableError(f"cannot read {path}: {error.strerror}") from error
+        raise TableError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
 
 
 def read_cells(path: Path) -> Cells:
@@ -114,7 +114,7 @@ def read_cells(path: Path) -> Cells:
     except csv.Error as error:
         raise TableError(f"{path}, line {reader.line_num} is not CSV ({error})", _PLAIN) from error
     if not header:
-        raise TableError(f"{path} is empty")
+        raise TableError(f"{path} is empty", "write it again")
     if twice := next((name for name in header if header.count(name) > 1), None):
         raise TableError(f"{path} has two columns {twice!r}", "leave one out")
     return Cells(path, delimiter, header, lines)
@@ -158,7 +158,7 @@ def read_csv(table: Table, path: Path) -> Results | Records:
     try:
         return rows_to_frame(table, rows)
     except TableError as error:
-        raise TableError(f"{path}: {error}") from error
+        raise TableError(f"{path}: {error.problem}", error.hint) from error
 
 
 def _parsed(column: Column, text: str, where: str) -> str | float | int | None:

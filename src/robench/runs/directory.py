@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from robench.errors import RunError, TableError
+from robench.errors import RunError, TableError, one_line
 from robench.runs import parquet, schema
 from robench.runs.conditions import ConditionEntry
 from robench.runs.csv import read_csv, write_csv
@@ -76,12 +76,19 @@ class RunDirectory:
         except FileNotFoundError:
             reason = "it has no manifest.json" if path.exists() else "it does not exist"
             inside = runs_in(path)
-            hint = f"name one of the {len(inside)} runs in it, such as {inside[0]}" if inside else ""
+            hint = "give a folder that `robench evaluate` wrote; `robench status FOLDER` lists the runs in a folder"
+            if inside:
+                hint = f"name one of the {len(inside)} runs in it, such as {inside[0]}"
             raise RunError(f"{path} is not a run directory, {reason}", hint) from None
         except NotADirectoryError:
-            raise RunError(f"{path} is a file, not a run directory") from None
+            raise RunError(
+                f"{path} is a file, not a run directory",
+                f"give the folder that `robench evaluate` wrote, not {path.name}",
+            ) from None
         except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {file}: {error}") from error
+            raise RunError(
+                f"{file} is damaged and cannot be read ({one_line(error)})", "evaluate again with --fresh"
+            ) from error
         schema = manifest.get("schema") if isinstance(manifest, dict) else None
         if schema != SCHEMA_VERSION:
             raise RunError(

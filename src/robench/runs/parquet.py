@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robench.errors import RunError, TableError
+from robench.errors import RunError, TableError, one_line
 from robench.runs.files import atomic_write
 from robench.runs.schema import Table, Type
 
@@ -249,8 +249,11 @@ def _read_frame(table: Table, path: Path, columns: Sequence[str]) -> pd.DataFram
 
 def _check(table: Table, path: Path, names: Sequence[str]) -> None:
     if list(names) != table.names:
-        raise TableError(f"{path} is not a {table.name} table of this version; its columns are {list(names)}")
+        try:
+            table.check(pd.DataFrame(columns=list(names)))
+        except TableError as error:
+            raise TableError(f"{path} is {error.problem}", error.hint) from error
 
 
 def _unreadable(path: Path, error: Exception) -> TableError:
-    return TableError(f"cannot read {path} as Parquet: {error}")
+    return TableError(f"{path} is damaged and cannot be read as Parquet ({one_line(error)})")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from robench.errors import OptionError, TableError
+from robench.errors import OptionError, TableError, one_line
 
 __all__ = [
     "RECORDS",
@@ -78,9 +78,15 @@ class Table:
         if missing or unexpected:
             differences = [f"it lacks {_listed(missing)}"] if missing else []
             differences += [f"it has {_listed(unexpected)}"] if unexpected else []
-            raise TableError(f"not a {self.name} table: {', and '.join(differences)}")
+            raise TableError(
+                f"not a {self.name} table of this robench: {', and '.join(differences)}",
+                "write it again with this version",
+            )
         if list(frame.columns) != self.names:
-            raise TableError(f"the columns of the {self.name} table must be in the order {self.names}")
+            raise TableError(
+                f"not a {self.name} table of this robench: its columns have another order",
+                "write it again with this version",
+            )
 
 
 def _listed(columns: Sequence[str]) -> str:
@@ -218,11 +224,17 @@ def rows_to_frame(table: Table, rows: Iterable[Mapping[str, Any]]) -> pd.DataFra
     frame = frame.where(frame.notna(), None)
     for column in table.columns:
         if not column.nullable and frame[column.name].isna().any():
-            raise TableError(f"column {column.name!r} of the {table.name} table may not be empty")
+            raise TableError(
+                f"column {column.name!r} of the {table.name} table has empty cells",
+                "fill them, or write the table again",
+            )
     try:
         return frame.astype({column.name: _DTYPES[column.type] for column in table.columns})
     except (TypeError, ValueError, OverflowError) as error:
-        raise TableError(f"a cell of the {table.name} table is not of its column's type: {error}") from error
+        raise TableError(
+            f"a cell of the {table.name} table has another type than its column ({one_line(error)})",
+            "write the table again",
+        ) from error
 
 
 _DTYPES = {

@@ -123,6 +123,17 @@ def test_permuted_labels_are_said_before_the_work_and_mended_by_the_suggested_ma
     assert not again.directory.warnings
 
 
+def test_the_suggested_map_is_in_the_order_of_the_outputs_where_wrong_names_gave_another(tmp_path: Path) -> None:
+    images, path = _shuffled_digits(tmp_path / "digits"), tmp_path / "run"
+    named = replace(load_classifier("demo", device="cpu"), class_names=tuple(f"class{9 - k}" for k in range(10)))
+    (doubt,) = evaluate(named, images, ["clean"], path).directory.warnings
+    assert "output 0 is class1, output 1 is class4" in doubt or "output 9 is class8, output 8 is class5" in doubt
+    suggested = path / "class_map.suggested.txt"
+    assert suggested.read_text().split() == [f"class{(digit * 3 + 1) % 10}" for digit in range(10)]
+    again = evaluate(named, open_dataset(images, suggested), ["clean"], tmp_path / "again")
+    assert again.results.query("metric == 'accuracy'")["value"].iloc[0] > 0.9
+
+
 class _Interrupt(Observer):
     def condition(self, finished: FinishedCondition) -> None:
         if finished.condition.name != "clean-32px":

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
+from robench.cli.entry import run_cli
 from robench.errors import CheckpointError
 from robench.models import ARCHITECTURES, Preprocessing, architecture_names
 from robench.models.architectures import cifar_resnet, timm, torchvision
@@ -119,20 +120,22 @@ def test_a_timm_network_may_pad_its_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "name", "near"),
+    ("family", "name", "near", "words"),
     [
-        ("zoo", "cifar_resnet21", "cifar_resnet20"),
-        ("torchvision", "resnet5", "resnet50"),
-        ("timm", "resnett", "resnet"),
+        ("zoo", "cifar_resnet21", "cifar_resnet20", "zoo cifar"),
+        ("torchvision", "resnet5", "resnet50", "torchvision resnet5"),
+        ("timm", "resnett", "resnet", "timm resnet"),
+        ("timm", "qqqq", "", "timm"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(family: str, name: str, near: str) -> None:
-    with pytest.raises(CheckpointError, match=near) as building:
+def test_an_unknown_name_is_answered_with_the_nearest(family: str, name: str, near: str, words: str) -> None:
+    with pytest.raises(CheckpointError, match=f"architecture '{name}'.*{near}") as building:
         ARCHITECTURES[family].build(name, None)
-    with pytest.raises(CheckpointError, match=near) as loading:
+    with pytest.raises(CheckpointError) as loading:
         ARCHITECTURES[family].pretrained(name)
     assert str(building.value) == str(loading.value)
-    assert "robench list models" in str(building.value)
+    assert building.value.hint.endswith(f"ee `robench list models {words}`")
+    assert run_cli(["list", "models", *words.split()]) == 0
     assert len(str(building.value)) < 200
 
 

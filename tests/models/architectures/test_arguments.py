@@ -72,6 +72,23 @@ def test_the_size_of_a_torchvision_network_becomes_its_input_size() -> None:
     assert (preprocessing.resize, preprocessing.crop) == (439, 384)  # the ratio of 256 to 224
 
 
+def test_average_pooling_follows_the_names_of_a_fine_tuned_vit(tmp_path: Path) -> None:
+    """As MAE's fine-tuning stores them. Oracle: timm's own network with global_pool=avg."""
+    arch = "timm:vit_tiny_patch16_224?depth=1"
+    path, module = _saved(tmp_path, partial(timm.create_model, "vit_tiny_patch16_224"), global_pool="avg", depth=1)
+    for prefix in ("", "module.encoder."):
+        torch.save({prefix + key: value for key, value in module.state_dict().items()}, path)
+        found = load_classifier(path, arch, "cpu")
+        assert found.arch == f"{arch}&global_pool=avg"
+        assert any("its fc_norm belongs to average pooling" in note for note in found.notes)
+        values = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            assert torch.allclose(found.module(values), module(values), atol=1e-5)
+    assert "2 unexpected: fc_norm.weight, fc_norm.bias" in _refusal(path, f"{arch}&global_pool=token")
+    torch.save({key: value for key, value in module.state_dict().items() if key != "fc_norm.bias"}, path)
+    assert f"does not fit {arch} (" in _refusal(path, arch)
+
+
 @each(
     "arch, told",
     [

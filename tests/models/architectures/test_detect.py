@@ -19,6 +19,7 @@ from robench.models.architectures.detect import detect_architecture, fitting_arc
 from robench.models.architectures.fingerprint import fingerprint, similarity
 from robench.models.architectures.index import Structure, indexed_versions, load_index
 from robench.models.checkpoints.state_dict import read_weights
+from tests.builders import each
 
 State = dict[str, Tensor]
 
@@ -123,11 +124,40 @@ def test_a_stated_name_that_does_not_fit_plays_no_role(stated: str) -> None:
 
 
 def test_a_long_list_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robench.models.checkpoints.fit._LISTED", 1)
-    found = _refusal(_torchvision("resnet18", 37))
-    assert found.endswith(
-        f"torchvision:resnet18 and {len(fitting_architectures(_torchvision('resnet18', 37))) - 1} more"
-    )
+    monkeypatch.setattr(detect, "fitting_architectures", lambda *_: [*"abcdefghij"])
+    assert _refusal({}).endswith("the right one of a, b, c, d, e, f, g, h and 2 more")
+
+
+@each(
+    "own, prefix, arch, fitting",
+    [
+        ("zoo:cifar_resnet8", "", "torchvision:resnet18", "zoo:cifar_resnet8: omit --arch, or give it"),
+        ("zoo:cifar_resnet8", "module.net.", "zoo:cifar_resnet20", "zoo:cifar_resnet8:"),
+        (
+            "torchvision:resnet18",
+            "",
+            "torchvision:resnet34",
+            "torchvision:resnet18, timm:resnet18, timm:resnetblur18: give one",
+        ),
+        ("timm:test_convnext", "", "timm:test_vit", "timm:test_convnext: omit --arch"),
+        ("timm:test_vit?depth=2", "", "timm:test_vit", ""),
+    ],
+)
+def test_a_wrong_architecture_is_answered_with_the_right_one(
+    own: str, prefix: str, arch: str, fitting: str, tmp_path: Path
+) -> None:
+    state = build_architecture(own, 7)[0].state_dict()
+    torch.save({f"{prefix}{name}": value for name, value in state.items()}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=rf"w\.pth does not fit {arch} ") as caught:
+        load_classifier(tmp_path / "w.pth", arch, "cpu")
+    told = f"the weights fit {fitting}" if fitting else "is it another architecture?"
+    assert caught.value.hint.startswith(told)
+    assert len(caught.value.problem) - len(str(tmp_path)) < 300
+
+
+def test_average_pooling_is_suggested_by_its_names() -> None:
+    state = shapes("timm:vit_tiny_patch16_224?global_pool=avg", 7)
+    assert "give --arch, such as 'timm:deit_tiny_patch16_224?global_pool=avg'" in _refusal(state)
 
 
 def test_where_nothing_fits_the_nearest_are_said_and_what_differs() -> None:

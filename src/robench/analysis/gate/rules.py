@@ -132,7 +132,7 @@ def read_rules(file: Path | str | None = None) -> tuple[Rule, ...]:
     try:
         content: Any = tomllib.loads(decode_text(path.read_bytes()))
     except OSError as error:
-        raise OptionError(f"cannot read the rules of {path}: {error.strerror}") from error
+        raise OptionError(f"cannot read the rules of {path}: {error.strerror}", "check the path of --rules") from error
     except ValueError as error:  # An invalid encoding or invalid TOML.
         raise OptionError(f"{path} is not TOML ({one_line(error)})", "correct it, and save it as UTF-8") from error
     gate = content
@@ -160,13 +160,13 @@ def rules_from(tables: Sequence[Mapping[str, Any]], source: str = "the rules") -
         OptionError: There is no rule, or one is invalid.
     """
     if not isinstance(tables, list | tuple) or not tables:
-        raise OptionError(f"{source}: `rules` must be a list of tables, at least one")
+        raise OptionError(f"{source}: there is no rule", "write each as a [[rules]] table with a metric")
     return tuple(_rule(table, f"{source}, rule {number}") for number, table in enumerate(tables, 1))
 
 
 def _rule(table: Mapping[str, Any], source: str) -> Rule:
     if not isinstance(table, Mapping):
-        raise OptionError(f"{source} is not a table")
+        raise OptionError(f"{source} is not a table", "write each as a [[rules]] table with a metric")
     known = ["require", *(field.name for field in fields(Rule) if field.name != "optional")]
     for name in table:
         if name not in known:
@@ -204,7 +204,7 @@ def _rule(table: Mapping[str, Any], source: str) -> Rule:
         cells["fail_if"] = REQUIRE[cells.pop("require")]
     rule = Rule(**cells)
     if not 0 < rule.alpha < 1:
-        raise OptionError(f"{source}: alpha must be between 0 and 1, not {rule.alpha:g}")
+        raise OptionError(f"{source}: alpha must be between 0 and 1, not {rule.alpha:g}", "omit it for 0.05")
     if METRICS[metric].unit == "fraction" and not rule.relative and abs(rule.limit) >= 1:
         raise OptionError(
             f"{source}: {metric} is a fraction and cannot change by {rule.limit:g}", "write one point as 0.01"
@@ -220,11 +220,13 @@ def _rule(table: Mapping[str, Any], source: str) -> Rule:
 def _patterns(value: Any, source: str) -> tuple[str, ...]:
     values = value if isinstance(value, list | tuple) else [value]
     if not values or not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
-        raise OptionError(f"{source} must be a pattern, a number, or a list of them, not {value!r}")
+        raise OptionError(
+            f"{source} must be a pattern, a number, or a list of them, not {value!r}", 'write a text such as "*noise"'
+        )
     return tuple(str(item) for item in values)
 
 
 def _number(value: Any, source: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
-        raise OptionError(f"{source} must be a number in the metric's unit, not {value!r}")
+        raise OptionError(f"{source} must be a number in the metric's unit, not {value!r}", "write one such as 0.01")
     return float(value)

@@ -64,7 +64,7 @@ def read_rows(path: Path, suites: Sequence[str] | None = None) -> list[Row]:
             )
         rows = kind.rows(path, suites)
     if not rows:
-        raise TableError(f"{path} has no rows")
+        raise TableError(f"{path} has no rows", "leave it out, or write it again")
     return [_checked(path, row) for row in rows]
 
 
@@ -115,7 +115,10 @@ def is_leaderboard(path: Path) -> bool:
 def _board_rows(path: Path, _: Sequence[str] | None) -> list[Row]:
     frame = read_csv(leaderboard_of(sizes_of(read_cells(path).header)), path)
     if (frame["schema"] != SCHEMA_VERSION).any():
-        raise TableError(f"{path} has schema {frame['schema'].iloc[0]}, and this robench reads {SCHEMA_VERSION}")
+        raise TableError(
+            f"{path} has schema {frame['schema'].iloc[0]}, and this robench reads {SCHEMA_VERSION}",
+            "write it again from the runs",
+        )
     rows: list[Row] = frame.to_dict("records")
     return rows
 
@@ -147,13 +150,18 @@ def _checked(path: Path, row: Row) -> Row:
         value = filled.get(column.name)
         if value is None:
             if not column.nullable and column.name != "rank_by":
-                raise TableError(f"{path} has a row without {column.name}")
+                raise TableError(f"{path} has a row without {column.name}", "fill the cell, or remove the row")
         elif column.type == "string":
             check_cell(f"{column.name} in {path}", value)
         elif not -_LARGEST < value < _LARGEST or (column.name in rates and not 0 <= value <= 100):
-            raise TableError(f"{path}: {filled.get('model')} cannot have a {column.name} of {value}")
+            raise TableError(
+                f"{path}: {filled.get('model')} cannot have a {column.name} of {value}", "correct the cell"
+            )
     for metric in metrics:
         low, high = (filled.get(metric.column + end) for end in ENDS)
         if low is not None and high is not None and low > high:
-            raise TableError(f"{path}: the interval of {metric.column} of {filled['model']} ends before it begins")
+            raise TableError(
+                f"{path}: the interval of {metric.column} of {filled['model']} ends before it begins",
+                "correct the cells",
+            )
     return filled

@@ -59,7 +59,7 @@ def write_page(
     """
     path = Path(out)
     if not runs:
-        raise OptionError("a report needs at least one run")
+        raise OptionError("no run is given", "give one or more")
     check_replaceable(path, lambda existing: MARK in read_start(existing)[:200], "--out", force)
     subjects = _subjects(find_runs(runs))
     parts = list(sections(subjects))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +112,9 @@ def clean_warnings(run: RunDirectory) -> list[str]:
     classes = max(len(names), int(label.max()) + 1, int(pred.max()) + 1)
     permutation = find_permutation(label, pred, classes)
     if permutation is not None:
-        return [_permuted(permutation, names, _suggest_map(run, permutation, names))]
+        groups = run.manifest["data"].get("outputs") or []
+        groups = groups if len(groups) == classes else [[output] for output in range(classes)]
+        return [_permuted(permutation, groups, names, _suggest_map(run, permutation, groups, names))]
     right = int((pred == label).sum())
     low, high = wilson_interval(right, len(label))
     # Accuracy clearly below chance is no guessing: ImageNet-A has images that were chosen because models mistake them.
@@ -124,17 +127,23 @@ def clean_warnings(run: RunDirectory) -> list[str]:
     return []
 
 
-def _suggest_map(run: RunDirectory, permutation: Permutation, names: list[str]) -> str:
-    """Write the order of the classes for `--class-map`, and return what to give; classes without names have no file."""
-    if len(names) != len(permutation.label_of):
+def _suggest_map(run: RunDirectory, permutation: Permutation, groups: Sequence[Sequence[int]], names: list[str]) -> str:
+    """Write the order of the classes for `--class-map`, and return what to give.
+
+    Classes without names have no file, nor those that are not all of the model's outputs.
+    """
+    outputs = [output for group in groups for output in group]
+    if sorted(outputs) != [*range(len(names))]:
         return "--class-map FILE with the classes in the model's order"
+    name_of = dict(zip(outputs, (names[label] for label in permutation.label_of), strict=True))
     with translate_os_errors(run.path):
-        (run.path / _SUGGESTED).write_text("".join(f"{names[label]}\n" for label in permutation.label_of.tolist()))
+        (run.path / _SUGGESTED).write_text("".join(f"{name_of[output]}\n" for output in range(len(names))))
     return f"--class-map {_SUGGESTED}, a file of the run directory with that order"
 
 
-def _permuted(permutation: Permutation, names: list[str], hint: str) -> str:
-    changed = [(output, label) for output, label in enumerate(permutation.label_of.tolist()) if output != label]
+def _permuted(permutation: Permutation, groups: Sequence[Sequence[int]], names: list[str], hint: str) -> str:
+    labels = permutation.label_of.tolist()
+    changed = [(groups[place][0], label) for place, label in enumerate(labels) if place != label]
     examples = ", ".join(
         f"output {output} is {names[label] if label < len(names) else label}" for output, label in changed[:_NAMED]
     )

@@ -316,7 +316,7 @@ def clear(names: Sequence[str] = (), older_than: float | None = None) -> Cleared
         OptionError: No entry has one of the names, or `older_than` is negative.
     """
     if older_than is not None and not older_than >= 0:
-        raise OptionError(f"--older-than must be a number of days, not {older_than:g}")
+        raise OptionError(f"--older-than must be 0 or more days, not {older_than:g}", "omit it for all entries")
     entries = list_entries()
     for name in names:
         if not any(_is_named(entry, name) for entry in entries):

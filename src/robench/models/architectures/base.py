@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,6 +13,8 @@ from robench.errors import CheckpointError
 from robench.models.preprocessing import Preprocessing
 
 __all__ = ["Family", "unknown_architecture"]
+
+_WORD = re.compile("[A-Za-z]{3,}")
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,11 @@ class Family:
 
 def unknown_architecture(family: str, name: str, names: Iterable[str]) -> CheckpointError:
     """Return the error for a name that is not in `family`; its hint suggests the nearest names."""
-    near = get_close_matches(name, list(names), n=3)
+    known = list(names)
+    near = get_close_matches(name, known, n=3)
+    guess = f"did you mean {' or '.join(map(repr, near))}? See" if near else "see"
+    words = [name, *_WORD.findall(" ".join((name, *near[:1])))]
+    word = next((word for word in words if any(word in other for other in known)), "")
     return CheckpointError(
-        f"unknown {family} architecture {name!r}",
-        f"did you mean {' or '.join(map(repr, near))}? See `robench list models`"
-        if near
-        else "see `robench list models`",
+        f"unknown {family} architecture {name!r}", f"{guess} `{f'robench list models {family} {word}'.strip()}`"
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from robench.errors import CheckpointError, RobenchError
-from robench.models.architectures import ARCHITECTURES, architecture_names, build_architecture
+from robench.models.architectures import ARCHITECTURES, architecture_names, build_architecture, timm
 from robench.models.architectures.fingerprint import fingerprint, similarity
 from robench.models.architectures.index import Structure, load_index
 from robench.models.checkpoints.aux_bn import without_aux_bn
@@ -22,7 +22,7 @@ from robench.models.checkpoints.statistics import without_statistics
 from robench.models.checkpoints.unused import is_unused
 from robench.models.checkpoints.weight_parts import merge_parts
 
-__all__ = ["detect_architecture", "fitting_architectures", "shapes"]
+__all__ = ["detect_architecture", "exact_fits", "fitting_architectures", "shapes"]
 
 _NEAREST = 3
 _LONGEST = 80
@@ -41,6 +41,8 @@ _GROUPS = 8
 """Most groups of tensors among which a head is looked for."""
 _HEADS = ("fc", "linear", "head", "head.fc", "classifier", "classifier.1")
 """Usual names of the last layer."""
+_CLASS_TOKEN_NORM = {"norm.weight", "norm.bias"}
+"""Tensors of a ViT without average pooling, which has `fc_norm` instead."""
 _FILLED = (torch.empty, torch.zeros, torch.ones)
 
 Compared: TypeAlias = dict[str, dict[str, list[str]]]
@@ -78,29 +80,10 @@ def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None
     Raises:
         CheckpointError: No known architecture fits, or several networks of the file do.
     """
-    own: Mapping[str, Tensor] = without_statistics(state)
-    plain = {name: value for name, value in merge_parts(shortened(own))[0].items() if not is_unused(name)}
-    readings = [own] if plain.keys() == own.keys() else [own, plain]
     index = _Index.installed_here()
-    named = index.named(stated or "")
-    for reading in readings:
-        if fitting := [arch for arch in named if _differences(reading, arch) == {}] or index.fitting(
-            reading, index.new
-        ):
-            return fitting
-    fits = {prefix: _named(named, fitting) for prefix, fitting in _fitting_groups(index, plain)}
-    if len({*map(tuple, fits.values())}) > 1:
-        raise CheckpointError(f"it holds several networks, under {' and '.join(fits)}", "select one with --weights-key")
-    if fits:
-        return next(iter(fits.values()))
-    while (groups := _groups(plain)) and len(readings) < _READINGS:
-        largest = max(groups, key=lambda prefix: len(groups[prefix]))
-        for reading in _with_heads(groups, largest):
-            if fitting := index.fitting(reading):
-                return _named(named, fitting)
-        is_most = 2 * len(groups[largest]) > len(plain)
-        plain = groups[largest] if is_most else {}
-        readings.append(groups[largest])
+    fitting, readings = _exact_fits(index, state, stated)
+    if fitting:
+        return fitting
     errors = []
     for reading in readings:
         compared = index.similar(reading)
@@ -109,6 +92,43 @@ def fitting_architectures(state: Mapping[str, Tensor], stated: str | None = None
         fewest = min((sum(map(len, groups.values())) for groups in compared.values()), default=0)
         errors.append((fewest, index.refusal(compared, len(reading))))
     raise min(errors, key=lambda error: error[0])[1]
+
+
+def exact_fits(state: Mapping[str, Tensor], stated: str | None = None) -> list[str]:
+    """Return the indexed architectures that fit, as `fitting_architectures` does; it builds no similar ones, so it is fast."""
+    try:
+        return _exact_fits(_Index.installed_here(), state, stated)[0]
+    except CheckpointError:
+        return []
+
+
+def _exact_fits(
+    index: _Index, state: Mapping[str, Tensor], stated: str | None
+) -> tuple[list[str], list[Mapping[str, Tensor]]]:
+    """Return the architectures that fit, and the ways in which the names were read."""
+    own: Mapping[str, Tensor] = without_statistics(state)
+    plain = {name: value for name, value in merge_parts(shortened(own))[0].items() if not is_unused(name)}
+    readings = [own] if plain.keys() == own.keys() else [own, plain]
+    named = index.named(stated or "")
+    for reading in readings:
+        if fitting := [arch for arch in named if _differences(reading, arch) == {}] or index.fitting(
+            reading, index.new
+        ):
+            return fitting, readings
+    fits = {prefix: _named(named, fitting) for prefix, fitting in _fitting_groups(index, plain)}
+    if len({*map(tuple, fits.values())}) > 1:
+        raise CheckpointError(f"it holds several networks, under {' and '.join(fits)}", "select one with --weights-key")
+    if fits:
+        return next(iter(fits.values())), readings
+    while (groups := _groups(plain)) and len(readings) < _READINGS:
+        largest = max(groups, key=lambda prefix: len(groups[prefix]))
+        for reading in _with_heads(groups, largest):
+            if fitting := index.fitting(reading):
+                return _named(named, fitting), readings
+        is_most = 2 * len(groups[largest]) > len(plain)
+        plain = groups[largest] if is_most else {}
+        readings.append(groups[largest])
+    return [], readings
 
 
 def _named(named: Sequence[str], fitting: list[str]) -> list[str]:
@@ -232,6 +252,11 @@ class _Index:
         )
         complete = [arch for arch, groups in compared.items() if groups.keys() == {"unexpected"}]
         hint = f"if it is {complete[0]}, leave the others out with --ignore-key" if complete else ""
+        for arch, groups in compared.items():
+            is_like = groups.keys() == {"missing", "unexpected"} and set(groups["missing"]) == _CLASS_TOKEN_NORM
+            if is_like and (pooled := timm.average_pooled(arch, groups["unexpected"])) is not None:
+                hint = f"fc_norm belongs to average pooling: give --arch, such as '{pooled}'"
+                break
         return CheckpointError(f"its weights fit no known architecture{note}{_nearest(compared, tensors)}", hint)
 
 

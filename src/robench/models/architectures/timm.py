@@ -13,10 +13,11 @@ from torch.overrides import TorchFunctionMode
 
 from robench.errors import CheckpointError, RobenchError, one_line
 from robench.models.architectures.base import unknown_architecture
+from robench.models.hub_client import download_command, offline_unless_reachable
 from robench.models.preprocessing import Preprocessing
 from robench.models.preprocessing.from_config import from_timm_config
 
-__all__ = ["FORBIDDEN", "build", "build_with", "names", "pretrained", "translate_names"]
+__all__ = ["FORBIDDEN", "average_pooled", "build", "build_with", "names", "pretrained", "translate_names"]
 
 FORBIDDEN = (
     "pretrained",
@@ -75,10 +76,17 @@ def pretrained(name: str, **arguments: Any) -> tuple[nn.Module, Preprocessing]:
     """
     timm = _timm(name, arguments)
     try:
-        module: nn.Module = timm.create_model(name, pretrained=True, **arguments)
+        with offline_unless_reachable() as is_online:
+            module: nn.Module = timm.create_model(name, pretrained=True, **arguments)
     except TypeError:
         raise  # The caller names the argument.
     except Exception as error:  # The errors of timm's download clients share no base class.
+        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+        if not is_online and getattr(config, "hf_hub_id", None):
+            raise CheckpointError(
+                f"the weights of timm:{name} are not in the local cache, and the Hugging Face hub cannot be reached",
+                f"download them where there is a network: {download_command(config.hf_hub_id)}",
+            ) from error
         raise CheckpointError(
             f"cannot load the published weights of timm:{name} ({one_line(error)})",
             f"download the file elsewhere and load it with --arch timm:{name}",
@@ -127,6 +135,14 @@ def translate_names(
     if not isinstance(translated, Mapping) or not all(isinstance(value, Tensor) for value in translated.values()):
         return None
     return dict(translated), interpolations.found
+
+
+def average_pooled(arch: str, names: Iterable[str]) -> str | None:
+    """Return a ViT of timm with the average pooling that the names of tensors show, as after MAE's fine-tuning, else None."""
+    has_norm = any(f".{name}".endswith(".fc_norm.weight") for name in names)
+    if not has_norm or not arch.startswith("timm:") or "global_pool=" in arch:
+        return None
+    return f"{arch}{'&' if '?' in arch else '?'}global_pool=avg"
 
 
 class _Interpolations(TorchFunctionMode):

@@ -10,9 +10,13 @@ from robench.errors import CheckpointError, one_line
 from robench.models.checkpoints.differences import differences, is_counter, other_classes
 from robench.models.checkpoints.weight_parts import are_parts
 
-__all__ = ["abbreviate", "check_fit", "load_strict", "needed"]
+__all__ = ["MisfitError", "abbreviate", "check_fit", "load_strict", "needed"]
 
 _LISTED = 8
+
+
+class MisfitError(CheckpointError):
+    """The tensors of a file are not those of a network."""
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], file: object, arch: str, config: object = None) -> None:
@@ -26,7 +30,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], file: object, ar
         config: Configuration file that determined the network, if any.
 
     Raises:
-        CheckpointError: A name or a shape does not fit.
+        MisfitError: A name or a shape does not fit.
     """
     expected = module.state_dict()
     check_fit(state, expected, file, arch, config)
@@ -40,7 +44,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], file: object, ar
 def check_fit(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], file: object, arch: str, config: object = None
 ) -> None:
-    """Raise CheckpointError unless a file's tensors have the names and shapes of the network's `expected` ones."""
+    """Raise MisfitError unless a file's tensors have the names and shapes of the network's `expected` ones."""
     groups = differences(state, expected)
     if not groups:
         return
@@ -50,8 +54,9 @@ def check_fit(
         hint = f"the weights probably have {classes} classes; correct the number in {config}"
     else:
         hint = f"{config} describes another network than the weights; copy both from one place"
-    listed = "; ".join(f"{len(keys)} {kind}: {abbreviate(keys)}" for kind, keys in groups.items())
-    raise CheckpointError(f"{file} does not fit {arch} ({listed})", hint)
+    shown = 2 if len(groups) <= 2 else 1
+    listed = "; ".join(f"{len(keys)} {kind}: {abbreviate(keys, shown)}" for kind, keys in groups.items())
+    raise MisfitError(f"{file} does not fit {arch} ({listed})", hint)
 
 
 def _hint(groups: Mapping[str, Sequence[str]]) -> str:
@@ -71,7 +76,7 @@ def needed(expected: Mapping[str, Tensor]) -> set[str]:
     return {key for key in expected if not is_counter(key)}
 
 
-def abbreviate(keys: Sequence[str]) -> str:
+def abbreviate(keys: Sequence[str], listed: int = _LISTED) -> str:
     """Return the first names of a list and the number of the others."""
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more
+    more = f" and {len(keys) - listed} more" if len(keys) > listed else ""
+    return ", ".join(keys[:listed]) + more

@@ -158,7 +158,7 @@ def _parts(
     found: Mapping[str, tuple[str, str]],
     head: tuple[str, str] | None,
 ) -> Alignment:
-    """Return the alignment of names that each have a prefix and an end, which is a name of the network."""
+    """Return the alignment of names that each consist of a prefix and a name of the network."""
     prefixes = sorted({prefix for prefix, _ in found.values()}, key=len, reverse=True)
     names, outside = {}, []
     for name, original in short.items():

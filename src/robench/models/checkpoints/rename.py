@@ -27,7 +27,7 @@ def rename(
     """
     first: tuple[dict[str, Tensor], list[str]] | None = None
     for candidate, methods in ((dict(state), {}), merge_parts(state), merge_parts(shortened(state))):
-        alignments = align(candidate, needed(expected))
+        alignments = [found for found in align(candidate, needed(expected)) if _renames_no_norm(found, expected)]
         if not alignments:
             continue
         alignments = [found for found in alignments if _fits(candidate, found, expected)] or alignments
@@ -63,6 +63,14 @@ def rename(
             return found
         first = first or found
     return first or (most_of(state, needed(expected)), [])
+
+
+def _renames_no_norm(alignment: Alignment, expected: Mapping[str, Tensor]) -> bool:
+    """Return whether a layer of another name has a matrix, as heads do; a norm of another name is of another network."""
+    if alignment.head is None:
+        return True
+    layer = f"{alignment.head[1]}."
+    return any(value.ndim > 1 for name, value in shortened(expected).items() if name.startswith(layer))
 
 
 def _fits(state: Mapping[str, Tensor], alignment: Alignment, expected: Mapping[str, Tensor]) -> bool:

@@ -46,6 +46,7 @@ class LoadRequest:
         trust_pickle: Whether a pickle may run code.
         weights_key: Key of the weights, for files with several sets of them.
         ignore_keys: Names of tensors to leave out, with the wildcards * and ?.
+        name: Name of the model in tables; None for that of the file.
         content: Bytes that the sandbox has tried, so that the same bytes are loaded; None for a file that needs no sandbox.
     """
 
@@ -55,6 +56,7 @@ class LoadRequest:
     trust_pickle: bool = False
     weights_key: str | None = None
     ignore_keys: tuple[str, ...] = ()
+    name: str | None = None
     content: bytes | None = field(default=None, repr=False)
 
     def read(self) -> bytes:

@@ -28,12 +28,12 @@ from robench.models.memory import OUT_OF_MEMORY
 from robench.models.preprocessing import Preprocessing, assumed
 from robench.models.preprocessing.from_config import from_hf_processor, from_timm_config, timm_deviation_note
 
-__all__ = ["load", "matches"]
+__all__ = ["PROCESSORS", "WEIGHTS", "load", "matches"]
 
 _NESTED = "processor_config.json"
-_PROCESSORS = (_NESTED, "preprocessor_config.json")
+PROCESSORS = (_NESTED, "preprocessor_config.json")
 """In transformers' order; the first can also hold processors of other input than images."""
-_WEIGHTS = (
+WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -70,9 +70,9 @@ def load(request: LoadRequest) -> LoadedModel:
     if remote := next((key for key in _REMOTE if _is_set(config, key)), None):
         raise CheckpointError(f"{folder} {REFUSED}: its config.json has {remote}, which needs other code or a download")
     _check_timm_arguments(folder, config)
-    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
-        raise CheckpointError(f"{folder} holds no weights", f"it needs one of {', '.join(_WEIGHTS)}")
+        raise CheckpointError(f"{folder} holds no weights", f"it needs one of {', '.join(WEIGHTS)}")
     files = [weights, *shards(weights)] if is_index(weights) else [weights]
     state, notes = pickled_module.read_state(weights, request.trust_pickle)
     notes += tuple(note for file in files if (note := extension_mismatch_note(file)) is not None)
@@ -85,7 +85,7 @@ def load(request: LoadRequest) -> LoadedModel:
             raise CheckpointError(f"{folder} {OUT_OF_MEMORY}", LARGE_CONFIG_HINT) from error
         raise
     return LoadedModel(
-        folder.resolve().name,
+        request.name or folder.resolve().name,
         arch,
         module,
         preprocessing,
@@ -199,7 +199,7 @@ def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, A
 def _preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...]]:
     """Return the preprocessing that AutoImageProcessor would find, and notes."""
     model_type = str(config.get("model_type") or "")
-    for name in _PROCESSORS:
+    for name in PROCESSORS:
         if (folder / name).is_file():
             content = read_json(folder / name)
             stated: object = content.get("image_processor") if name == _NESTED else content

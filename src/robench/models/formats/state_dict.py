@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from robench.errors import CheckpointError
 from robench.models.architectures import EXAMPLES, build_architecture, names_factory, translate_names
-from robench.models.architectures.detect import detect_architecture
+from robench.models.architectures.detect import detect_architecture, exact_fits
+from robench.models.architectures.timm import average_pooled
 from robench.models.checkpoints.aux_bn import add_aux_bn, describe_aux_bn
 from robench.models.checkpoints.differences import differences, other_classes
-from robench.models.checkpoints.fit import abbreviate, load_strict, needed
+from robench.models.checkpoints.fit import MisfitError, abbreviate, load_strict, needed
 from robench.models.checkpoints.read import extension_mismatch_note, file_sha256, holds_weights, metadata
 from robench.models.checkpoints.rename import rename
 from robench.models.checkpoints.sharded import files_sha256, is_index, shards
@@ -26,6 +29,12 @@ from robench.models.formats.base import LoadedModel, LoadRequest
 from robench.models.preprocessing import Preprocessing, listed, with_known_mean
 
 __all__ = ["load", "matches"]
+
+_SUGGESTED = 3
+"""Number of architectures in a hint."""
+
+_Fitted: TypeAlias = tuple[str, nn.Module, Preprocessing, tuple[str, ...]]
+"""An architecture, the network, its preprocessing, and notes."""
 
 
 def matches(path: Path) -> bool:
@@ -67,7 +76,8 @@ def load(request: LoadRequest) -> LoadedModel:
         reason = "the name in the file" if weights.stated is not None and weights.stated in arch else "the only match"
         notes.append(f"{path}: detected architecture {arch} ({reason}); pass --arch to override")
     weights = replace(weights, state=state)
-    module, preprocessing, more = _fit_or_translate(path, arch, weights, ignored)
+    fit = _fit_or_translate if request.arch is None else _fit_or_suggest
+    arch, module, preprocessing, more = fit(path, arch, weights, ignored)
     files = shards(path) if is_index(path) else [path]
     notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
     return LoadedModel(
@@ -97,13 +107,32 @@ def _detect(path: Path, state: Mapping[str, Tensor], stated: str | None) -> str:
         ) from error
 
 
-def _fit_or_translate(
-    path: Path, arch: str, weights: Weights, ignored: Sequence[str]
-) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
-    """Fit the weights as they are, or else by the names into which the library itself translates them; see `_fit_weights`."""
+def _fit_or_suggest(path: Path, arch: str, weights: Weights, ignored: Sequence[str]) -> _Fitted:
+    """Fit the weights to the architecture that the user gave, or name another one that fits; see `_fit_or_translate`."""
     try:
-        return _fit_weights(path, arch, weights, ignored)
+        return _fit_or_translate(path, arch, weights, ignored)
+    except MisfitError as error:
+        fitting = exact_fits(weights.state, weights.stated)
+        if not fitting or arch in fitting:
+            raise
+        advice = "omit --arch, or give it" if len(fitting) == 1 else "give one of them as --arch"
+        raise MisfitError(error.problem, f"the weights fit {abbreviate(fitting, _SUGGESTED)}: {advice}") from error
+
+
+def _fit_or_translate(path: Path, arch: str, weights: Weights, ignored: Sequence[str]) -> _Fitted:
+    """Fit the weights, see `_fit_weights`: as they are, or with average pooling, or by names that the library itself translates.
+
+    Returns:
+        The architecture, and what `_fit_weights` returns.
+    """
+    try:
+        return arch, *_fit_weights(path, arch, weights, ignored)
     except CheckpointError as error:
+        if (pooled := average_pooled(arch, weights.state)) is not None:
+            with suppress(CheckpointError):
+                module, preprocessing, notes = _fit_weights(path, pooled, weights, ignored)
+                note = f"{path}: its fc_norm belongs to average pooling, so the architecture is {pooled}"
+                return pooled, module, preprocessing, (*notes, note)
         try:
             translated = translate_names(arch, weights.state)
             if translated is None:
@@ -121,7 +150,7 @@ def _fit_or_translate(
     note = f"{path}: {family}'s own conversion for {name} (checkpoint_filter_fn) translated the names of the weights"
     if is_resized:
         note += ", and interpolated the position embeddings to the img_size of --arch"
-    return module, preprocessing, (*notes, note)
+    return arch, module, preprocessing, (*notes, note)
 
 
 def _fit_weights(
@@ -142,7 +171,8 @@ def _fit_weights(
         The network, its preprocessing, and notes.
 
     Raises:
-        CheckpointError: A tensor is missing, unexpected or of another shape.
+        MisfitError: A tensor is missing, unexpected or of another shape.
+        CheckpointError: The file holds several networks, or the user ignores a tensor of the network.
     """
     module, preprocessing, notes = build_architecture(arch)
     expected = module.state_dict()

@@ -1,0 +1,48 @@
+"""The Python program of README.md runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import robench
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_program_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the embedded model and images, a tenth of the conditions, and the run itself as its baseline."""
+    monkeypatch.chdir(tmp_path)
+    found = re.search(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert found is not None
+    program = found[1]
+    for written, used in (
+        ('"cifar10/test"', '"demo"'),
+        ("limit=500", "limit=20, severity=3"),
+        ('"baseline.csv"', 'run.path / "results.csv"'),
+        (".passed", ".passed or fail()"),
+    ):
+        assert written in program
+        program = program.replace(written, used)
+    demo = robench.load_classifier("demo")
+    names: dict[str, object] = {
+        "net": demo.module,
+        "mean": demo.preprocessing.mean,
+        "std": demo.preprocessing.std,
+        "images": torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
+        "fail": lambda: pytest.fail("the gate"),
+    }
+    exec(program, names)
+    run = names["run"]
+    assert isinstance(run, robench.Run)
+    assert run.suites == ["cifar-c"], "the default suite at 32 px"
+    assert run.metrics["cifar-c/mean_error"] < 0.5
+    assert "cifar-c mean error" in capsys.readouterr().out
+    transformed = names["transform"](torch.full((3, 32, 32), 128, dtype=torch.uint8))  # type: ignore[operator]
+    assert transformed.shape == (3, 32, 32)
+    assert torch.as_tensor(names["noisy"]).float().mean() > 0
