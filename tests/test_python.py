@@ -189,7 +189,7 @@ def test_values_have_tables(whole: Path) -> None:
         (lambda net, data, run: api.gate(run, run, rules="x"), RobenchError, "x: |rules of x"),
         (lambda net, data, run: api.gate(run, run, rules=3), TypeError, "rules must be a TOML file or a list"),
         (lambda net, data, run: api.gate(None, run), TypeError, "the run must be"),
-        (lambda net, data, run: api.leaderboard(), RobenchError, "there are no runs"),
+        (lambda net, data, run: api.leaderboard(), RobenchError, "no run is given"),
         (lambda net, data, run: api.report(3), TypeError, "the run must be"),
         (lambda net, data, run: api.score(None), TypeError, "the run must be"),
         (lambda net, data, run: api.Run.open(None), TypeError, "the run must be"),

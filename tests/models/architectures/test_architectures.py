@@ -173,7 +173,10 @@ def test_without_network_the_way_out_is_named(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(empty))
     monkeypatch.setattr(torch.hub, "urlopen", unplugged)
     monkeypatch.setattr("timm.create_model", unplugged)
-    way_out = {"torchvision": f"no network.*--arch {family}:{name}", "timm": f"hf download timm/{name}|no network.*{name}"}
+    way_out = {
+        "torchvision": f"no network.*--arch {family}:{name}",
+        "timm": f"hf download timm/{name}|no network.*{name}",
+    }
     with pytest.raises(CheckpointError, match=way_out[family]):
         ARCHITECTURES[family].pretrained(name)
 
