@@ -232,7 +232,7 @@ def test_the_rest_of_robench_takes_the_examples_runs(
         capsys.readouterr()
         assert run_cli(["show", str(place)]) == 0
         assert "2 of 10 cells" in capsys.readouterr().out
-    assert "Fades to grey and fog" in (tmp_path / "page.html").read_text()
+    assert "fades mean error" in (tmp_path / "page.html").read_text()
     assert run_cli(["show", str(place), "--verbose"]) == 0
     assert "2 cells" in capsys.readouterr().out
     assert run_cli(["score", str(place)]) == 2

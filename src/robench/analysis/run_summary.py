@@ -180,6 +180,7 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
         most = share.head(_WORST)
         names = [f"{name} ({100 * value:.0f} %)" for name, value in most.items() if value > 0]
         part = f"cause {100 * most.sum():.0f} % of" if len(share) > len(most) else "share"
+        part = part if len(names) > 1 else "causes all of"
         lines.append(f"{suite}: {_joined(names)} {part} the errors that corruptions add to those on clean images.")
     first = breaking_severities(cells, clean).sort_values(kind="stable")
     severest = int(cells["severity"].max())
