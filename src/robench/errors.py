@@ -35,6 +35,7 @@ __all__ = [
     "printable",
     "ran_out_of_memory",
     "unknown_name",
+    "with_notes",
     "with_option_names",
 ]
 
@@ -122,6 +123,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> tuple[str, str]:
     noun, of, owner = kind.partition(" of ")
     hint = f"did you mean {spelled[near[0]]!r}?" if near else f"choose one of {', '.join(names)}"
     return f"unknown {noun} {name!r}{of}{owner}", hint
+
+
+@contextmanager
+def with_notes(notes: Iterable[str]) -> Iterator[None]:
+    """Add notes to a RobenchError that leaves the context, because they may explain it. The CLI prints them before the error."""
+    try:
+        yield
+    except RobenchError as error:
+        for note in notes:
+            error.add_note(printable(note))
+        raise
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

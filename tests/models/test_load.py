@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.models import squeezenet1_0
 
-from robench.errors import CheckpointError, DeviceError, OptionError
+from robench.errors import CheckpointError, DeviceError, OptionError, RobenchError
 from robench.models import ARCHITECTURES, choose_device, load_classifier
 from robench.models.architectures.base import Family
 from robench.models.architectures.cifar_resnet import CifarResNet
@@ -335,3 +336,11 @@ def test_pipes_and_dead_links_are_refused(tmp_path: Path) -> None:
         load_classifier(tmp_path / "pipe.pth", device="cpu")
     with pytest.raises(CheckpointError, match="broken link"):
         load_classifier(tmp_path / "dead.pth", device="cpu")
+
+
+def test_notes_on_guesses_travel_with_a_later_error(tmp_path: Path) -> None:
+    """The architecture is detected, and then the network does not run at the input size that the user gives."""
+    with pytest.raises(RobenchError) as caught:
+        load_classifier(_saved(tmp_path, squeezenet1_0(num_classes=10).state_dict()), device="cpu", crop=8)
+    notes = getattr(caught.value, "__notes__", [])
+    assert any("detected architecture torchvision:squeezenet1_0" in note for note in notes)

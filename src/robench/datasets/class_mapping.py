@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from robench.datasets.dataset import ImageDataset
-from robench.errors import DatasetError
+from robench.errors import DatasetError, with_notes
 
 __all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids"]
 
@@ -80,10 +80,8 @@ def fit_classes(images: ImageDataset, outputs: int, model: str, names: Sequence[
             note += f"; no label is 0, so if labels begin at 1, {_shift_hint(count - 1)}"
         classes = tuple(map(str, range(outputs)))
         return replace(images, classes=classes, notes=(*images.notes, note))
-    error = _mismatch(images, outputs, model)
-    for note in images.notes[known_notes:]:  # The caller does not get these images.
-        error.add_note(note)
-    raise error
+    with with_notes(images.notes[known_notes:]):  # The caller does not get these images.
+        raise _mismatch(images, outputs, model)
 
 
 def _by_names(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError, DeviceError, OptionError, one_line, printable
+from robench.errors import CheckpointError, DeviceError, OptionError, one_line, printable, with_notes
 from robench.models import hub
 from robench.models.architectures import (
     ARCHITECTURES,
@@ -83,7 +83,12 @@ def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides:
         overrides: Parts of the preprocessing and its default, by the names of `load_classifier`.
     """
     loaded = model if isinstance(model, LoadedModel) else _load(model, request)
-    overrides = dict(overrides)
+    with with_notes(loaded.notes):
+        return _prepared(loaded, request, dict(overrides))
+
+
+def _prepared(loaded: LoadedModel, request: LoadRequest, overrides: dict[str, Any]) -> Classifier:
+    """Return the classifier of a loaded model, which runs here for the first time."""
     default = overrides.pop("default_crop", None)
     loaded = _with_size(loaded, overrides.get("crop"), default)
     assumes_size = _states_no_size(loaded)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from robench.errors import CheckpointError
+from robench.errors import CheckpointError, with_notes
 from robench.models.architectures import EXAMPLES, build_architecture, names_factory, translate_names
 from robench.models.architectures.detect import detect_architecture, exact_fits
 from robench.models.architectures.timm import average_pooled
@@ -77,7 +77,8 @@ def load(request: LoadRequest) -> LoadedModel:
         notes.append(f"{path}: detected architecture {arch} ({reason}); pass --arch to override")
     weights = replace(weights, state=state)
     fit = _fit_or_translate if request.arch is None else _fit_or_suggest
-    arch, module, preprocessing, more = fit(path, arch, weights, ignored)
+    with with_notes(notes):
+        arch, module, preprocessing, more = fit(path, arch, weights, ignored)
     files = shards(path) if is_index(path) else [path]
     notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
     return LoadedModel(
