@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from robench.errors import flags_shown
+from robench.evaluation import prepare
 from robench.models import Classifier, load
 from tests.builders import finished_run, tiny_classifier, tiny_dataset
 
@@ -90,6 +91,14 @@ def _isolated_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 def _flags_shown() -> Iterator[None]:
     """Errors name options as the command line does; tests of Python's texts start another process."""
     with flags_shown():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_trial_of_inputs() -> Iterator[None]:
+    """Runs are evaluated without the trial of other inputs (up to 2 s each), but in the tests of the trial."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "input_warnings", lambda *_: [])
         yield
 
 

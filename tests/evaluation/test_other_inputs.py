@@ -38,6 +38,11 @@ def _from_caffe(x: Tensor) -> Tensor:
     return ((x + torch.tensor((103.939, 116.779, 123.68)).view(3, 1, 1)).flip(1) / 255 - MEAN) / STD
 
 
+@pytest.fixture(autouse=True)
+def _with_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "input_warnings", other_inputs.input_warnings)
+
+
 @each(
     ("convert", "fed", "advice", "limit"),
     [
