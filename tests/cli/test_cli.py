@@ -302,6 +302,7 @@ def test_an_interruption_is_exit_130_and_says_how_to_go_on(
     assert "give the same command again" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cluster_that_ends_the_program_interrupts_it(tmp_path: Path) -> None:
     """By SIGTERM, as SLURM does when the time is up; the next one goes on, and knows the command."""
     arguments = [sys.executable, "-m", "robench", "evaluate", "demo", "--out", str(tmp_path / "run")]

@@ -229,7 +229,7 @@ LARGE: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        pytest.param(*case, marks=[pytest.mark.nightly] * (index == 1) + [pytest.mark.slow] * (index > 1))
+        pytest.param(*case, marks=[pytest.mark.nightly] * (index == 1) + [pytest.mark.slow] * (index != 1))
         for index, case in enumerate(LARGE)
     ],
 )
