@@ -89,10 +89,16 @@ def cluster(_head: Any) -> Iterator[Any]:
         _head.remove_node(node)
 
 
-def job(data: Path, out: Path, options: Options = SOME, suite: str = "cifar-c", model: str = "demo") -> Job:
-    return Job(
-        lambda: load_classifier(model, device="cpu"), robench.open_dataset(data, _names(data)), [suite], out, options
-    )
+def job(
+    data: Path,
+    out: Path,
+    options: Options = SOME,
+    suite: str = "cifar-c",
+    model: str = "demo",
+    crop: int | None = None,
+) -> Job:
+    images = robench.open_dataset(data, _names(data))
+    return Job(lambda: load_classifier(model, device="cpu", crop=crop), images, [suite], out, options)
 
 
 def _names(data: Path) -> Path:
@@ -325,7 +331,7 @@ def test_a_shard_that_ends_every_worker_stops_its_run_alone(
         "        return images.mean(dim=(2, 3)) @ torch.ones(3, 3)\n\n\ndef fatal():\n    return Fatal()\n"
     )
     monkeypatch.setenv("DRIVER", str(os.getpid()))
-    fatal = job(picture_folder, tmp_path / "ray", model=f"{tmp_path / 'fatal.py'}:fatal")
+    fatal = job(picture_folder, tmp_path / "ray", model=f"{tmp_path / 'fatal.py'}:fatal", crop=224)
     sound = job(picture_folder, tmp_path / "sound", Options(corruption=["contrast"], severity=[1], batch_size=7))
     jobs = [Job(fatal.load, picture_folder, ["clean"], fatal.out), sound]
     finished: list[Run] = []
