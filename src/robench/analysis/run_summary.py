@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from robench.analysis.metrics import METRICS
+from robench.analysis.wording import IDENTIFIERS, Wording
 from robench.suites import CLEAN, NETWORK, display_family, families, lookup_suite
 from robench.types import Results
 
@@ -144,16 +145,16 @@ def worst(results: Results, suite: str, count: int = _WORST) -> list[Headline]:
     return [_headline(row, str(row["corruption"])) for row in ordered.head(count).to_dict("records")]
 
 
-def verdict(results: Results) -> list[str]:
+def verdict(results: Results, wording: Wording = IDENTIFIERS) -> list[str]:
     """Return sentences on what harms a model, from where on it breaks, and what leaves it unharmed."""
     clean = results[(results["suite"] == CLEAN) & (results["metric"] == "error_rate") & results["axis"].isna()]
     lines: list[str] = []
     for suite in _perturbed(results):
         rows = results[results["suite"] == suite]
         if display_family(suite).has_frames:
-            lines += _frames_verdict(suite, rows)
+            lines += _frames_verdict(suite, rows, wording)
         elif len(clean):
-            lines += _corruptions_verdict(suite, rows, float(clean["value"].iloc[0]))
+            lines += _corruptions_verdict(suite, rows, float(clean["value"].iloc[0]), wording)
     return lines
 
 
@@ -168,8 +169,8 @@ def breaking_severities(cells: Results, clean: float) -> pd.Series:
     return broken.groupby("corruption", sort=False)["severity"].min()
 
 
-def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
-    members = harms_of(suite, rows)
+def _corruptions_verdict(suite: str, rows: Results, clean: float, wording: Wording) -> list[str]:
+    members, title = harms_of(suite, rows), wording.suite(suite)
     cells = rows[(rows["metric"] == "error_rate") & rows["corruption"].isin(members["corruption"])]
     if len(members) < 2:
         return []
@@ -178,18 +179,18 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
     if added.sum() > 0:
         share = added / added.sum()
         most = share.head(_WORST)
-        names = [f"{name} ({100 * value:.0f} %)" for name, value in most.items() if value > 0]
+        names = [f"{wording.corruption(str(name))} ({100 * value:.0f} %)" for name, value in most.items() if value > 0]
         part = f"cause {100 * most.sum():.0f} % of" if len(share) > len(most) else "share"
         part = part if len(names) > 1 else "causes all of"
-        lines.append(f"{suite}: {_joined(names)} {part} the errors that corruptions add to those on clean images.")
+        lines.append(f"{title}: {_joined(names)} {part} the errors that corruptions add to those on clean images.")
     first = breaking_severities(cells, clean).sort_values(kind="stable")
     severest = int(cells["severity"].max())
     if clean < 1 and len(first):
         grouped = first.groupby(first, sort=True)
-        parts = [f"severity {level} under {_listed(list(group.index))}" for level, group in grouped]
-        lines.append(f"{suite}: accuracy is below half of the clean accuracy from {', from '.join(parts)}.")
+        parts = [f"severity {level} under {_listed(map(wording.corruption, group.index))}" for level, group in grouped]
+        lines.append(f"{title}: accuracy is below half of the clean accuracy from {', from '.join(parts)}.")
     elif clean < 1:
-        lines.append(f"{suite}: no corruption halves the clean accuracy up to severity {severest}.")
+        lines.append(f"{title}: no corruption halves the clean accuracy up to severity {severest}.")
     highest = cells.groupby("corruption", sort=False)["value"].max()
     unharmed = [name for name, value in highest.items() if value - clean <= _STAYS]
     if unharmed:
@@ -198,13 +199,15 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float) -> list[str]:
             if cells["severity"].nunique() == 1
             else f"all {cells['severity'].nunique()} severities"
         )
+        harmless = _listed(map(wording.corruption, unharmed))
         lines.append(
-            f"{suite}: the error stays within {100 * _STAYS:.0f} pp of that on clean images at {severities} of {_listed(unharmed)}."
+            f"{title}: the error stays within {100 * _STAYS:.0f} pp of that on clean images at {severities} of {harmless}."
         )
     return lines
 
 
-def _frames_verdict(suite: str, rows: Results) -> list[str]:
+def _frames_verdict(suite: str, rows: Results, wording: Wording) -> list[str]:
+    title = wording.suite(suite)
     if display_family(suite) == families.SEQUENCES:
         members = harms_of(suite, rows)
         if len(members) < 2:
@@ -212,28 +215,33 @@ def _frames_verdict(suite: str, rows: Results) -> list[str]:
         ordered = members.sort_values("value", ascending=False, kind="stable")
         total = ordered["value"].sum()
         if total <= 0:
-            return [f"{suite}: no prediction changes between frames."]
+            return [f"{title}: no prediction changes between frames."]
         top = ordered.head(2)
-        names = " and ".join(f"{row['corruption']} {100 * row['value']:.1f} %" for row in top.to_dict("records"))
+        names = " and ".join(
+            f"{wording.corruption(row['corruption'])} {100 * row['value']:.1f} %" for row in top.to_dict("records")
+        )
         share = f"{100 * top['value'].sum() / total:.0f} % of all flips"
-        return [f"{suite}: predictions change most often under {names} ({share})."]
+        return [f"{title}: predictions change most often under {names} ({share})."]
     halves = rows[rows["metric"] == "half_accuracy_strength"]
     areas = rows[(rows["metric"] == "accuracy_auc") & rows["corruption"].notna()]
     if areas.empty:
         return []
     strengths = [
-        f"{row['corruption']} {row['value']:.2g}" for row in halves.to_dict("records") if pd.notna(row["value"])
+        f"{wording.corruption(row['corruption'])} {row['value']:.2g}"
+        for row in halves.to_dict("records")
+        if pd.notna(row["value"])
     ]
     held = [name for name in areas["corruption"] if name not in set(halves["corruption"])]
     lines = []
     if strengths:
-        lines.append(f"{suite}: accuracy falls to half of the clean accuracy at {_listed(strengths)}.")
+        lines.append(f"{title}: accuracy falls to half of the clean accuracy at {_listed(strengths)}.")
     if held:
-        lines.append(f"{suite}: no strength halves the clean accuracy under {_listed(held)}.")
+        lines.append(f"{title}: no strength halves the clean accuracy under {_listed(map(wording.corruption, held))}.")
     return lines
 
 
-def _listed(names: Sequence[object]) -> str:
+def _listed(of: Iterable[object]) -> str:
+    names = list(of)
     if len(names) > _NAMED:
         return f"{', '.join(map(str, names[:_NAMED]))} and {len(names) - _NAMED} more"
     return _joined(names)

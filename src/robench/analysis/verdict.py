@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from robench.analysis.comparison.compare import CORRUPTION, HEADLINE, Difference
 from robench.analysis.formatting import format_p_value, format_points
+from robench.analysis.wording import IDENTIFIERS, Wording
 from robench.suites import CLEAN, display_family
 
 __all__ = ["pair_verdict", "place"]
@@ -24,7 +25,7 @@ _CLAIMS = {
 """Verb, the words for a smaller and for a larger value, and object of the claim on a headline metric."""
 
 
-def pair_verdict(differences: Sequence[Difference]) -> list[str]:
+def pair_verdict(differences: Sequence[Difference], wording: Wording = IDENTIFIERS) -> list[str]:
     """Return the sentences that answer a comparison of two runs, one for each suite and one for the clean images.
 
     A sentence gives the change of the suite's mean, with interval and p-value. It then names the corruptions that differ
@@ -32,40 +33,39 @@ def pair_verdict(differences: Sequence[Difference]) -> list[str]:
 
     Args:
         differences: The differences of two runs, as `compare` returns them without `metrics`.
+        wording: Texts for the names of suites and corruptions.
     """
     suites = [suite for suite in dict.fromkeys(one.paired.run.key.suite for one in differences) if suite != CLEAN]
     return [
         f"{text[0].upper() if text.startswith('no ') else text[0]}{text[1:]}."
         for suite in [*suites, *([CLEAN] if any(one.paired.run.key.suite == CLEAN for one in differences) else [])]
-        if (text := _of_suite(suite, [one for one in differences if one.paired.run.key.suite == suite]))
+        if (text := _of_suite([one for one in differences if one.paired.run.key.suite == suite], wording))
     ]
 
 
-def _of_suite(suite: str, differences: Sequence[Difference]) -> str:
+def _of_suite(differences: Sequence[Difference], wording: Wording) -> str:
     headlines = [one for one in differences if one.level == HEADLINE]
     alone = [one for one in differences if one.level == CORRUPTION]
     candidates = [*headlines, *(alone if len(alone) == 1 else [])]
     main = next((one for metric in _CLAIMS for one in candidates if one.paired.run.key.metric == metric), None)
-    corruptions = _corruptions(differences)
+    corruptions = _corruptions(differences, wording)
     if main is not None:
         mce = "".join(
             f" (mCE {one.paired.run.value:.1f}, was {one.paired.base.value:.1f})"
             for one in headlines
             if one.paired.run.key.metric == "mce"
         )
-        return "; ".join(filter(None, [_claim(main, mce), corruptions]))
-    return (
-        f"{differences[0].run_model} compared with {differences[0].base_model} on {suite}: {corruptions}"
-        if corruptions
-        else ""
-    )
+        return "; ".join(filter(None, [_claim(main, mce, wording), corruptions]))
+    first = differences[0]
+    suite = wording.suite(first.paired.run.key.suite)
+    return f"{first.run_model} compared with {first.base_model} on {suite}: {corruptions}" if corruptions else ""
 
 
-def _claim(main: Difference, more: str) -> str:
+def _claim(main: Difference, more: str, wording: Wording) -> str:
     """Return the claim on a headline metric with its interval, in the direction of the claim."""
     paired, key = main.paired, main.paired.run.key
     verb, smaller, larger, thing = _CLAIMS[key.metric]
-    thing, unit = thing.format(suite=key.suite), str(paired.run.row["unit"])
+    thing, unit = thing.format(suite=wording.suite(key.suite)), str(paired.run.row["unit"])
     facts = [f"n = {paired.images}"]
     if main.p is not None:
         facts = [f"p {p}" if (p := format_p_value(main.p)).startswith("<") else f"p = {p}", *facts]
@@ -83,15 +83,15 @@ def _claim(main: Difference, more: str) -> str:
     return ", ".join([f"{'' if is_significant else 'no significant difference: '}{claim}{more}", *facts])
 
 
-def _corruptions(differences: Sequence[Difference]) -> str:
+def _corruptions(differences: Sequence[Difference], wording: Wording) -> str:
     """Return where the run is significantly better and worse; empty without several corruptions to tell apart."""
     tested = sorted(
         (one for one in differences if one.level == CORRUPTION and one.p is not None), key=lambda one: one.gain
     )
     if len(tested) < 2:
         return ""
-    worse = [place(one) for one in tested if one.is_significant and one.gain < 0]
-    better = [place(one) for one in reversed(tested) if one.is_significant and one.gain > 0]
+    worse = [place(one, wording) for one in tested if one.is_significant and one.gain < 0]
+    better = [place(one, wording) for one in reversed(tested) if one.is_significant and one.gain > 0]
     if not better and not worse:
         family = display_family(tested[0].paired.run.key.suite)
         kind = "input sizes" if family.has_resolutions else "perturbations" if family.has_frames else "corruptions"
@@ -105,7 +105,13 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST]) + more if names else "none"
 
 
-def place(difference: Difference) -> str:
+def place(difference: Difference, wording: Wording = IDENTIFIERS) -> str:
     """Return what a difference is of within its suite, such as `fog`, `fog / 3` or `network at 24 px`; `all` for an aggregate."""
     row = difference.paired.run
-    return row.cell.removeprefix(row.key.suite).removeprefix(" / ").strip() or "all"
+    text = row.cell.removeprefix(row.key.suite).removeprefix(" / ").strip() or "all"
+    corruption = row.key.corruption
+    return (
+        wording.corruption(corruption) + text.removeprefix(corruption)
+        if corruption and text.startswith(corruption)
+        else text
+    )

@@ -116,7 +116,11 @@ def _caption(
     if row["pred"] < 0:
         return subject.label, "no prediction", False
     name = name_of(classes_of(other), int(row["pred"]))
-    return subject.label, f"{name} ({100 * row['confidence']:.0f} %)", bool(row["pred"] == row["label"])
+    return (
+        subject.label,
+        f"{name} ({100 * row['confidence']:.0f}\N{NO-BREAK SPACE}%)",
+        bool(row["pred"] == row["label"]),
+    )
 
 
 def _uri(pixels: Any) -> str:

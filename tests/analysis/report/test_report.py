@@ -26,6 +26,7 @@ from robench.analysis.formatting import format_value
 from robench.analysis.report.calibration import calibration
 from robench.analysis.report.class_names import class_names
 from robench.analysis.report.images import confident_errors, disagreements, varied
+from robench.analysis.report.words import WORDS
 from robench.analysis.scoring import score_and_store
 from robench.analysis.verdict import pair_verdict
 from robench.cli.entry import run_cli
@@ -154,9 +155,9 @@ def test_verdict_is_that_of_compare(tmp_path: Path) -> None:
     assert [(row["name"], row["verdict"]) for row in overall] == [("three", "better"), ("two", "worse")]
     page = Page(report([one, two], tmp_path / "page.html", examples=0).read_text())
     differences = compare([one, two])
-    sentences = pair_verdict(differences)
+    sentences = pair_verdict(differences, WORDS)
     assert len(sentences) == 2
-    assert all(sentence in page.text for sentence in sentences)
+    assert all(sentence in page.text.replace("\xa0", " ") for sentence in sentences)
     assert "only" not in page.text.split("Headline metrics")[0]
     rows = rows_of(page, "Change of the mean error on CIFAR-C")
     tested = {one.paired.run.key.corruption: one for one in differences if one.level == CORRUPTION}

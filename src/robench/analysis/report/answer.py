@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from robench.analysis.metrics import METRICS
 from robench.analysis.report.charts import dots
 from robench.analysis.report.orders import BY_EFFECT, orders
 from robench.analysis.report.parts import Chart, Group, LegendEntry, TextTable
-from robench.analysis.report.words import metric_words, suite_words, words
+from robench.analysis.report.words import HEADINGS, WORDS, metric_words, suite_words, words
 from robench.analysis.run_summary import breaking_severities, harms_of, headlines, verdict
 from robench.analysis.verdict import pair_verdict, place
 from robench.suites import CLEAN, display_family
@@ -58,12 +59,18 @@ class Answer:
 def of_pair(differences: Sequence[Difference]) -> Answer:
     """Return the verdict of a comparison, in the words of `robench compare`, with a chart for each suite."""
     first = differences[0]
-    tests: dict[tuple[str, str], list[Difference]] = {}
-    for one in differences:
+    tests: dict[str, dict[str, list[Difference]]] = {}
+    for one in differences:  # Headlines come first, and with them the order of the suites.
+        of_suite = tests.setdefault(one.paired.run.key.suite, {})
         if one.level == CORRUPTION:
-            tests.setdefault((one.paired.run.key.suite, one.paired.run.key.metric), []).append(one)
-    groups = [_by_corruption(suite, metric, found) for (suite, metric), found in tests.items() if len(found) > 1]
-    return Answer(f"{first.run_model} minus {first.base_model}", pair_verdict(differences), groups)
+            of_suite.setdefault(one.paired.run.key.metric, []).append(one)
+    groups = [
+        _by_corruption(suite, metric, found)
+        for suite, of_suite in tests.items()
+        for metric, found in of_suite.items()
+        if len(found) > 1
+    ]
+    return Answer(f"{first.run_model} minus {first.base_model}", _unbroken(pair_verdict(differences, WORDS)), groups)
 
 
 def of_pairs(differences: Sequence[Difference]) -> list[Group]:
@@ -88,7 +95,9 @@ def of_pairs(differences: Sequence[Difference]) -> list[Group]:
 def of_run(results: Results, model: str) -> Answer:
     """Return the verdict on a run, with a chart of the corruptions of each suite."""
     suites = [suite for suite in dict.fromkeys(results["suite"]) if suite != CLEAN]
-    return Answer(model, verdict(results), [group for suite in suites for group in _harms(suite, results)])
+    return Answer(
+        model, _unbroken(verdict(results, WORDS)), [group for suite in suites for group in _harms(suite, results)]
+    )
 
 
 def headline_table(runs: Sequence[tuple[str, Results]]) -> TextTable:
@@ -107,12 +116,16 @@ def headline_table(runs: Sequence[tuple[str, Results]]) -> TextTable:
     return TextTable(("Metric", *(model for model, _ in runs)), rows, len(runs))
 
 
+def _unbroken(sentences: Sequence[str]) -> list[str]:
+    """Return the sentences without line breaks next to an equals sign or before a unit."""
+    return [re.sub(r" (?=[=%]|pp\b)|(?<==) ", _NBSP, sentence) for sentence in sentences]
+
+
 def _by_corruption(suite: str, metric: str, tests: Sequence[Difference]) -> Group:
     rows, corruptions = {}, {}
     for one in sorted(tests, key=lambda one: -one.gain):
-        corruption, text = one.paired.run.key.corruption or "", place(one)
-        name = words(corruption) + text.removeprefix(corruption) if text.startswith(corruption) else text
-        rows[name], corruptions[name] = one, corruption
+        name = place(one, HEADINGS)
+        rows[name], corruptions[name] = one, one.paired.run.key.corruption or ""
     title = f"Change of the {metric_words(metric)} on {suite_words(suite)}"
     text = "Filled dots are significant: p ≤ .05 after Holm's correction over all of them."
     return _differences(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -14,7 +16,7 @@ from robench.types import Results
 __all__ = ["ReportedRun", "comparable_groups", "incomparable_notes", "suite_frame"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReportedRun:
     """One run on the page.
 
@@ -30,12 +32,39 @@ class ReportedRun:
     run: RunDirectory | None
     warnings: Sequence[str] = ()
 
+    @cached_property
+    def sources(self) -> dict[str, SuiteSource]:
+        """The origin of the results of each suite."""
+        return {str(suite): _source(rows) for suite, rows in self.results.groupby("suite", sort=False)}
+
+
+class SuiteSource(NamedTuple):
+    """Origin of a run's results of a suite: runs are comparable where these agree.
+
+    Attributes:
+        datasets: Names of the datasets.
+        samples: Hashes of the lists of samples.
+        origins: Protocol and source of the values by corruption and resolution.
+    """
+
+    datasets: set[str]
+    samples: set[str]
+    origins: dict[str, set[tuple[str, str]]]
+
+
+def _source(rows: Results) -> SuiteSource:
+    origins: dict[str, set[tuple[str, str]]] = {}
+    columns = rows[["corruption", "resolution", "protocol", "source"]].drop_duplicates().astype(str)
+    for corruption, resolution, protocol, source in columns.itertuples(index=False):
+        origins.setdefault(f"{corruption} {resolution}", set()).add((protocol, source))
+    return SuiteSource(set(rows["dataset"]), set(rows["data_sha"]), origins)
+
 
 def comparable_groups(suite: str, subjects: Sequence[ReportedRun]) -> list[list[ReportedRun]]:
     """Return the runs that have a suite, in groups with comparable results."""
     groups: list[list[ReportedRun]] = []
     for subject in subjects:
-        if not (subject.results["suite"] == suite).any():
+        if suite not in subject.sources:
             continue
         match = next(
             (group for group in groups if not any(_difference(suite, subject, other) for other in group)), None
@@ -74,16 +103,12 @@ def incomparable_notes(subjects: Sequence[ReportedRun]) -> list[str]:
 
 def _difference(suite: str, one: ReportedRun, other: ReportedRun) -> str:
     """Return the reason why the results of a suite are not comparable; empty if they are."""
-    rows = [subject.results[subject.results["suite"] == suite] for subject in (one, other)]
-    for column, reason in (("dataset", "their datasets differ"), ("data_sha", "their samples differ")):
-        if set(rows[0][column]) != set(rows[1][column]):
-            return reason
-    origins: list[dict[str, set[tuple[str, str]]]] = [{}, {}]
-    for origin, results in zip(origins, rows, strict=True):
-        columns = results[["corruption", "resolution", "protocol", "source"]].drop_duplicates().astype(str)
-        for corruption, resolution, protocol, source in columns.itertuples(index=False):
-            origin.setdefault(f"{corruption} {resolution}", set()).add((protocol, source))
+    ours, theirs = one.sources[suite], other.sources[suite]
+    if ours.datasets != theirs.datasets:
+        return "their datasets differ"
+    if ours.samples != theirs.samples:
+        return "their samples differ"
     # Only shared cells count. Clean images have one protocol for each geometry of the run's suites.
-    if any(ours.isdisjoint(origins[1].get(cell, ours)) for cell, ours in origins[0].items()):
+    if any(origin.isdisjoint(theirs.origins.get(cell, origin)) for cell, origin in ours.origins.items()):
         return "their protocols or sources differ"
     return ""

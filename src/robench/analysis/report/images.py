@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -35,6 +36,8 @@ __all__ = [
 
 _LISTED = 12
 """Number of confusions in the table."""
+_MANY = 4
+"""Number of runs above which each has fewer images."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,10 @@ def galleries(subjects: Sequence[ReportedRun], finder: ExampleFinder | None, cou
     Args:
         subjects: The runs of the page.
         finder: Makes the images; None for none. Its RobenchError becomes a note.
-        count: Number of images of each gallery.
+        count: Number of images of each gallery. Each run of more than four has fewer, with its own predictions only.
     """
+    is_many = len(subjects) > _MANY
+    count_each = math.ceil(count * _MANY / len(subjects)) if is_many else count
     finished = [condition for subject in subjects if subject.run for condition in subject.run.finished()]
     for suite in dict.fromkeys(condition.suite for condition in finished):
         if suite == CLEAN or display_family(suite).has_frames:
@@ -106,9 +111,10 @@ def galleries(subjects: Sequence[ReportedRun], finder: ExampleFinder | None, cou
                 title = f"{suite_words(suite)}: the models disagree"
                 yield _gallery(title, subjects, next(iter(runs.values())), finder, chosen)
             for label, run in runs.items():
-                if len(chosen := varied(wrong[label], count)):
+                if len(chosen := varied(wrong[label], count_each)):
                     title = f"{suite_words(suite)}: {label} is wrong with the highest confidence"
-                    yield _gallery(title, subjects, run, finder, chosen, _confusions(run, suite))
+                    shown = [subject for subject in subjects if subject.label == label or not is_many]
+                    yield _gallery(title, shown, run, finder, chosen, _confusions(run, suite))
 
 
 def disagreements(condition: str, runs: Sequence[pd.DataFrame], count: int) -> pd.DataFrame:

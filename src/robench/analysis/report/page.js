@@ -2,6 +2,7 @@
 const groups = JSON.parse(document.getElementById("groups").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const order = document.querySelector(".order");
+const groupOf = (element) => groups[Number(element.closest("[data-group]").dataset.group)];
 
 // The interpreter in place of compiled expressions, and no injected styles: the page's policy allows only its own.
 const options = {
@@ -28,22 +29,27 @@ async function draw(place, chart) {
 }
 
 const places = [...document.querySelectorAll("[data-chart]")].map((place) => {
-  const group = groups[Number(place.closest("[data-group]").dataset.group)];
-  return [place, group.charts[Number(place.dataset.chart)]];
+  return [place, groupOf(place).charts[Number(place.dataset.chart)]];
 });
 
+const waiting = new Set(places);
+
 async function drawAll() {
-  for (const [place, chart] of places) {
-    await draw(place, chart);
+  for (const each of waiting) {
+    waiting.delete(each);
+    await draw(...each);
     document.documentElement.dataset.first ??= String(Math.round(performance.now()));
     await new Promise((resume) => setTimeout(resume));
   }
   document.documentElement.dataset.drawn = String(Math.round(performance.now()));
 }
 
+const rowsOf = (group) => group.charts.flatMap((chart) => chart.rows);
+const keysOf = (group, rows) => Object.keys(group.columns).filter((key) => rows.some((row) => key in row));
+
 function csv(group) {
-  const rows = group.charts.flatMap((chart) => chart.rows);
-  const keys = Object.keys(group.columns).filter((key) => rows.some((row) => key in row));
+  const rows = rowsOf(group);
+  const keys = keysOf(group, rows);
   const cell = (value) => {
     const text = String(value ?? "");
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
@@ -52,11 +58,45 @@ function csv(group) {
   return lines.map((line) => `${line.map(cell).join(",")}\n`).join("");
 }
 
+function cells(tag, texts, isNumber) {
+  const row = document.createElement("tr");
+  texts.forEach((text, index) => {
+    const cell = row.appendChild(document.createElement(index === 0 ? "th" : tag));
+    cell.textContent = text;
+    if (tag === "th" || index === 0) cell.scope = tag === "th" ? "col" : "row";
+    if (isNumber[index]) cell.className = "number";
+  });
+  return row;
+}
+
+// The data of a group as a table, with both ends of an interval in one column.
+function table(group) {
+  const rows = rowsOf(group);
+  const keys = keysOf(group, rows).filter((key) => key !== "low" && key !== "high");
+  const hasInterval = rows.some((row) => row.low != null);
+  const text = (value) => {
+    if (typeof value === "number") return String(Number(value.toFixed(2)));
+    return typeof value === "boolean" ? (value ? "yes" : "no") : value ?? "";
+  };
+  const interval = (row) => (row.low == null ? "" : `${row.low.toFixed(2)} to ${row.high.toFixed(2)}`);
+  const isNumber = [...keys.map((key) => !rows.some((row) => typeof row[key] === "string")), true];
+  const made = document.createElement("table");
+  const headings = [...keys.map((key) => group.columns[key]), ...(hasInterval ? ["95 % interval"] : [])];
+  made.createTHead().append(cells("th", headings, isNumber));
+  made.createTBody().append(...rows.map((row) =>
+    cells("td", [...keys.map((key) => text(row[key])), ...(hasInterval ? [interval(row)] : [])], isNumber)));
+  return made;
+}
+
+for (const data of document.querySelectorAll("details.data")) {
+  const fill = () => data.querySelector(".scroll").replaceChildren(table(groupOf(data)));
+  data.addEventListener("toggle", fill, { once: true });
+}
+
 for (const button of document.querySelectorAll("[data-csv]")) {
   button.addEventListener("click", () => {
-    const group = groups[Number(button.closest("[data-group]").dataset.group)];
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([csv(group)], { type: "text/csv" }));
+    link.href = URL.createObjectURL(new Blob([csv(groupOf(button))], { type: "text/csv" }));
     link.download = `${button.dataset.csv.replaceAll(/[^\w-]+/g, "-")}.csv`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
@@ -69,5 +109,11 @@ if (order) {
     for (const [place, chart] of places) if (chart.orders) await draw(place, chart);
   });
 }
+
+// A page that is printed while it opens has all its charts: drawing waits for promises only, which settle before the print.
+window.addEventListener("beforeprint", () => {
+  for (const each of waiting) draw(...each);
+  waiting.clear();
+});
 
 drawAll();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from robench.analysis.report.charts import COLOURS, MARKS, Rows, Spec
 
@@ -69,7 +69,7 @@ class Group:
     Attributes:
         title: Heading of the group; empty for none.
         charts: The charts.
-        columns: Heading of each column of the data by its key in the rows.
+        columns: Heading of each column of the data by its key in the rows; `low` and `high` are the ends of an interval.
         text: Explanation below the heading; may be empty.
         legend: The legend of all charts; empty for none.
         size: `small`, `medium` or `large`: width of a chart on the page.
@@ -83,17 +83,6 @@ class Group:
     legend: Sequence[LegendEntry] = ()
     size: str = "medium"
     below: TextTable | None = None
-
-    @property
-    def table(self) -> TextTable:
-        """The data of all charts as text, with both ends of an interval in one column."""
-        rows = [row for chart in self.charts for row in chart.rows]
-        keys = [key for key in self.columns if key not in ("low", "high") and any(key in row for row in rows)]
-        has_interval = any(row.get("low") is not None for row in rows)
-        cells = [[_text(row.get(key)) for key in keys] + ([_interval(row)] if has_interval else []) for row in rows]
-        heading = [self.columns[key] for key in keys] + (["95 % interval"] if has_interval else [])
-        names = [index for index, key in enumerate(keys) if any(isinstance(row.get(key), str) for row in rows)]
-        return TextTable(heading, cells, len(heading) - (names[-1] + 1 if names else 0))
 
 
 @dataclass(frozen=True)
@@ -111,15 +100,3 @@ class Section:
     text: str
     groups: Sequence[Group] = ()
     notes: Sequence[str] = ()
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    return "" if row.get("low") is None else f"{row['low']:.2f} to {row['high']:.2f}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath, PureWindowsPath
 
-__all__ = ["last_part", "metric_words", "suite_words", "without_folders", "words"]
+from robench.analysis.wording import Wording
+
+__all__ = ["HEADINGS", "WORDS", "last_part", "metric_words", "suite_words", "without_folders", "words"]
 
 _SUITE = {"imagenet": "ImageNet", "cifar": "CIFAR", "c": "C", "p": "P"}
 _METRICS = {
@@ -18,17 +20,20 @@ _METRICS = {
     "accuracy_auc": "area under accuracy",
     "error_rate": "top-1 error",
 }
-_ABBREVIATIONS = {"jpeg": "JPEG"}
+_NAME = re.compile("[a-z0-9]+(_[a-z0-9]+)*")
+_SPELLINGS = {"jpeg": "JPEG", "gaussian": "Gaussian"}
 _FOLDERS = re.compile(r"(?<![\w/.:<])(?:/|[A-Za-z]:\\)(?:[^\s/\\:;,'\"()]+[/\\])+")
 """The folders of an absolute path, without its last part."""
 
 
 def words(name: str) -> str:
-    """Return the name of a corruption as words, such as `Gaussian noise`; a name of another form stays as it is."""
-    if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name):
-        return name
-    first, *others = (_ABBREVIATIONS.get(part, part) for part in name.split("_"))
-    return " ".join((first[0].upper() + first[1:], *others))
+    """Return the name of a corruption as a heading, such as `Gaussian noise`; a name of another form stays as it is."""
+    text = _within_sentence(name)
+    return text[:1].upper() + text[1:] if _NAME.fullmatch(name) else name
+
+
+def _within_sentence(name: str) -> str:
+    return " ".join(_SPELLINGS.get(part, part) for part in name.split("_")) if _NAME.fullmatch(name) else name
 
 
 def suite_words(suite: str) -> str:
@@ -53,3 +58,10 @@ def last_part(path: str) -> str:
         if kind(path).is_absolute():
             return kind(path).name
     return path
+
+
+HEADINGS = Wording(suite_words, words)
+"""Names as words that begin with a capital letter."""
+
+WORDS = Wording(suite_words, _within_sentence)
+"""Names as words within a sentence."""
