@@ -33,6 +33,7 @@ from robench.cli.entry import run_cli
 from robench.errors import OptionError, RobenchError
 from robench.runs.directory import RunDirectory
 from tests.analysis.gate.invented import first, write_run
+from tests.browser import needs_chromium, open_page
 from tests.builders import mistake
 
 EVIL = "x</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}<!--"
@@ -386,61 +387,32 @@ def test_without_the_gallery_no_torch(demo: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-_CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-_FRAME = """<!doctype html><iframe src="probe.html" width="{width}" height="900"></iframe><script>
-addEventListener("message", (event) => Object.assign(document.documentElement.dataset, event.data));
-</script>"""
-_PROBE = """<script>
-Blob = class { constructor(parts) { parent.postMessage({ csv: parts.join("") }, "*"); } };
-URL.createObjectURL = () => "#";
-setTimeout(() => {
-  document.querySelector("[data-csv]").click();
-  const { dataset, scrollWidth } = document.documentElement;
-  parent.postMessage({ ...dataset, width: scrollWidth }, "*");
-}, 60000);
-</script></body>"""
-
-
-def browse(file: Path, width: int) -> tuple[Page, str]:
-    """Return the page as Chromium has built it after a while, and its log."""
-    assert _CHROMIUM is not None
-    flags = (
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr"),
-        *("--virtual-time-budget=120000", f"--user-data-dir={file.parent / 'profile'}", f"--window-size={width},900"),
-    )
-    command = [_CHROMIUM, *flags, "--dump-dom", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    return Page(done.stdout), done.stderr
-
-
+@needs_chromium
 @pytest.mark.slow
-@pytest.mark.skipif(_CHROMIUM is None, reason="no chromium on this machine")
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_draws_it_without_errors(demo: Path, tmp_path: Path, width: int) -> None:
+def test_a_browser_draws_it_prints_it_and_gives_its_data(demo: Path, tmp_path: Path) -> None:
     file = report([demo], tmp_path / "page.html", examples=2)
-    found, log = browse(file, width)
-    assert "CONSOLE" not in log
-    (root,) = found.all("html")
-    assert root.get("data-drawn") is not None
-    assert len(found.all("svg")) == sum("data-chart" in one for one in found.all("div"))
-    assert "could not be drawn" not in found.text
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(_CHROMIUM is None, reason="no chromium on this machine")
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_scrolls_sideways_and_the_data_are_a_csv(demo: Path, tmp_path: Path, width: int) -> None:
-    text = report([demo], tmp_path / "page.html", examples=2).read_text()
-    # The policy of the page forbids a probe.
-    head, _, tail = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", text).rpartition("</body>")
-    (tmp_path / "probe.html").write_text(head + _PROBE + tail)
-    (tmp_path / "frame.html").write_text(_FRAME.format(width=width))
-    (root,) = browse(tmp_path / "frame.html", 1400)[0].all("html")
-    assert int(root["data-width"] or 0) <= width
-    assert root["data-drawn"]
-    rows = pd.read_csv(io.StringIO(root["data-csv"]))
-    (chart, *_) = charts(Page(text))
-    assert rows["of"].tolist() == [row["name"] for row in chart["rows"]]
-    assert rows["mean error, %"].tolist() == pytest.approx([row["value"] for row in chart["rows"]])
+    (chart, *_) = charts(Page(file.read_text()))
+    places = Page(file.read_text()).elements
+    expected = sum("data-chart" in attributes for _, attributes in places)
+    for width in (1280, 390):
+        with open_page(file.as_uri(), viewport={"width": width, "height": 900}) as (page, messages):
+            page.wait_for_selector("html[data-drawn]")
+            assert page.locator(".plot > svg").count() == expected
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.locator("details.data summary").first.press("Enter")
+            table = page.locator("details.data table").first
+            table.wait_for()
+            cells = table.locator("tbody th").all_inner_texts()
+            assert cells == [row["name"] for row in chart["rows"]]
+            with page.expect_download() as download:
+                page.locator("[data-csv]").first.click()
+            rows = pd.read_csv(download.value.path())
+            assert rows["of"].tolist() == cells
+            assert rows["mean error, %"].tolist() == pytest.approx([row["value"] for row in chart["rows"]])
+            assert messages == []
+    early = "addEventListener('DOMContentLoaded', () => dispatchEvent(new Event('beforeprint')))"
+    with open_page("about:blank") as (page, messages):
+        page.add_init_script(early)  # A print that begins while the page opens.
+        page.goto(file.as_uri())
+        assert page.locator(".plot > svg").count() == expected
+        assert messages == []
