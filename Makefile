@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 JOBS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-slow test-nightly check parity formats fuzz index schema format clean
+.PHONY: demo test test-slow test-nightly check parity formats fuzz index docs tables format clean
 
 $(BASE): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,8 +44,11 @@ fuzz: $(DEV)  ## thousands of damaged and hostile datasets and models: crashes, 
 index: $(DEV)  ## fingerprints of all architectures of the installed libraries, for their detection
 	$(BIN)/python scripts/index_architectures.py
 
-schema: $(DEV)  ## docs/schema.md, the columns of every table
-	$(BIN)/python scripts/write_schema.py
+docs: $(DEV)  ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+tables: $(DEV)  ## tables of docs/ that the code defines
+	$(BIN)/python scripts/write_docs.py
 
 check: $(DEV)  ## style, types and English
 	$(BIN)/python scripts/check_english.py

@@ -12,8 +12,8 @@ import typer
 
 from robench.cli.entry import app, run_cli
 from tests.builders import each, mistake
+from tests.pages import ROOT, command_lines, pages
 
-ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -47,15 +47,10 @@ def test_examples_are_valid_command_lines() -> None:
 def test_command_lines_of_the_documents_are_valid() -> None:
     root: Any = typer.main.get_command(app)
     every, examples = dict(commands(root)), 0
-    for file in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")):
+    for file in (ROOT / "README.md", *pages(), *ROOT.glob("examples/*/README.md")):
         text = file.read_text().replace("\\\n", " ")
-        lines = [
-            line.strip()
-            for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-            for line in block.splitlines()
-        ]
         spans = [span for span in re.findall(r"`(robench [a-z]+ [^`]*)`", text) if not re.search("[…|]", span)]
-        for line in [*(line for line in lines if line.startswith("robench ")), *spans]:
+        for line in [*command_lines(file), *spans]:
             try:
                 parse(every, line)
             except Exception as error:
@@ -64,7 +59,7 @@ def test_command_lines_of_the_documents_are_valid() -> None:
                 error.add_note(f"{file.name}: {line}")
                 raise
             examples += 1
-    assert examples > 40
+    assert examples > 100
 
 
 def test_every_page_is_plain(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

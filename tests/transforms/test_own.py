@@ -23,7 +23,7 @@ SMALL = Preprocessing(32, 32, "bilinear", (0.5,) * 3, (0.5,) * 3)
 
 def recipe() -> str:
     """The first program of docs/extending.md."""
-    found = re.search(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
+    found = re.search(r"```python title=\"my.py\"\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
     assert found is not None
     return found[1]
 

@@ -22,6 +22,7 @@ from robench.models import Preprocessing
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
 from robench.suites import NETWORK, Condition, FrameKind, Suite, find_suite
 from robench.transforms.apply import Position, condition_images, frame_positions, frames_of
+from robench.transforms.own import read_names
 from robench.transforms.warps import PaddedBatch
 from robench.types import Images
 
@@ -91,7 +92,7 @@ def preview(
     Args:
         image: An image of any size.
         out: The file to write: .png; .webp; or .gif for a suite with frames.
-        suite: Name of the suite.
+        suite: Name of the suite, or `file.py:object`.
         corruptions: Corruptions to draw; None for the suite's own.
         severities: Severities to draw; None for all.
         crop: Side of the model's input in pixels for suites without a size; None for 224.
@@ -102,7 +103,7 @@ def preview(
         DatasetError: The image cannot be read.
         OptionError: An argument is invalid, or `out` is a file of another kind.
     """
-    chosen = find_suite(suite)
+    chosen = find_suite(read_names([suite], None)[0][0])
     kind = _checked_kind(chosen, severities, crop, out)
     check_replaceable(out, lambda path: _is_ours(path, image), "--out", force)
     try:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -35,7 +33,6 @@ from robench.suites import SUITES
 from tests.analysis.gate.invented import first, write_run
 from tests.builders import each
 
-ROOT = Path(__file__).parents[3]
 CELLS = [(name, severity) for name in SUITES["imagenet-c"].corruptions for severity in range(1, 6)]
 
 
@@ -722,11 +719,6 @@ def test_declared_columns_and_metrics_fit() -> None:
         assert {figure.column, *(figure.column + end for end in ENDS)} <= set(LEADERBOARD.names)
         assert figure.metric in METRICS
     assert leaderboard_of([32, 16, 32]).names[-6:-3] == ["top1_16px", "top1_16px_ci_low", "top1_16px_ci_high"]
-
-
-def test_the_page_of_columns_is_current() -> None:
-    done = subprocess.run([sys.executable, ROOT / "scripts" / "write_schema.py", "--check"], check=False)
-    assert done.returncode == 0, "make schema writes it"
 
 
 def test_merges_at_once_lose_nothing(tmp_path: Path) -> None:
