@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -34,6 +34,7 @@ class Headline:
         low: Lower end of its 95 % interval; NaN for none.
         high: Upper end of its 95 % interval; NaN for none.
         detail: Condition of the value, such as `baseline alexnet`; may be empty.
+        row: All columns of its row in the results.
     """
 
     suite: str
@@ -43,10 +44,11 @@ class Headline:
     low: float
     high: float
     detail: str = ""
+    row: Mapping[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def _headline(row: dict[Any, Any], label: str, detail: str = "") -> Headline:
-    return Headline(row["suite"], label, row["metric"], row["value"], row["ci_low"], row["ci_high"], detail)
+    return Headline(row["suite"], label, row["metric"], row["value"], row["ci_low"], row["ci_high"], detail, row)
 
 
 def clean_rows(results: Results) -> Results:

@@ -28,6 +28,7 @@ from robench.cli.evaluate import evaluate
 from robench.cli.explain import explain
 from robench.cli.gate import gate
 from robench.cli.help import Command, Group, completion, help_of, print_version, version
+from robench.cli.history import history
 from robench.cli.leaderboard import leaderboard
 from robench.cli.list import list_app
 from robench.cli.pool import pool
@@ -65,7 +66,7 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Measure": {"evaluate": evaluate, "status": status},
-    "Read": {"show": show, "compare": compare, "report": report, "leaderboard": leaderboard},
+    "Read": {"show": show, "compare": compare, "report": report, "leaderboard": leaderboard, "history": history},
     "Guard": {"gate": gate, "pool": pool},
     "Look and check": {"preview": preview, "corrupt": corrupt, "verify": verify},
     "More": {
