@@ -141,7 +141,7 @@ def test_every_verb_on_tables_works_with_the_list_alone(site: Path, sides: tuple
     base, worse = sides
     baseline = base.parent / "baseline.csv"
     board = base.parent / "leaderboard.csv"
-    forms = ("table", "junit", "github")
+    forms = ("table", "junit", "github", "markdown")
     described, updated, *judged, passed, compared, ranked, drawn, table, csv = run(
         site,
         ["gate", "--help"],

@@ -16,6 +16,7 @@ from robench.analysis.gate.power import Power, PowerEstimate
 
 __all__ = [
     "FORMATS",
+    "escape",
     "github",
     "interval",
     "junit",
@@ -57,13 +58,19 @@ def _json_cells(row: Comparison | PowerEstimate) -> dict[str, Any]:
     }
 
 
-def markdown(verdict: Verdict) -> str:
-    """Return a heading, a table of what failed, a folded table of what passed, and the notes."""
+def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
+    """Return a heading, an overview, a table of what failed, a folded table of what passed, and the notes.
+
+    Args:
+        verdict: The verdict.
+        overview: Lines on the differences by corruption, as `overview` returns them.
+    """
     lines = [
-        f"### robench {outcome(verdict)}",
+        f"### {'❌' if verdict.failed else '✅'} robench {outcome(verdict)}",
         "",
-        f"{_cell(verdict.model)} ({_cell(verdict.run)}) against {_cell(verdict.baseline_model)} ({_cell(verdict.baseline)})",
+        f"{escape(verdict.model)} ({escape(verdict.run)}) against {escape(verdict.baseline_model)} ({escape(verdict.baseline)})",
         "",
+        *overview,
     ]
     passed = [comparison for comparison in verdict.comparisons if not comparison.failed]
     if verdict.failed:
@@ -71,8 +78,8 @@ def markdown(verdict: Verdict) -> str:
     if passed:
         lines += ["<details><summary>", "", f"{len(passed)} passed", "", "</summary>", "", *_markdown_table(passed), ""]
         lines += ["</details>", ""]
-    lines += [f"- **warning:** {_cell(warning)}" for warning in verdict.warnings]
-    return "\n".join([*lines, *(f"- {_cell(note)}" for note in verdict.notes)]) + "\n"
+    lines += [f"- **warning:** {escape(warning)}" for warning in verdict.warnings]
+    return "\n".join([*lines, *(f"- {escape(note)}" for note in verdict.notes)]) + "\n"
 
 
 def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
@@ -84,7 +91,7 @@ def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
         unit = comparison.unit
         cells = (
             "**FAILED**" if comparison.failed else "ok",
-            _cell(comparison.name),
+            escape(comparison.name),
             format_value(comparison.base, unit),
             format_value(comparison.run, unit),
             format_change(comparison.change, unit),
@@ -195,8 +202,8 @@ def reason(comparison: Comparison) -> str:
     return f"{'significantly' if comparison.failed else 'not significantly'} worse{than} ({p}{after})"
 
 
-def _cell(text: str) -> str:
-    """Escape text for a cell of a Markdown table."""
+def escape(text: str) -> str:
+    """Return a text as one line of Markdown that shows it as it is, also in the cell of a table."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{character}" if character in "\\|`[]*_" else character for character in plain)
 
