@@ -46,6 +46,22 @@ class Headline:
     detail: str = ""
     row: Mapping[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def text(self) -> str:
+        """The value: fractions in percent, percentages of a baseline without a sign, others with their unit."""
+        unit = METRICS[self.metric].unit
+        if unit == "fraction":
+            return f"{100 * self.value:.1f} %"
+        return f"{self.value:.1f}" if unit == "percent" else f"{self.value:.3g} {unit}"
+
+    @property
+    def ends(self) -> tuple[str, str] | None:
+        """The ends of the interval without unit, fractions in percent; None for no interval."""
+        if pd.isna(self.low):
+            return None
+        scale = 100 if METRICS[self.metric].unit == "fraction" else 1
+        return f"{scale * self.low:.1f}", f"{scale * self.high:.1f}"
+
 
 def _headline(row: dict[Any, Any], label: str, detail: str = "") -> Headline:
     return Headline(row["suite"], label, row["metric"], row["value"], row["ci_low"], row["ci_high"], detail, row)

@@ -22,6 +22,7 @@ except ImportError:  # Older versions raise click's own.
     from click import ClickException as TyperException  # type: ignore[assignment]
 
 from robench.cli.cache import cache_app
+from robench.cli.card import card
 from robench.cli.compare import compare
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
@@ -66,7 +67,14 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Measure": {"evaluate": evaluate, "status": status},
-    "Read": {"show": show, "compare": compare, "report": report, "leaderboard": leaderboard, "history": history},
+    "Read": {
+        "show": show,
+        "compare": compare,
+        "report": report,
+        "leaderboard": leaderboard,
+        "history": history,
+        "card": card,
+    },
     "Guard": {"gate": gate, "pool": pool},
     "Look and check": {"preview": preview, "corrupt": corrupt, "verify": verify},
     "More": {

@@ -10,13 +10,12 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from robench.analysis.formatting import format_change, format_interval, format_p_value, format_value
+from robench.analysis.formatting import escape_markdown, format_change, format_interval, format_p_value, format_value
 from robench.analysis.gate.gate import Comparison, Verdict
 from robench.analysis.gate.power import Power, PowerEstimate
 
 __all__ = [
     "FORMATS",
-    "escape",
     "github",
     "interval",
     "junit",
@@ -68,7 +67,9 @@ def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
     lines = [
         f"### {'❌' if verdict.failed else '✅'} robench {outcome(verdict)}",
         "",
-        f"{escape(verdict.model)} ({escape(verdict.run)}) against {escape(verdict.baseline_model)} ({escape(verdict.baseline)})",
+        "{} ({}) against {} ({})".format(
+            *map(escape_markdown, (verdict.model, verdict.run, verdict.baseline_model, verdict.baseline))
+        ),
         "",
         *overview,
     ]
@@ -78,8 +79,8 @@ def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
     if passed:
         lines += ["<details><summary>", "", f"{len(passed)} passed", "", "</summary>", "", *_markdown_table(passed), ""]
         lines += ["</details>", ""]
-    lines += [f"- **warning:** {escape(warning)}" for warning in verdict.warnings]
-    return "\n".join([*lines, *(f"- {escape(note)}" for note in verdict.notes)]) + "\n"
+    lines += [f"- **warning:** {escape_markdown(warning)}" for warning in verdict.warnings]
+    return "\n".join([*lines, *(f"- {escape_markdown(note)}" for note in verdict.notes)]) + "\n"
 
 
 def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
@@ -91,7 +92,7 @@ def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
         unit = comparison.unit
         cells = (
             "**FAILED**" if comparison.failed else "ok",
-            escape(comparison.name),
+            escape_markdown(comparison.name),
             format_value(comparison.base, unit),
             format_value(comparison.run, unit),
             format_change(comparison.change, unit),
@@ -200,12 +201,6 @@ def reason(comparison: Comparison) -> str:
     after = " after Holm's correction" if comparison.p_holm is not None else ""
     than = f" by more than {size}" if limit > 0 else f" than an improvement of {size}" if limit < 0 else ""
     return f"{'significantly' if comparison.failed else 'not significantly'} worse{than} ({p}{after})"
-
-
-def escape(text: str) -> str:
-    """Return a text as one line of Markdown that shows it as it is, also in the cell of a table."""
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{character}" if character in "\\|`[]*_" else character for character in plain)
 
 
 def _xml(text: str) -> str:

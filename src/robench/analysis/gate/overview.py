@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from robench.analysis.comparison import Source, load_results
 from robench.analysis.comparison.compare import CORRUPTION, Difference, compare_sets
-from robench.analysis.formatting import format_change, format_interval, format_p_value, format_value
-from robench.analysis.gate.formats import escape
+from robench.analysis.formatting import escape_markdown, format_change, format_interval, format_p_value, format_value
 from robench.analysis.verdict import pair_verdict, place
 from robench.errors import RobenchError
 from robench.suites import category_of, display_family, lookup_suite
@@ -34,8 +33,8 @@ def overview(run: Source, baseline: Source) -> list[str]:
     try:
         differences = compare_sets([theirs, ours], paired=paired)
     except RobenchError as error:  # The verdict, of fewer values, is worth more than its overview.
-        return [f"No comparison by corruption: {escape(error.problem)}.", ""]
-    lines = [line for sentence in pair_verdict(differences) for line in (escape(sentence), "")]
+        return [f"No comparison by corruption: {escape_markdown(error.problem)}.", ""]
+    lines = [line for sentence in pair_verdict(differences) for line in (escape_markdown(sentence), "")]
     suites: dict[str, list[Difference]] = {}
     for one in differences:
         if one.level == CORRUPTION and not display_family(one.paired.run.key.suite).has_frames:
@@ -60,7 +59,7 @@ def _strip(suite: str, group: Sequence[Difference]) -> list[str]:
         name = category_of(one.paired.run.key.corruption or "", () if whole is None else whole.extra)
         categories.setdefault(name, []).append(one)
     rows = {
-        escape(suite): list(categories),
+        escape_markdown(suite): list(categories),
         "---": ["---"] * len(categories),
         "before": ["".join(_square(one.paired.base.value) for one in cells) for cells in categories.values()],
         "after": ["".join(_square(one.paired.run.value) for one in cells) for cells in categories.values()],
@@ -80,7 +79,7 @@ def _arrow(one: Difference) -> str:
 def _table(suite: str, group: Sequence[Difference]) -> list[str]:
     """Return the numbers of a strip as a folded table."""
     lines = [
-        f"<details><summary>{escape(suite)}: error by corruption</summary>",
+        f"<details><summary>{escape_markdown(suite)}: error by corruption</summary>",
         "",
         "| corruption | before | after | change | 95 % interval | p (Holm) |",
         "|---|--:|--:|--:|---|--:|",
@@ -88,7 +87,7 @@ def _table(suite: str, group: Sequence[Difference]) -> list[str]:
     for one in group:
         paired, unit = one.paired, str(one.paired.run.row["unit"])
         cells = (
-            escape(place(one)),
+            escape_markdown(place(one)),
             *(format_value(row.value, unit, digits=1) for row in (paired.base, paired.run)),
             f"{format_change(paired.change, unit, digits=1)} {_arrow(one).replace(_SAME, '')}".strip(),
             format_interval(paired.ci_low, paired.ci_high, unit, digits=1),
