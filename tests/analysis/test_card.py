@@ -61,9 +61,9 @@ def test_a_new_card(run: Path) -> None:
     assert mean.dataset_args["images"] == 200
     lines = card.text.splitlines()
     answer = next(line for line in lines if line.startswith("**"))
-    assert answer.startswith("**cifar-c mean error: 35.0 %** (95 % interval ")
+    assert answer.startswith("**cifar-c mean error (over 2 of 75 cells): 35.0 %** (95 % interval ")
     assert answer.endswith("; clean accuracy: 90.0 %. Measured on 200 images of pictures.")
-    assert "![cifar-c mean error: 35.0 %](badge%20one.svg)" in lines
+    assert "![cifar-c mean error (over 2 of 75 cells): 35.0 %](badge%20one.svg)" in lines
     assert "| weather | fog | 30.0 | 30.0 |" in lines
     assert "robench evaluate net.pth --data pictures -n 200" in lines, "no folders of the machine"
 

@@ -144,7 +144,7 @@ def test_the_action_keeps_one_comment_up_to_date(tmp_path: Path) -> None:
         "| after | ⬛ | ⬛ |",
         "| change | 🔺 | ➖ |",
     ]
-    assert any(line.startswith("worse makes 32.5 pp more errors on cifar-c than base, 95 % CI") for line in lines)
+    assert any(line.startswith("**worse makes 32.5 pp more errors on cifar-c than base, 95 % CI") for line in lines)
 
 
 @pytest.mark.slow(minutes=0.5)

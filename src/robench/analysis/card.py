@@ -14,7 +14,7 @@ import pandas as pd
 from robench.analysis.comparison import ResultsSet, Source, check_finished, load_results
 from robench.analysis.formatting import escape_markdown
 from robench.analysis.metrics import METRICS
-from robench.analysis.report.words import last_part
+from robench.analysis.report.words import last_part, metric_words
 from robench.analysis.run_summary import Headline, harms_of, headlines, verdict
 from robench.errors import OptionError, one_line
 from robench.suites import CLEAN, category_of, display_family, lookup_suite
@@ -106,7 +106,7 @@ class Card:
         main = self.main
         parts = [begin, "## Robustness"]
         if image:
-            parts.append(f"![{escape_markdown(f'{_label(main)}: {main.text}')}]({quote(image)})")
+            parts.append(f"![{escape_markdown(f'{main.name}: {main.text}')}]({quote(image)})")
         parts.append(self._answer())
         parts += [f"> **Warning:** {escape_markdown(warning)}" for warning in self._warnings()]
         if sentences := verdict(self.frame):
@@ -124,7 +124,7 @@ class Card:
         interval = f" (95 % interval {main.ends[0]} to {main.ends[1]})" if main.ends else ""
         second = f"; clean accuracy: {clean.text}" if clean is not None and clean is not main else ""
         images = f"{self.results.images:,} images of {escape_markdown(self.results.dataset)}"
-        return f"**{escape_markdown(_label(main))}: {main.text}**{interval}{second}. Measured on {images}."
+        return f"**{escape_markdown(main.name)}: {main.text}**{interval}{second}. Measured on {images}."
 
     def _warnings(self) -> list[str]:
         return [text.removeprefix(f"{run.path}: ") for run in self.results.runs for text in run.warnings]
@@ -233,14 +233,8 @@ def _code(text: str) -> str:
     return f"`{' '.join(text.replace('`', '').split())}`"
 
 
-def _label(headline: Headline) -> str:
-    return f"{headline.suite} {headline.label}"
-
-
 def _headline_cells(headline: Headline) -> list[str]:
-    detail = f" ({headline.detail})" if headline.detail else ""
-    ends = " to ".join(headline.ends) if headline.ends else ""
-    return [escape_markdown(f"{_label(headline)}{detail}"), headline.text, ends]
+    return [escape_markdown(headline.name), headline.text, " to ".join(headline.ends) if headline.ends else ""]
 
 
 def _errors(suite: str, rows: Results) -> str:
@@ -270,7 +264,7 @@ def _members(suite: str, rows: Results) -> str:
         lines.append([escape_markdown(one.label), one.text, " to ".join(one.ends) if one.ends else ""])
     if not lines:
         return ""
-    metric = str(harms_of(suite, rows)["metric"].iloc[0]).replace("_", " ")
+    metric = metric_words(str(harms_of(suite, rows)["metric"].iloc[0]))
     return _folded(f"{suite}: {metric} by perturbation", _table(["perturbation", metric, "95 % interval"], lines))
 
 

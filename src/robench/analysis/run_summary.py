@@ -47,6 +47,11 @@ class Headline:
     row: Mapping[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
+    def name(self) -> str:
+        """Suite, label and detail, such as `imagenet-c mCE (baseline alexnet)`."""
+        return f"{self.suite} {self.label}{f' ({self.detail})' if self.detail else ''}"
+
+    @property
     def text(self) -> str:
         """The value: fractions in percent, percentages of a baseline without a sign, others with their unit."""
         unit = METRICS[self.metric].unit

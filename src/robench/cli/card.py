@@ -67,7 +67,7 @@ def card(
         except UnicodeDecodeError:
             raise OptionError(f"{out} is not UTF-8 text", "save it in UTF-8") from None
     for path, content in (
-        (badge, draw(f"{contents.main.suite} {contents.main.label}", contents.main.text)),
+        (badge, draw(contents.main.name, contents.main.text)),
         (out, text),
     ):
         if path is not None:

@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from robench.analysis.formatting import format_p_value, format_value
+from robench.analysis.formatting import format_p_value
 from robench.analysis.history import History, Point, Series
 from robench.analysis.metrics import METRICS
 from robench.analysis.verdict import pair_verdict
@@ -60,7 +60,7 @@ def _alone(series: Sequence[Series]) -> Table:
     for one in series:
         (point,) = one.points
         facts = Text(f" ({one.only or one.detail})" if one.only or one.detail else "", "dim")
-        value = format_value(point.row.value, one.unit, digits=1)
+        value = number(point.row.value, one.unit) + {"fraction": " %", "percent": ""}.get(one.unit, f" {one.unit}")
         table.add_row(Text(f"{one.suite} {one.label}") + facts, point.entry.label, value, _ends(point, one.unit))
     return table
 

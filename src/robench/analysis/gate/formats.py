@@ -67,11 +67,11 @@ def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
     lines = [
         f"### {'❌' if verdict.failed else '✅'} robench {outcome(verdict)}",
         "",
+        *overview,
         "{} ({}) against {} ({})".format(
             *map(escape_markdown, (verdict.model, verdict.run, verdict.baseline_model, verdict.baseline))
         ),
         "",
-        *overview,
     ]
     passed = [comparison for comparison in verdict.comparisons if not comparison.failed]
     if verdict.failed:

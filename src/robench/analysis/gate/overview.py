@@ -34,7 +34,8 @@ def overview(run: Source, baseline: Source) -> list[str]:
         differences = compare_sets([theirs, ours], paired=paired)
     except RobenchError as error:  # The verdict, of fewer values, is worth more than its overview.
         return [f"No comparison by corruption: {escape_markdown(error.problem)}.", ""]
-    lines = [line for sentence in pair_verdict(differences) for line in (escape_markdown(sentence), "")]
+    first, *others = [escape_markdown(sentence) for sentence in pair_verdict(differences)] or [""]
+    lines = [line for text in (f"**{first}**" if first else "", *others) if text for line in (text, "")]
     suites: dict[str, list[Difference]] = {}
     for one in differences:
         if one.level == CORRUPTION and not display_family(one.paired.run.key.suite).has_frames:
