@@ -18,7 +18,7 @@ SOURCE = Path(robench.__file__).parent
 
 # Each row may import from the rows above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "types", "minimal"),
+    ("errors", "types", "minimal", "github_comment"),
     ("arguments", "plugins"),
     ("suites", "runs"),
     ("transforms", "datasets", "analysis"),
@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__main__",),
 )
-TORCH_FREE = ("suites", "runs", "analysis", "display", "minimal", "pytest_plugin", "plugins")
+TORCH_FREE = ("suites", "runs", "analysis", "display", "minimal", "github_comment", "pytest_plugin", "plugins")
 
 
 def modules() -> list[Path]:

@@ -141,8 +141,8 @@ def test_every_verb_on_tables_works_with_the_list_alone(site: Path, sides: tuple
     base, worse = sides
     baseline = base.parent / "baseline.csv"
     board = base.parent / "leaderboard.csv"
-    forms = ("table", "junit", "github")
-    described, updated, *judged, passed, compared, ranked, table, csv = run(
+    forms = ("table", "junit", "github", "markdown")
+    described, updated, *judged, passed, compared, ranked, drawn, table, csv = run(
         site,
         ["gate", "--help"],
         ["gate", base, "--baseline", baseline, "--update-baseline"],
@@ -150,9 +150,10 @@ def test_every_verb_on_tables_works_with_the_list_alone(site: Path, sides: tuple
         ["gate", base, "--baseline", baseline],
         ["compare", baseline, worse / "results.csv", "--format", "json"],
         ["leaderboard", baseline, worse / "results.csv", "--out", board],
+        ["history", base, worse],
         *(["show", worse, "--format", form] for form in ("table", "csv")),
     )
-    for one in (described, updated, passed, compared, ranked, table, csv):
+    for one in (described, updated, passed, compared, ranked, drawn, table, csv):
         assert one.code == 0, one.err
     assert baseline.read_bytes() == (base / "results.csv").read_bytes()
     assert len(judged) == len(forms)

@@ -1,4 +1,4 @@
-"""Requirements of the minimal installation, which runs gate, compare, leaderboard, pool and show without torch.
+"""Requirements of the minimal installation, which runs gate, compare, history, leaderboard, pool and show without torch.
 
     pip install --no-deps robench
     python -m robench.minimal > minimal.txt

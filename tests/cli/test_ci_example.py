@@ -18,6 +18,8 @@ import pytest
 import yaml
 
 from robench.cli.entry import run_cli
+from tests.analysis.gate.invented import first, write_run
+from tests.fake_github import fake_github
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/ci-gate"
@@ -34,20 +36,26 @@ def load(path: Path) -> Any:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A copy of the example, with the commands that it uses on its path."""
+    """A copy of the example."""
     root = tmp_path / "repository"
     shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def tools(tmp_path: Path) -> None:
+    """The commands that the example uses, in tmp_path/bin."""
     for name, module in (("python", ""), ("robench", "-m robench ")):
         tool = tmp_path / "bin" / name
         tool.parent.mkdir(exist_ok=True)
         tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module}"$@"\n')
         tool.chmod(0o755)
-    return root
 
 
 def shell(script: str, root: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """A step's script as GitHub runs it."""
-    environment = os.environ | variables | {"PATH": f"{root.parent / 'bin'}:{os.environ['PATH']}"}
+    tools = next(folder / "bin" for folder in (root, root.parent) if (folder / "bin").is_dir())
+    environment = os.environ | variables | {"PATH": f"{tools}:{os.environ['PATH']}"}
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
@@ -97,7 +105,7 @@ def test_github_fails_for_a_degraded_model_and_passes_for_the_accepted(repositor
     assert "mean_error of cifar-c went from 13.75 %25 to " in errors[0]
     assert "significantly worse by more than 0.5 pp (p < .001 after Holm's correction)" in errors[0]
     summary = (repository / "summary.md").read_text()
-    assert summary.startswith("### robench gate failed: 1 of 3 comparisons\n")
+    assert summary.startswith("### ❌ robench gate failed: 1 of 3 comparisons\n")
     assert "| **FAILED** | mean\\_error of cifar-c |" in summary
     suite = ElementTree.parse(repository / "gate.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
@@ -109,6 +117,34 @@ def test_github_fails_for_a_degraded_model_and_passes_for_the_accepted(repositor
     step = {"uses": "./.github/actions/robench-gate", "with": {"run": str(run), "baseline": str(baseline)}}
     ((script, variables),) = scripts(step, repository)
     assert shell(script, repository, variables).returncode == 0
+
+
+def test_the_action_keeps_one_comment_up_to_date(tmp_path: Path) -> None:
+    cells = {("clean", 0): first(2, 40), ("fog", 3): first(10, 40), ("contrast", 3): first(30, 40)}
+    for name, fog in (("base", 10), ("worse", 36), ("same", 10)):
+        write_run(tmp_path / name, {**cells, ("fog", 3): first(fog, 40)}, metrics=("error_rate", "mean_error"))
+    shutil.copytree(EXAMPLE / ".github", tmp_path / ".github")
+    with fake_github(tmp_path) as state:
+        for name, code, heading in (
+            ("worse", 1, "### ❌ robench gate failed: 1 of 2 comparisons"),
+            ("same", 0, "### ✅ robench gate passed: 2 comparisons"),
+            ("missing", 2, "### ⚠️ robench gate: no verdict"),
+            ("worse", 1, "### ❌ robench gate failed: 1 of 2 comparisons"),
+        ):
+            step = {"uses": "./.github/actions/robench-gate", "with": {"run": name, "baseline": "base"}}
+            ((script, variables),) = scripts(step, tmp_path)
+            done = shell(script, tmp_path, variables | state.variables)
+            assert done.returncode == code, done.stderr
+            (comment,) = state.comments
+            assert comment["body"].splitlines()[1] == heading
+    lines = comment["body"].splitlines()
+    assert "| cifar-c | weather | digital |" in lines
+    assert [line for line in lines if line.startswith(("| before", "| after", "| change"))] == [
+        "| before | 🟧 | ⬛ |",
+        "| after | ⬛ | ⬛ |",
+        "| change | 🔺 | ➖ |",
+    ]
+    assert any(line.startswith("**worse makes 32.5 pp more errors on cifar-c than base, 95 % CI") for line in lines)
 
 
 @pytest.mark.slow(minutes=0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["format_change", "format_interval", "format_p_value", "format_points", "format_value"]
+__all__ = ["escape_markdown", "format_change", "format_interval", "format_p_value", "format_points", "format_value"]
 
 
 def format_value(value: float, unit: str, *, digits: int = 2) -> str:
@@ -51,6 +51,12 @@ def format_p_value(p: float | None) -> str:
     if p is None:
         return ""
     return "< .001" if p < 0.0005 else "1" if p > 0.9995 else f"{p:.3f}".removeprefix("0")
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text as one line of Markdown that shows it as it is, also in the cell of a table."""
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{character}" if character in "\\|`[]*_" else character for character in plain)
 
 
 def _is_percent(unit: str) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -35,6 +35,7 @@ class Headline:
         low: Lower end of its 95 % interval; NaN for none.
         high: Upper end of its 95 % interval; NaN for none.
         detail: Condition of the value, such as `baseline alexnet`; may be empty.
+        row: All columns of its row in the results.
     """
 
     suite: str
@@ -44,10 +45,32 @@ class Headline:
     low: float
     high: float
     detail: str = ""
+    row: Mapping[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Suite, label and detail, such as `imagenet-c mCE (baseline alexnet)`."""
+        return f"{self.suite} {self.label}{f' ({self.detail})' if self.detail else ''}"
+
+    @property
+    def text(self) -> str:
+        """The value: fractions in percent, percentages of a baseline without a sign, others with their unit."""
+        unit = METRICS[self.metric].unit
+        if unit == "fraction":
+            return f"{100 * self.value:.1f} %"
+        return f"{self.value:.1f}" if unit == "percent" else f"{self.value:.3g} {unit}"
+
+    @property
+    def ends(self) -> tuple[str, str] | None:
+        """The ends of the interval without unit, fractions in percent; None for no interval."""
+        if pd.isna(self.low):
+            return None
+        scale = 100 if METRICS[self.metric].unit == "fraction" else 1
+        return f"{scale * self.low:.1f}", f"{scale * self.high:.1f}"
 
 
 def _headline(row: dict[Any, Any], label: str, detail: str = "") -> Headline:
-    return Headline(row["suite"], label, row["metric"], row["value"], row["ci_low"], row["ci_high"], detail)
+    return Headline(row["suite"], label, row["metric"], row["value"], row["ci_low"], row["ci_high"], detail, row)
 
 
 def clean_rows(results: Results) -> Results:

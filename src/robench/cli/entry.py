@@ -22,12 +22,14 @@ except ImportError:  # Older versions raise click's own.
     from click import ClickException as TyperException  # type: ignore[assignment]
 
 from robench.cli.cache import cache_app
+from robench.cli.card import card
 from robench.cli.compare import compare
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
 from robench.cli.explain import explain
 from robench.cli.gate import gate
 from robench.cli.help import Command, Group, completion, help_of, print_version, version
+from robench.cli.history import history
 from robench.cli.leaderboard import leaderboard
 from robench.cli.list import list_app
 from robench.cli.pool import pool
@@ -65,7 +67,14 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Measure": {"evaluate": evaluate, "status": status},
-    "Read": {"show": show, "compare": compare, "report": report, "leaderboard": leaderboard},
+    "Read": {
+        "show": show,
+        "compare": compare,
+        "report": report,
+        "leaderboard": leaderboard,
+        "history": history,
+        "card": card,
+    },
     "Guard": {"gate": gate, "pool": pool},
     "Look and check": {"preview": preview, "corrupt": corrupt, "verify": verify},
     "More": {

@@ -80,6 +80,7 @@ def gate(
     from robench.analysis.gate import update_baseline as update
     from robench.analysis.gate.formats import markdown, outcome
     from robench.analysis.gate.gate import gate as judge
+    from robench.analysis.gate.overview import overview
 
     if drop and not power:
         raise OptionError("--drop has no effect without --power", "add --power or omit --drop")
@@ -98,15 +99,16 @@ def gate(
         stderr().print(f"results of {', '.join(map(str, run))} in {bases[0]}; nothing was compared")
         return
     verdict = judge(run, bases, rules)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY") if format == "github" else None
+    text = markdown(verdict, overview(run, bases)) if format == "markdown" or summary else ""
     if format == "table":
         stdout().print(_verdict(verdict))
     else:
-        sys.stdout.write(FORMATS[format](verdict))
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if format == "github" and summary:
+        sys.stdout.write(text if format == "markdown" else FORMATS[format](verdict))
+    if summary:
         try:
             with Path(summary).open("a", encoding="utf-8") as file:
-                file.write(markdown(verdict))
+                file.write(text)
         except OSError as error:  # The verdict is worth more than its summary.
             print_notes([f"no step summary: {summary}: {error.strerror}"])
     print_notes(verdict.warnings, "warning")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +15,8 @@ from rich.text import Text
 from robench.analysis.comparison.compare import CELL, CORRUPTION, HEADLINE, OTHER, Cost, Difference
 from robench.analysis.formatting import format_p_value
 from robench.analysis.verdict import pair_verdict, place
+from robench.display.console import sentence
+from robench.display.forest import LEAST_FOREST, Span, forest, glyphs, number, plain
 from robench.suites import display_family
 
 if TYPE_CHECKING:
@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison", "cost_lines", "flip_lines", "listing"]
 
-_LEAST_FOREST = 13
-"""Least width of the forest in characters; it is left out where less remains."""
 _WITH_P = 96
 """Least width of a terminal whose tables have a column of p-values next to the forest."""
 _HEADLINES = "headlines"
 """Title of the table whose rows have different metrics."""
-_GLYPHS = {"low": "├", "line": "─", "high": "┤", "zero": "│", "yes": "●", "no": "○"}
-_ASCII = {"low": "|", "line": "-", "high": "|", "zero": ":", "yes": "#", "no": "o"}
 
 
 def comparison(differences: Sequence[Difference], console: Console, *, cells: bool = False) -> Group:
@@ -43,8 +39,7 @@ def comparison(differences: Sequence[Difference], console: Console, *, cells: bo
         cells: Whether to add the differences of single cells.
     """
     parts: list[RenderableType] = [
-        _sentence(sentence, console, "" if number else "bold")
-        for number, sentence in enumerate(pair_verdict(differences))
+        sentence(text, console, "" if number else "bold") for number, text in enumerate(pair_verdict(differences))
     ]
     levels = {level: [one for one in differences if one.level == level] for level in (HEADLINE, CORRUPTION, CELL)}
     parts += ["", _table(_HEADLINES, levels[HEADLINE], console)] if levels[HEADLINE] else []
@@ -88,21 +83,6 @@ def flip_lines(differences: Sequence[Difference], flipped: pd.DataFrame) -> list
     return lines
 
 
-def _sentence(text: str, console: Console, style: str) -> Text:
-    """Return a sentence that breaks between words of different facts only, or not at all where nobody has set a width."""
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        return Text(text, style, no_wrap=True, overflow="ignore")
-    kept = re.sub(
-        r"(?<=\d) (?=%|pp)|(?<=%) (?=CI)|(?<=CI) | to (?=-?[\d.])|(?<=\b[pn]) (?=[=<])|(?<=[=<]) ", _together, text
-    )
-    lines = textwrap.wrap(kept, console.width, break_long_words=False, break_on_hyphens=False)
-    return Text("\n".join(lines).replace("\xa0", " "), style)
-
-
-def _together(match: re.Match[str]) -> str:
-    return match[0].replace(" ", "\xa0")
-
-
 def _by_suite(differences: Sequence[Difference], console: Console) -> list[RenderableType]:
     """Return a table for each suite and metric, and a legend."""
     groups: dict[tuple[str, str], list[Difference]] = {}
@@ -120,9 +100,9 @@ def _by_suite(differences: Sequence[Difference], console: Console) -> list[Rende
             if len(levels) == 1 and OTHER not in levels
             else "its family of tests"
         )
-        mark = f"{_glyphs(console)['yes']} or *"
-        legend = f"{mark} significant: p ≤ .05 after Holm's correction over {family}; {_glyphs(console)['no']} not"
-        tables.append(Text(_plain(legend, console), style="dim"))
+        mark = f"{glyphs(console)['yes']} or *"
+        legend = f"{mark} significant: p ≤ .05 after Holm's correction over {family}; {glyphs(console)['no']} not"
+        tables.append(Text(plain(legend, console), style="dim"))
     return tables
 
 
@@ -147,9 +127,11 @@ def _table(title: str, differences: Sequence[Difference], console: Console) -> T
         table.add_column(header, justify="right", width=limit, overflow="fold")
     table.add_column("change", justify="right", no_wrap=True)
     table.add_column("95 % CI", justify="right", no_wrap=True)
-    forest = _forest(rows, width, _glyphs(console)) if width >= _LEAST_FOREST else None
-    if forest is not None:
-        table.add_column(forest[0], no_wrap=True)
+    spans = [Span(one.paired.ci_low, one.paired.ci_high, one.paired.change, one.is_significant) for one in rows]
+    unit = str(rows[0].paired.run.row["unit"])
+    drawn = forest(spans, width, unit, console, sign="+") if width >= LEAST_FOREST else None
+    if drawn is not None:
+        table.add_column(drawn[0], no_wrap=True)
     for header in ("p", "p, Holm") if is_headline else ("p, Holm",) if with_p else ():
         table.add_column(header, justify="right", no_wrap=True)
     for index, (one, name) in enumerate(zip(rows, names, strict=True)):
@@ -157,13 +139,11 @@ def _table(title: str, differences: Sequence[Difference], console: Console) -> T
         style = _style(one)
         table.add_row(
             Text(name, style=style),
-            _number(paired.base.value, unit),
-            _number(paired.run.value, unit),
-            Text(
-                _number(paired.change, unit, "+") + ("*" if one.is_significant and forest is None else ""), style=style
-            ),
+            number(paired.base.value, unit),
+            number(paired.run.value, unit),
+            Text(number(paired.change, unit, "+") + ("*" if one.is_significant and drawn is None else ""), style=style),
             ends[index],
-            *([] if forest is None else [Text(forest[1][index], style=style)]),
+            *([] if drawn is None else [Text(drawn[1][index], style=style)]),
             *([format_p_value(one.p)] if is_headline else []),
             *([format_p_value(one.p_holm)] if with_p else []),
         )
@@ -190,36 +170,8 @@ def _matrix(title: str, differences: Sequence[Difference]) -> Table:
 
 
 def _cell(one: Difference) -> Text:
-    change = _number(one.paired.change, str(one.paired.run.row["unit"]), "+")
+    change = number(one.paired.change, str(one.paired.run.row["unit"]), "+")
     return Text(change + ("*" if one.is_significant else " "), style=_style(one))
-
-
-def _forest(rows: Sequence[Difference], width: int, glyphs: dict[str, str]) -> tuple[Text, list[str]]:
-    """Draw changes and intervals: the axis, and one line for each row."""
-    spans = [(*sorted((one.paired.ci_low, one.paired.ci_high)), one.paired.change) for one in rows]
-    numbers = [0.0, *(value for span in spans for value in span if math.isfinite(value))]
-    low, high = min(numbers), max(numbers)
-    scale = (width - 1) / ((high - low) or 1.0)
-    unit = str(rows[0].paired.run.row["unit"])
-
-    def at(value: float) -> int:
-        return round((value - low) * scale)
-
-    lines = []
-    for one, (first, last, change) in zip(rows, spans, strict=True):
-        line = [" "] * width
-        line[at(0.0)] = glyphs["zero"]
-        if math.isfinite(first) and math.isfinite(last):
-            line[at(first) : at(last) + 1] = glyphs["line"] * (at(last) - at(first) + 1)
-            line[at(first)], line[at(last)] = glyphs["low"], glyphs["high"]
-        line[at(change)] = glyphs["yes" if one.is_significant else "no"]
-        lines.append("".join(line))
-    axis = [" "] * width
-    for value, text in ((low, _number(low, unit, "+")), (high, _number(high, unit, "+")), (0.0, "0")):
-        start = min(max(at(value) - len(text) // 2, 0), width - len(text))
-        if value == 0.0 or all(character == " " for character in axis[max(start - 1, 0) : start + len(text) + 1]):
-            axis[start : start + len(text)] = text
-    return Text("".join(axis)), lines
 
 
 def _unit_title(title: str, rows: Sequence[Difference]) -> str:
@@ -227,18 +179,9 @@ def _unit_title(title: str, rows: Sequence[Difference]) -> str:
     return f"{title}, {'% and pp' if unit in ('fraction', 'percent') else unit}"
 
 
-def _number(value: float, unit: str, sign: str = "") -> str:
-    if math.isnan(value):
-        return ""
-    if unit in ("fraction", "percent"):
-        value *= 100 if unit == "fraction" else 1
-        return f"{value:{sign}.1f}" if abs(value) >= 0.05 else "0.0"
-    return f"{value:{sign}.3g}"
-
-
 def _ends(one: Difference) -> str:
     unit = str(one.paired.run.row["unit"])
-    ends = [_number(end, unit, "+") for end in (one.paired.ci_low, one.paired.ci_high)]
+    ends = [number(end, unit, "+") for end in (one.paired.ci_low, one.paired.ci_high)]
     return f"{ends[0]} to {ends[1]}" if all(ends) else ""
 
 
@@ -253,11 +196,3 @@ def _short_names(first: str, second: str) -> tuple[str, str]:
     while common < min(map(len, parts)) - 1 and parts[0][common] == parts[1][common]:
         common += 1
     return "".join(parts[0][common:]), "".join(parts[1][common:])
-
-
-def _glyphs(console: Console) -> dict[str, str]:
-    return _GLYPHS if console.encoding.startswith("utf") else _ASCII
-
-
-def _plain(text: str, console: Console) -> str:
-    return text if console.encoding.startswith("utf") else text.replace("≤", "<=")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["print_notes", "stderr", "stdout", "titled_table"]
+__all__ = ["print_notes", "sentence", "stderr", "stdout", "titled_table"]
 
 _WIDTH = 100
 """Width of tables in characters if the output is not a terminal."""
@@ -51,3 +54,18 @@ def titled_table(title: str, caption: str | None = None) -> Table:
         caption_justify="left",
         min_width=len(title),
     )
+
+
+def sentence(text: str, console: Console, style: str) -> Text:
+    """Return a sentence that breaks between words of different facts only, or not at all where nobody has set a width."""
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        return Text(text, style, no_wrap=True, overflow="ignore")
+    kept = re.sub(
+        r"(?<=\d) (?=%|pp)|(?<=%) (?=CI)|(?<=CI) | to (?=-?[\d.])|(?<=\b[pn]) (?=[=<])|(?<=[=<]) ", _together, text
+    )
+    lines = textwrap.wrap(kept, console.width, break_long_words=False, break_on_hyphens=False)
+    return Text("\n".join(lines).replace("\xa0", " "), style)
+
+
+def _together(match: re.Match[str]) -> str:
+    return match[0].replace(" ", "\xa0")

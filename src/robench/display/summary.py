@@ -118,11 +118,11 @@ def headline_table(results: Results) -> Table:
     for number, headline in enumerate(found):
         style = "bold" if headline.metric in _MAIN else ""
         label = Text(f"  {headline.suite} {headline.label}", style)
-        table.add_row(label, Text(_number(headline.value, headline.metric), style), _ends(headline), headline.detail)
+        table.add_row(label, Text(headline.text, style), _ends(headline), headline.detail)
         if last[headline.suite] == number:
             for rank, harm in enumerate(worst(results, headline.suite)):
                 lead = "    worst: " if not rank else " " * 11
-                table.add_row(f"{lead}{harm.label}", _number(harm.value, harm.metric), _ends(harm))
+                table.add_row(f"{lead}{harm.label}", harm.text, _ends(harm))
     return table
 
 
@@ -330,19 +330,8 @@ def _label(row: dict[str, object]) -> str:
     return f"{row['metric']} (baseline {baseline})" if isinstance(baseline, str) and baseline else str(row["metric"])
 
 
-def _number(value: float, metric: str) -> str:
-    """Format a value: fractions in percent, percentages of a baseline without a sign, others with their unit."""
-    unit = METRICS[metric].unit
-    if unit == "fraction":
-        return f"{100 * value:.1f} %"
-    return f"{value:.1f}" if unit == "percent" else f"{value:.3g} {unit}"
-
-
 def _ends(headline: Headline) -> str:
-    if pd.isna(headline.low):
-        return ""
-    scale = 100 if METRICS[headline.metric].unit == "fraction" else 1
-    return f"[{scale * headline.low:.1f}, {scale * headline.high:.1f}]"
+    return "" if headline.ends is None else f"[{headline.ends[0]}, {headline.ends[1]}]"
 
 
 def _value(value: object, row: dict[str, object]) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "Cost",
     "Difference",
     "compare",
+    "compare_sets",
     "costs",
     "difference_rows",
     "flips",
@@ -120,14 +121,30 @@ def compare(runs: Sequence[Path | str], metrics: Sequence[str] | None = None) ->
     for metric in metrics or ():
         if metric not in METRICS:
             raise OptionError(*unknown_name("metric", metric, METRICS))
-    base, *others = _load(runs)
-    names = model_names([base, *others])
+    return compare_sets(_load(runs), metrics)
+
+
+def compare_sets(
+    sets: Sequence[ResultsSet], metrics: Sequence[str] | None = None, *, paired: bool = True
+) -> list[Difference]:
+    """Compare each of the results with the first ones, as `compare` does.
+
+    Args:
+        sets: Results of two or more runs.
+        metrics: As in `compare`.
+        paired: Whether samples and seed must be equal, so that tests can be paired.
+
+    Raises:
+        OptionError: The results are not comparable, or share no value.
+    """
+    base, *others = sets
+    names = model_names(sets)
     found: list[Difference] = []
     for other, name in zip(others, names[1:], strict=True):
         pair = [
-            Difference(base.name, other.name, names[0], name, level, paired, method, p, None)
-            for level, paired in _pair(other, base, metrics)
-            for p, method in [paired.two_sided() if paired.testable else (None, "")]
+            Difference(base.name, other.name, names[0], name, level, difference, method, p, None)
+            for level, difference in _pair(other, base, metrics, paired)
+            for p, method in [difference.two_sided() if difference.testable else (None, "")]
         ]
         shown = [one for one in _corrected(pair) if _is_shown(one, metrics)]
         if not shown:
@@ -156,15 +173,17 @@ def model_names(sets: Sequence[ResultsSet]) -> list[str]:
     return names
 
 
-def _pair(run: ResultsSet, base: ResultsSet, metrics: Sequence[str] | None) -> list[tuple[str, PairedDifference]]:
+def _pair(
+    run: ResultsSet, base: ResultsSet, metrics: Sequence[str] | None, paired: bool
+) -> list[tuple[str, PairedDifference]]:
     """Return all differences of two runs with their levels: those of the fixed levels, and of other `metrics`."""
-    check_comparable(run, base, paired=True)
+    check_comparable(run, base, paired=paired)
     others = {key.metric for key in run.rows}.intersection(metrics or ())
 
     def is_needed(row: ResultRow) -> bool:
         return _level(row.key) != OTHER or row.key.metric in others
 
-    differences = compare_pairs(run, base, match_results(run, base, is_needed), paired=True)
+    differences = compare_pairs(run, base, match_results(run, base, is_needed), paired=paired)
     levels = [(_level(difference.run.key), difference) for difference in differences]
     return levels + [(CORRUPTION, mean) for mean in _means_by_corruption(differences)]
 

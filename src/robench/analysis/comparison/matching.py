@@ -9,7 +9,7 @@ from robench.errors import OptionError
 from robench.suites import lookup_suite
 from robench.suites.protocol import Protocol
 
-__all__ = ["check_comparable", "match_results"]
+__all__ = ["averaged_cells", "check_comparable", "match_results"]
 
 _PROVENANCE_COLUMNS = ("protocol", "source", "baseline")
 """Columns that must be equal in compared rows."""
@@ -49,7 +49,7 @@ def match_results(
                 raise OptionError(
                     _provenance_mismatch(column, run, row, base, other), "evaluate both with the same options"
                 )
-        ours, theirs = _averaged_cells(run, key), _averaged_cells(base, key)
+        ours, theirs = averaged_cells(run, key), averaged_cells(base, key)
         if ours != theirs or (row.row["n"] != other.row["n"] and not row.is_cell):
             unshared = sorted(ours ^ theirs)
             example = f", for example not both over {unshared[0][0]} {unshared[0][1]}" if unshared else ""
@@ -70,7 +70,7 @@ def _provenance_mismatch(column: str, run: ResultsSet, ours: ResultRow, base: Re
     return f"{ours}: {column} is {values[0]} in {run.name} and {values[1]} in {base.name}"
 
 
-def _averaged_cells(results: ResultsSet, key: Key) -> set[tuple[str, int]]:
+def averaged_cells(results: ResultsSet, key: Key) -> set[tuple[str, int]]:
     """Return corruption and severity of the cells that a row without a corruption averages; empty for other rows."""
     if key.corruption is not None:
         return set()

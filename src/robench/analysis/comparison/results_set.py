@@ -16,7 +16,7 @@ from robench.errors import RunError, TableError
 from robench.runs.csv import read_csv, read_versions
 from robench.runs.directory import RunDirectory
 from robench.runs.files import read_start
-from robench.runs.schema import RESULTS, SCHEMA_VERSION
+from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
 from robench.suites import CLEAN, display_family
 from robench.types import Results
 
@@ -204,6 +204,11 @@ class ResultsSet:
             elif cells["suite"] != CLEAN or cells["protocol"] == other.row["protocol"]:
                 raise TableError(f"{name} has two rows for {row}", "keep one")
         return cls(name, rows, runs, _warnings(runs))
+
+    @property
+    def frame(self) -> Results:
+        """The rows as a table of results."""
+        return rows_to_frame(RESULTS, (row.row for row in self.rows.values()))
 
     @property
     def model(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from robench.analysis.formatting import format_change, format_interval, format_p_value, format_value
+from robench.analysis.formatting import escape_markdown, format_change, format_interval, format_p_value, format_value
 from robench.analysis.gate.gate import Comparison, Verdict
 from robench.analysis.gate.power import Power, PowerEstimate
 
@@ -57,12 +57,20 @@ def _json_cells(row: Comparison | PowerEstimate) -> dict[str, Any]:
     }
 
 
-def markdown(verdict: Verdict) -> str:
-    """Return a heading, a table of what failed, a folded table of what passed, and the notes."""
+def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
+    """Return a heading, an overview, a table of what failed, a folded table of what passed, and the notes.
+
+    Args:
+        verdict: The verdict.
+        overview: Lines on the differences by corruption, as `overview` returns them.
+    """
     lines = [
-        f"### robench {outcome(verdict)}",
+        f"### {'❌' if verdict.failed else '✅'} robench {outcome(verdict)}",
         "",
-        f"{_cell(verdict.model)} ({_cell(verdict.run)}) against {_cell(verdict.baseline_model)} ({_cell(verdict.baseline)})",
+        *overview,
+        "{} ({}) against {} ({})".format(
+            *map(escape_markdown, (verdict.model, verdict.run, verdict.baseline_model, verdict.baseline))
+        ),
         "",
     ]
     passed = [comparison for comparison in verdict.comparisons if not comparison.failed]
@@ -71,8 +79,8 @@ def markdown(verdict: Verdict) -> str:
     if passed:
         lines += ["<details><summary>", "", f"{len(passed)} passed", "", "</summary>", "", *_markdown_table(passed), ""]
         lines += ["</details>", ""]
-    lines += [f"- **warning:** {_cell(warning)}" for warning in verdict.warnings]
-    return "\n".join([*lines, *(f"- {_cell(note)}" for note in verdict.notes)]) + "\n"
+    lines += [f"- **warning:** {escape_markdown(warning)}" for warning in verdict.warnings]
+    return "\n".join([*lines, *(f"- {escape_markdown(note)}" for note in verdict.notes)]) + "\n"
 
 
 def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
@@ -84,7 +92,7 @@ def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
         unit = comparison.unit
         cells = (
             "**FAILED**" if comparison.failed else "ok",
-            _cell(comparison.name),
+            escape_markdown(comparison.name),
             format_value(comparison.base, unit),
             format_value(comparison.run, unit),
             format_change(comparison.change, unit),
@@ -193,12 +201,6 @@ def reason(comparison: Comparison) -> str:
     after = " after Holm's correction" if comparison.p_holm is not None else ""
     than = f" by more than {size}" if limit > 0 else f" than an improvement of {size}" if limit < 0 else ""
     return f"{'significantly' if comparison.failed else 'not significantly'} worse{than} ({p}{after})"
-
-
-def _cell(text: str) -> str:
-    """Escape text for a cell of a Markdown table."""
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{character}" if character in "\\|`[]*_" else character for character in plain)
 
 
 def _xml(text: str) -> str:
