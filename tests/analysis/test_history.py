@@ -17,6 +17,7 @@ from robench.analysis.comparison.compare import compare
 from robench.analysis.history import history
 from robench.cli.entry import run_cli
 from robench.display.history import history_charts
+from robench.errors import RunError
 from robench.runs.progress import Progress
 from tests.analysis.gate.invented import first, write_run
 from tests.builders import each, mistake
@@ -70,6 +71,8 @@ def test_orders(runs: Path, tmp_path: Path) -> None:
     """Versions are numbers: v9 comes before v10; without a date for each, the given order counts."""
     for name in ("v9", "v10"):
         (tmp_path / f"{name}.csv").write_bytes((runs / name / "results.csv").read_bytes())
+    with pytest.raises(RunError, match=r"there is no run in .*; name its files, as .*\*\.csv"):
+        history([tmp_path])
     given = [runs / "v11", tmp_path / "v10.csv", tmp_path / "v9.csv"]
     assert [entry.label for entry in history(given).entries] == ["v11", "v10", "v9"]
     assert [entry.label for entry in history(given, by="version").entries] == ["v9", "v10", "v11"]
