@@ -17,6 +17,7 @@ from robench.analysis.comparison.compare import compare
 from robench.analysis.history import history
 from robench.cli.entry import run_cli
 from robench.display.history import history_charts
+from robench.errors import RunError
 from robench.runs.progress import Progress
 from tests.analysis.gate.invented import first, write_run
 from tests.builders import each, mistake
@@ -60,8 +61,10 @@ def test_a_change_is_tested_as_compare_tests_it(runs: Path) -> None:
                 expected.method,
                 expected.paired.ci_low,
             )
-    steps = [point.change for point in mean.points[1:]]
-    assert [step is not None and step.is_significant for step in steps] == [True, False]
+    steps = [point.change for point in mean.points[1:] if point.change is not None]
+    assert [step.is_significant for step in steps] == [True, False]
+    small, large = sorted(step.p or 0.0 for step in steps)
+    assert sorted(step.p_holm or 0.0 for step in steps) == [2 * small, max(2 * small, large)], "Holm by hand"
     assert mean.since_first is not None
     assert mean.since_first.paired.change == pytest.approx(-0.1175)
 
@@ -70,6 +73,8 @@ def test_orders(runs: Path, tmp_path: Path) -> None:
     """Versions are numbers: v9 comes before v10; without a date for each, the given order counts."""
     for name in ("v9", "v10"):
         (tmp_path / f"{name}.csv").write_bytes((runs / name / "results.csv").read_bytes())
+    with pytest.raises(RunError, match=r"there is no run in .*; name its files, as .*\*\.csv"):
+        history([tmp_path])
     given = [runs / "v11", tmp_path / "v10.csv", tmp_path / "v9.csv"]
     assert [entry.label for entry in history(given).entries] == ["v11", "v10", "v9"]
     assert [entry.label for entry in history(given, by="version").entries] == ["v9", "v10", "v11"]

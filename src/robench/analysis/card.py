@@ -205,7 +205,12 @@ class Card:
     def _is_own(self, result: object) -> bool:
         dataset = result.get("dataset") if isinstance(result, Mapping) else None
         arguments = dataset.get("args") if isinstance(dataset, Mapping) else None
-        return isinstance(arguments, Mapping) and _OWN in arguments and dataset["type"] == self.results.dataset  # type: ignore[index]
+        return (
+            isinstance(dataset, Mapping)
+            and isinstance(arguments, Mapping)
+            and _OWN in arguments
+            and dataset.get("type") == self.results.dataset
+        )
 
 
 def read_card(run: Source) -> Card:
@@ -323,7 +328,7 @@ def _span(front_matter: str, name: str) -> tuple[int, int]:
         return len(front_matter), len(front_matter)
     if node.flow_style:
         raise OptionError(f"the metadata of {name} is one line in braces", "write a line for each key")
-    for key, value in node.value:
+    for key, value in reversed(node.value):  # Of two equal keys, the last one counts.
         if key.value == _INDEX:
             stop = value.end_mark.index
             if isinstance(value, yaml.ScalarNode) or value.flow_style:  # It ends within a line.

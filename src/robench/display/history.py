@@ -80,7 +80,7 @@ def _chart(series: Series, console: Console) -> Table:
     values = [number(point.row.value, series.unit) for point in points]
     ends = [_ends(point, series.unit) for point in points]
     with_p = console.width >= _WITH_P
-    longest = min(max(map(len, labels)), _LONGEST_LABEL)
+    longest = min(max(map(len, ["run", *labels])), _LONGEST_LABEL)
     widths = [longest, *(max(map(len, column)) for column in (["value", *values], ["95 % CI", *ends])), 7]
     widths += [max(map(len, dates))] if any(dates) else []
     width = console.width - sum(widths) - 2 * len(widths) - (9 if with_p else 0)

@@ -36,7 +36,9 @@ def find_runs(
             found.append(path)
             continue
         if not inside:
-            raise RunError(f"there is no run in {path}", "give a run directory, or a folder of them")
+            has_tables = any(path.glob("*.csv"))
+            hint = f"name its files, as {path / '*.csv'}" if has_tables else "give a run directory, or a folder of them"
+            raise RunError(f"there is no run in {path}", hint)
         kept = [run for run in inside if not finished or ((run / "results.csv").exists() and not _was_moved_aside(run))]
         if not kept:
             raise RunError(f"no run in {path} is finished", f"`robench status {path}` shows their progress")
