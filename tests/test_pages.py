@@ -25,7 +25,7 @@ def test_the_programs_of_a_page(
 ) -> None:
     """On small files in place of real data. Oracle: the outputs that the page shows."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "88")
     write_files(tmp_path)
     assert run_page(page, capsys) > 0
 
@@ -73,17 +73,22 @@ def test_the_citation_has_the_version_of_the_package() -> None:
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     """Oracle: mkdocs, whose strict mode fails at links and anchors without a target."""
     pytest.importorskip("mkdocs", reason="the site needs robench[docs]")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     loaded = re.compile(
         r'<(?:script|img|iframe|link rel="(?:stylesheet|icon|preconnect)")[^>]* (?:src|href)="?(https?:)?//'
     )
-    found = list((tmp_path / "site").rglob("*.html"))
+    found = list(site.rglob("*.html"))
     assert len(found) > 20
     for page in found:
         text = page.read_text(encoding="utf-8")
         assert not loaded.search(text), page.name
+        for name in re.findall(r'<(?:script|img|link)[^>]* (?:src|href)="([^":#?]+)"', text):
+            assert (site / name.lstrip("/") if name.startswith("/") else page.parent / name).exists(), (
+                f"{page.name}: {name}"
+            )
         for image in re.findall(r"<img [^>]*>", text):
             assert re.search(r' alt="[^"]+"', image), f"{page.name}: {image}"

@@ -93,7 +93,10 @@ def open_dataset(data: str | Path, class_map: str | Path | None = None) -> Image
 
     Args:
         data: Name of an embedded dataset, or a path, which the first matching reader opens.
-        class_map: File for `map_classes`; None to keep the labels.
+        class_map: File of class names in the model's order, one per line; None to keep the labels.
+
+    Returns:
+        The paths and labels of the images, which are read later.
 
     Raises:
         ArgumentError: An argument has a wrong type.

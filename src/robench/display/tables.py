@@ -110,6 +110,9 @@ def compare(*runs: Runs, metric: str | Sequence[str] | None = None) -> Differenc
         *runs: Two or more runs of the same samples and seed, or a list of them.
         metric: The metrics to compare; None for errors of cells and aggregates of suites.
 
+    Returns:
+        One difference for each value; `frame` is a table of them.
+
     Raises:
         ArgumentError: An argument has a wrong type.
         OptionError: The runs are not comparable or share no value, a metric is unknown, or there is only one run.
@@ -126,6 +129,9 @@ def gate(run: Runs, baseline: Runs, rules: Path_ | Sequence[Rule] | Sequence[Map
         run: The run; several runs are seeds of one model.
         baseline: The baseline, in the same forms; also a CSV file of results.
         rules: A TOML file, tables as in such a file, or rules; None for those of ./pyproject.toml, or the built-in ones.
+
+    Returns:
+        The verdict, with `passed`, the comparisons and those that `failed`.
 
     Raises:
         ArgumentError: An argument has a wrong type.
@@ -169,6 +175,9 @@ def leaderboard(
         format: "csv", "markdown" or "latex".
         force: Whether to replace a file of another kind.
 
+    Returns:
+        The ranked rows; `frame` is a table of them.
+
     Raises:
         ArgumentError: An argument has a wrong type.
         OptionError: The rows are not comparable, or an option is invalid.
@@ -192,6 +201,9 @@ def score(run: Path_ | RunDirectory, normalize_by: Path_ | None = None) -> Resul
     Args:
         run: A run with at least one finished condition.
         normalize_by: "alexnet", another run, "none", or None for the run's own baseline.
+
+    Returns:
+        One row for each value, with the columns of docs/schema.md.
 
     Raises:
         ArgumentError: An argument has a wrong type.

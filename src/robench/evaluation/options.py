@@ -48,7 +48,7 @@ class Options:
         backend: "torch", or "reference" for the functions of the published package, which are slow and need a CPU.
         released: Directory of released files that replace computed images.
         batch_size: Images of a batch.
-        precision: A key of `PRECISIONS`.
+        precision: Arithmetic of the model: "fp32", "tf32", "bf16" or "fp16".
         seed: Seed of all draws, 0 to 2^63 - 1.
         normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
         fresh: Whether to move an existing run aside instead of resuming it.

@@ -104,17 +104,17 @@ def evaluate(
     options: Options | None = None,
     **keywords: Any,
 ) -> Run:
-    """Evaluate a model on a dataset under some suites.
+    """Evaluate a model on clean and corrupted images.
 
     If the directory holds a run of the same model, data and options, only its missing parts are evaluated. The results
-    equal those of a run without interruption. A module comes back in its mode, on its device, with its gradients.
+    equal those of a run without interruption. A module keeps its mode, its device and its gradients.
 
     Args:
         model: A module, a function on normalised float32 images (b, 3, size, size), a classifier, or a file or name of
             `load_classifier`. A function without a `state_dict` needs a new `out` each time.
         data: The images, or an argument of `open_dataset`.
         suite: Names of the suites; None for the corruption suite of the model's input size.
-        out: The run directory; None for runs/<model>-<data>-<suite>.
+        out: The run directory; None for `runs/<model>-<data>-<suite>`.
         arch: As in `load_classifier`, like the following arguments up to `label`.
         weights_key: As in `load_classifier`.
         trust_pickle: As in `load_classifier`.
@@ -133,6 +133,9 @@ def evaluate(
         progress: True for a display, False for none, or an observer. None for a display in a terminal or a notebook.
         options: Options of the run, for several evaluations with the same ones.
         **keywords: More options: the fields of `Options`, such as `limit=500`, `severity=[1, 3]`, `corruption="fog"`.
+
+    Returns:
+        The finished run.
 
     Raises:
         ArgumentError: An argument has a wrong type; also a TypeError.

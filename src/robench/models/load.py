@@ -50,16 +50,16 @@ def load_classifier(
     The number of classes follows the weights. The caller's random generators keep their state.
 
     Args:
-        model: A file or folder of one of `FORMATS`; `torchvision:NAME[@WEIGHTS]` or `timm:NAME`; `hf:OWNER/NAME[@REVISION]` of the
-            Hugging Face hub; `demo`; or a factory.
+        model: A file or folder of a supported format; `torchvision:NAME[@WEIGHTS]` or `timm:NAME`; `hf:OWNER/NAME[@REVISION]` of
+            the Hugging Face hub; `demo`; or a factory.
             A factory is `package.module:function` or `file.py:function`, optionally with `?name=value&...`.
             Or a module, or a function on normalised float32 images (b, 3, size, size). The classifier takes the module itself,
             without a copy: in eval mode, on the device, without gradients.
         arch: `family:name` or a factory, for files that hold weights alone; None for the only known architecture that fits.
             For other files, the architecture that the preprocessing comes from.
         device: auto, cpu, cuda, cuda:N or mps; auto keeps a module on its accelerator, and runs a function on the CPU.
-        mean: Of red, green and blue, in 0 to `input_range`; None for the model's own, like the next seven arguments.
-        std: Of red, green and blue, in 0 to `input_range`.
+        mean: Mean of red, green and blue, in 0 to `input_range`; None for the model's own, like the next seven arguments.
+        std: Standard deviation of red, green and blue, in 0 to `input_range`.
         resize: Size before the crop in pixels: the short side, or (height, width).
         crop: Input size in pixels.
         size: Input size in pixels of a model that takes whole images: resize and crop in one.
@@ -73,6 +73,9 @@ def load_classifier(
         weights_key: Key of the weights in a file with several sets of them, for example `state_dict_ema`.
         ignore_key: Names of tensors in a weights file that the network lacks, with the wildcards * and ?.
         label: Name of the model in tables; None for that of the file, class or function.
+
+    Returns:
+        The network in eval mode on its device, with its preprocessing.
 
     Raises:
         ArgumentError: An argument has a wrong type.

@@ -84,7 +84,7 @@ LOCALNORM = replace(
     name="localnorm",
     summary="statistics of groups of g test images, without the checkpoint's",
     per_image="where g=1",
-    source="Yin et al. 2020, arXiv:1902.06550",
+    source="Yin et al. 2019, arXiv:1902.06550",
     parameters=(Parameter("g", count, IMAGES, (16, 16)),),
     images="g",
     start=lambda classifier, values, _: _started(classifier, values["g"]),

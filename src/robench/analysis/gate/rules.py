@@ -31,7 +31,7 @@ class Rule:
     """A requirement on the values of a metric.
 
     Attributes:
-        metric: A key of `METRICS`.
+        metric: Name of a metric (`robench list metrics`).
         suite: Patterns (`*`, `?`, `[1-3]`); one of them must match. An empty cell matches "".
         corruption: Patterns of the same form, like severity, resolution and axis.
         severity: Patterns.
@@ -40,7 +40,7 @@ class Rule:
         allowed: Allowed change for the worse, in the metric's unit; a negative number demands an improvement.
         margin: The same for "not significantly non-inferior"; None for other tests.
         relative: Whether `allowed` and `margin` are fractions of the baseline's value.
-        fail_if: One of `FAIL_IF`.
+        fail_if: "worse", "significantly worse" or "not significantly non-inferior".
         alpha: Significance level.
         pairing: "paired" demands the same samples and the same seed; "unpaired" does not.
         optional: Whether the rule may match nothing.

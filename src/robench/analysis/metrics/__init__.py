@@ -37,7 +37,7 @@ class Metric:
 _IMAGENET_C = "Hendrycks & Dietterich 2019, arXiv:1903.12261"
 
 _ZHANG = "Zhang 2019, arXiv:1904.11486"
-_LOCALNORM = "Yin et al. 2020, arXiv:1902.06550"
+_LOCALNORM = "Yin et al. 2019, arXiv:1902.06550"
 _MSDNET = "Huang et al. 2018, arXiv:1703.09844"
 
 _DRNET = "Zhu et al. 2021, arXiv:2106.02898"

@@ -51,11 +51,11 @@ class Preprocessing:
         resize: Size before the crop, in pixels: an int is the short side, a pair is (height, width). It is used only
             with the model's own geometry.
         crop: Input size in pixels.
-        interpolation: A key of `geometry.INTERPOLATIONS`.
+        interpolation: "bilinear", "bicubic", "nearest", "box", "hamming" or "lanczos".
         mean: Means of red, green and blue, as fractions of full scale.
         std: Standard deviations of red, green and blue, as fractions of full scale.
         floors: Centring of the crop; see `Geometry`.
-        channels: Order in which the model takes the channels, one of `CHANNELS`. The mean and std are always of red, green, blue.
+        channels: Order in which the model takes the channels, "rgb" or "bgr". The mean and std are always of red, green, blue.
 
     Raises:
         OptionError: A value is one that no model can have.

@@ -16,7 +16,7 @@ from robench.types import FloatImages, Images
 
 __all__ = ["DEGRADATIONS"]
 
-_SOURCE = "degradations of Yin et al. 2020, arXiv:1902.06550 (LocalNorm)"
+_SOURCE = "degradations of Yin et al. 2019, arXiv:1902.06550 (LocalNorm)"
 _EVERYWHERE = ("224", "299", "64", "32")
 _SIGMAS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.15, 0.20, 0.30, 0.40, 0.50)
 _SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50)
