@@ -38,6 +38,7 @@ from robench.cli.show import show
 from robench.cli.status import status
 from robench.cli.usage_errors import usage_error
 from robench.cli.verify import verify
+from robench.cli.view import view
 from robench.display.console import print_notes, stderr
 from robench.errors import RobenchError, flags_shown, printable
 
@@ -65,7 +66,7 @@ app = typer.Typer(
 
 _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     "Measure": {"evaluate": evaluate, "status": status},
-    "Read": {"show": show, "compare": compare, "report": report, "leaderboard": leaderboard},
+    "Read": {"show": show, "compare": compare, "report": report, "view": view, "leaderboard": leaderboard},
     "Guard": {"gate": gate, "pool": pool},
     "Look and check": {"preview": preview, "corrupt": corrupt, "verify": verify},
     "More": {
