@@ -19,7 +19,7 @@ from robench.models import Preprocessing
 from robench.plugins import is_own
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
-from robench.suites import NETWORK, UNTREATED, Condition, find_suite
+from robench.suites import BACKENDS, NETWORK, UNTREATED, Condition, Suite, find_suite
 from robench.transforms.apply import condition_images, frames_of
 from robench.transforms.warps import PaddedBatch
 
@@ -66,39 +66,44 @@ def condition_of(run: RunDirectory, entry: ConditionEntry) -> Condition:
 
 def _candidates(run: RunDirectory, entry: ConditionEntry) -> Iterator[Condition]:
     """Yield conditions that can be the one of an entry."""
-    preprocessing, options = _preprocessing(run), _options(run)
+    preprocessing = _preprocessing(run)
     is_clean = entry.clean == entry.name
     users = [other for other in run.conditions if is_clean and other.clean == entry.name and other.name != entry.name]
     for user in users or [entry]:
         suite = find_suite(user.suite)
+        options = _options(run, suite)
         if is_own(user.suite):
             for geometry in (suite.geometry, preprocessing.geometry()):
                 if geometry is not None:
-                    name, of = (entry.corruption, entry.suite) if is_clean else (user.corruption, user.suite)
-                    yield Condition(
-                        of, name, entry.severity, geometry, "" if is_clean else suite.constants, None, options.backend
-                    )
+                    constants = "" if is_clean else suite.constants
+                    cell = (entry.suite, entry.corruption, entry.severity)
+                    yield Condition(*cell, geometry, constants, None, options.get("backend", BACKENDS[0]))
             continue
-        # Images are the same without the treatments of the model.
-        corruption = NETWORK if user.corruption == UNTREATED else user.corruption
-        chosen: dict[str, Any] = {"corruption": None if user.suite == entry.suite and is_clean else [corruption]}
-        level = "difficulty" if suite.family.has_frames else "severity"
-        chosen[level] = [user.severity] if user.severity else None
-        plan = make_plan(
-            [user.suite], Options(**{**vars(options), **{k: v for k, v in chosen.items() if v}}), preprocessing
-        )
+        if user.severity:
+            # Images are the same without the treatments of the model.
+            options["corruption"] = [NETWORK if user.corruption == UNTREATED else user.corruption]
+            if not suite.family.has_frames:
+                options["severity"] = [user.severity]
+            elif suite.family.has_difficulties:
+                options["difficulty"] = [user.severity]
         wanted = (entry.suite, NETWORK if entry.corruption == UNTREATED else entry.corruption, entry.severity)
-        for condition in plan.conditions:
+        for condition in make_plan([user.suite], Options(**options), preprocessing).conditions:
             same = (condition.suite, condition.corruption, condition.severity) == wanted
             if same and condition.resolution == entry.resolution:
                 yield condition
 
 
-def _options(run: RunDirectory) -> Options:
-    """Return the options of a run that determine its images."""
-    names = ("resolution", "geometry", "no_release_jpeg", "backend", "released")
-    stored = run.manifest["options"]
-    return Options(**{name: stored[name] for name in names if stored.get(name) is not None})
+def _options(run: RunDirectory, suite: Suite) -> dict[str, Any]:
+    """Return the options of a run that determine the images of a suite, without those that do not apply to it."""
+    family, stored = suite.family, run.manifest["options"]
+    names = {
+        "geometry": not family.has_frames,
+        "no_release_jpeg": not family.has_frames,
+        "backend": not family.has_frames,
+        "resolution": family.has_resolutions,
+        "released": suite.released_side is not None,
+    }
+    return {name: stored[name] for name, applies in names.items() if applies and stored.get(name) is not None}
 
 
 def _preprocessing(run: RunDirectory) -> Preprocessing:

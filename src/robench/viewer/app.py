@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from robench.errors import OptionError, RobenchError
@@ -86,8 +86,10 @@ def make_app(
         Route("/samples/{sample:int}", one_sample, methods=["GET"]),
         Route("/images/{condition}/{sample:int}/{frame:int}", image, methods=["GET"]),
     ]
-    return Starlette(
-        routes=[Mount("/{token}", routes=routes, middleware=[Middleware(_Token, token=token)])],
+    # A redirection would tell an address from another without the token.
+    within = Router(routes, redirect_slashes=False, middleware=[Middleware(_Token, token=token)])
+    app = Starlette(
+        routes=[Mount("/{token}", within)],
         middleware=[
             Middleware(_Headers),
             # A page of another site that resolves its own name to this address sends that name.
@@ -95,6 +97,8 @@ def make_app(
         ],
         exception_handlers={RobenchError: _problem},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _problem(_: Request, error: Exception) -> Response:

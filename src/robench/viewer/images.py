@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -62,6 +63,12 @@ class SampleImages:
             with self._lock:  # A strip asks for all frames at once; they are computed once.
                 return self._frames(name, sample)[frame].transpose(1, 2, 0)
         return self._compute(name, sample)[frame].transpose(1, 2, 0)
+
+    def warm(self, sample: int) -> None:
+        """Compute one image of each corruption, whose first one may read files; errors appear where the image is shown."""
+        for name in {entry.corruption: entry.name for entry in self._entries.values() if entry.frames == 1}.values():
+            with suppress(RobenchError):
+                self.pixels(name, sample, 0)
 
     def _find(self, name: str) -> Condition:
         return condition_of(self._run, self._entries[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from robench.viewer.query import Found, disagreement, outcomes
+from robench.viewer.query import Found, outcomes
 from robench.viewer.samples import SampleTable
 
 __all__ = ["item", "items", "sample"]
@@ -25,7 +25,7 @@ def item(table: SampleTable, row: int, plane: int, flips: int) -> dict[str, Any]
         "condition": table.planes[plane].condition.name,
         "frame": table.planes[plane].frame,
         "flips": flips,
-        "disagreement": round(float(disagreement(table, plane, slice(row, row + 1))[0]), 4),
+        "disagreement": round(float(table.disagreement[plane, row]), 4),
         "differ": len({int(pred) for pred in table.pred[:, plane, row]}) > 1,
         "runs": [
             {

@@ -75,26 +75,29 @@ const bundle = {
     const wanted = (query.outcome || "").split(",");
     const isClean = (one) => conditions[one.condition].clean === one.condition;
     const asksClean = query.suite === "clean" || query.corruption === "clean" || query.severity === "0" || query.condition;
-    const found = data.items.filter((one) => {
+    const selected = data.items.filter((one) => {
       const entry = conditions[one.condition];
-      const run = one.runs[Number(query.of)];
       return (asksClean || !isClean(one)) &&
         (!query.suite || entry.suite === query.suite) &&
         (!query.corruption || entry.corruption === query.corruption) &&
         (!query.condition || one.condition === query.condition) &&
         (!query.severity || entry.severity === number(query.severity)) &&
-        (!query.frame || one.frame === number(query.frame)) &&
-        (label === null || one.label === label) &&
-        (predicted === null || one.runs.some((other) => other.pred === predicted)) &&
-        (!query.runs || one.differ === (query.runs === "differ")) &&
-        run.confidence >= Number(query.low) && run.confidence <= Number(query.high) &&
-        wanted.every((outcome, index) => !outcome || outcome === "any" || one.runs[index].outcomes.includes(outcome));
+        (!query.frame || one.frame === number(query.frame));
     });
+    const own = (one) => one.runs[Number(query.of)];
+    const flips = new Map();
+    for (const one of selected) flips.set(one.sample, (flips.get(one.sample) ?? 0) + Number(own(one).outcomes.includes("flip")));
+    const found = selected.filter((one) =>
+      (label === null || one.label === label) &&
+      (predicted === null || one.runs.some((other) => other.pred === predicted)) &&
+      (!query.runs || one.differ === (query.runs === "differ")) &&
+      own(one).confidence >= Number(query.low) && own(one).confidence <= Number(query.high) &&
+      wanted.every((outcome, index) => !outcome || outcome === "any" || one.runs[index].outcomes.includes(outcome)));
     const keys = {
       disagreement: (one) => one.disagreement,
-      confidence: (one) => one.runs[Number(query.of)].confidence,
-      doubt: (one) => -one.runs[Number(query.of)].confidence,
-      flips: (one) => Number(one.runs[Number(query.of)].outcomes.includes("flip")),
+      confidence: (one) => own(one).confidence,
+      doubt: (one) => -own(one).confidence,
+      flips: (one) => Number(own(one).outcomes.includes("flip")),
       sample: () => 0,
     };
     const best = new Map();
@@ -103,7 +106,7 @@ const bundle = {
       if (!other || keys[query.order](one) > keys[query.order](other)) best.set(one.sample, one);
     }
     const key = query.order === "flips" ? (one) => one.flips : keys[query.order];
-    const items = [...best.values()].sort((a, b) => key(b) - key(a) || a.sample - b.sample);
+    const items = [...best.values()].map((one) => ({ ...one, flips: flips.get(one.sample) })).sort((a, b) => key(b) - key(a) || a.sample - b.sample);
     return { images: found.length, samples: items.length, items: items.slice(start, start + PAGE) };
   },
   sample: async (number) => {

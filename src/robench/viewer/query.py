@@ -19,7 +19,7 @@ __all__ = [
     "OUTCOMES",
     "Found",
     "Query",
-    "disagreement",
+    "class_number",
     "find",
     "first_query",
     "outcomes",
@@ -85,7 +85,7 @@ class Query:
     def text(self) -> dict[str, str]:
         """The fields that are not empty as texts, which `parse_query` reads."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["outcome"] = ",".join(self.outcome).rstrip(",")
+        values["outcome"] = ",".join(self.outcome)
         defaults = {field.name: field.default for field in fields(self)} | {"outcome": ""}
         return {name: str(value) for name, value in values.items() if value != defaults[name]}
 
@@ -118,7 +118,7 @@ def parse_query(texts: Mapping[str, str], table: SampleTable) -> Query:
     """Read a query from texts by field, and check it.
 
     Args:
-        texts: Texts by name of the field. Classes are numbers or names. Fields of other names are ignored.
+        texts: Texts by name of the field. Classes are numbers, see `class_number`. Fields of other names are ignored.
         table: The samples.
 
     Raises:
@@ -131,8 +131,8 @@ def parse_query(texts: Mapping[str, str], table: SampleTable) -> Query:
         "condition": lambda text: _name("condition", text, table.conditions),
         "severity": lambda text: _whole("--severity", text, 0, 10),
         "frame": lambda text: _whole("frame", text, 0, max(entry.frames for entry in entries) - 1),
-        "label": lambda text: _class(text, table),
-        "predicted": lambda text: _class(text, table),
+        "label": lambda text: _whole("class", text, 0, len(table.classes) - 1),
+        "predicted": lambda text: _whole("class", text, 0, len(table.classes) - 1),
         "outcome": lambda text: _outcomes(text, len(table.names)),
         "runs": lambda text: _name("agreement", text, AGREEMENTS),
         "low": lambda text: _share("confidence", text),
@@ -144,23 +144,21 @@ def parse_query(texts: Mapping[str, str], table: SampleTable) -> Query:
 
 
 def find(table: SampleTable, query: Query) -> Found:
-    """Return the samples with an image that matches, each with its first image in the order of the query.
-
-    One plane at a time is in memory, so that the cost grows with the number of planes alone.
-    """
+    """Return the samples with an image that matches, each with its first image in the order of the query."""
     count = len(table.index)
-    best = np.full(count, -np.inf)
+    best = np.full(count, -np.inf, np.float32)
     plane_of = np.full(count, -1, np.int64)
     flips = np.zeros(count, np.int64)
     images = 0
     by_sample = (table.label == query.label) if query.label is not None else np.ones(count, bool)
     for number in _selected(table, query):
-        flips += table.pred[query.of, number] != table.pred[query.of, table.planes[number].reference]
+        flips += table.flip[query.of, number]
         matches = by_sample & _matches(table, query, number)
-        images += int(matches.sum())
-        score = np.where(matches, _score(table, query, number), -np.inf)
-        better = score > best
-        best[better], plane_of[better] = score[better], number
+        images += int(np.count_nonzero(matches))
+        score = _score(table, query, number)
+        matches &= score > best
+        np.copyto(best, score, where=matches)
+        np.copyto(plane_of, number, where=matches)
     rows = np.flatnonzero(plane_of >= 0)
     key = flips if query.order == "flips" else best
     rows = rows[np.argsort(-key[rows], kind="stable")]
@@ -169,7 +167,7 @@ def find(table: SampleTable, query: Query) -> Found:
 
 def outcomes(table: SampleTable, run: int, plane: int, row: int) -> list[str]:
     """Return the outcomes of a run on one image."""
-    return [name for name in OUTCOMES if bool(_has_outcome(table, run, plane, name, slice(row, row + 1))[0])]
+    return [name for name in OUTCOMES if _has_outcome(table, run, plane, name, row)]
 
 
 def _selected(table: SampleTable, query: Query) -> list[int]:
@@ -213,38 +211,27 @@ def _matches(table: SampleTable, query: Query, plane: int) -> NDArray[np.bool_]:
     return found
 
 
-def _has_outcome(
-    table: SampleTable, run: int, plane: int, outcome: str, rows: slice = slice(None)
-) -> NDArray[np.bool_]:
-    pred, label = table.pred[run], table.label[rows]
-    here = pred[plane, rows]
+def _has_outcome(table: SampleTable, run: int, plane: int, outcome: str, rows: slice | int = slice(None)) -> Any:
+    right = table.right[run]
     if outcome == "flip":
-        return np.asarray(here != pred[table.planes[plane].reference, rows])
+        return table.flip[run, plane, rows]
     if outcome == "right":
-        return np.asarray(here == label)
-    wrong = here != label
-    return np.asarray(wrong & (pred[table.clean[plane], rows] == label) if outcome == "broken" else wrong)
+        return right[plane, rows]
+    wrong = ~right[plane, rows]
+    return wrong & right[table.clean[plane], rows] if outcome == "broken" else wrong
 
 
-def _score(table: SampleTable, query: Query, plane: int) -> NDArray[Any]:
+def _score(table: SampleTable, query: Query, plane: int) -> NDArray[np.float32]:
     """Return the key by which the images of a sample, and the samples, are in descending order."""
     if query.order == "confidence":
         return np.asarray(table.confidence[query.of, plane])
     if query.order == "doubt":
         return np.asarray(-table.confidence[query.of, plane])
     if query.order == "disagreement":
-        return disagreement(table, plane)
+        return np.asarray(table.disagreement[plane])
     if query.order == "flips":  # The first image with a flip.
-        return _has_outcome(table, query.of, plane, "flip").astype(np.float32)
+        return np.asarray(table.flip[query.of, plane], np.float32)
     return np.zeros(len(table.index), np.float32)
-
-
-def disagreement(table: SampleTable, plane: int, rows: slice = slice(None)) -> NDArray[Any]:
-    """Return the highest confidence of a right run plus that of a wrong one; -1 where all runs are right or all are wrong."""
-    right = table.pred[:, plane, rows] == table.label[rows]
-    sure = table.confidence[:, plane, rows]
-    score = np.where(right, sure, -np.inf).max(axis=0) + np.where(right, -np.inf, sure).max(axis=0)
-    return np.where(np.isfinite(score), score, -1)
 
 
 def _name(kind: str, text: str, known: Any) -> str:
@@ -270,7 +257,12 @@ def _share(name: str, text: str) -> float:
     return value
 
 
-def _class(text: str, table: SampleTable) -> int:
+def class_number(text: str, table: SampleTable) -> int:
+    """Return the number of a class by its name, or else by its number.
+
+    Raises:
+        OptionError: There is no such class.
+    """
     names = table.classes
     if text in names:
         return names.index(text)
@@ -286,4 +278,4 @@ def _outcomes(text: str, runs: int) -> tuple[str, ...]:
             _name("outcome", part, OUTCOMES)
     if len(parts) > runs:
         raise OptionError(f"{len(parts)} outcomes are given for {runs} runs", "give one for each run, in their order")
-    return tuple("" if part == "any" else part for part in parts)
+    return tuple(",".join("" if part == "any" else part for part in parts).rstrip(",").split(","))

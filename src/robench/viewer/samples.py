@@ -88,6 +88,28 @@ class SampleTable:
         first = {plane.condition.name: number for number, plane in reversed([*enumerate(self.planes)])}
         return [first.get(plane.condition.clean, number) for number, plane in enumerate(self.planes)]
 
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each prediction is right, (runs, planes, n)."""
+        return np.asarray(self.pred == self.label)
+
+    @cached_property
+    def flip(self) -> NDArray[np.bool_]:
+        """Whether each prediction differs from that of the plane's reference, (runs, planes, n)."""
+        return np.asarray(self.pred != self.pred[:, [plane.reference for plane in self.planes]])
+
+    @cached_property
+    def disagreement(self) -> NDArray[np.float32]:
+        """Highest confidence of a right run plus that of a wrong one, (planes, n); -1 where all are right or all are wrong."""
+        found = np.empty(self.pred.shape[1:], np.float32)
+        for number in range(len(self.planes)):
+            right, sure = self.right[:, number], self.confidence[:, number]
+            both = right.any(axis=0) & ~right.all(axis=0)
+            found[number] = np.where(
+                both, np.where(right, sure, 0).max(axis=0) + np.where(right, 0, sure).max(axis=0), -1
+            )
+        return found
+
     def position(self, sample: int) -> int | None:
         """Return the row of a sample; None if the runs do not have it."""
         place = int(np.searchsorted(self.index, sample))

@@ -44,7 +44,8 @@ def serve(
     Raises:
         OptionError: The port is in use or not allowed.
     """
-    with socket.socket() as bound:
+    # Named as TCP, or asyncio would leave Nagle's algorithm on, which delays small answers by 40 ms.
+    with socket.socket(proto=socket.IPPROTO_TCP) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((HOST, port))
@@ -58,6 +59,8 @@ def serve(
         ready(address)
         if opens:  # A browser of the terminal would hold the process.
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+        if images is not None and len(table.index):
+            threading.Thread(target=images.warm, args=[int(table.index[0])], daemon=True).start()
         try:
             uvicorn.Server(config).run(sockets=[bound])
         except KeyboardInterrupt:  # uvicorn has closed all connections, and raises the signal again.

@@ -9,7 +9,7 @@ from robench.errors import OptionError, RobenchError
 from robench.viewer.bundle import Bundle, check_bundle, write_bundle
 from robench.viewer.images import SampleImages
 from robench.viewer.overview import overview
-from robench.viewer.query import Query, first_query, parse_query
+from robench.viewer.query import Query, class_number, first_query, parse_query
 from robench.viewer.samples import SampleTable, read_samples
 from robench.viewer.serve import serve
 
@@ -32,7 +32,7 @@ def view(
 
     Args:
         runs: Run directories of the same samples and seed.
-        filters: Texts of the first query, see `parse_query`; none for the query that answers first.
+        filters: Texts of the first query, see `parse_query`, but with names of classes; none for the query that answers first.
         data: The images; None for the dataset of the runs.
         port: Port of the server; 0 for a free one.
         opens: Whether to open the page in the user's browser.
@@ -70,7 +70,7 @@ def write_view(
     Args:
         runs: Run directories of the same samples and seed.
         folder: The folder. An existing bundle is replaced.
-        filters: Texts of the query that selects images, see `parse_query`; none for the query that answers first.
+        filters: Texts of the query that selects images, as for `view`; none for the query that answers first.
         count: Images of each condition, the first in the order of the query.
         data: The images; None for the dataset of the runs.
         force: Whether to write into a folder that is not a bundle; its other files stay.
@@ -91,4 +91,8 @@ def write_view(
 
 
 def _query(filters: Mapping[str, str], table: SampleTable) -> Query:
-    return parse_query(filters, table) if filters else first_query(table)
+    """Read the query of the command line, whose classes are names or numbers."""
+    if not filters:
+        return first_query(table)
+    classes = {name: str(class_number(filters[name], table)) for name in ("label", "predicted") if name in filters}
+    return parse_query({**filters, **classes}, table)
