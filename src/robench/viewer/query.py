@@ -91,10 +91,14 @@ class Query:
 
 
 def first_query(table: SampleTable) -> Query:
-    """Return the query that answers first: images on which the models disagree, or images that broke a model."""
+    """Return the query that answers first: images on which the models disagree, or images that broke one model.
+
+    Only corrupted images can be broken; of clean ones alone, it returns the wrong ones.
+    """
     if len(table.names) > 1:
         return Query(runs="differ", order="disagreement")
-    return Query(outcome=("broken",), order="confidence")
+    has_corruptions = any(entry.clean != name for name, entry in table.conditions.items())
+    return Query(outcome=("broken" if has_corruptions else "wrong",), order="confidence")
 
 
 @dataclass(frozen=True)
