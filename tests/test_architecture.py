@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models", "display", "pytest_plugin"),
     ("treatments",),
     ("evaluation",),
+    ("viewer",),
     ("cli",),
     ("__main__",),
 )
@@ -47,7 +48,7 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def test_the_top_level_holds_ten_packages_and_eight_files() -> None:
+def test_the_top_level_holds_eleven_packages_and_eight_files() -> None:
     found = {path.name.removesuffix(".py") for path in SOURCE.iterdir() if not path.name.startswith("__pycache__")}
     assert found == {name for row in LAYERS for name in row} | {"__init__", "py.typed"}
 

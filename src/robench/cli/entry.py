@@ -40,6 +40,7 @@ from robench.cli.show import show
 from robench.cli.status import status
 from robench.cli.usage_errors import usage_error
 from robench.cli.verify import verify
+from robench.cli.view import view
 from robench.display.console import print_notes, stderr
 from robench.errors import RobenchError, flags_shown, printable
 
@@ -71,6 +72,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "show": show,
         "compare": compare,
         "report": report,
+        "view": view,
         "leaderboard": leaderboard,
         "history": history,
         "card": card,

@@ -10,7 +10,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["CATEGORY_MARK", "COLOURS", "MARKS", "Rows", "Spec", "dots", "heat_map", "lines", "reliability"]
+__all__ = [
+    "CATEGORY_MARK",
+    "COLOURS",
+    "MARKS",
+    "Rows",
+    "Spec",
+    "cell_colours",
+    "dots",
+    "heat_map",
+    "lines",
+    "reliability",
+]
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 Spec: TypeAlias = dict[str, Any]
@@ -30,6 +41,20 @@ _GREY = "#8b949e"
 _VERDICTS = {"better": "#009E73", "worse": "#D55E00", "not significant": _GREY}
 """Colours of differences. Those of one run use the last two."""
 _SEQUENTIAL = {"scheme": "viridis"}
+_SEQUENTIAL_STOPS = [
+    "440154",
+    "482475",
+    "414487",
+    "355f8d",
+    "2a788e",
+    "21918c",
+    "22a884",
+    "44bf70",
+    "7ad151",
+    "bddf26",
+    "fde725",
+]
+"""The same scheme at every tenth of its domain."""
 _DIVERGING = {"range": ["#35b597", "#f1f1f1", "#f0915a"]}
 """From better through no change to worse; black text is readable on all three."""
 _ROW_HEIGHT = 21
@@ -184,6 +209,32 @@ def heat_map(
     return _spec(
         layers, description, {"x": position, "y": down}, **(_rows(_ROW_HEIGHT, order) if order else {"height": 260})
     )
+
+
+def cell_colours(value: float, domain: tuple[float, float], *, is_change: bool = False) -> tuple[str, str]:
+    """Return the colours of a cell of a `heat_map` and of its text, for pages that draw the cells themselves.
+
+    Args:
+        value: The value.
+        domain: Values at the ends of the colours, see `heat_map`.
+        is_change: Whether the value is a change.
+    """
+    low, high = domain
+    share = min(max((value - low) / (high - low), 0.0), 1.0)
+    if not is_change:
+        return _between(_SEQUENTIAL_STOPS, share), "black" if share > _LIGHT_ABOVE else "white"
+    # Zero has the middle colour, also between ends of different size.
+    zero = -low / (high - low)
+    place = share / zero / 2 if share < zero else 0.5 + (share - zero) / (1 - zero) / 2
+    return _between([stop.removeprefix("#") for stop in _DIVERGING["range"]], place), "black"
+
+
+def _between(stops: Sequence[str], share: float) -> str:
+    """Return the colour at a share of evenly spaced stops."""
+    first = min(int(share * (len(stops) - 1)), len(stops) - 2)
+    rest = share * (len(stops) - 1) - first
+    pairs = ((int(stops[first][k : k + 2], 16), int(stops[first + 1][k : k + 2], 16)) for k in (0, 2, 4))
+    return "#" + "".join(f"{round(a + rest * (b - a)):02x}" for a, b in pairs)
 
 
 def lines(

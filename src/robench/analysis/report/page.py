@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -22,6 +19,7 @@ from robench.analysis.report.calibration import RECORDS, calibration
 from robench.analysis.report.charts import COLOURS
 from robench.analysis.report.grouping import ReportedRun, comparable_groups, incomparable_notes, suite_frame
 from robench.analysis.report.images import ExampleFinder, galleries
+from robench.analysis.report.inline import inline_json, source_hash
 from robench.analysis.report.orders import BY_CATEGORY
 from robench.analysis.report.parts import Group, Section, model_legend
 from robench.analysis.report.provenance import provenance
@@ -101,9 +99,9 @@ def write_page(
         notes=[(subject.label, texts) for subject in subjects if (texts := _notes(subject))],
         warnings=[*_warnings(subjects), *map(without_folders, remarks), *incomparable_notes(subjects)],
         has_orders=any(BY_CATEGORY in chart.orders for group in groups for chart in group.charts),
-        plots=_json([_plot(group) for group in groups]),
+        plots=inline_json([_plot(group) for group in groups]),
         script=script,
-        policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
+        policy=f"default-src 'none'; script-src {source_hash(script)}; style-src {source_hash(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'",
         style=style,
     )
@@ -228,14 +226,3 @@ def _script() -> str:
         ) from error
     script = str(vl_convert.javascript_bundle(_file("page.js")))
     return script.replace("</script", "<\\/script")
-
-
-def _hash(content: str) -> str:
-    """Return the source of a Content-Security-Policy that allows one inline element."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-
-def _json(value: Any) -> str:
-    """Return JSON for a script element, which no text in it can end."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,0 +1,1 @@
+"""A local page that browses the samples of runs, and the same page as static files."""
