@@ -2,13 +2,14 @@
 
     python scripts/make_images.py [FOLDER]
 
-The grids are those of `robench preview`, stored smaller. The image of the report needs Chromium, and is left as it is without it.
+The grids are those of `robench preview`, stored smaller. The images of the report and of the terminal need Chromium, and are left as
+they are without it.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -16,8 +17,12 @@ from pathlib import Path
 
 import sklearn.datasets
 from PIL import Image
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
 
 import robench
+from robench.display.summary import run_summary
 from robench.evaluation.preview import preview
 from robench.suites import CATEGORIES
 from robench.suites.imagenet_c import CORRUPTIONS
@@ -26,7 +31,7 @@ TARGET = Path(__file__).parents[1] / "docs/images"
 PHOTOGRAPHS = Path(sklearn.datasets.__file__).parent / "images"
 LARGEST = 150_000
 """Most bytes of an image."""
-WIDTHS = (960, 800, 640)
+WIDTHS = (1280, 960, 800, 640)
 """Widths of a grid in pixels, the widest first; the text column of a page is narrower. Noise needs the smallest."""
 
 
@@ -52,7 +57,8 @@ GRIDS = {
 }
 """Grids by the name of their file."""
 
-REPORT = "report"
+TERMINAL = """<style>pre {{ width: max-content; padding: 14px 20px; border-radius: 6px; font: 14px/1.35 "DejaVu Sans Mono", monospace;
+color: {foreground}; background: {background}; }}</style><pre>{code}</pre>"""
 
 
 def main() -> None:
@@ -63,7 +69,7 @@ def main() -> None:
         folder = Path(name)
         for grid in GRIDS:
             draw(grid, folder, target)
-        shoot_report(folder, target)
+        shoot(folder, target)
     for file in sorted(target.glob("*.webp")):
         print(f"{file.name}: {file.stat().st_size:,} bytes")
 
@@ -96,28 +102,30 @@ def store(image: Image.Image, file: Path) -> None:
     raise SystemExit(f"{file} is larger than {LARGEST} bytes")
 
 
-def shoot_report(folder: Path, target: Path) -> None:
-    """Store the first screen of a report on the demo and its adapted network, as Chromium draws it."""
+def shoot(folder: Path, target: Path) -> None:
+    """Store the first screen of a report on the demo and its adapted network, and the demo's summary in a terminal."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        print("no Chromium: the image of the report stays as it is")
+        print("no Chromium: the images of the report and of the terminal stay as they are")
         return
-    runs = [
-        robench.evaluate("demo", "demo", out=folder / "demo").path,
-        robench.evaluate("demo", "demo", treatment="bn-prior", out=folder / "adapted").path,
-    ]
-    page = robench.report(runs, folder / "report.html", examples=0)
-    subprocess.run(
-        [
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=10000",
-            f"--user-data-dir={folder / 'profile'}", "--window-size=1280,1000", f"--screenshot={folder / 'report.png'}",
-            Path(page).resolve().as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    store(Image.open(folder / "report.png"), target / f"{REPORT}.webp")
+    demo = robench.evaluate("demo", "demo", out=folder / "demo")
+    adapted = robench.evaluate("demo", "demo", treatment="bn-prior", out=folder / "adapted")
+    page_file = Path(robench.report([demo.path, adapted.path], folder / "report.html", examples=0))
+    terminal = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    terminal.print("$ robench evaluate demo", style="bold")
+    terminal.print(run_summary(demo.directory, demo.results))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 1000}, device_scale_factor=1.5)
+        page.goto(page_file.resolve().as_uri())
+        page.wait_for_selector("html[data-drawn]")
+        page.screenshot(path=folder / "report.png")
+        page = browser.new_page(device_scale_factor=1.5)  # The policy of the report allows no other styles.
+        page.set_content(terminal.export_html(theme=MONOKAI, inline_styles=True, code_format=TERMINAL))
+        page.locator("pre").screenshot(path=folder / "terminal.png")
+        browser.close()
+    for name in ("report", "terminal"):
+        store(Image.open(folder / f"{name}.png"), target / f"{name}.webp")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from robench.cli.entry import run_cli
 from robench.datasets import open_dataset
 from robench.models.architectures.cifar_resnet import build
 
-__all__ = ["ROOT", "Block", "blocks", "command_lines", "pages", "run_page", "write_files"]
+__all__ = ["ROOT", "Block", "blocks", "command_lines", "pages", "run_console", "run_page", "write_files"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,7 +98,7 @@ def run_page(page: Path, capsys: pytest.CaptureFixture[str], names: dict[str, An
             elif block.language == "pycon":
                 _doctest(block, names, where)
             elif block.language == "console":
-                last = _console(block, capsys, last)
+                last = run_console(block, capsys, last)
         except Exception as error:
             error.add_note(where)
             raise
@@ -129,8 +129,8 @@ def _doctest(block: Block, names: dict[str, Any], where: str) -> None:
     assert not found, "".join(found)
 
 
-def _console(block: Block, capsys: pytest.CaptureFixture[str], last: int) -> int:
-    """Run the commands of a block, and return the last exit code."""
+def run_console(block: Block, capsys: pytest.CaptureFixture[str], last: int = 0) -> int:
+    """Run the commands of a block after a command with the exit code `last`, and return the last exit code."""
     parts = re.split(r"^\$ ", block.text.replace("\\\n", " "), flags=re.MULTILINE)
     assert not parts[0], "a console block begins with a command"
     for part in parts[1:]:

@@ -1,4 +1,4 @@
-"""The Python program of README.md runs."""
+"""The program and the quick start of README.md run, and print what it shows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import robench
+from tests.pages import ROOT, blocks, run_console
 
-README = Path(__file__).parents[1] / "README.md"
+README = ROOT / "README.md"
 
 
 def test_the_program_of_the_readme(
@@ -34,7 +35,6 @@ def test_the_program_of_the_readme(
         "net": demo.module,
         "mean": demo.preprocessing.mean,
         "std": demo.preprocessing.std,
-        "images": torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
         "fail": lambda: pytest.fail("the gate"),
     }
     exec(program, names)
@@ -45,4 +45,20 @@ def test_the_program_of_the_readme(
     assert "cifar-c mean error" in capsys.readouterr().out
     transformed = names["transform"](torch.full((3, 32, 32), 128, dtype=torch.uint8))  # type: ignore[operator]
     assert transformed.shape == (3, 32, 32)
-    assert torch.as_tensor(names["noisy"]).float().mean() > 0
+
+
+@pytest.mark.slow(minutes=0.6)
+def test_the_quick_start_prints_what_the_readme_shows(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On real images and weights, which the values of README.md are from."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("checkpoints/cifar10_resnet20.th", "cifar10"):
+        (tmp_path / Path(name).name).symlink_to(shared / "data" / name)
+    (quick_start,) = [block for block in blocks(README) if block.language == "console"]
+    assert run_console(quick_start, capsys) == 0
+
+
+def test_a_stranger_finds_every_file_that_the_readme_names() -> None:
+    for target in re.findall(r"\]\(([^):]+)\)", README.read_text()):
+        assert (ROOT / target).exists(), target
