@@ -36,6 +36,8 @@ def test_blocks_that_do_not_run_hold_no_program() -> None:
         for block in blocks(page):
             known = block.runs or block.language in ("sh", "toml", "yaml", "text", "bibtex")
             assert known, f"{page.name}:{block.line}: {block.language!r}"
+            for program in re.findall(r'python -c "(.*)"', block.text):
+                compile(program, page.name, "exec")
             if block.language == "sh":
                 assert not re.search(r"^(\$|>>>|import|from) ", block.text, re.MULTILINE), f"{page.name}:{block.line}"
 
