@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,28 +71,31 @@ def test_a_bundle_holds_the_first_samples_of_each_condition(
         (["--bundle", "{tmp}/new", "--class", "dog"], "unknown class 'dog'"),
         (["--bundle", "{tmp}/new", "--data", "demo"], "has other images than the run evaluated"),
         (["--confidence", "90%"], "confidence must be from 0 to 1"),
-        (["--port", "1"], None),
+        (["--outcome", "right,wrong"], "2 outcomes are given for 1 run; give one for each run, in their order"),
+        (["--order", "size"], "--order"),
+        (["--port", "{port}"], "port {port} cannot be used: Address already in use; omit --port for a free one"),
     ],
 )
 def test_mistakes_are_one_line(
-    more: list[str], problem: str | None, pair: list[Path], tmp_path: Path, capsys: Capture
+    more: list[str], problem: str, pair: list[Path], tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "index.html").write_text("<!doctype html>")
     (tmp_path / "file").touch()
-    if problem is None:  # Only root may take it.
-        import os
-
-        if os.geteuid() == 0:
-            return
-        problem = "port 1 cannot be used"
     before = sorted(tmp_path.rglob("*"))
-    places = {"tmp": tmp_path, "run": pair[0]}
-    arguments = ["view", str(pair[0]), "--no-open", *(one.format(**places) for one in more)]
-    capsys.readouterr()
-    assert run_cli(arguments) == 2
-    assert problem in mistake(capsys.readouterr().err)
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        places = {"tmp": tmp_path, "run": pair[0], "port": busy.getsockname()[1]}
+        arguments = ["view", str(pair[0]), "--no-open", *(one.format(**places) for one in more)]
+        capsys.readouterr()
+        assert run_cli(arguments) == 2
+    assert problem.format(**places) in mistake(capsys.readouterr().err)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_its_extra(pair: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert run_cli(["view", str(pair[0]), "--no-open"]) == 2
+    assert mistake(capsys.readouterr().err) == "the page needs uvicorn; pip install 'robench[view]'"
 
 
 def test_force_writes_into_another_folder_and_keeps_its_files(pair: list[Path], tmp_path: Path) -> None:

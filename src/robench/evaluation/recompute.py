@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from robench.datasets import EMBEDDED, ImageDataset, decode_few, open_dataset, read_released, released_names
-from robench.errors import RunError
+from robench.errors import DatasetError, RunError
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.evaluation.protocol import protocol
@@ -34,18 +34,20 @@ def open_images(run: RunDirectory, data: str | Path | None) -> ImageDataset:
         data: The images; None for the dataset of the run.
 
     Raises:
-        DatasetError: There is no such dataset.
-        RunError: The dataset has other images, or the run does not record its path.
+        RunError: There is no such dataset, it has other images, or the run does not record its path.
     """
     known = run.manifest["data"]
     path = data if data is not None else known.get("root") or known["name"]
     if data is None and known.get("root") is None and known["name"] not in EMBEDDED:
-        raise RunError("the run does not record the path of its images", "give --data")
-    images, samples = open_dataset(path), run.read_samples()
+        raise RunError("the run does not record the path of its images", "give the path of the images with --data")
+    try:
+        images, samples = open_dataset(path), run.read_samples()
+    except DatasetError as error:
+        raise RunError(error.problem, "give the path of the images with --data") from error
     if len(images) != known.get("total_samples", len(images)) or any(
         images.paths[index] != name for index, name in zip(samples["index"], samples["path"], strict=True)
     ):
-        raise RunError(f"{path} has other images than the run evaluated", "give their path with --data")
+        raise RunError(f"{path} has other images than the run evaluated", "give the path of the images with --data")
     return images
 
 

@@ -406,8 +406,8 @@ function sampleParts(one) {
   };
   const rows = runs.map((run, number) => element("tr", {},
     element("th", { scope: "row" }, run.name),
-    element("td", {}, marked(known.pred[frame][number] === one.label), ` ${className(known.pred[frame][number])} ${percent(known.confidence[frame][number] / 100)}`),
-    element("td", {}, marked(clean.pred[0][number] === one.label), ` ${className(clean.pred[0][number])} ${percent(clean.confidence[0][number] / 100)}`)));
+    element("td", {}, marked(known.pred[frame][number] === one.label), ` ${className(known.pred[frame][number])} ${percent(known.confidence[frame][number])}`),
+    element("td", {}, marked(clean.pred[0][number] === one.label), ` ${className(clean.pred[0][number])} ${percent(clean.confidence[0][number])}`)));
   const axis = known.axis[frame] === null || known.axis[frame] === undefined ? "" : ` (${known.axis[frame]})`;
   const strip = entry.frames > 1 ? element("div", { className: "strip", role: "group", "aria-label": "Frames" }, ...known.pred.map((pred, number) =>
     element("a", { href: address({ image: `${condition}/${number}` }), "aria-current": number === frame ? "true" : undefined },

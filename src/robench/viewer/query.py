@@ -281,5 +281,8 @@ def _outcomes(text: str, runs: int) -> tuple[str, ...]:
         if part not in ("", "any"):
             _name("outcome", part, OUTCOMES)
     if len(parts) > runs:
-        raise OptionError(f"{len(parts)} outcomes are given for {runs} runs", "give one for each run, in their order")
+        raise OptionError(
+            f"{len(parts)} outcomes are given for {runs} run{'' if runs == 1 else 's'}",
+            "give one for each run, in their order",
+        )
     return tuple(",".join("" if part == "any" else part for part in parts).rstrip(",").split(","))

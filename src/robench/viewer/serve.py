@@ -19,6 +19,9 @@ from robench.viewer.samples import SampleTable
 
 __all__ = ["serve"]
 
+_SHUTDOWN = 2
+"""Seconds that a request in progress may take after Ctrl-C."""
+
 
 def serve(
     table: SampleTable,
@@ -55,7 +58,14 @@ def serve(
         token = secrets.token_urlsafe(16)
         address = f"http://{HOST}:{bound.getsockname()[1]}/{token}/"
         app = make_app(table, overview, images, start, token)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN,
+        )
         ready(address)
         if opens:  # A browser of the terminal would hold the process.
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()

@@ -41,22 +41,17 @@ _GREY = "#8b949e"
 _VERDICTS = {"better": "#009E73", "worse": "#D55E00", "not significant": _GREY}
 """Colours of differences. Those of one run use the last two."""
 _SEQUENTIAL = {"scheme": "viridis"}
-_SEQUENTIAL_STOPS = [
-    "440154",
-    "482475",
-    "414487",
-    "355f8d",
-    "2a788e",
-    "21918c",
-    "22a884",
-    "44bf70",
-    "7ad151",
-    "bddf26",
-    "fde725",
-]
-"""The same scheme at every tenth of its domain."""
 _DIVERGING = {"range": ["#35b597", "#f1f1f1", "#f0915a"]}
 """From better through no change to worse; black text is readable on all three."""
+_SEQUENTIAL_STOPS = (
+    "440154 481467 482575 463580 414487 3b528b 35608d 2f6c8e 2a788e 25858e 21918d "
+    "1f9c8a 22a884 30b47c 43bf71 5dc963 7ad151 9ad93d bcdf27 dee41a fde725"
+)
+_DIVERGING_STOPS = (
+    "35b597 50bba0 66c2a8 7ac8b1 8cceba 9ed4c3 afdacc c0e0d5 d0e6de e1ebe8 f1f1f1 "
+    "f3e7e1 f5ded2 f6d4c2 f6cbb3 f6c1a4 f6b895 f5ae86 f4a477 f29b69 f0915a"
+)
+"""The colours that Vega draws for both at every twentieth of their domains."""
 _ROW_HEIGHT = 21
 _LIGHT_ABOVE = 0.6
 """Share of the domain above which the colour of the sequential scheme is light enough for black text."""
@@ -226,15 +221,16 @@ def cell_colours(value: float, domain: tuple[float, float], *, is_change: bool =
     # Zero has the middle colour, also between ends of different size.
     zero = -low / (high - low)
     place = share / zero / 2 if share < zero else 0.5 + (share - zero) / (1 - zero) / 2
-    return _between([stop.removeprefix("#") for stop in _DIVERGING["range"]], place), "black"
+    return _between(_DIVERGING_STOPS, place), "black"
 
 
-def _between(stops: Sequence[str], share: float) -> str:
-    """Return the colour at a share of evenly spaced stops."""
+def _between(colours: str, share: float) -> str:
+    """Return the colour at a share of evenly spaced ones."""
+    stops = [bytes.fromhex(colour) for colour in colours.split()]
     first = min(int(share * (len(stops) - 1)), len(stops) - 2)
     rest = share * (len(stops) - 1) - first
-    pairs = ((int(stops[first][k : k + 2], 16), int(stops[first + 1][k : k + 2], 16)) for k in (0, 2, 4))
-    return "#" + "".join(f"{round(a + rest * (b - a)):02x}" for a, b in pairs)
+    pairs = zip(stops[first], stops[first + 1], strict=True)
+    return "#" + bytes(round(a + rest * (b - a)) for a, b in pairs).hex()
 
 
 def lines(
