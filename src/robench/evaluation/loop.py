@@ -16,12 +16,13 @@ from robench.datasets import read_released
 from robench.errors import DeviceError, OutOfMemory
 from robench.evaluation.allocator import retain_freed_pages
 from robench.evaluation.device_scopes import memory_scope, precision_scope, statistics_scope
-from robench.evaluation.prefetch import gather_batch, prefetch
+from robench.evaluation.prefetch import gather_batch, model_stream, prefetch
 from robench.evaluation.samples import Samples
 from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch
 from robench.models import Classifier
 from robench.suites import Condition
 from robench.transforms.apply import Frame, Position, frame_positions, frames_of
+from robench.transforms.checks import deferred_checks
 from robench.transforms.device import to_device
 from robench.transforms.draws import Philox, philox
 from robench.treatments import STATISTICS_BATCH, Session, equal_parts, sample_order
@@ -73,7 +74,7 @@ def evaluate_condition(
     batches = _ConditionBatches(samples, condition, seed, device, generator, watch)
     collector = _Collector()
     test_batch = None
-    with watch.work():
+    with watch.work(), model_stream(device):
         if session is not None:
             with watch.span("statistics"), statistics_scope(precision, device):
                 test_batch = session.start_condition(condition, replace(batches, watch=NULL_STOPWATCH).some)
@@ -83,7 +84,7 @@ def evaluate_condition(
             pairs = batches.test_batches(test_batch)
             problem, hint = f"{test_batch} images, the treatment's test batch", "give --treatment with a smaller batch"
         error = OutOfMemory if test_batch is None and batch_size > 1 else DeviceError
-        with memory_scope(device, problem, hint, error):
+        with memory_scope(device, problem, hint, error), deferred_checks():
             pairs = prefetch(pairs, device)
             with closing(_predictions(classifier, samples, condition, pairs, precision, session, watch)) as predictions:
                 for positions, frame, columns in predictions:

@@ -27,6 +27,7 @@ __all__ = [
     "gaussian_taps",
     "magick_bytes",
     "motion_blur",
+    "motion_offsets",
     "motion_taps",
     "pad",
     "sample",
@@ -69,12 +70,12 @@ def by_planes(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
 
 def _planes_per_step(values: Tensor) -> int:
     """Return the number of planes of (b, c, h, w) to filter at once."""
-    count, plane = values.shape[0] * values.shape[1], values.shape[2] * values.shape[3]
-    return max(1, min(count, _CPU_VALUES // plane)) if values.device.type == "cpu" else max(1, count)
+    count, plane = values.shape[0] * values.shape[1], values.shape[2] * values.shape[3] * values.element_size()
+    return max(1, min(count, _CPU_BYTES // plane)) if values.device.type == "cpu" else max(1, count)
 
 
-_CPU_VALUES = 3 << 17
-"""Values per step on a CPU: two images of 224x224, the chunk of a corruption."""
+_CPU_BYTES = 3 << 18
+"""Bytes per step on a CPU: two images of 224x224 in float32, the chunk of a corruption."""
 
 
 @lru_cache(maxsize=64)
@@ -122,7 +123,7 @@ def motion_taps(radius: int, sigma: float) -> Floats:
     return taps
 
 
-def motion_blur(values: Tensor, taps: Floats, angle: Tensor, beyond: bool = True) -> Tensor:
+def motion_blur(values: Tensor, taps: Floats, angle: Tensor | float, beyond: bool = True) -> Tensor:
     """Sum (b, c, h, w) along a line from every pixel; tap k is at distance k, rounded to whole pixels; edge pixels repeat.
 
     On a CPU the function slices one image after the other. On other devices it gathers pixels, so the host need not wait for
@@ -131,22 +132,37 @@ def motion_blur(values: Tensor, taps: Floats, angle: Tensor, beyond: bool = True
     Args:
         values: (b, c, h, w).
         taps: (n,) weights.
-        angle: (b,) degrees, 0 to the right, 90 down.
+        angle: Degrees, 0 to the right, 90 down: (b,), or one number for all images.
         beyond: Whether taps count that lie outside the image for every pixel. The imagecorruptions package omits them, which
             darkens small images.
 
     Returns:
         (b, c, h, w).
     """
-    distance = torch.arange(len(taps), device=angle.device, dtype=torch.float64)
-    radians = angle.double()[:, None] * (math.pi / 180)
-    down, across = (torch.ceil(distance * step - 0.5).long() for step in (radians.sin(), radians.cos()))
-    weights = to_device(torch.tensor(taps), angle.device).expand(len(angle), -1)
+    down, across = motion_offsets(len(taps), angle, values.device)
+    weights = to_device(torch.tensor(taps), values.device).expand(len(down), -1)
     if not beyond:
         weights = torch.where((down.abs() < values.shape[2]) & (across.abs() < values.shape[3]), weights, 0)
     if values.device.type == "cpu":
         return _motion_by_slices(values, weights, down, across)
     return _motion_by_gathering(values, weights, down, across)
+
+
+def motion_offsets(taps: int, angle: Tensor | float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the rows and the columns between each pixel and each tap of a motion: both (b, taps) int64.
+
+    The host computes the sine and cosine of a number. At multiples of 30 degrees a tap may lie between two pixels. The last
+    bit of the sine then decides, and a device may compute another one.
+    """
+    if isinstance(angle, Tensor):
+        radians = angle.double()[:, None] * (math.pi / 180)
+        distance = torch.arange(taps, device=device, dtype=torch.float64)
+        down, across = (torch.ceil(distance * step - 0.5).long() for step in (radians.sin(), radians.cos()))
+        return down, across
+    steps = np.array([[math.sin(math.radians(angle))], [math.cos(math.radians(angle))]])
+    offsets = np.ceil(np.arange(taps) * steps - 0.5).astype(np.int64)
+    down, across = to_device(torch.from_numpy(offsets), device)[:, None]
+    return down, across
 
 
 def _motion_by_slices(values: Tensor, weights: Tensor, down: Tensor, across: Tensor) -> Tensor:
@@ -189,11 +205,15 @@ def clipped_zoom(values: Tensor, factor: float) -> Tensor:
 
 
 def zoom(values: Tensor, factor: float) -> Tensor:
-    """Enlarge the middle of (b, c, h, w) by `factor` >= 1, bilinear with aligned corners, to at least the same size."""
+    """Enlarge the middle of (b, c, h, w) by `factor` >= 1, bilinear with aligned corners, to at least the same size.
+
+    Sums are in float64 and rounded once to the type of `values`. A processor that fuses multiplication and addition changes
+    them by 2^-53, which this rounding removes.
+    """
     height, width = (math.ceil(length / factor) for length in values.shape[2:])
     size = [round(height * factor), round(width * factor)]
-    part = _middle(values, height, width).contiguous()
-    return functional.interpolate(part, size, mode="bilinear", align_corners=True)
+    part = _middle(values, height, width)
+    return functional.interpolate(part.double(), size, mode="bilinear", align_corners=True).to(values.dtype)
 
 
 def _middle(values: Tensor, height: int, width: int) -> Tensor:
@@ -252,7 +272,7 @@ def _matrix(length: int, taps: Floats) -> Floats:
 
 
 def sample(values: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Sample (b, c, h, w) bilinearly at the rows y and columns x.
+    """Sample (b, c, h, w) bilinearly at the rows y and columns x; sums are in float64, as in `zoom`.
 
     Args:
         values: (b, c, h, w).
@@ -263,5 +283,9 @@ def sample(values: Tensor, y: Tensor, x: Tensor) -> Tensor:
         (b, c, h', w').
     """
     height, width = values.shape[2:]
-    grid = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=3).to(values.dtype)
-    return functional.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    grid = torch.empty((*y.shape, 2), dtype=torch.float64, device=values.device)
+    for axis, (positions, length) in enumerate(((x, width), (y, height))):
+        grid[..., axis] = positions
+        grid[..., axis].mul_(2 / (length - 1)).sub_(1)
+    sampled = functional.grid_sample(values.double(), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return sampled.to(values.dtype)

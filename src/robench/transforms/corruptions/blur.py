@@ -219,10 +219,11 @@ def zoomed_mean(
     """Average (b, 3, h, w) over the images and their zooms by each of `factors`."""
 
     def mean(planes: FloatImages) -> FloatImages:
+        planes = planes.double()
         result = planes.clone()
         for factor in factors:
-            result.add_(zoom(planes, factor))
-        return result.div_(torch.full((), len(factors) + 1.0, device=planes.device))
+            result.add_(planes if factor == 1 else zoom(planes, factor))
+        return result.div_(len(factors) + 1.0).to(images.dtype)
 
     return filters.by_planes(mean, images)
 

@@ -126,18 +126,24 @@ def _code(planes: Tensor, table: Floats) -> Tensor:
     """Transform, quantise, dequantise and invert 8x8 blocks of (b, h, w) int32, whose sides are multiples of 8.
 
     libjpeg's butterflies are linear with integer coefficients, so a pass is one matrix product and one rounded shift. Every
-    step is exact in float64, and matrix products run on every device.
+    step is exact in float64, and matrix products run on every device. Blocks are transposed between the passes. Each pass is
+    therefore one product of all rows with an 8x8 matrix, not one small product for each block.
     """
     count, height, width = planes.shape
     forward = to_device(torch.tensor(_transform()), planes.device)
-    steps = to_device(torch.tensor(table), planes.device)
+    steps = to_device(torch.tensor(table.T), planes.device)
     blocks = (planes.double() - 128).reshape(count, height // 8, 8, width // 8, 8).transpose(2, 3)
-    rows = _shift(blocks @ forward.T, 11)
-    coefficients = _shift(forward @ rows, 15)
+    rows = _shift(_times(blocks, forward.T), 11)
+    coefficients = _shift(_times(rows.mT, forward.T), 15)
     quantised = ((coefficients.abs() + 4 * steps) / (8 * steps)).floor_() * coefficients.sign()
-    columns = _shift(forward.T @ (quantised * steps), 11)
-    values = _shift(columns @ forward, 18).add_(128).clamp_(0, 255)
+    columns = _shift(_times(quantised * steps, forward), 11)
+    values = _shift(_times(columns.mT, forward), 18).add_(128).clamp_(0, 255)
     return values.transpose(2, 3).reshape(count, height, width).to(torch.int32)
+
+
+def _times(blocks: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply the rows of (..., 8, 8) blocks by an 8x8 matrix."""
+    return (blocks.reshape(-1, 8) @ matrix).reshape(blocks.shape)
 
 
 def _shift(values: Tensor, bits: int) -> Tensor:

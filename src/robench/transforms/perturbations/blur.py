@@ -59,8 +59,7 @@ def _smeared(images: Images, frames: Sequence[float], radius: int, sigma: float)
     """Yield the smeared images; all images of a frame have one direction, so they are planes of one image."""
     planes, taps = images.flatten(0, 1)[None].double(), motion_taps(radius, sigma)
     for angle in frames:
-        direction = torch.full((1,), float(angle), device=images.device)
-        yield magick_bytes(filters.motion_blur(planes, taps, direction)).reshape(images.shape)
+        yield magick_bytes(filters.motion_blur(planes, taps, angle)).reshape(images.shape)
 
 
 @perturbation(

@@ -75,8 +75,7 @@ def snow(
     # All images of a frame have one direction, so their flakes are planes of one image.
     planes = to_uint8(torch.where(flakes < threshold, 0, flakes)).double().transpose(0, 1)
     for angle in frames:
-        direction = torch.full((1,), float(angle), device=white.device)
-        falling = to_float(magick_bytes(filters.motion_blur(planes, motion_taps(radius, sigma), direction)))
+        falling = to_float(magick_bytes(filters.motion_blur(planes, motion_taps(radius, sigma), angle)))
         falling = falling.transpose(0, 1)
         yield to_uint8(white + falling + falling.flip(2, 3))
 
