@@ -22,6 +22,7 @@ from robench.runs.parquet import encode_parquet
 from robench.runs.schema import RECORDS
 from robench.suites.geometry import Geometry
 from robench.transforms.draws import compiled_philox, philox
+from robench.transforms.kernels import check_kernels, kernel_scope
 from robench.treatments import Adaptation, PreparedModel
 
 __all__ = ["Evaluator"]
@@ -32,10 +33,15 @@ class Evaluator:
 
     Decoded images stay on a GPU that has room for them. If a device runs out of memory, it gives these images back.
     If it runs out of memory again, the batch size is halved from then on.
+
+    Raises:
+        OptionError: `--kernels fused` on a device without fused kernels.
     """
 
     def __init__(self, adaptation: Adaptation, samples: Mapping[Geometry, Samples], options: Options) -> None:
         self._adaptation, self._samples, self._options = adaptation, samples, options
+        check_kernels(options.kernels, adaptation.classifier.device)
+        assert options.batch_size is not None, "the machine's is known"
         self._batch_size = options.batch_size
         self._model: PreparedModel | None = None
         self._cache = DeviceImageCache(adaptation.classifier.device)
@@ -64,18 +70,19 @@ class Evaluator:
             progress = _RevocableProgress(advance)
             watch = self._stopwatch()
             try:
-                records = evaluate_condition(
-                    classifier,
-                    replace(samples, images=self._cache.get(stack)),
-                    shard.condition,
-                    seed=self._options.seed,
-                    batch_size=self._batch_size,
-                    precision=self._options.precision,
-                    generator=compiled_philox() if self._options.compile else philox,
-                    advance=progress,
-                    session=session,
-                    watch=watch,
-                )
+                with kernel_scope(self._options.kernels):
+                    records = evaluate_condition(
+                        classifier,
+                        replace(samples, images=self._cache.get(stack)),
+                        shard.condition,
+                        seed=self._options.seed,
+                        batch_size=self._batch_size,
+                        precision=self._options.precision,
+                        generator=compiled_philox() if self._options.compile else philox,
+                        advance=progress,
+                        session=session,
+                        watch=watch,
+                    )
                 break
             except DeviceError as error:
                 progress.revoke()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robench.transforms.corruptions.base import PUBLISHED, Params, corruption, severities
-from robench.transforms.device import to_device
+from robench.transforms.device import constant
 from robench.transforms.draws import Draws
 from robench.transforms.filters import sample, smooth
 from robench.types import FloatImages
@@ -72,7 +72,7 @@ def _affine_grid(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     """Return the (b, h, w) source rows and columns of each pixel for (b, 3, 2) x and y offsets of three points."""
     across, down, reach = width // 2, height // 2, min(height, width) // 3
     corners = (across + reach, down + reach), (across + reach, down - reach), (across - reach, down - reach)
-    points = offsets + to_device(torch.tensor(corners, dtype=offsets.dtype), offsets.device)
+    points = offsets + constant(offsets.device, tuple, corners)
     first, second = points[:, 1] - points[:, 0], points[:, 2] - points[:, 1]
     # The inverse map takes the edges between the points back to (0, -2 reach) and (-2 reach, 0).
     scale = 2 * reach / (first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1])
