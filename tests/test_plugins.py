@@ -377,20 +377,23 @@ def test_a_corruption_that_fails_names_its_package(
 
 
 def test_the_check_of_pixels_on_a_device_waits_for_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Oracle: a fake device, whose values no host can read; the check reads one, after all batches."""
+    """Oracle: a fake device, whose values no host can read; then values of a CPU in their place."""
+    says = "patient 1.0 returns NaN or infinite pixels from the corruption 'fade'"
     install(tmp_path, "patient", CORRUPTION, corruptions={"fade": "fade"})
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("robench.transforms.corruptions._generators", tuple)  # The state of torch's is no fake tensor.
     found = find_corruption("fade", "32")
     with FakeTensorMode():
         images, index = torch.zeros((2, 3, 32, 32), dtype=torch.uint8, device="cuda"), torch.arange(2, device="cuda")
-        scope = deferred_checks()
-        scope.__enter__()
-        for _ in range(2):
-            with device_alone():
+        with deferred_checks() as checks, device_alone():
+            for _ in range(2):
                 found(images, KeyedDraws(0, index, "fade"), found.params("32", 1))
-        with pytest.raises(torch._subclasses.fake_tensor.DataDependentOutputException):
-            scope.__exit__(None, None, None)
+        assert [str(error) for _, error in checks.pending] == [str(OptionError(says))] * 2
+    checks.pending = [
+        (torch.tensor(value), error) for value, (_, error) in zip((True, False), checks.pending, strict=True)
+    ]
+    with pytest.raises(OptionError, match=says):
+        checks.copied()()
 
 
 def test_a_check_on_a_cpu_fails_at_once() -> None:

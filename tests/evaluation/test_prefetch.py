@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
@@ -102,8 +101,9 @@ def on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "prefetch", lambda parts, _: parts)
     monkeypatch.setattr(loop, "model_stream", lambda _: nullcontext())
 
-    def fetched(columns: list[Tensor]) -> NDArray[np.int32]:
-        return np.zeros(torch.cat(columns).cpu().shape, np.int32)
+    def fetched(columns: list[Tensor]) -> Callable[[], Any]:
+        values = np.zeros(torch.cat(columns).cpu().shape, np.int32)
+        return lambda: SimpleNamespace(numpy=lambda: values)
 
     monkeypatch.setattr(loop, "_fetched", fetched)
     level = robench.transforms.apply._params

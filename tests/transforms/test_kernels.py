@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -204,10 +205,8 @@ def test_every_kernel_at_every_size(size: tuple[int, int]) -> None:
 
 @pytest.mark.slow(minutes=2)
 def test_four_million_values_of_noise() -> None:
-    found = []
-    for severity in (1, 3, 5):
-        for name in ("gaussian_noise", "speckle_noise"):
-            found.append(unequal(name, pictures(299, 299, 3), "224", severity))
+    cases = product(("gaussian_noise", "speckle_noise"), (1, 3, 5))
+    found = [unequal(name, pictures(299, 299, 3), "224", severity) for name, severity in cases]
     values = len(found) * 3 * 3 * 299 * 299
     assert values > 4_000_000
     assert sum(count for count, _ in found) <= 5

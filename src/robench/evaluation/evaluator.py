@@ -12,7 +12,7 @@ import numpy as np
 from robench.datasets import ImageStack
 from robench.errors import DeviceError, OutOfMemory
 from robench.evaluation.device_scopes import statistics_scope
-from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.loop import begin_condition
 from robench.evaluation.options import Options
 from robench.evaluation.prefetch import DeviceImageCache
 from robench.evaluation.samples import Samples
@@ -43,15 +43,23 @@ class Evaluator:
         check_kernels(options.kernels, adaptation.classifier.device)
         assert options.batch_size is not None, "the machine's is known"
         self._batch_size = options.batch_size
+        self._ended = 0.0
         self._model: PreparedModel | None = None
         self._cache = DeviceImageCache(adaptation.classifier.device)
 
     def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> ShardResult:
-        """Classify the samples of a shard.
+        """Classify the samples of a shard; the arguments are those of `begin`."""
+        return self.begin(shard, advance)()
+
+    def begin(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> Callable[[], ShardResult]:
+        """Classify the samples of a shard, without waiting for a GPU to finish.
 
         Args:
             shard: The shard.
             advance: Receives the number of images that are done, negative to take images back.
+
+        Returns:
+            A function that waits for the device and encodes the records, in any thread, in the order of the shards.
 
         Raises:
             DeviceError: A single image is too much for the device.
@@ -71,7 +79,7 @@ class Evaluator:
             watch = self._stopwatch()
             try:
                 with kernel_scope(self._options.kernels):
-                    records = evaluate_condition(
+                    pending = begin_condition(
                         classifier,
                         replace(samples, images=self._cache.get(stack)),
                         shard.condition,
@@ -91,10 +99,21 @@ class Evaluator:
                 if not isinstance(error, OutOfMemory):
                     raise
                 self._batch_size = (self._batch_size + 1) // 2
-        with watch.work(), watch.span("records"):
-            content = encode_parquet(RECORDS, records, None if whole else count)
-        profile = preparing.read() + watch.read() if self._options.profile else None
-        return ShardResult(content, time.perf_counter() - start, self._batch_size, profile)
+        batch_size = self._batch_size
+
+        def result() -> ShardResult:
+            records = pending.result()
+            with watch.work(), watch.span("records"):
+                content = encode_parquet(RECORDS, records, None if whole else count)
+            profile = preparing.read() + watch.read() if self._options.profile else None
+            # A GPU finishes the shard before this one after this one has begun.
+            begun, self._ended = max(start, self._ended), time.perf_counter()
+            return ShardResult(content, self._ended - begun, batch_size, profile)
+
+        if not self._options.profile:
+            return result
+        finished = result()  # The phases add up to the whole time only if nothing overlaps.
+        return lambda: finished
 
     def _stopwatch(self) -> Stopwatch:
         return stopwatch_for(self._adaptation.classifier.device) if self._options.profile else NULL_STOPWATCH

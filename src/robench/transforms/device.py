@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["constant", "shared", "to_device"]
+__all__ = ["constant", "shared", "to_device", "to_host"]
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
@@ -42,3 +42,18 @@ def shared(values: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and torch.cuda.is_available():
         torch.cuda.current_stream(device).synchronize()
     return values
+
+
+def to_host(values: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy `values` to the host; the result waits for the copy, in any thread, and returns it."""
+    if values.device.type != "cuda":
+        copy = values.cpu()
+        return lambda: copy
+    locked = torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+    copied = torch.cuda.current_stream(values.device).record_event(torch.cuda.Event(blocking=True))
+
+    def wait() -> Tensor:
+        copied.synchronize()
+        return locked
+
+    return wait
