@@ -49,10 +49,12 @@ def test_an_error_of_the_thread_reaches_the_caller() -> None:
     def failing() -> None:
         raise RunError("the disk is full")
 
-    storage = Storage()
-    storage.submit(failing)
+    def stored() -> None:
+        with Storage() as storage:
+            storage.submit(failing)
+
     with pytest.raises(RunError, match="the disk is full"):
-        storage.drain()
+        stored()
 
 
 def test_an_interruption_stores_what_is_evaluated() -> None:
