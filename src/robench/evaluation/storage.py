@@ -28,6 +28,7 @@ class Storage:
         self._thread = ThreadPoolExecutor(1, "storage")
         self._pending: deque[Future[None]] = deque()
         self._reports: deque[Callable[[], None]] = deque()
+        self._failed = False
 
     def __enter__(self) -> Self:
         """Return the storage."""
@@ -46,11 +47,17 @@ class Storage:
         return _Reporter(observer, self._reports)
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do some work in the thread, after the work before it."""
+        """Do some work in the thread, after the work before it, unless that fails."""
         if len(self._pending) == _PENDING:
             self._pending.popleft().result()
-        self._pending.append(self._thread.submit(work))
+        self._pending.append(self._thread.submit(self._done, work))
         self.poll()
+
+    def _done(self, work: Callable[[], None]) -> None:
+        if not self._failed:
+            self._failed = True  # Until the work is done.
+            work()
+            self._failed = False
 
     def poll(self) -> None:
         """Forward reports, and raise the error of finished work; wait for nothing."""
