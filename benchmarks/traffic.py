@@ -4,7 +4,8 @@
 
 Every operator runs on tensors that have a CUDA device and no memory (torch's FakeTensorMode). The bytes that it reads and writes
 count once each; caches are ignored. Divided by the memory's bandwidth (4.8 TB/s, NVIDIA's value for an H200), they give about the
-least time of eager kernels. Random draws count as one kernel, as with `--compile`.
+least time. The columns compare `--kernels eager` with `--kernels fused`. A fused kernel is counted, not run: it reads and writes
+each of its tensors once.
 """
 
 from __future__ import annotations
@@ -21,11 +22,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from robench.transforms import kernels
 from robench.transforms.corruptions import CORRUPTIONS
 from robench.transforms.corruptions.jpeg import jpeg_round_trip
+from robench.transforms.corruptions.weather import textures_on
+from robench.transforms.device import constant
 from robench.transforms.draws import KeyedDraws
+from robench.transforms.kernels import draws, filters, glass, jpeg, kernel_scope, motion
+from robench.transforms.kernels import normalise as normalisation
+from robench.transforms.resize import normalise
 from robench.types import Images
 
+CHOICES = ("eager", "fused")
 BANDWIDTH = 4.8
 """Bandwidth of the device's memory in MB a microsecond."""
 GATHERS = ("gather", "index_select", "index")
@@ -39,6 +47,11 @@ class Traffic(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.kernels = 0
+
+    def launch(self, kernel: object, grid: object, device: object, *arguments: object, **constants: object) -> None:
+        """Count a fused kernel; takes the place of `kernels.launch.launch`."""
+        self.bytes += sum(map(size, arguments))
+        self.kernels += 1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator, and count it."""
@@ -63,19 +76,18 @@ def size(value: object) -> int:
     return held * value.element_size()
 
 
-def one_kernel(*words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Imitate the compiled generator, which reads almost nothing and writes four words a counter."""
-    shape = torch.broadcast_shapes(*(word.shape for word in words))
-    outputs = torch.zeros((4, *shape), dtype=torch.int64, device=words[0].device)
-    return outputs[0], outputs[1], outputs[2], outputs[3]
-
-
-def counted(corrupt: Callable[[Images, Tensor], object], side: int, batch: int) -> Traffic:
-    """Count what a function of a batch and its positions does on a CUDA device."""
-    with FakeTensorMode():
+def counted(corrupt: Callable[[Images, Tensor], object], side: int, batch: int, choice: str) -> Traffic:
+    """Count what a function of a batch and its positions does on a CUDA device with some kernels."""
+    constant.cache_clear()
+    textures_on.cache_clear()
+    with FakeTensorMode(), kernel_scope(choice):
         images = torch.empty((batch, 3, side, side), dtype=torch.uint8, device="cuda")
         index = torch.zeros(batch, dtype=torch.int64, device="cuda")
         traffic = Traffic()
+        for module in (draws, filters, glass, jpeg, motion, normalisation):
+            module.launch = traffic.launch  # type: ignore[attr-defined]
+        corrupt(images, index)  # Constants are on the device from now on.
+        traffic.bytes = traffic.kernels = 0
         with traffic:
             corrupt(images, index)
     return traffic
@@ -88,23 +100,30 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--severity", type=int, default=3)
     options = parser.parse_args()
+    kernels.why_eager = lambda _: ""  # There is no device to ask.
     table = Table(
         title=f"{options.side} px, batches of {options.batch}, severity {options.severity}, torch {torch.__version__}"
     )
-    for column in ("", "MB an image", f"µs at {BANDWIDTH} TB/s", "kernels a batch"):
+    measured = ("MB an image", f"µs at {BANDWIDTH} TB/s", "kernels a batch")
+    for column in ("", *(f"{choice}: {one}" for choice in CHOICES for one in measured)):
         table.add_column(column, justify="right" if column else "left")
 
     def add(name: str, corrupt: Callable[[Images, Tensor], object]) -> None:
-        traffic = counted(corrupt, options.side, options.batch)
-        megabytes = traffic.bytes / options.batch / 1e6
-        table.add_row(name, f"{megabytes:.1f}", f"{megabytes / BANDWIDTH:.1f}", f"{traffic.kernels:,}")
+        cells = []
+        for choice in CHOICES:
+            traffic = counted(corrupt, options.side, options.batch, choice)
+            megabytes = traffic.bytes / options.batch / 1e6
+            cells += [f"{megabytes:.1f}", f"{megabytes / BANDWIDTH:.1f}", f"{traffic.kernels:,}"]
+        table.add_row(name, *cells)
 
     for name, corruption in CORRUPTIONS.items():
         level = corruption.params("224", options.severity)
-        add(name, lambda images, index: corruption(images, KeyedDraws(0, index, name, one_kernel), level))  # noqa: B023
+        add(name, lambda images, index: corruption(images, KeyedDraws(0, index, name), level))  # noqa: B023
     table.add_section()
     add("the JPEG pass of released files", lambda images, _: jpeg_round_trip(images, 85))
-    Console(width=100).print(table)
+    mean = std = (0.5, 0.5, 0.5)
+    add("normalisation", lambda images, _: normalise(images, mean, std, reverse=False, dtype=torch.float32))
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 import robench
 from robench.cli.entry import run_cli
@@ -30,10 +31,12 @@ from robench.models.architectures import build_architecture, names_factory
 from robench.plugins import GROUPS, plugins
 from robench.runs.observer import Observer
 from robench.suites import SUITES, find_suite
+from robench.transforms.checks import check, deferred_checks
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.draws import KeyedDraws
 from robench.treatments import adapt, find_treatment
 from tests.builders import mistake
+from tests.transforms.on_device import device_alone
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "robench-example"
 
@@ -371,6 +374,33 @@ def test_a_corruption_that_fails_names_its_package(
     found = find_corruption("fade", "32")
     with pytest.raises(OptionError, match=says):
         found(pictures(), KeyedDraws(0, torch.arange(2), "fade"), found.params("32", 1))
+
+
+def test_the_check_of_pixels_on_a_device_waits_for_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: a fake device, whose values no host can read; then values of a CPU in their place."""
+    says = "patient 1.0 returns NaN or infinite pixels from the corruption 'fade'"
+    install(tmp_path, "patient", CORRUPTION, corruptions={"fade": "fade"})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("robench.transforms.corruptions._generators", tuple)  # The state of torch's is no fake tensor.
+    found = find_corruption("fade", "32")
+    with FakeTensorMode():
+        images, index = torch.zeros((2, 3, 32, 32), dtype=torch.uint8, device="cuda"), torch.arange(2, device="cuda")
+        with deferred_checks() as checks, device_alone():
+            for _ in range(2):
+                found(images, KeyedDraws(0, index, "fade"), found.params("32", 1))
+        assert [str(error) for _, error in checks.pending] == [str(OptionError(says))] * 2
+    checks.pending = [
+        (torch.tensor(value), error) for value, (_, error) in zip((True, False), checks.pending, strict=True)
+    ]
+    with pytest.raises(OptionError, match=says):
+        checks.copied()()
+
+
+def test_a_check_on_a_cpu_fails_at_once() -> None:
+    with deferred_checks():
+        check(torch.tensor(True), OptionError("right"))
+        with pytest.raises(OptionError, match="wrong"):
+            check(torch.tensor(False), OptionError("wrong"))
 
 
 def test_too_little_memory_in_a_corruption_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

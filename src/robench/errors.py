@@ -137,12 +137,23 @@ def with_notes(notes: Iterable[str]) -> Iterator[None]:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out; torch has a class for it on a GPU, but only a text on a CPU."""
+    """Return whether memory ran out; torch has a class for its own allocator on a GPU, but only texts elsewhere."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and _MEMORY.search(str(error)) is not None)
     )
+
+
+_MEMORY = re.compile(
+    "can't allocate memory"  # torch on a CPU
+    "|CUDA(?: driver)? error: out of memory|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"  # kernels, page-locked memory
+    "|Triton Error \\[CUDA\\]: out of memory"
+    "|CU(?:BLAS|DNN|FFT|SOLVER|SPARSE)_(?:STATUS_)?ALLOC_FAILED"
+    "|CUDNN_STATUS_INTERNAL_ERROR_\\w*ALLOCATION_FAILED"
+    "|HIP error: out of memory|MPS backend out of memory"
+)
+"""Texts of errors for memory that no class of errors tells apart."""
 
 
 def one_line(error: Exception) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -17,19 +17,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 import robench.transforms.apply
 from robench.datasets import ImageStack
-from robench.errors import DeviceError, OutOfMemory
+from robench.errors import DeviceError, OutOfMemory, ran_out_of_memory
 from robench.evaluation import loop
 from robench.evaluation import prefetch as prefetching
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
-from robench.evaluation.prefetch import DeviceImageCache, DeviceImages, _placed, prefetch
+from robench.evaluation.prefetch import DeviceImageCache, DeviceImages, _placed, model_stream, prefetch
 from robench.evaluation.samples import Samples
 from robench.evaluation.stopwatch import stopwatch_for
 from robench.models import Classifier, Preprocessing
@@ -100,9 +99,11 @@ def samples_of(images: ImageStack | DeviceImages, count: int = 3) -> Samples:
 def on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a machine without a driver cannot do: make a stream, and read values that there are none of."""
     monkeypatch.setattr(loop, "prefetch", lambda parts, _: parts)
+    monkeypatch.setattr(loop, "model_stream", lambda _: nullcontext())
 
-    def fetched(columns: list[Tensor]) -> NDArray[np.int32]:
-        return np.zeros(torch.cat(columns).cpu().shape, np.int32)
+    def fetched(columns: list[Tensor]) -> Callable[[], Any]:
+        values = np.zeros(torch.cat(columns).cpu().shape, np.int32)
+        return lambda: SimpleNamespace(numpy=lambda: values)
 
     monkeypatch.setattr(loop, "_fetched", fetched)
     level = robench.transforms.apply._params
@@ -163,7 +164,7 @@ class Streams:
     """Stands in for a device with streams: writes down in which order the host asks for what, and on which stream."""
 
     def __init__(self) -> None:
-        self.current = "model"
+        self.current = "outer"
         self.log: list[str] = []
 
     def stream(self, name: str) -> Any:
@@ -188,10 +189,10 @@ class Streams:
 def test_a_frame_is_made_beside_the_work_on_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = Streams()
     side, model = streams.stream("side"), streams.stream("model")
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: model)
     monkeypatch.setattr(torch.cuda, "stream", streams.on)
     monkeypatch.setattr(torch.cuda, "Event", lambda **_: None)
-    monkeypatch.setattr(prefetching, "_side_stream", lambda _: side)
+    monkeypatch.setattr(prefetching, "_stream", lambda _, priority: {0: side, -1: model}[priority])
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: streams.stream("outer"))
 
     def made() -> Generator[tuple[int, Any]]:
         for number in range(4):
@@ -200,17 +201,22 @@ def test_a_frame_is_made_beside_the_work_on_the_one_before(monkeypatch: pytest.M
             yield number, SimpleNamespace(images=images)
         streams.log.append("closed")
 
-    for number, _ in prefetch(made(), torch.device("cuda", 0)):
-        assert streams.current == "model"
-        streams.log.append(f"model works on {number}")
-    expected = ["side waits for model"]
+    with model_stream(torch.device("cuda", 0)):
+        streams.log.append(f"{streams.current} begins")
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _: model)
+        for number, _ in prefetch(made(), torch.device("cuda", 0)):
+            assert streams.current == "model"
+            streams.log.append(f"model works on {number}")
+
+    assert streams.current == "outer"
+    expected = ["model waits for outer", "model begins", "side waits for model"]
     for number in range(4):
         expected += [f"side makes {number}", f"model waits for side makes {number}", "kept for model"]
         expected += [f"model works on {number}"]
         if number:
             # Of the batch before the last alone: on that one the device is still at work.
             expected += [f"host waits for model works on {number - 1}"]
-    assert streams.log == [*expected, "closed"]
+    assert streams.log == [*expected, "closed", "outer waits for model"]
 
 
 def test_on_a_cpu_nothing_is_made_ahead_and_what_makes_it_is_closed() -> None:
@@ -349,6 +355,29 @@ def test_what_filled_the_memory_does_not_live_on_in_the_error(real: tuple[Classi
         evaluate_condition(replace(real[0], module=Full()), real[1], NOISE, seed=0, batch_size=4)
     assert raised.value.__cause__ is not None
     assert [one() for one in filled] == [None]
+
+
+def test_a_library_that_has_no_memory_is_told_from_one_that_fails() -> None:
+    """Oracle: texts as torch, Triton, cuBLAS, cuDNN and the driver write them."""
+    for text in (
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA driver error: out of memory",
+        "Triton Error [CUDA]: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+    ):
+        assert ran_out_of_memory(RuntimeError(text)), text
+    for text in (
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+        "Triton Error [CUDA]: invalid argument",
+        "shape '[3]' is invalid for input of size 8",
+    ):
+        assert not ran_out_of_memory(RuntimeError(text)), text
+    assert not ran_out_of_memory(ValueError("CUDA error: out of memory")), "no error of a library"
 
 
 def test_where_no_smaller_batch_can_be_chosen_nothing_is_to_be_halved(real: tuple[Classifier, Samples]) -> None:

@@ -83,7 +83,7 @@ def test_the_same_command_again_changes_nothing(
     classifier: Classifier, picture_folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run_files(whole)
-    monkeypatch.setattr(evaluator, "evaluate_condition", lambda *_, **__: pytest.fail("evaluated again"))
+    monkeypatch.setattr(evaluator, "begin_condition", lambda *_, **__: pytest.fail("evaluated again"))
     robench.evaluate(classifier, picture_folder, ["cifar-c"], whole, options=RUN_OPTIONS)
     assert run_files(whole) == before
 
@@ -98,7 +98,7 @@ def test_interrupted_and_resumed_is_equal(
     after: int,
 ) -> None:
     finished: list[int] = []
-    real = loop.evaluate_condition
+    real = loop.begin_condition
 
     def stops(*arguments: object, **options: object) -> object:
         if len(finished) == after:
@@ -106,11 +106,11 @@ def test_interrupted_and_resumed_is_equal(
         finished.append(1)
         return real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evaluator, "evaluate_condition", stops)
+    monkeypatch.setattr(evaluator, "begin_condition", stops)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", options=RUN_OPTIONS)
     assert len(RunDirectory.open(tmp_path / "again").finished()) == after
-    monkeypatch.setattr(evaluator, "evaluate_condition", real)
+    monkeypatch.setattr(evaluator, "begin_condition", real)
     robench.evaluate(classifier, picture_folder, ["cifar-c"], tmp_path / "again", options=RUN_OPTIONS)
     assert run_files(tmp_path / "again") == run_files(whole)
 

@@ -21,6 +21,7 @@ from robench.models import ARCHITECTURES, choose_device, load_classifier
 from robench.models.architectures.base import Family
 from robench.models.architectures.cifar_resnet import CifarResNet
 from robench.models.preprocessing import assumed
+from robench.transforms.resize import normalise
 
 ARCH = "zoo:cifar_resnet8"
 
@@ -169,7 +170,9 @@ def test_one_output_is_the_logit_of_the_second_of_two_classes(tmp_path: Path) ->
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     logits = classifier.logits(images)
     with torch.inference_mode():
-        single = classifier.module(classifier._normalised(images))[:, 0]
+        own = classifier.preprocessing
+        values = normalise(images, own.mean, own.std, reverse=False, dtype=torch.float32)
+        single = classifier.module(values)[:, 0]
     assert torch.allclose(logits.softmax(1)[:, 1], single.sigmoid())
 
 

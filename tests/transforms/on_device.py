@@ -14,6 +14,10 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from robench.transforms.corruptions.weather import textures_on
+from robench.transforms.device import constant
+from robench.transforms.kernels import kernel_scope
+
 _COPIES = (torch.ops.aten._to_copy, torch.ops.aten.to, torch.ops.aten.copy_)
 """In inference mode `to` comes whole, else as the copy that it makes."""
 
@@ -60,9 +64,16 @@ def _any_on(kind: str, tensors: list[Tensor]) -> bool:
 
 @contextmanager
 def device_alone(allowed: int = 0) -> Iterator[None]:
-    """Fail where the host waits for a device; allowed: how many copies to the host there must be."""
-    with OnDevice(allowed) as mode:
+    """Fail where the host waits for a device; allowed: how many copies to the host there must be.
+
+    Fused kernels cannot take fake tensors, and constants of one fake mode have no place in another.
+    """
+    for cache in (constant, textures_on):
+        cache.cache_clear()
+    with kernel_scope("eager"), OnDevice(allowed) as mode:
         yield
+    for cache in (constant, textures_on):
+        cache.cache_clear()
     assert mode.allowed == 0, f"{mode.allowed} copies to the host were not made"
 
 

@@ -5,9 +5,14 @@ Oracles: the corruption itself on another batch, order, layout or device; the su
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,6 +233,26 @@ def test_cuda_equals_cpu(
         difference = (result.cpu().int() - expected).abs()
         assert difference.max() <= 1, f"severity {severity}"
         assert (difference > 0).double().mean() <= 0.001, f"severity {severity}"
+
+
+@pytest.mark.slow(minutes=0.2)
+def test_pixels_do_not_depend_on_the_processor(tmp_path: Path) -> None:
+    """Oracle: torch's kernels for the plainest processor, which has no fused multiplication and addition."""
+    code = f"""
+        import numpy as np
+        from tests.transforms.test_laws import EVERY, corrupt, pictures
+        made = {{f"{{key}}-{{severity}}": corrupt(found, pictures(101, 77), constants, severity).numpy()
+                for key, (found, constants) in EVERY.items() for severity in (1, 3, 5)}}
+        np.savez({str(tmp_path / "plain.npz")!r}, **made)
+    """
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, check=True)
+    with np.load(tmp_path / "plain.npz") as plain:
+        assert len(plain.files) == 3 * len(EVERY)
+        for key, (corruption, constants) in EVERY.items():
+            for severity in SEVERITIES:
+                here = corrupt(corruption, pictures(101, 77), constants, severity).numpy()
+                assert np.array_equal(here, plain[f"{key}-{severity}"]), (key, severity)
 
 
 @every_kernel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from robench.datasets import decode, hash_images, open_dataset, select
 from robench.errors import CheckpointError, DeviceError, OptionError, RunError
 from robench.evaluation import evaluator
 from robench.evaluation.estimate import estimate
-from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.loop import begin_condition, evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.evaluation.samples import Samples
@@ -128,12 +129,12 @@ def test_interrupted_and_resumed_is_equal(
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return evaluate_condition(*args, **kwargs)
+        return begin_condition(*args, **kwargs)
 
-    monkeypatch.setattr(evaluator, "evaluate_condition", interrupted)
+    monkeypatch.setattr(evaluator, "begin_condition", interrupted)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options=options)
-    monkeypatch.setattr(evaluator, "evaluate_condition", evaluate_condition)
+    monkeypatch.setattr(evaluator, "begin_condition", begin_condition)
     resumed = robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options=options).path
     assert len(RunDirectory.open(resumed).finished()) == 5
     assert run_files(resumed) == run_files(whole)
@@ -150,13 +151,13 @@ def test_only_what_looks_at_other_samples_is_kept_in_one_shard(
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "whole", options=options)
     monkeypatch.setattr("robench.evaluation.shards._FRAMES", 1)
     shards: list[int] = []
-    evaluate = evaluator.Evaluator.evaluate
+    begin = evaluator.Evaluator.begin
 
-    def counted(one: evaluator.Evaluator, shard: Shard, *more: Any) -> ShardResult:
+    def counted(one: evaluator.Evaluator, shard: Shard, *more: Any) -> Callable[[], ShardResult]:
         shards.append(shard.frames)
-        return evaluate(one, shard, *more)
+        return begin(one, shard, *more)
 
-    monkeypatch.setattr(evaluator.Evaluator, "evaluate", counted)
+    monkeypatch.setattr(evaluator.Evaluator, "begin", counted)
     robench.evaluate(normalised, picture_folder, ["cifar-c"], tmp_path / "cut", options=options)
     assert shards == ([30, 30] if text == "bn-test:n=8" else [7, 7, 7, 7, 2] * 2)
     assert run_files(tmp_path / "cut") == run_files(tmp_path / "whole")

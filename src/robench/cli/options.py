@@ -257,7 +257,15 @@ ReleaseJpeg = Annotated[
 
 # Execution.
 Device = Annotated[str, Option(help="Device: auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
-BatchSize = Annotated[int, Option(help="Images per batch; affects records.", metavar="N", rich_help_panel=EXECUTION)]
+BatchSize = Annotated[
+    int | None,
+    Option(
+        help="Images per batch; affects records.",
+        show_default="256 on CUDA, else 64",
+        metavar="N",
+        rich_help_panel=EXECUTION,
+    ),
+]
 Precision = Annotated[
     str,
     Option(
@@ -274,11 +282,19 @@ Backend = Annotated[
         rich_help_panel=EXECUTION,
     ),
 ]
+Kernels = Annotated[
+    str,
+    Option(
+        help="Fused kernels of corruptions on a GPU (same pixels).",
+        metavar="auto|eager|fused",
+        rich_help_panel=EXECUTION,
+    ),
+]
 Compile = Annotated[
     bool,
     Option(
         "--compile",
-        help="Compile the random draws with torch.compile (same pixels, faster).",
+        help="Compile the random draws on a CPU (same pixels, faster).",
         rich_help_panel=EXECUTION,
     ),
 ]

@@ -12,6 +12,7 @@ import numpy as np
 from robench.datasets import ImageDataset, ImageStack, check_released, decode_one, open_dataset, released_names
 from robench.errors import DatasetError
 from robench.evaluation.device_scopes import statistics_scope
+from robench.evaluation.environment import Machine
 from robench.evaluation.loop import evaluate_condition
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan, make_plan
@@ -76,6 +77,8 @@ def estimate(
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
     classifier, images = match_model_to_dataset(classifier, images)
+    options = options.on_machine(Machine.here(classifier.device))
+    assert options.batch_size is not None
     adaptation = adapt(classifier, options.treatment, options.calibration, options.seed)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
     adaptation.notes(plan.conditions)  # Refuses treatments that cannot be used.

@@ -12,7 +12,7 @@ import numpy as np
 from robench.datasets import ImageStack
 from robench.errors import DeviceError, OutOfMemory
 from robench.evaluation.device_scopes import statistics_scope
-from robench.evaluation.loop import evaluate_condition
+from robench.evaluation.loop import begin_condition
 from robench.evaluation.options import Options
 from robench.evaluation.prefetch import DeviceImageCache
 from robench.evaluation.samples import Samples
@@ -22,6 +22,7 @@ from robench.runs.parquet import encode_parquet
 from robench.runs.schema import RECORDS
 from robench.suites.geometry import Geometry
 from robench.transforms.draws import compiled_philox, philox
+from robench.transforms.kernels import check_kernels, kernel_scope
 from robench.treatments import Adaptation, PreparedModel
 
 __all__ = ["Evaluator"]
@@ -32,20 +33,33 @@ class Evaluator:
 
     Decoded images stay on a GPU that has room for them. If a device runs out of memory, it gives these images back.
     If it runs out of memory again, the batch size is halved from then on.
+
+    Raises:
+        OptionError: `--kernels fused` on a device without fused kernels.
     """
 
     def __init__(self, adaptation: Adaptation, samples: Mapping[Geometry, Samples], options: Options) -> None:
         self._adaptation, self._samples, self._options = adaptation, samples, options
+        check_kernels(options.kernels, adaptation.classifier.device)
+        assert options.batch_size is not None, "the machine's is known"
         self._batch_size = options.batch_size
+        self._ended = 0.0
         self._model: PreparedModel | None = None
         self._cache = DeviceImageCache(adaptation.classifier.device)
 
     def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> ShardResult:
-        """Classify the samples of a shard.
+        """Classify the samples of a shard; the arguments are those of `begin`."""
+        return self.begin(shard, advance)()
+
+    def begin(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> Callable[[], ShardResult]:
+        """Classify the samples of a shard, without waiting for a GPU to finish.
 
         Args:
             shard: The shard.
             advance: Receives the number of images that are done, negative to take images back.
+
+        Returns:
+            A function that waits for the device and encodes the records, in any thread, in the order of the shards.
 
         Raises:
             DeviceError: A single image is too much for the device.
@@ -64,18 +78,19 @@ class Evaluator:
             progress = _RevocableProgress(advance)
             watch = self._stopwatch()
             try:
-                records = evaluate_condition(
-                    classifier,
-                    replace(samples, images=self._cache.get(stack)),
-                    shard.condition,
-                    seed=self._options.seed,
-                    batch_size=self._batch_size,
-                    precision=self._options.precision,
-                    generator=compiled_philox() if self._options.compile else philox,
-                    advance=progress,
-                    session=session,
-                    watch=watch,
-                )
+                with kernel_scope(self._options.kernels):
+                    pending = begin_condition(
+                        classifier,
+                        replace(samples, images=self._cache.get(stack)),
+                        shard.condition,
+                        seed=self._options.seed,
+                        batch_size=self._batch_size,
+                        precision=self._options.precision,
+                        generator=compiled_philox() if self._options.compile else philox,
+                        advance=progress,
+                        session=session,
+                        watch=watch,
+                    )
                 break
             except DeviceError as error:
                 progress.revoke()
@@ -84,10 +99,21 @@ class Evaluator:
                 if not isinstance(error, OutOfMemory):
                     raise
                 self._batch_size = (self._batch_size + 1) // 2
-        with watch.work(), watch.span("records"):
-            content = encode_parquet(RECORDS, records, None if whole else count)
-        profile = preparing.read() + watch.read() if self._options.profile else None
-        return ShardResult(content, time.perf_counter() - start, self._batch_size, profile)
+        batch_size = self._batch_size
+
+        def result() -> ShardResult:
+            records = pending.result()
+            with watch.work(), watch.span("records"):
+                content = encode_parquet(RECORDS, records, None if whole else count)
+            profile = preparing.read() + watch.read() if self._options.profile else None
+            # A GPU finishes the shard before this one after this one has begun.
+            begun, self._ended = max(start, self._ended), time.perf_counter()
+            return ShardResult(content, self._ended - begun, batch_size, profile)
+
+        if not self._options.profile:
+            return result
+        finished = result()  # The phases add up to the whole time only if nothing overlaps.
+        return lambda: finished
 
     def _stopwatch(self) -> Stopwatch:
         return stopwatch_for(self._adaptation.classifier.device) if self._options.profile else NULL_STOPWATCH

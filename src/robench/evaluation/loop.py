@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import wraps
+from typing import ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -16,21 +18,24 @@ from robench.datasets import read_released
 from robench.errors import DeviceError, OutOfMemory
 from robench.evaluation.allocator import retain_freed_pages
 from robench.evaluation.device_scopes import memory_scope, precision_scope, statistics_scope
-from robench.evaluation.prefetch import gather_batch, prefetch
+from robench.evaluation.prefetch import gather_batch, model_stream, prefetch
 from robench.evaluation.samples import Samples
 from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch
 from robench.models import Classifier
 from robench.suites import Condition
 from robench.transforms.apply import Frame, Position, frame_positions, frames_of
-from robench.transforms.device import to_device
+from robench.transforms.checks import deferred_checks
+from robench.transforms.device import to_device, to_host
 from robench.transforms.draws import Philox, philox
 from robench.treatments import STATISTICS_BATCH, Session, equal_parts, sample_order
 from robench.types import Ints, Logits, Records
 
-__all__ = ["evaluate_condition"]
+__all__ = ["PendingRecords", "begin_condition", "evaluate_condition"]
+
+P = ParamSpec("P")
 
 
-def evaluate_condition(
+def begin_condition(
     classifier: Classifier,
     samples: Samples,
     condition: Condition,
@@ -42,8 +47,8 @@ def evaluate_condition(
     advance: Callable[[int], None] = lambda _: None,
     session: Session | None = None,
     watch: Stopwatch = NULL_STOPWATCH,
-) -> Records:
-    """Classify all samples under one condition.
+) -> PendingRecords:
+    """Classify all samples under one condition, without waiting for a GPU to finish.
 
     Draws depend only on the index of a sample. Logits also depend on the shape of the batch, so batches are the samples
     in order, cut every `batch_size`. A session with test batches receives samples in keyed order in batches of its own.
@@ -61,7 +66,7 @@ def evaluate_condition(
         watch: Times the phases.
 
     Returns:
-        One row for each frame and sample, frame by frame, samples in order.
+        Records that may still be on their way from the device.
 
     Raises:
         OutOfMemory: The device is too small for the batch; a smaller batch may fit.
@@ -73,7 +78,7 @@ def evaluate_condition(
     batches = _ConditionBatches(samples, condition, seed, device, generator, watch)
     collector = _Collector()
     test_batch = None
-    with watch.work():
+    with watch.work(), model_stream(device):
         if session is not None:
             with watch.span("statistics"), statistics_scope(precision, device):
                 test_batch = session.start_condition(condition, replace(batches, watch=NULL_STOPWATCH).some)
@@ -83,17 +88,53 @@ def evaluate_condition(
             pairs = batches.test_batches(test_batch)
             problem, hint = f"{test_batch} images, the treatment's test batch", "give --treatment with a smaller batch"
         error = OutOfMemory if test_batch is None and batch_size > 1 else DeviceError
-        with memory_scope(device, problem, hint, error):
+        with memory_scope(device, problem, hint, error), deferred_checks() as checks:
             pairs = prefetch(pairs, device)
             with closing(_predictions(classifier, samples, condition, pairs, precision, session, watch)) as predictions:
                 for positions, frame, columns in predictions:
                     collector.add(positions, frame, columns)
                     advance(len(frame.images))
-            values = collector.fetch()
-        with watch.span("records"):
-            records = collector.records(values, samples, condition)
-    watch.count(len(records))
-    return records
+            return PendingRecords(collector, collector.fetch(), checks.copied(), samples, condition, watch)
+
+
+@dataclass(frozen=True)
+class PendingRecords:
+    """The records of a condition whose columns are being copied from the device."""
+
+    _collector: _Collector
+    _values: Callable[[], Tensor]
+    _check: Callable[[], None]
+    _samples: Samples
+    _condition: Condition
+    _watch: Stopwatch
+
+    def result(self) -> Records:
+        """Wait for the device, in any thread, and return one row for each frame and sample, frame by frame, samples in order.
+
+        Raises:
+            OptionError: A corruption of a package or of an own file returned pixels that are not finite.
+        """
+        with self._watch.work():
+            values: NDArray[np.int32] = self._values().numpy()
+            self._check()
+            with self._watch.span("records"):
+                records = self._collector.records(values, self._samples, self._condition)
+        self._watch.count(len(records))
+        return records
+
+
+def _waiting(begin: Callable[P, PendingRecords]) -> Callable[P, Records]:
+    """Return a function that begins and waits."""
+
+    @wraps(begin)
+    def evaluate(*arguments: P.args, **keywords: P.kwargs) -> Records:
+        return begin(*arguments, **keywords).result()
+
+    return evaluate
+
+
+evaluate_condition = _waiting(begin_condition)
+"""Classify all samples under one condition, wait for the device, and return the records."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +236,8 @@ class _Collector:
         """Add a batch."""
         self._batches.setdefault((frame.number, frame.position), []).append((positions, columns))
 
-    def fetch(self) -> NDArray[np.int32]:
-        """Return the columns of all batches on the host, frame by frame."""
+    def fetch(self) -> Callable[[], Tensor]:
+        """Begin to copy the columns of all batches to the host, frame by frame."""
         return _fetched([columns for batches in self._batches.values() for _, columns in batches])
 
     def records(self, values: NDArray[np.int32], samples: Samples, condition: Condition) -> Records:
@@ -229,10 +270,9 @@ def _columns(logits: Logits, label: Tensor) -> Tensor:
     return torch.cat([torch.where(finite[:, None], best.indices, -1).to(torch.int32), bits], dim=1)
 
 
-def _fetched(columns: list[Tensor]) -> NDArray[np.int32]:
-    """Copy all columns to the host; only here does the host wait for the device."""
-    values: NDArray[np.int32] = torch.cat(columns).cpu().numpy()
-    return values
+def _fetched(columns: list[Tensor]) -> Callable[[], Tensor]:
+    """Begin to copy all columns to the host; only the result waits for the device."""
+    return to_host(torch.cat(columns))
 
 
 def _records(

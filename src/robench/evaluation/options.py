@@ -11,14 +11,13 @@ from typing import Any, SupportsIndex
 from robench.arguments import check_type, one_or_more, path_of
 from robench.errors import OptionError, unknown_name
 from robench.evaluation.device_scopes import PRECISIONS
+from robench.evaluation.environment import Machine
 from robench.suites import BACKENDS, Preset
+from robench.transforms.kernels import KERNELS
 from robench.transforms.own import provide_function
 from robench.treatments import parse_treatments
 
-__all__ = ["DEFAULT_BATCH_SIZE", "GEOMETRIES", "Options"]
-
-DEFAULT_BATCH_SIZE = 64
-"""A fixed size, because the floating-point result of a network depends on the shape of the batch."""
+__all__ = ["GEOMETRIES", "Options"]
 
 GEOMETRIES = ("suite", "model")
 
@@ -47,12 +46,14 @@ class Options:
         no_release_jpeg: Whether suites skip the JPEG compression of their released files.
         backend: "torch", or "reference" for the functions of the published package, which are slow and need a CPU.
         released: Directory of released files that replace computed images.
-        batch_size: Images of a batch.
+        batch_size: Images of a batch; None for 256 on a CUDA device and 64 elsewhere. The size is fixed, because the
+            floating-point result of a network depends on the shape of the batch.
         precision: Arithmetic of the model: "fp32", "tf32", "bf16" or "fp16".
         seed: Seed of all draws, 0 to 2^63 - 1.
         normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
         fresh: Whether to move an existing run aside instead of resuming it.
-        compile: Whether to compile the draws with torch.compile, which takes a minute and gives the same pixels faster.
+        kernels: "auto", "eager" or "fused": whether a GPU computes corruptions with fused kernels. The pixels are the same.
+        compile: Whether to compile the draws with torch.compile on a CPU, which takes a minute and gives the same pixels faster.
         profile: Whether to time each phase, which is a little slower.
 
     Raises:
@@ -75,11 +76,12 @@ class Options:
     no_release_jpeg: bool = False
     backend: str = BACKENDS[0]
     released: Path | None = None
-    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_size: int | None = None
     precision: str = "fp32"
     seed: int = 0
     normalize_by: str | None = None
     fresh: bool = False
+    kernels: str = KERNELS[0]
     compile: bool = False
     profile: bool = False
 
@@ -107,7 +109,10 @@ class Options:
             )
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}", "omit it for 0")
-        for kind, known in (("geometry", GEOMETRIES), ("precision", PRECISIONS), ("backend", BACKENDS)):
+        for kind, known in (
+            *(("geometry", GEOMETRIES), ("precision", PRECISIONS)),
+            *(("backend", BACKENDS), ("kernels", KERNELS)),
+        ):
             if getattr(self, kind) not in known:
                 raise OptionError(*unknown_name(kind, getattr(self, kind), known))
         for option, active in (
@@ -117,6 +122,10 @@ class Options:
         ):
             if self.released is not None and active:
                 raise OptionError(f"{option} has no effect on released files", "omit it")
+
+    def on_machine(self, machine: Machine) -> Options:
+        """Return options with the machine's batch size where these options have none."""
+        return self if self.batch_size is not None else replace(self, batch_size=machine.batch_size)
 
     def with_preset(self, preset: Preset) -> Options:
         """Return options with a preset's choices where these options make none."""
@@ -172,7 +181,7 @@ _CONVERTERS: dict[str, Callable[[str, Any], object]] = {
     **dict.fromkeys(
         ("extra_corruptions", "skip_unreadable", "no_release_jpeg", "fresh", "compile", "profile"), _switch
     ),
-    **dict.fromkeys(("geometry", "backend", "precision"), _text),
+    **dict.fromkeys(("geometry", "backend", "precision", "kernels"), _text),
     **dict.fromkeys(("subset", "released"), path_of),
     "corruption": _corruptions,
     "treatment": _treatments,

@@ -91,6 +91,7 @@ def input_warnings(
         return []
     with suppress(Exception):  # Files of exported programs hold modules that cannot be copied.
         classifier = replace(classifier, module=copy.deepcopy(classifier.module))
+    batch_size = options.batch_size or _IMAGES
     count = min(_IMAGES, len(samples.rows))
     chosen = samples.select(np.linspace(0, len(samples.rows) - 1, count).round().astype(np.int64))
     # Samples are often sorted by class, so that each part must be spread too.
@@ -102,7 +103,7 @@ def input_warnings(
             chosen.select(part),
             condition,
             seed=options.seed,
-            batch_size=options.batch_size,
+            batch_size=batch_size,
             precision=options.precision,
         )
         return list((records["pred"] == records["label"]).tolist())

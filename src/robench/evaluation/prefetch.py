@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -19,7 +19,7 @@ from robench.transforms.device import to_device
 from robench.transforms.warps import PaddedBatch
 from robench.types import Images, Ints
 
-__all__ = ["DeviceImageCache", "DeviceImages", "gather_batch", "prefetch"]
+__all__ = ["DeviceImageCache", "DeviceImages", "gather_batch", "model_stream", "prefetch"]
 
 Part = TypeVar("Part")
 
@@ -118,7 +118,7 @@ def prefetch(pairs: Generator[tuple[Part, Frame]], device: torch.device) -> Gene
         if device.type != "cuda":
             yield from pairs
             return
-        model, side = torch.cuda.current_stream(device), _side_stream(device)
+        model, side = torch.cuda.current_stream(device), _stream(device, priority=0)
         side.wait_stream(model)  # The images may just have been copied on the model's stream.
         queued: deque[torch.cuda.Event] = deque()
         while True:
@@ -135,7 +135,22 @@ def prefetch(pairs: Generator[tuple[Part, Frame]], device: torch.device) -> Gene
                 queued.popleft().synchronize()
 
 
+@contextmanager
+def model_stream(device: torch.device) -> Iterator[None]:
+    """Run the caller's work on a CUDA device before the frames of `prefetch`, which then fill what the model leaves free."""
+    if device.type != "cuda":
+        yield
+        return
+    outer, model = torch.cuda.current_stream(device), _stream(device, priority=-1)
+    model.wait_stream(outer)
+    try:
+        with torch.cuda.stream(model):
+            yield
+    finally:
+        outer.wait_stream(model)
+
+
 @lru_cache(maxsize=8)
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the one stream of a device that frames are made on, because memory is cached by stream."""
-    return torch.cuda.Stream(device)
+def _stream(device: torch.device, priority: int) -> torch.cuda.Stream:
+    """Return the one stream of a device and priority, because memory is cached by stream; -1 goes before 0."""
+    return torch.cuda.Stream(device, priority=priority)

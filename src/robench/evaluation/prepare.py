@@ -47,6 +47,7 @@ from robench.runs.observer import Observer
 from robench.runs.schema import check_cell
 from robench.suites import ALL, Condition, find_suite
 from robench.suites.geometry import Geometry
+from robench.transforms.kernels import check_kernels, why_eager
 from robench.transforms.own import read_names
 from robench.treatments import Adaptation, adapt
 from robench.types import Ints
@@ -119,6 +120,9 @@ def prepare(
             observer.note(note)
         raise
     check_cell("dataset", images.name)
+    kernel_notes = [] if machine else _kernel_notes(options.kernels, classifier.device)
+    machine = machine or Machine.here(classifier.device)
+    options = options.on_machine(machine)
     adaptation = _adapt(classifier, options)
     positions = choose_samples(images, options)
     plan = _plan(adaptation, len(positions), suites, options)
@@ -126,12 +130,11 @@ def prepare(
     path = default_run_path(adaptation.classifier.label, images.name, names, out, folder)
     _check_output_path(path, options, images.root)
     data = _read_images(images, positions, plan, options, observer)
-    machine = machine or Machine.here(adaptation.classifier.device)
     manifest = make_manifest(adaptation, images, data.table, names, options, plan, machine)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(data.unreadable.items())
     ]
-    manifest["notes"] += data.notes
+    manifest["notes"] += [*data.notes, *kernel_notes]
     manifest["warnings"] += _size_warnings(adaptation.classifier, images, positions, plan)
     if options.fresh or not (path / "manifest.json").exists():
         observer.phase("trying other inputs", 0)
@@ -148,12 +151,19 @@ def prepare(
         manifest=manifest,
         samples=data.table,
         plan=plan,
-        batch_size=options.batch_size,
+        batch_size=manifest["identity"]["options"]["batch_size"],
         whole=adaptation.needs_whole_condition,
         spec=_spec(adaptation, data, suites, options),
         evaluator=Evaluator(adaptation, data.samples, options),
         decoding=data.seconds,
     )
+
+
+def _kernel_notes(choice: str, device: torch.device) -> list[str]:
+    """Check the choice of kernels before the work, and return a note if a GPU has no fused ones."""
+    check_kernels(choice, device)
+    reason = why_eager(device) if choice == "auto" and device.type == "cuda" else ""
+    return [f"corruptions run without fused kernels, which is slower: {reason}"] if reason else []
 
 
 def _adapt(classifier: Classifier, options: Options) -> Adaptation:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from robench.evaluation.engines import LOCAL, Engine, Event, Task
 from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun, default_run_path, prepare
+from robench.evaluation.storage import Storage
 from robench.evaluation.writer import RunWriter
 from robench.models import Classifier, load_classifier
 from robench.models.in_memory import module_sha256, unchanged
@@ -242,14 +245,19 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
             for run, job in zip(prepared, jobs, strict=True)
         ]
         tasks = [Task(number, shard) for number, writer in enumerate(writers) for shard in writer.missing]
+        left = Counter(task.run for task in tasks)
         finished = [writer for writer in writers if not writer.missing]
         if finished:
             observer.phase(SCORING, 0)
         yield from (writer.finish() for writer in finished)
         observer.phase(EVALUATING, sum(task.shard.frames for task in tasks))
-        progress = _EngineObserver(observer, [writer.heartbeat for writer in writers])
+        storage = stack.enter_context(Storage())
+        for writer in writers:
+            writer.observer = storage.reporter(writer.observer)
+        progress = _EngineObserver(observer, [writer.heartbeat for writer in writers], storage)
         for item in engine.run(prepared, tasks, progress):
             if isinstance(item, Event):
+                storage.drain()
                 observer.note(item.text)
                 for number, writer in enumerate(writers):
                     if writer.missing and item.run in (None, number):
@@ -257,11 +265,13 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
                         writer.record(item)
                 continue
             writer = writers[item.task.run]
-            writer.add(item.task.shard, item.result)
+            storage.submit(partial(writer.add, item.task.shard, item.result))
             if len(writers) > 1:
                 writer.heartbeat.advance(item.task.shard.frames)
-            if not writer.missing:
-                if not any(other.missing for other in writers):
+            left[item.task.run] -= 1
+            if not left[item.task.run]:
+                storage.drain()
+                if not left.total():
                     observer.phase(SCORING, 0)
                 yield writer.finish()
 
@@ -269,11 +279,12 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
 class _EngineObserver(Observer):
     """Forwards an engine's progress to the caller and to the heartbeats of the runs."""
 
-    def __init__(self, observer: Observer, heartbeats: Sequence[Heartbeat]) -> None:
-        self._observer, self._heartbeats = observer, heartbeats
+    def __init__(self, observer: Observer, heartbeats: Sequence[Heartbeat], storage: Storage) -> None:
+        self._observer, self._heartbeats, self._storage = observer, heartbeats, storage
 
     def advance(self, count: int) -> None:
         """Count images in progress; the heartbeats of several runs count only finished shards."""
+        self._storage.poll()
         self._observer.advance(count)
         if len(self._heartbeats) == 1:
             self._heartbeats[0].advance(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from robench.evaluation.profile import Profile
 from robench.suites import Condition
@@ -12,7 +13,7 @@ __all__ = ["Shard", "ShardResult", "shards_of"]
 
 
 _FRAMES = 16_384
-"""Minimum of images through the model in a shard, if its condition has as many.
+"""About the fewest images through the model in a shard, if its condition has as many.
 
 A lost worker then costs minutes, and the start of a shard is negligible.
 """
@@ -61,6 +62,8 @@ def shards_of(condition: Condition, samples: int, batch_size: int, whole: bool) 
         batch_size: Batch size of the run.
         whole: Whether the condition must stay in one shard, because a treatment depends on all of its samples.
     """
-    batches = 1 + _FRAMES // (batch_size * condition_frames(condition))
-    step = samples if whole else batches * batch_size
-    return [Shard(condition, start, min(start + step, samples)) for start in range(0, samples, step)]
+    batches = -(-samples // batch_size)
+    count = max(1, min(batches, samples * condition_frames(condition) // _FRAMES))
+    # Shards of about equal numbers of batches, so that none is so small that its start counts.
+    ends = [samples] if whole else [min(batches * n // count * batch_size, samples) for n in range(1, count + 1)]
+    return [Shard(condition, start, stop) for start, stop in pairwise([0, *ends])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -109,8 +109,9 @@ class RunWriter:
         if len(valid) == len(shards):
             self._finish_condition(condition)
 
-    def add(self, shard: Shard, result: ShardResult) -> None:
+    def add(self, shard: Shard, result: ShardResult | Callable[[], ShardResult]) -> None:
         """Write an evaluated shard; the last shard of a condition finishes the condition."""
+        result = result if isinstance(result, ShardResult) else result()
         condition, requested = shard.condition, self.prepared.batch_size
         self.missing.remove(shard)
         if result.profile is not None:

@@ -84,8 +84,9 @@ class Classifier:
         if not native and tuple(images.shape[2:]) != size:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
         with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
-            # Convolutions run fastest in channels last, on CPUs about twice as fast.
-            values = self._normalised(images).to(self.dtype).contiguous(memory_format=torch.channels_last)
+            own = self.preprocessing
+            reverse = own.channels == "bgr"
+            values = pixels.normalise(images, own.mean, own.std, reverse=reverse, dtype=self.dtype)
             logits = self._run(values)
             return logits if self.groups is None else _grouped(logits, self.groups)
 
@@ -139,13 +140,6 @@ class Classifier:
             batch = batch.contiguous(memory_format=torch.channels_last)
             logits.append(as_logits(self.module(batch), self.head, self.batch)[: len(part)])
         return torch.cat(logits)
-
-    def _normalised(self, images: Images) -> Tensor:
-        values = pixels.to_float(images)
-        mean = to_device(torch.tensor(self.preprocessing.mean), values.device).view(3, 1, 1)
-        std = to_device(torch.tensor(self.preprocessing.std), values.device).view(3, 1, 1)
-        values = values.sub_(mean).div_(std)
-        return values.flip(1) if self.preprocessing.channels == "bgr" else values
 
 
 def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:

@@ -21,9 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robench.transforms.device import to_device
+from robench.transforms.device import constant
+from robench.transforms.kernels import fused
 
-__all__ = ["DRAWS_VERSION", "Draws", "KeyedDraws", "compiled_philox", "philox"]
+__all__ = ["DRAWS_VERSION", "PHILOX", "Draws", "KeyedDraws", "compiled_philox", "philox"]
 
 DRAWS_VERSION = 1
 """Part of every key and every protocol; must be raised if any draw changes."""
@@ -32,6 +33,8 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+PHILOX = (*_MULTIPLIERS, *_WEYL, _ROUNDS)
+"""Constants of Philox4x32-10, for fused kernels."""
 _CHUNK = 40_960
 """Counters per step on a CPU, so that all ten rounds stay in a core's cache."""
 _SEARCH_CHUNK = 1 << 17
@@ -130,10 +133,12 @@ class KeyedDraws:
         The counter is (block, 0, low half of the index, high half of the index). The key is the first 64 bits of BLAKE2b of
         version, seed, scope and name. With blocks = ceil(count / 4), word j is output j // blocks of block j % blocks.
         """
-        digest = hashlib.blake2b(f"{DRAWS_VERSION}/{self.seed}/{self.scope}/{name}".encode(), digest_size=8).digest()
+        key, kernels = self._key(name), fused(self.index.device)
+        if kernels is not None:
+            found: Tensor = kernels.words(self.index, key, count, PHILOX)
+            return found
         index = self.index[:, None]
-        k0 = torch.full((1, 1), int.from_bytes(digest[:4], "little"), device=index.device)
-        k1 = torch.full((1, 1), int.from_bytes(digest[4:], "little"), device=index.device)
+        k0, k1 = (torch.full((1, 1), half, device=index.device) for half in key)
         blocks = torch.arange(-(-count // 4), device=index.device)[None]
         low, high, zero = index & _MASK, (index >> 32) & _MASK, torch.zeros_like(k0)
         words = torch.empty((len(index), 4, blocks.shape[1]), dtype=torch.int64, device=index.device)
@@ -146,8 +151,23 @@ class KeyedDraws:
                     words[part[0], lane, part[1]] = output
         return words.flatten(1)[:, :count]
 
+    def _key(self, name: str) -> tuple[int, int]:
+        """Return the two halves of the key of a draw, 0..2^32-1."""
+        digest = hashlib.blake2b(f"{DRAWS_VERSION}/{self.seed}/{self.scope}/{name}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+    def _fused(self, form: str, name: str, shape: tuple[int, ...], *bounds: int) -> Tensor | None:
+        """Return a draw of a fused kernel; None if the eager code is to compute it."""
+        kernels = fused(self.index.device)
+        if kernels is None:
+            return None
+        values: Tensor = getattr(kernels, form)(self.index, self._key(name), math.prod(shape), PHILOX, *bounds)
+        return values.reshape(-1, *shape)
+
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return (b, *shape) float32, uniform over the multiples of 2^-24 in [0, 1)."""
+        if (values := self._fused("uniform", name, shape)) is not None:
+            return values
         return ((self.words(name, math.prod(shape)) >> 8).float() * 2.0**-24).reshape(-1, *shape)
 
     def normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -158,6 +178,8 @@ class KeyedDraws:
 
         Source: Box and Muller 1958, "A note on the generation of random normal deviates".
         """
+        if (values := self._fused("normal", name, shape)) is not None:
+            return values
         count = math.prod(shape)
         pairs = -(-count // 2)
         words = self.words(name, pairs + -(-pairs // 2))
@@ -170,6 +192,8 @@ class KeyedDraws:
 
         high - low must be below 2^31; the bias is below (high - low) / 2^32.
         """
+        if not isinstance(high, Tensor) and (values := self._fused("integers", name, shape, low, high)) is not None:
+            return values
         span = high[:, None] - low if isinstance(high, Tensor) else high - low
         return (((self.words(name, math.prod(shape)) * span) >> 32) + low).reshape(-1, *shape)
 
@@ -181,7 +205,7 @@ class KeyedDraws:
     def poisson(self, name: str, rates: tuple[float, ...], row: Tensor) -> Tensor:
         """Return Poisson counts; see `Draws.poisson`. One word a value, by inverting the distribution function."""
         words = (self.words(name, math.prod(row.shape[1:])) - 2**31).to(torch.int32).flatten()
-        thresholds = to_device(torch.tensor(_poisson_thresholds(rates)), row.device)
+        thresholds = constant(row.device, _poisson_thresholds, rates)
         size = _SEARCH_CHUNK if row.device.type == "cpu" else max(1, row.numel())
         chunks = zip(words.split(size), row.flatten().split(size), strict=True)
         return torch.cat([_bisect(words, row, thresholds) for words, row in chunks]).reshape(row.shape)

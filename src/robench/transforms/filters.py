@@ -7,7 +7,7 @@ and one addition. Matrix products and fused kernels add in an order that depends
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -15,21 +15,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robench.transforms.device import to_device
+from robench.transforms.device import constant
+from robench.transforms.kernels import fused
 from robench.types import Floats, Images, Ints
 
 __all__ = [
     "by_planes",
     "clipped_zoom",
     "correlate",
-    "correlate_padded",
     "gaussian_blur",
     "gaussian_taps",
-    "magick_bytes",
     "motion_blur",
+    "motion_offsets",
     "motion_taps",
     "pad",
     "sample",
+    "smeared",
     "smooth",
     "zoom",
 ]
@@ -69,12 +70,12 @@ def by_planes(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
 
 def _planes_per_step(values: Tensor) -> int:
     """Return the number of planes of (b, c, h, w) to filter at once."""
-    count, plane = values.shape[0] * values.shape[1], values.shape[2] * values.shape[3]
-    return max(1, min(count, _CPU_VALUES // plane)) if values.device.type == "cpu" else max(1, count)
+    count, plane = values.shape[0] * values.shape[1], values.shape[2] * values.shape[3] * values.element_size()
+    return max(1, min(count, _CPU_BYTES // plane)) if values.device.type == "cpu" else max(1, count)
 
 
-_CPU_VALUES = 3 << 17
-"""Values per step on a CPU: two images of 224x224, the chunk of a corruption."""
+_CPU_BYTES = 3 << 18
+"""Bytes per step on a CPU: two images of 224x224 in float32, the chunk of a corruption."""
 
 
 @lru_cache(maxsize=64)
@@ -87,20 +88,32 @@ def gaussian_taps(sigma: float, truncate: float = 4.0) -> Floats:
     return taps
 
 
-def correlate(values: Tensor, taps: Sequence[float] | Floats, axis: int) -> Tensor:
-    """Correlate (b, c, h, w) along `axis` (2 or 3) with 2 r + 1 symmetric `taps`; edge pixels repeat."""
-    radius = len(taps) // 2
-    return correlate_padded(pad(values, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)), taps, axis)
+def correlate(values: Tensor, taps: Floats, axis: int, border: str = "replicate") -> Tensor:
+    """Correlate (b, c, h, w) along an axis.
 
+    Args:
+        values: (b, c, h, w) float32 or float64.
+        taps: 2 r + 1 symmetric weights.
+        axis: 2 or 3.
+        border: "replicate" (a a | a b), "reflect" (b a | a b), or "none", which shortens the axis by 2 r pixels.
 
-def correlate_padded(padded: Tensor, taps: Sequence[float] | Floats, axis: int) -> Tensor:
-    """Correlate along `axis` with 2 r + 1 symmetric `taps`; the result is 2 r pixels shorter than `padded`."""
-    radius = len(taps) // 2
-    length = padded.shape[axis] - 2 * radius
-    result = padded.narrow(axis, radius, length) * float(taps[radius])
+    Returns:
+        (b, c, h, w), or less along `axis` without a border.
+    """
+    radius, kernels = len(taps) // 2, fused(values.device)
+    if kernels is not None:
+        weights = constant(values.device, np.array, tuple(taps.tolist())).to(values.dtype)
+        result: Tensor = kernels.correlate(values, weights, axis, border)
+        return result
+    if border == "replicate":
+        values = pad(values, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius))
+    elif border == "reflect":
+        values = values.index_select(axis, constant(values.device, _mirrored, values.shape[axis], radius))
+    length = values.shape[axis] - 2 * radius
+    result = values.narrow(axis, radius, length) * float(taps[radius])
     both = torch.empty_like(result)
     for tap in range(radius):
-        torch.add(padded.narrow(axis, tap, length), padded.narrow(axis, 2 * radius - tap, length), out=both)
+        torch.add(values.narrow(axis, tap, length), values.narrow(axis, 2 * radius - tap, length), out=both)
         result.add_(both.mul_(float(taps[tap])))
     return result
 
@@ -122,7 +135,7 @@ def motion_taps(radius: int, sigma: float) -> Floats:
     return taps
 
 
-def motion_blur(values: Tensor, taps: Floats, angle: Tensor, beyond: bool = True) -> Tensor:
+def motion_blur(values: Tensor, taps: Floats, angle: Tensor | float, beyond: bool = True) -> Tensor:
     """Sum (b, c, h, w) along a line from every pixel; tap k is at distance k, rounded to whole pixels; edge pixels repeat.
 
     On a CPU the function slices one image after the other. On other devices it gathers pixels, so the host need not wait for
@@ -131,22 +144,41 @@ def motion_blur(values: Tensor, taps: Floats, angle: Tensor, beyond: bool = True
     Args:
         values: (b, c, h, w).
         taps: (n,) weights.
-        angle: (b,) degrees, 0 to the right, 90 down.
+        angle: Degrees, 0 to the right, 90 down: (b,), or one number for all images.
         beyond: Whether taps count that lie outside the image for every pixel. The imagecorruptions package omits them, which
             darkens small images.
 
     Returns:
         (b, c, h, w).
     """
-    distance = torch.arange(len(taps), device=angle.device, dtype=torch.float64)
-    radians = angle.double()[:, None] * (math.pi / 180)
-    down, across = (torch.ceil(distance * step - 0.5).long() for step in (radians.sin(), radians.cos()))
-    weights = to_device(torch.tensor(taps), angle.device).expand(len(angle), -1)
+    down, across = motion_offsets(len(taps), angle, values.device)
+    weights = constant(values.device, np.array, tuple(taps.tolist())).expand(len(down), -1)
     if not beyond:
         weights = torch.where((down.abs() < values.shape[2]) & (across.abs() < values.shape[3]), weights, 0)
     if values.device.type == "cpu":
         return _motion_by_slices(values, weights, down, across)
     return _motion_by_gathering(values, weights, down, across)
+
+
+def motion_offsets(taps: int, angle: Tensor | float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the rows and the columns between each pixel and each tap of a motion: both (b, taps) int64.
+
+    The host computes the sine and cosine of a number. At multiples of 30 degrees a tap may lie between two pixels. The last
+    bit of the sine then decides, and a device may compute another one.
+    """
+    if isinstance(angle, Tensor):
+        radians = angle.double()[:, None] * (math.pi / 180)
+        distance = torch.arange(taps, device=device, dtype=torch.float64)
+        down, across = (torch.ceil(distance * step - 0.5).long() for step in (radians.sin(), radians.cos()))
+        return down, across
+    down, across = constant(device, _offsets, taps, float(angle))[:, None]
+    return down, across
+
+
+def _offsets(taps: int, angle: float) -> Ints:
+    steps = np.array([[math.sin(math.radians(angle))], [math.cos(math.radians(angle))]])
+    offsets: Ints = np.ceil(np.arange(taps) * steps - 0.5).astype(np.int64)
+    return offsets
 
 
 def _motion_by_slices(values: Tensor, weights: Tensor, down: Tensor, across: Tensor) -> Tensor:
@@ -178,7 +210,17 @@ def _motion_by_gathering(values: Tensor, weights: Tensor, down: Tensor, across: 
     return result
 
 
-def magick_bytes(levels: Tensor) -> Images:
+def smeared(images: Images, taps: Floats, angle: Tensor | float) -> Images:
+    """Smear (b, c, h, w) uint8 with `motion_blur`, and truncate with `_magick_bytes`."""
+    kernels = fused(images.device)
+    if kernels is None:
+        return _magick_bytes(motion_blur(images.double(), taps, angle))
+    weights = constant(images.device, np.array, tuple(taps.tolist()))
+    result: Images = kernels.motion(images, weights, *motion_offsets(len(taps), angle, images.device))
+    return result
+
+
+def _magick_bytes(levels: Tensor) -> Images:
     """Truncate float64 grey levels to uint8 as ImageMagick did for the published images: from 16 bits, 257 steps a level."""
     return levels.mul(257).round_().div_(257).floor_().to(torch.uint8)
 
@@ -189,11 +231,15 @@ def clipped_zoom(values: Tensor, factor: float) -> Tensor:
 
 
 def zoom(values: Tensor, factor: float) -> Tensor:
-    """Enlarge the middle of (b, c, h, w) by `factor` >= 1, bilinear with aligned corners, to at least the same size."""
+    """Enlarge the middle of (b, c, h, w) by `factor` >= 1, bilinear with aligned corners, to at least the same size.
+
+    Sums are in float64 and rounded once to the type of `values`. A processor that fuses multiplication and addition changes
+    them by 2^-53, which this rounding removes.
+    """
     height, width = (math.ceil(length / factor) for length in values.shape[2:])
     size = [round(height * factor), round(width * factor)]
-    part = _middle(values, height, width).contiguous()
-    return functional.interpolate(part, size, mode="bilinear", align_corners=True)
+    part = _middle(values, height, width)
+    return functional.interpolate(part.double(), size, mode="bilinear", align_corners=True).to(values.dtype)
 
 
 def _middle(values: Tensor, height: int, width: int) -> Tensor:
@@ -219,13 +265,10 @@ def smooth(values: Tensor, sigma: tuple[float, float], truncate: float) -> Tenso
     """
     taps = [gaussian_taps(deviation, truncate) for deviation in sigma]
     if max(map(len, taps)) <= _NARROW:
-        for axis, weights in zip((2, 3), taps, strict=True):
-            index = to_device(torch.from_numpy(_mirrored(values.shape[axis], len(weights) // 2)), values.device)
-            values = correlate_padded(values.index_select(axis, index), weights, axis)
-        return values
-    matrices = zip(values.shape[2:], taps, strict=True)
+        return correlate(correlate(values, taps[0], 2, "reflect"), taps[1], 3, "reflect")
     rows, columns = (
-        to_device(torch.from_numpy(_matrix(length, weights)), values.device) for length, weights in matrices
+        constant(values.device, _matrix, length, deviation, truncate)
+        for length, deviation in zip(values.shape[2:], sigma, strict=True)
     )
     exact = values.double().mul_(2**24).round_()
     exact = (rows @ exact).mul_(2.0**-20).round_()
@@ -242,8 +285,9 @@ def _mirrored(length: int, radius: int) -> Ints:
     return np.minimum(index, 2 * length - 1 - index)
 
 
-def _matrix(length: int, taps: Floats) -> Floats:
+def _matrix(length: int, sigma: float, truncate: float) -> Floats:
     """Return the (length, length) weights of every input for every output, in units of 2^-24."""
+    taps = gaussian_taps(sigma, truncate)
     radius, matrix = len(taps) // 2, np.zeros((length, length))
     index = _mirrored(length, radius)
     for tap, weight in enumerate(taps):
@@ -252,7 +296,7 @@ def _matrix(length: int, taps: Floats) -> Floats:
 
 
 def sample(values: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Sample (b, c, h, w) bilinearly at the rows y and columns x.
+    """Sample (b, c, h, w) bilinearly at the rows y and columns x; sums are in float64, as in `zoom`.
 
     Args:
         values: (b, c, h, w).
@@ -263,5 +307,9 @@ def sample(values: Tensor, y: Tensor, x: Tensor) -> Tensor:
         (b, c, h', w').
     """
     height, width = values.shape[2:]
-    grid = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=3).to(values.dtype)
-    return functional.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    grid = torch.empty((*y.shape, 2), dtype=torch.float64, device=values.device)
+    for axis, (positions, length) in enumerate(((x, width), (y, height))):
+        grid[..., axis] = positions
+        grid[..., axis].mul_(2 / (length - 1)).sub_(1)
+    sampled = functional.grid_sample(values.double(), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return sampled.to(values.dtype)

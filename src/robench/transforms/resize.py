@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from robench.errors import OptionError, unknown_name
 from robench.suites.geometry import INTERPOLATIONS
-from robench.transforms.device import to_device
+from robench.transforms.device import constant
+from robench.transforms.kernels import fused
 from robench.types import FloatImages, Images, Ints
 
-__all__ = ["from_pil", "resize", "resize_tensors", "resize_with_pillow", "to_float", "to_pil", "to_uint8"]
+__all__ = ["from_pil", "normalise", "resize", "resize_tensors", "resize_with_pillow", "to_float", "to_pil", "to_uint8"]
 
 
 def to_float(images: Images) -> FloatImages:
@@ -32,6 +34,30 @@ def to_float(images: Images) -> FloatImages:
 def to_uint8(images: FloatImages) -> Images:
     """Convert (b, 3, h, w) floats to uint8: clip to [0, 1], multiply by 255, truncate as the published files are."""
     return images.clamp(0, 1).mul_(255).to(torch.uint8)
+
+
+def normalise(
+    images: Images, mean: Sequence[float], std: Sequence[float], *, reverse: bool, dtype: torch.dtype
+) -> Tensor:
+    """Return a network's input: (level / 255 - mean) / std in channels-last layout, in which convolutions run fastest.
+
+    Args:
+        images: (b, 3, h, w) uint8 RGB.
+        mean: Mean of each channel, RGB.
+        std: Standard deviation of each channel, RGB.
+        reverse: Whether the channels of the result are BGR.
+        dtype: Type of the result; the arithmetic is in float32.
+
+    Returns:
+        (b, 3, h, w).
+    """
+    averages, deviations = (constant(images.device, tuple, tuple(map(float, one))) for one in (mean, std))
+    kernels = fused(images.device)
+    if kernels is not None:
+        result: Tensor = kernels.normalise(images, averages, deviations, reverse, dtype)
+        return result
+    values = to_float(images).sub_(averages.view(3, 1, 1)).div_(deviations.view(3, 1, 1))
+    return (values.flip(1) if reverse else values).to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 _SMALL = 64 * 64
@@ -92,7 +118,7 @@ def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear
 def resize_with_pillow(images: Images, size: tuple[int, int], interpolation: str) -> Images:
     """Resize CPU tensors with Pillow, or with NumPy for "nearest", because NumPy copies whole rows."""
     if interpolation == "nearest":
-        down, across = (_nearest(n, m, images.device).numpy() for n, m in zip(images.shape[2:], size, strict=True))
+        down, across = (np.array(_nearest(n, m)) for n, m in zip(images.shape[2:], size, strict=True))
         return torch.from_numpy(images.numpy().take(across, axis=3).take(down, axis=2))
     (height, width), resample = size, INTERPOLATIONS[interpolation]
     # Pillow 13 starts with the cheaper axis, older versions with the columns. Two calls fix the order.
@@ -108,7 +134,7 @@ def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) ->
     Source: Pillow, src/libImaging/Resample.c: 22-bit weights, each axis rounded to 8 bits.
     """
     if interpolation == "nearest":
-        rows, columns = (_nearest(n, m, images.device) for n, m in zip(images.shape[2:], size, strict=True))
+        rows, columns = (constant(images.device, _nearest, n, m) for n, m in zip(images.shape[2:], size, strict=True))
         return images.index_select(3, columns).index_select(2, rows)
     for axis, length in ((3, size[1]), (2, size[0])):
         if images.shape[axis] != length:
@@ -116,11 +142,11 @@ def resize_tensors(images: Images, size: tuple[int, int], interpolation: str) ->
     return images.contiguous()
 
 
-def _nearest(before: int, after: int, device: torch.device) -> Tensor:
+def _nearest(before: int, after: int) -> list[int]:
     """Return the source index of every target index, summed step by step as in Pillow, whose rounding decides ties."""
     step = before / after
     positions = accumulate([step] * (after - 1), initial=step * 0.5)
-    return to_device(torch.tensor([min(int(position), before - 1) for position in positions]), device)
+    return [min(int(position), before - 1) for position in positions]
 
 
 _PRECISION = 22
@@ -133,16 +159,24 @@ def _resample(images: Images, axis: int, length: int, interpolation: str) -> Ima
     weights sum to less than 1.5 times 2^22.
     """
     before = images.shape[axis]
-    first, weights = _taps(before, length, interpolation)
-    start = to_device(torch.from_numpy(first), images.device)
+    start = constant(images.device, _first, before, length, interpolation)
+    weights = constant(images.device, _weights, before, length, interpolation)
     if len(weights) == 1:
         return images.index_select(axis, start)
     total = torch.full((), 1 << (_PRECISION - 1), dtype=torch.int32, device=images.device)
     for tap, row in enumerate(weights):
-        weight = to_device(torch.tensor(row, dtype=torch.int32), images.device).view(-1, *[1] * (3 - axis))
+        weight = row.view(-1, *[1] * (3 - axis))
         values = images.index_select(axis, (start + tap).clamp_(max=before - 1))
         total = values.to(torch.int32).mul_(weight).add_(total)
     return (total >> _PRECISION).clamp_(0, 255).to(torch.uint8)
+
+
+def _first(before: int, after: int, interpolation: str) -> Ints:
+    return _taps(before, after, interpolation)[0]
+
+
+def _weights(before: int, after: int, interpolation: str) -> NDArray[np.int32]:
+    return _taps(before, after, interpolation)[1].astype(np.int32)
 
 
 @lru_cache(maxsize=256)

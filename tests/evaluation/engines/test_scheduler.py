@@ -113,3 +113,9 @@ def test_shards_are_whole_batches(samples: int, batch: int) -> None:
     assert all(one.start % batch == 0 for one in shards)
     assert all(one.frames > 16_000 for one in shards[:-1]), "small ones cost more than they save"
     assert shards_of(FOG, samples, batch, whole=True) == [Shard(FOG, 0, samples)]
+
+
+def test_no_shard_is_much_smaller_than_the_others() -> None:
+    """ImageNet in batches of 256: three shards of 16,640 images would leave one of 80."""
+    sizes = [shard.stop - shard.start for shard in shards_of(FOG, 50_000, 256, whole=False)]
+    assert sizes == [16_640, 16_640, 16_720]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,10 +25,10 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """An evaluated task."""
+    """An evaluated task; `result` may be a function that waits for the device and encodes the records, in any thread."""
 
     task: Task
-    result: ShardResult
+    result: ShardResult | Callable[[], ShardResult]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Local:
         for task in tasks:
             evaluator = runs[task.run].evaluator
             assert evaluator is not None
-            yield TaskResult(task, evaluator.evaluate(task.shard, observer.advance))
+            yield TaskResult(task, evaluator.begin(task.shard, observer.advance))
 
 
 LOCAL = Local()

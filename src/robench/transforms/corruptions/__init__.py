@@ -14,6 +14,7 @@ import torch
 
 from robench.errors import OptionError, unknown_name
 from robench.plugins import Plugin, find_plugin, is_own, plugins
+from robench.transforms.checks import check
 from robench.transforms.corruptions import imagecorruptions
 from robench.transforms.corruptions.base import Corruption, corruption, severities
 from robench.transforms.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
@@ -127,8 +128,9 @@ def _load(plugin: Plugin) -> Corruption:
             raise OptionError(
                 f"{plugin.origin} returns no {tuple(images.shape)} {images.dtype} from the corruption {loaded.name!r}"
             )
-        if result.is_floating_point() and not bool(result.isfinite().all()):
-            raise OptionError(f"{plugin.origin} returns NaN or infinite pixels from the corruption {loaded.name!r}")
+        if result.is_floating_point():
+            problem = f"{plugin.origin} returns NaN or infinite pixels from the corruption {loaded.name!r}"
+            check(result.isfinite().all(), OptionError(problem))
         return result
 
     return replace(loaded, kernel=kernel)

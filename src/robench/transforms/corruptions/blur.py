@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from robench.transforms import filters
 from robench.transforms.corruptions.base import PUBLISHED, corruption, severities
 from robench.transforms.draws import Draws
-from robench.transforms.filters import clipped_zoom, magick_bytes, motion_taps, pad
+from robench.transforms.filters import clipped_zoom, motion_taps, pad
+from robench.transforms.kernels import fused
 from robench.transforms.resize import to_float, to_uint8
 from robench.types import FloatImages, Floats, Images
 
@@ -50,7 +50,7 @@ def defocus_blur(images: FloatImages, draws: Draws, *, radius: float, alias: flo
             total += runs.narrow(2, row, height)
     result = total.float().div_(torch.full((), float(kernel.pixels), device=images.device))
     if soft:
-        result = filters.correlate_padded(filters.correlate_padded(result, kernel.edge, 2), kernel.edge, 3)
+        result = filters.correlate(filters.correlate(result, kernel.edge, 2, "none"), kernel.edge, 3, "none")
     for y, x, weight in kernel.rest:
         rows = {margin - y, margin + y}
         columns = {margin - x, margin + x}
@@ -143,25 +143,27 @@ def glass_blur(images: FloatImages, draws: Draws, *, sigma: float, reach: int, i
     # The first blur is in float64 as published, because its truncation to bytes depends on the last bit.
     levels = images.mul(255).round_().double().div_(torch.full((), 255.0, dtype=torch.float64, device=images.device))
     blurred = to_uint8(filters.gaussian_blur(levels, sigma))
-    index = shuffled_indices((images.shape[2], images.shape[3]), draws, reach, iterations)
-    shuffled = blurred.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).reshape(blurred.shape)
-    return filters.gaussian_blur(to_float(shuffled), sigma)
+    return filters.gaussian_blur(to_float(_shuffled(blurred, draws, reach, iterations)), sigma)
 
 
 _DOUBLINGS = 6
 """Enough for chains of 64 pixels; every further link is less than half as probable."""
 
 
-def shuffled_indices(size: tuple[int, int], draws: Draws, reach: int, iterations: int) -> Tensor:
-    """Return (b, h * w) int64, the source index of each pixel after the shuffle of `glass_blur`.
+def _shuffled(images: Images, draws: Draws, reach: int, iterations: int) -> Images:
+    """Shuffle (b, 3, h, w) uint8 as `glass_blur` does.
 
     The published loop visits the pixels from the bottom right to the top left, except `reach` pixels at the edges. It copies
     the current value of a random neighbour to each pixel. That value is the neighbour's original one, unless the loop has
     already visited the neighbour.
     """
-    height, width = size
+    height, width = images.shape[2:]
     rows, columns = height - 2 * reach, width - 2 * reach
     moved = draws.integers("shuffle", -reach, reach, (iterations, rows, columns, 2))
+    kernels = fused(images.device)
+    if kernels is not None:
+        shuffled: Images = kernels.shuffle(images, moved, reach)
+        return shuffled
     # The draws are in the order of the loop, from the last pixel to the first.
     right, down = moved.flip(2, 3).unbind(-1)
     inner = slice(reach + 1, reach + 1 + rows), slice(reach + 1, reach + 1 + columns)
@@ -180,7 +182,7 @@ def shuffled_indices(size: tuple[int, int], draws: Draws, reach: int, iterations
         for _ in range(_DOUBLINGS):
             pointer = pointer.gather(1, pointer)
         index = index.gather(1, source.flatten(1).gather(1, pointer))
-    return index
+    return images.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).reshape(images.shape)
 
 
 @corruption(
@@ -198,7 +200,7 @@ def shuffled_indices(size: tuple[int, int], draws: Draws, reach: int, iterations
 def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> Images:
     """Smear along one direction, within 45 degrees of the horizontal."""
     angle = draws.uniform("angle", ()) * 90 - 45
-    return magick_bytes(filters.motion_blur(images.double(), motion_taps(radius, sigma), angle))
+    return filters.smeared(images, motion_taps(radius, sigma), angle)
 
 
 _ZOOM = severities(stop=(1.11, 1.16, 1.21, 1.26, 1.31), step=(0.01, 0.01, 0.02, 0.02, 0.03))
@@ -219,10 +221,11 @@ def zoomed_mean(
     """Average (b, 3, h, w) over the images and their zooms by each of `factors`."""
 
     def mean(planes: FloatImages) -> FloatImages:
+        planes = planes.double()
         result = planes.clone()
         for factor in factors:
-            result.add_(zoom(planes, factor))
-        return result.div_(torch.full((), len(factors) + 1.0, device=planes.device))
+            result.add_(planes if factor == 1 else zoom(planes, factor))
+        return result.div_(len(factors) + 1.0).to(images.dtype)
 
     return filters.by_planes(mean, images)
 

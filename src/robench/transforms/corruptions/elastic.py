@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robench.transforms.corruptions.base import PUBLISHED, Params, corruption, severities
-from robench.transforms.device import to_device
+from robench.transforms.device import constant
 from robench.transforms.draws import Draws
 from robench.transforms.filters import sample, smooth
 from robench.types import FloatImages
@@ -72,26 +72,30 @@ def _affine_grid(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     """Return the (b, h, w) source rows and columns of each pixel for (b, 3, 2) x and y offsets of three points."""
     across, down, reach = width // 2, height // 2, min(height, width) // 3
     corners = (across + reach, down + reach), (across + reach, down - reach), (across - reach, down - reach)
-    points = offsets + to_device(torch.tensor(corners, dtype=offsets.dtype), offsets.device)
+    points = offsets + constant(offsets.device, tuple, corners)
     first, second = points[:, 1] - points[:, 0], points[:, 2] - points[:, 1]
     # The inverse map takes the edges between the points back to (0, -2 reach) and (-2 reach, 0).
     scale = 2 * reach / (first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1])
     x = torch.arange(width, device=offsets.device) - points[:, 0, 0, None]
     y = torch.arange(height, device=offsets.device) - points[:, 0, 1, None]
-    x, y = x[:, None, :], y[:, :, None]
-    first, second, scale = first[:, :, None, None], second[:, :, None, None], scale[:, None, None]
-    source_x = across + reach + scale * (first[:, 1] * x - first[:, 0] * y)
-    source_y = down + reach + scale * (second[:, 0] * y - second[:, 1] * x)
+    first, second = first * scale[:, None], second * scale[:, None]
+    source_x = (across + reach + first[:, 1, None] * x)[:, None, :] - (first[:, 0, None] * y)[:, :, None]
+    source_y = (down + reach + second[:, 0, None] * y)[:, :, None] - (second[:, 1, None] * x)[:, None, :]
     return source_y, source_x
 
 
 def _mirror(positions: Tensor, length: int) -> Tensor:
     """Mirror positions beyond the edges into 0..length-1, with edge pixels repeated."""
-    folded = (positions + 0.5).remainder(2 * length)
-    return (torch.minimum(folded, 2 * length - folded) - 0.5).clamp(0, length - 1)
+    folded = _remainder(positions + 0.5, 2 * length)
+    return torch.minimum(folded, 2 * length - folded).sub_(0.5).clamp_(0, length - 1)
 
 
 def _mirror_101(positions: Tensor, length: int) -> Tensor:
     """Mirror positions beyond the edges into 0..length-1, with edge pixels not repeated."""
-    folded = positions.remainder(2 * (length - 1))
-    return torch.minimum(folded, 2 * (length - 1) - folded)
+    folded = _remainder(positions, 2 * (length - 1))
+    return torch.minimum(folded, 2 * (length - 1) - folded).clamp_(min=0)
+
+
+def _remainder(positions: Tensor, period: int) -> Tensor:
+    """Return positions less a multiple of `period`: 0 to `period` but for rounding; faster than `Tensor.remainder`."""
+    return (positions / -period).ceil_().mul_(period).add_(positions)

@@ -9,7 +9,6 @@ from robench.transforms import filters
 from robench.transforms.corruptions import blur, weather
 from robench.transforms.corruptions.base import Corruption, Params, corruption, severities
 from robench.transforms.corruptions.elastic import displaced, smooth_noise
-from robench.transforms.corruptions.frost_textures import frost_textures
 from robench.transforms.draws import Draws
 from robench.transforms.filters import motion_taps
 from robench.transforms.resize import resize, to_float
@@ -76,8 +75,7 @@ def snow(
 )
 def frost(images: Images, draws: Draws, *, image: float, frost: float) -> Images:
     """Overlay a crop of a photograph of a frozen window, enlarged by a tenth or more."""
-    height, width = images.shape[2:]
-    crops = weather.random_crops(draws, frost_textures((height, width), margin=1.1), images)
+    crops = weather.random_crops(draws, images, margin=1.1)
     return (images.double() * image + crops.double() * frost).clamp_(0, 255).to(torch.uint8)
 
 

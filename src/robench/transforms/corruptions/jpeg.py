@@ -7,7 +7,6 @@ Sources: ITU-T T.81; libjpeg's jccolor.c, jdcolor.c, jcsample.c, jfdctint.c, jcd
 
 from __future__ import annotations
 
-from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -17,8 +16,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from robench.transforms.corruptions.base import PUBLISHED, corruption, severities
-from robench.transforms.device import to_device
+from robench.transforms.device import constant
 from robench.transforms.draws import Draws
+from robench.transforms.kernels import fused
 from robench.transforms.resize import from_pil, to_pil
 from robench.types import Floats, Images
 
@@ -42,7 +42,13 @@ def jpeg_compression(images: Images, draws: Draws, *, quality: float) -> Images:
 
 
 def jpeg_round_trip(images: Images, quality: int) -> Images:
-    """Encode and decode (b, 3, h, w) uint8 at `quality` (1 to 95), with Pillow on a CPU, with tensors elsewhere."""
+    """Encode and decode (b, 3, h, w) uint8 at `quality` (1 to 95), with Pillow on a CPU, with kernels or tensors elsewhere."""
+    kernels = fused(images.device)
+    if kernels is not None:
+        device = images.device
+        steps = (constant(device, _quantisation, quality, plane).to(torch.int32) for plane in (0, 1))
+        result: Images = kernels.jpeg(images, constant(device, _transform).to(torch.int32), *steps)
+        return result
     if images.device.type == "cpu":
         return jpeg_round_trip_library(images, quality)
     return jpeg_round_trip_tensors(images, quality)
@@ -63,12 +69,11 @@ def jpeg_round_trip_tensors(images: Images, quality: int) -> Images:
     """Encode and decode (b, 3, h, w) uint8 in integer arithmetic on any device; equal to the library to the last bit."""
     height, width = images.shape[2:]
     luma, blue, red = _to_ycc(images.to(torch.int32)).unbind(1)
-    luma_table, chroma_table = _quantisation(quality)
-    luma = _code(_pad_edge(luma, -height % 16, -width % 16), luma_table)[:, :height, :width]
+    luma = _code(_pad_edge(luma, -height % 16, -width % 16), quality, 0)[:, :height, :width]
     chroma = torch.cat([blue, red])
     chroma = _halve(_pad_edge(chroma, height % 2, -width % 16))
     rows, columns = -(-height // 2), -(-width // 2)
-    chroma = _code(_pad_edge(chroma, -rows % 8, 0), chroma_table)[:, :rows, :columns]
+    chroma = _code(_pad_edge(chroma, -rows % 8, 0), quality, 1)[:, :rows, :columns]
     blue, red = _double(chroma)[:, :height, :width].chunk(2)
     return _to_rgb(luma, blue, red)
 
@@ -122,22 +127,30 @@ def _double(planes: Tensor) -> Tensor:
     return torch.stack([(3 * rows + left + 8) >> 4, (3 * rows + right + 7) >> 4], dim=3).flatten(2, 3)
 
 
-def _code(planes: Tensor, table: Floats) -> Tensor:
+def _code(planes: Tensor, quality: int, plane: int) -> Tensor:
     """Transform, quantise, dequantise and invert 8x8 blocks of (b, h, w) int32, whose sides are multiples of 8.
 
+    `plane` is 0 for luma and 1 for chroma.
+
     libjpeg's butterflies are linear with integer coefficients, so a pass is one matrix product and one rounded shift. Every
-    step is exact in float64, and matrix products run on every device.
+    step is exact in float64, and matrix products run on every device. Blocks are transposed between the passes. Each pass is
+    therefore one product of all rows with an 8x8 matrix, not one small product for each block.
     """
     count, height, width = planes.shape
-    forward = to_device(torch.tensor(_transform()), planes.device)
-    steps = to_device(torch.tensor(table), planes.device)
+    forward = constant(planes.device, _transform)
+    steps = constant(planes.device, _quantisation, quality, plane).T
     blocks = (planes.double() - 128).reshape(count, height // 8, 8, width // 8, 8).transpose(2, 3)
-    rows = _shift(blocks @ forward.T, 11)
-    coefficients = _shift(forward @ rows, 15)
+    rows = _shift(_times(blocks, forward.T), 11)
+    coefficients = _shift(_times(rows.mT, forward.T), 15)
     quantised = ((coefficients.abs() + 4 * steps) / (8 * steps)).floor_() * coefficients.sign()
-    columns = _shift(forward.T @ (quantised * steps), 11)
-    values = _shift(columns @ forward, 18).add_(128).clamp_(0, 255)
+    columns = _shift(_times(quantised * steps, forward), 11)
+    values = _shift(_times(columns.mT, forward), 18).add_(128).clamp_(0, 255)
     return values.transpose(2, 3).reshape(count, height, width).to(torch.int32)
+
+
+def _times(blocks: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply the rows of (..., 8, 8) blocks by an 8x8 matrix."""
+    return (blocks.reshape(-1, 8) @ matrix).reshape(blocks.shape)
 
 
 def _shift(values: Tensor, bits: int) -> Tensor:
@@ -145,7 +158,6 @@ def _shift(values: Tensor, bits: int) -> Tensor:
     return values.add_(2.0 ** (bits - 1)).mul_(2.0**-bits).floor_()
 
 
-@lru_cache(maxsize=1)
 def _transform() -> Floats:
     """Return libjpeg's (8, 8) forward transform in units of 2^-13; its transpose is the inverse (jfdctint.c, jidctint.c)."""
     fixed = {
@@ -195,10 +207,9 @@ _CHROMA = (
 )
 
 
-def _quantisation(quality: int) -> tuple[Floats, Floats]:
-    """Return the tables of ITU-T T.81, Annex K, scaled to `quality` as in libjpeg and clipped to 1..255."""
+def _quantisation(quality: int, plane: int) -> Floats:
+    """Return an (8, 8) table of ITU-T T.81, Annex K, scaled to `quality` as in libjpeg and clipped to 1..255."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    luma, chroma = (
-        np.clip((np.array(table) * scale + 50) // 100, 1, 255).astype(np.float64) for table in (_LUMA, _CHROMA)
-    )
-    return luma, chroma
+    table = np.array((_LUMA, _CHROMA)[plane])
+    steps: Floats = np.clip((table * scale + 50) // 100, 1, 255).astype(np.float64)
+    return steps

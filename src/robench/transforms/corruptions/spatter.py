@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from robench.transforms.corruptions.base import PUBLISHED, corruption, severities
-from robench.transforms.device import to_device
+from robench.transforms.device import constant
 from robench.transforms.draws import Draws
 from robench.transforms.filters import gaussian_blur, pad
 from robench.types import FloatImages
@@ -178,7 +176,7 @@ def _distance_to(edges: Tensor, limit: int) -> Tensor:
         moved = torch.nn.functional.pad(across, (step, step), value=limit)
         nearest = torch.minimum(moved[..., :width], moved[..., 2 * step :])
         across = torch.minimum(across, nearest + step)
-    table = to_device(torch.from_numpy(_chamfer(limit)), edges.device)
+    table = constant(edges.device, _chamfer, limit)
     height = edges.shape[2]
     padded = torch.nn.functional.pad(across, (0, 0, limit, limit), value=limit)
     result = torch.full_like(across, limit << _FIXED)
@@ -190,7 +188,6 @@ def _distance_to(edges: Tensor, limit: int) -> Tensor:
     return result
 
 
-@lru_cache(maxsize=4)
 def _chamfer(limit: int) -> NDArray[np.int32]:
     """Return (limit, limit + 1) int32 distances by rows and columns, in units of 2^-16 pixels, clipped to `limit`."""
     straight, diagonal, knight = (round(step * 2**_FIXED) for step in (1, 1.4, 2.1969))

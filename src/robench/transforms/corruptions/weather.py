@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 from robench.transforms.corruptions.base import PUBLISHED, Params, corruption, severities
-from robench.transforms.corruptions.frost_textures import Textures, frost_textures
-from robench.transforms.device import to_device
+from robench.transforms.corruptions.frost_textures import frost_textures
+from robench.transforms.device import shared
 from robench.transforms.draws import Draws
-from robench.transforms.filters import clipped_zoom, magick_bytes, motion_blur, motion_taps, pad
+from robench.transforms.filters import clipped_zoom, motion_taps, pad, smeared
 from robench.transforms.resize import to_float, to_uint8
 from robench.types import FloatImages, Images
 
-__all__ = ["fog", "frost", "plasma", "random_crops", "snow", "whitened"]
+__all__ = ["fog", "frost", "plasma", "random_crops", "snow", "textures_on", "whitened"]
 
 
 _FROST = severities(image=(1, 0.8, 0.7, 0.65, 0.6), frost=(0.4, 0.6, 0.7, 0.7, 0.75), scale=(1, 1, 1, 1, 1))
@@ -32,19 +34,15 @@ _FROST = severities(image=(1, 0.8, 0.7, 0.65, 0.6), frost=(0.4, 0.6, 0.7, 0.7, 0
 )
 def frost(images: Images, draws: Draws, *, image: float, frost: float, scale: float) -> Images:
     """Overlay a crop of a photograph of a frozen window; `image` and `frost` are their shares."""
-    height, width = images.shape[2:]
-    crops = random_crops(draws, frost_textures((height, width), scale), images)
+    crops = random_crops(draws, images, scale=scale)
     # The sum is in float64 as published, because its truncation to bytes depends on the last bit.
     return (images.double() * image + crops.double() * frost).clamp_(0, 255).to(torch.uint8)
 
 
-def random_crops(draws: Draws, textures: Textures, images: Images) -> Images:
-    """Return a random crop of a random texture for each image, of the image's size."""
+def random_crops(draws: Draws, images: Images, scale: float = 1.0, margin: float = 1.0) -> Images:
+    """Return a random crop of a random texture of `frost_textures` for each image, of the image's size."""
     device, (height, width) = images.device, images.shape[2:]
-    pixels, start, rows, columns = (
-        to_device(torch.from_numpy(array), device)
-        for array in (textures.pixels, textures.start, textures.height, textures.width)
-    )
+    pixels, start, rows, columns = textures_on(device, (height, width), scale, margin)
     chosen = draws.integers("photograph", 0, len(start), ())
     top = draws.integers("top", 0, (rows[chosen] - height).clamp_(min=1), ())
     left = draws.integers("left", 0, (columns[chosen] - width).clamp_(min=1), ())
@@ -53,6 +51,14 @@ def random_crops(draws: Draws, textures: Textures, images: Images) -> Images:
     index = first + down + torch.arange(width, device=device)
     crops = pixels.index_select(1, index.flatten()).reshape(3, len(images), height, width)
     return crops.transpose(0, 1)
+
+
+@lru_cache(maxsize=16)
+def textures_on(device: torch.device, size: tuple[int, int], scale: float, margin: float) -> tuple[Tensor, ...]:
+    """Return the arrays of `frost_textures` on a device; later calls share them."""
+    textures = frost_textures(size, scale, margin)
+    arrays = textures.pixels, textures.start, textures.height, textures.width
+    return tuple(shared(torch.from_numpy(array), device) for array in arrays)
 
 
 _SNOW = severities(
@@ -106,7 +112,7 @@ def snow(
     flakes = clipped_zoom(flakes, zoom)
     flakes = to_uint8(torch.where(flakes < threshold, 0, flakes))
     angle = draws.uniform("angle", ()) * 90 - 135
-    flakes = to_float(magick_bytes(motion_blur(flakes.double(), motion_taps(radius, sigma), angle)))
+    flakes = to_float(smeared(flakes, motion_taps(radius, sigma), angle))
     return whitened(images, mix) + flakes + flakes.flip(2, 3)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from robench.transforms import filters
 from robench.transforms.draws import Draws
-from robench.transforms.filters import magick_bytes, motion_taps
+from robench.transforms.filters import motion_taps
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.perturbations.geometry import SOURCE
 from robench.transforms.resize import resize, to_float, to_uint8
@@ -57,10 +57,9 @@ def _resized(height: int, width: int, short: int) -> tuple[int, int]:
 
 def _smeared(images: Images, frames: Sequence[float], radius: int, sigma: float) -> Iterator[Images]:
     """Yield the smeared images; all images of a frame have one direction, so they are planes of one image."""
-    planes, taps = images.flatten(0, 1)[None].double(), motion_taps(radius, sigma)
+    planes, taps = images.flatten(0, 1)[None], motion_taps(radius, sigma)
     for angle in frames:
-        direction = torch.full((1,), float(angle), device=images.device)
-        yield magick_bytes(filters.motion_blur(planes, taps, direction)).reshape(images.shape)
+        yield filters.smeared(planes, taps, angle).reshape(images.shape)
 
 
 @perturbation(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from robench.transforms.device import to_device
+from robench.transforms.device import constant
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.warps import PaddedBatch, crop
@@ -95,7 +95,7 @@ def _ranks(input_size: int, draws: Draws, axis: str) -> Tensor:
 def _inside(input_size: int, draws: Draws, area: float) -> Tensor:
     """Return (b, 1, input_size, input_size) bool: a rectangle of the area, anywhere inside each image."""
     shape = draws.integers("ratio", 0, len(_RATIOS), ())
-    sizes = to_device(torch.tensor([_size(input_size, area, ratio) for ratio in _RATIOS]), shape.device)[shape]
+    sizes = constant(shape.device, _sizes, input_size, area)[shape]
     position = torch.arange(input_size, device=shape.device)
     inside = []
     for axis, size in zip(("down", "right"), sizes.unbind(1), strict=True):
@@ -103,6 +103,10 @@ def _inside(input_size: int, draws: Draws, area: float) -> Tensor:
         start = draws.integers(axis, 0, input_size - size + 1, ())
         inside.append((position >= start[:, None]) & (position < (start + size)[:, None]))
     return inside[0][:, None, :, None] & inside[1][:, None, None, :]
+
+
+def _sizes(input_size: int, area: float) -> list[tuple[int, int]]:
+    return [_size(input_size, area, ratio) for ratio in _RATIOS]
 
 
 def _size(input_size: int, area: float, ratio: float) -> tuple[int, int]:
@@ -113,4 +117,4 @@ def _size(input_size: int, area: float, ratio: float) -> tuple[int, int]:
 
 def _mean_colour(images: Images) -> Images:
     """Return (3, 1, 1) uint8 on the device of the images."""
-    return to_device(torch.tensor(_FILL, dtype=torch.uint8), images.device)[:, None, None]
+    return constant(images.device, tuple, _FILL).to(torch.uint8)[:, None, None]

@@ -12,7 +12,7 @@ from robench.transforms import corruptions, filters
 from robench.transforms.corruptions.spatter import water
 from robench.transforms.corruptions.weather import whitened
 from robench.transforms.draws import Draws
-from robench.transforms.filters import clipped_zoom, magick_bytes, motion_taps
+from robench.transforms.filters import clipped_zoom, motion_taps
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.perturbations.geometry import SOURCE
 from robench.transforms.resize import to_float, to_uint8
@@ -73,10 +73,9 @@ def snow(
     white = whitened(to_float(crop(batch, input_size)), mix)
     flakes = clipped_zoom(draws.normal("flakes", (input_size, input_size))[:, None] * deviation + mean, zoom)
     # All images of a frame have one direction, so their flakes are planes of one image.
-    planes = to_uint8(torch.where(flakes < threshold, 0, flakes)).double().transpose(0, 1)
+    planes = to_uint8(torch.where(flakes < threshold, 0, flakes)).transpose(0, 1)
     for angle in frames:
-        direction = torch.full((1,), float(angle), device=white.device)
-        falling = to_float(magick_bytes(filters.motion_blur(planes, motion_taps(radius, sigma), direction)))
+        falling = to_float(filters.smeared(planes, motion_taps(radius, sigma), angle))
         falling = falling.transpose(0, 1)
         yield to_uint8(white + falling + falling.flip(2, 3))
 
