@@ -73,7 +73,7 @@ def compare(
     console = stdout()
     for _, group in groupby(differences, key=lambda difference: difference.run_model):
         pair = list(group)
-        console.print(comparison(pair, console, cells=cells) if metric is None else listing(pair, console))
+        console.print(comparison(pair, console, cells=cells) if metric is None else listing(pair, console), crop=False)
         console.print()
     for line in (*([] if flipped is None else flip_lines(differences, flipped)), *cost_lines(costs(runs))):
         console.print(line)

@@ -188,6 +188,11 @@ def test_what_is_printed_fits(
         assert rows == ["snow", "frost"], "elastic_transform did not change in any resample"
         assert ["●" in line for line in lines if line.startswith("snow ")] == [True, False]
         assert any(line.split() == ["snow", *["-18.0*"] * 5] for line in lines)
+    monkeypatch.delenv("COLUMNS")
+    assert run_cli(["compare", *pair]) == 0
+    sentence = capsys.readouterr().out.splitlines()[0]
+    assert sentence.endswith("significantly."), "a pipe gets the whole sentence on its line"
+    assert len(sentence) > 100
 
 
 def test_a_folder_of_runs(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
