@@ -21,6 +21,8 @@ _BREAKS = 0.5
 _STAYS = 0.05
 """Largest increase of the error at which a corruption counts as harmless."""
 _NAMED = 5
+_NAMED_SHARE = 0.005
+"""Share of the added errors below which a sentence does not name a corruption: it would read 0 %."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +204,12 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float, wording: Wordi
     if added.sum() > 0:
         share = added / added.sum()
         most = share.head(_WORST)
-        names = [f"{wording.corruption(str(name))} ({100 * value:.0f} %)" for name, value in most.items() if value > 0]
-        part = f"cause {100 * most.sum():.0f} % of" if len(share) > len(most) else "share"
-        part = part if len(names) > 1 else "causes all of"
+        most = most[most >= _NAMED_SHARE]
+        names = [f"{wording.corruption(str(name))} ({100 * value:.0f} %)" for name, value in most.items()]
+        whole = 100 * most.sum()
+        part = "share" if len(most) == len(share) else f"cause {whole:.0f} % of"
+        if len(most) == 1:
+            part = "causes all of" if whole > 99.5 else f"causes {whole:.0f} % of"
         lines.append(f"{title}: {_joined(names)} {part} the errors that corruptions add to those on clean images.")
     first = breaking_severities(cells, clean).sort_values(kind="stable")
     severest = int(cells["severity"].max())

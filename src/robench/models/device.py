@@ -13,13 +13,13 @@ def choose_device(name: str) -> torch.device:
     """Return the named device of this machine.
 
     Args:
-        name: cpu, cuda, cuda:N, mps, or auto for the first of CUDA, MPS and the CPU that exists.
+        name: cpu, cuda, cuda:N, mps, or auto for CUDA where it exists, else the CPU. MPS lacks float64, which several corruptions need.
 
     Raises:
         DeviceError: The device is absent or the name is unknown.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, colon, index = name.partition(":")
     if kind == "cuda" and (index.isdecimal() if colon else True):
         return _cuda(int(index) if colon else None)

@@ -13,7 +13,7 @@ from robench.analysis.comparison.compare import compare
 from robench.analysis.formatting import format_value
 from robench.analysis.metrics import METRICS
 from robench.analysis.report.charts import COLOURS, MARKS, cell_colours
-from robench.analysis.report.words import suite_words, without_folders, words
+from robench.analysis.report.words import WORDS, suite_words, without_folders, words
 from robench.analysis.run_summary import headlines, verdict
 from robench.analysis.verdict import pair_verdict
 from robench.errors import OptionError
@@ -94,11 +94,11 @@ def _answer(table: SampleTable) -> Iterator[str]:
     for other in others:
         try:
             # `compare` names runs that have the same model.
-            yield from pair_verdict(compare([first.name, other.name]))
+            yield from pair_verdict(compare([first.name, other.name]), WORDS)
         except OptionError as error:
             yield f"{other.model} is not compared with {first.model}, because {without_folders(error.problem)}."
     if not others:
-        yield from verdict(table.runs[0].read_results())
+        yield from verdict(table.runs[0].read_results(), WORDS)
 
 
 def _headlines(table: SampleTable, number: int) -> list[dict[str, str]]:
