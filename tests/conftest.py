@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -144,3 +145,34 @@ def evaluated(classifier: Classifier, picture_folder: Path, tmp_path_factory: py
 def whole(evaluated: Path, tmp_path: Path) -> Path:
     """A finished run of the test's own: a copy of `evaluated`."""
     return shutil.copytree(evaluated, tmp_path / "whole")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The Chromium of the system, without a window."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """A page that must neither log, nor fail, nor ask another host."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened, problems = context.new_page(), []
+    opened.on("console", lambda message: problems.append(message.text))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("request", lambda request: problems.append(request.url) if _is_foreign(request.url) else None)
+    opened.set_default_timeout(20_000)
+    yield opened
+    context.close()
+    assert not problems
+
+
+def _is_foreign(url: str) -> bool:
+    return not url.startswith(("http://127.0.0.1:", "file://", "data:", "blob:"))

@@ -33,7 +33,6 @@ from robench.cli.entry import run_cli
 from robench.errors import OptionError, RobenchError
 from robench.runs.directory import RunDirectory
 from tests.analysis.gate.invented import first, write_run
-from tests.browser import needs_chromium, open_page
 from tests.builders import mistake
 
 EVIL = "x</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}<!--"
@@ -387,32 +386,28 @@ def test_without_the_gallery_no_torch(demo: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@needs_chromium
-@pytest.mark.slow
-def test_a_browser_draws_it_prints_it_and_gives_its_data(demo: Path, tmp_path: Path) -> None:
+@pytest.mark.slow(minutes=0.3)
+def test_a_browser_draws_it_prints_it_and_gives_its_data(demo: Path, tmp_path: Path, tab: Any) -> None:
     file = report([demo], tmp_path / "page.html", examples=2)
-    (chart, *_) = charts(Page(file.read_text()))
-    places = Page(file.read_text()).elements
-    expected = sum("data-chart" in attributes for _, attributes in places)
+    told = Page(file.read_text())
+    (chart, *_), expected = charts(told), sum("data-chart" in attributes for _, attributes in told.elements)
     for width in (1280, 390):
-        with open_page(file.as_uri(), viewport={"width": width, "height": 900}) as (page, messages):
-            page.wait_for_selector("html[data-drawn]")
-            assert page.locator(".plot > svg").count() == expected
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            page.locator("details.data summary").first.press("Enter")
-            table = page.locator("details.data table").first
-            table.wait_for()
-            cells = table.locator("tbody th").all_inner_texts()
-            assert cells == [row["name"] for row in chart["rows"]]
-            with page.expect_download() as download:
-                page.locator("[data-csv]").first.click()
-            rows = pd.read_csv(download.value.path())
-            assert rows["of"].tolist() == cells
-            assert rows["mean error, %"].tolist() == pytest.approx([row["value"] for row in chart["rows"]])
-            assert messages == []
-    early = "addEventListener('DOMContentLoaded', () => dispatchEvent(new Event('beforeprint')))"
-    with open_page("about:blank") as (page, messages):
-        page.add_init_script(early)  # A print that begins while the page opens.
-        page.goto(file.as_uri())
-        assert page.locator(".plot > svg").count() == expected
-        assert messages == []
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.goto(file.as_uri())
+        tab.wait_for_selector("html[data-drawn]")
+        assert tab.locator(".plot > svg").count() == expected
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.locator("details.data summary").first.press("Enter")
+    table = tab.locator("details.data table").first
+    table.wait_for()
+    cells = table.locator("tbody th").all_inner_texts()
+    assert cells == [row["name"] for row in chart["rows"]]
+    with tab.expect_download() as download:
+        tab.locator("[data-csv]").first.click()
+    rows = pd.read_csv(download.value.path())
+    assert rows["of"].tolist() == cells
+    assert rows["mean error, %"].tolist() == pytest.approx([row["value"] for row in chart["rows"]])
+    # A print that begins while the page opens.
+    tab.add_init_script("addEventListener('DOMContentLoaded', () => dispatchEvent(new Event('beforeprint')))")
+    tab.goto(file.as_uri())
+    assert tab.locator(".plot > svg").count() == expected
