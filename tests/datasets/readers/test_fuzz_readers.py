@@ -26,7 +26,7 @@ def test_the_seeds_themselves(seed: fuzz.Seed, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
 @given(st.sampled_from(SEEDS), OPERATIONS)
 def test_mutated_files(seed: fuzz.Seed, operations: list[fuzz.Operation]) -> None:
     with tempfile.TemporaryDirectory() as folder:

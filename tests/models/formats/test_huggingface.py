@@ -249,6 +249,7 @@ def test_a_network_far_larger_than_its_weights_is_refused(
     assert any(cause in str(caught.value) for cause in ("copy both from one", "cannot load", "says another number"))
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 def test_a_folder_that_passed_is_not_tried_again_until_its_configuration_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
