@@ -99,6 +99,8 @@ def test_click_filter_link_and_end(pair: list[Path], table: SampleTable, page: A
             }
             cards(page, cell, table)
             check_images(page)
+            page.get_by_label("Snow, severity 5: disagreement").click()
+            cards(page, {"runs": "differ", "order": "disagreement"}, table)
             # Filters.
             page.get_by_role("link", name="Clear").click()
             page.locator("select[name=outcome0]").select_option("wrong")
