@@ -65,6 +65,8 @@ def test_click_filter_link_and_end(pair: list[Path], table: SampleTable, tab: An
             }
             cards(tab, cell, table)
             check_images(tab)
+            tab.get_by_label("Snow, severity 5: disagreement").click()
+            cards(tab, {"runs": "differ", "order": "disagreement"}, table)
             # Filters.
             tab.get_by_role("link", name="Clear").click()
             tab.locator("select[name=outcome0]").select_option("wrong")

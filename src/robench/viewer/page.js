@@ -239,7 +239,9 @@ function drawMap() {
   select.addEventListener("change", () => { location.hash = address({ ...CLOSED, map: select.value }); });
   const tables = suites.map((suite) => suiteTable(suite, suite.title, true, (cell, name) => {
     const value = cell.values[maps.indexOf(map)];
-    const link = element("a", { href: address(cellTarget(cell, suite)), "aria-label": `${name}: ${map.title} ${value.text}`, "aria-current": isSelected(cell, suite) ? "true" : undefined }, value.text);
+    // A second click on a cell leads back to all conditions.
+    const target = isSelected(cell, suite) ? { ...ANYWHERE, ...CLOSED } : cellTarget(cell, suite);
+    const link = element("a", { href: address(target), "aria-label": `${name}: ${map.title} ${value.text}`, "aria-current": isSelected(cell, suite) ? "true" : undefined }, value.text);
     link.style.background = value.back;
     link.style.color = value.ink;
     return link;
