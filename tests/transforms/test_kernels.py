@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import robench
 from robench.errors import OptionError
+from robench.evaluation.options import Options
+from robench.models import Classifier
 from robench.transforms import filters
 from robench.transforms.corruptions import CORRUPTIONS, find_corruption
 from robench.transforms.corruptions.jpeg import jpeg_round_trip, jpeg_round_trip_library
@@ -169,6 +173,23 @@ def test_the_choice_of_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     check_kernels("auto", cpu)
     monkeypatch.setattr("robench.transforms.kernels.find_spec", lambda _: None)
     assert why_eager(torch.device("cuda", 0)) == "Triton is not installed"
+
+
+def test_a_run_of_fused_kernels_is_the_run_of_eager_ones(
+    classifier: Classifier, picture_folder: Path, tmp_path: Path
+) -> None:
+    """Its records are equal byte for byte, and either run resumes with the other kernels."""
+    options = Options(corruption=["glass_blur", "motion_blur"], severity=[3], limit=3, kernels="eager")
+    runs = {}
+    for first, second in (("eager", "fused"), ("fused", "eager")):
+        out = tmp_path / first
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], out, options=replace(options, kernels=first))
+        assert json.loads((out / "manifest.json").read_text())["options"]["kernels"] == first
+        (out / "records" / "cifar-c-glass_blur-3-32px.parquet").unlink()
+        robench.evaluate(classifier, picture_folder, ["cifar-c"], out, options=replace(options, kernels=second))
+        runs[first] = {file.name: file.read_bytes() for file in (out / "records").glob("*.parquet")}
+    assert runs["eager"] == runs["fused"]
+    assert len(runs["eager"]) == 3
 
 
 @pytest.mark.slow(minutes=0.6)
