@@ -23,6 +23,7 @@ from robench.models import Classifier
 from robench.suites import Condition
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import condition_frames
+from robench.transforms.kernels import check_kernels, kernel_scope
 from robench.treatments import Adaptation, adapt
 from robench.types import Ints
 
@@ -79,6 +80,7 @@ def estimate(
     classifier, images = match_model_to_dataset(classifier, images)
     options = options.on_machine(Machine.here(classifier.device))
     assert options.batch_size is not None
+    check_kernels(options.kernels, classifier.device)
     adaptation = adapt(classifier, options.treatment, options.calibration, options.seed)
     plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
     adaptation.notes(plan.conditions)  # Refuses treatments that cannot be used.
@@ -103,15 +105,16 @@ def estimate(
             treated, session = adaptation.for_condition(condition, started)
             for _ in range(2):  # The first pass warms up.
                 start = time.perf_counter()
-                evaluate_condition(
-                    treated,
-                    samples[condition.geometry],
-                    condition,
-                    seed=options.seed,
-                    batch_size=options.batch_size,
-                    precision=options.precision,
-                    session=session,
-                )
+                with kernel_scope(options.kernels):
+                    evaluate_condition(
+                        treated,
+                        samples[condition.geometry],
+                        condition,
+                        seed=options.seed,
+                        batch_size=options.batch_size,
+                        precision=options.precision,
+                        session=session,
+                    )
                 measured[key] = (time.perf_counter() - start) / len(few) * len(positions)
     by_policy = {policy: _calibration_seconds(adaptation, policy) for policy in {policy for policy, _ in calibrating}}
     return Estimate(

@@ -14,7 +14,7 @@ from robench.errors import OptionError
 from robench.models.outputs import Head, Output, SelectOutput, as_logits
 from robench.models.preprocessing import Preprocessing
 from robench.transforms import resize as pixels
-from robench.transforms.device import to_device
+from robench.transforms.device import constant, to_device
 from robench.types import Images, Logits
 
 __all__ = ["Classifier"]
@@ -144,7 +144,11 @@ class Classifier:
 
 def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
     """(b, classes) -> (b, groups): the largest logit of each group; NaN if any logit of the image is not finite."""
-    longest = max(map(len, groups))
-    padded = [[*group, *group[:1] * (longest - len(group))] for group in groups]
-    largest = logits[:, to_device(torch.tensor(padded), logits.device)].amax(dim=2)
+    largest = logits[:, constant(logits.device, _padded, groups)].amax(dim=2)
     return torch.where(logits.isfinite().all(dim=1, keepdim=True), largest, torch.nan)
+
+
+def _padded(groups: tuple[tuple[int, ...], ...]) -> list[list[int]]:
+    """Return groups of one length; a shorter one repeats its first output."""
+    longest = max(map(len, groups))
+    return [[*group, *group[:1] * (longest - len(group))] for group in groups]
