@@ -250,7 +250,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--treatment", "bn-branch:aux"], "no auxiliary BatchNorm branches"),
         (["score", "nowhere"], "not a run directory"),
         (["show", "nowhere"], "not a run directory"),
-        (["list", "models", "keras"], "unknown architecture family"),
+        (["list", "models", "keras"], "no architecture contains 'keras'; families are zoo, torchvision, timm"),
         (["list", "corruptions", "--suite", "x"], "unknown suite"),
         (["corrupt", "nowhere"], "no dataset nowhere"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from robench.analysis.formatting import in_percent
 from robench.analysis.metrics import METRICS
 from robench.suites import CLEAN, NETWORK, display_family, families, lookup_suite
 from robench.types import Results
@@ -214,7 +215,7 @@ def _frames_verdict(suite: str, rows: Results) -> list[str]:
         if total <= 0:
             return [f"{suite}: no prediction changes between frames."]
         top = ordered.head(2)
-        names = " and ".join(f"{row['corruption']} {100 * row['value']:.1f} %" for row in top.to_dict("records"))
+        names = " and ".join(f"{row['corruption']} {in_percent(row['value']):.1f} %" for row in top.to_dict("records"))
         share = f"{100 * top['value'].sum() / total:.0f} % of all flips"
         return [f"{suite}: predictions change most often under {names} ({share})."]
     halves = rows[rows["metric"] == "half_accuracy_strength"]

@@ -136,7 +136,7 @@ def evaluate(
     }
     with progress_display(stderr(), quiet=quiet, verbose=verbose) as display:
         display.phase("loading torch", 0)
-        from robench.display.summary import headline_table, next_steps, run_summary
+        from robench.display.summary import headline_table, next_steps, result_place, run_summary
         from robench.evaluation.engines import make_engine
         from robench.evaluation.estimate import estimate
         from robench.evaluation.jobs import make_jobs
@@ -160,7 +160,9 @@ def evaluate(
                 with display.paused():
                     stdout().print(_costs(costs))
             return
+        paths = []
         for run in evaluate_jobs(jobs, runner, display):
+            paths.append(run.path)
             with display.paused():
                 stdout().print(
                     headline_table(run.results)
@@ -169,7 +171,10 @@ def evaluate(
                 )
                 if run.profiles:
                     stdout().print(profile_table(run.profiles))
-                stderr().print(next_steps(run.path, quiet=quiet))
+                stderr().print(result_place(run.path))
+        if not quiet:
+            with display.paused():
+                stderr().print(next_steps(paths))
 
 
 def _costs(costs: Estimate) -> Group:

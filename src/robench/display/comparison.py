@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import textwrap
 from collections import Counter
@@ -15,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.analysis.comparison.compare import CELL, CORRUPTION, HEADLINE, OTHER, Cost, Difference
-from robench.analysis.formatting import format_p_value
+from robench.analysis.formatting import format_p_value, in_percent
 from robench.analysis.verdict import pair_verdict, place
+from robench.display.console import is_unlimited
 from robench.suites import display_family
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def flip_lines(differences: Sequence[Difference], flipped: pd.DataFrame) -> list
 
 def _sentence(text: str, console: Console, style: str) -> Text:
     """Return a sentence that breaks between words of different facts only, or not at all where nobody has set a width."""
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if is_unlimited(console):
         return Text(text, style, no_wrap=True, overflow="ignore")
     kept = re.sub(
         r"(?<=\d) (?=%|pp)|(?<=%) (?=CI)|(?<=CI) | to (?=-?[\d.])|(?<=\b[pn]) (?=[=<])|(?<=[=<]) ", _together, text
@@ -231,7 +231,7 @@ def _number(value: float, unit: str, sign: str = "") -> str:
     if math.isnan(value):
         return ""
     if unit in ("fraction", "percent"):
-        value *= 100 if unit == "fraction" else 1
+        value = in_percent(value, unit)
         return f"{value:{sign}.1f}" if abs(value) >= 0.05 else "0.0"
     return f"{value:{sign}.3g}"
 
@@ -247,12 +247,14 @@ def _style(one: Difference) -> str:
 
 
 def _short_names(first: str, second: str) -> tuple[str, str]:
-    """Return two names without their common beginning, which ends after a separator."""
-    parts = [re.findall(r"[^_\-/ ]+[_\-/ ]*|[_\-/ ]+", name) for name in (first, second)]
+    """Return two names without their common beginning, which ends after a separator; text in parentheses stays whole."""
+    parts = [re.findall(r" *\(.*\)|[^_\-/ (]+[_\-/ ]*|.", name) for name in (first, second)]
     common = 0
     while common < min(map(len, parts)) - 1 and parts[0][common] == parts[1][common]:
         common += 1
-    return "".join(parts[0][common:]), "".join(parts[1][common:])
+    first, second = ("".join(of_name[common:]).strip() for of_name in parts)
+    bare = [re.fullmatch(r"\((.*)\)", name) for name in (first, second)]
+    return (bare[0][1], bare[1][1]) if bare[0] and bare[1] else (first, second)
 
 
 def _glyphs(console: Console) -> dict[str, str]:

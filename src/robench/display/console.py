@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_notes", "stderr", "stdout", "titled_table"]
+__all__ = ["is_unlimited", "print_notes", "stderr", "stdout", "titled_table"]
 
 _WIDTH = 100
 """Width of tables in characters if the output is not a terminal."""
@@ -20,6 +20,11 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Raise the error; rich would exit with 1."""
         raise BrokenPipeError
+
+
+def is_unlimited(console: Console) -> bool:
+    """Return whether nobody has set a width, so that each sentence is a line of the file."""
+    return not console.is_terminal and "COLUMNS" not in os.environ
 
 
 def stdout() -> Console:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from robench.analysis.formatting import in_percent
 from robench.arguments import check_type, path_of
 from robench.display.console import stderr
 from robench.display.progress import progress_display
@@ -176,7 +177,7 @@ def _tinted(suite: str, table: pd.DataFrame) -> str:
         cells = "".join(
             "<td></td>"
             if pd.isna(value)
-            else f"<td style='background:rgba(214,69,65,{min(max(value, 0), 1) * 0.75:.2f})'>{100 * value:.1f}</td>"
+            else f"<td style='background:rgba(214,69,65,{min(max(value, 0), 1) * 0.75:.2f})'>{in_percent(value):.1f}</td>"
             for value in values
         )
         rows.append(f"<tr><th style='text-align:left'>{_escaped(name)}</th>{cells}</tr>")
