@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
-__all__ = ["is_unlimited", "print_notes", "stderr", "stdout", "titled_table"]
+__all__ = ["as_text", "is_unlimited", "print_notes", "stderr", "stdout", "titled_table"]
 
 _WIDTH = 100
 """Width of tables in characters if the output is not a terminal."""
@@ -38,6 +39,15 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Return the console for progress and notes."""
     return _Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+def as_text(draw: Callable[[Console], Iterable[RenderableType]]) -> str:
+    """Return what `draw` returns for a console of 100 characters, as text without trailing spaces."""
+    console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, emoji=False, markup=False)
+    with console.capture() as capture:
+        for part in draw(console):
+            console.print(part, crop=False)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def print_notes(notes: Sequence[str], kind: str = "note") -> None:

@@ -23,7 +23,7 @@ from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, EXTRA_CATEGORY, category_of, display_family, lookup_suite
 from robench.types import Results
 
-__all__ = ["FORMATS", "headline_table", "next_steps", "result_place", "run_summary", "summary"]
+__all__ = ["FORMATS", "headline_table", "headline_texts", "next_steps", "result_place", "run_summary", "summary"]
 
 _AGGREGATES = (
     "error_rate",
@@ -125,6 +125,11 @@ def headline_table(results: Results) -> Table:
                 lead = "    worst: " if not rank else " " * 11
                 table.add_row(f"{lead}{harm.label}", _number(harm.value, harm.metric), _ends(harm))
     return table
+
+
+def headline_texts(headline: Headline) -> tuple[str, str]:
+    """Return a value with its unit, and its interval, which may be empty."""
+    return _number(headline.value, headline.metric), _ends(headline)
 
 
 _MAIN = ("accuracy", "mce", "mean_error", "mfr", "mean_flip_rate", "accuracy_auc", "consistency")

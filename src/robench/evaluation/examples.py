@@ -94,7 +94,7 @@ def _condition(run: RunDirectory, entry: ConditionEntry) -> Condition:
                 )
                 if str(protocol(condition, precision)) == entry.protocol:
                     return condition
-    raise RunError(f"{entry.name} was evaluated from released files or by another robench version")
+    raise RunError(f"{entry.name} was evaluated from released files or by another robench version", "give --examples 0")
 
 
 def _caption(

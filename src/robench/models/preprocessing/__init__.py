@@ -205,7 +205,10 @@ def _fractions(
 
 def _triple(name: str, values: Sequence[float]) -> tuple[float, float, float]:
     if len(values) != 3 or not all(map(math.isfinite, values)):
-        raise OptionError(f"{name} must be three numbers (red, green, blue), not {listed(values) or 'none'}")
+        raise OptionError(
+            f"{name} must be three numbers (red, green, blue), not {listed(values) or 'none'}",
+            "write them as 0.5,0.5,0.5",
+        )
     red, green, blue = values
     return red, green, blue
 
