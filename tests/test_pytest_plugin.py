@@ -29,7 +29,9 @@ def test_options(pytester: pytest.Pytester, runs: Path) -> None:
     worse = pytester.runpytest_inprocess(*PLUGIN, "--robench-gate", "worse", "--robench-baseline", "base")
     worse.assert_outcomes(passed=1, failed=1)
     assert worse.ret == 1
-    worse.stdout.fnmatch_lines(["*mean_error of cifar-c went from 20.00 % to 30.00 %*"])
+    worse.stdout.fnmatch_lines(
+        ["*mean_error of cifar-c went from 20.00 % to 30.00 %*", "FAILED worse::mean_error of cifar-c*"]
+    )
 
 
 def test_rules_file(pytester: pytest.Pytester, runs: Path) -> None:

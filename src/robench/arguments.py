@@ -73,5 +73,6 @@ def paths_of(name: str, value: object, expected: str) -> list[Path]:
 
 def _described(value: object) -> str:
     if value is None or isinstance(value, bool | int | float | str):
-        return repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__}"
-    return f"a {type(value).__name__}"
+        return repr(value) if len(repr(value)) <= 60 else f"a long {type(value).__name__}"
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"

@@ -92,7 +92,8 @@ class Plugin:
         if not isinstance(loaded, expected):
             raise OptionError(
                 f"the {self.kind} {self.name!r} of {self.origin} has the type {type(loaded).__name__} instead of "
-                f"{expected.__module__}.{expected.__name__}"
+                f"{expected.__module__}.{expected.__name__}",
+                "correct the entry point of the package",
             )
         name = getattr(loaded, "name", self.name)
         if name != self.name:
@@ -117,7 +118,7 @@ class Plugin:
         except (Exception, SystemExit) as error:
             if ran_out_of_memory(error):
                 raise
-            raise OptionError(self._failure(failure, error)) from error
+            raise OptionError(self._failure(failure, error), "correct the package, or uninstall it") from error
 
     def _failure(self, failure: str, error: BaseException) -> str:
         return f"{self.origin} {failure}: {_described(error)}"
@@ -204,7 +205,7 @@ def read_own_file(path: Path) -> tuple[Mapping[str, object], str]:
         except (Exception, SystemExit) as error:
             del sys.modules[module.__name__]
             line = error.lineno if isinstance(error, SyntaxError) else _line_of(error, str(key[0]))
-            raise OptionError(f"{path}:{line or 1} fails: {_described(error)}") from error
+            raise OptionError(f"{path}:{line or 1} fails: {_described(error)}", "correct the file") from error
         finally:
             sys.path[:] = before
         _files[key] = vars(module)

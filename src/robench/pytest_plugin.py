@@ -41,8 +41,17 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         verdict = gate(run, baseline, config.getoption("--robench-rules"))
     except RobenchError as error:
         raise pytest.UsageError(f"robench: {error}") from error
+    # A node id begins with a path, relative to the root of the tests where that is possible.
+    place = Path(run).absolute()
+    if place.is_relative_to(config.rootpath):
+        place = place.relative_to(config.rootpath)
     items.extend(
-        _ComparisonItem.from_parent(session, name=f"robench gate: {comparison.name}", comparison=comparison)
+        _ComparisonItem.from_parent(
+            session,
+            name=f"robench gate: {comparison.name}",
+            nodeid=f"{place.as_posix()}::{comparison.name}",
+            comparison=comparison,
+        )
         for comparison in verdict.comparisons
     )
 

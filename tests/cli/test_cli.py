@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -109,7 +110,8 @@ def test_dry_run_writes_nothing(
     monkeypatch.setenv("ROBENCH_CACHE", str(tmp_path / "cache"))
     assert run_cli(["evaluate", "demo", *SMALL, "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert "5 conditions x 40 images" in printed
+    assert printed.startswith("demo: 5 conditions x 40 images, about ")
+    assert re.search(r"^cifar-c +contrast +1,5 +32 +\d+ s$", printed, re.MULTILINE), "a line for each corruption"
     assert "200 forward passes" in printed
     assert list(tmp_path.iterdir()) == []
 
@@ -250,7 +252,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--treatment", "bn-branch:aux"], "no auxiliary BatchNorm branches"),
         (["score", "nowhere"], "not a run directory"),
         (["show", "nowhere"], "not a run directory"),
-        (["list", "models", "keras"], "unknown architecture family"),
+        (["list", "models", "keras"], "no architecture contains 'keras'; families are zoo, torchvision, timm"),
         (["list", "corruptions", "--suite", "x"], "unknown suite"),
         (["corrupt", "nowhere"], "no dataset nowhere"),
     ],

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,19 +127,46 @@ def test_the_overview_has_a_line_for_each_command(capsys: Capture, monkeypatch: 
             assert names[-7:] == ["list", "explain", "score", "cache", "completion", "help", "version"]
 
 
-def test_completion_of_lists(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The protocol of the shell script that typer installs."""
-    for line, expected in (
-        ("robench evaluate demo --suite cifar-c,imagenet-c-", "cifar-c,imagenet-c-299"),
-        ("robench evaluate demo --corruption fog,sn", "fog,snow"),
-        ("robench evaluate demo --treatment bn-pri", "bn-prior"),
+def test_completion_of_values(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words are those of readline, which cuts at a colon and at an equals sign and replaces the last part."""
+    for words, expected in (
+        ("evaluate demo --suite cifar-c,imagenet-c-", {"cifar-c,imagenet-c-299"}),
+        ("evaluate demo --suite = cif", {"cifar-c", "cifar-p"}),
+        ("evaluate demo --corruption fog,sn", {"fog,snow"}),
+        ("evaluate demo --treatment bn-pri", {"bn-prior"}),
+        ("evaluate x.pth --arch t", {"torchvision:", "timm:"}),
+        ("evaluate x.pth --arch z", {f"zoo:cifar_resnet{depth}" for depth in (8, 20, 32, 44, 56)}),
+        ("evaluate x.pth --arch zoo :", {f"cifar_resnet{depth}" for depth in (8, 20, 32, 44, 56)}),
+        ("evaluate x.pth --arch zoo : cifar_resnet2", {"cifar_resnet20"}),
+        ("evaluate x.pth --arch = torchvision : resnet5", {"resnet50"}),
+        ("evaluate torchvision : vgg11", {"vgg11", "vgg11_bn"}),
+        ("evaluate tor", set()),
     ):
+        cut = ["robench", *words.split()]
         monkeypatch.setenv("_ROBENCH_COMPLETE", "complete_bash")
-        monkeypatch.setenv("COMP_WORDS", line)
-        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        monkeypatch.setenv("COMP_WORDS", "\n".join(cut))
+        monkeypatch.setenv("COMP_CWORD", str(len(cut) - 1))
         with pytest.raises(SystemExit):
             run_cli([])
-        assert expected in capsys.readouterr().out.split(), line
+        assert set(capsys.readouterr().out.split()) == expected, words
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_completion_in_bash(tmp_path: Path) -> None:
+    """Oracle: bash itself, with the script that `robench completion bash` installs."""
+    program = tmp_path / "robench"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m robench "$@"\n')
+    program.chmod(0o755)
+    lines = """
+robench completion bash > /dev/null
+source "$HOME/.bash_completions/robench.sh"
+COMP_WORDS=(robench evaluate x.pth --suite = cifar-c,cifar-) COMP_CWORD=5
+_robench_completion robench
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-ec", lines], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["cifar-c,cifar-p"], done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 
+import numpy as np
 import pandas as pd
+from rich.color import ColorSystem
 from rich.color_triplet import ColorTriplet
 from rich.console import Console
 
+from robench.analysis.formatting import in_percent
 from robench.analysis.run_summary import headlines, verdict, worst
 from robench.display.summary import summary
 from robench.display.tint import tint
@@ -92,13 +96,13 @@ def test_the_verdict_names_causes_thresholds_and_what_stays() -> None:
     ]
 
 
+def luminance(color: ColorTriplet) -> float:
+    linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def test_text_on_a_tint_is_readable() -> None:
     """Oracle: the contrast ratio of WCAG 2, which asks for at least 4.5 for text."""
-
-    def luminance(color: ColorTriplet) -> float:
-        linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
     for value in range(101):
         for metric in ("error_rate", "accuracy", "flip_rate"):
             style = tint(metric, value / 100)
@@ -106,3 +110,20 @@ def test_text_on_a_tint_is_readable() -> None:
             assert style.bgcolor is not None
             pair = [luminance(color.get_truecolor()) for color in (style.color, style.bgcolor)]
             assert (max(pair) + 0.05) / (min(pair) + 0.05) >= 4.5, (metric, value)
+
+
+def test_more_harm_is_darker_in_terminals_of_256_colours() -> None:
+    backgrounds = [tint("error_rate", value / 100).bgcolor for value in range(101)]
+    shown = [color.downgrade(ColorSystem.EIGHT_BIT).get_truecolor() for color in backgrounds if color is not None]
+    assert sorted(map(luminance, shown), reverse=True) == list(map(luminance, shown))
+    assert len(set(shown)) == 10
+
+
+def test_equal_means_have_one_text() -> None:
+    """A mean of means differs from the mean over all in its last bit, on either side of the half that is rounded."""
+    assert {in_percent(value) for value in (0.2125, np.nextafter(0.2125, 0), np.nextafter(0.2125, 1))} == {21.25}
+    rows = results()
+    errors = rows["metric"].isin(["error_rate", "mean_error", "corruption_error"])
+    rows.loc[errors & (rows["suite"] == "cifar-c"), "value"] = 0.2125
+    rows.loc[rows["metric"] == "mean_error", "value"] = np.nextafter(0.2125, 1)
+    assert {value for line in printed(rows, 100) for value in re.findall(r"21\.\d", line)} == {"21.2"}

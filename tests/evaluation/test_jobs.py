@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 
+from robench.cli.entry import run_cli
 from robench.errors import OptionError
 from robench.evaluation.jobs import KEYS, make_jobs, read_jobs
 from robench.evaluation.options import Options
+from robench.models.architectures.cifar_resnet import CifarResNet
+from robench.runs.directory import RunDirectory
 from robench.suites import find_preset
 from tests.builders import each
 
@@ -137,3 +142,28 @@ def test_a_preset_chooses_what_is_left_open(tmp_path: Path) -> None:
     file = written(tmp_path, '[[job]]\nmodel = "demo"\nsuite = ["shift"]\n')
     with pytest.raises(OptionError, match="omit suite in the job file"):
         make_jobs([str(file)], {"preset": "ci"})
+
+
+def test_the_file_of_the_documents_runs(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a small network in place of ResNet-50 and CIFAR's suites in place of ImageNet's."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/engines.md").read_text()
+    (text,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for name, own in (
+        ("imagenet/val", str(picture_folder)), ("torchvision:resnet50", "zoo:cifar_resnet8"), ("imagenet-", "cifar-"), ("5000", "6"),
+    ):  # fmt: skip
+        assert name in text
+        text = text.replace(name, own)
+    classes = len([path for path in picture_folder.iterdir() if path.is_dir()])
+    torch.save(CifarResNet(classes, depth=8).state_dict(), "resnet50.pth")
+    file = str(written(tmp_path, text))
+    assert run_cli(["evaluate", file, "--corruption", "contrast,translate", "--device", "cpu", "--out", "runs"]) == 0
+    runs = [RunDirectory.open(path) for path in sorted(Path("runs").iterdir())]
+    assert [run.path.name.partition("+")[0] for run in runs] == ["resnet50", "resnet50-adapted"]
+    assert [run.manifest["options"]["treatment"] for run in runs] == [[], ["bn-prior"]]
+    severities = [{one.severity for one in run.finished() if one.suite == "cifar-c"} for run in runs]
+    assert severities == [{1, 2, 3, 4, 5}, {3, 5}]
+    both = " ".join(str(run.path) for run in runs)
+    assert capsys.readouterr().err.splitlines()[-1] == f"next: robench report {both} · robench compare {both}"

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["escape_markdown", "format_change", "format_interval", "format_p_value", "format_points", "format_value"]
+__all__ = [
+    "escape_markdown",
+    "format_change",
+    "format_interval",
+    "format_p_value",
+    "format_points",
+    "format_value",
+    "in_percent",
+]
 
 
 def format_value(value: float, unit: str, *, digits: int = 2) -> str:
     """Return a value as text: fractions and percentages in percent, others with their unit; NaN as an empty text."""
     if math.isnan(value):
         return ""
-    return f"{_percent(value, unit):.{digits}f} %" if _is_percent(unit) else f"{value:.3g} {unit}"
+    return f"{in_percent(value, unit):.{digits}f} %" if _is_percent(unit) else f"{value:.3g} {unit}"
 
 
 def format_change(change: float, unit: str, *, signed: bool = True, digits: int | None = 2) -> str:
@@ -27,7 +35,7 @@ def format_change(change: float, unit: str, *, signed: bool = True, digits: int 
         return ""
     sign = "+" if signed else ""
     points = f"{sign}.{digits}f" if digits is not None else f"{sign}.6g"
-    return f"{_percent(change, unit):{points}} pp" if _is_percent(unit) else f"{change:{sign}.3g} {unit}"
+    return f"{in_percent(change, unit):{points}} pp" if _is_percent(unit) else f"{change:{sign}.3g} {unit}"
 
 
 def format_interval(low: float, high: float, unit: str, *, digits: int = 2) -> str:
@@ -41,7 +49,7 @@ def format_points(change: float, unit: str) -> str:
     """Return the size of a change for a sentence, with two digits: `1.7 pp`, `12 pp`, `2 pp`, `0.31 GFLOPs`."""
     if not _is_percent(unit):
         return f"{abs(change):.2g} {unit}"
-    points = abs(_percent(change, unit))
+    points = abs(in_percent(change, unit))
     digits = 1 if points >= 0.095 or not points else 2
     return f"{points:.{digits}f}".removesuffix(".0") + " pp"
 
@@ -63,5 +71,9 @@ def _is_percent(unit: str) -> bool:
     return unit in ("fraction", "percent")
 
 
-def _percent(value: float, unit: str) -> float:
-    return value * 100 if unit == "fraction" else value
+def in_percent(value: float, unit: str = "fraction") -> float:
+    """Return a fraction or percentage in percent, rounded to nine decimals.
+
+    Sums in another order differ in their last bits. The rounded values have the same text in every table.
+    """
+    return round(value * 100 if unit == "fraction" else value, 9)

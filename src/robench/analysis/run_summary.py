@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from robench.analysis.formatting import in_percent
 from robench.analysis.metrics import METRICS
 from robench.analysis.wording import IDENTIFIERS, Wording
 from robench.suites import CLEAN, NETWORK, display_family, families, lookup_suite
@@ -59,7 +60,7 @@ class Headline:
         """The value: fractions in percent, percentages of a baseline without a sign, others with their unit."""
         unit = METRICS[self.metric].unit
         if unit == "fraction":
-            return f"{100 * self.value:.1f} %"
+            return f"{in_percent(self.value):.1f} %"
         return f"{self.value:.1f}" if unit == "percent" else f"{self.value:.3g} {unit}"
 
     @property
@@ -67,8 +68,8 @@ class Headline:
         """The ends of the interval without unit, fractions in percent; None for no interval."""
         if pd.isna(self.low):
             return None
-        scale = 100 if METRICS[self.metric].unit == "fraction" else 1
-        return f"{scale * self.low:.1f}", f"{scale * self.high:.1f}"
+        unit = METRICS[self.metric].unit
+        return f"{in_percent(self.low, unit):.1f}", f"{in_percent(self.high, unit):.1f}"
 
 
 def _headline(row: dict[Any, Any], label: str, detail: str = "") -> Headline:
@@ -246,7 +247,8 @@ def _frames_verdict(suite: str, rows: Results, wording: Wording) -> list[str]:
             return [f"{title}: no prediction changes between frames."]
         top = ordered.head(2)
         names = " and ".join(
-            f"{wording.corruption(row['corruption'])} {100 * row['value']:.1f} %" for row in top.to_dict("records")
+            f"{wording.corruption(row['corruption'])} {in_percent(row['value']):.1f} %"
+            for row in top.to_dict("records")
         )
         share = f"{100 * top['value'].sum() / total:.0f} % of all flips"
         return [f"{title}: predictions change most often under {names} ({share})."]

@@ -26,7 +26,7 @@ cache_app = typer.Typer(
 
 @cache_app.command("list", cls=Command)
 def list_cache(
-    format: Annotated[Literal["table", "json"], typer.Option(help="Output format.")] = "table",  # noqa: A002
+    format: Annotated[Literal["table", "json"], typer.Option(help="Output format.", metavar="table|json")] = "table",  # noqa: A002
 ) -> None:
     """List the entries and their sizes, the last used first."""
     from robench.datasets.byte_sizes import format_bytes

@@ -11,7 +11,7 @@ import typer
 
 from robench.cli.common import found_runs, limit_blas_threads, names
 from robench.cli.options import Force, Format
-from robench.display.console import print_notes, stderr, stdout
+from robench.display.console import is_unlimited, print_notes, stderr, stdout
 from robench.errors import OptionError, RunError
 
 __all__ = ["compare"]
@@ -73,7 +73,8 @@ def compare(
     console = stdout()
     for _, group in groupby(differences, key=lambda difference: difference.run_model):
         pair = list(group)
+        # The lines of a file are as long as their sentences.
         console.print(comparison(pair, console, cells=cells) if metric is None else listing(pair, console), crop=False)
         console.print()
     for line in (*([] if flipped is None else flip_lines(differences, flipped)), *cost_lines(costs(runs))):
-        console.print(line)
+        console.print(line, soft_wrap=is_unlimited(console))

@@ -6,9 +6,15 @@ after the last comma is completed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 
-__all__ = ["architectures", "corruptions", "presets", "suites", "treatments"]
+__all__ = ["architectures", "corruptions", "joined_bash_words", "models", "presets", "suites", "treatments"]
+
+_FAMILIES = ("zoo:", "torchvision:", "timm:")
 
 
 def _complete(incomplete: str, names: Iterable[str]) -> list[str]:
@@ -47,10 +53,13 @@ def treatments(incomplete: str) -> list[str]:
 
 
 def architectures(incomplete: str) -> list[str]:
-    """Return the families, or the architectures of the family that the text names."""
+    """Return the families, or the architectures of the only family that fits the text."""
     family, colon, _ = incomplete.partition(":")
     if not colon:
-        return [name for name in ("zoo:", "torchvision:", "timm:") if name.startswith(family)]
+        families = [name for name in _FAMILIES if name.startswith(family)]
+        if len(families) != 1:
+            return families
+        family = families[0].removesuffix(":")
     from robench.errors import OptionError
     from robench.models import architecture_names
 
@@ -58,5 +67,37 @@ def architectures(incomplete: str) -> list[str]:
         names = architecture_names(family)
     except OptionError:
         return []
-    # bash cuts a word at a colon, but typer completes the whole word.
     return [name for name in (f"{family}:{known}" for known in names) if name.startswith(incomplete)]
+
+
+def models(incomplete: str) -> list[str]:
+    """Return the architectures of a family; none for another text, so that the shell completes files."""
+    return architectures(incomplete) if incomplete.startswith(_FAMILIES) else []
+
+
+@contextmanager
+def joined_bash_words() -> Iterator[None]:
+    """Join the words that bash cuts at `:` and `=`, and cut the completions that are printed inside the context likewise.
+
+    Bash gives `zoo:cifar` as three words. It replaces the last one alone, by `cifar_resnet20`.
+    """
+    if os.environ["_ROBENCH_COMPLETE"] != "complete_bash":
+        yield
+        return
+    joined: list[str] = []
+    words, last = os.environ["COMP_WORDS"].split("\n"), int(os.environ["COMP_CWORD"])
+    words = words if len(words) > last else [*words, ""]
+    for before, word in zip(["", *words], words[: last + 1], strict=False):
+        if joined and (word in (":", "=") or before in (":", "=")):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    os.environ |= {"COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(len(joined) - 1)}
+    value = joined[-1].partition("=")[2] if joined[-1].startswith("-") else joined[-1]
+    kept = value[: value.rfind(":") + 1] if ":" in words else ""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        sys.stdout.write("".join(f"{line.removeprefix(kept)}\n" for line in printed.getvalue().splitlines()))

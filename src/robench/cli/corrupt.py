@@ -24,7 +24,9 @@ def corrupt(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", metavar="DIR")] = Path("corrupted"),
     layout: Annotated[
         Literal["files", "npy"],
-        typer.Option(help="PNG files, or the arrays of CIFAR-10-C and -P, which --released reads."),
+        typer.Option(
+            help="PNG files, or the arrays of CIFAR-10-C and -P, which --released reads.", metavar="files|npy"
+        ),
     ] = "files",
     crop: Crop = None,
     limit: Limit = None,

@@ -24,6 +24,7 @@ except ImportError:  # Older versions raise click's own.
 from robench.cli.cache import cache_app
 from robench.cli.card import card
 from robench.cli.compare import compare
+from robench.cli.completion import joined_bash_words
 from robench.cli.corrupt import corrupt
 from robench.cli.evaluate import evaluate
 from robench.cli.explain import explain
@@ -132,7 +133,8 @@ def run_cli(arguments: list[str]) -> int:
     """Run one command line and return its exit code; print an error and its hint as a line each."""
     if "_ROBENCH_COMPLETE" in os.environ:  # A shell asks for completions; typer prints them and exits.
         completion_init()
-        app(args=[], prog_name="robench")
+        with joined_bash_words():
+            app(args=[], prog_name="robench")
     try:
         if sys.stdout is None:
             return _fail("standard output is closed", 2, "redirect it to a file or to /dev/null")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from robench.cli import options as opt
 from robench.cli.common import names, numbers
-from robench.display.console import stderr, stdout, titled_table
+from robench.display.console import stderr, stdout
 from robench.display.progress import duration, long_run_hint, progress_display
 from robench.errors import OptionError
+from robench.suites import display_family
 
 if TYPE_CHECKING:
     from robench.evaluation.estimate import Estimate
@@ -138,7 +141,7 @@ def evaluate(
     }
     with progress_display(stderr(), quiet=quiet, verbose=verbose) as display:
         display.phase("loading torch", 0)
-        from robench.display.summary import headline_table, next_steps, run_summary
+        from robench.display.summary import headline_table, next_steps, result_place, run_summary
         from robench.evaluation.engines import make_engine
         from robench.evaluation.estimate import estimate
         from robench.evaluation.jobs import make_jobs
@@ -160,9 +163,11 @@ def evaluate(
                 for note in (*classifier.notes, *costs.plan.notes):
                     display.note(note)
                 with display.paused():
-                    stdout().print(_costs(costs))
+                    stdout().print(_costs(classifier.label, costs))
             return
+        paths = []
         for run in evaluate_jobs(jobs, runner, display):
+            paths.append(run.path)
             with display.paused():
                 stdout().print(
                     headline_table(run.results)
@@ -171,27 +176,38 @@ def evaluate(
                 )
                 if run.profiles:
                     stdout().print(profile_table(run.profiles))
-                stderr().print(next_steps(run.path, quiet=quiet))
+                stderr().print(result_place(run.path))
+        if not quiet:
+            with display.paused():
+                stderr().print(next_steps(paths))
 
 
-def _costs(costs: Estimate) -> Group:
+def _costs(name: str, costs: Estimate) -> Group:
     from robench.datasets.byte_sizes import format_bytes
 
-    table = titled_table(f"{len(costs.plan.conditions)} conditions x {costs.samples:,} images")
-    for name in ("suite", "corruption", "severity", "resolution", "estimated time"):
-        table.add_column(name, justify="left" if name in ("suite", "corruption") else "right")
-    for condition, seconds in zip(costs.plan.conditions, costs.seconds, strict=True):
-        cells = (condition.suite, condition.corruption, condition.severity, condition.resolution)
-        table.add_row(*map(str, cells), duration(seconds))
+    total = sum(costs.seconds) + costs.calibration_seconds
+    title = f"{name}: {len(costs.plan.conditions)} conditions x {costs.samples:,} images, about {duration(total)}"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("suite", "corruption", "severities", "size, px", "time"):
+        table.add_column(column, justify="left" if column in ("suite", "corruption") else "right")
+    timed = zip(costs.plan.conditions, costs.seconds, strict=True)
+    for (suite, corruption, size), group in groupby(
+        timed, lambda one: (one[0].suite, one[0].corruption, one[0].resolution)
+    ):
+        conditions, seconds = zip(*group, strict=True)
+        levels = [] if display_family(suite).has_frames else [one.severity for one in conditions if one.severity]
+        severities = ",".join(f"{level:g}" for level in levels)
+        table.add_row(suite, corruption, severities, str(size), duration(sum(seconds)))
     text = (
-        f"{costs.forwards:,} forward passes, about {duration(sum(costs.seconds) + costs.calibration_seconds)} (measured on one "
-        f"batch). Decoding takes {duration(costs.decode_seconds)} if nothing is cached. On disk: {format_bytes(costs.cache_bytes)} "
-        f"of decoded images and {format_bytes(costs.run_bytes)} of records."
+        f"{costs.forwards:,} forward passes, timed on one batch. Decoding takes {duration(costs.decode_seconds)} if nothing is "
+        f"cached. On disk: {format_bytes(costs.cache_bytes)} of decoded images and {format_bytes(costs.run_bytes)} of records."
     )
     if costs.calibration:
         text += f" The statistics of treatments take {costs.calibration:,} of the passes."
-    hint = long_run_hint(sum(costs.seconds) + costs.calibration_seconds, costs.samples)
-    return Group(table, Text(text), *([Text.assemble(("hint: ", "bold cyan"), hint)] if hint else []))
+    hint = long_run_hint(total, costs.samples)
+    return Group(
+        Text(title, "bold"), table, Text(text), *([Text.assemble(("hint: ", "bold cyan"), hint)] if hint else [])
+    )
 
 
 def _rgb(text: str | None, option: str) -> tuple[float, float, float] | None:

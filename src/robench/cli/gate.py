@@ -48,7 +48,9 @@ def gate(
     ] = None,
     format: Annotated[  # noqa: A002
         Literal["table", "json", "markdown", "junit", "github"],
-        typer.Option(help="Output format; github also writes a step summary."),
+        typer.Option(
+            help="Output format; github also writes a step summary.", metavar="table|json|markdown|junit|github"
+        ),
     ] = "table",
     update_baseline: Annotated[
         bool,

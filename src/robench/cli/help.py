@@ -38,12 +38,13 @@ class _Page:
         """Add a section of (name, description, suffix); the suffix is dim and stays in one piece."""
         self.lines.append(_heading(title))
         column = _INDENT + names_width + _GAP
+        room = max(self.width - column, 30)
         for name, description, suffix in rows:
             # No-break spaces hold the suffix together while it is wrapped.
-            kept = suffix.replace(" ", "\xa0")
+            kept = suffix.replace(" ", "\xa0") if len(suffix) <= room else suffix
             wrapped = textwrap.wrap(
                 f"{description} {kept}".strip(),
-                max(self.width - column, 30),
+                room,
                 break_on_hyphens=False,
                 break_long_words=False,
             ) or [""]
@@ -90,7 +91,8 @@ def _names(parameter: Any) -> str:
 def _default(parameter: Any) -> str:
     if isinstance(parameter.show_default, str):
         return f"[default: {parameter.show_default}]"
-    if parameter.required or parameter.default in (None, False, ()) or callable(parameter.default):
+    nothing = any(parameter.default is value for value in (None, False, ()))  # 0 is a value.
+    if parameter.required or nothing or callable(parameter.default):
         return ""
     return f"[default: {parameter.default}]"
 
@@ -210,7 +212,7 @@ def version() -> None:
 def completion(
     shell: Annotated[
         Literal["bash", "zsh", "fish", "powershell"] | None,
-        typer.Argument(help="Shell.", metavar="bash|zsh|fish|powershell", show_default="the current one"),
+        typer.Argument(help="Shell: bash, zsh, fish or powershell.", metavar="SHELL", show_default="the current one"),
     ] = None,
 ) -> None:
     """Set up shell completion.

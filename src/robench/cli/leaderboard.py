@@ -27,7 +27,11 @@ def leaderboard(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; an existing leaderboard.csv is merged.", show_default="standard output", metavar="FILE"
+            "--out",
+            "-o",
+            help="File to write; an existing leaderboard.csv is merged.",
+            show_default="standard output",
+            metavar="FILE",
         ),
     ] = None,
     force: Force = False,
@@ -36,29 +40,35 @@ def leaderboard(
         typer.Option(
             help="Output format; only csv has every column.",
             show_default="table on a terminal, else csv",
+            metavar="table|csv|markdown|latex",
         ),
     ] = None,
     columns: Annotated[
         Literal["metrics", "corruptions"],
-        typer.Option(help="Headline metrics, or the error of each corruption as in papers."),
+        typer.Option(
+            help="Headline metrics, or the error of each corruption as in papers.", metavar="metrics|corruptions"
+        ),
     ] = "metrics",
     intervals: Annotated[
         Literal["brackets", "pm", "none"],
-        typer.Option(help="Form of the 95 % intervals, except in csv; pm is half the width."),
+        typer.Option(
+            help="Form of the 95 % intervals, except in csv; pm is half the width.", metavar="brackets|pm|none"
+        ),
     ] = "brackets",
     sort_by: Annotated[
         str | None,
         typer.Option(help="Column or metric of the ranks.", show_default="mce, mean_error or top1", metavar="METRIC"),
     ] = None,
     suite: Annotated[
-        list[str] | None, typer.Option(help="Suites of the runs.", show_default="all", metavar="SUITE")
+        list[str] | None, typer.Option("--suite", "-s", help="Suites of the runs.", show_default="all", metavar="NAME")
     ] = None,
     split: Annotated[bool, typer.Option("--split", help="Separate sections for rows that are not comparable.")] = False,
 ) -> None:
     """Rank models in one table, with intervals.
 
     Rows are comparable if dataset, samples, source and protocols are equal. A rank is one more than the number of models whose
-    whole interval is better. Runs that differ only in --seed become one row.
+    whole interval is better. Runs that differ only in
+    --seed become one row; runs of other --mean, --std or --channels are rows of their own.
 
     Examples:
         robench leaderboard runs/* --out leaderboard.csv

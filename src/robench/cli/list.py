@@ -192,7 +192,7 @@ def models(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Family (zoo, torchvision, timm or a plugin's), then words of the name.",
+            help="Family (zoo, torchvision, timm or a plugin's) and words of the name.",
             metavar="WORD",
             show_default="zoo",
         ),
@@ -213,12 +213,15 @@ def models(
     from robench.models.architectures.detect import fitting_architectures
     from robench.models.checkpoints.state_dict import read_weights
 
-    family, parts = (words[0], words[1:]) if words else (None, [])
+    family, parts = None, words or []
+    families = [*ARCHITECTURES, *(plugin.name for plugin in plugins("family"))]
+    if parts and parts[0] in families:
+        family, *parts = parts
     others = [plugin for plugin in _plugins("family", ARCHITECTURES) if plugin.name != family]
     print_notes([f"{plugin.origin} has the family {plugin.name}" for plugin in others])
-    known = architecture_names(family or "zoo")
     if fits is None:
-        names = [f"{family or 'zoo'}:{name}" for name in known]
+        searched = [family] if family else list(ARCHITECTURES) if parts else ["zoo"]
+        names = [f"{one}:{name}" for one in searched for name in architecture_names(one)]
     else:
         weights = read_weights(fits)
         try:
@@ -230,12 +233,15 @@ def models(
             raise CheckpointError(f"{fits} fits no architecture of {family}", f"it fits {', '.join(fitting)}")
     chosen = [name for name in names if all(part.casefold() in name.casefold() for part in parts)]
     if not chosen:
-        raise OptionError(f"no architecture of {family} contains {' '.join(parts)!r}", "omit words")
+        raise OptionError(
+            f"no architecture{f' of {family}' if family else ''} contains {' '.join(parts)!r}",
+            f"families are {', '.join(families)}",
+        )
     if format == "json":
         sys.stdout.write(json.dumps(chosen, indent=2) + "\n")
         return
     sys.stdout.write("".join(f"{name}\n" for name in chosen))
-    if family is None and fits is None:
+    if not words and fits is None:
         print_notes(["these are the built-in networks; see also `robench list models torchvision` and `… timm`"])
 
 

@@ -14,13 +14,19 @@ MODEL, CONDITIONS, SAMPLES, INPUT, EXECUTION, RUN = "Model", "Conditions", "Samp
 
 # Model and dataset.
 Model = Annotated[
-    str | None, Argument(help="Model as for `robench evaluate`; its errors are compared too.", metavar="MODEL")
+    str | None,
+    Argument(
+        help="Model as for `robench evaluate`; its errors are compared too.",
+        metavar="MODEL",
+        autocompletion=completion.models,
+    ),
 ]
 Models = Annotated[
     list[str],
     Argument(
         help="Weights file, exported model, folder, library name, factory, demo or job file.",
         metavar="MODEL",
+        autocompletion=completion.models,
     ),
 ]
 Arch = Annotated[
@@ -240,7 +246,9 @@ Resize = Annotated[
 Crop = Annotated[int | None, Option(help="Side of the model's input in pixels.", metavar="PX", rich_help_panel=INPUT)]
 Interpolation = Annotated[
     str | None,
-    Option(help="Filter of the model's own resize, such as bilinear or bicubic.", rich_help_panel=INPUT),
+    Option(
+        help="Filter of the model's own resize, such as bilinear or bicubic.", metavar="NAME", rich_help_panel=INPUT
+    ),
 ]
 NoReleaseJpeg = Annotated[
     bool,
@@ -376,4 +384,4 @@ RenormalizeBy = Annotated[
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print the headline and the run's path alone.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Print each condition and all metrics.")]
 Force = Annotated[bool, Option("--force", help="Overwrite a file of another kind.")]
-Format = Annotated[Literal["table", "json", "csv"], Option(help="Output format.")]
+Format = Annotated[Literal["table", "json", "csv"], Option(help="Output format.", metavar="table|json|csv")]

@@ -22,7 +22,13 @@ def pool(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="CSV file for gate, compare and leaderboard.", show_default="standard output", metavar="CSV"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="CSV file for gate, compare and leaderboard.",
+            show_default="standard output",
+            metavar="CSV",
+        ),
     ] = None,
     force: Force = False,
     normalize_by: RenormalizeBy = None,

@@ -16,7 +16,9 @@ __all__ = ["report"]
 
 def report(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="HTML file of the page.", metavar="FILE")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML file of the page.", metavar="FILE")] = Path(
+        "report.html"
+    ),
     force: Force = False,
     data: Annotated[
         str | None, typer.Option(help="Dataset of the example images.", show_default="the run's", metavar="DATA")

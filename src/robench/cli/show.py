@@ -25,14 +25,16 @@ def show(
     Examples:
         robench show runs/resnet50 --format csv
     """
-    from robench.display.summary import FORMATS, headline_table, next_steps, run_summary
+    from robench.display.summary import FORMATS, headline_table, next_steps, result_place, run_summary
     from robench.runs.directory import RunDirectory
 
     directory = RunDirectory.open(run)
     results = directory.read_results()
     if format == "table":
         stdout().print(headline_table(results) if quiet else run_summary(directory, results, verbose=verbose))
-        stderr().print(next_steps(run, quiet=quiet))
+        stderr().print(result_place(run))
+        if not quiet:
+            stderr().print(next_steps([run]))
     else:
         sys.stdout.write(FORMATS[format](results))
         print_notes(directory.warnings, "warning")

@@ -30,7 +30,7 @@ _PERIOD = 2.0
 
 def status(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.", metavar="RUN")],
-    format: Annotated[Literal["table", "json"], typer.Option(help="Output format.")] = "table",  # noqa: A002
+    format: Annotated[Literal["table", "json"], typer.Option(help="Output format.", metavar="table|json")] = "table",  # noqa: A002
     notes: Annotated[bool, typer.Option("--notes", help="Print the notes of the runs too.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Update every two seconds while a run is running.")] = False,
 ) -> None:
@@ -53,7 +53,7 @@ def status(
         sys.stdout.write(as_json(statuses))
         return
     if not watch:
-        stdout().print(_table(statuses, notes))
+        stdout().print(_table(statuses, notes), crop=False)
         return
     try:
         with Live(_table(statuses, notes), console=stdout(), auto_refresh=False) as live:

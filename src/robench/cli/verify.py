@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from robench.cli.common import names, numbers
 from robench.cli.options import Arch, ClassMap, Corruptions, Data, Device, Format, Model, Seed, Severities
-from robench.display.console import stderr, stdout, titled_table
+from robench.display.console import stderr, stdout
 from robench.display.progress import progress_display
 from robench.errors import OptionError
 
@@ -28,22 +30,28 @@ def verify(
     data: Data = None,
     class_map: ClassMap = None,
     suite: Annotated[
-        str, typer.Option(help="imagecorruptions, or imagenet-c (the package differs in parts of it).")
+        str,
+        typer.Option(
+            "--suite",
+            "-s",
+            help="imagecorruptions, or imagenet-c (the package differs in parts of it).",
+            metavar="NAME",
+        ),
     ] = "imagecorruptions",
     corruption: Corruptions = None,
     severity: Severities = None,
-    limit: Annotated[int, typer.Option(help="Number of images, evenly spread.", metavar="N")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Number of images, evenly spread.", metavar="N")] = 20,
     seed: Seed = 0,
     device: Device = "auto",
     format: Format = "table",  # noqa: A002
 ) -> None:
-    r"""Check robench's pixels against the imagecorruptions package.
+    """Check robench's pixels against the imagecorruptions package.
 
-    Both implementations corrupt the same images. For each corruption and severity, the table shows the difference of the pixels
-    and the change of the image by each implementation. With a model, it also shows both top-1 errors. Random corruptions draw
-    different values in each implementation, so only their distributions are compared. The exit code is 1 if a cell differs.
+    Both implementations corrupt the same images. Without draws, their pixels are compared. Random corruptions draw different
+    values in each implementation, so only their distributions are compared. Each table states its tolerance. With a model,
+    both top-1 errors are shown. The exit code is 1 if a cell differs.
 
-    The package is installed with pip install 'robench\[reference]'. It takes about 6 s for an image at 224 px, most of it for
+    The package is installed with pip install 'robench[reference]'. It takes about 6 s for an image at 224 px, most of it for
     glass_blur.
 
     Examples:
@@ -78,7 +86,8 @@ def verify(
             )
         )
     if format == "table":
-        stdout().print(_table(cells, f"{images.name}, {min(limit, len(images))} images, suite {suite}, seed {seed}"))
+        title = f"{images.name}, {min(limit, len(images)):,} images, suite {suite}, seed {seed}"
+        stdout().print(_tables(cells, title))
     else:
         import pandas as pd
 
@@ -94,34 +103,57 @@ def verify(
         raise typer.Exit(1)
 
 
-def _table(cells: Sequence[Agreement], title: str) -> Table:
-    table = titled_table(
-        title,
-        caption="grey levels, 0..255; in brackets: the package's; * different random draws in each implementation",
-    )
-    errors = cells[0].error is not None
-    table.box, table.padding = None, (0, 1, 0, 0)  # A table of 80 characters has no room for lines.
+def _tables(cells: Sequence[Agreement], title: str) -> Group:
+    """Return a table of the corruptions without draws and one of those with draws, each with its criterion."""
+    from robench.evaluation.verify import MAX_DIFFERENCE, MAX_OVER_ONE
+
+    parts: list[RenderableType] = [Text(title, "bold")]
+    fixed, random = ([cell for cell in cells if cell.random is drawn] for drawn in (False, True))
+    if fixed:
+        rule = (
+            f"without draws: the pixels agree. The mean difference is at most {MAX_DIFFERENCE:g} grey levels of 255, and at most "
+            f"{100 * MAX_OVER_ONE:g} % of the values differ by more than 1."
+        )
+        columns = {
+            "mean diff": lambda cell: f"{cell.difference:.3f}",
+            "share > 1": lambda cell: f"{100 * cell.over_one:.2f} %",
+        }
+        parts += ["", Text(rule), _table(fixed, columns)]
+    if random:
+        rule = (
+            "with draws: the pixels differ, and their distributions agree. The mean absolute change of the images (in % of "
+            "the package's) and their mean change (in grey levels) differ by at most the limit, which chance explains with "
+            "this number of images. Errors differ by chance too."
+        )
+        columns = {
+            "change, % (limit)": lambda cell: _difference(
+                cell.change, cell.reference_change, cell.change_tolerance, 100 / (cell.reference_change or 1)
+            ),
+            "bias (limit)": lambda cell: _difference(cell.bias, cell.reference_bias, cell.bias_tolerance),
+        }
+        parts += ["", Text(rule), _table(random, columns)]
+    return Group(*parts)
+
+
+def _difference(ours: float, theirs: float, tolerance: float | None, scale: float = 1.0) -> str:
+    """Return a difference with its tolerance, which is unknown for a single image."""
+    return f"{scale * (ours - theirs):+.2f} ({'?' if tolerance is None else f'{scale * tolerance:.2f}'})"
+
+
+def _table(cells: Sequence[Agreement], columns: Mapping[str, Callable[[Agreement], str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("corruption", no_wrap=True)
-    for name in (
-        "severity",
-        "mean abs diff",
-        "share > 1",
-        "change",
-        "bias",
-        *(["error, %"] if errors else []),
-        "match",
-    ):
-        table.add_column(name, justify="right", min_width=6 if name in ("mean abs diff", "share > 1") else None)
+    texts: dict[str, Callable[[Agreement], str]] = {
+        "severity": lambda cell: str(cell.severity),
+        **columns,
+        "error, % (package's)": lambda cell: (
+            "" if cell.error is None else f"{100 * cell.error:.1f} ({100 * (cell.reference_error or 0):.1f})"
+        ),
+        "match": lambda cell: {True: "yes", False: "NO", None: "?"}[cell.agrees],
+    }
+    shown = {name: text for name, text in texts.items() if any(map(text, cells))}
+    for name in shown:
+        table.add_column(name, justify="right", min_width=len(name.split()[0]))
     for cell in cells:
-        texts = [
-            f"{cell.corruption}{' *' if cell.random else ''}",
-            str(cell.severity),
-            f"{cell.difference:.3f}",
-            f"{100 * cell.over_one:.2f} %",
-            f"{cell.change:.2f} ({cell.reference_change:.2f})",
-            f"{cell.bias:.2f} ({cell.reference_bias:.2f})",
-        ]
-        if cell.error is not None and cell.reference_error is not None:
-            texts.append(f"{100 * cell.error:.1f} ({100 * cell.reference_error:.1f})")
-        table.add_row(*texts, {True: "yes", False: "NO", None: "?"}[cell.agrees])
+        table.add_row(cell.corruption, *(text(cell) for text in shown.values()))
     return table

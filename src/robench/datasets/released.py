@@ -89,7 +89,7 @@ def find_released(root: Path, suite: Suite, cells: Sequence[tuple[str, int]]) ->
         folders = _search_folders(root)
         paths = {cell: [path for folder in folders for path in _cell_paths(folder, suite, *cell)] for cell in cells}
     except OSError as error:
-        raise DatasetError(f"cannot list --released {root}: {error}") from error
+        raise DatasetError(f"cannot list --released {root}: {error}", "check its permissions") from error
     for (name, severity), twins in paths.items():
         if len(twins) > 1:
             raise DatasetError(
@@ -298,7 +298,7 @@ def _list(tree: Path, names: Iterable[Name], suffixes: tuple[str, ...]) -> dict[
         except (FileNotFoundError, NotADirectoryError):
             return files
         except OSError as error:
-            raise DatasetError(f"cannot list the released files: {error}") from error
+            raise DatasetError(f"cannot list the released files: {error}", "check their permissions") from error
         with entries:
             for entry in entries:
                 file = Path(entry.name)

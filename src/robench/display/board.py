@@ -8,6 +8,7 @@ from itertools import groupby
 
 from rich.text import Text
 
+from robench.analysis.formatting import in_percent
 from robench.display.tint import tint
 from robench.runs.conditions import ConditionEntry
 from robench.runs.observer import ConditionScore, StartedRun
@@ -30,7 +31,7 @@ def metric_name(metric: str) -> str:
 
 def percent(value: float) -> str:
     """Return a fraction in percent with one decimal."""
-    return f"{100 * value:.1f}"
+    return f"{in_percent(value):.1f}"
 
 
 @dataclass

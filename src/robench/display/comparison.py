@@ -190,9 +190,11 @@ def _style(one: Difference) -> str:
 
 
 def _short_names(first: str, second: str) -> tuple[str, str]:
-    """Return two names without their common beginning, which ends after a separator."""
-    parts = [re.findall(r"[^_\-/ ]+[_\-/ ]*|[_\-/ ]+", name) for name in (first, second)]
+    """Return two names without their common beginning, which ends after a separator; text in parentheses stays whole."""
+    parts = [re.findall(r" *\(.*\)|[^_\-/ (]+[_\-/ ]*|.", name) for name in (first, second)]
     common = 0
     while common < min(map(len, parts)) - 1 and parts[0][common] == parts[1][common]:
         common += 1
-    return "".join(parts[0][common:]), "".join(parts[1][common:])
+    first, second = ("".join(of_name[common:]).strip() for of_name in parts)
+    bare = [re.fullmatch(r"\((.*)\)", name) for name in (first, second)]
+    return (bare[0][1], bare[1][1]) if bare[0] and bare[1] else (first, second)

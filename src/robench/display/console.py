@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_notes", "sentence", "stderr", "stdout", "titled_table"]
+__all__ = ["as_text", "is_unlimited", "print_notes", "sentence", "stderr", "stdout", "titled_table"]
 
 _WIDTH = 100
 """Width of tables in characters if the output is not a terminal."""
@@ -25,6 +26,11 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+def is_unlimited(console: Console) -> bool:
+    """Return whether nobody has set a width, so that each sentence is a line of the file."""
+    return not console.is_terminal and "COLUMNS" not in os.environ
+
+
 def stdout() -> Console:
     """Return the console for tables and JSON."""
     console = _Console(highlight=False, emoji=False, markup=False)
@@ -36,6 +42,15 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Return the console for progress and notes."""
     return _Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+def as_text(draw: Callable[[Console], Iterable[RenderableType]]) -> str:
+    """Return what `draw` returns for a console of 100 characters, as text without trailing spaces."""
+    console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, emoji=False, markup=False)
+    with console.capture() as capture:
+        for part in draw(console):
+            console.print(part, crop=False)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def print_notes(notes: Sequence[str], kind: str = "note") -> None:
@@ -58,7 +73,7 @@ def titled_table(title: str, caption: str | None = None) -> Table:
 
 def sentence(text: str, console: Console, style: str) -> Text:
     """Return a sentence that breaks between words of different facts only, or not at all where nobody has set a width."""
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if is_unlimited(console):
         return Text(text, style, no_wrap=True, overflow="ignore")
     kept = re.sub(
         r"(?<=\d) (?=%|pp)|(?<=%) (?=CI)|(?<=CI) | to (?=-?[\d.])|(?<=\b[pn]) (?=[=<])|(?<=[=<]) ", _together, text

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from robench.analysis.formatting import in_percent
+
 __all__ = ["LEAST_FOREST", "Span", "forest", "glyphs", "number", "plain"]
 
 LEAST_FOREST = 13
@@ -84,7 +86,7 @@ def number(value: float, unit: str, sign: str = "") -> str:
     if math.isnan(value):
         return ""
     if unit in ("fraction", "percent"):
-        value *= 100 if unit == "fraction" else 1
+        value = in_percent(value, unit)
         return f"{value:{sign}.1f}" if abs(value) >= 0.05 else "0.0"
     return f"{value:{sign}.3g}"
 

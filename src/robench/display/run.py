@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
+from robench.analysis.formatting import in_percent
+from robench.analysis.run_summary import headlines, verdict
 from robench.arguments import check_type, path_of
-from robench.display.console import stderr
+from robench.display.console import as_text, stderr
 from robench.display.progress import progress_display
-from robench.display.summary import run_summary
+from robench.display.summary import headline_texts, run_summary
 from robench.errors import OptionError, unknown_name, with_option_names
 from robench.runs.directory import RunDirectory
 from robench.runs.observer import Observer
@@ -25,9 +25,6 @@ from robench.suites import CLEAN, display_family
 from robench.types import Results
 
 __all__ = ["Run", "shown_progress"]
-
-_WIDTH = 100
-"""Characters in a line of the summary."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,26 +122,27 @@ class Run:
         return table
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, emoji=False, markup=False)
-        with console.capture() as capture:
-            console.print(run_summary(self.directory, self.results))
-            console.print(f"\nResults: {self.path}")
-        return capture.get()
+        return as_text(lambda _: [run_summary(self.directory, self.results), f"\nresults in {self.path}"])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """Return the summary and a tinted table for each suite of corruptions."""
+        """Return headlines, verdict and a tinted table for each suite of corruptions."""
         first = self.results.iloc[0]
         title = f"<b>{_escaped(first['model'])}</b> on {_escaped(first['dataset'])}"
         values = "".join(
-            f"<tr><td style='text-align:left'>{_escaped(name)}</td><td>{value:.4g}</td></tr>"
-            for name, value in self.metrics.items()
-            if name.rpartition("/")[2] in _HEADLINES
+            f"<tr><td style='text-align:left'>{_escaped(f'{one.suite} {one.label}')}</td>"
+            f"{''.join(f'<td>{_escaped(text)}</td>' for text in headline_texts(one))}</tr>"
+            for one in headlines(self.results)
         )
-        parts = [f"<p>{title}</p><table>{values}</table>"]
+        parts = [
+            f"<p>{title}</p><table>{values}</table>",
+            *(f"<p>{_escaped(line)}</p>" for line in verdict(self.results)),
+        ]
         parts += [_tinted(suite, self.table(suite)) for suite in self.suites if not display_family(suite).has_frames]
         parts += [f"<p>note: {_escaped(note)}</p>" for note in self.notes]
+        warnings = map(with_option_names, self.directory.warnings)
+        parts += [f"<p><b>warning: {_escaped(warning)}</b></p>" for warning in warnings]
         return "".join(parts) + f"<p>results in <code>{_escaped(self.path)}</code></p>"
 
 
@@ -161,9 +159,6 @@ def shown_progress(progress: bool | None) -> AbstractContextManager[Observer]:
     return progress_display(console) if shown else nullcontext(Observer())
 
 
-_HEADLINES = ("accuracy", "mean_error", "mce", "mfr", "accuracy_auc")
-
-
 def _part(name: str, value: object) -> str:
     return f"{value}px" if name == "resolution" else str(value)
 
@@ -176,7 +171,7 @@ def _tinted(suite: str, table: pd.DataFrame) -> str:
         cells = "".join(
             "<td></td>"
             if pd.isna(value)
-            else f"<td style='background:rgba(214,69,65,{min(max(value, 0), 1) * 0.75:.2f})'>{100 * value:.1f}</td>"
+            else f"<td style='background:rgba(214,69,65,{min(max(value, 0), 1) * 0.75:.2f})'>{in_percent(value):.1f}</td>"
             for value in values
         )
         rows.append(f"<tr><th style='text-align:left'>{_escaped(name)}</th>{cells}</tr>")

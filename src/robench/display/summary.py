@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from robench.analysis.formatting import in_percent
 from robench.analysis.metrics import METRICS
 from robench.analysis.run_summary import Headline, clean_rows, headlines, verdict, worst
 from robench.display.console import titled_table
@@ -22,7 +23,7 @@ from robench.runs.directory import RunDirectory
 from robench.suites import CLEAN, EXTRA_CATEGORY, category_of, display_family, lookup_suite
 from robench.types import Results
 
-__all__ = ["FORMATS", "headline_table", "next_steps", "run_summary", "summary"]
+__all__ = ["FORMATS", "headline_table", "headline_texts", "next_steps", "result_place", "run_summary", "summary"]
 
 _AGGREGATES = (
     "error_rate",
@@ -126,16 +127,24 @@ def headline_table(results: Results) -> Table:
     return table
 
 
+def headline_texts(headline: Headline) -> tuple[str, str]:
+    """Return a value with its unit, and its interval, which may be empty."""
+    return headline.text, _ends(headline)
+
+
 _MAIN = ("accuracy", "mce", "mean_error", "mfr", "mean_flip_rate", "accuracy_auc", "consistency")
 
 
-def next_steps(path: Path, *, quiet: bool = False) -> Text:
-    """Return the line that names the run directory, and the commands that read it."""
-    run = shlex.quote(str(path))
-    text = Text.assemble("results in ", (str(path), "bold"))
-    if not quiet:
-        text.append(f"\nnext: robench report {run} · robench compare {run} OTHER", "dim")
-    return text
+def result_place(path: Path) -> Text:
+    """Return the line that names the run directory."""
+    return Text.assemble("results in ", (str(path), "bold"))
+
+
+def next_steps(paths: Sequence[Path]) -> Text:
+    """Return the line with the commands that read one run, or several together."""
+    runs = " ".join(shlex.quote(str(path)) for path in paths)
+    other = " OTHER" if len(paths) == 1 else ""
+    return Text(f"next: robench report {runs} · robench compare {runs}{other}", "dim")
 
 
 def _images(results: Results) -> int:
@@ -178,7 +187,9 @@ def _cells(suite: str, rows: Results, verbose: bool) -> Table:
         mean = group["value"].mean()
         interval = ""
         if verbose and corruption in means.index:
-            interval = "  {:.1f} to {:.1f}".format(*(100 * means.loc[corruption, end] for end in ("ci_low", "ci_high")))
+            interval = "  {:.1f} to {:.1f}".format(
+                *(in_percent(means.loc[corruption, end]) for end in ("ci_low", "ci_high"))
+            )
         table.add_row(
             Text(f"  {category if category != previous else '':<8}", "dim"),
             str(corruption),
@@ -205,7 +216,7 @@ def _cells(suite: str, rows: Results, verbose: bool) -> Table:
 
 def _tinted(metric: str, value: float) -> Text:
     """Return a value in percent on its colour, with a space before it."""
-    return Text.assemble(" ", (f"{100 * value:5.1f}", tint(metric, value)))
+    return Text.assemble(" ", (f"{in_percent(value):5.1f}", tint(metric, value)))
 
 
 # Tables of frames.
@@ -268,7 +279,7 @@ def _grid(suite: str, rows: Results) -> Table:
     for right in rights:
         table.add_column(str(right), justify="right")
     for down in downs:
-        table.add_row(str(down), *(f"{100 * accuracy[down, right]:.1f}" for right in rights))
+        table.add_row(str(down), *(f"{in_percent(accuracy[down, right]):.1f}" for right in rights))
     return table
 
 
@@ -339,7 +350,7 @@ def _value(value: object, row: dict[str, object]) -> str:
     assert isinstance(value, float)
     unit = METRICS[str(row["metric"])].unit
     if unit in ("fraction", "percent"):
-        return f"{value * (100 if unit == 'fraction' else 1):.2f} %"
+        return f"{in_percent(value, unit):.2f} %"
     return f"{value:.3g}" + (f" {unit}" if unit != "strength" else "")
 
 

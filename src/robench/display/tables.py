@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
+from rich.console import Console, RenderableType
 
 from robench.analysis.comparison import compare as comparing
 from robench.analysis.gate import Rule, Verdict, read_rules, rules_from
@@ -21,6 +23,9 @@ from robench.analysis.leaderboard import leaderboard as ranking
 from robench.analysis.leaderboard.ranking import Board
 from robench.analysis.scoring import score as compute
 from robench.arguments import ArgumentError, check_type, one_or_more, path_of, paths_of
+from robench.display.comparison import comparison, listing
+from robench.display.console import as_text
+from robench.display.leaderboard import board_tables
 from robench.runs.directory import RunDirectory
 from robench.types import Results
 
@@ -65,6 +70,17 @@ class Differences(_Table):
         """A row for each difference: both values, the change, its interval and p-values."""
         return comparing.difference_rows(self.differences)
 
+    def __str__(self) -> str:
+        """Return the verdict and the tables of `robench compare`; chosen metrics have tables alone."""
+
+        def draw(console: Console) -> Iterator[RenderableType]:
+            for _, group in groupby(self.differences, key=lambda one: one.run_model):
+                pair = list(group)
+                is_whole = any(one.level == comparing.CORRUPTION for one in pair)
+                yield comparison(pair, console) if is_whole else listing(pair, console)
+
+        return as_text(draw)
+
     def __iter__(self) -> Iterator[comparing.Difference]:
         return iter(self.differences)
 
@@ -101,6 +117,10 @@ class Ranking(_Table, Board):
     def frame(self) -> pd.DataFrame:
         """A row for each model; see docs/schema.md."""
         return Board.frame.__get__(self)
+
+    def __str__(self) -> str:
+        """Return the tables of `robench leaderboard`."""
+        return as_text(lambda console: [board_tables(self, console)])
 
 
 def compare(*runs: Runs, metric: str | Sequence[str] | None = None) -> Differences:

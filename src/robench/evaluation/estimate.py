@@ -89,7 +89,10 @@ def estimate(
     missing = check_released(images, few, plan.conditions, skip=options.skip_unreadable).missing
     few = few[~np.isin(few, list(missing))]
     if not len(few):
-        raise DatasetError(f"none of the sampled images has a released file: {next(iter(missing.values()))}")
+        raise DatasetError(
+            f"none of the sampled images has a released file: {next(iter(missing.values()))}",
+            "give the released files of the images in --data",
+        )
     decode_seconds, samples = 0.0, {}
     for geometry in plan.geometries:
         start = time.perf_counter()

@@ -256,7 +256,10 @@ def _read_images(
     rows = np.flatnonzero(~np.isin(positions, list(unreadable)))
     if not len(rows):
         example = dataset.paths[int(positions[0])]
-        raise DatasetError(f"none of the {len(positions)} images can be read, for example {example}")
+        raise DatasetError(
+            f"none of the {len(positions)} images can be read, for example {example}",
+            "check the files, or omit --skip-unreadable to see the first error",
+        )
     index = positions[rows]
     label, names = dataset.labels[index], released_names(dataset, index) if conditions else ()
     table = pd.DataFrame(

@@ -109,7 +109,7 @@ def preview(
     try:
         encoded = read_image(image)
     except OSError as error:
-        raise DatasetError(f"cannot read the image {image}: {error.strerror or error}") from error
+        raise DatasetError(f"cannot read the image {image}: {error.strerror or error}", "check the path") from error
     size = 224 if crop is None else crop
     options = Options(corruption=corruptions, severity=severities, seed=seed)
     plan = make_plan([suite], options, Preprocessing(size, size, "bilinear", (0.5,) * 3, (0.5,) * 3))
@@ -120,7 +120,9 @@ def preview(
         clean = _clean(encoded, conditions[0])
         rows = _merged([_row(encoded, condition, seed, whole=is_animated) for condition in conditions])
     except DatasetError as error:
-        raise DatasetError(f"cannot read the image {image}: {error}") from error
+        raise DatasetError(
+            f"cannot read the image {image}: {error.problem}", error.hint or "give another image"
+        ) from error
     made, drawn = _animation(title, rows, kind) if is_animated else _grid(title, clean, rows, kind)
     with translate_os_errors(out):
         atomic_write(out, lambda file: file.write(made))

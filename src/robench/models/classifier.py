@@ -127,7 +127,10 @@ class Classifier:
         except Exception as error:
             # Networks have no common error for a size that they cannot take: convolutions, views and assertions fail.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise OptionError(f"{self.label} cannot run at {input_size} px ({reason})") from error
+            raise OptionError(
+                f"{self.label} cannot run at {input_size} px ({reason})",
+                "give the model's own size as --size, or other sizes as --resolution",
+            ) from error
         return float(counter.get_total_flops()) / (1e9 * (self.batch or 1)) or None
 
     def _run(self, values: Tensor) -> Logits:

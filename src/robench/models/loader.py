@@ -163,7 +163,7 @@ def _format(path: Path) -> ModelFormat | None:
     try:
         return next((model_format for model_format in formats if model_format.matches(path)), None)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def _load_path(request: LoadRequest) -> LoadedModel:

@@ -193,7 +193,9 @@ def _translated_errors(batch: _Batch) -> Iterator[None]:
     except Exception as error:
         # A module may check its input, or fail at it with any error.
         if ran_out_of_memory(error) or any(text in str(error) for text in _ALLOCATORS):
-            raise CheckpointError(f"{problem}: it {OUT_OF_MEMORY}") from error
+            raise CheckpointError(
+                f"{problem}: it {OUT_OF_MEMORY}", "use a machine with more memory, or a smaller model"
+            ) from error
         hint = _ONE_IMAGE if batch.count == 2 and batch.runs_alone() else find_hint(error)
         if not hint and isinstance(error, AttributeError) and batch.loaded.arch.startswith("pickle:"):
             hint = "other versions of its libraries may have written it; load its state dict with --arch"

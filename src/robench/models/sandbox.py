@@ -181,7 +181,10 @@ def sandbox_main(task: Mapping[str, Any]) -> None:
         answer = {"sha256": sha256 if path.is_dir() else classifier.sha256}
     except (RobenchError, MemoryError) as error:
         answer = _failure(
-            error if isinstance(error, RobenchError) else CheckpointError(f"{path} {OUT_OF_MEMORY}"), task["memory"]
+            error
+            if isinstance(error, RobenchError)
+            else CheckpointError(f"{path} {OUT_OF_MEMORY}", "use a machine with more memory"),
+            task["memory"],
         )
     os.write(stdout, json.dumps(answer).encode())
     os._exit(0)  # Skip the clean-up of the libraries.

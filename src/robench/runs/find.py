@@ -62,7 +62,7 @@ def _folders(folder: Path) -> Iterator[Path]:
     try:
         yield from sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     except OSError as error:
-        raise RunError(f"cannot list {folder}: {error.strerror}") from error
+        raise RunError(f"cannot list {folder}: {error.strerror}", "check its permissions") from error
 
 
 def _is_run(path: Path) -> bool:

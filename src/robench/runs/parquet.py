@@ -207,7 +207,7 @@ def read_arrays(table: Table, path: Path, columns: Sequence[str]) -> dict[str, N
             arrays[name] = flat
         if name in lists:
             if len(content) and len(flat) % len(content):
-                raise TableError(f"{path}: the rows of {name} have different lengths")
+                raise TableError(f"{path}: the rows of {name} have different lengths", "evaluate again")
             arrays[name] = flat.reshape(len(content), -1)
     return arrays
 
@@ -256,4 +256,4 @@ def _check(table: Table, path: Path, names: Sequence[str]) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> TableError:
-    return TableError(f"cannot read {path} as Parquet ({one_line(error)})")
+    return TableError(f"cannot read {path} as Parquet ({one_line(error)})", "evaluate again")

@@ -174,7 +174,9 @@ class Treatment:
             try:
                 values[key] = known[key].read(value)
             except ValueError:
-                raise OptionError(f"{name} takes {known[key].description} as {key}, not {value!r}") from None
+                raise OptionError(
+                    f"{name} takes {known[key].description} as {key}, not {value!r}", f"see `robench explain {name}`"
+                ) from None
         return cls(method, tuple((key, values[key]) for key in known if key in values))
 
     def complete(self, input_size: int) -> Treatment:

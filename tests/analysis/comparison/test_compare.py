@@ -104,7 +104,7 @@ def test_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
     names = [str(run) for run in runs]
     assert run_cli(["compare", *names, "--flips", str(tmp_path / "flips.csv")]) == 0
     printed = capsys.readouterr()
-    assert "changed: 14 (2 now right, 12 now wrong, 0 wrong before and after)" in " ".join(printed.out.split())
+    assert "changed: 14 (2 now right, 12 now wrong, 0 wrong before and after)" in printed.out
     assert "14 changed predictions" in printed.err
     assert len(pd.read_csv(tmp_path / "flips.csv")) == 14
     assert run_cli(["compare", *names, "--format", "json", "--metric", "ece,error_rate"]) == 0
@@ -240,6 +240,36 @@ def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path) -> None:
     clean = write_run(tmp_path / "clean", {("clean", 0): first(5, N)})
     with pytest.raises(OptionError, match="no metric in common"):
         compare([snow, clean])
+
+
+@each(
+    ("others", "names", "columns"),
+    [
+        ({"mean": [0.5, 0.5, 0.5]}, ["net (mean 0.485,0.456,0.406)", "net (mean 0.5,0.5,0.5)"], "mean"),
+        ({"channels": "bgr"}, ["net", "net (channels bgr)"], "net"),
+        ({}, ["net (r)", "net (s)"], "r"),
+    ],
+)
+def test_models_of_one_name_are_called_by_what_differs(
+    others: dict[str, object], names: list[str], columns: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file has each sentence on one line, however long it is."""
+    cells = {("clean", 0): first(5, N), ("fog", 3): first(20, N), ("fog", 5): first(60, N)}
+    usual = {"mean": [0.485, 0.456, 0.406], "std": [0.2, 0.2, 0.2]}
+    runs = [
+        write_run(tmp_path / name, cells, model={"label": "net", "classes": 2, "preprocessing": usual | facts})
+        for name, facts in (("r", {}), ("s", others))
+    ]
+    for run in runs:  # The rows have the name of the folder.
+        table = (run / "results.csv").read_text()
+        (run / "results.csv").write_text(table.replace(f"1,{run.name},", "1,net,"))
+    (one, *_) = compare(runs)
+    assert [one.base_model, one.run_model] == names
+    assert run_cli(["compare", *map(str, runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    claim = f"No difference: {names[1]} makes as many errors on cifar-c as {names[0]}, p = 1, n = 100."
+    assert lines[0] == claim
+    assert columns in " ".join(lines[:8]).split()
 
 
 @each(

@@ -652,6 +652,23 @@ def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert r"\begin{tabular}{rllrrrrrr}" in FORMATS["latex"].text(board, "brackets")
 
 
+def test_inputs_of_one_model_are_rows_of_their_own(tmp_path: Path) -> None:
+    """Also where one of them is in the file already."""
+    stated = {"resize": 256, "crop": 224, "interpolation": "bicubic", "std": [0.25, 0.25, 0.25]}
+    first, second = (
+        make_run(tmp_path / name, rows_of("m", error, error, error), preprocessing={**stated, "mean": [mean] * 3})
+        for name, error, mean in (("a", 0.4, 0.5), ("b", 0.3, 0.0))
+    )
+    board = leaderboard([first, second])
+    leaderboard([first], tmp_path / "board.csv")
+    assert leaderboard([second], tmp_path / "board.csv").rows == board.rows
+    assert board.rows[0]["model_input"] == "mean 0,0,0; std 0.25,0.25,0.25"
+    lines = FORMATS["markdown"].text(board, "none").splitlines()
+    assert [line.split(" | ")[1] for line in lines if line.startswith(("| 1", "| 2"))] == [
+        "m (mean 0,0,0)", "m (mean 0.5,0.5,0.5)",
+    ]  # fmt: skip
+
+
 def test_columns_of_corruptions(tmp_path: Path) -> None:
     """Oracle: means by hand."""
     rows = {name: rows_of(name, 0.4, 0.36, 0.44) for name in "ab"}

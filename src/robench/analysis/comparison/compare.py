@@ -19,6 +19,7 @@ from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.intervals import QUANTILE, percentile_interval
 from robench.analysis.metrics.paired_tests import holm
 from robench.analysis.scoring.records import read_columns
+from robench.analysis.variants import differing, run_settings
 from robench.errors import OptionError, RunError, unknown_name
 from robench.runs.csv import has_header
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
@@ -161,16 +162,25 @@ def _load(runs: Sequence[Path | str]) -> list[ResultsSet]:
 
 
 def model_names(sets: Sequence[ResultsSet]) -> list[str]:
-    """Return the model of each set, with its treatment or the end of its path where models are equal."""
+    """Return the model of each set; where models are equal with its treatment, its other settings or the end of its path."""
     names = [results.model for results in sets]
     treated = [f"{results.model} + {results.treatment}" if results.treatment else results.model for results in sets]
     paths = [Path(results.name).parts for results in sets]
     parents = zip(*(path[:-1] for path in paths), strict=False)
     shared = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, parents))
     placed = [f"{results.model} ({Path(*path[shared:])})" for results, path in zip(sets, paths, strict=True)]
-    for more in (treated, placed):
-        names = [longer if names.count(name) > 1 else name for name, longer in zip(names, more, strict=True)]
-    return names
+    names = _replaced_equal(names, treated)
+    for name in {name for name in names if names.count(name) > 1}:
+        same = [index for index, other in enumerate(names) if other == name]
+        manifests = [runs[0].manifest if (runs := sets[index].runs) else {} for index in same]
+        for index, text in zip(same, differing([run_settings(manifest) for manifest in manifests]), strict=True):
+            names[index] = f"{name} ({text})" if text else name
+    return _replaced_equal(names, placed)
+
+
+def _replaced_equal(names: Sequence[str], longer: Sequence[str]) -> list[str]:
+    """Replace names that occur several times by longer ones."""
+    return [more if names.count(name) > 1 else name for name, more in zip(names, longer, strict=True)]
 
 
 def _pair(

@@ -11,6 +11,7 @@ from typing import Any
 from robench.analysis.leaderboard.columns import ENDS, MetricColumn, metric_columns
 from robench.analysis.leaderboard.ranking import Board, model_key
 from robench.analysis.leaderboard.rows import Row
+from robench.analysis.variants import differing
 from robench.suites import CATEGORIES, OTHER_CATEGORY, category_of, find_suite
 from robench.suites.protocol import SuiteProtocol
 
@@ -215,11 +216,20 @@ def _model_cells(row: Row, section: Sequence[Row]) -> list[Cell]:
 
 
 def _label(row: Row, section: Sequence[Row]) -> str:
-    """Return the model, marked if it has warnings; with the start of its fingerprint if weights of this name differ."""
+    """Return the model, marked if it has warnings; with its fingerprint or input if those of models of this name differ."""
     name, weights = _name(row), row.get("weights_sha")
     same = [other for other in section if (_name(other), other.get("treatment")) == (name, row.get("treatment"))]
     several = len({other.get("weights_sha") for other in same}) > 1
-    return name + (f" ({weights[:_SHA]})" if weights and several else "") + _MARK * ("warnings" in row)
+    parts = [weights[:_SHA]] if weights and several else []
+    if own := _input(row):
+        parts += filter(None, [differing([own, *filter(None, map(_input, same))])[0]])
+    return name + (f" ({', '.join(parts)})" if parts else "") + _MARK * ("warnings" in row)
+
+
+def _input(row: Row) -> dict[str, str]:
+    """Return the settings of `model_input` by name; empty if the input of the row is unknown."""
+    parts = (part.partition(" ") for part in str(row.get("model_input") or "").split("; "))
+    return {name: text for name, _, text in parts if name}
 
 
 def _name(row: Row) -> str:

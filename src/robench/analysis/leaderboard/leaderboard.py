@@ -41,7 +41,7 @@ def leaderboard(
         inputs: Run directories, folders of them, results.csv and leaderboard.csv files, result files of timm, RobustBench's
             JSON. Runs that differ only in their seed are averaged.
         out: The file to write; None writes none. An existing leaderboard.csv is merged: rows with the same model, weights,
-            samples and protocol are replaced, and others are kept. A leaderboard in another format is replaced.
+            input, samples and protocol are replaced, and others are kept. A leaderboard in another format is replaced.
         sort_by: A metric column, or a metric.
         split: Whether to make separate sections for rows that are not comparable.
         suites: Suites of the runs to show; None for all.
@@ -126,7 +126,7 @@ def _single_row(rows: Sequence[tuple[Path, Row]], suites: Sequence[str] | None) 
     for other, other_row in others:
         if _unranked(other_row) != _unranked(row):
             raise OptionError(
-                f"{path} and {other} both have {row['model']} with the same weights, samples and protocol, but differ",
+                f"{path} and {other} both have {row['model']} with the same weights, input, samples and protocol, but differ",
                 "leave one out; for several seeds, name the run directories alone",
             )
     return row
@@ -139,7 +139,7 @@ def _deduplicate(rows: Sequence[Row]) -> list[Row]:
 
 
 def _weightless_key(row: Row) -> tuple[object, ...]:
-    return *model_key(row | {"weights_sha": ""}), row.get("seed")
+    return *model_key(row | {"weights_sha": "", "model_input": ""}), row.get("seed")
 
 
 def _unranked(row: Row) -> Row:

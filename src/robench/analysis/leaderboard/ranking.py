@@ -51,11 +51,11 @@ class Board:
 
 
 def model_key(row: Row) -> tuple[str, ...]:
-    """Return the identity of a row: model, weights, samples and protocol, but not the finished part of a suite.
+    """Return the identity of a row: model, weights, input, samples and protocol, but not the finished part of a suite.
 
     A row of timm has neither weights nor a protocol with a geometry, so that its own geometry tells it apart.
     """
-    names = ("model", "treatment", "weights_sha", *_SAME_DATA)
+    names = ("model", "treatment", "weights_sha", "model_input", *_SAME_DATA)
     protocols = (str(replace(protocol, subset="")) for protocol in SuiteProtocol.parse_all(row["protocol"]))
     own = [str(row.get(name, "")) for name in ("img_size", "crop_pct")] if row["source"] == "timm" else ["", ""]
     return (*(row.get(name, "") for name in names), "; ".join(protocols), *own)

@@ -65,5 +65,5 @@ def _percentage(path: Path, content: dict[str, Any], keys: tuple[str, ...]) -> f
         if not math.isfinite(value):
             raise ValueError(f"{value} is not finite")
     except (TypeError, ValueError, OverflowError) as error:
-        raise TableError(f"{path}: {keys[0]}: {error}") from error
+        raise TableError(f"{path}: {keys[0]}: {error}", "correct the number, or leave the file out") from error
     return percent(100 * value if not isinstance(stated, str) and value <= 1 else value)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricColumn, resolution_column
 from robench.analysis.scoring import pool
+from robench.analysis.variants import input_settings
 from robench.errors import OptionError, RunError, TableError, unknown_name
 from robench.runs.csv import read_csv
 from robench.runs.directory import RunDirectory
@@ -59,6 +60,7 @@ def _model_cells(run: RunDirectory) -> Row:
     model = run.manifest["model"]
     try:
         preprocessing = model["preprocessing"]
+        model_input = "; ".join(f"{name} {text}" for name, text in input_settings(run.manifest).items())
         crop, resize = int(preprocessing["crop"]), preprocessing["resize"]
         resized = min(map(int, resize)) if isinstance(resize, list) else int(resize)
         count = model.get("parameters")
@@ -68,6 +70,7 @@ def _model_cells(run: RunDirectory) -> Row:
             "img_size": crop,
             "crop_pct": round(crop / resized, 3),
             "interpolation": str(preprocessing["interpolation"]),
+            **({"model_input": model_input} if model_input else {}),
         }
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise RunError(f"the model in {run.path / 'manifest.json'} is damaged ({error})", "evaluate again") from error

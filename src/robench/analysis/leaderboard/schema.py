@@ -71,6 +71,7 @@ LEADERBOARD = Table(
         *_percent("occlusion_accuracy_auc", "mean area under accuracy by covered area (suite occlusion)"),
         Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
         Column("weights_sha", _TEXT, "SHA-256 of the weights, empty where the input does not say", nullable=True),
+        Column("model_input", _TEXT, "mean, std and order of channels of the model's input, as options", nullable=True),
         Column("dataset", _TEXT, "name of the dataset"),
         Column("data_sha", _TEXT, "fingerprint of the evaluated samples, empty for published rows", nullable=True),
         Column("images", "int64", "evaluated images", nullable=True),

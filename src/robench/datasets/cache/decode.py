@@ -154,7 +154,10 @@ def decode_few(images: ImageDataset, positions: Ints, geometry: Geometry) -> NDA
         try:
             pixels.append(decode_one(images.read(position), geometry, images.border))
         except (DatasetError, OSError) as error:
-            raise DatasetError(f"cannot read the image {images.paths[position]}: {_reason(error)}") from error
+            raise DatasetError(
+                f"cannot read the image {images.paths[position]}: {_reason(error)}",
+                "replace the file",
+            ) from error
     return np.stack(pixels)
 
 

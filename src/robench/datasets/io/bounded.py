@@ -70,7 +70,10 @@ def read_limited(path: Path, limit: int) -> bytes:
     try:
         with open_regular(path) as (file, size):
             if size > limit:
-                raise DatasetError(f"{path} has {format_bytes(size)}, more than the limit of {format_bytes(limit)}")
+                raise DatasetError(
+                    f"{path} has {format_bytes(size)}, more than the limit of {format_bytes(limit)}",
+                    "check that it is the file you meant",
+                )
             return _read_exactly(file, 0, size)
     except OSError as error:
         raise os_error(path, error) from error
@@ -93,7 +96,7 @@ def check_image_size(size: int) -> None:
 
 def os_error(path: Path, error: OSError) -> DatasetError:
     """Return an error of the operating system as a DatasetError about `path`."""
-    return DatasetError(f"cannot read {path}: {error.strerror or error}")
+    return DatasetError(f"cannot read {path}: {error.strerror or error}", "check the path and its permissions")
 
 
 @contextmanager

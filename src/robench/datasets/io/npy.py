@@ -54,7 +54,10 @@ class ArrayFile:
         """
         size = math.prod(self.shape) * self.dtype.itemsize
         if size > limit:
-            raise DatasetError(f"{self.path} has an array of {size} bytes, more than the limit of {limit}")
+            raise DatasetError(
+                f"{self.path} has an array of {size} bytes, more than the limit of {limit}",
+                "give one label for each image",
+            )
         try:
             return np.frombuffer(self._read(0, size), self.dtype).reshape(self.shape)
         except OSError as error:

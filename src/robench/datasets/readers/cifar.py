@@ -95,7 +95,10 @@ def _read_batch(path: Path, notes: tuple[str, ...]) -> ImageDataset:
     batch = _mapping(path)
     kind = next((kind for kind in _KINDS if kind.labels in batch), None)
     if kind is None:
-        raise DatasetError(f"{path} is not a CIFAR batch: it lacks `labels` and `fine_labels`")
+        raise DatasetError(
+            f"{path} is not a CIFAR batch: it lacks `labels` and `fine_labels`",
+            "give a batch of cifar-10-batches-py or cifar-100-python",
+        )
     rows = _pixels(batch.get("data"), path)
     values = batch[kind.labels]
     if not isinstance(values, list) or not all(type(value) is int for value in values):
@@ -120,10 +123,12 @@ def _mapping(path: Path) -> dict[str, object]:
         content = read_pickle(read_limited(path, _BATCH_BYTES))
     except ValueError as error:
         raise DatasetError(
-            f"{path} cannot be read as a CIFAR batch, and nothing in it was executed: {error}"
+            f"{path} cannot be read as a CIFAR batch, and nothing in it was executed: {error}", REDOWNLOAD
         ) from error
     if not isinstance(content, dict):
-        raise DatasetError(f"{path} is not a CIFAR batch: it holds no dict")
+        raise DatasetError(
+            f"{path} is not a CIFAR batch: it holds no dict", "give a batch of cifar-10-batches-py or cifar-100-python"
+        )
     return {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in content.items()}
 
 

@@ -58,7 +58,10 @@ def _read(path: Path) -> ImageDataset:
     wnids = _order(truth) if truth.name == _NUMBERS else {line: line for line in lines}
     unknown = next((number for number, line in enumerate(lines, 1) if line not in wnids), None)
     if unknown is not None:
-        raise DatasetError(f"{truth.name}, line {unknown} has the unknown class {lines[unknown - 1]!r}")
+        raise DatasetError(
+            f"{truth.name}, line {unknown} has the unknown class {lines[unknown - 1]!r}",
+            "download the development kit again",
+        )
     root = _root(_images_in(path).absolute() if path.is_dir() else truth.parent)
     if root is None:
         raise DatasetError(
@@ -106,7 +109,10 @@ def _order(truth: Path) -> dict[str, str]:
         )
     order = {str(number): str(wnids.get(str(number))) for number in range(1, _CLASSES + 1)}
     if len(set(order.values())) < _CLASSES or "None" in order.values():
-        raise DatasetError(f"{source} does not map the numbers 1 to {_CLASSES} to WordNet ids")
+        raise DatasetError(
+            f"{source} does not map the numbers 1 to {_CLASSES} to WordNet ids",
+            "copy it from the development kit of ILSVRC2012 again",
+        )
     return order
 
 

@@ -50,7 +50,9 @@ def _read(root: Path) -> ImageDataset:
                     others.append(file.relative_to(root).as_posix())
         dead = sorted(file.name for file in root.iterdir() if file.is_symlink() and not file.exists())
     except OSError as error:
-        raise DatasetError(f"cannot list {error.filename or root}: {error.strerror or error}") from error
+        raise DatasetError(
+            f"cannot list {error.filename or root}: {error.strerror or error}", "check its permissions"
+        ) from error
     if not paths:
         raise DatasetError(
             f"{root} has {len(folders)} class folders but no file with the extension of an image",

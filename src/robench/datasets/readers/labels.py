@@ -123,7 +123,8 @@ def numbered(
         position = next(position for position, label in enumerate(labels) if not 0 <= label < count)
         if labels[position] >= count:
             raise DatasetError(
-                f"{where(position)} has the label {labels[position]}, but the classes are 0 to {count - 1}"
+                f"{where(position)} has the label {labels[position]}, but the classes are 0 to {count - 1}",
+                "correct the label, or the names of the classes",
             )
         raise DatasetError(
             f"{where(position)} has the label {labels[position]}, which means no label in many test splits",

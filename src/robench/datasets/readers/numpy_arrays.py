@@ -49,7 +49,9 @@ def _read(path: Path) -> ImageDataset:
     numbers, classes = _classes(labels, source)
     count = images.shape[0]
     if len(numbers) != count:
-        raise DatasetError(f"{path} has {count} images, but {source} has {len(numbers)} labels")
+        raise DatasetError(
+            f"{path} has {count} images, but {source} has {len(numbers)} labels", "give one label for each image"
+        )
     digits = len(str(count - 1))
     return ImageDataset(
         name=path.stem,
@@ -135,7 +137,8 @@ def _layout(images: ArrayFile) -> tuple[Callable[[Pixels], Pixels], list[str]]:
         )
     if shape[0] > IMAGES or height * width > _PIXELS:
         raise DatasetError(
-            f"{images.path} holds {shape[0]} images of {height}x{width} pixels, more than {IMAGES} images or {_PIXELS} pixels"
+            f"{images.path} holds {shape[0]} images of {height}x{width} pixels, more than {IMAGES} images or {_PIXELS} pixels",
+            "split the array, or save smaller images",
         )
     return arrange, notes
 

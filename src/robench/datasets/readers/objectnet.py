@@ -53,7 +53,10 @@ def _read(path: Path) -> ImageDataset:
     labels = [label for label, folder in enumerate(everything.classes) if folder in outputs]
     positions = np.flatnonzero(np.isin(everything.labels, labels))
     if not len(positions):
-        raise DatasetError(f"{path} has no image of a class that {mappings} maps to ImageNet")
+        raise DatasetError(
+            f"{path} has no image of a class that {mappings} maps to ImageNet",
+            "give the whole folder images of ObjectNet",
+        )
     left_out = len(everything.classes) - len(labels)
     return replace(
         everything,

@@ -132,7 +132,8 @@ def _open_shard(path: Path) -> Shard:
             )
         if sum(sizes[label]) > _LABEL_BYTES:
             raise DatasetError(
-                f"{path} has more than {format_bytes(_LABEL_BYTES)} of labels, which cannot be class names"
+                f"{path} has more than {format_bytes(_LABEL_BYTES)} of labels, which cannot be class names",
+                "give a column of class names or whole numbers",
             )
         names = class_names(features.get(label), path)
         return Shard(path, image, label, names, tuple(group.num_rows for group in groups))

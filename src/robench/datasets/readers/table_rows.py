@@ -111,7 +111,7 @@ def _json_rows(table: Path, text: str) -> Iterator[Row]:
             raise _lacks(where, "path" if path is None else "label")
         name = value[path]
         if not isinstance(name, str):
-            raise DatasetError(f"{where}: the path in {path!r} is not text")
+            raise DatasetError(f"{where}: the path in {path!r} is not text", "write the path of the image as a text")
         yield Row(number, name, value[label], True)
 
 

@@ -88,12 +88,17 @@ def _shards(path: Path) -> tuple[list[Path], tuple[str, ...]]:
         return [path], ()
     first, last = int(ranges[1]), int(ranges[2])
     if not first <= last < first + _SHARDS:
-        raise DatasetError(f"{path}: the range must ascend and name at most {_SHARDS} shards")
+        raise DatasetError(
+            f"{path}: the range must ascend and name at most {_SHARDS} shards", "write it as shard-{000000..000009}.tar"
+        )
     before, after = str(path)[: ranges.start()], str(path)[ranges.end() :]
     shards = [Path(f"{before}{number:0{len(ranges[1])}d}{after}") for number in range(first, last + 1)]
     missing = next((shard for shard in shards if not shard.is_file()), None)
     if missing is not None:
-        raise DatasetError(f"there is no shard {missing}, one of the {len(shards)} shards of {path}")
+        raise DatasetError(
+            f"there is no shard {missing}, one of the {len(shards)} shards of {path}",
+            "download it again, or give a smaller range",
+        )
     return shards, ()
 
 
@@ -142,7 +147,9 @@ def _label(shard: Path, key: str, files: dict[str, Member]) -> object:
     try:
         value = parse_json(_text(shard, key, files["json"], _JSON_BYTES))
     except ValueError as error:
-        raise DatasetError(f"{shard}: the JSON of {key!r} cannot be read ({one_line(error)})") from error
+        raise DatasetError(
+            f"{shard}: the JSON of {key!r} cannot be read ({one_line(error)})", 'write {"label": CLASS}'
+        ) from error
     known = lower_keys(value) if isinstance(value, dict) else {}
     label = next((known[name] for name in LABEL_COLUMNS if name in known), None)
     if label is None:
@@ -152,7 +159,10 @@ def _label(shard: Path, key: str, files: dict[str, Member]) -> object:
 
 def _text(shard: Path, key: str, member: Member, limit: int) -> str:
     if member.size > limit:
-        raise DatasetError(f"{shard}: the label of {key!r} has {member.size} bytes, more than the limit of {limit}")
+        raise DatasetError(
+            f"{shard}: the label of {key!r} has {member.size} bytes, more than the limit of {limit}",
+            "pack a class name or a whole number",
+        )
     try:
         return read_part(shard, member.offset, member.size).decode()
     except UnicodeDecodeError as error:

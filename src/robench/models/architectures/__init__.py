@@ -80,7 +80,8 @@ def _load_family(plugin: Plugin) -> Family:
             case (nn.Module() as module, Preprocessing() as preprocessing):
                 return module, preprocessing
         raise CheckpointError(
-            f"{plugin.origin} returns a {type(result).__name__} for {plugin.name}:{name} instead of a module and its preprocessing"
+            f"{plugin.origin} returns a {type(result).__name__} for {plugin.name}:{name} instead of a module and its preprocessing",
+            "correct the package; docs/extending.md describes a family",
         )
 
     def build(name: str, classes: int | None, **arguments: Any) -> tuple[nn.Module, Preprocessing]:
@@ -198,5 +199,6 @@ def _argument_errors(name: str, arguments: Mapping[str, object]) -> Iterator[Non
             raise CheckpointError(f"{name} has no argument {unknown[1]!r}", hint) from error
         listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise CheckpointError(
-            f"{name} cannot be built with {listed} ({type(error).__name__}: {one_line(error)})"
+            f"{name} cannot be built with {listed} ({type(error).__name__}: {one_line(error)})",
+            "correct or omit these arguments",
         ) from error

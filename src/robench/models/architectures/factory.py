@@ -69,7 +69,10 @@ def call_factory(text: str) -> nn.Module:
         except (Exception, SystemExit) as error:
             raise CheckpointError(f"{text} raised {_describe(error)}", _signature_hint(factory, error)) from error
     if not isinstance(module, nn.Module):
-        raise CheckpointError(f"{text} returns a {type(module).__name__} instead of a torch.nn.Module")
+        raise CheckpointError(
+            f"{text} returns a {type(module).__name__} instead of a torch.nn.Module",
+            "return the module from the function",
+        )
     return module
 
 

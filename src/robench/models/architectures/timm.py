@@ -51,7 +51,10 @@ def build(name: str, classes: int | None = None, **arguments: Any) -> tuple[nn.M
         number = {} if classes is None else {"num_classes": classes}
         module: nn.Module = timm.create_model(name, pretrained=False, **number, **arguments)
     except RuntimeError as error:
-        raise CheckpointError(f"timm cannot build {name!r}: {one_line(error)}") from error
+        raise CheckpointError(
+            f"timm cannot build {name!r}: {one_line(error)}",
+            "another version of timm may have it: pip install --upgrade timm",
+        ) from error
     return module, _preprocessing(name, module, arguments)
 
 
@@ -63,7 +66,9 @@ def build_with(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     except RobenchError:
         raise
     except Exception as error:  # Architectures check their arguments with errors of their own.
-        raise CheckpointError(f"timm cannot build {name!r} with {dict(arguments)}: {one_line(error)}") from error
+        raise CheckpointError(
+            f"timm cannot build {name!r} with {dict(arguments)}: {one_line(error)}", "correct or omit these arguments"
+        ) from error
     return module
 
 

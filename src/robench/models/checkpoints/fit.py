@@ -38,7 +38,10 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], file: object, ar
     try:
         module.load_state_dict(counters | dict(state), strict=True)
     except RuntimeError as error:
-        raise CheckpointError(f"{file} does not load into {arch}: {one_line(error)}") from error
+        raise CheckpointError(
+            f"{file} does not load into {arch}: {one_line(error)}",
+            "give another --arch, or omit it to have it detected",
+        ) from error
 
 
 def check_fit(

@@ -69,7 +69,7 @@ def read_bytes(path: Path) -> bytes:
         _check_size(path)
         return path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def extension_mismatch_note(path: Path) -> str | None:
@@ -95,7 +95,7 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def holds_weights(path: Path) -> bool:
@@ -116,13 +116,16 @@ def check_file(path: Path) -> None:
         raise CheckpointError(f"no weights file {path}", "check the path")
     try:
         if not path.name.lower().endswith(FILE_EXTENSIONS) and not holds_weights(path):
-            raise CheckpointError(f"{path} has none of the extensions of weights files: {extensions}")
+            raise CheckpointError(
+                f"{path} has none of the extensions of weights files: {extensions}",
+                "rename it, or give the file of weights",
+            )
         with path.open("rb") as file:
             if not file.read(1):
                 raise CheckpointError(f"{path} is empty", "copy or download it again")
         _check_size(path)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def _check_size(path: Path) -> None:

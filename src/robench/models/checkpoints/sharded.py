@@ -80,7 +80,10 @@ def shards(index: Path) -> list[Path]:
     paths = []
     for name in sorted(set(files.values())):
         if name != Path(name).name or name in ("", ".", ".."):
-            raise CheckpointError(f"{index} was refused: it names {name!r}, no file of its own folder")
+            raise CheckpointError(
+                f"{index} was refused: it names {name!r}, no file of its own folder",
+                "download the folder from a source that you trust",
+            )
         path = index.parent / name
         if not path.is_file():
             raise CheckpointError(f"{index} names {name}, which is missing from its folder", "copy all files")
@@ -107,7 +110,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path} is larger than {_LARGEST / 2**20:.0f} MiB, too large for JSON", _COPY)
         content: object = json.loads(path.read_bytes())
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON ({one_line(error)})", _COPY) from error
     if not isinstance(content, dict):

@@ -95,12 +95,16 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Archive]:
         members = [info for info in file.infolist() if not info.is_dir()]
         if len(members) > _MEMBERS:
             raise CheckpointError(
-                f"{path} has {len(members):,} members, more than the {_MEMBERS:,} that robench accepts"
+                f"{path} has {len(members):,} members, more than the {_MEMBERS:,} that robench accepts",
+                "save the state dict alone with torch.save",
             )
         root = _root([info.filename for info in members])
         sizes = {info.filename.removeprefix(root): info.file_size for info in members}
         if len(sizes) != len(members):
-            raise CheckpointError(f"{path} was refused, and nothing in it was run: it holds two members of one name")
+            raise CheckpointError(
+                f"{path} was refused, and nothing in it was run: it holds two members of one name",
+                "download it from a source that you trust",
+            )
         packed = sum(info.file_size for info in members if info.compress_type != zipfile.ZIP_STORED)
         if packed > _PACKED:
             raise CheckpointError(
@@ -108,7 +112,10 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Archive]:
                 "save it again with torch",
             )
         if (size := sum(sizes.values())) > physical_memory():
-            raise CheckpointError(f"{path} unpacks to {size / 1e9:,.0f} GB, which does not fit in memory")
+            raise CheckpointError(
+                f"{path} unpacks to {size / 1e9:,.0f} GB, which does not fit in memory",
+                "use a machine with more memory, or save the state dict alone",
+            )
         yield Archive(path, sizes, root, file)
 
 

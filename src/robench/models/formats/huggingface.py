@@ -68,7 +68,10 @@ def load(request: LoadRequest) -> LoadedModel:
         raise CheckpointError(f"{folder} is not a folder", "give the folder that holds config.json and the weights")
     config = read_json(folder / CONFIG_NAME)
     if remote := next((key for key in _REMOTE if _is_set(config, key)), None):
-        raise CheckpointError(f"{folder} {REFUSED}: its config.json has {remote}, which needs other code or a download")
+        raise CheckpointError(
+            f"{folder} {REFUSED}: its config.json has {remote}, which needs other code or a download",
+            "save the model with its own code, and load it with file.py:function",
+        )
     _check_timm_arguments(folder, config)
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
@@ -115,7 +118,10 @@ def _check_timm_arguments(folder: Path, config: Mapping[str, Any]) -> None:
     names = [] if architecture is None else [str(architecture)]
     for name in (*names, *(arguments if isinstance(arguments, Mapping) else ())):
         if name in timm_family.FORBIDDEN or ":" in name:
-            raise CheckpointError(f"{folder} {REFUSED}: its {CONFIG_NAME} names {name[:80]!r}")
+            raise CheckpointError(
+                f"{folder} {REFUSED}: its {CONFIG_NAME} names {name[:80]!r}",
+                "download the folder from a source that you trust",
+            )
 
 
 def _load_timm(
@@ -125,7 +131,9 @@ def _load_timm(
     stated = config.get("pretrained_cfg") or {key: config[key] for key in _PREPROCESSING if key in config}
     arguments = config.get("model_args") or {}
     if not isinstance(stated, Mapping) or not isinstance(arguments, Mapping):
-        raise CheckpointError(f"{file} is not as timm writes it: pretrained_cfg is no object")
+        raise CheckpointError(
+            f"{file} is not as timm writes it: pretrained_cfg is no object", "download the folder again"
+        )
     classes = config.get("num_classes", stated.get("num_classes"))
     module = timm_family.build_with(name, ({} if classes is None else {"num_classes": classes}) | dict(arguments))
     load_strict(module, state, folder, f"timm:{name}", file)
@@ -156,7 +164,8 @@ def _load_transformers(
         except Exception as error:
             # Every model class checks its configuration and weights with errors of its own.
             raise CheckpointError(
-                f"transformers {transformers.__version__} cannot load {folder} as {name} ({one_line(error)})"
+                f"transformers {transformers.__version__} cannot load {folder} as {name} ({one_line(error)})",
+                "download the folder again, or pip install --upgrade transformers",
             ) from error
     check_fit(*_differing(info, state, module), folder, name, folder / CONFIG_NAME)
     return f"transformers:{name}", module, *_preprocessing(folder, config)
@@ -191,7 +200,8 @@ def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, A
     name = stated if isinstance(stated, str) else stated[0] if isinstance(stated, list) and stated else None
     if not isinstance(name, str) or name not in known or not hasattr(transformers, name):
         raise CheckpointError(
-            f"{folder} holds {str(name)[:80]}, which is no image classifier of transformers {transformers.__version__}"
+            f"{folder} holds {str(name)[:80]}, which is no image classifier of transformers {transformers.__version__}",
+            "give a model for image classification, or pip install --upgrade transformers",
         )
     return name
 

@@ -197,7 +197,10 @@ def _external_file(path: Path, tensor: Any) -> Path:
             f"{path} keeps weights in {location!r}, which cannot be read ({one_line(error)})", "copy the whole folder"
         ) from error
     if size is None:
-        raise CheckpointError(f"{path} {REFUSED}: it reads {location!r}, which is no file of its own folder")
+        raise CheckpointError(
+            f"{path} {REFUSED}: it reads {location!r}, which is no file of its own folder",
+            "copy the weights into the folder, and export the model again",
+        )
     if size > physical_memory():
         raise CheckpointError(
             f"{target} has {size / 2**30:,.0f} GiB, more than the memory of this machine",
@@ -250,7 +253,10 @@ def _session(
         session = runtime.InferenceSession(content if content is not None else str(path), _options(runtime), providers)
     except Exception as error:
         # onnxruntime's errors have no common base class.
-        raise CheckpointError(f"onnxruntime {runtime.__version__} cannot run {path} ({one_line(error)})") from error
+        raise CheckpointError(
+            f"onnxruntime {runtime.__version__} cannot run {path} ({one_line(error)})",
+            "export it with a lower opset, or pip install --upgrade onnxruntime",
+        ) from error
     if device.type == "cpu" or cuda in session.get_providers():
         return session, ()
     return session, (

@@ -77,7 +77,10 @@ class Preprocessing:
         if min(self.std) <= 0 or max(self.std) > 1:
             raise OptionError(f"std must be fractions of full scale, above 0 to 1, not {listed(self.std)}", _TOO_LARGE)
         if not 1 <= self.crop <= _LARGEST:
-            raise OptionError(f"crop must be from 1 to {_LARGEST} pixels, not {self.crop}")
+            raise OptionError(
+                f"crop must be from 1 to {_LARGEST} pixels, not {self.crop}",
+                "give the model's input size as --size or --crop",
+            )
         sides = _pair(self.resize)
         more = max(sides) > _RATIO * self.crop
         if more or _RATIO * min(sides) < self.crop:
@@ -128,7 +131,7 @@ class Preprocessing:
         own_mean, own_std = self.mean, self.std
         if input_range is not None:
             if input_range not in INPUT_RANGES:
-                raise OptionError(f"--input-range must be 1 or 255, not {input_range}")
+                raise OptionError(f"--input-range must be 1 or 255, not {input_range}", "omit it for 1")
             # With 1, a model that states 0 to 255 gets 0 to 1.
             if input_range != 1 or max(own_std) < _BYTE_STD:
                 own_mean, own_std = (0.0,) * 3, (1 / input_range,) * 3
@@ -193,14 +196,19 @@ def _fractions(
         )
     for name, values in (("mean", mean), ("std", std)):
         if values and max(values) > scale:
-            raise OptionError(f"{name} must be in 0 to {scale}, the range of --input-range, not {listed(values)}")
+            raise OptionError(
+                f"{name} must be in 0 to {scale}, the range of --input-range, not {listed(values)}", "correct it"
+            )
     mean, std = (None if values is None else [value / scale for value in values] for values in (mean, std))
     return mean, std
 
 
 def _triple(name: str, values: Sequence[float]) -> tuple[float, float, float]:
     if len(values) != 3 or not all(map(math.isfinite, values)):
-        raise OptionError(f"{name} must be three numbers (red, green, blue), not {listed(values) or 'none'}")
+        raise OptionError(
+            f"{name} must be three numbers (red, green, blue), not {listed(values) or 'none'}",
+            "write them as 0.5,0.5,0.5",
+        )
     red, green, blue = values
     return red, green, blue
 

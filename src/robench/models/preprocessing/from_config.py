@@ -34,7 +34,10 @@ def from_timm_config(config: Mapping[str, Any], name: str) -> Preprocessing:
     try:
         channels, height, width = config.get("input_size") or (3, 224, 224)
         if channels != 3 or height != width:
-            raise CheckpointError(f"{name} takes {channels}x{height}x{width} input instead of square RGB images")
+            raise CheckpointError(
+                f"{name} takes {channels}x{height}x{width} input instead of square RGB images",
+                "give a model of square RGB images, or load it with file.py:function",
+            )
         resize = math.floor(height / (config.get("crop_pct") or 0.875))
         mode = config.get("crop_mode") or "center"
         if mode not in _CROP_MODES:
