@@ -202,6 +202,14 @@ def test_heat_maps_hold_the_results(table: SampleTable, pair: list[Path]) -> Non
     assert checked == 6
 
 
+def test_runs_of_one_model_are_told_apart(pair: list[Path], tmp_path: Path) -> None:
+    copies = [shutil.copytree(pair[number], tmp_path / name) for number, name in ((0, "a"), (0, "b"), (1, "c"))]
+    content = overview(read_samples(copies))
+    assert [run["name"] for run in content["runs"]] == ["tiny (a)", "tiny (b)", "other"]
+    assert "no difference: tiny (b)" in content["answer"][0].lower()
+    assert any("other" in text and "tiny (a)" in text for text in content["answer"])
+
+
 def test_a_sample_has_every_condition(table: SampleTable, records: pd.DataFrame) -> None:
     one = sample(table, 4)
     assert one["path"] == "ant/4.png"

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from robench.errors import OptionError, RobenchError
@@ -86,10 +86,8 @@ def make_app(
         Route("/samples/{sample:int}", one_sample, methods=["GET"]),
         Route("/images/{condition}/{sample:int}/{frame:int}", image, methods=["GET"]),
     ]
-    # A redirection would tell an address from another without the token.
-    within = Router(routes, redirect_slashes=False, middleware=[Middleware(_Token, token=token)])
     app = Starlette(
-        routes=[Mount("/{token}", within)],
+        routes=[Mount("/{token}", routes=routes, middleware=[Middleware(_Token, token=token)])],
         middleware=[
             Middleware(_Headers),
             # A page of another site that resolves its own name to this address sends that name.
@@ -97,7 +95,7 @@ def make_app(
         ],
         exception_handlers={RobenchError: _problem},
     )
-    app.router.redirect_slashes = False
+    app.router.redirect_slashes = False  # A redirection would answer without the token.
     return app
 
 

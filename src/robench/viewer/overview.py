@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,14 @@ def condition_facts(entry: ConditionEntry) -> dict[str, Any]:
 def _answer(table: SampleTable) -> Iterator[str]:
     """Yield the sentences that answer: of each pair with the first run, or of one run."""
     first, *others = table.results
-    for other in others:
+    for other, name in zip(others, table.names[1:], strict=True):
         try:
-            # `compare` names runs that have the same model.
-            yield from pair_verdict(compare([first.name, other.name]), WORDS)
+            differences = compare([first.name, other.name])
         except OptionError as error:
-            yield f"{other.model} is not compared with {first.model}, because {without_folders(error.problem)}."
+            yield f"{name} is not compared with {table.names[0]}, because {without_folders(error.problem)}."
+        else:
+            named = [replace(one, base_model=table.names[0], run_model=name) for one in differences]
+            yield from pair_verdict(named, WORDS)
     if not others:
         yield from verdict(table.runs[0].read_results(), WORDS)
 

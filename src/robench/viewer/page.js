@@ -125,7 +125,12 @@ function picture(condition, sample, frame, text) {
   if (!file) return element("div", { className: "none" }, isBundle ? "not in the bundle" : "no image");
   const image = element("img", { alt: text, loading: "lazy", decoding: "async" });
   image.addEventListener("load", () => image.classList.toggle("small", image.naturalWidth <= 96));
-  image.addEventListener("error", () => image.replaceWith(element("div", { className: "none" }, "no image")));
+  image.addEventListener("error", async () => {
+    image.replaceWith(element("div", { className: "none" }, "no image"));
+    if (isBundle || at("reason").textContent) return;
+    const answer = await fetch(file).catch(() => null);
+    if (answer && !answer.ok) at("reason").textContent = `No image: ${await answer.text()}`;
+  });
   image.src = file;
   return image;
 }
@@ -342,6 +347,7 @@ async function find() {
   replace(at("count"), element("strong", {}, `${found.images.toLocaleString("en")} image${found.images === 1 ? "" : "s"}`),
     ` of ${found.samples.toLocaleString("en")} sample${found.samples === 1 ? "" : "s"}${isBundle ? " in this bundle" : ""}.${many}`,
     found.images ? null : " No image matches these filters.");
+  at("reason").textContent = "";
   at("grid").replaceChildren(...found.items.map(card));
   at("more").hidden = listed.items.length >= listed.samples;
   document.documentElement.dataset.shown = key;
