@@ -302,6 +302,8 @@ def test_an_interruption_is_exit_130_and_says_how_to_go_on(
     monkeypatch.setattr(entry, "app", interrupted)
     assert run_cli(["evaluate", "demo"]) == 130
     assert "give the same command again" in capsys.readouterr().err
+    assert run_cli(["evaluate", "demo", "--fresh"]) == 130
+    assert "give the same command without --fresh" in capsys.readouterr().err, "again would begin another run"
 
 
 @pytest.mark.slow

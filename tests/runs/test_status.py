@@ -269,6 +269,14 @@ def test_the_verb(run: RunDirectory, tmp_path: Path, capsys: Capture, monkeypatc
     states = {name: one["state"] for name, one in found.items()}
     assert states == {"run": "finished", "other": "interrupted", "broken": "damaged", "new": "running"}
     assert found["other"]["next"] == "`robench evaluate 'a b.pth' --data x` resumes the run"
+    began = ["evaluate", "a.pth", "--fresh", "--out", str(tmp_path / "other")]
+    (tmp_path / "other.1").mkdir()
+    for name in ("other", "other.1"):
+        again = {**manifest, "environment": {"command": began}}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(again))
+        _, out, _ = lines(capsys, tmp_path / name, "--format", "json")
+        expected = f"`robench evaluate a.pth --out {tmp_path / name}` resumes the run"
+        assert json.loads(out)[0]["next"] == expected, "--fresh would begin another run, and has moved one aside"
     code, out, _ = lines(capsys, run.path)
     assert (code, "finished" in out, "100 %" in out, "robench show" in out) == (0, True, True, True)
     assert lines(capsys, run.path, "--watch")[0] == 0, "nothing runs, so it ends"

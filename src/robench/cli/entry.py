@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -152,7 +152,7 @@ def run_cli(arguments: list[str]) -> int:
         problem, hint = usage_error(error)
         return _fail(problem, 2, hint)
     except (typer.Abort, KeyboardInterrupt):
-        return _interrupted()
+        return _interrupted(arguments)
     except (BrokenPipeError, SystemExit):
         # The reader of a pipe, such as `head`, closed it. Typer exits by itself if it was printing.
         _discard_output()
@@ -170,12 +170,13 @@ def run_cli(arguments: list[str]) -> int:
         _discard_output()
         return _fail(f"cannot write the output: {error.strerror}", 2)
     except Exception as error:  # noqa: BLE001 - every other error is an internal one, exit code 3
-        return _interrupted() if _comes_from_interruption(error) else _internal()
+        return _interrupted(arguments) if _comes_from_interruption(error) else _internal()
     return code if isinstance(code, int) else 0
 
 
-def _interrupted() -> int:
-    return _fail("interrupted", 130, "give the same command again to continue an evaluation")
+def _interrupted(arguments: Sequence[str]) -> int:
+    again = "without --fresh" if "--fresh" in arguments else "again"
+    return _fail("interrupted", 130, f"give the same command {again} to continue an evaluation")
 
 
 def _comes_from_interruption(error: BaseException) -> bool:

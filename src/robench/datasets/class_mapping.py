@@ -194,7 +194,7 @@ def _mismatch(images: ImageDataset, outputs: int, model: str) -> DatasetError:
     return DatasetError(
         f"{images.name} has {len(images.classes)} classes (class folders, or lines of --class-map), {model} has "
         f"{outputs}{remark}",
-        "give --class-map FILE with the model's class names, one a line in the model's order",
+        "give --class-map FILE with the model's class names, one per line in the model's order",
     )
 
 

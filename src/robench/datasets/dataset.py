@@ -92,7 +92,7 @@ def select(
         images: The dataset.
         limit: Number of samples to keep, evenly spread: positions floor(k * n / limit) of the n remaining ones.
         per_class: Number of samples of each class to keep, the first ones.
-        subset: Text file of paths relative to the dataset, one a line.
+        subset: Text file of paths relative to the dataset, one per line.
 
     Returns:
         Positions of the samples, ascending.

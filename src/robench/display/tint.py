@@ -9,7 +9,7 @@ from robench.analysis.metrics import METRICS
 
 __all__ = ["tint"]
 
-_SCALE = (0xFFFFD7, 0xFFD7AF, 0xFFAF87, 0xFF875F, 0xFF5F5F, 0xFF5F00, 0xD75F00, 0xD70000, 0xAF0000, 0x870000)
+_SCALE = (0xFFFFD7, 0xFFD7AF, 0xFFAF87, 0xFF875F, 0xFF5F5F, 0xFF0000, 0xD70000, 0xAF0000, 0x870000, 0x5F0000)
 """Backgrounds from no harm to full harm, each darker than the one before, so that they read without colour vision.
 
 All are colours of the 256 of xterm. Terminals would replace others by the nearest, in which more harm can be lighter.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import socket
 from collections.abc import Sequence
@@ -143,15 +144,30 @@ def _with_progress(known: Status, progress: Progress | None) -> Status:
     )
 
 
+_ASIDE = re.compile(r"\.\d+$")
+"""End of the name of a run that --fresh has moved aside."""
+
+
 def _next(path: Path, state: str, progress: Progress | None, command: Sequence[str] | None) -> str:
     if state == RUNNING:
         return ""
     if state == "finished":
         return f"`robench show {shlex.quote(str(path))}` prints the results"
-    again = f"`robench {shlex.join(map(str, command))}`" if command else "the same `robench evaluate`"
+    again = f"`robench {shlex.join(_resuming(path, command))}`" if command else "the same `robench evaluate`"
     if state == "stalled" and progress is not None:
         return f"check whether process {progress.pid} on {progress.host} is alive; if not, {again} resumes the run"
     return f"{again} resumes the run"
+
+
+def _resuming(path: Path, command: Sequence[str]) -> list[str]:
+    """Return the command of a run without --fresh, and with its place if --fresh has moved the run aside since."""
+    words = [word for word in map(str, command) if word != "--fresh"]
+    original = path.with_name(_ASIDE.sub("", path.name))
+    if original == path or not original.exists():
+        return words
+    places = [index for index, word in enumerate(words) if word in ("--out", "-o")]
+    kept = [word for index, word in enumerate(words) if not {index, index - 1} & set(places)]
+    return [*(word for word in kept if not word.startswith("--out=")), "--out", str(path)]
 
 
 def as_json(statuses: Sequence[Status]) -> str:

@@ -67,7 +67,7 @@ def _read(root: Path) -> ImageDataset:
         notes.append(f"skipped {len(others)} files without the extension of an image, for example {others[0]}")
     counts = Counter(labels)
     if empty := [folder for label, folder in enumerate(folders) if not counts[label]]:
-        notes.append(f"{len(empty)} class folders hold no image, for example {empty[0]}")
+        notes.append(f"class folders without an image: {len(empty):,}, for example {empty[0]}")
     if dead:
         notes.append(f"skipped {len(dead)} broken links, for example {dead[0]}")
     return ImageDataset(

@@ -6,7 +6,7 @@ The authors publish these files in `objectnet-1.0`:
   (github.com/abarbu/objectnet-template-pytorch)
 - `mappings/folder_to_objectnet_label.json`: folder -> name of the object
 - `mappings/objectnet_to_imagenet_1k.json`: name of the object -> names of ImageNet classes, separated by `; `
-- `mappings/imagenet_to_label_2012_v2`: names of the ImageNet classes, one a line in the order of the challenge
+- `mappings/imagenet_to_label_2012_v2`: names of the ImageNet classes, one per line in the order of the challenge
 - `mappings/pytorch_to_imagenet_2012_id.json`: model output -> number in the order of the challenge
 """
 

@@ -102,7 +102,7 @@ def _json_rows(table: Path, text: str) -> Iterator[Row]:
         try:
             value = parse_json(line)
         except ValueError as error:
-            raise DatasetError(f"{where} is not JSON ({one_line(error)})", "write one object a line") from error
+            raise DatasetError(f"{where} is not JSON ({one_line(error)})", "write one object per line") from error
         if not isinstance(value, dict):
             raise DatasetError(f"{where} is not a JSON object", 'write {"file_name": PATH, "label": LABEL}')
         value = lower_keys(value)
