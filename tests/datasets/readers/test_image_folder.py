@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_one(folder: Path, monkeypatc
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    with pytest.raises(DatasetError, match=r"^cannot list .*/Zebra/deep: Permission denied$"):
+    with pytest.raises(DatasetError, match=r"^cannot list .*/Zebra/deep: Permission denied; check its permissions$"):
         open_dataset(folder)
 
 
