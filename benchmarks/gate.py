@@ -79,6 +79,10 @@ def write_run(path: Path, images: int, extra: float) -> None:
             "top5": list(top5),
             "confidence": rng.random(images, np.float32),
             "prob_label": np.float32(0.5),
+            "max_logit": np.float32(2),
+            "entropy": np.float32(0.5),
+            "sum_p2": np.float32(0.5),
+            "gen": np.float32(1),
         }
         run.write_records(one.name, pd.DataFrame(columns))
     rows = ({name: row.get(name) for name in RESULTS.names} for row in score_rows(run, None, _WANTED))

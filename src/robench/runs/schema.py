@@ -121,6 +121,14 @@ RECORDS = Table(
         Column("top5", "list<int32>", "the five most probable classes (all if there are fewer), best first"),
         Column("confidence", _F32, "softmax probability of the predicted class", "fraction"),
         Column("prob_label", _F32, "softmax probability of the true class", "fraction"),
+        Column("max_logit", _F32, "largest logit; minus infinity if a logit is not finite"),
+        Column("entropy", _F32, "entropy of the softmax probabilities; infinity if a logit is not finite", "nats"),
+        Column("sum_p2", _F32, "sum of the squared softmax probabilities; 0 if a logit is not finite"),
+        Column(
+            "gen",
+            _F32,
+            "generalized entropy: sum of p^0.1 (1 - p)^0.1 over the 100 most probable classes; infinity if a logit is not finite",
+        ),
     ),
     "one sample under one condition; `records/*.parquet` of a run",
 )
