@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_SIZE
-from robench.runs.schema import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
+from robench.runs.schema import GROUPS, RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
 
 TARGET = Path(__file__).parents[1] / "docs/schema.md"
 
@@ -29,7 +29,7 @@ def _lines() -> Iterator[str]:
     yield ""
     yield f"This page describes schema version {SCHEMA_VERSION}, which the manifest and the column `schema` name. `make schema`"
     yield "writes it from `robench.runs.schema`. `pandas.read_csv` or `pandas.read_parquet` reads each table."
-    for table in (RESULTS, LEADERBOARD, RECORDS, SAMPLES, TIMINGS):
+    for table in (RESULTS, LEADERBOARD, RECORDS, SAMPLES, GROUPS, TIMINGS):
         yield from ("", f"## {table.name}", "", f"Each row is {table.meaning}.", "")
         yield from _rows(table.columns)
         if table == LEADERBOARD:

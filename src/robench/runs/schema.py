@@ -14,6 +14,7 @@ import pandas as pd
 from robench.errors import OptionError, TableError, one_line
 
 __all__ = [
+    "GROUPS",
     "RECORDS",
     "RESULTS",
     "SAMPLES",
@@ -184,6 +185,16 @@ SAMPLES = Table(
         Column("sha", _TEXT, "SHA-256 of the encoded image"),
     ),
     "one evaluated sample; `samples.parquet` of a run",
+)
+
+GROUPS = Table(
+    "groups",
+    (
+        Column("sample", "int64", "position of the sample in the whole sorted dataset"),
+        Column("attribute", _TEXT, "what the groups differ in, such as `sex`"),
+        Column("group", _TEXT, "group of images, such as `sex=female`; `subset` in the results"),
+    ),
+    "one sample in one group; `groups.parquet` of a run, from `--groups`",
 )
 
 TIMINGS = Table(

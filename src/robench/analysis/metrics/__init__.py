@@ -36,6 +36,15 @@ class Metric:
 
 _IMAGENET_C = "Hendrycks & Dietterich 2019, arXiv:1903.12261"
 
+_OPENOOD = "Zhang et al. 2023, arXiv:2306.09301"
+_SEPARATIONS = {
+    "auroc": "probability that an image out of distribution has a lower score than one in distribution",
+    "fpr95": "images in distribution that are rejected with 95 % of those out of distribution",
+    "aupr_in": "area under the precision-recall curve, images in distribution are the positives",
+    "aupr_out": "area under the precision-recall curve, images out of distribution are the positives",
+}
+
+_GROUPS = "Sagawa et al. 2020, arXiv:1911.08731"
 _SELECTIVE = "Geifman & El-Yaniv 2017, arXiv:1705.08500"
 _BALANCED = "Brodersen et al. 2010, ICPR"
 
@@ -196,7 +205,23 @@ METRICS: dict[str, Metric] = {
             "largest share of most confident images with an error rate of at most 5 %",
             _SELECTIVE,
         ),
+        Metric(
+            "worst_group_error",
+            "fraction",
+            False,
+            "largest error of the groups of an attribute",
+            _GROUPS,
+            is_biased=True,
+        ),
+        Metric("group_gap", "fraction", False, "largest minus smallest error of these groups", _GROUPS, is_biased=True),
         Metric("balanced_accuracy", "fraction", True, "mean over classes of their accuracy", _BALANCED),
+        *(Metric(name, "fraction", name != "fpr95", meaning, _OPENOOD) for name, meaning in _SEPARATIONS.items()),
+        *(
+            Metric(
+                f"fs_{name}", "fraction", name != "fpr95", f"{name} with shifted images in distribution too", _OPENOOD
+            )
+            for name in _SEPARATIONS
+        ),
         Metric(
             "flip_rate",
             "fraction",

@@ -24,7 +24,9 @@ from robench.analysis.metrics.intervals import bootstrap_interval, wilson_interv
 from robench.analysis.metrics.mce import ce, mce, relative_mce
 from robench.analysis.scoring.curves import Curve, FrameRecords, curves_of, family_rows, resampled
 from robench.analysis.scoring.groups import Group, groups_of, has_frames, suite_of
+from robench.analysis.scoring.image_groups import GROUP_METRICS, group_rows
 from robench.analysis.scoring.normalization import baseline_errors, difficulties_of, group_baseline, sequence_baseline
+from robench.analysis.scoring.ood import ood_rows
 from robench.analysis.scoring.records import Outcomes, read_cells, read_frames, read_label
 from robench.analysis.scoring.rows import DISTRIBUTION, DISTRIBUTION_SIZE, Row, means, resample_weights, result_row, row
 from robench.analysis.scoring.size_selection import choice_curves, choice_rows, has_cost
@@ -32,7 +34,7 @@ from robench.errors import RunError
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
-from robench.suites import CLEAN, Suite
+from robench.suites import CLEAN, OOD, Suite
 from robench.types import Floats, Ints, Results
 
 __all__ = ["score", "score_rows"]
@@ -131,6 +133,10 @@ def score_rows(
         for group in groups:
             if group.suite == suite and measured is not None:
                 rows += _group_rows(group, measured, baselines[group])
+    if only is None or any(metric in GROUP_METRICS for _, metric in only):
+        rows += group_rows(run, seed)
+    if only is None or any(suite == OOD for suite, _ in only):
+        rows += ood_rows(run, seed)
     return [common | row for row in rows]
 
 
