@@ -107,32 +107,39 @@ class RiskCoverage:
     def _measures(self, counts: NDArray[Any], coverage: float, risk: float) -> tuple[Floats, Floats, Floats, Floats]:
         n, filled = len(self.order), self._with_errors
         taken = np.take(counts, self.order, axis=1, mode="clip")
-        reached = np.cumsum(taken, axis=1)[:, self._ends[filled]]
-        if len(self.starts) == n:
-            size = taken[:, filled]
-            errors = size.astype(np.float64)
-        else:
-            sums = np.add.reduceat(taken, self.starts, axis=1)
-            errors = np.add.reduceat(taken * self.wrong, self.starts, axis=1)[:, filled].astype(np.float64)
-            size = sums[:, filled]
-        before = reached - size
+        sums = np.cumsum(taken, axis=1, dtype=taken.dtype)
+        reached = sums[:, self._ends[filled]]
+        before = sums[:, self.starts[filled]] - taken[:, self.starts[filled]]
+        size = reached - before
+        places = np.flatnonzero(self.wrong)
+        errors = taken[:, places].astype(np.float64)
+        if len(places) > len(filled):
+            errors = np.add.reduceat(errors, np.searchsorted(places, self.starts[filled]), axis=1)
+        if not len(filled):
+            none = np.zeros(len(taken))
+            return none, none, none, none + 1
         rate = errors / np.maximum(size, 1)
-        summed = _sums_of_harmonics(n)
+        summed, harmonic = _sums_of_harmonics(n)
         # An error at rank k is in the risks of ranks k to n, and adds 1/k + ... + 1/n to their sum.
-        aurc = (errors * summed[1] - rate * (summed[0][reached] - summed[0][before])).sum(axis=1) / n
-        augrc = (errors * (n - before - (size - 1) / 2)).sum(axis=1) / n**2
-        kept = math.ceil(coverage * n - _ROUNDING)
-        at_coverage = (rate * np.clip(kept - before, 0, size)).sum(axis=1) / kept
-        # Between two errors the risk falls, so that its largest rank below a limit is the last one, or just before an error.
+        total = errors.sum(axis=1)
+        aurc = (harmonic * total - np.einsum("rg,rg->r", rate, summed[reached] - summed[before])) / n
+        augrc = (total * n - np.einsum("rg,rg->r", errors, (before + reached - 1) / 2)) / n**2
         earlier = np.cumsum(errors, axis=1) - errors
-        spare = risk * before - earlier + _ROUNDING
-        excess = rate - risk
+        rows, last = np.arange(len(taken)), len(filled) - 1
+        kept = math.ceil(coverage * n - _ROUNDING)
+        place = np.minimum(np.count_nonzero(reached < kept, axis=1), last)
+        inside = np.clip(kept - before[rows, place], 0, size[rows, place])
+        at_coverage = (earlier[rows, place] + rate[rows, place] * inside) / kept
+        # Between two errors the risk falls, so that its largest rank below a limit is just before an error, or the last one.
+        is_within = risk * before - earlier >= -_ROUNDING
+        place = last - np.argmax(is_within[:, ::-1], axis=1)
         # Of a group that would exceed the risk, a part may still be taken.
-        part = np.clip(np.floor(spare / np.where(excess > 0, excess, np.inf)), 0, size)
-        part = np.where(excess > 0, part, size)
-        ranks = np.where((spare >= 0) & (size > 0), before + part, 0)
-        whole = np.where(errors.sum(axis=1) <= risk * n + _ROUNDING, n, 0)
-        return aurc, augrc, at_coverage, np.maximum(ranks.max(axis=1, initial=0), whole) / n
+        spare = risk * before[rows, place] - earlier[rows, place] + _ROUNDING
+        excess = rate[rows, place] - risk
+        part = np.floor(spare / np.where(excess > 0, excess, 1))
+        part = np.clip(np.where(excess > 0, part, n), 0, size[rows, place])
+        rank = np.where(is_within[rows, place], before[rows, place] + part, 0)
+        return aurc, augrc, at_coverage, np.where(total <= risk * n + _ROUNDING, n, rank) / n
 
     @cached_property
     def _ends(self) -> NDArray[np.intp]:

@@ -87,7 +87,7 @@ def read_groups(samples: pd.DataFrame, text: str) -> pd.DataFrame:
     for name in columns:
         if name not in attributes:
             raise OptionError(f"--groups {file} has no column {name!r}", f"its columns are {', '.join(attributes)}")
-    places = _places(samples["path"].tolist())
+    places, index = _places(samples["path"].tolist()), samples["index"].tolist()
     found: dict[tuple[int, str, str], None] = {}
     for one in rows:
         place = places.get(_normal(str(one.get(path_column, ""))))
@@ -95,7 +95,7 @@ def read_groups(samples: pd.DataFrame, text: str) -> pd.DataFrame:
             value = one.get(name)
             if place is not None and value is not None and str(value).strip():
                 group = f"{name}={str(value).strip()}"
-                found[int(samples["index"].iloc[place]), name, group] = None
+                found[index[place], name, group] = None
     if not found:
         raise OptionError(
             f"--groups {file} has no group of an image of the run",

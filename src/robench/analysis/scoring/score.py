@@ -171,7 +171,8 @@ def _calibration_errors(outcomes: Outcomes, counts: NDArray[np.int32]) -> Sequen
 def _score_means(outcomes: Outcomes, counts: NDArray[np.int32]) -> Sequence[Floats]:
     """Return the means of the proper scores; NaN for cells without them."""
     absent = np.full(len(outcomes.label), np.nan)
-    return [means(np.stack([c.scores.get(name, absent) for c in outcomes.cells], axis=1), counts) for name in _SCORES]
+    columns = [cell.scores.get(name, absent) for name in _SCORES for cell in outcomes.cells]
+    return np.split(means(np.stack(columns, axis=1), counts), len(_SCORES), axis=1)
 
 
 def _selective(outcomes: Outcomes, counts: NDArray[np.int32]) -> Sequence[Floats]:
