@@ -30,10 +30,18 @@ _WANTED = {
 }
 
 
-def write_run(path: Path, images: int, extra: float) -> None:
-    """Write a synthetic run of 19 corruptions x 5 severities: 1,000 classes, worse with severity, by `extra` more."""
+def write_run(path: Path, images: int, extra: float, conditions: int | None = None) -> RunDirectory:
+    """Write a synthetic run of 19 corruptions x 5 severities: 1,000 classes, worse with severity, by `extra` more.
+
+    Args:
+        path: The run directory.
+        images: Number of images.
+        extra: Additional error.
+        conditions: Number of conditions; None for all.
+    """
     suite = SUITES["imagenet-c"]
     cells = [(CLEAN, CLEAN, 0), *((suite.name, *cell) for cell in suite.select(extra=True))]
+    cells = cells[:conditions]
     clean = "clean-clean-0-224px"
     planned = [
         ConditionEntry(
@@ -79,10 +87,15 @@ def write_run(path: Path, images: int, extra: float) -> None:
             "top5": list(top5),
             "confidence": rng.random(images, np.float32),
             "prob_label": np.float32(0.5),
+            "max_logit": np.float32(2),
+            "entropy": np.float32(0.5),
+            "sum_p2": np.float32(0.5),
+            "gen": np.float32(1),
         }
         run.write_records(one.name, pd.DataFrame(columns))
     rows = ({name: row.get(name) for name in RESULTS.names} for row in score_rows(run, None, _WANTED))
     run.write_results(rows_to_frame(RESULTS, rows))
+    return run
 
 
 _CODE = """

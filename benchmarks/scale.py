@@ -231,6 +231,7 @@ def driver(folder: Path) -> tuple[float, float]:
             "top5": list(top5),
             "confidence": rng.random(rows, np.float32),
             "prob_label": rng.random(rows, np.float32),
+            **{name: rng.random(rows, np.float32) for name in ("max_logit", "entropy", "sum_p2", "gen")},
         }
     )
     content = encode_parquet(RECORDS, table, samples)

@@ -21,7 +21,7 @@ from robench.analysis.metrics import METRICS
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
-from robench.runs.schema import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
+from robench.runs.schema import GROUPS, RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
 from robench.suites import CLEAN, SUITES, Suite, category_of
 from robench.suites.imagenet_c import CORRUPTIONS, EXTRA
 from robench.suites.imagenet_p import IMAGENET_P
@@ -71,7 +71,7 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]], numbers: int = 0
 def columns() -> Lines:
     """Yield the columns of every table."""
     yield f"This page describes schema version {SCHEMA_VERSION}, which the manifest and the column `schema` name."
-    for each in (RESULTS, LEADERBOARD, RECORDS, SAMPLES, TIMINGS):
+    for each in (RESULTS, LEADERBOARD, RECORDS, SAMPLES, GROUPS, TIMINGS):
         yield from ("", f"## {each.name}", "", f"Each row is {each.meaning}.", "")
         yield from _columns(each.columns)
         if each == LEADERBOARD:

@@ -203,6 +203,12 @@ def attempt(seed: Seed, operations: Sequence[Operation], root: Path) -> str:
     data, file = seed.make(root)
     file.write_bytes(seed.mend(mutate(file.read_bytes(), operations)))
     try:
+        # Labels that do not count may be damaged; then a list of paths or a flat folder remains.
+        assert set(open_dataset(data, None, False).labels.tolist()) == {0}
+    except RobenchError as error:
+        if "\n" in str(error):
+            raise AssertionError("more than one line") from error
+    try:
         images = open_dataset(data)
     except RobenchError as error:
         if "\n" in str(error):

@@ -51,6 +51,7 @@ def records(samples: int, frames: int, corruption: str = "tilt") -> pd.DataFrame
             "top5": list(top5),
             "confidence": rng.random(frames * samples, np.float32),
             "prob_label": rng.random(frames * samples, np.float32),
+            **{name: rng.random(frames * samples, np.float32) for name in ("max_logit", "entropy", "sum_p2", "gen")},
         }
     )
 

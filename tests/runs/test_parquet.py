@@ -36,6 +36,7 @@ def file(tmp_path: Path) -> Path:
             "top5": list(rng.integers(0, 9, (ROWS, 5)).astype(np.int32)),
             "confidence": rng.random(ROWS, np.float32),
             "prob_label": rng.random(ROWS, np.float32),
+            **{name: rng.random(ROWS, np.float32) for name in ("max_logit", "entropy", "sum_p2", "gen")},
         }
     )
     write_parquet(RECORDS, frame, tmp_path / "records.parquet")

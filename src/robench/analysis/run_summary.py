@@ -103,6 +103,10 @@ def _perturbed(results: Results) -> list[str]:
 
 def _suite_headlines(suite: str, rows: Results) -> list[Headline]:
     family, found = display_family(suite), []
+    if family == families.OOD:
+        clean = rows[(rows["metric"] == "auroc") & (rows["method"] == "msp") & (rows["corruption"] == CLEAN)]
+        named = clean[~clean["subset"].str.contains("/", regex=False)]
+        return [_headline(row, f"{row['subset']} AUROC (msp)") for row in named.to_dict("records")]
     whole = rows[rows["corruption"].isna()]
     if not family.has_frames:
         labels = {"mce": "mCE", "mean_error": "mean error"}
@@ -177,6 +181,8 @@ def verdict(results: Results, wording: Wording = IDENTIFIERS) -> list[str]:
     lines: list[str] = []
     for suite in _perturbed(results):
         rows = results[results["suite"] == suite]
+        if display_family(suite) == families.OOD:
+            continue
         if display_family(suite).has_frames:
             lines += _frames_verdict(suite, rows, wording)
         elif len(clean):

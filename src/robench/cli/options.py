@@ -158,6 +158,33 @@ Released = Annotated[
         rich_help_panel=CONDITIONS,
     ),
 ]
+Ood = Annotated[
+    list[str] | None,
+    Option(
+        "--ood",
+        help="Images out of distribution under a name, such as near=DIR; repeatable.",
+        metavar="NAME=DATA",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Csid = Annotated[
+    list[str] | None,
+    Option(
+        "--csid",
+        help="Images in distribution under a natural shift; repeatable.",
+        metavar="DATA",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Groups = Annotated[
+    str | None,
+    Option(
+        "--groups",
+        help="Table of paths and groups of images, such as labels.csv:sex; none removes them.",
+        metavar="FILE[:COLUMN,...]",
+        rich_help_panel=CONDITIONS,
+    ),
+]
 Treatments = Annotated[
     list[str] | None,
     Option(

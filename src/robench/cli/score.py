@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robench.cli.options import RenormalizeBy
+from robench.cli.options import Groups, RenormalizeBy
 from robench.display.console import stdout
 
 __all__ = ["score"]
@@ -16,6 +16,7 @@ __all__ = ["score"]
 def score(
     run: Annotated[Path, typer.Argument(help="Run directory, finished or not.", metavar="RUN")],
     normalize_by: RenormalizeBy = None,
+    groups: Groups = None,
 ) -> None:
     """Recompute the results of a run from its records.
 
@@ -23,6 +24,7 @@ def score(
 
     Examples:
         robench score runs/resnet50 --normalize-by runs/baseline
+        robench score runs/resnet50 --groups patients.csv:sex,hospital
     """
     from robench.analysis.scoring import score_and_store
     from robench.display.summary import run_summary
@@ -31,5 +33,5 @@ def score(
 
     directory = RunDirectory.open(run)
     with lock_run(directory.path):
-        directory, results = score_and_store(directory, normalize_by)
+        directory, results = score_and_store(directory, normalize_by, groups)
     stdout().print(run_summary(directory, results))

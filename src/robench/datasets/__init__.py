@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from robench.arguments import path_of
 from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one, decoders, find_decoded, hash_images
 from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
 from robench.datasets.checks import are_small, common_small_side, double_resize_note
 from robench.datasets.class_mapping import fit_classes
-from robench.datasets.dataset import ImageDataset, map_classes, select
+from robench.datasets.dataset import ImageDataset, Origin, map_classes, select
 from robench.datasets.io.bounded import os_error
 from robench.datasets.io.ignored import ignored_notes
 from robench.datasets.readers.arrow import ARROW
@@ -25,6 +27,7 @@ from robench.datasets.readers.numpy_arrays import ARRAYS
 from robench.datasets.readers.objectnet import OBJECTNET
 from robench.datasets.readers.parquet import PARQUET
 from robench.datasets.readers.tiny_imagenet import TINY_IMAGENET
+from robench.datasets.readers.unlabelled import read_unlabelled
 from robench.datasets.readers.webdataset import WEBDATASET
 from robench.datasets.released import CheckedFiles, Name, check_released, find_released, read_released, released_names
 from robench.errors import DatasetError
@@ -40,6 +43,7 @@ __all__ = [
     "ImageSet",
     "ImageStack",
     "Name",
+    "Origin",
     "Reader",
     "are_small",
     "cache_folder",
@@ -88,12 +92,13 @@ _HINT = (
 )
 
 
-def open_dataset(data: str | Path, class_map: str | Path | None = None) -> ImageDataset:
+def open_dataset(data: str | Path, class_map: str | Path | None = None, labelled: bool = True) -> ImageDataset:
     """Open a dataset; no image is decoded, and nothing in the files is executed.
 
     Args:
         data: Name of an embedded dataset, or a path, which the first matching reader opens.
-        class_map: File of class names in the model's order, one per line; None to keep the labels.
+        class_map: File for `map_classes`; None to keep the labels.
+        labelled: Whether the labels count. Otherwise the images may also be a flat folder or a list of paths, and all have class 0.
 
     Returns:
         The paths and labels of the images, which are read later.
@@ -106,8 +111,11 @@ def open_dataset(data: str | Path, class_map: str | Path | None = None) -> Image
     names = None if class_map is None else path_of("--class-map", class_map)
     if not str(data):
         raise DatasetError("the dataset has an empty name", _HINT)
-    images = EMBEDDED[data]() if isinstance(data, str) and data in EMBEDDED else _read(Path(data))
-    images = replace(images, root=None if str(data) in EMBEDDED else Path(data), origin=(data, names))
+    if isinstance(data, str) and data in EMBEDDED:
+        images = EMBEDDED[data]()
+    else:
+        images = _read(Path(data)) if labelled else _read_unlabelled(Path(data))
+    images = replace(images, root=None if str(data) in EMBEDDED else Path(data), origin=(data, names, labelled))
     return images if names is None else map_classes(images, names)
 
 
@@ -125,6 +133,18 @@ def _read(path: Path) -> ImageDataset:
     if invalid is not None:
         raise DatasetError(f"{path} contains a name that is not UTF-8, {invalid!r}", "rename it")
     return images
+
+
+def _read_unlabelled(path: Path) -> ImageDataset:
+    """Read a dataset whose labels do not count, by the first matching reader, or else as a flat folder or a list of paths."""
+    try:
+        images = _read(path)
+    except DatasetError:
+        found = read_unlabelled(path)
+        if found is None:
+            raise
+        images = found
+    return replace(images, labels=np.zeros(len(images), np.int64), classes=("0",), groups=None, file_labels=None)
 
 
 def _unknown(path: Path) -> str:

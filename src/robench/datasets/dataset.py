@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,10 +13,14 @@ from robench.datasets.io.bounded import read_limited
 from robench.errors import DatasetError, OptionError
 from robench.types import Ints
 
-__all__ = ["ImageDataset", "map_classes", "select"]
+__all__ = ["ImageDataset", "Origin", "map_classes", "select"]
 
 _LIST_BYTES = 2**30
 """Most bytes of a list of paths or classes; 20 million paths take less."""
+
+
+Origin: TypeAlias = tuple[str | Path, Path | None, bool]
+"""Arguments of `open_dataset`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class ImageDataset:
     border: int = 0
     file_labels: Ints | None = None
     root: Path | None = None
-    origin: tuple[str | Path, Path | None] | None = None
+    origin: Origin | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

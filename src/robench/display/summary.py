@@ -20,7 +20,7 @@ from robench.display.progress import duration
 from robench.display.tint import tint
 from robench.errors import with_option_names
 from robench.runs.directory import RunDirectory
-from robench.suites import CLEAN, EXTRA_CATEGORY, category_of, display_family, lookup_suite
+from robench.suites import CLEAN, EXTRA_CATEGORY, OOD, category_of, display_family, lookup_suite
 from robench.types import Results
 
 __all__ = ["FORMATS", "headline_table", "headline_texts", "next_steps", "result_place", "run_summary", "summary"]
@@ -74,7 +74,7 @@ def summary(
             found += _curves(suite, rows, verbose)
             if verbose:
                 found += [Text(), _metrics(suite, rows)]
-        elif suite != CLEAN:
+        elif suite not in (CLEAN, OOD):
             found += [Text(), _cells(suite, rows, verbose)]
     if verbose:
         found += [Text(), _aggregates(results)]

@@ -10,7 +10,18 @@ from robench.evaluation.options import Options
 
 __all__ = ["describe_changes"]
 
-_NOT_COMPARED = ("fresh", "compile", "kernels", "profile", "normalize_by", "difficulty", "skip_unreadable")
+_NOT_COMPARED = (
+    "fresh",
+    "compile",
+    "kernels",
+    "profile",
+    "normalize_by",
+    "difficulty",
+    "skip_unreadable",
+    "ood",
+    "csid",
+    "groups",
+)
 """Options that a resumed run may change."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -33,6 +34,12 @@ from robench.types import Ints, Logits, Records
 __all__ = ["PendingRecords", "begin_condition", "evaluate_condition"]
 
 P = ParamSpec("P")
+
+_VALUES = ("confidence", "prob_label", "max_logit", "entropy", "sum_p2", "gen")
+"""float32 columns of the records, in the order of the table."""
+
+_GEN_CLASSES, _GEN_EXPONENT = 100, 0.1
+"""Constants of GEN by Liu et al., CVPR 2023."""
 
 
 def begin_condition(
@@ -258,16 +265,30 @@ def _columns(logits: Logits, label: Tensor) -> Tensor:
         label: (b,) int64.
 
     Returns:
-        (b, k + 2) int32. The first k = min(5, classes) columns are the best classes, -1 if a logit is not finite. The others
-        are the bits of the float32 probabilities of the best class and of the label.
+        (b, k + 6) int32. The first k = min(5, classes) columns are the best classes, -1 if a logit is not finite. The others
+        are the bits of the float32 `_VALUES`.
     """
     finite = logits.isfinite().all(dim=1)
-    probabilities = torch.where(finite[:, None], logits, 0).softmax(dim=1)
+    logits = torch.where(finite[:, None], logits, 0)
+    probabilities = logits.softmax(dim=1)
     best = probabilities.topk(min(5, logits.shape[1]), dim=1)
-    confidence = torch.where(finite, best.values[:, 0], 0)
-    prob_label = torch.where(finite, probabilities.gather(1, label[:, None])[:, 0], 0)
-    bits = torch.stack([confidence, prob_label], dim=1).view(torch.int32)
+    values = {
+        "confidence": (best.values[:, 0], 0.0),
+        "prob_label": (probabilities.gather(1, label[:, None])[:, 0], 0.0),
+        "max_logit": (logits.amax(dim=1), -math.inf),
+        "entropy": (torch.special.entr(probabilities).sum(dim=1), math.inf),
+        "sum_p2": (probabilities.square().sum(dim=1), 0.0),
+        "gen": (_generalized_entropy(probabilities), math.inf),
+    }
+    bits = torch.stack([torch.where(finite, *values[name]) for name in _VALUES], dim=1).view(torch.int32)
     return torch.cat([torch.where(finite[:, None], best.indices, -1).to(torch.int32), bits], dim=1)
+
+
+def _generalized_entropy(probabilities: Tensor) -> Tensor:
+    """Return the sum of p^0.1 (1 - p)^0.1 over the 100 most probable classes, (b,), of probabilities (b, classes)."""
+    if probabilities.shape[1] > _GEN_CLASSES:
+        probabilities = probabilities.topk(_GEN_CLASSES, dim=1, sorted=False).values
+    return (probabilities * (1 - probabilities)).pow(_GEN_EXPONENT).sum(dim=1)
 
 
 def _fetched(columns: list[Tensor]) -> Callable[[], Tensor]:
@@ -280,8 +301,8 @@ def _records(
 ) -> Records:
     """Return the records of a frame in the order of the samples; `order` holds the sample position of each row."""
     values = values[order.argsort()]
-    top5 = np.ascontiguousarray(values[:, :-2])
-    confidence, prob_label = np.ascontiguousarray(values[:, -2:].T).view(np.float32)
+    top5, numbers = np.split(values, [-len(_VALUES)], axis=1)
+    top5 = np.ascontiguousarray(top5)
     return pd.DataFrame(
         {
             "suite": condition.suite,
@@ -296,7 +317,6 @@ def _records(
             "label": samples.label.astype(np.int32),
             "pred": top5[:, 0],
             "top5": list(top5),
-            "confidence": confidence,
-            "prob_label": prob_label,
+            **dict(zip(_VALUES, np.ascontiguousarray(numbers.T).view(np.float32), strict=True)),
         }
     )

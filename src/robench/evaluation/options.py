@@ -12,6 +12,7 @@ from robench.arguments import check_type, one_or_more, path_of
 from robench.errors import OptionError, unknown_name
 from robench.evaluation.device_scopes import PRECISIONS
 from robench.evaluation.environment import Machine
+from robench.runs.schema import check_cell
 from robench.suites import BACKENDS, Preset
 from robench.transforms.kernels import KERNELS
 from robench.transforms.own import provide_function
@@ -51,6 +52,9 @@ class Options:
         precision: Arithmetic of the model: "fp32", "tf32", "bf16" or "fp16".
         seed: Seed of all draws, 0 to 2^63 - 1.
         normalize_by: "alexnet", the directory of another run, "none", or None for each suite's published baseline.
+        ood: Images out of distribution, each as NAME=DATA; several may share a name. Their labels do not count.
+        csid: Images in distribution under a natural shift, for the full spectrum.
+        groups: Table of paths and groups of images, or FILE:COLUMN,... for some of its columns.
         fresh: Whether to move an existing run aside instead of resuming it.
         kernels: "auto", "eager" or "fused": whether a GPU computes corruptions with fused kernels. The pixels are the same.
         compile: Whether to compile the draws with torch.compile on a CPU, which takes a minute and gives the same pixels faster.
@@ -80,6 +84,9 @@ class Options:
     precision: str = "fp32"
     seed: int = 0
     normalize_by: str | None = None
+    ood: Sequence[str] = ()
+    csid: Sequence[str] = ()
+    groups: str | None = None
     fresh: bool = False
     kernels: str = KERNELS[0]
     compile: bool = False
@@ -115,6 +122,8 @@ class Options:
         ):
             if getattr(self, kind) not in known:
                 raise OptionError(*unknown_name(kind, getattr(self, kind), known))
+        if self.csid and not self.ood:
+            raise OptionError("--csid has no effect without images out of distribution", "give --ood NAME=DATA")
         for option, active in (
             ("--backend reference", self.backend == "reference"),
             ("--geometry model", self.geometry == "model"),
@@ -158,6 +167,20 @@ def _names(name: str, value: Any) -> list[str]:
     return one_or_more(name, value, str, "a name or a list of names")
 
 
+def _image_sets(name: str, value: Any) -> list[str]:
+    return list(dict.fromkeys(_names(name, value))) if value else []
+
+
+def _named_sets(name: str, value: Any) -> list[str]:
+    texts = _image_sets(name, value)
+    for text in texts:
+        label, separator, data = text.partition("=")
+        if not separator or not label.strip() or not data.strip():
+            raise OptionError(f"{name} {text} names no images", f"write NAME=DATA, such as {name} near=DIR")
+        check_cell("set of images", label)
+    return texts
+
+
 def _treatments(name: str, value: Any) -> list[str]:
     texts = _names(name, value) if isinstance(value, str) or value else ()
     return [str(treatment) for treatment in parse_treatments(texts)]
@@ -184,8 +207,11 @@ _CONVERTERS: dict[str, Callable[[str, Any], object]] = {
     **dict.fromkeys(("geometry", "backend", "precision", "kernels"), _text),
     **dict.fromkeys(("subset", "released"), path_of),
     "corruption": _corruptions,
+    "ood": _named_sets,
+    "csid": _image_sets,
     "treatment": _treatments,
     "calibration": _text_or_path,
+    "groups": lambda name, value: str(_text_or_path(name, value)),
     "normalize_by": lambda name, value: str(_text_or_path(name, value)),
 }
 """Conversions into the types of the manifest, which accept any type of number, list and path."""

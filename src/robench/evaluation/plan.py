@@ -40,7 +40,7 @@ from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 from robench.transforms.reference import check_reference
 from robench.treatments import parse_treatments
 
-__all__ = ["Options", "Plan", "make_plan"]
+__all__ = ["Options", "Plan", "make_plan", "unlabelled_plan"]
 
 Gflops: TypeAlias = Callable[[int], float | None]
 Cells: TypeAlias = list[tuple[str, int]]
@@ -134,6 +134,21 @@ def make_plan(
         *(_entry(condition, clean_names[geometries[find_suite(condition.suite)]], context) for condition in conditions),
     ]
     return Plan((*clean, *conditions), tuple(listed), (*context.notes, *_backend_notes(conditions)))
+
+
+def unlabelled_plan(plan: Plan, precision: str) -> Plan:
+    """Return the clean conditions of a plan for images of any shape, which are resized by their short side and cropped."""
+    conditions, listed = [], []
+    for condition, entry in zip(plan.conditions, plan.listed, strict=True):
+        if condition.is_clean:
+            geometry = condition.geometry
+            if isinstance(geometry.resize, tuple):
+                geometry = replace(geometry, resize=min(geometry.resize), crop=geometry.side)
+            condition = replace(condition, geometry=geometry)
+            name = condition.name
+            conditions.append(condition)
+            listed.append(replace(entry, name=name, clean=name, protocol=str(protocol(condition, precision))))
+    return Plan(tuple(conditions), tuple(listed))
 
 
 def _entry(condition: Condition, clean: str, context: _Context) -> ConditionEntry:

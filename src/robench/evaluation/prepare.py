@@ -15,6 +15,7 @@ import torch
 
 from robench.analysis.baselines import BASELINES, unknown_baseline
 from robench.analysis.scoring import notes as score_notes
+from robench.analysis.scoring import read_groups
 from robench.datasets import (
     Hashes,
     ImageDataset,
@@ -35,7 +36,7 @@ from robench.evaluation.input_size import check_input_size
 from robench.evaluation.manifest import make_manifest
 from robench.evaluation.options import Options
 from robench.evaluation.other_inputs import input_warnings
-from robench.evaluation.plan import Plan, make_plan
+from robench.evaluation.plan import Plan, make_plan, unlabelled_plan
 from robench.evaluation.provenance import code_of_run, own_code
 from robench.evaluation.samples import Samples
 from robench.evaluation.shards import Shard, shards_of
@@ -45,7 +46,7 @@ from robench.runs.directory import RunDirectory
 from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
 from robench.runs.schema import check_cell
-from robench.suites import ALL, Condition, find_suite
+from robench.suites import ALL, OOD, Condition, find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.kernels import check_kernels, why_eager
 from robench.transforms.own import read_names
@@ -69,6 +70,7 @@ class PreparedRun:
         spec: Spec for workers; None if model or dataset were not created by name.
         evaluator: Evaluator for this process; None if workers build theirs.
         decoding: Seconds for reading and decoding images.
+        labelled: Whether the labels of the images count.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class PreparedRun:
     spec: EvaluatorSpec | None
     evaluator: Evaluator | None
     decoding: float = 0.0
+    labelled: bool = True
 
     def shards(self, condition: Condition) -> list[Shard]:
         """Cut a condition into shards."""
@@ -95,6 +98,7 @@ def prepare(
     observer: Observer,
     machine: Machine | None = None,
     folder: Path | None = None,
+    labelled: bool = True,
 ) -> PreparedRun:
     """Check all arguments, then hash and decode the images.
 
@@ -107,14 +111,19 @@ def prepare(
         observer: Receives progress.
         machine: The machine that computes the run; None for the classifier's device in this process.
         folder: Parent directory of the run, see `default_run_path`.
+        labelled: Whether the labels of the images count. If not, the run has the clean conditions alone.
 
     Raises:
         RobenchError: An argument is invalid, or the images cannot be read.
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
-    check_input_size(classifier, suites, images)
     try:
-        classifier, images = match_model_to_dataset(classifier, images)
+        if labelled:
+            check_input_size(classifier, suites, images)
+            classifier, images = match_model_to_dataset(classifier, images)
+        else:
+            predicted = classifier.classes if classifier.groups is None else len(classifier.groups)
+            images = replace(images, classes=tuple(map(str, range(predicted))))
     except RobenchError:  # The notes may explain the error.
         for note in (*classifier.notes, *images.notes):
             observer.note(note)
@@ -126,17 +135,22 @@ def prepare(
     adaptation = _adapt(classifier, options)
     positions = choose_samples(images, options)
     plan = _plan(adaptation, len(positions), suites, options)
+    if not labelled:
+        plan = unlabelled_plan(plan, options.precision)
     names, _ = read_names(suites, options.corruption)
     path = default_run_path(adaptation.classifier.label, images.name, names, out, folder)
     _check_output_path(path, options, images.root)
     data = _read_images(images, positions, plan, options, observer)
+    if options.groups not in (None, "none"):
+        read_groups(data.table, str(options.groups))  # Refuses an unusable table before the work.
     manifest = make_manifest(adaptation, images, data.table, names, options, plan, machine)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(data.unreadable.items())
     ]
     manifest["notes"] += [*data.notes, *kernel_notes]
-    manifest["warnings"] += _size_warnings(adaptation.classifier, images, positions, plan)
-    if options.fresh or not (path / "manifest.json").exists():
+    if labelled:
+        manifest["warnings"] += _size_warnings(adaptation.classifier, images, positions, plan)
+    if labelled and (options.fresh or not (path / "manifest.json").exists()):
         observer.phase("trying other inputs", 0)
         manifest["warnings"] += _input_warnings(classifier, data, plan, options)
     if data.released:
@@ -156,6 +170,7 @@ def prepare(
         spec=_spec(adaptation, data, suites, options),
         evaluator=Evaluator(adaptation, data.samples, options),
         decoding=data.seconds,
+        labelled=labelled,
     )
 
 
@@ -387,5 +402,5 @@ def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
 
 def _foreign(path: Path) -> list[str]:
     """Return the files that no interrupted run has left."""
-    own = {"records", "samples.parquet", ".lock"}
+    own = {"records", "samples.parquet", ".lock", OOD}
     return [entry.name for entry in path.iterdir() if entry.name not in own and not entry.name.startswith(".tmp-")]

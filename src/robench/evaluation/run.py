@@ -19,9 +19,10 @@ from robench.datasets import ImageDataset, open_dataset
 from robench.display.run import Run, shown_progress
 from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
+from robench.evaluation.image_sets import UnlabelledSet, image_sets, options_of_sets
 from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
-from robench.evaluation.prepare import PreparedRun, default_run_path, prepare
+from robench.evaluation.prepare import PreparedRun, default_run_path, match_model_to_dataset, prepare
 from robench.evaluation.storage import Storage
 from robench.evaluation.writer import RunWriter
 from robench.models import Classifier, load_classifier
@@ -48,6 +49,7 @@ class Job:
         options: Options of the run.
         folder: Parent directory of the run.
         model: Name of the model while it is loading.
+        labelled: Whether the labels of the images count.
     """
 
     load: Callable[[], Classifier]
@@ -57,6 +59,7 @@ class Job:
     options: Options = field(default_factory=Options)
     folder: Path | None = None
     model: str = "the model"
+    labelled: bool = True
 
     def loaded(self) -> tuple[Classifier, Sequence[str]]:
         """Load the model, and return it with the names of the suites; a note of it says that no suite fits."""
@@ -71,6 +74,23 @@ class Job:
             return classifier, [suite.name]
         note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
         return replace(classifier, notes=(*classifier.notes, note)), [CLEAN]
+
+    def unlabelled(self, path: Path) -> list[tuple[UnlabelledSet, Job]]:
+        """Return the sets of images without labels, each with the job that evaluates it into a folder of the run in `path`."""
+        sets = image_sets(self.options)
+        if not sets:
+            return []
+        classifier, suites = self.loaded()
+        dataset = self.dataset if isinstance(self.dataset, ImageDataset) else open_dataset(self.dataset)
+        matched = replace(match_model_to_dataset(classifier, dataset)[0], notes=(), warnings=())
+        options = options_of_sets(self.options)
+        return [
+            (
+                one,
+                Job(lambda: matched, one.dataset, suites, path / one.folder, options, model=self.model, labelled=False),
+            )
+            for one in sets
+        ]
 
     def output_path(self) -> tuple[str, Path]:
         """Load the model, and return its label and the run directory."""
@@ -246,10 +266,11 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
         ]
         tasks = [Task(number, shard) for number, writer in enumerate(writers) for shard in writer.missing]
         left = Counter(task.run for task in tasks)
-        finished = [writer for writer in writers if not writer.missing]
+        sets = [job.unlabelled(run.path) if job.labelled else [] for job, run in zip(jobs, prepared, strict=True)]
+        finished = [number for number, writer in enumerate(writers) if not writer.missing and not sets[number]]
         if finished:
             observer.phase(SCORING, 0)
-        yield from (writer.finish() for writer in finished)
+        yield from (run for number in finished for run in _finish(writers[number], jobs[number]))
         observer.phase(EVALUATING, sum(task.shard.frames for task in tasks))
         storage = stack.enter_context(Storage())
         for writer in writers:
@@ -269,11 +290,27 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
             if len(writers) > 1:
                 writer.heartbeat.advance(item.task.shard.frames)
             left[item.task.run] -= 1
-            if not left[item.task.run]:
+            if not left[item.task.run] and not sets[item.task.run]:
                 storage.drain()
                 if not left.total():
                     observer.phase(SCORING, 0)
-                yield writer.finish()
+                yield from _finish(writer, jobs[item.task.run])
+        storage.drain()
+        for writer, job, of_run in zip(writers, jobs, sets, strict=True):
+            if of_run:
+                # The sets come last, because an engine evaluates one list of runs at a time.
+                for _ in _evaluate_together([inner for _, inner in of_run], engine, observer):
+                    pass
+                observer.phase(SCORING, 0)
+                yield from _finish(writer, job, [one.entry for one, _ in of_run])
+
+
+def _finish(writer: RunWriter, job: Job, entries: Sequence[Mapping[str, str]] = ()) -> Iterator[Run]:
+    """Finish a run, and yield it; a set of images without labels has no results."""
+    if job.labelled:
+        yield writer.finish(entries, job.options.groups)
+    else:
+        writer.held.close()
 
 
 class _EngineObserver(Observer):
@@ -312,7 +349,9 @@ def _check_output_paths(paths: Sequence[tuple[str, Path]]) -> None:
 def _prepare_job(job: Job, engine: Engine, observer: Observer) -> PreparedRun:
     observer.phase(f"loading {job.model}", 0)
     classifier, suites = job.loaded()
-    prepared = prepare(classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder)
+    prepared = prepare(
+        classifier, job.dataset, suites, job.out, job.options, observer, engine.machine, job.folder, job.labelled
+    )
     if not engine.runs_concurrently:
         return prepared
     if prepared.spec is None:

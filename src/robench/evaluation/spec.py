@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from robench.datasets import (
@@ -12,6 +11,7 @@ from robench.datasets import (
     Hashes,
     ImageDataset,
     Name,
+    Origin,
     check_released,
     decode,
     find_decoded,
@@ -69,7 +69,7 @@ class EvaluatorSpec:
     groups: tuple[tuple[int, ...], ...] | None
     treatment: Mapping[str, object]
     options: Options
-    data: tuple[str | Path, Path | None]
+    data: Origin
     border: int
     hashes: Hashes
     geometries: tuple[Geometry, ...]

@@ -94,11 +94,13 @@ class RunWriter:
             observer.note(f"resuming {path}: {done} of {len(plan.conditions)} conditions are finished")
         heartbeat = held.enter_context(Heartbeat(engine))
         writer = cls(prepared, directory, ObserverGroup(observer, heartbeat), heartbeat, held)
-        writer.observer.begin(_started_run(prepared, directory, unfinished))
+        if prepared.labelled:
+            writer.observer.begin(_started_run(prepared, directory, unfinished))
         for condition in unfinished:
             writer._begin_condition(condition)
         heartbeat.phase(EVALUATING, sum(shard.frames for shard in writer.missing))
-        writer._warn_if_implausible()
+        if prepared.labelled:
+            writer._warn_if_implausible()
         return writer
 
     def _begin_condition(self, condition: Condition) -> None:
@@ -152,9 +154,10 @@ class RunWriter:
                 }
             )
         entry = next(entry for entry in self.prepared.plan.listed if entry.name == condition.name)
-        value = condition_score(self.directory, entry)
-        self.observer.condition(FinishedCondition(self.prepared.path, entry, value, images, seconds))
-        self._warn_if_implausible()
+        if self.prepared.labelled:
+            value = condition_score(self.directory, entry)
+            self.observer.condition(FinishedCondition(self.prepared.path, entry, value, images, seconds))
+            self._warn_if_implausible()
 
     def _warn_if_implausible(self) -> None:
         """Check the clean records as soon as they are complete, before the long work. An interrupted run keeps the warnings."""
@@ -173,10 +176,17 @@ class RunWriter:
         events = [*self.directory.manifest.get("events", []), now]
         self.directory = self.directory.with_manifest_entries(events=events, **entries)
 
-    def finish(self) -> Run:
-        """Compute the results from the records, write them and release the run."""
+    def finish(self, image_sets: Sequence[Mapping[str, str]] = (), groups: str | None = None) -> Run:
+        """Compute the results from the records, write them and release the run.
+
+        Args:
+            image_sets: Entry of the manifest for each evaluated set of images without labels.
+            groups: Groups of images, as in `score_and_store`.
+        """
         self.heartbeat.phase(SCORING, 0)
-        self.directory, results = score_and_store(self.directory)
+        if image_sets or "image_sets" in self.directory.manifest:
+            self.directory = self.directory.with_manifest_entries(image_sets=list(image_sets))
+        self.directory, results = score_and_store(self.directory, groups=groups)
         scored = self.directory.manifest["scored"]
         for text in (*scored["notes"], *scored["warnings"]):
             self.heartbeat.note(text)  # The summary of the run holds them for the reader.

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     from robench.types import Records, Results
 
-__all__ = ["Cells", "has_header", "parse_number", "read_cells", "read_csv", "read_text", "read_versions", "write_csv"]
+__all__ = [
+    "Cells",
+    "has_header",
+    "parse_number",
+    "read_cells",
+    "read_csv",
+    "read_text",
+    "read_versions",
+    "without_groups",
+    "write_csv",
+]
 
 _DELIMITERS = ",;\t"
 
@@ -176,3 +186,8 @@ def _parsed(column: Column, text: str, where: str) -> str | float | int | None:
     if not value.is_integer() or abs(value) >= 2**63:
         raise TableError(f"{where}: {column.name} is {text!r}, not a whole number", "correct the cell")
     return int(value)
+
+
+def without_groups(results: pd.DataFrame) -> pd.DataFrame:
+    """Return results without the rows of groups of images. A subset with a method is no group, but a set of the suite `ood`."""
+    return results[results["subset"].isna() | results["method"].notna()].reset_index(drop=True)

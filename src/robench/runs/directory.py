@@ -28,7 +28,7 @@ import pandas as pd
 from robench.errors import RunError, TableError, one_line
 from robench.runs import parquet, schema
 from robench.runs.conditions import ConditionEntry
-from robench.runs.csv import read_csv, write_csv
+from robench.runs.csv import read_csv, without_groups, write_csv
 from robench.runs.files import atomic_write, translate_os_errors
 from robench.runs.find import runs_in
 from robench.runs.schema import RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS
@@ -174,6 +174,11 @@ class RunDirectory:
         """The path of the list of samples."""
         return self.path / "samples.parquet"
 
+    @property
+    def groups_path(self) -> Path:
+        """The path of the groups of images."""
+        return self.path / "groups.parquet"
+
     def finished(self) -> list[ConditionEntry]:
         """Return the conditions with records on disk."""
         return [condition for condition in self.conditions if self.records_path(condition.name).exists()]
@@ -306,8 +311,12 @@ class RunDirectory:
         with translate_os_errors(self.path):
             write_csv(RESULTS, results, self.path / _RESULTS)
 
-    def read_results(self) -> Results:
-        """Read results.csv; RunError if it is missing, damaged or empty."""
+    def read_results(self, groups: bool = False) -> Results:
+        """Read results.csv; RunError if it is missing, damaged or empty.
+
+        Args:
+            groups: Whether to keep the rows of groups of images.
+        """
         file, hint = self.path / _RESULTS, f"give `robench score {self.path}` to write it"
         if not file.exists():
             raise RunError(f"{self.path} has no results.csv", f"{_RESUME}, or {hint}")
@@ -317,7 +326,7 @@ class RunDirectory:
             raise RunError(error.problem, hint) from error
         if not len(results):
             raise RunError(f"{file} has no rows", hint)
-        return results
+        return results if groups else without_groups(results)
 
     def read_timings(self) -> pd.DataFrame:
         """Read timings.csv, one row for each time that a condition was finished; no rows if there is no file.

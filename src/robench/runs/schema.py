@@ -14,6 +14,7 @@ import pandas as pd
 from robench.errors import OptionError, TableError, one_line
 
 __all__ = [
+    "GROUPS",
     "RECORDS",
     "RESULTS",
     "SAMPLES",
@@ -121,6 +122,14 @@ RECORDS = Table(
         Column("top5", "list<int32>", "the five most probable classes (all if there are fewer), best first"),
         Column("confidence", _F32, "softmax probability of the predicted class", "fraction"),
         Column("prob_label", _F32, "softmax probability of the true class", "fraction"),
+        Column("max_logit", _F32, "largest logit; minus infinity if a logit is not finite"),
+        Column("entropy", _F32, "entropy of the softmax probabilities; infinity if a logit is not finite", "nats"),
+        Column("sum_p2", _F32, "sum of the squared softmax probabilities; 0 if a logit is not finite"),
+        Column(
+            "gen",
+            _F32,
+            "generalized entropy: sum of p^0.1 (1 - p)^0.1 over the 100 most probable classes; infinity if a logit is not finite",
+        ),
     ),
     "one sample under one condition; `records/*.parquet` of a run",
 )
@@ -176,6 +185,16 @@ SAMPLES = Table(
         Column("sha", _TEXT, "SHA-256 of the encoded image"),
     ),
     "one evaluated sample; `samples.parquet` of a run",
+)
+
+GROUPS = Table(
+    "groups",
+    (
+        Column("sample", "int64", "position of the sample in the whole sorted dataset"),
+        Column("attribute", _TEXT, "what the groups differ in, such as `sex`"),
+        Column("group", _TEXT, "group of images, such as `sex=female`; `subset` in the results"),
+    ),
+    "one sample in one group; `groups.parquet` of a run, from `--groups`",
 )
 
 TIMINGS = Table(

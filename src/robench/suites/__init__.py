@@ -20,7 +20,7 @@ from robench.suites.imagenet_c import (
 )
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
 from robench.suites.presets import PRESETS, Preset, find_preset
-from robench.suites.suite import BACKENDS, CLEAN, SEVERITIES, Condition, ReleasedFiles, Suite
+from robench.suites.suite import BACKENDS, CLEAN, OOD, SEVERITIES, Condition, ReleasedFiles, Suite
 from robench.suites.sweeps import (
     MAP_AXIS,
     NETWORK,
@@ -43,6 +43,7 @@ __all__ = [
     "EXTRA_CATEGORY",
     "MAP_AXIS",
     "NETWORK",
+    "OOD",
     "OTHER_CATEGORY",
     "PRESETS",
     "RESOLUTIONS",
@@ -77,6 +78,13 @@ CLEAN_SUITE = Suite(
     summary="the unperturbed images; always evaluated, whatever the suite",
     source="the model's own resize and crop when evaluated alone",
     family=families.CLEAN,
+)
+
+OOD_SUITE = Suite(
+    name=OOD,
+    summary="how well scores separate the clean images from those of --ood, also under each corruption",
+    source="Zhang et al. 2023, arXiv:2306.09301 (OpenOOD v1.5)",
+    family=families.OOD,
 )
 
 SUITES: dict[str, Suite] = {
@@ -125,6 +133,8 @@ def default_suite(side: int) -> Suite | None:
 def suites_for(names: Sequence[str], side: int) -> list[Suite]:
     """Return the suites called `names`, each once. `all` selects those that fit a model's input of `side` pixels."""
     fitting = [suite for suite in (*_FITTING.get(side, ()), *_AT_ANY_SIZE) if suite.smallest <= side]
+    if OOD in names:
+        raise OptionError(f"the suite {OOD} has no conditions of its own", "give --ood NAME=DATA with another suite")
     chosen: list[Suite] = []
     for name in names:
         chosen += fitting if name == ALL else [find_suite(name)]
@@ -149,8 +159,8 @@ def lookup_suite(name: str) -> Suite | None:
 
     A run with a suite of an own file is scored without the file: all corruptions that the run has are the suite's.
     """
-    if name in SUITES:
-        return SUITES[name]
+    if name in SUITES or name == OOD:
+        return OOD_SUITE if name == OOD else SUITES[name]
     if is_own(name):
         return Suite(name, f"own corruptions of {name}", name, family=families.OWN)
     plugin = find_plugin("suite", name)

@@ -10,6 +10,7 @@ __all__ = [
     "CORRUPTIONS",
     "NOISE",
     "OCCLUSION",
+    "OOD",
     "OWN",
     "RESOLUTION",
     "SCALE",
@@ -75,6 +76,9 @@ CORRUPTIONS = Family("corruptions", FrameKind.SINGLE, is_released=True)
 
 OWN = Family("own", FrameKind.SINGLE)
 """Corruptions of the user's own files. Their suites are no family of a leaderboard."""
+
+OOD = Family("ood", FrameKind.SINGLE)
+"""Images out of distribution, of other datasets. It has values, but no conditions of its own."""
 
 SEQUENCES = Family(
     "sequences",

@@ -11,10 +11,13 @@ from robench.errors import OptionError, unknown_name
 from robench.suites.families import CORRUPTIONS, Family, FrameKind
 from robench.suites.geometry import Geometry
 
-__all__ = ["BACKENDS", "CLEAN", "SEVERITIES", "Condition", "ReleasedFiles", "Suite"]
+__all__ = ["BACKENDS", "CLEAN", "OOD", "SEVERITIES", "Condition", "ReleasedFiles", "Suite"]
 
 CLEAN = "clean"
 """Name of the suite, and of the corruption, of the unperturbed images (severity 0)."""
+
+OOD = "ood"
+"""Name of the suite of the values of out-of-distribution detection."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

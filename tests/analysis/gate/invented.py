@@ -81,6 +81,10 @@ def write_run(
                     "top5": list(np.stack([pred, 1 - pred], axis=1)),
                     "confidence": np.float32(0.75),
                     "prob_label": np.float32(0.5),
+                    "max_logit": np.float32(2),
+                    "entropy": np.float32(0.5),
+                    "sum_p2": np.float32(0.5),
+                    "gen": np.float32(1),
                 }
             ),
         )

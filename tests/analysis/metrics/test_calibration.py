@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from robench.analysis.metrics.calibration import Reliability, ece, rms_calibration_error
+from robench.analysis.metrics.calibration import Reliability, adaptive_ece, ece, rms_calibration_error
 from robench.types import Floats, Ints
 
 
@@ -95,3 +95,17 @@ def test_figures_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("robench.analysis.metrics.calibration._CHUNK", 1)
     alone = Reliability.of(confidence, correct).errors(counts)
     np.testing.assert_array_equal(whole, alone)
+
+
+def test_adaptive_bins_have_equally_many_samples() -> None:
+    confidence, correct = sample(1003, 4)
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, 15)
+    expected = sum(len(part) * abs(confidence[part].mean() - correct[part].mean()) for part in parts) / 1003
+    assert adaptive_ece(confidence, correct) == pytest.approx(expected, abs=1e-12)
+    drawn = np.sort(np.random.default_rng(5).integers(0, 1003, 1003))
+    counts = np.bincount(drawn, minlength=1003)
+    assert adaptive_ece(confidence, correct, counts) == pytest.approx(
+        adaptive_ece(confidence[drawn], correct[drawn]), abs=1e-12
+    )
+    assert adaptive_ece([0.5, 0.9], [1, 0]) == pytest.approx((0.5 + 0.9) / 2)

@@ -60,6 +60,10 @@ def records(planned: ConditionEntry, seed: int, images: int = IMAGES) -> pd.Data
             "top5": top5,
             "confidence": np.round(rng.random(images) * 0.6 + 0.4, 2).astype(np.float32),
             "prob_label": np.float32(0.25),
+            "max_logit": np.float32(2),
+            "entropy": np.float32(0.5),
+            "sum_p2": np.float32(0.5),
+            "gen": np.float32(1),
         }
     )
 
@@ -147,11 +151,17 @@ def test_columns_and_common_facts(results: pd.DataFrame) -> None:
     assert set(results.loc[results["unit"] == "percent", "metric"]) == {"ce", "mce", "relative_mce"}
 
 
+CALIBRATION_OF_CELLS = (
+    *("error_rate", "top5_error", "ece", "rms_calibration_error", "adaptive_ece", "nll", "brier"),
+    *("aurc", "augrc", "risk_at_coverage_80", "coverage_at_risk_5"),
+)
+
+
 def test_order_of_rows(results: pd.DataFrame) -> None:
     suite = results[results["suite"] == "imagenet-c"]
     assert results["suite"].drop_duplicates().tolist() == [CLEAN, "imagenet-c"]
     assert suite["metric"].tolist() == (
-        ["error_rate", "top5_error", "ece", "rms_calibration_error", "worst_class_error"] * 80
+        [*CALIBRATION_OF_CELLS, "worst_class_error", "balanced_accuracy"] * 80
         + ["ce"] * 16
         + [
             "mce",
@@ -161,6 +171,8 @@ def test_order_of_rows(results: pd.DataFrame) -> None:
             "ece",
             "rms_calibration_error",
             "top5_error",
+            *CALIBRATION_OF_CELLS[4:],
+            "balanced_accuracy",
             "worst_class_error",
         ]
         + ["class_error"] * 3

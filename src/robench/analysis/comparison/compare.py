@@ -200,6 +200,8 @@ def _pair(
 
 def _level(key: Key) -> str:
     family = display_family(key.suite)
+    if key.subset is not None or key.method is not None:
+        return OTHER
     if key.suite == CLEAN:
         return HEADLINE if key.metric == "accuracy" else OTHER
     if key.metric in HEADLINE_METRICS and key.axis in (None, "difficulty"):

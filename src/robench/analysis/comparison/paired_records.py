@@ -59,7 +59,7 @@ def wrong_images(results: ResultsSet, keys: Iterable[Key]) -> dict[Key, NDArray[
     if len(results.runs) != 1:
         return found
     run = results.runs[0]
-    cells = [key for key in keys if key.metric in PER_IMAGE_METRICS and key.axis is None]
+    cells = [key for key in keys if key.metric in PER_IMAGE_METRICS and key.axis is None and key.subset is None]
     for condition in run.finished():
         of_condition = [
             key

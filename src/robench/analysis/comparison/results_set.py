@@ -143,7 +143,7 @@ class ResultsSet:
     def from_run(cls, path: Path) -> ResultsSet:
         """Read the results of a run directory."""
         run = RunDirectory.open(path)
-        results = run.read_results()
+        results = run.read_results(groups=True)
         _check_results(results, path, f"`robench score {path}` writes it again")
         return cls._from_results(results, str(path), (run,))
 

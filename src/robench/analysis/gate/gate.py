@@ -241,7 +241,7 @@ def update_baseline(run: Source, baseline: Path, force: bool = False) -> list[st
     """
     check_replaceable(baseline, has_header(RESULTS.names), "--baseline", force)
     runs = [RunDirectory.open(path) for path in ([run] if isinstance(run, str | Path) else run)]
-    results = runs[0].read_results() if len(runs) == 1 else pool(runs)[0]
+    results = runs[0].read_results(groups=True) if len(runs) == 1 else pool(runs)[0]
     for directory in runs:
         check_finished(directory)
     with translate_os_errors(baseline):

@@ -14,7 +14,7 @@ from robench.analysis.formatting import format_change
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, one_line, unknown_name
 from robench.runs.files import decode_text
-from robench.suites import CLEAN
+from robench.suites import CLEAN, OOD
 
 __all__ = ["FAIL_IF", "HEADLINE_RULES", "REQUIRE", "Rule", "Rules", "checked_rules", "read_rules", "rules_from"]
 
@@ -23,7 +23,7 @@ REQUIRE = {"non-inferior": FAIL_IF[2]}
 """Values of the key `require`, and the `fail_if` that each of them means."""
 
 _PAIRINGS = ("paired", "unpaired")
-_PATTERNS = ("suite", "corruption", "severity", "resolution", "axis")
+_PATTERNS = ("suite", "corruption", "severity", "resolution", "axis", "method")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Rule:
         severity: Patterns.
         resolution: Patterns.
         axis: Patterns.
+        method: Patterns of the score behind a value of the suite ood, such as energy.
+        group: Patterns of a group of images, or of the name of a set of the suite ood. Without any, a rule covers no group,
+            and all sets.
         allowed: Allowed change for the worse, in the metric's unit; a negative number demands an improvement.
         margin: The same for "not significantly non-inferior"; None for other tests.
         relative: Whether `allowed` and `margin` are fractions of the baseline's value.
@@ -52,6 +55,8 @@ class Rule:
     severity: tuple[str, ...] = ("*",)
     resolution: tuple[str, ...] = ("*",)
     axis: tuple[str, ...] = ("*",)
+    method: tuple[str, ...] = ("*",)
+    group: tuple[str, ...] = ()
     allowed: float = 0.0
     margin: float | None = None
     relative: bool = False
@@ -68,9 +73,10 @@ class Rule:
     def matches(self, row: ResultRow) -> bool:
         """Return whether a row has this metric and matches the patterns."""
         cells = {name: "" if (cell := getattr(row.key, name)) is None else str(cell) for name in _PATTERNS}
-        return row.key.metric == self.metric and all(
-            any(fnmatchcase(cells[name], pattern) for pattern in getattr(self, name)) for name in _PATTERNS
-        )
+        subset = row.key.subset
+        if not (_any(subset or "", self.group) if self.group else subset is None or row.key.suite == OOD):
+            return False
+        return row.key.metric == self.metric and all(_any(cells[name], getattr(self, name)) for name in _PATTERNS)
 
     def __str__(self) -> str:
         """Return a text such as `error_rate, suite imagenet-c, corruption *noise: fail if significantly worse by more than 1 pp`."""
@@ -79,6 +85,7 @@ class Rule:
         patterns = [
             f"{name} {'|'.join(getattr(self, name)) or 'none'}" for name in shown if getattr(self, name) != ("*",)
         ]
+        patterns += [f"group {'|'.join(self.group)}"] if self.group else []
         unit = METRICS[self.metric].unit
         size = (
             f"{100 * self.limit:g} %" if self.relative else format_change(self.limit, unit, signed=False, digits=None)
@@ -87,6 +94,10 @@ class Rule:
             return ", ".join([self.metric, *patterns]) + f": require {next(iter(REQUIRE))} within {size}"
         limit = f" by more than {size}" if self.limit else ""
         return ", ".join([self.metric, *patterns]) + f": fail if {self.fail_if}{limit}"
+
+
+def _any(cell: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(cell, pattern) for pattern in patterns)
 
 
 HEADLINE_RULES = (
@@ -181,7 +192,7 @@ def _rule(table: Mapping[str, Any], source: str) -> Rule:
             f"{source}: nonfinite_rate has no row if it is 0", "gate error_rate, which counts such images"
         )
     cells: dict[str, Any] = dict(table)
-    for name in _PATTERNS:
+    for name in (*_PATTERNS, "group"):
         if name in cells:
             cells[name] = _patterns(cells[name], f"{source}: {name}")
     for name in ("allowed", "margin", "alpha"):

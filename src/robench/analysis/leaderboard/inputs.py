@@ -16,7 +16,7 @@ from robench.analysis.leaderboard.rows import Row, file_rows, pooled_rows, run_r
 from robench.analysis.leaderboard.schema import leaderboard_of
 from robench.analysis.leaderboard.timm_results import is_timm, timm_rows
 from robench.errors import TableError, one_line
-from robench.runs.csv import read_cells, read_csv, read_text
+from robench.runs.csv import read_cells, read_csv, read_text, without_groups
 from robench.runs.directory import RunDirectory
 from robench.runs.files import read_start
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, check_cell
@@ -98,7 +98,7 @@ def read_results(path: Path) -> Results | None:
     if path.is_dir():
         return RunDirectory.open(path).read_results()
     is_table = path.suffix.lower() != ".json" and read_cells(path).header == RESULTS.names
-    return read_csv(RESULTS, path) if is_table else None
+    return without_groups(read_csv(RESULTS, path)) if is_table else None
 
 
 def read_board(path: Path) -> list[Row]:

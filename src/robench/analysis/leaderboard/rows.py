@@ -13,7 +13,7 @@ from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricCol
 from robench.analysis.scoring import pool
 from robench.analysis.variants import input_settings
 from robench.errors import OptionError, RunError, TableError, unknown_name
-from robench.runs.csv import read_csv
+from robench.runs.csv import read_csv, without_groups
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION
 from robench.suites import CLEAN, NETWORK, Family, families, find_suite
@@ -79,7 +79,7 @@ def _model_cells(run: RunDirectory) -> Row:
 def file_rows(path: Path, suites: Sequence[str] | None) -> list[Row]:
     """Return the rows of a results.csv, with the warnings of the run in whose directory it is."""
     run = RunDirectory.around(path)
-    return rows_of_results(read_csv(RESULTS, path), path, suites, [] if run is None else [run])
+    return rows_of_results(without_groups(read_csv(RESULTS, path)), path, suites, [] if run is None else [run])
 
 
 def _warning_cells(runs: Iterable[RunDirectory]) -> Row:

@@ -36,6 +36,18 @@ class Metric:
 
 _IMAGENET_C = "Hendrycks & Dietterich 2019, arXiv:1903.12261"
 
+_OPENOOD = "Zhang et al. 2023, arXiv:2306.09301"
+_SEPARATIONS = {
+    "auroc": "probability that an image out of distribution has a lower score than one in distribution",
+    "fpr95": "images in distribution that are rejected with 95 % of those out of distribution",
+    "aupr_in": "area under the precision-recall curve, images in distribution are the positives",
+    "aupr_out": "area under the precision-recall curve, images out of distribution are the positives",
+}
+
+_GROUPS = "Sagawa et al. 2020, arXiv:1911.08731"
+_SELECTIVE = "Geifman & El-Yaniv 2017, arXiv:1705.08500"
+_BALANCED = "Brodersen et al. 2010, ICPR"
+
 _ZHANG = "Zhang 2019, arXiv:1904.11486"
 _LOCALNORM = "Yin et al. 2019, arXiv:1902.06550"
 _MSDNET = "Huang et al. 2018, arXiv:1703.09844"
@@ -57,6 +69,12 @@ _FORMULAS = {
     "worst_class_error": "max over classes k of E(k)",
     "ece": "sum over bins b of n(b) / n * |accuracy(b) - mean confidence(b)|",
     "rms_calibration_error": "sqrt(sum over bins b of n(b) / n * (accuracy(b) - mean confidence(b))^2)",
+    "adaptive_ece": "sum over bins b of n(b) / n * |accuracy(b) - mean confidence(b)|, with n(b) equal",
+    "nll": "mean over images of -ln p(label)",
+    "brier": "mean over images of sum over classes k of (p(k) - [k = label])^2",
+    "aurc": "mean over k of (errors of the k most confident images) / k",
+    "augrc": "mean over k of (errors of the k most confident images) / n",
+    "balanced_accuracy": "1 - mean over classes k of E(k)",
     "flip_rate": "FP(p) = mean over images and frames j of [pred(j) != pred(j - d)], d = difficulty; noises: pred(0)",
     "mean_flip_rate": "mean over p of FP(p)",
     "fr": "FR(p) = 100 * FP(p) / FP_baseline(p)",
@@ -136,6 +154,73 @@ METRICS: dict[str, Metric] = {
             "root mean square gap of confidence and accuracy, adaptive bins of 100, the last one included",
             "Hendrycks et al. 2019, arXiv:1812.04606",
             is_biased=True,
+        ),
+        Metric(
+            "adaptive_ece",
+            "fraction",
+            False,
+            "mean gap of confidence and accuracy, 15 bins of equally many images",
+            "Nixon et al. 2019, arXiv:1904.01685",
+            is_biased=True,
+        ),
+        Metric(
+            "nll",
+            "nats",
+            False,
+            "mean negative log-likelihood of the true class; no value where an image has no prediction",
+            "Guo et al. 2017, arXiv:1706.04599",
+        ),
+        Metric(
+            "brier",
+            "score",
+            False,
+            "mean squared distance of the probabilities to 1 for the true class, else 0; summed over classes, 0 to 2",
+            "Brier 1950, Monthly Weather Review 78:1",
+        ),
+        Metric(
+            "aurc",
+            "fraction",
+            False,
+            "area under the risk-coverage curve: mean error rate of the k most confident images over all k",
+            _SELECTIVE,
+        ),
+        Metric(
+            "augrc",
+            "fraction",
+            False,
+            "area under the generalized risk-coverage curve: mean share of all images that are wrong and selected",
+            "Traub et al. 2024, arXiv:2407.01032",
+        ),
+        Metric(
+            "risk_at_coverage_80",
+            "fraction",
+            False,
+            "error rate of the 80 % most confident images",
+            _SELECTIVE,
+        ),
+        Metric(
+            "coverage_at_risk_5",
+            "fraction",
+            True,
+            "largest share of most confident images with an error rate of at most 5 %",
+            _SELECTIVE,
+        ),
+        Metric(
+            "worst_group_error",
+            "fraction",
+            False,
+            "largest error of the groups of an attribute",
+            _GROUPS,
+            is_biased=True,
+        ),
+        Metric("group_gap", "fraction", False, "largest minus smallest error of these groups", _GROUPS, is_biased=True),
+        Metric("balanced_accuracy", "fraction", True, "mean over classes of their accuracy", _BALANCED),
+        *(Metric(name, "fraction", name != "fpr95", meaning, _OPENOOD) for name, meaning in _SEPARATIONS.items()),
+        *(
+            Metric(
+                f"fs_{name}", "fraction", name != "fpr95", f"{name} with shifted images in distribution too", _OPENOOD
+            )
+            for name in _SEPARATIONS
         ),
         Metric(
             "flip_rate",

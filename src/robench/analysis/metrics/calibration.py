@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robench.types import Floats
 
-__all__ = ["ECE_BINS", "RMS_BIN_SIZE", "Reliability", "ece", "rms_calibration_error"]
+__all__ = ["ECE_BINS", "RMS_BIN_SIZE", "Reliability", "adaptive_ece", "ece", "rms_calibration_error"]
 
 ECE_BINS = 15
 RMS_BIN_SIZE = 100
@@ -49,6 +49,20 @@ def rms_calibration_error(confidence: ArrayLike, correct: ArrayLike, weights: Ar
         weights: As in `ece`. Copies of a sample are adjacent.
     """
     return _errors(confidence, correct, weights)[1]
+
+
+def adaptive_ece(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None = None) -> Floats:
+    """Return the mean over samples of |mean confidence - accuracy| of their bin, with fifteen bins of equally many samples.
+
+    The samples are in ascending order of confidence; ties have the order of the samples. The first bins have one sample more if
+    fifteen does not divide their number.
+
+    Args:
+        confidence: Probabilities of the predicted classes, (n,).
+        correct: Whether each prediction is right, (n,).
+        weights: As in `ece`. Copies of a sample are adjacent.
+    """
+    return _errors(confidence, correct, weights)[2]
 
 
 @dataclass(frozen=True)
@@ -85,29 +99,43 @@ class Reliability:
             bins.append((size, confidence, confidence - float(self.gap[start:end].mean()) if size else math.nan))
         return bins
 
-    def errors(self, counts: NDArray[Any]) -> tuple[Floats, Floats]:
-        """Return ECE and RMS calibration error, (r,) each, of samples that are taken `counts` (r, n) times, n in each row."""
+    def errors(self, counts: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
+        """Return ECE, RMS calibration error and adaptive ECE, (r,) each, of samples that are taken `counts` (r, n) times.
+
+        The sum of each row is n.
+        """
         n, step = len(self.order), max(1, _CHUNK // len(self.order))
         ends = np.minimum(np.arange(RMS_BIN_SIZE, n + RMS_BIN_SIZE, RMS_BIN_SIZE), n)
         sizes = np.diff(ends, prepend=0)
-        expected, rms = np.empty(len(counts)), np.empty(len(counts))
+        adaptive = np.cumsum([len(part) for part in np.array_split(self.order, ECE_BINS)])
+        expected, rms, equal = np.empty(len(counts)), np.empty(len(counts)), np.empty(len(counts))
         for start in range(0, len(counts), step):
             part = slice(start, start + step)
             taken = np.take(counts[part], self.order, axis=1, mode="clip")
-            rows = len(taken)
-            below = np.zeros((rows, n + 1))
+            below = np.zeros((len(taken), n + 1))
             np.cumsum(taken * self.gap, axis=1, out=below[:, 1:])
             expected[part] = np.abs(np.diff(below[:, self.edges], axis=1)).sum(axis=1) / n
             # Every row ends at a multiple of n, so that one ascending list holds the ends of the bins of all rows.
             reached = np.cumsum(taken, dtype=np.int64)
-            target = (n * np.arange(rows)[:, None] + ends).ravel()
-            sample = np.searchsorted(reached, target)
-            row, column = sample // n, sample % n
-            # A sample that is taken several times may cross the end of a bin. Its further copies belong to the next bin.
-            sums = below[row, column + 1] - (reached[sample] - target) * self.gap[column]
-            sums = np.diff(sums.reshape(rows, -1), prepend=0.0, axis=1)
-            rms[part] = np.sqrt((sums**2 / sizes).sum(axis=1) / n)
-        return expected, rms
+            rms[part] = np.sqrt((self._gaps(below, reached, ends) ** 2 / sizes).sum(axis=1) / n)
+            equal[part] = np.abs(self._gaps(below, reached, adaptive)).sum(axis=1) / n
+        return expected, rms, equal
+
+    def _gaps(self, below: Floats, reached: NDArray[np.int64], ends: NDArray[np.int64]) -> Floats:
+        """Return the sum of the gaps of each bin, (r, bins), from the sums of all rows.
+
+        Args:
+            below: Sum of the gaps of the first samples, (r, n + 1).
+            reached: Number of copies up to each sample, over all rows together, (r * n,).
+            ends: Number of copies up to the end of each bin, (bins,).
+        """
+        rows, n = len(below), len(self.order)
+        target = (n * np.arange(rows)[:, None] + ends).ravel()
+        sample = np.searchsorted(reached, target)
+        row, column = sample // n, sample % n
+        # A sample that is taken several times may cross the end of a bin. Its further copies belong to the next bin.
+        sums = below[row, column + 1] - (reached[sample] - target) * self.gap[column]
+        return np.diff(sums.reshape(rows, -1), prepend=0.0, axis=1)
 
 
 def _errors(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike | None) -> list[Floats]:

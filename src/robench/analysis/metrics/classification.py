@@ -17,6 +17,7 @@ from robench.types import Floats, Ints
 __all__ = [
     "ByClass",
     "accuracy",
+    "balanced_accuracy",
     "class_error",
     "class_rates",
     "error_rate",
@@ -80,6 +81,11 @@ def class_error(pred: ArrayLike, label: ArrayLike, counts: ArrayLike | None = No
 def worst_class_error(errors: ArrayLike) -> Floats:
     """Return the largest class error (..., k). Classes without samples (NaN) do not count."""
     return np.asarray(np.fmax.reduce(np.asarray(errors, np.float64), axis=-1))
+
+
+def balanced_accuracy(errors: ArrayLike) -> Floats:
+    """Return 1 minus the mean of the class errors (..., k). Classes without samples (NaN) do not count."""
+    return np.asarray(1 - np.nanmean(np.asarray(errors, np.float64), axis=-1))
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,14 @@ class ReportedRun:
         results: The results.
         run: The run directory; None for a results CSV, which has no records.
         warnings: Messages about likely mistakes.
+        groups: Results of groups of images; None without any.
     """
 
     label: str
     results: Results
     run: RunDirectory | None
     warnings: Sequence[str] = ()
+    groups: Results | None = None
 
     @cached_property
     def sources(self) -> dict[str, SuiteSource]:

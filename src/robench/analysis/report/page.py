@@ -18,19 +18,22 @@ from robench.analysis.report.answer import headline_table, of_pair, of_pairs, of
 from robench.analysis.report.calibration import RECORDS, calibration
 from robench.analysis.report.charts import COLOURS
 from robench.analysis.report.grouping import ReportedRun, comparable_groups, incomparable_notes, suite_frame
+from robench.analysis.report.image_groups import groups_section
 from robench.analysis.report.images import ExampleFinder, galleries
 from robench.analysis.report.inline import inline_json, source_hash
 from robench.analysis.report.orders import BY_CATEGORY
 from robench.analysis.report.parts import Group, Section, model_legend
 from robench.analysis.report.provenance import provenance
 from robench.analysis.report.sections import suite_section
+from robench.analysis.report.selective import selective_prediction
 from robench.analysis.report.words import without_folders, words
 from robench.analysis.scoring.records import read_columns
 from robench.errors import OptionError
+from robench.runs.csv import without_groups
 from robench.runs.files import atomic_write, check_replaceable, read_start, translate_os_errors
 from robench.runs.find import find_runs
 from robench.runs.schema import RESULTS, rows_to_frame
-from robench.suites import CLEAN, display_family
+from robench.suites import CLEAN, OOD, display_family
 from robench.types import Results
 
 __all__ = ["EXAMPLES", "MARK", "TITLE", "write_page"]
@@ -115,14 +118,11 @@ def _subjects(results: Sequence[ResultsSet]) -> list[ReportedRun]:
     labels = model_names(results)
     if len(set(labels)) < len(labels):
         raise OptionError("a run is named twice", "name each run once")
+    frames = [rows_to_frame(RESULTS, (row.row for row in one.rows.values())) for one in results]
     return [
-        ReportedRun(
-            label,
-            rows_to_frame(RESULTS, (row.row for row in one.rows.values())),
-            next(iter(one.runs), None),
-            one.warnings,
-        )
-        for label, one in zip(labels, results, strict=True)
+        ReportedRun(label, whole, next(iter(one.runs), None), one.warnings, frame if len(whole) < len(frame) else None)
+        for label, one, frame in zip(labels, results, frames, strict=True)
+        for whole in [without_groups(frame)]
     ]
 
 
@@ -153,10 +153,18 @@ def _sections(subjects: Sequence[ReportedRun], differences: Sequence[Difference]
             section = suite_section(suite, suite_frame(suite, group), tested, models)
             if section is not None:
                 yield section
-    known = [(suite, group) for suite, group in groups if not display_family(suite).has_frames]
-    calibrated = calibration(((suite, _results(group), _records(suite, group)) for suite, group in known), models)
-    if calibrated is not None:
-        yield calibrated
+    of_groups = [
+        subject.groups[subject.groups["subset"].notna() & subject.groups["method"].isna()].assign(model=subject.label)
+        for subject in subjects
+        if subject.groups is not None
+    ]
+    sections = [groups_section(pd.concat(of_groups, ignore_index=True), models)] if of_groups else []
+    known = [(suite, group) for suite, group in groups if not display_family(suite).has_frames and suite != OOD]
+    sections += [
+        section_of(((suite, _results(group), _records(suite, group)) for suite, group in known), models)
+        for section_of in (calibration, selective_prediction)
+    ]
+    yield from (section for section in sections if section is not None)
 
 
 def _results(group: Sequence[ReportedRun]) -> Results:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from robench.analysis.comparison.compare import CELL
 from robench.analysis.report.charts import Rows, dots, heat_map, lines
+from robench.analysis.report.ood import ood_groups
 from robench.analysis.report.orders import orders
 from robench.analysis.report.parts import Chart, Group, LegendEntry, Section, TextTable, model_legend
 from robench.analysis.report.size_selection import policies, static_comparison
@@ -316,6 +317,7 @@ def _one(
 _FAMILIES: dict[Family, GroupsOf] = {
     families.CORRUPTIONS: _corruptions,
     families.OWN: _corruptions,
+    families.OOD: ood_groups,
     families.SEQUENCES: _sequences,
     families.SHIFT: _shift,
     families.RESOLUTION: _resolution,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robench.analysis.scoring.condition_score import condition_score, mean_divisors
+from robench.analysis.scoring.image_groups import read_groups
 from robench.analysis.scoring.notes import notes
 from robench.analysis.scoring.pooling import pool, pooled_rows
 from robench.analysis.scoring.sanity import clean_warnings
@@ -16,6 +17,7 @@ __all__ = [
     "notes",
     "pool",
     "pooled_rows",
+    "read_groups",
     "score",
     "score_and_store",
     "score_rows",

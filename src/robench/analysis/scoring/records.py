@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from robench.analysis.metrics.calibration import Reliability
 from robench.analysis.metrics.classification import nonfinite_rate, top5_wrong
+from robench.analysis.metrics.proper_scores import brier, nll
+from robench.analysis.metrics.selective import RiskCoverage
 from robench.analysis.scoring.curves import FrameRecords
 from robench.analysis.scoring.groups import suite_of
 from robench.errors import RunError, TableError
@@ -20,7 +22,7 @@ from robench.runs.directory import RunDirectory
 from robench.runs.parquet import read_arrays, read_distinct
 from robench.runs.schema import RECORDS, SAMPLES
 from robench.suites import FrameKind
-from robench.types import Ints
+from robench.types import Floats, Ints
 
 __all__ = ["Cell", "Outcomes", "read_cells", "read_columns", "read_frames", "read_label"]
 
@@ -42,6 +44,8 @@ class Cell:
         nonfinite_rate: Fraction of samples without a prediction.
         top5_wrong: Whether the label is missing from the top five, (n,); None unless read.
         reliability: Confidences; None unless read.
+        ranking: Order by confidence; None unless read.
+        scores: Proper scores by metric, (n,) each; empty unless read, or without a prediction of some sample.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Cell:
     nonfinite_rate: float
     top5_wrong: NDArray[np.bool_] | None = None
     reliability: Reliability | None = None
+    ranking: RiskCoverage | None = None
+    scores: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def read_cells(
     Args:
         run: The run.
         finished: Finished conditions with one image a sample.
-        columns: Columns to read besides `sample`, `label` and `pred`: `top5`, `confidence`, both or none.
+        columns: Columns to read besides `sample`, `label` and `pred`: some of `top5`, `confidence`, `prob_label` and `sum_p2`.
         together: Number of conditions.
 
     Raises:
@@ -104,16 +110,24 @@ def read_cells(
                 raise RunError(f"{run.path}: {condition.name} has other samples than {finished[0].name}", _DELETE)
             pred = records["pred"].to_numpy()
             wrong = np.asarray(pred != label)
+            confidence = records["confidence"].to_numpy() if "confidence" in columns else None
             cells.append(
                 Cell(
                     condition.name,
                     wrong,
                     float(nonfinite_rate(pred)),
                     _top5_wrong(run, condition, records["top5"], label) if "top5" in columns else None,
-                    Reliability.of(records["confidence"].to_numpy(), ~wrong) if "confidence" in columns else None,
+                    None if confidence is None else Reliability.of(confidence, ~wrong),
+                    None if confidence is None else RiskCoverage.of(confidence, ~wrong),
+                    _proper_scores(records) if "prob_label" in columns and (pred >= 0).all() else {},
                 )
             )
         yield Outcomes(label, cells)
+
+
+def _proper_scores(records: Any) -> dict[str, Floats]:
+    prob_label, sum_p2 = records["prob_label"].to_numpy(), records["sum_p2"].to_numpy()
+    return {"nll": nll(prob_label), "brier": brier(prob_label, sum_p2)}
 
 
 def read_label(run: RunDirectory, condition: ConditionEntry) -> Ints:

@@ -13,7 +13,17 @@ from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.intervals import RESAMPLES, bootstrap_interval, resample_counts, wilson_interval
 from robench.types import Floats
 
-__all__ = ["DISTRIBUTION", "DISTRIBUTION_SIZE", "KEY", "Row", "resample_weights", "result_row", "row", "threshold_row"]
+__all__ = [
+    "DISTRIBUTION",
+    "DISTRIBUTION_SIZE",
+    "KEY",
+    "Row",
+    "means",
+    "resample_weights",
+    "result_row",
+    "row",
+    "threshold_row",
+]
 
 Row = dict[str, Any]
 
@@ -40,6 +50,19 @@ def resample_weights(n: int, seed: int) -> Iterator[tuple[slice, NDArray[np.int3
     for counts in resample_counts(n, seed):
         yield slice(start, start + len(counts)), counts
         start += len(counts)
+
+
+def means(values: Floats, counts: NDArray[np.int32]) -> Floats:
+    """Return the mean of each column of `values` (n, k), below 128, over samples that are taken `counts` (r, n) times, (r, k).
+
+    Resamples take values that are rounded to a grid on which every sum is exact. The order in which a matrix product adds them
+    therefore changes nothing.
+    """
+    if (counts == 1).all():
+        # Contiguous columns are added in an order that does not depend on their number.
+        return np.repeat(np.ascontiguousarray(values.T).mean(axis=1)[None], len(counts), axis=0)
+    grid = 2.0 ** (53 - 7 - math.ceil(math.log2(len(values))))
+    return np.asarray(counts.astype(np.float64) @ (np.round(values * grid) / grid) / len(values))
 
 
 def result_row(metric: str, distribution: Floats, images: int | None = None) -> Row:

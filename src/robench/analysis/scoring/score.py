@@ -13,20 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.analysis.baselines import Baseline
-from robench.analysis.metrics.classification import ByClass, class_rates, mean_error, worst_class_error
+from robench.analysis.metrics.classification import (
+    ByClass,
+    balanced_accuracy,
+    class_rates,
+    mean_error,
+    worst_class_error,
+)
 from robench.analysis.metrics.intervals import bootstrap_interval, wilson_interval
 from robench.analysis.metrics.mce import ce, mce, relative_mce
 from robench.analysis.scoring.curves import Curve, FrameRecords, curves_of, family_rows, resampled
 from robench.analysis.scoring.groups import Group, groups_of, has_frames, suite_of
+from robench.analysis.scoring.image_groups import GROUP_METRICS, group_rows
 from robench.analysis.scoring.normalization import baseline_errors, difficulties_of, group_baseline, sequence_baseline
+from robench.analysis.scoring.ood import ood_rows
 from robench.analysis.scoring.records import Outcomes, read_cells, read_frames, read_label
-from robench.analysis.scoring.rows import DISTRIBUTION, DISTRIBUTION_SIZE, Row, resample_weights, result_row, row
+from robench.analysis.scoring.rows import DISTRIBUTION, DISTRIBUTION_SIZE, Row, means, resample_weights, result_row, row
 from robench.analysis.scoring.size_selection import choice_curves, choice_rows, has_cost
 from robench.errors import RunError
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
-from robench.suites import CLEAN, Suite
+from robench.suites import CLEAN, OOD, Suite
 from robench.types import Floats, Ints, Results
 
 __all__ = ["score", "score_rows"]
@@ -37,10 +45,18 @@ _TOGETHER = 32
 _RATES = ("error_rate", "top5_error")
 """Metrics of cells that are a single rate."""
 
-_MEANS = ("ece", "rms_calibration_error", "top5_error")
+_SCORES = ("nll", "brier")
+"""Metrics of cells that are the mean of a score of each sample. They do not exist where a sample has no prediction."""
+
+_SELECTIVE = ("aurc", "augrc", "risk_at_coverage_80", "coverage_at_risk_5")
+
+_MEANS = (
+    *("ece", "rms_calibration_error", "top5_error"),
+    *("adaptive_ece", *_SCORES, *_SELECTIVE, "balanced_accuracy"),
+)
 """Metrics of cells whose aggregate is the mean over the cells."""
 
-_CLASS_METRICS = {"class_error", "worst_class_error"}
+_CLASS_METRICS = {"class_error", "worst_class_error", "balanced_accuracy"}
 
 
 def score(run: RunDirectory | Path | str, normalize_by: str | None = None) -> Results:
@@ -117,6 +133,10 @@ def score_rows(
         for group in groups:
             if group.suite == suite and measured is not None:
                 rows += _group_rows(group, measured, baselines[group])
+    if only is None or any(metric in GROUP_METRICS for _, metric in only):
+        rows += group_rows(run, seed)
+    if only is None or any(suite == OOD for suite, _ in only):
+        rows += ood_rows(run, seed)
     return [common | row for row in rows]
 
 
@@ -148,12 +168,26 @@ def _calibration_errors(outcomes: Outcomes, counts: NDArray[np.int32]) -> Sequen
     return [np.stack(values, axis=1) for values in zip(*errors, strict=True)]
 
 
-_CALIBRATION = _Statistic(("ece", "rms_calibration_error"), ("confidence",), _calibration_errors)
+def _score_means(outcomes: Outcomes, counts: NDArray[np.int32]) -> Sequence[Floats]:
+    """Return the means of the proper scores; NaN for cells without them."""
+    absent = np.full(len(outcomes.label), np.nan)
+    columns = [cell.scores.get(name, absent) for name in _SCORES for cell in outcomes.cells]
+    return np.split(means(np.stack(columns, axis=1), counts), len(_SCORES), axis=1)
+
+
+def _selective(outcomes: Outcomes, counts: NDArray[np.int32]) -> Sequence[Floats]:
+    measures = [cell.ranking.measures(counts) for cell in outcomes.cells if cell.ranking is not None]
+    return [np.stack(values, axis=1) for values in zip(*measures, strict=True)]
+
+
+_CALIBRATION = _Statistic(("ece", "rms_calibration_error", "adaptive_ece"), ("confidence",), _calibration_errors)
 
 _STATISTICS = (
     _Statistic(("error_rate",), (), lambda outcomes, counts: [_rates(outcomes.wrong, counts)]),
     _Statistic(("top5_error",), ("top5",), lambda outcomes, counts: [_rates(outcomes.top5_wrong, counts)]),
     _CALIBRATION,
+    _Statistic(_SCORES, ("prob_label", "sum_p2"), _score_means),
+    _Statistic(_SELECTIVE, ("confidence",), _selective),
 )
 
 
@@ -188,7 +222,7 @@ def _measure(
 ) -> _Measured:
     """Measure conditions with one image a sample: the error rate always, other metrics if `only` is None or names them."""
     statistics = [one for one in _STATISTICS if only is None or not one.columns or only.intersection(one.metrics)]
-    columns = [column for statistic in statistics for column in statistic.columns]
+    columns = list(dict.fromkeys(column for statistic in statistics for column in statistic.columns))
     cells: dict[str, dict[str, Floats]] = {one.name: defaultdict(lambda: np.empty(DISTRIBUTION_SIZE)) for one in images}
     nonfinite: dict[str, float] = {}
     by_class = only is None or not only.isdisjoint(_CLASS_METRICS)
@@ -201,10 +235,12 @@ def _measure(
                     for cell, distribution in zip(outcomes.cells, values.T, strict=True):
                         cells[cell.name][metric][part] = distribution
             if by_class:
-                for cell, worst in zip(outcomes.cells, classes.add(outcomes, part, counts), strict=True):
+                for cell, (worst, balanced) in zip(outcomes.cells, classes.add(outcomes, part, counts), strict=True):
                     cells[cell.name]["worst_class_error"][part] = worst
-    for name in (name for name, rate in nonfinite.items() if rate == 1):
-        for metric in _CALIBRATION.metrics:  # Without any prediction, no confidence can be right.
+                    cells[cell.name]["balanced_accuracy"][part] = balanced
+    for name, rate in nonfinite.items():
+        # Without any prediction, no confidence can be right. Without that of a sample, the scores have no mean.
+        for metric in (*(_CALIBRATION.metrics if rate == 1 else ()), *(_SCORES if rate else ())):
             cells[name].pop(metric, None)
     measured = {name: dict(distributions) for name, distributions in cells.items()}
     return _Measured(classes.by_class, measured, nonfinite, classes.errors())
@@ -220,8 +256,8 @@ class _ClassErrors:
         averaged = {group: [condition.name for condition in group.aggregated(done)] for group in groups}
         self._wrong = {group: (names, np.zeros(shape, np.int64)) for group, names in averaged.items() if names}
 
-    def add(self, outcomes: Outcomes, part: slice, counts: NDArray[np.int32]) -> Iterator[Floats]:
-        """Add resamples of cells, and yield the worst class error of each cell, (r,)."""
+    def add(self, outcomes: Outcomes, part: slice, counts: NDArray[np.int32]) -> Iterator[tuple[Floats, Floats]]:
+        """Add resamples of cells, and yield the worst class error and the balanced accuracy of each cell, (r,)."""
         in_order = np.ascontiguousarray(counts.T[self.by_class.order])
         taken = self._taken[:, part] = self.by_class.sums(in_order)
         for cell in outcomes.cells:
@@ -229,7 +265,8 @@ class _ClassErrors:
             for names, sums in self._wrong.values():
                 if cell.name in names:
                     sums[:, part] += wrong
-            yield worst_class_error(class_rates(wrong, taken).T)
+            rates = class_rates(wrong, taken).T
+            yield worst_class_error(rates), balanced_accuracy(rates)
 
     def errors(self) -> dict[Group, Floats]:
         """Return the class errors (classes, 1 + resamples) by group."""

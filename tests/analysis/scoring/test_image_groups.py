@@ -1,0 +1,153 @@
+"""Oracle: pandas groupby on the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robench.analysis.comparison.compare import compare
+from robench.analysis.gate.gate import gate
+from robench.analysis.scoring import read_groups, score, score_and_store
+from robench.errors import OptionError
+from robench.runs.directory import RunDirectory
+from tests.analysis.gate.invented import write_run
+from tests.builders import each
+
+N = 400
+
+
+@pytest.fixture(scope="module")
+def wrong() -> dict[tuple[str, int], np.ndarray]:
+    rng = np.random.default_rng(0)
+    cells = {("fog", severity): rng.random(N) < 0.1 * severity for severity in (1, 2, 3)}
+    return {("clean", 0): rng.random(N) < 0.1, **cells}
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory: pytest.TempPathFactory, wrong: dict[tuple[str, int], np.ndarray]) -> Path:
+    """Two attributes of all images, one of them by names without folder, and one that only some have, twice in places."""
+    run = RunDirectory.open(write_run(tmp_path_factory.mktemp("names") / "run", wrong))
+    rng, paths = np.random.default_rng(1), run.read_samples()["path"]
+    table = pd.DataFrame(
+        {"file_name": paths, "label": "x", "site": rng.choice(["a", "b", "c"], N), "sex": rng.choice(["f", "m"], N)}
+    )
+    table["lens"] = np.where(rng.random(N) < 0.3, "wide", "")
+    more = table.head(20).assign(lens="dirty", site="", sex="")
+    file = tmp_path_factory.mktemp("groups") / "groups.csv"
+    pd.concat([table, more, table.head(1).assign(file_name="no such image")]).to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(
+    tmp_path_factory: pytest.TempPathFactory, wrong: dict[tuple[str, int], np.ndarray], groups: Path
+) -> RunDirectory:
+    run = RunDirectory.open(write_run(tmp_path_factory.mktemp("groups") / "run", wrong))
+    return score_and_store(run, "none", str(groups))[0]
+
+
+def by_pandas(run: RunDirectory, groups: Path) -> pd.DataFrame:
+    """Error of each group and condition."""
+    table = pd.read_csv(groups, keep_default_na=False).merge(run.read_samples(), left_on="file_name", right_on="path")
+    parts = []
+    for condition in run.conditions:
+        records = run.read_records(condition.name).merge(table, left_on="sample", right_on="index")
+        records["error"] = (records["pred"] != records["label_y"]).astype(float)
+        for column in ("site", "sex", "lens"):
+            means = records[records[column] != ""].groupby(column)["error"].agg(["mean", "size"]).reset_index()
+            means["subset"] = column + "=" + means[column]
+            parts.append(means.assign(corruption=condition.corruption, severity=condition.severity))
+    return pd.concat(parts)
+
+
+def test_groups_equal_groupby(run: RunDirectory, groups: Path) -> None:
+    results = run.read_results(groups=True)
+    errors = results[(results["metric"] == "error_rate") & results["subset"].notna()]
+    found = errors.set_index(["subset", "corruption", "severity"])
+    expected = by_pandas(run, groups).set_index(["subset", "corruption", "severity"])
+    assert len(found) == len(expected) == 7 * 4
+    assert (found["value"] - expected["mean"]).abs().max() < 1e-12
+    assert (found["n"] - expected["size"]).abs().max() == 0
+    assert (errors["ci_low"] <= errors["value"]).all()
+    assert (errors["value"] <= errors["ci_high"]).all()
+    fog = expected.xs("fog", level="corruption").groupby("subset")["mean"].mean()
+    means = results[(results["metric"] == "mean_error") & results["subset"].notna()].set_index("subset")["value"]
+    assert len(means) == 7
+    assert (means - fog).abs().max() < 1e-12
+    sites = fog[["site=a", "site=b", "site=c"]]
+    rows = results[(results["subset"] == "site") & results["corruption"].isna()].set_index("metric")["value"]
+    assert rows["worst_group_error"] == pytest.approx(sites.max(), abs=1e-12)
+    assert rows["group_gap"] == pytest.approx(sites.max() - sites.min(), abs=1e-12)
+
+
+def test_other_results_are_as_without_groups(
+    run: RunDirectory, wrong: dict[tuple[str, int], np.ndarray], tmp_path: Path
+) -> None:
+    alone = RunDirectory.open(write_run(tmp_path / "run", wrong))
+    assert run.read_results().to_csv() == score(alone, "none").to_csv()
+    removed = score_and_store(run, "none", "none")[0]
+    assert removed.read_results(groups=True).to_csv() == run.read_results().to_csv()
+
+
+def test_simpson(tmp_path: Path) -> None:
+    # In each hospital, women have more errors. Most women are in the hospital with few errors.
+    counts = {("f", "x"): (90, 9), ("m", "x"): (10, 0), ("f", "y"): (10, 6), ("m", "y"): (90, 45)}
+    wrong = np.concatenate([np.arange(n) < errors for n, errors in counts.values()])
+    run = RunDirectory.open(write_run(tmp_path / "run", {("clean", 0): wrong}))
+    people = [person for person, (n, _) in counts.items() for _ in range(n)]
+    table = pd.DataFrame(people, columns=["sex", "hospital"]).assign(path=run.read_samples()["path"])
+    table["both"] = table["sex"] + " in " + table["hospital"]
+    table.to_csv(tmp_path / "groups.csv", index=False)
+    results = score_and_store(run, "none", f"{tmp_path / 'groups.csv'}:sex,both")[0].read_results(groups=True)
+    error = results[results["metric"] == "error_rate"].set_index("subset")["value"]
+    assert (error["sex=f"], error["sex=m"]) == (0.15, 0.45)
+    assert error["both=f in x"] > error["both=m in x"]
+    assert error["both=f in y"] > error["both=m in y"]
+    assert "hospital=x" not in error
+
+
+def test_gate_of_a_group(wrong: dict[tuple[str, int], np.ndarray], groups: Path, tmp_path: Path) -> None:
+    base = RunDirectory.open(write_run(tmp_path / "base", wrong))
+    base = score_and_store(base, "none", str(groups))[0]
+    table = read_groups(base.read_samples(), f"{groups}:site")
+    hurt = np.isin(np.arange(N), table.loc[table["group"] == "site=b", "sample"])
+    worse = {cell: outcome | (hurt & (np.arange(N) % 2 == 0)) for cell, outcome in wrong.items()}
+    run = RunDirectory.open(write_run(tmp_path / "worse", worse))
+    score_and_store(run, "none", str(groups))
+    rule = {"metric": "error_rate", "suite": "clean", "group": "site=*"}
+    verdict = gate(run.path, base.path, [rule])
+    assert [comparison.cell for comparison in verdict.failed] == ["clean / site=b"]
+    # Holm's correction is over the three sites.
+    (failed,) = verdict.failed
+    assert failed.p is not None
+    assert failed.p_holm == pytest.approx(min(1, 3 * failed.p))
+    # Without `group`, a rule and the comparison are of all images, as before.
+    assert len(gate(run.path, base.path, [{"metric": "error_rate", "suite": "clean"}]).comparisons) == 1
+    assert all(one.paired.run.key.subset is None for one in compare([base.path, run.path]))
+
+
+@each(
+    "name, content, problem",
+    [
+        ("none.csv", "", "no column of paths"),
+        ("a.csv", "x,y\n1,2\n", "no column of paths"),
+        ("b.csv", "path,sex\nother.png,f\n", "no group of an image"),
+        ("c.jsonl", "[1]\n", "no JSON object"),
+        ("d.jsonl", "{\n", "is not JSON"),
+        ("e.csv", 'path,sex\n"0/0.png,f\n', "not a table"),
+        ("f.csv", "path,=sex\n0/0.png,<b>\n", "formula"),
+    ],
+)
+def test_files_that_are_no_groups(name: str, content: str, problem: str, run: RunDirectory, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text(content.replace("0/0.png", run.read_samples()["path"].iloc[0]))
+    with pytest.raises(OptionError, match=problem):
+        read_groups(run.read_samples(), str(file))
+
+
+def test_a_column_that_is_missing(groups: Path, run: RunDirectory) -> None:
+    with pytest.raises(OptionError, match="no column 'age'"):
+        read_groups(run.read_samples(), f"{groups}:age")
