@@ -57,6 +57,9 @@ GRIDS = {
 }
 """Grids by the name of their file."""
 
+SHOTS = ("report", "terminal")
+"""Images that Chromium draws."""
+
 TERMINAL = """<style>pre {{ width: max-content; padding: 14px 20px; border-radius: 6px; font: 14px/1.35 "DejaVu Sans Mono", monospace;
 color: {foreground}; background: {background}; }}</style><pre>{code}</pre>"""
 
@@ -124,7 +127,7 @@ def shoot(folder: Path, target: Path) -> None:
         page.set_content(terminal.export_html(theme=MONOKAI, inline_styles=True, code_format=TERMINAL))
         page.locator("pre").screenshot(path=folder / "terminal.png")
         browser.close()
-    for name in ("report", "terminal"):
+    for name in SHOTS:
         store(Image.open(folder / f"{name}.png"), target / f"{name}.webp")
 
 
