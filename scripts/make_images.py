@@ -12,6 +12,7 @@ import io
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ TARGET = Path(__file__).parents[1] / "docs/images"
 PHOTOGRAPHS = Path(sklearn.datasets.__file__).parent / "images"
 LARGEST = 150_000
 """Most bytes of an image."""
-WIDTHS = (1280, 960, 800, 640)
+WIDTHS = (960, 800, 640)
 """Widths of a grid in pixels, the widest first; the text column of a page is narrower. Noise needs the smallest."""
 
 
@@ -92,10 +93,10 @@ def draw(name: str, folder: Path, target: Path) -> None:
     store(Image.open(sheet), target / f"{name}.webp")
 
 
-def store(image: Image.Image, file: Path) -> None:
+def store(image: Image.Image, file: Path, widths: Sequence[int] = WIDTHS) -> None:
     """Store an image as WebP, as wide and as good as its limit of bytes allows."""
     image = image.convert("RGB")
-    for width in WIDTHS:
+    for width in widths:
         height = round(image.height * width / image.width)
         small = image if width >= image.width else image.resize((width, height), Image.Resampling.LANCZOS)
         for quality in (85, 75, 65):
@@ -128,7 +129,7 @@ def shoot(folder: Path, target: Path) -> None:
         page.locator("pre").screenshot(path=folder / "terminal.png")
         browser.close()
     for name in SHOTS:
-        store(Image.open(folder / f"{name}.png"), target / f"{name}.webp")
+        store(Image.open(folder / f"{name}.png"), target / f"{name}.webp", (1280, *WIDTHS))
 
 
 if __name__ == "__main__":
