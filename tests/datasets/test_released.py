@@ -426,7 +426,7 @@ def test_a_damaged_file_stops_the_run_and_a_mended_one_lets_it_go_on(
 def test_other_files_are_refused_and_a_resumed_run_is_equal(
     classifier: Classifier, pictures: Path, tree: Path, whole: RunDirectory, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    real, calls = loop.evaluate_condition, []
+    real, calls = loop.begin_condition, []
 
     def stops(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -435,10 +435,10 @@ def test_other_files_are_refused_and_a_resumed_run_is_equal(
         return real(*arguments, **options)
 
     options = replace(SOME, released=tree)
-    monkeypatch.setattr(evaluator, "evaluate_condition", stops)
+    monkeypatch.setattr(evaluator, "begin_condition", stops)
     with pytest.raises(KeyboardInterrupt):
         robench.evaluate(classifier, pictures, ["cifar-c"], tmp_path / "run", options=options)
-    monkeypatch.setattr(evaluator, "evaluate_condition", real)
+    monkeypatch.setattr(evaluator, "begin_condition", real)
     assert len(RunDirectory.open(tmp_path / "run").finished()) == 4
     shutil.copytree(tree, tmp_path / "other")
     changed = tmp_path / "other" / "gaussian_noise" / "2" / "ant" / "0.JPEG"

@@ -259,6 +259,7 @@ def evaluate_jobs(jobs: Iterable[Job], engine: Engine = LOCAL, observer: Observe
 
 def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) -> Iterator[Run]:
     prepared = [_prepare_job(job, engine, observer) for job in jobs]
+    sets = [job.unlabelled(run.path) if job.labelled else [] for job, run in zip(jobs, prepared, strict=True)]
     with ExitStack() as stack:
         writers = [
             RunWriter.begin(run, job.options.fresh, engine.name, observer, stack.enter_context(ExitStack()))
@@ -266,7 +267,6 @@ def _evaluate_together(jobs: Sequence[Job], engine: Engine, observer: Observer) 
         ]
         tasks = [Task(number, shard) for number, writer in enumerate(writers) for shard in writer.missing]
         left = Counter(task.run for task in tasks)
-        sets = [job.unlabelled(run.path) if job.labelled else [] for job, run in zip(jobs, prepared, strict=True)]
         finished = [number for number, writer in enumerate(writers) if not writer.missing and not sets[number]]
         if finished:
             observer.phase(SCORING, 0)

@@ -148,6 +148,23 @@ def test_files_that_are_no_groups(name: str, content: str, problem: str, run: Ru
         read_groups(run.read_samples(), str(file))
 
 
+def test_tables_of_any_form(run: RunDirectory, tmp_path: Path) -> None:
+    samples = run.read_samples()
+    first, second = samples["path"].iloc[:2]
+    texts = {
+        "a.csv": f"sex,path,place\nf,{first},x\nm,./{second},\nm,{first},",
+        "b.tsv": f"sex\tpath\nf\t{first}\nm\t{second}\nm\t{first}\n",
+        "c.csv": f'"sex";"path"\r\nf;{first}\r\nm;{second}\r\nm;{first}\r\n',
+        "d.jsonl": f'{{"path": "{first}", "sex": ["f", "m"]}}\n\n{{"path": "{second}", "sex": "m", "box": {{"x": 1}}}}\n',
+        "e.csv": f"\ufeffpath,sex\n{first},f\n{second},m\n{first},m\n",
+    }
+    expected = [(samples["index"].iloc[place], f"sex={sex}") for place, sex in ((0, "f"), (0, "m"), (1, "m"))]
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        table = read_groups(samples, f"{tmp_path / name}:sex")
+        assert list(zip(table["sample"], table["group"], strict=True)) == expected, name
+
+
 def test_a_column_that_is_missing(groups: Path, run: RunDirectory) -> None:
     with pytest.raises(OptionError, match="no column 'age'"):
         read_groups(run.read_samples(), f"{groups}:age")

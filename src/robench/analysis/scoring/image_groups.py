@@ -65,7 +65,7 @@ def read_groups(samples: pd.DataFrame, text: str) -> pd.DataFrame:
     """Read groups of images from a table with their paths.
 
     Each further column is an attribute, and each of its values a group called `column=value`. An image may have several rows, and
-    so several groups of one attribute. An empty cell is no group.
+    so several groups of one attribute, or a list of them in JSON. An empty cell is no group.
 
     Args:
         samples: The table SAMPLES of a run.
@@ -80,7 +80,7 @@ def read_groups(samples: pd.DataFrame, text: str) -> pd.DataFrame:
     file, columns = _split(text)
     rows = _table(file)
     names = list(dict.fromkeys(name for one in rows for name in one))
-    path_column = next((name for known in _PATHS for name in names if name.lower() == known), None)
+    path_column = _path_column(names)
     if path_column is None:
         raise OptionError(f"--groups {file} has no column of paths", f"name one path (known: {', '.join(_PATHS)})")
     attributes = [name for name in names if name != path_column and (columns or name.lower() not in _LABELS)]
@@ -93,9 +93,9 @@ def read_groups(samples: pd.DataFrame, text: str) -> pd.DataFrame:
         place = places.get(_normal(str(one.get(path_column, ""))))
         for name in columns or attributes:
             value = one.get(name)
-            if place is not None and value is not None and str(value).strip():
-                group = f"{name}={str(value).strip()}"
-                found[index[place], name, group] = None
+            for item in value if isinstance(value, list) else [value]:
+                if place is not None and item is not None and str(item).strip():
+                    found[index[place], name, f"{name}={str(item).strip()}"] = None
     if not found:
         raise OptionError(
             f"--groups {file} has no group of an image of the run",
@@ -132,7 +132,9 @@ def _table(file: Path) -> list[dict[str, Any]]:
         raise OptionError(f"--groups {file} is not text ({one_line(error)})", "save it as UTF-8") from error
     if file.suffix.lower() == ".jsonl":
         return [_json(file, number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    header = content.split("\n", 1)[0]
+    known = (one for one in ",\t;|" if _path_column([name.strip().strip('"') for name in header.split(one)]))
+    delimiter = next(known, ",")
     try:
         return [
             {name.strip(): value for name, value in one.items() if isinstance(name, str)}
@@ -149,7 +151,13 @@ def _json(file: Path, number: int, line: str) -> dict[str, Any]:
         raise OptionError(f"--groups {file}, line {number} is not JSON", "write one object a line") from error
     if not isinstance(value, dict):
         raise OptionError(f"--groups {file}, line {number} is no JSON object", "write one object a line")
-    return {name: cell for name, cell in value.items() if not isinstance(cell, dict | list)}
+    items = [(name, cell if isinstance(cell, list) else [cell]) for name, cell in value.items()]
+    scalars = {name: [one for one in cells if not isinstance(one, dict | list)] for name, cells in items}
+    return {name: cells[0] if len(cells) == 1 else cells for name, cells in scalars.items()}
+
+
+def _path_column(names: Sequence[str]) -> str | None:
+    return next((name for known in _PATHS for name in names if name.lower() == known), None)
 
 
 def _places(paths: Sequence[str]) -> dict[str, int]:
