@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 # Tests run one process a core; threads within each would only wait for one another.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# Python's readline sets the width of a terminal in the processes of pytest; outputs depend on it.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
