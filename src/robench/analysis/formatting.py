@@ -29,14 +29,17 @@ def format_change(change: float, unit: str, *, signed: bool = True, digits: int 
     Args:
         change: The difference; NaN gives an empty text.
         unit: Unit of the values.
-        signed: Whether a positive difference has a plus sign.
+        signed: Whether a positive difference has a plus sign; zero never has one.
         digits: Decimals of percentage points; None for as many as it has.
     """
     if math.isnan(change):
         return ""
-    sign = "+" if signed else ""
-    points = f"{sign}z.{digits}f" if digits is not None else f"{sign}.6g"
-    return f"{in_percent(change, unit):{points}} pp" if _is_percent(unit) else f"{change:{sign}.3g} {unit}"
+    if _is_percent(unit):
+        change, unit, form = in_percent(change, unit), "pp", ".6g" if digits is None else f"z.{digits}f"
+    else:
+        form = ".3g"
+    text = f"{change:{form}}"
+    return f"{'+' if signed and float(text) > 0 else ''}{text} {unit}"
 
 
 def format_interval(low: float, high: float, unit: str, *, digits: int = 2) -> str:

@@ -433,7 +433,7 @@ def test_a_failure_is_whole_in_80_columns(
     ]
     assert max(map(len, lines)) <= 80
     assert lines[2].split()[:10] == ["cifar-c", "/", "fog", "/", "3", "5.0", "%", "50.0", "%", "+45.0"]
-    assert lines[-1].strip() == "largest loss: cifar-c / elastic_transform / 1, +0.00 pp"
+    assert lines[-1].strip() == "largest loss: cifar-c / elastic_transform / 1, 0.00 pp"
     assert printed.err.endswith(f"next: robench compare {tmp_path / 'base'} {tmp_path / 'run'}\n")
 
 
