@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from robench.errors import OptionError, RobenchError
+from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.viewer.items import items, sample
-from robench.viewer.overview import overview
+from robench.viewer.overview import condition_facts, overview
 from robench.viewer.query import Query, class_number, find, parse_query
 from robench.viewer.samples import SampleTable, read_samples
 from tests.builders import each
@@ -178,6 +179,19 @@ def test_classes_are_names_before_they_are_numbers(table: SampleTable) -> None:
     assert [class_number(text, digits) for text in ("10", "2", "1")] == [1, 2, 1]
     with pytest.raises(OptionError, match=r"unknown class 'be'.*did you mean 'bee'"):
         class_number("be", table)
+
+
+@each(
+    ("suite", "corruption", "severity", "title"),
+    [
+        ("cifar-c", "fog", 3, "Fog, severity 3"),
+        ("cifar-p", "gaussian_noise", 2, "Gaussian noise 2"),
+        ("resolution", "network", 1, "Network at 24 px"),
+    ],
+)
+def test_a_card_names_the_whole_condition(suite: str, corruption: str, severity: int, title: str) -> None:
+    entry = ConditionEntry("name", suite, corruption, severity, 24, "protocol", "computed", "clean")
+    assert condition_facts(entry)["title"] == title
 
 
 def test_heat_maps_hold_the_results(table: SampleTable, pair: list[Path]) -> None:

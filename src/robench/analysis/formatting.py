@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 __all__ = [
     "escape_markdown",
@@ -28,14 +29,17 @@ def format_change(change: float, unit: str, *, signed: bool = True, digits: int 
     Args:
         change: The difference; NaN gives an empty text.
         unit: Unit of the values.
-        signed: Whether a positive difference has a plus sign.
+        signed: Whether a positive difference has a plus sign; zero never has one.
         digits: Decimals of percentage points; None for as many as it has.
     """
     if math.isnan(change):
         return ""
-    sign = "+" if signed else ""
-    points = f"{sign}.{digits}f" if digits is not None else f"{sign}.6g"
-    return f"{in_percent(change, unit):{points}} pp" if _is_percent(unit) else f"{change:{sign}.3g} {unit}"
+    if _is_percent(unit):
+        change, unit, form = in_percent(change, unit), "pp", ".6g" if digits is None else f"z.{digits}f"
+    else:
+        form = ".3g"
+    text = f"{change:{form}}"
+    return f"{'+' if signed and float(text) > 0 else ''}{text} {unit}"
 
 
 def format_interval(low: float, high: float, unit: str, *, digits: int = 2) -> str:
@@ -46,12 +50,12 @@ def format_interval(low: float, high: float, unit: str, *, digits: int = 2) -> s
 
 
 def format_points(change: float, unit: str) -> str:
-    """Return the size of a change for a sentence, with two digits: `1.7 pp`, `12 pp`, `2 pp`, `0.31 GFLOPs`."""
+    """Return a change for a sentence, without a plus sign: `1.7 pp`, `-2.0 pp`, `0.04 pp`, `0.31 GFLOPs`."""
     if not _is_percent(unit):
-        return f"{abs(change):.2g} {unit}"
-    points = abs(in_percent(change, unit))
-    digits = 1 if points >= 0.095 or not points else 2
-    return f"{points:.{digits}f}".removesuffix(".0") + " pp"
+        return f"{change:.2g} {unit}"
+    points = in_percent(change, unit)
+    digits = 1 if abs(points) >= 0.095 or not points else 2
+    return f"{points:z.{digits}f} pp"
 
 
 def format_p_value(p: float | None) -> str:
@@ -62,9 +66,13 @@ def format_p_value(p: float | None) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Return a text as one line of Markdown that shows it as it is, also in the cell of a table."""
+    """Return a text as one line of Markdown that shows it as it is, also in the cell of a table.
+
+    A zero-width space keeps GitHub from notifying `@name`, and from linking `#12`, `https://` and `www.`.
+    """
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{character}" if character in "\\|`[]*_" else character for character in plain)
+    escaped = "".join(f"\\{character}" if character in "\\|`[]*_~" else character for character in plain)
+    return re.sub(r"@(?=\w)|#(?=\d)|GH-(?=\d)|:(?=//)|www(?=\.)", r"\g<0>&#8203;", escaped, flags=re.IGNORECASE)
 
 
 def _is_percent(unit: str) -> bool:

@@ -19,7 +19,7 @@ _CLAIMS = {
     "mean_error": ("makes", "fewer", "more", "errors on {suite}"),
     "mean_flip_rate": ("makes", "fewer", "more", "flips of its prediction on {suite}"),
     "accuracy_auc": ("has", "less", "more", "area under accuracy on {suite}"),
-    "accuracy": ("gets", "fewer", "more", "clean images right"),
+    "accuracy": ("gets", "fewer", "more", "images right on {suite}"),
     "consistency": ("has", "less", "more", "consistency on {suite}"),
 }
 """Verb, the words for a smaller and for a larger value, and object of the claim on a headline metric."""
@@ -65,22 +65,25 @@ def _claim(main: Difference, more: str, wording: Wording) -> str:
     """Return the claim on a headline metric with its interval, in the direction of the claim."""
     paired, key = main.paired, main.paired.run.key
     verb, smaller, larger, thing = _CLAIMS[key.metric]
-    thing, unit = thing.format(suite=wording.suite(key.suite)), str(paired.run.row["unit"])
+    part = f" ({place(main, wording)})" if key.corruption else ""
+    thing = "clean images right" if key.suite == CLEAN else thing.format(suite=wording.suite(key.suite) + part)
+    unit = str(paired.run.row["unit"])
     facts = [f"n = {paired.images}"]
-    if main.p is not None:
-        facts = [f"p {p}" if (p := format_p_value(main.p)).startswith("<") else f"p = {p}", *facts]
+    p = format_p_value(main.p)
+    facts = ["not tested" if not p else f"p {p}" if p.startswith("<") else f"p = {p}", *facts]
     if not paired.change:
         return ", ".join([f"no difference: {main.run_model} {verb} as many {thing} as {main.base_model}{more}", *facts])
     sign = math.copysign(1, paired.change)
     if math.isfinite(paired.ci_low):
         ends = sorted((sign * paired.ci_low, sign * paired.ci_high))
-        first, last = ("-" * (end < 0) + format_points(end, unit) for end in ends)
+        first, last = (format_points(end, unit) for end in ends)
         facts = [f"95 % CI {first.removesuffix(' pp')} to {last.removesuffix(' pp')}", *facts]
     is_significant = main.p is not None and main.p <= 0.05
     if is_significant and not main.is_significant:
         facts.append(f"p {format_p_value(main.p_holm)} after Holm's correction over the headlines")
-    claim = f"{main.run_model} {verb} {format_points(paired.change, unit)} {larger if sign > 0 else smaller} {thing} than {main.base_model}"
-    return ", ".join([f"{'' if is_significant else 'no significant difference: '}{claim}{more}", *facts])
+    size = f"{format_points(abs(paired.change), unit)} {larger if sign > 0 else smaller}"
+    claim = f"{main.run_model} {verb} {size} {thing} than {main.base_model}{more}"
+    return ", ".join([claim if is_significant or main.p is None else f"no significant difference: {claim}", *facts])
 
 
 def _corruptions(differences: Sequence[Difference], wording: Wording) -> str:

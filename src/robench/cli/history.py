@@ -54,4 +54,4 @@ def history(
         sys.stdout.write(FORMATS[format](history_rows(found)))
         return
     console = stdout()
-    console.print(history_charts(found, console))
+    console.print(history_charts(found, console), crop=False)

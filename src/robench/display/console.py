@@ -8,7 +8,8 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -18,8 +19,19 @@ _WIDTH = 100
 """Width of tables in characters if the output is not a terminal."""
 
 
+_COMMANDS = dict.fromkeys(
+    [*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "�"
+)
+"""Characters that control a terminal or turn the direction of a text, without tab and newline."""
+
+
 class _Console(Console):
-    """A console that passes a closed pipe on to the command."""
+    """A console that prints no control characters of names in files, and passes a closed pipe on to the command."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of a renderable, with `�` in place of control characters."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=segment.text.translate(_COMMANDS))
 
     def on_broken_pipe(self) -> None:
         """Raise the error; rich would exit with 1."""

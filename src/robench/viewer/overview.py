@@ -85,8 +85,16 @@ def condition_facts(entry: ConditionEntry) -> dict[str, Any]:
         "severity": entry.severity,
         "frames": entry.frames,
         "clean": entry.clean,
-        "title": f"Clean, {entry.resolution} px" if is_clean else f"{words(entry.corruption)}{level}",
+        "title": f"Clean, {entry.resolution} px" if is_clean else f"{_row_title(entry)}{level}",
     }
+
+
+def _row_title(entry: ConditionEntry) -> str:
+    """Return the name of a corruption, with the difficulty and the input size where a suite has several."""
+    family, title = display_family(entry.suite), words(entry.corruption)
+    if family.has_difficulties and entry.severity > 1:
+        title += f" {entry.severity}"
+    return f"{title} at {entry.resolution} px" if family.has_resolutions else title
 
 
 def _answer(table: SampleTable) -> Iterator[str]:
@@ -181,11 +189,7 @@ def _suite(table: SampleTable, suite: str, maps: Sequence[dict[str, Any]]) -> di
     family = display_family(suite)
     first = {plane.condition.name: number for number, plane in reversed([*enumerate(table.planes)])}
     for entry in entries:
-        title = words(entry.corruption)
-        if family.has_frames:
-            title += f" {entry.severity}" if family.has_difficulties and entry.severity > 1 else ""
-            title += f" at {entry.resolution} px" if family.has_resolutions else ""
-        cells = rows.setdefault((title, category_of(entry.corruption, extra)), [])
+        cells = rows.setdefault((_row_title(entry), category_of(entry.corruption, extra)), [])
         for frame in frames:
             if frame >= entry.frames:
                 break

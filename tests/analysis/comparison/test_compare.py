@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -147,7 +148,7 @@ def test_verdict(runs: list[Path], tmp_path: Path) -> None:
     first_sentence, clean = pair_verdict(compare(runs[:2]))
     mean = next(one.paired for one in compare(runs[:2], ["mean_error"]) if one.level == "headline")
     low, high = (round(100 * end, 1) for end in (mean.ci_low, mean.ci_high))
-    assert first_sentence.startswith(f"b makes 5 pp more errors on cifar-c than a, 95 % CI {low:g} to {high:g}, p ")
+    assert first_sentence.startswith(f"b makes 5.0 pp more errors on cifar-c than a, 95 % CI {low} to {high}, p ")
     assert "n = 100" in first_sentence
     assert clean.startswith("No difference: b gets as many clean images right as a")
     cells = {(name, level): first(20, N) for name in ("fog", "snow", "frost") for level in (1, 2)}
@@ -163,6 +164,25 @@ def test_verdict(runs: list[Path], tmp_path: Path) -> None:
     assert pair_verdict(compare([pair[0], pair[0]]))[0].endswith(
         "; none of 3 corruptions differs significantly by itself."
     )
+    (one,) = (one for one in compare(runs[:2]) if one.paired.run.key.suite == "clean")
+    shifted = replace(one.paired.run, key=one.paired.run.key._replace(suite="shift", corruption="crop"))
+    other = replace(
+        one,
+        paired=replace(one.paired, run=replace(shifted, row={**shifted.row, "value": one.paired.base.value + 0.02})),
+        p=None,
+    )
+    assert pair_verdict([other])[0].startswith("b gets 2.0 pp more images right on shift (crop) than a, ")
+    assert pair_verdict([other])[0].endswith(", not tested, n = 100.")
+
+
+def test_a_name_cannot_control_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair = [
+        write_run(tmp_path / str(i), {("clean", 0): first(3 + i, 30)}, model={"label": f"\x1b[2J\u202e{i}"})
+        for i in range(2)
+    ]
+    for command in (["compare", *map(str, pair)], ["show", str(pair[0])]):
+        assert run_cli(command) == 0
+        assert not {"\x1b", "\u202e"}.intersection(capsys.readouterr().out)
 
 
 def test_what_is_printed_fits(

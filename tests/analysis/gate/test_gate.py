@@ -296,10 +296,14 @@ def test_formats(
     assert "30.00 %25 to 34.00 %25" in printed["github"]
     assert (tmp_path / "summary.md").read_text() == printed["markdown"]
     table = [line for line in printed["markdown"].splitlines() if line.startswith("|")]
-    assert [line[:8] for line in table if line.count("|") == 10 and line[:3] not in ("| |", "|--")] == [
+    assert [line[:8] for line in table if line.count("|") == 9 and line[:3] not in ("| |", "|--")] == [
         "| **FAIL",
         "| ok | a",
     ]
+    assert printed["markdown"].index("**FAILED**") < printed["markdown"].index("makes 4.0 pp more errors"), (
+        "answer first"
+    )
+    assert "| significantly worse (p " in printed["markdown"]
     cases = {case.get("classname"): case for case in suite.iter("testcase")}
     assert list(cases) == ["robench.clean.accuracy", "robench.cifar-c.mean_error"]
     assert cases["robench.clean.accuracy"].findtext("system-out", "").startswith("rule: accuracy, suite clean: fail if")
@@ -313,11 +317,12 @@ def test_formats(
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
-    hostile = "<script>|`x`\x01\n::error::"
+    hostile = "<script>|`x`\x01\n::error:: @octocat #12 https://x.example \u202e"
     cells = {("clean", 0): first(3, 30)}
     base, run = (write_run(tmp_path / name, cells, model={"label": hostile}) for name in ("base", "run"))
     verdict = gate(run, base)
-    assert "<script>" not in FORMATS["markdown"](verdict)
+    found = FORMATS["markdown"](verdict)
+    assert not [part for part in ("<script>", "@octocat", "#12", "https://", "\u202e") if part in found]
     ElementTree.fromstring(FORMATS["junit"](verdict))
     assert all(line.startswith("::") for line in FORMATS["github"](verdict).splitlines())
 
@@ -428,7 +433,7 @@ def test_a_failure_is_whole_in_80_columns(
     ]
     assert max(map(len, lines)) <= 80
     assert lines[2].split()[:10] == ["cifar-c", "/", "fog", "/", "3", "5.0", "%", "50.0", "%", "+45.0"]
-    assert lines[-1].strip() == "largest loss: cifar-c / elastic_transform / 1, +0.00 pp"
+    assert lines[-1].strip() == "largest loss: cifar-c / elastic_transform / 1, 0.00 pp"
     assert printed.err.endswith(f"next: robench compare {tmp_path / 'base'} {tmp_path / 'run'}\n")
 
 

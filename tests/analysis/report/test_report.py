@@ -298,6 +298,23 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
         report([one, one], tmp_path / "twice.html")
 
 
+def test_without_intervals_nothing_is_drawn_for_them(tmp_path: Path) -> None:
+    """Vega warns in the console about the extent of a field without values."""
+    run = write_run(tmp_path / "run", {("clean", 0): first(5, 40), ("fog", 1): first(8, 40), ("fog", 3): first(20, 40)})
+    table = pd.read_csv(run / "results.csv", dtype=str, keep_default_na=False)
+    table.assign(ci_low="", ci_high="").to_csv(tmp_path / "bare.csv", index=False)
+    drawn = [
+        {
+            name
+            for chart in charts(Page(report([source], tmp_path / f"{source.stem}.html", examples=0).read_text()))
+            for layer in chart["spec"].get("layer", [])
+            for name in layer["encoding"]
+        }
+        for source in (run / "results.csv", tmp_path / "bare.csv")
+    ]
+    assert [bool({"x2", "y2"} & names) for names in drawn] == [True, False]
+
+
 def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one", {("clean", 0): first(5, 40), ("fog", 1): first(8, 40)})
     next((run / "records").glob("*fog*")).unlink()

@@ -12,7 +12,7 @@ from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.paired_tests import interval_error
 from robench.analysis.scoring import pool, pooled_rows, score_rows
 from robench.analysis.scoring.rows import Row
-from robench.errors import RunError, TableError
+from robench.errors import RunError, TableError, printable
 from robench.runs.csv import read_csv, read_versions
 from robench.runs.directory import RunDirectory
 from robench.runs.files import read_start
@@ -213,17 +213,17 @@ class ResultsSet:
     @property
     def model(self) -> str:
         """Label of the model."""
-        return str(self._common("model"))
+        return printable(str(self._common("model")))
 
     @property
     def treatment(self) -> str:
         """Test-time method applied to the model; empty without one."""
-        return str(self._common("treatment") or "")
+        return printable(str(self._common("treatment") or ""))
 
     @property
     def dataset(self) -> str:
         """Name of the dataset."""
-        return str(self._common("dataset"))
+        return printable(str(self._common("dataset")))
 
     @property
     def data_sha(self) -> str:

@@ -58,7 +58,7 @@ def _json_cells(row: Comparison | PowerEstimate) -> dict[str, Any]:
 
 
 def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
-    """Return a heading, an overview, a table of what failed, a folded table of what passed, and the notes.
+    """Return a heading, a table of what failed, an overview, a folded table of what passed, and the notes.
 
     Args:
         verdict: The verdict.
@@ -67,7 +67,6 @@ def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
     lines = [
         f"### {'❌' if verdict.failed else '✅'} robench {outcome(verdict)}",
         "",
-        *overview,
         "{} ({}) against {} ({})".format(
             *map(escape_markdown, (verdict.model, verdict.run, verdict.baseline_model, verdict.baseline))
         ),
@@ -76,6 +75,7 @@ def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
     passed = [comparison for comparison in verdict.comparisons if not comparison.failed]
     if verdict.failed:
         lines += [*_markdown_table(verdict.failed), ""]
+    lines += overview
     if passed:
         lines += ["<details><summary>", "", f"{len(passed)} passed", "", "</summary>", "", *_markdown_table(passed), ""]
         lines += ["</details>", ""]
@@ -85,8 +85,8 @@ def markdown(verdict: Verdict, overview: Sequence[str] = ()) -> str:
 
 def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
     lines = [
-        "| | metric | baseline | run | change | 95 % interval | limit | p | test |",
-        "|---|---|--:|--:|--:|---|--:|--:|---|",
+        "| | metric | baseline | run | change | 95 % interval | reason | test |",
+        "|---|---|--:|--:|--:|---|---|---|",
     ]
     for comparison in comparisons:
         unit = comparison.unit
@@ -97,8 +97,7 @@ def _markdown_table(comparisons: Sequence[Comparison]) -> list[str]:
             format_value(comparison.run, unit),
             format_change(comparison.change, unit),
             interval(comparison),
-            format_change(comparison.limit, unit, signed=False),
-            format_p_value(comparison.p if comparison.p_holm is None else comparison.p_holm),
+            escape_markdown(reason(comparison)),
             comparison.method,
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -129,7 +129,7 @@ def dots(
         "mark": {"type": "point", "size": 60, "opacity": 1, "strokeWidth": 2, "filled": bool(models)},
         "encoding": {"x": value, **dot, "tooltip": _tooltip({"name": "of", **named, **_VALUE})},
     }
-    layers: list[Spec] = [span, point]
+    layers: list[Spec] = [*([span] if _has_intervals(rows) else []), point]
     if rule is not None:
         layers.insert(0, _rule(rule))
     if verdicts:
@@ -141,6 +141,10 @@ def dots(
         )
     row = _ROW_HEIGHT if len(models) < 2 else 11 * len(models) + 8
     return _spec(layers, description, {"y": _names(order), **lane}, **_rows(row, order))
+
+
+def _has_intervals(rows: Rows) -> bool:
+    return any(row.get("low") is not None for row in rows)
 
 
 def heat_map(
@@ -283,7 +287,7 @@ def lines(
             "tooltip": _tooltip({"model": "model", "label": "at", **_VALUE}),
         },
     }
-    layers: list[Spec] = [band, line, point]
+    layers: list[Spec] = [*([band] if _has_intervals(rows) else []), line, point]
     if any("end" in row for row in rows):
         layers.append(
             {
