@@ -119,6 +119,7 @@ def test_github_fails_for_a_degraded_model_and_passes_for_the_accepted(repositor
     assert shell(script, repository, variables).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_action_keeps_one_comment_up_to_date(tmp_path: Path) -> None:
     cells = {("clean", 0): first(2, 40), ("fog", 3): first(10, 40), ("contrast", 3): first(30, 40)}
     for name, fog in (("base", 10), ("worse", 36), ("same", 10)):

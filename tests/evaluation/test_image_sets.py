@@ -107,6 +107,7 @@ def test_values_of_sets_and_of_conditions(run: robench.Run) -> None:
     assert "near AUROC (msp)" in str(run)
 
 
+@pytest.mark.slow
 def test_a_second_call_reads_the_sets_again_and_none_takes_them_away(run: robench.Run, data: Path) -> None:
     before = run.directory.path / "results.csv"
     content = before.read_bytes()
