@@ -96,6 +96,15 @@ def test_the_verdict_names_causes_thresholds_and_what_stays() -> None:
     ]
 
 
+def test_the_verdict_names_only_perturbations_that_flip() -> None:
+    table = (
+        results()
+        .iloc[[0, 0]]
+        .assign(suite="cifar-p", metric="flip_rate", corruption=["tilt", "rotate"], axis_value=1.0, value=[0.004, 0.0])
+    )
+    assert verdict(table) == ["cifar-p: predictions change most often under tilt 0.4 % (100 % of all flips)."]
+
+
 def luminance(color: ColorTriplet) -> float:
     linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -251,7 +251,7 @@ def _frames_verdict(suite: str, rows: Results, wording: Wording) -> list[str]:
         total = ordered["value"].sum()
         if total <= 0:
             return [f"{title}: no prediction changes between frames."]
-        top = ordered.head(2)
+        top = ordered[ordered["value"] > 0].head(2)
         names = " and ".join(
             f"{wording.corruption(row['corruption'])} {in_percent(row['value']):.1f} %"
             for row in top.to_dict("records")

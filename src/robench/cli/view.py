@@ -111,8 +111,9 @@ def view(
             stderr().print("The page has ended.")
             return
     print_notes(notes)
+    samples = f"{written.samples:,} sample{'s' if written.samples > 1 else ''}"
     stdout().print(
-        f"{bundle}: {written.images:,} images of {written.samples:,} samples, {format_bytes(written.bytes)}; "
+        f"{bundle}: {written.images:,} images of {samples}, {format_bytes(written.bytes)}; "
         f"open {bundle / 'index.html'}",
         soft_wrap=True,
     )
