@@ -134,6 +134,7 @@ def test_the_example_is_listed_with_its_package(
     assert "robench-example 0.1.0 has the family example" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_examples_models_load(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(installed)
     done = robench.evaluate(
@@ -213,6 +214,7 @@ def test_the_examples_treatment(installed: Path, tmp_path: Path, monkeypatch: py
         Options(treatment=["example-rounded:bits=1"])
 
 
+@pytest.mark.slow
 def test_the_rest_of_robench_takes_the_examples_runs(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_new_card(run: Path) -> None:
     assert "robench evaluate net.pth --data pictures -n 200" in lines, "no folders of the machine"
 
 
+@pytest.mark.slow
 @each(
     "before",
     [

@@ -43,6 +43,7 @@ def _with_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "input_warnings", other_inputs.input_warnings)
 
 
+@pytest.mark.slow
 @each(
     ("convert", "fed", "advice", "limit"),
     [

@@ -79,6 +79,7 @@ def test_a_mask_is_shared_by_the_channels_and_grows() -> None:
         before = gone[:, 0]
 
 
+@pytest.mark.slow
 def test_the_mean_area_is_over_the_suites_own(tmp_path: Path) -> None:
     """Without the extra ones it is the same; over extra ones alone it is theirs."""
     demo = robench.load_classifier("demo", device="cpu")

@@ -211,11 +211,13 @@ def test_every_kernel_at_every_size(size: tuple[int, int]) -> None:
     """Smooth, noisy, black, white and saturated images, in a batch or in one large image."""
     images = mosaic(*size) if max(size) > 200 else pictures(*size)
     for name in CORRUPTIONS:
-        for severity in (1, 5) if name in ("motion_blur", "snow", "glass_blur", "gaussian_blur") else (3,):
+        for severity in (
+            (1, 5) if size == SIZES[0] and name in ("motion_blur", "snow", "glass_blur", "gaussian_blur") else (3,)
+        ):
             count, most = unequal(name, images, "224", severity)
             assert count <= (1 if name.endswith("noise") else 0), (name, severity)
             assert most <= 1
-    for quality in (5, 7, 25, 85, 95):
+    for quality in (5, 7, 25, 85, 95) if size == SIZES[0] else (85,):
         with kernel_scope("fused"):
             made = jpeg_round_trip(images.to(DEVICE), quality).cpu()
         assert torch.equal(made, jpeg_round_trip_library(images, quality)), quality

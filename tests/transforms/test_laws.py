@@ -144,6 +144,7 @@ def test_every_size_and_an_empty_batch_keep_their_shape(corruption: Corruption, 
         assert corrupt(corruption, images[:0], constants, 3, ()).shape == (0, 3, *shape)
 
 
+@pytest.mark.slow
 @every_kernel
 def test_a_large_photograph_keeps_its_shape_and_changes(corruption: Corruption, constants: str) -> None:
     images = torch.nn.functional.interpolate(pictures(48, 64)[:1], scale_factor=16, mode="bilinear")

@@ -48,5 +48,5 @@ def test_members_are_mutated_behind_right_checksums() -> None:
 
 @pytest.mark.slow
 def test_many_mutated_files() -> None:
-    found = readers.run(900, 0, fuzz.work, str, fuzz.again)
+    found = readers.run(450, 0, fuzz.work, str, fuzz.again)
     assert set(found) <= {"model", "refused", "stopped"}

@@ -211,25 +211,27 @@ def test_a_folder_that_names_no_class_is_the_only_one_of_its_type(tmp_path: Path
 
 LARGE: list[tuple[str, dict[str, Any]]] = [
     ("vit", {"num_hidden_layers": 10**9}),
+    ("vit", {"num_labels": 10**6}),
+    ("timm", {"model_args": {"layers": [100_000, 1, 1, 1]}}),
+    ("levit", {"image_size": 8192}),
     ("timm", {"model_args": {"channels": [8_000, 8_000, 8_000, 8_000]}}),
     ("vit", {"num_hidden_layers": 200_000}),
     ("vit", {"num_hidden_layers": 10**400}),
     ("vit", {"num_labels": 10**9}),
-    ("vit", {"num_labels": 10**6}),
     ("vit", {"image_size": 10**6}),
     ("vit", {"hidden_size": 10**6}),
     ("convnext", {"depths": [10**6, 1, 1, 1]}),
     ("timm", {"num_classes": 10**9}),
-    ("timm", {"model_args": {"layers": [100_000, 1, 1, 1]}}),
-    ("levit", {"image_size": 8192}),
 ]
+_IN_EACH_BUILD = 4
+"""Number of the first ones that every build tries."""
 
 
 @pytest.mark.sandbox
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        pytest.param(*case, marks=[pytest.mark.nightly] * (index == 1) + [pytest.mark.slow] * (index != 1))
+        pytest.param(*case, marks=pytest.mark.slow if index < _IN_EACH_BUILD else pytest.mark.nightly)
         for index, case in enumerate(LARGE)
     ],
 )

@@ -109,6 +109,7 @@ def test_a_fixed_batch_is_told(tmp_path: Path) -> None:
     assert difference(loaded, small(), images(4)) == 0
 
 
+@pytest.mark.slow
 def test_any_memory_layout_will_do(tmp_path: Path) -> None:
     """Decomposed graphs hold views, which other strides than the exported ones refuse; channels last is what robench runs in."""
     loaded = torch_export.load(request(saved(small(), tmp_path / "views.pt2", decomposed=True)))
