@@ -148,7 +148,7 @@ def test_the_action_keeps_one_comment_up_to_date(tmp_path: Path) -> None:
     assert any(line.startswith("**worse makes 32.5 pp more errors on cifar-c than base, 95 % CI") for line in lines)
 
 
-@pytest.mark.slow(minutes=0.5)
+@pytest.mark.nightly
 def test_gitlab_passes_for_the_accepted_model(repository: Path) -> None:
     jobs = load(repository / ".gitlab-ci.yml")
     assert jobs["stages"] == ["evaluate", "gate"]

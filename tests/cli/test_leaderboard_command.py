@@ -89,7 +89,7 @@ def test_it_starts_without_torch(tmp_path: Path) -> None:
     assert used.ru_utime + used.ru_stime - start.ru_utime - start.ru_stime < 2
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_all_shared_checkpoints(shared: Path, tmp_path: Path, capsys: Capture) -> None:
     models = {
         "cifar10_resnet20.th": ("zoo:cifar_resnet20", "cifar10", "cifar-c", 0.269722),

@@ -99,6 +99,7 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [Endless, pytest.param(Ranges, marks=pytest.mark.slow), pytest.param(OnLoading, marks=pytest.mark.slow)]
 )

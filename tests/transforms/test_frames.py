@@ -306,7 +306,7 @@ def test_shift_offsets_are_uniform_and_each_images_own() -> None:
 
 
 SUITES = ["cifar-p", "shift", "scale", "noise", "resolution"]
-SOME = Options(limit=20, batch_size=8, difficulty=(1, 2), resolution=[16, 32])
+SOME = Options(limit=12, batch_size=5, difficulty=(1, 2), resolution=[16, 32])
 
 
 @pytest.fixture(scope="module")

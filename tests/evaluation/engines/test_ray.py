@@ -177,7 +177,7 @@ def test_two_nodes_and_several_models_give_the_same_bytes(
         assert run_files(tmp_path / "ray" / name) == run_files(tmp_path / "local" / name)
 
 
-@pytest.mark.slow(minutes=1)
+@pytest.mark.nightly
 def test_a_node_that_joins_later_is_used(cluster: Any, tmp_path: Path) -> None:
     """The head has no core, as that of a Kubernetes cluster: what it evaluates with joins one by one."""
     from robench.evaluation.engines import Ray
