@@ -21,7 +21,7 @@ from tests.parity.published import published_draws
 STATISTICS = ["mae", "rmse", "bias", "std_out"]
 CIFAR = [
     ("cifar-c", "ref_cifar10c_pixelstats_dev.csv"),
-    ("imagecorruptions", "ref_cifar10_icconst_pixelstats_dev.csv"),
+    pytest.param("imagecorruptions", "ref_cifar10_icconst_pixelstats_dev.csv", marks=pytest.mark.nightly),
 ]
 BLACK = ("imagecorruptions", "spatter", 1)
 """At 32 pixels the package divides 0 by 0 where no drop passes the threshold and turns such an image black; robench

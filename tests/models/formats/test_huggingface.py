@@ -223,7 +223,7 @@ LARGE: list[tuple[str, dict[str, Any]]] = [
     ("convnext", {"depths": [10**6, 1, 1, 1]}),
     ("timm", {"num_classes": 10**9}),
 ]
-_IN_EACH_BUILD = 3
+_IN_EACH_BUILD = 2
 """Number of the first ones that every build tries."""
 
 
