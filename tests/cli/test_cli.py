@@ -591,3 +591,11 @@ def test_a_file_of_jobs_among_the_models(tmp_path: Path, capsys: pytest.CaptureF
         "demo": [],
     }
     assert all(len(run.finished()) == 2 and run.manifest["data"]["samples"] == 10 for run in runs.values())
+
+
+def test_a_quiet_evaluation_keeps_its_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "demo", "--suite", "clean", "--limit", "4", "--mean", "0.9,0.9,0.9", "-q"]
+    assert run_cli([*command, "--out", str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines[:-1]] == ["warning", "warning"]
+    assert "--mean 0.9,0.9,0.9 differs" in lines[0]

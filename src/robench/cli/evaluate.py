@@ -11,9 +11,9 @@ from rich.text import Text
 
 from robench.cli import options as opt
 from robench.cli.common import names, numbers
-from robench.display.console import stderr, stdout
+from robench.display.console import print_notes, stderr, stdout
 from robench.display.progress import duration, long_run_hint, progress_display
-from robench.errors import OptionError
+from robench.errors import OptionError, with_option_names
 from robench.suites import display_family
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ def evaluate(
                 )
                 if run.profiles:
                     stdout().print(profile_table(run.profiles))
+                if quiet:
+                    print_notes([with_option_names(warning) for warning in run.directory.warnings], "warning")
                 stderr().print(result_place(run.path))
         if not quiet:
             with display.paused():
