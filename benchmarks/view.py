@@ -128,7 +128,7 @@ def write_run(path: Path, data: Path, samples: int, extra: float) -> None:
             "pred": pred,
             "top5": list((pred[:, None] + np.arange(5, dtype=np.int32)) % CLASSES),
             "confidence": noise.random(samples, np.float32),
-            "prob_label": np.float32(0.5),
+            **dict.fromkeys(("prob_label", "max_logit", "entropy", "sum_p2", "gen"), np.float32(0.5)),
         }
         run.write_records(one.name, pd.DataFrame(columns))
     rows = ({name: row.get(name) for name in RESULTS.names} for row in score_rows(run, None, _WANTED))
