@@ -1,4 +1,4 @@
-"""What other packages offer: found only where nothing is built in, named in the figures, and never able to break the rest.
+"""Plugins of other packages are found only where nothing is built in, named in the results, and unable to break the rest.
 
 Oracles: the example package, installed by pip and used by the command; packages written by hand that are wrong in one way.
 """
@@ -6,7 +6,7 @@ Oracles: the example package, installed by pip and used by the command; packages
 from __future__ import annotations
 
 import csv
-import importlib.util
+import importlib.metadata
 import json
 import shutil
 import subprocess
@@ -91,7 +91,7 @@ SMALL = Preprocessing(32, 32, "bilinear", (0.5,) * 3, (0.5,) * 3)
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example package, built and installed by pip into a folder, without network."""
-    if importlib.util.find_spec("pip") is None or importlib.util.find_spec("setuptools") is None:
+    if not {"pip", "setuptools"} <= {package.name for package in importlib.metadata.distributions()}:
         pytest.skip("needs pip and setuptools")
     place = tmp_path_factory.mktemp("example")
     shutil.copytree(EXAMPLE, place / "source", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
