@@ -218,6 +218,15 @@ ClassMap = Annotated[
     Path | None,
     Option(help="File of class names in the model's order, one per line.", metavar="FILE", rich_help_panel=SAMPLES),
 ]
+Labels = Annotated[
+    Path | None,
+    Option(
+        help="File of the images' labels, several an image allowed.",
+        show_default="those of DATA",
+        metavar="FILE",
+        rich_help_panel=SAMPLES,
+    ),
+]
 SkipUnreadable = Annotated[
     bool,
     Option("--skip-unreadable", help="Skip damaged images and list them in the manifest.", rich_help_panel=SAMPLES),

@@ -47,6 +47,7 @@ _TEXTS = (
     "model",
     "data",
     "class_map",
+    "labels",
     "preset",
     "out",
     "device",
@@ -111,7 +112,9 @@ def make_jobs(
         demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class_map")
         if data is None and not demo:
             raise OptionError("no images are given", "give --data (see `robench list datasets`)")
-        images = opened(_DEMO if data is None else data, None if classes is None else Path(classes))
+        images = opened(
+            _DEMO if data is None else data, None if classes is None else Path(classes), labels=table.get("labels")
+        )
         options = Options(**{field.name: table[field.name] for field in fields(Options) if field.name in table})
         suites: list[str] | Preset | None = _names("suite", table["suite"]) if "suite" in table else None
         if "preset" in table:

@@ -285,11 +285,22 @@ def _read_images(
             "sha": [hashes.sha[row] for row in rows.tolist()],
         }
     )
-    samples = {geometry: Samples(images.images, rows, index, label, names) for geometry, images in decoded.items()}
+    sets = None if dataset.label_sets is None else _filled([dataset.label_sets[place] for place in index.tolist()])
+    samples = {
+        geometry: Samples(images.images, rows, index, label, names, sets) for geometry, images in decoded.items()
+    }
     # Every geometry counts the same images.
     ignored = ignored_notes(next(iter(decoded.values())).ignored, len(positions)) if decoded else ()
     notes, fingerprints = (*released.notes, *ignored), released.fingerprints
     return _RunImages(dataset, hashes, samples, table, conditions, fingerprints, notes, unreadable, seconds)
+
+
+def _filled(sets: Sequence[Sequence[int]]) -> Ints:
+    """Return lists of classes as rows of equal length, filled up with -1."""
+    filled = np.full((len(sets), max(map(len, sets))), -1, np.int64)
+    for row, labels in zip(filled, sets, strict=True):
+        row[: len(labels)] = labels
+    return filled
 
 
 def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], options: Options) -> EvaluatorSpec | None:
@@ -317,6 +328,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         index=samples.index,
         label=samples.label,
         names=samples.names,
+        label_sets=samples.label_sets,
         released=data.released,
         fingerprints=data.fingerprints,
     )

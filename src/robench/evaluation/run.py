@@ -122,6 +122,7 @@ def evaluate(
     device: str = "auto",
     label: str | None = None,
     class_map: str | Path | None = None,
+    labels: str | Path | None = None,
     preset: str | None = None,
     progress: bool | Observer | None = None,
     options: Options | None = None,
@@ -152,6 +153,7 @@ def evaluate(
         device: auto, cpu, cuda, cuda:N or mps.
         label: Name of the model in tables.
         class_map: As in `open_dataset`.
+        labels: As in `open_dataset`.
         preset: Name of a preset, instead of a suite; see `robench list presets`.
         progress: True for a display, False for none, or an observer. None for a display in a terminal or a notebook.
         options: Options of the run, for several evaluations with the same ones.
@@ -177,7 +179,7 @@ def evaluate(
             raise OptionError("--preset chooses the suite", "omit --suite")
         suites = find_preset(preset)
         chosen = chosen.with_preset(suites)
-    images = data if isinstance(data, ImageDataset) else open_dataset(data, class_map)
+    images = data if isinstance(data, ImageDataset) else open_dataset(data, class_map, labels=labels)
     is_in_memory = not isinstance(model, Classifier | str | PathLike)
     with ExitStack() as stack:
         if is_in_memory and isinstance(model, nn.Module):

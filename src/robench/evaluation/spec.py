@@ -56,6 +56,7 @@ class EvaluatorSpec:
         index: As in `Samples`.
         label: As in `Samples`.
         names: As in `Samples`.
+        label_sets: As in `Samples`.
         released: Conditions with released files.
         fingerprints: Fingerprints of the released files by condition.
     """
@@ -77,6 +78,7 @@ class EvaluatorSpec:
     index: Ints
     label: Ints
     names: tuple[Name, ...]
+    label_sets: Ints | None
     released: tuple[Condition, ...]
     fingerprints: Mapping[str, str]
 
@@ -115,7 +117,7 @@ class EvaluatorSpec:
         if self.released:
             self._check_released()
         samples = {
-            geometry: Samples(decoded.images, self.rows, self.index, self.label, self.names)
+            geometry: Samples(decoded.images, self.rows, self.index, self.label, self.names, self.label_sets)
             for geometry, decoded in zip(self.geometries, self._decoded(), strict=True)
         }
         return Evaluator(adaptation, samples, self.options)
