@@ -177,7 +177,7 @@ def worst(results: Results, suite: str, count: int = _WORST) -> list[Headline]:
 
 
 def verdict(results: Results, wording: Wording = IDENTIFIERS) -> list[str]:
-    """Return sentences on what harms a model, from where on it breaks, what leaves it unharmed, and where it stands."""
+    """Return sentences on what harms a model, from where on it breaks, what leaves it unharmed, and its place in the field."""
     clean = results[(results["suite"] == CLEAN) & (results["metric"] == "error_rate") & results["axis"].isna()]
     lines: list[str] = []
     for suite in _perturbed(results):

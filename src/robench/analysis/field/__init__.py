@@ -1,4 +1,4 @@
-"""The field: published results of many models, among which a run stands. `scripts/make_field.py` writes the tables.
+"""The field: published results of many models, among which a run has a place. `scripts/make_field.py` writes the tables.
 
 Every row of a table names its source, licence and protocol. Values are top-1 errors in percent.
 """
@@ -178,7 +178,7 @@ def find_field(name: str) -> Field:
 
 
 def field_of(suite: str, dataset: str, classes: int | None, names: Collection[str]) -> Field | None:
-    """Return the field in which a run stands; None for none.
+    """Return the field to which a run belongs; None for none.
 
     Args:
         suite: Name of the suite.

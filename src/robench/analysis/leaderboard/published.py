@@ -1,4 +1,4 @@
-"""Rows of published models, and the conditions under which a run stands among them."""
+"""Rows of published models, and the conditions under which a run belongs to them."""
 
 from __future__ import annotations
 
