@@ -16,7 +16,7 @@ import torch
 import robench
 from robench.datasets import open_dataset
 from robench.errors import DatasetError, OptionError
-from robench.evaluation.loop import _columns  # type: ignore[attr-defined]
+from robench.evaluation.loop import _columns
 from robench.viewer.items import sample
 from robench.viewer.samples import read_samples
 from tests.builders import each, tiny_classifier, tiny_dataset
