@@ -66,6 +66,7 @@ _FORMULAS = {
     "ce": "CE(c) = 100 * (sum over s of E(c, s)) / (sum over s of B(c, s)), with the errors B of the baseline",
     "mce": "mCE = mean over c of CE(c), with CE(c) = 100 * (sum over s of E(c, s)) / (sum over s of B(c, s))",
     "relative_mce": "100 * mean over c of (E(c) - E_clean) / (B(c) - B_clean), with the errors B of the baseline",
+    "effective_robustness": "A - sigmoid(a * logit(A_clean) + b), A = 1 - mean_error; a, b: least squares on logit(A) over the field",
     "worst_class_error": "max over classes k of E(k)",
     "ece": "sum over bins b of n(b) / n * |accuracy(b) - mean confidence(b)|",
     "rms_calibration_error": "sqrt(sum over bins b of n(b) / n * (accuracy(b) - mean confidence(b))^2)",
@@ -129,6 +130,13 @@ METRICS: dict[str, Metric] = {
             False,
             "mean over the suite's own corruptions of (mean error - clean error) by the baseline's, times 100",
             _IMAGENET_C,
+        ),
+        Metric(
+            "effective_robustness",
+            "fraction",
+            True,
+            "accuracy on the corrupted images above what the clean accuracy predicts, by a fit over published models",
+            "Taori et al. 2020, arXiv:2007.00644",
         ),
         Metric("class_error", "fraction", False, "error_rate over the images of one class", "error_rate by class"),
         Metric(
