@@ -43,6 +43,9 @@ _TEXTS = (
     "weights_key",
     "interpolation",
     "channels",
+    "head",
+    "reference",
+    "features",
     "label",
     "model",
     "data",
@@ -55,7 +58,19 @@ _PIXELS = ("size", "resize", "crop")
 _RANGE = "input_range"
 _COLOURS = ("mean", "std")
 _NAMES = ("ignore_key", "suite")
-_LOADING = ("arch", "weights_key", "ignore_key", "interpolation", "label", _RANGE, "channels", *_PIXELS, *_COLOURS)
+_HEADS = ("head", "reference", "features")
+_LOADING = (
+    "arch",
+    "weights_key",
+    "ignore_key",
+    "interpolation",
+    "label",
+    _RANGE,
+    "channels",
+    *_HEADS,
+    *_PIXELS,
+    *_COLOURS,
+)
 """Keys that are arguments of `load_classifier`."""
 
 KEYS = (*_TEXTS, *_PIXELS, _RANGE, *_COLOURS, *_NAMES, *(field.name for field in fields(Options)))

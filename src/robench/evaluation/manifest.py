@@ -57,6 +57,7 @@ def make_manifest(
         "preprocessing": _json_types(classifier.preprocessing.facts()),
         # Only what chooses among the tensors of a file, whose SHA-256 does not tell them apart.
         **{key: value for key in ("weights_key", "ignore_key") if (value := (classifier.origin or {}).get(key))},
+        **({"head": _json_types(classifier.head_facts)} if classifier.head_facts else {}),
     }
     data = {
         "name": images.name,

@@ -149,6 +149,7 @@ def prepare(
     ]
     manifest["notes"] += [*data.notes, *kernel_notes]
     if labelled:
+        manifest["warnings"] += _reference_warnings(adaptation.classifier, data.table)
         manifest["warnings"] += _size_warnings(adaptation.classifier, images, positions, plan)
     if labelled and (options.fresh or not (path / "manifest.json").exists()):
         observer.phase("trying other inputs", 0)
@@ -198,6 +199,17 @@ def _plan(adaptation: Adaptation, samples: int, suites: Sequence[str], options: 
     plan = make_plan(suites, options, adaptation.classifier.preprocessing, adaptation.gflops)
     notes = [*plan.notes, *adaptation.notes(plan.conditions, samples)]
     return replace(plan, notes=tuple(dict.fromkeys(notes)))
+
+
+def _reference_warnings(classifier: Classifier, samples: pd.DataFrame) -> list[str]:
+    """Return a warning if the head was made from images of the run."""
+    count = int(samples["sha"].isin(classifier.reference_sha).sum())
+    if not count:
+        return []
+    return [
+        f"{count:,} of the {len(samples):,} images are also in --reference, so the head of {classifier.label} knows their labels; "
+        "give other reference images"
+    ]
 
 
 def _size_warnings(classifier: Classifier, images: ImageDataset, positions: Ints, plan: Plan) -> list[str]:
@@ -305,6 +317,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         own_code=own_code(chosen),
         model=classifier.origin,
         sha256=classifier.sha256,
+        head_facts=classifier.head_facts,
         classes=classifier.classes,
         groups=classifier.groups,
         treatment=adaptation.fingerprint(),

@@ -119,6 +119,9 @@ def evaluate(
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
+    head: str | Path | None = None,
+    reference: str | Path | None = None,
+    features: str | None = None,
     device: str = "auto",
     label: str | None = None,
     class_map: str | Path | None = None,
@@ -149,6 +152,9 @@ def evaluate(
         interpolation: Filter of the resize.
         input_range: Value of white for the model, 1 or 255.
         channels: Order in which the model takes the channels, "rgb" or "bgr".
+        head: As in `load_classifier`, like the following two arguments.
+        reference: Labelled images that the head is made from.
+        features: Module whose output the head takes.
         device: auto, cpu, cuda, cuda:N or mps.
         label: Name of the model in tables.
         class_map: As in `open_dataset`.
@@ -165,9 +171,17 @@ def evaluate(
         RunError: The directory holds another run, unless `fresh` is set.
         RobenchError: Another argument is invalid.
     """
-    loading = {"arch": arch, "weights_key": weights_key, "mean": mean, "std": std, "size": size, "resize": resize}
+    loading: dict[str, Any] = {
+        "arch": arch,
+        "weights_key": weights_key,
+        "mean": mean,
+        "std": std,
+        "size": size,
+        "resize": resize,
+    }
     loading |= {"crop": crop, "interpolation": interpolation, "label": label}
     loading |= {"input_range": input_range, "channels": channels}
+    loading |= {"head": head, "reference": reference, "features": features}
     chosen = _options(options, keywords)
     suites: Sequence[str] | Preset | None = None
     if suite is not None:
@@ -190,7 +204,7 @@ def evaluate(
         else:
             named = [] if suites is None or isinstance(suites, Preset) else suites
             size = default_input_size(named, images)
-            own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)  # type: ignore[arg-type]
+            own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)
         observer = progress if isinstance(progress, Observer) else stack.enter_context(shown_progress(progress))
         (run,) = evaluate_jobs(
             [Job(lambda: own, images, suites, None if out is None else path_of("--out", out), chosen)],

@@ -44,6 +44,7 @@ class EvaluatorSpec:
         own_code: Hash of each own file of the suites, by the name of the suite.
         model: Arguments of `load_classifier`.
         sha256: SHA-256 of the model.
+        head_facts: Facts of a head that robench made; empty for a head of the file.
         classes: Number of classes of the selected output.
         groups: Groups of its columns.
         treatment: Fingerprint of the treatments in `options` with their calibration images.
@@ -65,6 +66,7 @@ class EvaluatorSpec:
     own_code: Mapping[str, str]
     model: Mapping[str, Any]
     sha256: str
+    head_facts: Mapping[str, Any]
     classes: int
     groups: tuple[tuple[int, ...], ...] | None
     treatment: Mapping[str, object]
@@ -106,6 +108,8 @@ class EvaluatorSpec:
                 f"{self.sha256[:12]})",
                 "copy it again",
             )
+        if classifier.head_facts != self.head_facts:
+            raise CheckpointError(f"the head of {classifier.label} has other files here", "copy them again")
         classifier = classifier.with_classes(self.classes)
         if self.groups is not None:
             classifier = classifier.with_class_groups(self.groups)
