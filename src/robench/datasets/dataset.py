@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class ImageDataset:
         classes: Name of each class.
         read: Returns the encoded image at a position; raises OSError.
         groups: Model outputs that each class corresponds to; None if the classes are the outputs.
+        group_rule: How outputs of one class become its logit, as in `Classifier.group_rule`.
         border: Width in pixels of a frame around every image that is not part of it.
         file_labels: (n,) labels in the files if `labels` come from a class map, else None.
         root: File or folder of the dataset; None for an embedded one.
@@ -47,6 +48,7 @@ class ImageDataset:
     classes: tuple[str, ...]
     read: Callable[[int], bytes]
     groups: tuple[tuple[int, ...], ...] | None = None
+    group_rule: Literal["max", "mean"] = "max"
     border: int = 0
     file_labels: Ints | None = None
     root: Path | None = None

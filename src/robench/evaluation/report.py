@@ -23,6 +23,7 @@ def report(
     examples: int = EXAMPLES,
     title: str = TITLE,
     force: bool = False,
+    decisions: str | PathLike[str] | Sequence[str | PathLike[str]] = (),
 ) -> Path:
     """Write one self-contained page that shows runs side by side, and return its path.
 
@@ -33,6 +34,7 @@ def report(
         examples: Number of example images of each kind, run and suite; 0 reads no image and does not import torch.
         title: Heading of the page.
         force: Whether to replace a file that is not a report.
+        decisions: Tables with the decisions of people or networks on the images, for their error consistency with each run.
 
     Raises:
         OptionError: A library of the report is missing, or `out` is another file.
@@ -47,4 +49,7 @@ def report(
         from robench.evaluation.examples import find_examples  # Imports torch.
 
         finder = partial(find_examples, data=data)
-    return write_page(paths, path_of("--out", out), examples=finder, count=examples, title=title, force=force)
+    tables = paths_of("--decisions", decisions, "the path of a table, or a list of them") if decisions else []
+    return write_page(
+        paths, path_of("--out", out), examples=finder, count=examples, title=title, force=force, decisions=tables
+    )

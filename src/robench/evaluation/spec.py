@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from robench.datasets import (
     Decoded,
@@ -46,6 +46,7 @@ class EvaluatorSpec:
         sha256: SHA-256 of the model.
         classes: Number of classes of the selected output.
         groups: Groups of its columns.
+        group_rule: As in `Classifier`.
         treatment: Fingerprint of the treatments in `options` with their calibration images.
         options: Options of the run.
         data: Arguments of `open_dataset`.
@@ -67,6 +68,7 @@ class EvaluatorSpec:
     sha256: str
     classes: int
     groups: tuple[tuple[int, ...], ...] | None
+    group_rule: Literal["max", "mean"]
     treatment: Mapping[str, object]
     options: Options
     data: Origin
@@ -108,7 +110,7 @@ class EvaluatorSpec:
             )
         classifier = classifier.with_classes(self.classes)
         if self.groups is not None:
-            classifier = classifier.with_class_groups(self.groups)
+            classifier = classifier.with_class_groups(self.groups, self.group_rule)
         adaptation = adapt(classifier, self.options.treatment, self.options.calibration, self.options.seed)
         if adaptation.fingerprint() != self.treatment:
             raise DatasetError(f"--calibration {self.options.calibration} has other images here", "copy it again")

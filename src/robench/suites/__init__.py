@@ -20,6 +20,7 @@ from robench.suites.imagenet_c import (
 )
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
 from robench.suites.presets import PRESETS, Preset, find_preset
+from robench.suites.shape_bias import CUE_CONFLICT, SHAPE_BIAS, SHAPE_CATEGORIES, cues_of
 from robench.suites.suite import BACKENDS, CLEAN, OOD, SEVERITIES, Condition, ReleasedFiles, Suite
 from robench.suites.sweeps import (
     MAP_AXIS,
@@ -40,6 +41,7 @@ __all__ = [
     "BACKENDS",
     "CATEGORIES",
     "CLEAN",
+    "CUE_CONFLICT",
     "EXTRA_CATEGORY",
     "MAP_AXIS",
     "NETWORK",
@@ -48,6 +50,8 @@ __all__ = [
     "PRESETS",
     "RESOLUTIONS",
     "SEVERITIES",
+    "SHAPE_BIAS",
+    "SHAPE_CATEGORIES",
     "SMALL",
     "SMALL_RESOLUTIONS",
     "SUITES",
@@ -61,6 +65,7 @@ __all__ = [
     "Suite",
     "category_of",
     "constants_for",
+    "cues_of",
     "default_suite",
     "display_family",
     "families",
@@ -106,6 +111,7 @@ SUITES: dict[str, Suite] = {
         NOISE,
         OCCLUSION,
         RESOLUTION,
+        SHAPE_BIAS,
     )
 }
 
