@@ -13,7 +13,10 @@ __all__ = ["is_cue_conflict", "labelled_images"]
 
 
 def labelled_images(
-    data: ImageDataset | str | Path, by_file_name: bool, class_map: str | Path | None = None
+    data: ImageDataset | str | Path,
+    by_file_name: bool,
+    class_map: str | Path | None = None,
+    labels: str | Path | None = None,
 ) -> ImageDataset:
     """Open the images of a run.
 
@@ -21,15 +24,19 @@ def labelled_images(
         data: The images, or an argument of `open_dataset`.
         by_file_name: Whether file names label the images, in folders of any kind; see `is_cue_conflict`.
         class_map: As in `open_dataset`.
+        labels: As in `open_dataset`.
 
     Raises:
-        OptionError: A class map is given for images whose names are their labels.
+        OptionError: Labels are given for images whose names are their labels.
         DatasetError: The images cannot be opened.
     """
     if not by_file_name:
-        return data if isinstance(data, ImageDataset) else open_dataset(data, class_map)
-    if class_map is not None:
-        raise OptionError(f"--class-map has no effect on {SHAPE_BIAS.name}, whose file names are its labels", "omit it")
+        return data if isinstance(data, ImageDataset) else open_dataset(data, class_map, labels=labels)
+    for option, given in (("--class-map", class_map), ("--labels", labels)):
+        if given is not None:
+            raise OptionError(
+                f"{option} has no effect on {SHAPE_BIAS.name}, whose file names are its labels", "omit it"
+            )
     return as_cue_conflict(data if isinstance(data, ImageDataset) else open_dataset(data, labelled=False))
 
 

@@ -43,10 +43,14 @@ _TEXTS = (
     "weights_key",
     "interpolation",
     "channels",
+    "head",
+    "reference",
+    "features",
     "label",
     "model",
     "data",
     "class_map",
+    "labels",
     "preset",
     "out",
     "device",
@@ -55,7 +59,19 @@ _PIXELS = ("size", "resize", "crop")
 _RANGE = "input_range"
 _COLOURS = ("mean", "std")
 _NAMES = ("ignore_key", "suite")
-_LOADING = ("arch", "weights_key", "ignore_key", "interpolation", "label", _RANGE, "channels", *_PIXELS, *_COLOURS)
+_HEADS = ("head", "reference", "features")
+_LOADING = (
+    "arch",
+    "weights_key",
+    "ignore_key",
+    "interpolation",
+    "label",
+    _RANGE,
+    "channels",
+    *_HEADS,
+    *_PIXELS,
+    *_COLOURS,
+)
 """Keys that are arguments of `load_classifier`."""
 
 KEYS = (*_TEXTS, *_PIXELS, _RANGE, *_COLOURS, *_NAMES, *(field.name for field in fields(Options)))
@@ -118,7 +134,10 @@ def make_jobs(
             options = options.with_preset(suites)
         named = suites if isinstance(suites, list) else []
         images = opened(
-            _DEMO if data is None else data, is_cue_conflict(named), None if classes is None else Path(classes)
+            _DEMO if data is None else data,
+            is_cue_conflict(named),
+            None if classes is None else Path(classes),
+            table.get("labels"),
         )
         return Job(
             load=partial(

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robench.datasets import EMBEDDED, ImageDataset, decode_few, read_released, released_names
+from robench.datasets import EMBEDDED, ImageDataset, decode_few, open_dataset, read_released, released_names
 from robench.errors import DatasetError, RunError
-from robench.evaluation.images import is_cue_conflict, labelled_images
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.evaluation.protocol import protocol
@@ -42,7 +41,7 @@ def open_images(run: RunDirectory, data: str | Path | None) -> ImageDataset:
     if data is None and known.get("root") is None and known["name"] not in EMBEDDED:
         raise RunError("the run does not record the path of its images", "give the path of the images with --data")
     try:
-        images, samples = labelled_images(path, is_cue_conflict(run.manifest["suites"])), run.read_samples()
+        images, samples = open_dataset(path, labelled=False), run.read_samples()
     except DatasetError as error:
         raise RunError(error.problem, "give the path of the images with --data") from error
     if len(images) != known.get("total_samples", len(images)) or any(

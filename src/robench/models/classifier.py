@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -43,6 +43,8 @@ class Classifier:
         group_rule: The logit of a group: the largest one of its outputs, or the logarithm of the mean of their probabilities.
         assumes_size: Whether the input size is ImageNet's because neither the model nor the caller states one.
         class_names: Names of the outputs that the file states, in their order; empty if it states none.
+        head_facts: Facts of a head that robench made, for the manifest; empty for a head of the file.
+        reference_sha: SHA-256 of the images that such a head is made from.
         notes: Messages for the user about loading, one line each.
         warnings: Messages about likely mistakes, such as options that contradict the model, one line each.
         origin: Arguments of `load_classifier`, without the device, that load it in another process; None if a caller built it.
@@ -64,6 +66,8 @@ class Classifier:
     group_rule: Literal["max", "mean"] = "max"
     assumes_size: bool = False
     class_names: tuple[str, ...] = ()
+    head_facts: Mapping[str, Any] = field(default_factory=dict)
+    reference_sha: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None

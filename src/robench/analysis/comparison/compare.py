@@ -412,9 +412,10 @@ def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
     parts = []
     for condition, before, after in shared_cells(base, other):
         samples = base.runs[0].read_samples() if samples is None else samples
-        label, base_pred, run_pred = (column.to_numpy() for column in (before["label"], before["pred"], after["pred"]))
-        index = np.flatnonzero(base_pred != run_pred)
-        label, base_pred, run_pred = label[index], base_pred[index], run_pred[index]
+        index = np.flatnonzero(before["pred"] != after["pred"])
+        label, base_pred, run_label, run_pred = (
+            records[name].to_numpy()[index] for records in (before, after) for name in ("label", "pred")
+        )
         parts.append(
             pd.DataFrame(
                 {
@@ -429,7 +430,7 @@ def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
                     "change": np.where(
                         base_pred == label,
                         "negative_flip",
-                        np.where(run_pred == label, "positive_flip", "wrong_to_wrong"),
+                        np.where(run_pred == run_label, "positive_flip", "wrong_to_wrong"),
                     ),
                 }
             )

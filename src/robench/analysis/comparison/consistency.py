@@ -87,7 +87,8 @@ def shared_cells(base: ResultsSet, other: ResultsSet) -> Iterator[tuple[Conditio
         before, after = (
             read_columns(results.runs[0], condition, ("sample", "label", "pred")) for results in (base, other)
         )
-        if not before["sample"].equals(after["sample"]) or not before["label"].equals(after["label"]):
+        same_columns = ["sample"] if base.runs[0].is_multi_label else ["sample", "label"]
+        if not before[same_columns].equals(after[same_columns]):
             raise RunError(f"{other.name}: {condition.name} has other samples than in {base.name}", "evaluate again")
         yield condition, before, after
 
