@@ -33,6 +33,7 @@ from robench.models.in_memory import module_sha256
 from robench.models.preprocessing import ASSUMPTIONS, SIZE_NOTE, Preprocessing, assumed, listed, with_known_mean
 from robench.models.preprocessing.in_network import Normalisation
 from robench.models.probe import probe, probe_normalisation, probe_notes
+from robench.types import Size
 
 __all__ = ["FORMATS", "is_sandboxed", "load_model"]
 
@@ -94,7 +95,7 @@ def _prepared(loaded: LoadedModel, request: LoadRequest, overrides: dict[str, An
     assumes_size = _states_no_size(loaded)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
     if not (names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()):  # Others state their preprocessing.
-        own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).crop, request.device)
+        own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).shape, request.device)
         loaded = _with_own_normalisation(loaded, own, overrides)
     preprocessing = loaded.preprocessing.replaced(**overrides)
     result = probe(loaded, preprocessing, request.device)
@@ -265,7 +266,7 @@ def _states_no_size(loaded: LoadedModel) -> bool:
     return ASSUMPTIONS[0] in loaded.notes or SIZE_NOTE in loaded.notes
 
 
-def _with_size(loaded: LoadedModel, crop: int | None, default: int | None) -> LoadedModel:
+def _with_size(loaded: LoadedModel, crop: Size | None, default: int | None) -> LoadedModel:
     """Return a model with `crop` if it states no input size, or else with `default` and a note."""
     if not _states_no_size(loaded) or not (crop or default):
         return loaded
