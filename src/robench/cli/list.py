@@ -154,14 +154,14 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         robench list corruptions blur
         robench list corruptions --suite cifar-c
     """
-    from robench.transforms.corruptions import CORRUPTIONS, find_corruption
+    from robench.transforms.corruptions import BUILT_IN, find_corruption
     from robench.transforms.own import read_names
 
     if suite is None:
-        found = [(one, "") for one in CORRUPTIONS.values()]
+        found = [(one, "") for one in BUILT_IN.values()]
         found += [
             (one, f" ({plugin.origin})")
-            for plugin, one in _loaded("corruption", CORRUPTIONS, lambda name: find_corruption(name, ""))
+            for plugin, one in _loaded("corruption", BUILT_IN, lambda name: find_corruption(name, ""))
         ]
         rows = [
             {

@@ -70,6 +70,32 @@ IgnoreKeys = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Head = Annotated[
+    str | None,
+    Option(
+        help="Head on the model's features: knn:k=20,T=0.07, linear:C=1 or a weights file.",
+        show_default="the model's own",
+        metavar="HEAD",
+        rich_help_panel=MODEL,
+    ),
+]
+Reference = Annotated[
+    str | None,
+    Option(
+        help="Labelled images for --head knn or linear; any layout of --data.",
+        metavar="DATA",
+        rich_help_panel=MODEL,
+    ),
+]
+Features = Annotated[
+    str | None,
+    Option(
+        help="Module whose output --head takes, or cls+patches, cls4, cls4+patches.",
+        show_default="the input of the last linear layer",
+        metavar="MODULE",
+        rich_help_panel=MODEL,
+    ),
+]
 Data = Annotated[
     str | None,
     Option(
@@ -217,6 +243,15 @@ Subset = Annotated[
 ClassMap = Annotated[
     Path | None,
     Option(help="File of class names in the model's order, one per line.", metavar="FILE", rich_help_panel=SAMPLES),
+]
+Labels = Annotated[
+    Path | None,
+    Option(
+        help="File of the images' labels, several an image allowed.",
+        show_default="those of DATA",
+        metavar="FILE",
+        rich_help_panel=SAMPLES,
+    ),
 ]
 SkipUnreadable = Annotated[
     bool,

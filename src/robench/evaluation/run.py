@@ -119,9 +119,13 @@ def evaluate(
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
+    head: str | Path | None = None,
+    reference: str | Path | None = None,
+    features: str | None = None,
     device: str = "auto",
     label: str | None = None,
     class_map: str | Path | None = None,
+    labels: str | Path | None = None,
     preset: str | None = None,
     progress: bool | Observer | None = None,
     options: Options | None = None,
@@ -149,9 +153,13 @@ def evaluate(
         interpolation: Filter of the resize.
         input_range: Value of white for the model, 1 or 255.
         channels: Order in which the model takes the channels, "rgb" or "bgr".
+        head: As in `load_classifier`, like the following two arguments.
+        reference: Labelled images that the head is made from.
+        features: Module whose output the head takes.
         device: auto, cpu, cuda, cuda:N or mps.
         label: Name of the model in tables.
         class_map: As in `open_dataset`.
+        labels: As in `open_dataset`.
         preset: Name of a preset, instead of a suite; see `robench list presets`.
         progress: True for a display, False for none, or an observer. None for a display in a terminal or a notebook.
         options: Options of the run, for several evaluations with the same ones.
@@ -165,9 +173,17 @@ def evaluate(
         RunError: The directory holds another run, unless `fresh` is set.
         RobenchError: Another argument is invalid.
     """
-    loading = {"arch": arch, "weights_key": weights_key, "mean": mean, "std": std, "size": size, "resize": resize}
+    loading: dict[str, Any] = {
+        "arch": arch,
+        "weights_key": weights_key,
+        "mean": mean,
+        "std": std,
+        "size": size,
+        "resize": resize,
+    }
     loading |= {"crop": crop, "interpolation": interpolation, "label": label}
     loading |= {"input_range": input_range, "channels": channels}
+    loading |= {"head": head, "reference": reference, "features": features}
     chosen = _options(options, keywords)
     suites: Sequence[str] | Preset | None = None
     if suite is not None:
@@ -177,7 +193,7 @@ def evaluate(
             raise OptionError("--preset chooses the suite", "omit --suite")
         suites = find_preset(preset)
         chosen = chosen.with_preset(suites)
-    images = data if isinstance(data, ImageDataset) else open_dataset(data, class_map)
+    images = data if isinstance(data, ImageDataset) else open_dataset(data, class_map, labels=labels)
     is_in_memory = not isinstance(model, Classifier | str | PathLike)
     with ExitStack() as stack:
         if is_in_memory and isinstance(model, nn.Module):
@@ -190,7 +206,7 @@ def evaluate(
         else:
             named = [] if suites is None or isinstance(suites, Preset) else suites
             size = default_input_size(named, images)
-            own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)  # type: ignore[arg-type]
+            own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)
         observer = progress if isinstance(progress, Observer) else stack.enter_context(shown_progress(progress))
         (run,) = evaluate_jobs(
             [Job(lambda: own, images, suites, None if out is None else path_of("--out", out), chosen)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,8 @@ class Classifier:
         groups: Network outputs of each class of the dataset; None if each output is a class.
         assumes_size: Whether the input size is ImageNet's because neither the model nor the caller states one.
         class_names: Names of the outputs that the file states, in their order; empty if it states none.
+        head_facts: Facts of a head that robench made, for the manifest; empty for a head of the file.
+        reference_sha: SHA-256 of the images that such a head is made from.
         notes: Messages for the user about loading, one line each.
         warnings: Messages about likely mistakes, such as options that contradict the model, one line each.
         origin: Arguments of `load_classifier`, without the device, that load it in another process; None if a caller built it.
@@ -61,6 +63,8 @@ class Classifier:
     groups: tuple[tuple[int, ...], ...] | None = None
     assumes_size: bool = False
     class_names: tuple[str, ...] = ()
+    head_facts: Mapping[str, Any] = field(default_factory=dict)
+    reference_sha: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from robench.errors import OptionError, unknown_name
 from robench.plugins import find_plugin, is_own, plugins
 from robench.suites import families
+from robench.suites.c_bar import C_BAR_VALUES, CIFAR_C_BAR, IMAGENET_3DCC_2D, IMAGENET_C_BAR
 from robench.suites.categories import CATEGORIES, EXTRA_CATEGORY, OTHER_CATEGORY, category_of
 from robench.suites.families import Family, FrameKind
 from robench.suites.geometry import Geometry
@@ -40,6 +41,7 @@ __all__ = [
     "BACKENDS",
     "CATEGORIES",
     "CLEAN",
+    "C_BAR_VALUES",
     "EXTRA_CATEGORY",
     "MAP_AXIS",
     "NETWORK",
@@ -97,6 +99,9 @@ SUITES: dict[str, Suite] = {
         IMAGENET_64_C,
         CIFAR_C,
         IMAGECORRUPTIONS,
+        IMAGENET_C_BAR,
+        CIFAR_C_BAR,
+        IMAGENET_3DCC_2D,
         IMAGENET_P,
         IMAGENET_P_299,
         TINY_IMAGENET_P,

@@ -123,12 +123,12 @@ METRICS: dict[str, Metric] = {
             "corruption error: mean error over the severities by the baseline's, times 100",
             _IMAGENET_C,
         ),
-        Metric("mce", "percent", False, "mean of ce over the suite's 15 corruptions", _IMAGENET_C),
+        Metric("mce", "percent", False, "mean of ce over the suite's own corruptions", _IMAGENET_C),
         Metric(
             "relative_mce",
             "percent",
             False,
-            "mean over the 15 corruptions of (mean error - clean error) by the baseline's, times 100",
+            "mean over the suite's own corruptions of (mean error - clean error) by the baseline's, times 100",
             _IMAGENET_C,
         ),
         Metric(

@@ -227,7 +227,7 @@ def _measure(
     columns = list(dict.fromkeys(column for statistic in statistics for column in statistic.columns))
     cells: dict[str, dict[str, Floats]] = {one.name: defaultdict(lambda: np.empty(DISTRIBUTION_SIZE)) for one in images}
     nonfinite: dict[str, float] = {}
-    by_class = only is None or not only.isdisjoint(_CLASS_METRICS)
+    by_class = not run.is_multi_label and (only is None or not only.isdisjoint(_CLASS_METRICS))
     classes = _ClassErrors(read_label(run, images[0]), groups if by_class else (), cells)
     for outcomes in read_cells(run, images, columns, _TOGETHER):
         nonfinite |= {cell.name: cell.nonfinite_rate for cell in outcomes.cells}
@@ -244,6 +244,8 @@ def _measure(
         # Without any prediction, no confidence can be right. Without that of a sample, the scores have no mean.
         for metric in (*(_CALIBRATION.metrics if rate == 1 else ()), *(_SCORES if rate else ())):
             cells[name].pop(metric, None)
+        if run.is_multi_label:
+            cells[name].pop("brier", None)
     measured = {name: dict(distributions) for name, distributions in cells.items()}
     return _Measured(classes.by_class, measured, nonfinite, classes.errors())
 
