@@ -26,7 +26,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from robench.arguments import check_type, one_or_more
+from robench.arguments import check_type, one_or_more, size_of
 from robench.errors import OptionError, one_line, unknown_name
 from robench.evaluation.images import is_cue_conflict, labelled_images
 from robench.evaluation.input_size import default_input_size
@@ -210,7 +210,7 @@ def _check_value(key: str, value: Any) -> None:
     if key in _TEXTS:
         check_type(key, value, str, "a text")
     elif key in _PIXELS:
-        check_type(key, value, int, "a whole number of pixels")
+        size_of(key, value)
     elif key == _RANGE:
         check_type(key, value, int, "1 or 255")
     elif key in _COLOURS:

@@ -31,8 +31,10 @@ from robench.models.in_memory import module_sha256, unchanged
 from robench.runs.observer import EVALUATING, SCORING, Observer, WorkerState
 from robench.runs.progress import Heartbeat
 from robench.suites import CLEAN, Preset, default_suite, find_preset
+from robench.suites.geometry import size_text
 from robench.transforms.own import read_names
 from robench.treatments import adapt
+from robench.types import Size
 
 __all__ = ["Job", "evaluate", "evaluate_jobs"]
 
@@ -65,15 +67,15 @@ class Job:
     def loaded(self) -> tuple[Classifier, Sequence[str]]:
         """Load the model, and return it with the names of the suites; a note of it says that no suite fits."""
         classifier = self.load()
-        side = classifier.preprocessing.crop
+        own = classifier.preprocessing
         if isinstance(self.suites, Preset):
-            return classifier, [self.suites.suite(side)]
+            return classifier, [self.suites.suite(own.side)]
         if self.suites is not None:
             return classifier, self.suites
-        suite = default_suite(side)
+        suite = default_suite(own.crop)
         if suite is not None:
             return classifier, [suite.name]
-        note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
+        note = f"no corruption suite was published for an input of {size_text(own.crop)} px: clean images alone (--suite chooses)"
         return replace(classifier, notes=(*classifier.notes, note)), [CLEAN]
 
     def unlabelled(self, path: Path) -> list[tuple[UnlabelledSet, Job]]:
@@ -114,9 +116,9 @@ def evaluate(
     trust_pickle: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    size: int | None = None,
-    resize: int | tuple[int, int] | None = None,
-    crop: int | None = None,
+    size: Size | str | None = None,
+    resize: Size | str | None = None,
+    crop: Size | str | None = None,
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
@@ -148,9 +150,9 @@ def evaluate(
         trust_pickle: As in `load_classifier`.
         mean: Mean of red, green and blue, in 0 to `input_range`.
         std: Standard deviation of red, green and blue, in 0 to `input_range`.
-        size: Input size in pixels: resize and crop in one.
-        resize: Size before the crop in pixels.
-        crop: Input size in pixels.
+        size: Input size in pixels, like `crop`: resize and crop in one.
+        resize: Size before the crop in pixels: the short side, or (height, width).
+        crop: Input size in pixels: the side of a square, or (height, width), or a text such as "224x320".
         interpolation: Filter of the resize.
         input_range: Value of white for the model, 1 or 255.
         channels: Order in which the model takes the channels, "rgb" or "bgr".

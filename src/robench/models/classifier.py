@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from robench.errors import OptionError
 from robench.models.outputs import Head, Output, SelectOutput, as_logits
 from robench.models.preprocessing import Preprocessing
+from robench.suites.geometry import height_width, size_text
 from robench.transforms import resize as pixels
 from robench.transforms.device import constant, to_device
-from robench.types import Images, Logits
+from robench.types import Images, Logits, Size
 
 __all__ = ["Classifier"]
 
@@ -87,7 +88,7 @@ class Classifier:
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
         images = to_device(images, self.device) if images.device.type == "cpu" else images.to(self.device)
-        size = (self.preprocessing.crop, self.preprocessing.crop)
+        size = self.preprocessing.shape
         if not native and tuple(images.shape[2:]) != size:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
         with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
@@ -120,11 +121,11 @@ class Classifier:
         """Return the same classifier with a class for each group of outputs; see `group_rule`."""
         return replace(self, groups=groups, group_rule=rule)
 
-    def gflops(self, input_size: int) -> float | None:
+    def gflops(self, input_size: Size) -> float | None:
         """Return the floating-point operations for one image in 10^9; a multiplication and an addition count as two.
 
         Args:
-            input_size: Size of the image in pixels.
+            input_size: Side of a square image in pixels, or its height and width.
 
         Returns:
             The count, or None if another library than torch runs the network.
@@ -132,7 +133,7 @@ class Classifier:
         Raises:
             OptionError: The network cannot run at this size.
         """
-        image = torch.zeros((1, 3, input_size, input_size), dtype=torch.uint8, device=self.device)
+        image = torch.zeros((1, 3, *height_width(input_size)), dtype=torch.uint8, device=self.device)
         try:
             with FlopCounterMode(display=False) as counter:
                 self.logits(image, native=True)
@@ -140,7 +141,7 @@ class Classifier:
             # Networks have no common error for a size that they cannot take: convolutions, views and assertions fail.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise OptionError(
-                f"{self.label} cannot run at {input_size} px ({reason})",
+                f"{self.label} cannot run at {size_text(input_size)} px ({reason})",
                 "give the model's own size as --size, or other sizes as --resolution",
             ) from error
         return float(counter.get_total_flops()) / (1e9 * (self.batch or 1)) or None

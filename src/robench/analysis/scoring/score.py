@@ -408,6 +408,6 @@ def _curves(run: RunDirectory, finished: Sequence[ConditionEntry]) -> Iterator[C
 
 
 def _own_size(run: RunDirectory) -> int | None:
-    """Return the side of the model's own input in pixels; None if the manifest does not state it."""
-    side: int | None = run.manifest["model"].get("preprocessing", {}).get("crop")
-    return side
+    """Return the short side of the model's own input in pixels; None if the manifest does not state it."""
+    crop: list[int] | int | None = run.manifest["model"].get("preprocessing", {}).get("crop")
+    return min(crop) if isinstance(crop, list) else crop
