@@ -47,7 +47,7 @@ from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
 from robench.runs.schema import check_cell
 from robench.suites import ALL, OOD, Condition, find_suite
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, size_text
 from robench.transforms.kernels import check_kernels, why_eager
 from robench.transforms.own import read_names
 from robench.treatments import Adaptation, adapt
@@ -218,9 +218,9 @@ def _size_warnings(classifier: Classifier, images: ImageDataset, positions: Ints
     for condition in plan.conditions:
         if condition.is_clean and (warning := double_resize_note(images, positions, condition.geometry)) is not None:
             warnings.append(warning)
-        if condition.is_clean and condition.resolution != size:
+        if condition.is_clean and condition.shape != classifier.preprocessing.shape:
             warnings.append(
-                f"images of {condition.resolution} px are resized to {size} px, the input size of {classifier.label}; "
+                f"images of {size_text(condition.shape)} px are resized to {size_text(size)} px, the input size of {classifier.label}; "
                 "give --crop if its input size is another"
             )
     return list(dict.fromkeys(warnings))
@@ -331,6 +331,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         head_facts=classifier.head_facts,
         classes=classifier.classes,
         groups=classifier.groups,
+        group_rule=classifier.group_rule,
         treatment=adaptation.fingerprint(),
         options=options,
         data=dataset.origin,
@@ -357,7 +358,9 @@ def match_model_to_dataset(classifier: Classifier, images: ImageDataset) -> tupl
     if classifier.outputs:
         classifier = classifier.with_classes(_matching_classes(classifier, images))
     images = fit_classes(images, classifier.classes, classifier.label, classifier.class_names)
-    return (classifier if images.groups is None else classifier.with_class_groups(images.groups)), images
+    if images.groups is None:
+        return classifier, images
+    return classifier.with_class_groups(images.groups, images.group_rule), images
 
 
 def _matching_classes(classifier: Classifier, images: ImageDataset) -> int:

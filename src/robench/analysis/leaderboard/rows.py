@@ -70,7 +70,8 @@ def _model_cells(run: RunDirectory) -> Row:
     try:
         preprocessing = model["preprocessing"]
         model_input = "; ".join(f"{name} {text}" for name, text in input_settings(run.manifest).items())
-        crop, resize = int(preprocessing["crop"]), preprocessing["resize"]
+        crop, resize = preprocessing["crop"], preprocessing["resize"]
+        crop = min(map(int, crop)) if isinstance(crop, list) else int(crop)
         resized = min(map(int, resize)) if isinstance(resize, list) else int(resize)
         count = model.get("parameters")
         return {
