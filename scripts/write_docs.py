@@ -22,7 +22,8 @@ from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
 from robench.runs.schema import GROUPS, RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
-from robench.suites import CLEAN, SUITES, Suite, category_of
+from robench.suites import C_BAR_VALUES, CLEAN, SUITES, Suite, category_of
+from robench.suites.c_bar import CIFAR_C_BAR, IMAGENET_3DCC_2D, IMAGENET_C_BAR
 from robench.suites.imagenet_c import CORRUPTIONS, EXTRA
 from robench.suites.imagenet_p import IMAGENET_P
 from robench.transforms.apply import condition_frames
@@ -140,6 +141,21 @@ def corruptions() -> Lines:
     return table(("category", "corruption", "change of the image", "random", "error of AlexNet, %"), rows, numbers=1)
 
 
+def other_corruptions() -> Lines:
+    """Yield the corruptions of C-bar and of 3DCC's part, with the published values of their severities."""
+    rows: dict[str, tuple[str, ...]] = {}
+    for suite in (IMAGENET_C_BAR, CIFAR_C_BAR, IMAGENET_3DCC_2D):
+        for name in suite.corruptions:
+            corruption = find_corruption(name, suite.constants)
+            values = " ".join(f"{value:g}" for value in C_BAR_VALUES.get(suite.name, {}).get(name, ()))
+            _, summary, random, cells = rows.get(
+                name, ("", corruption.summary, "yes" if corruption.random else "no", "")
+            )
+            cells = "<br>".join(filter(None, (cells, f"`{suite.name}`{f': {values}' if values else ''}")))
+            rows[name] = (f"`{name}`", summary, random, cells)
+    return table(("corruption", "change of the image", "random", "suite: published values"), rows.values())
+
+
 def perturbations() -> Lines:
     """Yield the perturbations of ImageNet-P, with AlexNet's published flip rates."""
     alexnet = load_baseline("alexnet")
@@ -238,6 +254,7 @@ TABLES: dict[str, Callable[[], Lines]] = {
     "columns": columns,
     "suites": suites,
     "corruptions": corruptions,
+    "other-corruptions": other_corruptions,
     "perturbations": perturbations,
     "sweeps": sweeps,
     "metrics": metrics,

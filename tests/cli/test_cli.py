@@ -483,7 +483,7 @@ def test_what_the_system_refuses_is_one_line(
 
 
 def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("robench.evaluation.jobs.open_dataset", interrupt)

@@ -47,7 +47,7 @@ def test_runs_of_the_demo(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ([], "Missing argument"),
+        ([], "no run is given"),
         (["nowhere"], "No such file"),
         (["."], "there is no run in ."),
         (["t.csv", "--format", "html"], "--format is table, csv, markdown or latex"),

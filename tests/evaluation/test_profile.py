@@ -27,7 +27,7 @@ from robench.transforms.apply import condition_frames
 from tests.treatments.networks import CLEAN
 
 NOISE = replace(CLEAN, suite="cifar-c", corruption="gaussian_noise", severity=1, constants="32")
-ROTATED = replace(NOISE, suite="cifar-p", corruption="rotate", side=32)
+ROTATED = replace(NOISE, suite="cifar-p", corruption="rotate", size=32)
 
 
 class Clock:

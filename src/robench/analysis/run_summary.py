@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from robench.analysis.field.standing import standings
 from robench.analysis.formatting import in_percent
 from robench.analysis.metrics import METRICS
 from robench.analysis.wording import IDENTIFIERS, Wording
@@ -176,7 +177,7 @@ def worst(results: Results, suite: str, count: int = _WORST) -> list[Headline]:
 
 
 def verdict(results: Results, wording: Wording = IDENTIFIERS) -> list[str]:
-    """Return sentences on what harms a model, from where on it breaks, and what leaves it unharmed."""
+    """Return sentences on what harms a model, from where on it breaks, what leaves it unharmed, and its place in the field."""
     clean = results[(results["suite"] == CLEAN) & (results["metric"] == "error_rate") & results["axis"].isna()]
     lines: list[str] = []
     for suite in _perturbed(results):
@@ -187,7 +188,7 @@ def verdict(results: Results, wording: Wording = IDENTIFIERS) -> list[str]:
             lines += _frames_verdict(suite, rows, wording)
         elif len(clean):
             lines += _corruptions_verdict(suite, rows, float(clean["value"].iloc[0]), wording)
-    return lines
+    return lines + [standing.sentence(wording) for standing in standings(results)]
 
 
 def breaking_severities(cells: Results, clean: float) -> pd.Series:

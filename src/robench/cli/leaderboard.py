@@ -18,12 +18,12 @@ __all__ = ["leaderboard"]
 
 def leaderboard(
     inputs: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             help="Run directories, folders of them, results.csv, leaderboard.csv, timm's or RobustBench's files.",
             metavar="RUN|CSV",
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -62,6 +62,14 @@ def leaderboard(
     suite: Annotated[
         list[str] | None, typer.Option("--suite", "-s", help="Suites of the runs.", show_default="all", metavar="NAME")
     ] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(
+            help="Published models to rank with the runs, see `robench list fields`.",
+            show_default="none",
+            metavar="NAME",
+        ),
+    ] = None,
     split: Annotated[bool, typer.Option("--split", help="Separate sections for rows that are not comparable.")] = False,
 ) -> None:
     """Rank models in one table, with intervals.
@@ -72,6 +80,7 @@ def leaderboard(
 
     Examples:
         robench leaderboard runs/* --out leaderboard.csv
+        robench leaderboard runs/* --field imagenet-c
     """
     from robench.analysis.leaderboard import FORMATS
     from robench.analysis.leaderboard.leaderboard import leaderboard as build
@@ -80,11 +89,12 @@ def leaderboard(
         raise OptionError("a table is printed, not written", "give --format csv, markdown or latex, or omit --out")
     kind = format or ("table" if out is None and sys.stdout.isatty() else "csv")
     board = build(
-        found_runs(inputs),
+        found_runs(inputs) if inputs else [],
         out,
         sort_by=sort_by,
         split=split,
         suites=names(suite),
+        field=field,
         format="csv" if kind == "table" else kind,
         columns=columns,
         intervals=intervals,
@@ -92,6 +102,8 @@ def leaderboard(
     )
     if kind != "table":  # The table repeats them.
         print_notes([f"{row['model']}: {row['warnings']}" for row in board.rows if "warnings" in row], "warning")
+    if kind == "csv":  # Other formats have them.
+        print_notes(board.notes)
     if out is not None:
         stderr().print(f"{len(board.rows)} row{'s' if len(board.rows) > 1 else ''} in {out}")
     elif kind == "table":

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 list_app = typer.Typer(
     cls=Group,
-    help="List suites, corruptions, models, datasets, metrics or treatments.",
+    help="List suites, corruptions, models, metrics, treatments or fields.",
     epilog="`robench explain NAME` has the constants and the source of an entry.",
     rich_markup_mode=None,
 )
@@ -154,14 +154,14 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         robench list corruptions blur
         robench list corruptions --suite cifar-c
     """
-    from robench.transforms.corruptions import CORRUPTIONS, find_corruption
+    from robench.transforms.corruptions import BUILT_IN, find_corruption
     from robench.transforms.own import read_names
 
     if suite is None:
-        found = [(one, "") for one in CORRUPTIONS.values()]
+        found = [(one, "") for one in BUILT_IN.values()]
         found += [
             (one, f" ({plugin.origin})")
-            for plugin, one in _loaded("corruption", CORRUPTIONS, lambda name: find_corruption(name, ""))
+            for plugin, one in _loaded("corruption", BUILT_IN, lambda name: find_corruption(name, ""))
         ]
         rows = [
             {
@@ -295,6 +295,27 @@ def metrics(words: _Words = None, format: _Format = "table") -> None:  # noqa: A
         for metric in METRICS.values()
     ]
     _print(rows, ("metric", "better", "definition"), words, format)
+
+
+@list_app.command(cls=Command)
+def fields(words: _Words = None, format: _Format = "table") -> None:  # noqa: A002
+    """List the published models of `robench leaderboard --field`."""
+    from robench.analysis.field import FIELDS, SOURCES, published_models
+
+    rows = []
+    for field in FIELDS.values():
+        models = published_models(field.name)
+        sources = dict.fromkeys(model.source for model in models)
+        rows.append(
+            {
+                "field": field.name,
+                "suite": field.suite,
+                "models": str(len(models)),
+                "source": "; ".join(SOURCES[source] for source in sources),
+                "protocols": field.reservation,
+            }
+        )
+    _print(rows, ("field", "suite", "models", "source"), words, format)
 
 
 def _print(

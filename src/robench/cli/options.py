@@ -70,6 +70,32 @@ IgnoreKeys = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Head = Annotated[
+    str | None,
+    Option(
+        help="Head on the model's features: knn:k=20,T=0.07, linear:C=1 or a weights file.",
+        show_default="the model's own",
+        metavar="HEAD",
+        rich_help_panel=MODEL,
+    ),
+]
+Reference = Annotated[
+    str | None,
+    Option(
+        help="Labelled images for --head knn or linear; any layout of --data.",
+        metavar="DATA",
+        rich_help_panel=MODEL,
+    ),
+]
+Features = Annotated[
+    str | None,
+    Option(
+        help="Module whose output --head takes, or cls+patches, cls4, cls4+patches.",
+        show_default="the input of the last linear layer",
+        metavar="MODULE",
+        rich_help_panel=MODEL,
+    ),
+]
 Data = Annotated[
     str | None,
     Option(
@@ -218,6 +244,15 @@ ClassMap = Annotated[
     Path | None,
     Option(help="File of class names in the model's order, one per line.", metavar="FILE", rich_help_panel=SAMPLES),
 ]
+Labels = Annotated[
+    Path | None,
+    Option(
+        help="File of the images' labels, several an image allowed.",
+        show_default="those of DATA",
+        metavar="FILE",
+        rich_help_panel=SAMPLES,
+    ),
+]
 SkipUnreadable = Annotated[
     bool,
     Option("--skip-unreadable", help="Skip damaged images and list them in the manifest.", rich_help_panel=SAMPLES),
@@ -257,20 +292,30 @@ Channels = Annotated[
     ),
 ]
 Size = Annotated[
-    int | None,
+    str | None,
     Option(
-        help="Side of the model's input in pixels; sets --resize and --crop.",
-        metavar="PX",
+        help="Size of the model's input in pixels; sets --resize and --crop.",
+        metavar="PX|HxW",
         rich_help_panel=INPUT,
     ),
 ]
 Resize = Annotated[
-    int | None,
+    str | None,
     Option(
-        help="Short side in pixels before the model's crop (--geometry model).", metavar="PX", rich_help_panel=INPUT
+        help="Short side, or size, in pixels before the model's crop (--geometry model).",
+        metavar="PX|HxW",
+        rich_help_panel=INPUT,
     ),
 ]
-Crop = Annotated[int | None, Option(help="Side of the model's input in pixels.", metavar="PX", rich_help_panel=INPUT)]
+Crop = Annotated[
+    str | None,
+    Option(
+        help="Size of the model's input in pixels, a side or height x width.", metavar="PX|HxW", rich_help_panel=INPUT
+    ),
+]
+Side = Annotated[
+    int | None, Option("--crop", help="Side of the model's input in pixels.", metavar="PX", rich_help_panel=INPUT)
+]
 Interpolation = Annotated[
     str | None,
     Option(

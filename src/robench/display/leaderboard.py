@@ -25,6 +25,7 @@ def board_tables(board: Board, console: Console, intervals: str = INTERVALS[0]) 
     for grid in grids(board):
         parts += [*([""] if parts else []), Text(grid.caption, style="bold"), *_fitted(grid, console.width, intervals)]
         parts += [Text(f"warning: {text}", style="yellow") for text in grid.warnings]
+        parts += [Text(f"note: {text}", style="dim") for text in grid.notes]
     return Group(*parts)
 
 
@@ -32,8 +33,9 @@ def _fitted(grid: Grid, width: int, intervals: str) -> list[RenderableType]:
     """Return the table with models as rows, else as columns, else without its last columns."""
     forms = INTERVALS[INTERVALS.index(intervals) :]
     for form in forms:
-        if sum(_widths(grid, form)) + 2 * (len(grid.columns) - 1) <= width:
-            return [_table(grid, range(len(grid.columns)), form)]
+        left = width - sum(_widths(grid, form)) - 2 * (len(grid.columns) - 1)
+        if left >= 0:
+            return [_table(grid, range(len(grid.columns)), form, left)]
     for form in forms:
         labels = 2 + max(len(column.heading) for column in grid.columns)
         if labels + sum(size + 2 for size in _model_widths(grid, form)) <= width:
@@ -74,9 +76,12 @@ def _model_widths(grid: Grid, form: str) -> list[int]:
     ]
 
 
-def _table(grid: Grid, chosen: Sequence[int], form: str) -> Table:
+def _table(grid: Grid, chosen: Sequence[int], form: str, left: int = 0) -> Table:
+    """Return the chosen columns; names of models take up to `left` characters more before they are folded."""
     table = Table(box=None, pad_edge=False)
     widths = _widths(grid, form)
+    names = next(index for index, column in enumerate(grid.columns) if column.is_text)
+    widths[names] += min(left, max(len(row[names].text) for row in grid.rows) - widths[names])
     for index in chosen:
         column = grid.columns[index]
         table.add_column(
@@ -120,6 +125,5 @@ def _numbers(grid: Grid, row: Sequence[Cell]) -> list[Cell]:
 def _styled(cell: Cell, form: str) -> Text:
     text = cell_text(cell, form)
     if not cell.is_best or math.isnan(cell.value):
-        return Text(text)
-    value = f"{cell.value:.1f}"
-    return Text.assemble((value, "bold green"), text.removeprefix(value))
+        return Text(text, "bold cyan" if cell.is_own else "")
+    return Text.assemble((cell.number, "bold green"), text.removeprefix(cell.number))

@@ -180,6 +180,7 @@ def leaderboard(
     sort_by: str | None = None,
     split: bool = False,
     suite: str | Sequence[str] | None = None,
+    field: str | None = None,
     format: str = "csv",  # noqa: A002
     force: bool = False,
 ) -> Ranking:
@@ -192,6 +193,7 @@ def leaderboard(
         sort_by: A metric column, or a metric.
         split: Whether to make separate sections for rows that are not comparable.
         suite: Suites of the runs to show; None for all.
+        field: Published models to rank with the runs, such as "imagenet-c"; None for none.
         format: "csv", "markdown" or "latex".
         force: Whether to replace a file of another kind.
 
@@ -202,13 +204,14 @@ def leaderboard(
         ArgumentError: An argument has a wrong type.
         OptionError: The rows are not comparable, or an option is invalid.
     """
-    paths = _paths(runs)
+    paths = _paths(runs) if runs or field is None else []
     board = ranking.leaderboard(
         paths,
         None if out is None else path_of("--out", out),
         sort_by=None if sort_by is None else check_type("--sort-by", sort_by, str, "the name of a metric"),
         split=split,
         suites=None if suite is None else one_or_more("--suite", suite, str, "a name or a list of names"),
+        field=None if field is None else check_type("--field", field, str, "the name of a field"),
         format=check_type("--format", format, str, "the name of a format"),
         force=force,
     )

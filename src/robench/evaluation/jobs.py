@@ -26,7 +26,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from robench.arguments import check_type, one_or_more
+from robench.arguments import check_type, one_or_more, size_of
 from robench.datasets import open_dataset
 from robench.errors import OptionError, one_line, unknown_name
 from robench.evaluation.input_size import default_input_size
@@ -43,10 +43,14 @@ _TEXTS = (
     "weights_key",
     "interpolation",
     "channels",
+    "head",
+    "reference",
+    "features",
     "label",
     "model",
     "data",
     "class_map",
+    "labels",
     "preset",
     "out",
     "device",
@@ -55,7 +59,19 @@ _PIXELS = ("size", "resize", "crop")
 _RANGE = "input_range"
 _COLOURS = ("mean", "std")
 _NAMES = ("ignore_key", "suite")
-_LOADING = ("arch", "weights_key", "ignore_key", "interpolation", "label", _RANGE, "channels", *_PIXELS, *_COLOURS)
+_HEADS = ("head", "reference", "features")
+_LOADING = (
+    "arch",
+    "weights_key",
+    "ignore_key",
+    "interpolation",
+    "label",
+    _RANGE,
+    "channels",
+    *_HEADS,
+    *_PIXELS,
+    *_COLOURS,
+)
 """Keys that are arguments of `load_classifier`."""
 
 KEYS = (*_TEXTS, *_PIXELS, _RANGE, *_COLOURS, *_NAMES, *(field.name for field in fields(Options)))
@@ -111,7 +127,9 @@ def make_jobs(
         demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class_map")
         if data is None and not demo:
             raise OptionError("no images are given", "give --data (see `robench list datasets`)")
-        images = opened(_DEMO if data is None else data, None if classes is None else Path(classes))
+        images = opened(
+            _DEMO if data is None else data, None if classes is None else Path(classes), labels=table.get("labels")
+        )
         options = Options(**{field.name: table[field.name] for field in fields(Options) if field.name in table})
         suites: list[str] | Preset | None = _names("suite", table["suite"]) if "suite" in table else None
         if "preset" in table:
@@ -188,7 +206,7 @@ def _check_value(key: str, value: Any) -> None:
     if key in _TEXTS:
         check_type(key, value, str, "a text")
     elif key in _PIXELS:
-        check_type(key, value, int, "a whole number of pixels")
+        size_of(key, value)
     elif key == _RANGE:
         check_type(key, value, int, "1 or 255")
     elif key in _COLOURS:

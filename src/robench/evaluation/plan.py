@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,9 @@ from robench.models import Preprocessing
 from robench.runs.conditions import ConditionEntry
 from robench.suites import (
     CLEAN,
+    RESOLUTION,
     RESOLUTIONS,
+    SHIFT,
     SMALL,
     SMALL_RESOLUTIONS,
     SUITES,
@@ -32,17 +35,18 @@ from robench.suites import (
     find_suite,
     suites_for,
 )
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, height_width, scaled, size_text
 from robench.transforms.apply import condition_frames
 from robench.transforms.corruptions import CONSTANT_SETS, IMAGECORRUPTIONS
 from robench.transforms.own import read_names
 from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 from robench.transforms.reference import check_reference
 from robench.treatments import parse_treatments
+from robench.types import Size
 
 __all__ = ["Options", "Plan", "make_plan", "unlabelled_plan"]
 
-Gflops: TypeAlias = Callable[[int], float | None]
+Gflops: TypeAlias = Callable[[Size], float | None]
 Cells: TypeAlias = list[tuple[str, int]]
 
 
@@ -86,9 +90,9 @@ class _Context:
 
     @property
     def sizes(self) -> Sequence[int]:
-        """Input sizes of the resolution family in pixels. By default, the model's own input size is one of them."""
-        crop = self.preprocessing.crop
-        return self.options.resolution or sorted({*(SMALL_RESOLUTIONS if crop <= SMALL else RESOLUTIONS), crop})
+        """Short sides of the resolution family in pixels. By default, the model's own is one of them."""
+        side = self.preprocessing.side
+        return self.options.resolution or sorted({*(SMALL_RESOLUTIONS if side <= SMALL else RESOLUTIONS), side})
 
 
 def make_plan(
@@ -115,6 +119,7 @@ def make_plan(
     perturbed = [suite for suite in chosen if suite.name != CLEAN]
     for suite in perturbed:
         check_suite(suite, options.backend)
+        _check_shape(suite, options, preprocessing.crop)
     _check_selection(perturbed, options)
     perturbed, left_out = _not_emptied(perturbed, names, options)
     if options.released is not None and not any(suite.released_side for suite in perturbed):
@@ -142,7 +147,7 @@ def unlabelled_plan(plan: Plan, precision: str) -> Plan:
     for condition, entry in zip(plan.conditions, plan.listed, strict=True):
         if condition.is_clean:
             geometry = condition.geometry
-            if isinstance(geometry.resize, tuple):
+            if isinstance(geometry.resize, tuple) and geometry.square:
                 geometry = replace(geometry, resize=min(geometry.resize), crop=geometry.side)
             condition = replace(condition, geometry=geometry)
             name = condition.name
@@ -216,35 +221,35 @@ def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _
 
 def _plan_frames(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     for name, difficulty in cells:
-        side = suite.side or context.preprocessing.crop
-        constants = suite.constants or constants_for(side)
+        size = suite.side or context.preprocessing.crop
+        constants = suite.constants or constants_for(min(height_width(size)))
         whole = find_perturbation(name, constants).uses_original_size
-        source = Geometry() if whole else _source_geometry(suite.source_region, side)
-        yield Condition(suite.name, name, difficulty, source, constants, side=side)
+        source = Geometry() if whole else _source_geometry(suite.source_region, size)
+        yield Condition(suite.name, name, difficulty, source, constants, size=size)
 
 
 def _plan_resolutions(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
-    crop = context.preprocessing.crop
+    own = context.preprocessing
     per_resolution = any(one.method.per_resolution for one in parse_treatments(context.options.treatment))
     native = 0
     for name, level in cells:
         kind = suite.kind(name)
         if kind is FrameKind.SIZES:
-            sizes = tuple(side for side in context.sizes if side <= crop)
+            sizes = tuple(side for side in context.sizes if side <= own.side)
             if sizes:
                 yield from (
                     replace(one, axis_values=sizes) for one in _plan_frames(suite, geometry, [(name, level)], context)
                 )
             else:
-                context.notes.append(f"{name} needs a size of at most {crop} px, and is left out")
+                context.notes.append(f"{name} needs a size of at most {own.side} px, and is left out")
         elif kind is FrameKind.COPIES:
             copies = tuple(range(native or len(context.sizes)))
-            yield replace(_native(suite, name, crop, crop), axis_values=copies)
+            yield replace(_native(suite, name, own.side, own), axis_values=copies)
         else:
             for side in context.sizes:
-                condition = _native(suite, name, side, crop)
+                condition = _native(suite, name, side, own)
                 try:
-                    context.gflops[condition] = context.count(side)
+                    context.gflops[condition] = context.count(condition.shape)
                 except OptionError as error:
                     context.notes.append(f"{error}; this size is left out")
                     continue
@@ -254,10 +259,17 @@ def _plan_resolutions(suite: Suite, geometry: Geometry, cells: Cells, context: _
                     yield replace(condition, corruption=UNTREATED, treated=False)
 
 
-def _native(suite: Suite, name: str, side: int, crop: int) -> Condition:
-    """Return the condition in which a network with input size `crop` runs at `side` pixels."""
-    geometry = Geometry(resize=(side, side)) if crop <= SMALL else Geometry(resize=round(side / CROP_RATIO), crop=side)
-    return Condition(suite.name, name, 1, geometry, constants_for(crop), side=side, native=True)
+def _native(suite: Suite, name: str, side: int, own: Preprocessing) -> Condition:
+    """Return the condition in which a network runs at an input of its own ratio of sides, `side` pixels at the short one."""
+    size = scaled(own.crop, side / own.side)
+    geometry = (
+        Geometry(resize=height_width(size))
+        if own.side <= SMALL
+        else Geometry(resize=scaled(size, 1 / CROP_RATIO), crop=size)
+    )
+    divisor = math.gcd(*own.shape)
+    aspect = own.shape[0] // divisor, own.shape[1] // divisor
+    return Condition(suite.name, name, 1, geometry, constants_for(own.side), size=size, native=True, aspect=aspect)
 
 
 _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Condition]]] = {
@@ -324,16 +336,21 @@ def _released(suite: Suite, geometry: Geometry, cells: Cells, root: Path, contex
     ]
 
 
-def _source_geometry(region: str, side: int) -> Geometry:
-    """Return the geometry of the images that perturbations take for frames of `side` pixels; see `Suite.source_region`."""
-    whole = int(side / CROP_RATIO)
-    if region == "rectangle":
-        return Geometry(resize=side if side <= SMALL else whole)
+def _source_geometry(region: str, size: Size) -> Geometry:
+    """Return the geometry of the images that perturbations take for frames of a size in pixels; see `Suite.source_region`."""
+    height, width = height_width(size)
+    side = min(height, width)
     if region == "margin":
         constants = constants_for(side)
-        whole = side + find_perturbation("diagonal", constants).params(constants)["frames"][-1]
-        return Geometry(resize=(whole, whole)) if side <= SMALL else Geometry(resize=whole, crop=whole)
-    return Geometry(resize=(side, side)) if side <= SMALL else Geometry(resize=whole, crop=side)
+        margin = find_perturbation("diagonal", constants).params(constants)["frames"][-1]
+        size = side + margin if height == width else (height + margin, width + margin)
+        return Geometry(resize=height_width(size)) if side <= SMALL else Geometry(resize=size, crop=size)
+    whole = int(side / CROP_RATIO) if height == width else (int(height / CROP_RATIO), int(width / CROP_RATIO))
+    if region == "rectangle" and height == width:
+        return Geometry(resize=side if side <= SMALL else whole)
+    if region == "rectangle":
+        return Geometry(resize=size if side <= SMALL else whole)
+    return Geometry(resize=(height, width)) if side <= SMALL else Geometry(resize=whole, crop=size)
 
 
 def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing) -> Geometry:
@@ -342,10 +359,10 @@ def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing
         return suite.geometry
     if not suite.family.has_frames:
         return preprocessing.geometry()
-    side = suite.side or preprocessing.crop
+    size = suite.side or preprocessing.crop
     if suite.source_region == "rectangle":
-        return replace(_source_geometry("rectangle", side), crop=side)
-    return _source_geometry("crop", side)
+        return replace(_source_geometry("rectangle", size), crop=size)
+    return _source_geometry("crop", size)
 
 
 def _backend_notes(conditions: Sequence[Condition]) -> list[str]:
@@ -359,6 +376,20 @@ def _backend_notes(conditions: Sequence[Condition]) -> list[str]:
     ]
     names = ", ".join(dict.fromkeys(other))
     return [f"the package has its own {names}: suite imagecorruptions is its exact counterpart"] if other else []
+
+
+def _check_shape(suite: Suite, options: Options, crop: Size) -> None:
+    """Refuse a suite of square images for a network of another shape, because its images would lose their ratio of sides."""
+    side = suite.side or (suite.geometry.side if suite.geometry is not None and options.geometry == "suite" else None)
+    if side is None or isinstance(crop, int):
+        return
+    own = size_text(crop)
+    raise OptionError(
+        f"{suite.name} has square images of {side} px, but the model takes {own}",
+        f"give suites of any size, such as {SHIFT.name},{RESOLUTION.name}"
+        if suite.family.has_frames or options.released is not None
+        else f"give --geometry model for its corruptions at {own} px",
+    )
 
 
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:

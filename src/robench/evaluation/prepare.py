@@ -47,7 +47,7 @@ from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
 from robench.runs.schema import check_cell
 from robench.suites import ALL, OOD, Condition, find_suite
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, size_text
 from robench.transforms.kernels import check_kernels, why_eager
 from robench.transforms.own import read_names
 from robench.treatments import Adaptation, adapt
@@ -149,6 +149,7 @@ def prepare(
     ]
     manifest["notes"] += [*data.notes, *kernel_notes]
     if labelled:
+        manifest["warnings"] += _reference_warnings(adaptation.classifier, data.table)
         manifest["warnings"] += _size_warnings(adaptation.classifier, images, positions, plan)
     if labelled and (options.fresh or not (path / "manifest.json").exists()):
         observer.phase("trying other inputs", 0)
@@ -200,15 +201,26 @@ def _plan(adaptation: Adaptation, samples: int, suites: Sequence[str], options: 
     return replace(plan, notes=tuple(dict.fromkeys(notes)))
 
 
+def _reference_warnings(classifier: Classifier, samples: pd.DataFrame) -> list[str]:
+    """Return a warning if the head was made from images of the run."""
+    count = int(samples["sha"].isin(classifier.reference_sha).sum())
+    if not count:
+        return []
+    return [
+        f"{count:,} of the {len(samples):,} images are also in --reference, so the head of {classifier.label} knows their labels; "
+        "give other reference images"
+    ]
+
+
 def _size_warnings(classifier: Classifier, images: ImageDataset, positions: Ints, plan: Plan) -> list[str]:
     """Return warnings about images that are resized twice, or to the input size of the model."""
     size, warnings = classifier.preprocessing.crop, []
     for condition in plan.conditions:
         if condition.is_clean and (warning := double_resize_note(images, positions, condition.geometry)) is not None:
             warnings.append(warning)
-        if condition.is_clean and condition.resolution != size:
+        if condition.is_clean and condition.shape != classifier.preprocessing.shape:
             warnings.append(
-                f"images of {condition.resolution} px are resized to {size} px, the input size of {classifier.label}; "
+                f"images of {size_text(condition.shape)} px are resized to {size_text(size)} px, the input size of {classifier.label}; "
                 "give --crop if its input size is another"
             )
     return list(dict.fromkeys(warnings))
@@ -285,11 +297,22 @@ def _read_images(
             "sha": [hashes.sha[row] for row in rows.tolist()],
         }
     )
-    samples = {geometry: Samples(images.images, rows, index, label, names) for geometry, images in decoded.items()}
+    sets = None if dataset.label_sets is None else _filled([dataset.label_sets[place] for place in index.tolist()])
+    samples = {
+        geometry: Samples(images.images, rows, index, label, names, sets) for geometry, images in decoded.items()
+    }
     # Every geometry counts the same images.
     ignored = ignored_notes(next(iter(decoded.values())).ignored, len(positions)) if decoded else ()
     notes, fingerprints = (*released.notes, *ignored), released.fingerprints
     return _RunImages(dataset, hashes, samples, table, conditions, fingerprints, notes, unreadable, seconds)
+
+
+def _filled(sets: Sequence[Sequence[int]]) -> Ints:
+    """Return lists of classes as rows of equal length, filled up with -1."""
+    filled = np.full((len(sets), max(map(len, sets))), -1, np.int64)
+    for row, labels in zip(filled, sets, strict=True):
+        row[: len(labels)] = labels
+    return filled
 
 
 def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], options: Options) -> EvaluatorSpec | None:
@@ -305,6 +328,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         own_code=own_code(chosen),
         model=classifier.origin,
         sha256=classifier.sha256,
+        head_facts=classifier.head_facts,
         classes=classifier.classes,
         groups=classifier.groups,
         treatment=adaptation.fingerprint(),
@@ -317,6 +341,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         index=samples.index,
         label=samples.label,
         names=samples.names,
+        label_sets=samples.label_sets,
         released=data.released,
         fingerprints=data.fingerprints,
     )

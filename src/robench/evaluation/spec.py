@@ -44,6 +44,7 @@ class EvaluatorSpec:
         own_code: Hash of each own file of the suites, by the name of the suite.
         model: Arguments of `load_classifier`.
         sha256: SHA-256 of the model.
+        head_facts: Facts of a head that robench made; empty for a head of the file.
         classes: Number of classes of the selected output.
         groups: Groups of its columns.
         treatment: Fingerprint of the treatments in `options` with their calibration images.
@@ -56,6 +57,7 @@ class EvaluatorSpec:
         index: As in `Samples`.
         label: As in `Samples`.
         names: As in `Samples`.
+        label_sets: As in `Samples`.
         released: Conditions with released files.
         fingerprints: Fingerprints of the released files by condition.
     """
@@ -65,6 +67,7 @@ class EvaluatorSpec:
     own_code: Mapping[str, str]
     model: Mapping[str, Any]
     sha256: str
+    head_facts: Mapping[str, Any]
     classes: int
     groups: tuple[tuple[int, ...], ...] | None
     treatment: Mapping[str, object]
@@ -77,6 +80,7 @@ class EvaluatorSpec:
     index: Ints
     label: Ints
     names: tuple[Name, ...]
+    label_sets: Ints | None
     released: tuple[Condition, ...]
     fingerprints: Mapping[str, str]
 
@@ -106,6 +110,8 @@ class EvaluatorSpec:
                 f"{self.sha256[:12]})",
                 "copy it again",
             )
+        if classifier.head_facts != self.head_facts:
+            raise CheckpointError(f"the head of {classifier.label} has other files here", "copy them again")
         classifier = classifier.with_classes(self.classes)
         if self.groups is not None:
             classifier = classifier.with_class_groups(self.groups)
@@ -115,7 +121,7 @@ class EvaluatorSpec:
         if self.released:
             self._check_released()
         samples = {
-            geometry: Samples(decoded.images, self.rows, self.index, self.label, self.names)
+            geometry: Samples(decoded.images, self.rows, self.index, self.label, self.names, self.label_sets)
             for geometry, decoded in zip(self.geometries, self._decoded(), strict=True)
         }
         return Evaluator(adaptation, samples, self.options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,9 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from robench.errors import OptionError
 from robench.models.outputs import Head, Output, SelectOutput, as_logits
 from robench.models.preprocessing import Preprocessing
+from robench.suites.geometry import height_width, size_text
 from robench.transforms import resize as pixels
 from robench.transforms.device import constant, to_device
-from robench.types import Images, Logits
+from robench.types import Images, Logits, Size
 
 __all__ = ["Classifier"]
 
@@ -41,6 +42,8 @@ class Classifier:
         groups: Network outputs of each class of the dataset; None if each output is a class.
         assumes_size: Whether the input size is ImageNet's because neither the model nor the caller states one.
         class_names: Names of the outputs that the file states, in their order; empty if it states none.
+        head_facts: Facts of a head that robench made, for the manifest; empty for a head of the file.
+        reference_sha: SHA-256 of the images that such a head is made from.
         notes: Messages for the user about loading, one line each.
         warnings: Messages about likely mistakes, such as options that contradict the model, one line each.
         origin: Arguments of `load_classifier`, without the device, that load it in another process; None if a caller built it.
@@ -61,6 +64,8 @@ class Classifier:
     groups: tuple[tuple[int, ...], ...] | None = None
     assumes_size: bool = False
     class_names: tuple[str, ...] = ()
+    head_facts: Mapping[str, Any] = field(default_factory=dict)
+    reference_sha: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
@@ -80,7 +85,7 @@ class Classifier:
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
         images = to_device(images, self.device) if images.device.type == "cpu" else images.to(self.device)
-        size = (self.preprocessing.crop, self.preprocessing.crop)
+        size = self.preprocessing.shape
         if not native and tuple(images.shape[2:]) != size:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
         with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
@@ -108,11 +113,11 @@ class Classifier:
         """Return the same classifier with a class for each group of outputs; its logit is the largest of the group."""
         return replace(self, groups=groups)
 
-    def gflops(self, input_size: int) -> float | None:
+    def gflops(self, input_size: Size) -> float | None:
         """Return the floating-point operations for one image in 10^9; a multiplication and an addition count as two.
 
         Args:
-            input_size: Size of the image in pixels.
+            input_size: Side of a square image in pixels, or its height and width.
 
         Returns:
             The count, or None if another library than torch runs the network.
@@ -120,7 +125,7 @@ class Classifier:
         Raises:
             OptionError: The network cannot run at this size.
         """
-        image = torch.zeros((1, 3, input_size, input_size), dtype=torch.uint8, device=self.device)
+        image = torch.zeros((1, 3, *height_width(input_size)), dtype=torch.uint8, device=self.device)
         try:
             with FlopCounterMode(display=False) as counter:
                 self.logits(image, native=True)
@@ -128,7 +133,7 @@ class Classifier:
             # Networks have no common error for a size that they cannot take: convolutions, views and assertions fail.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise OptionError(
-                f"{self.label} cannot run at {input_size} px ({reason})",
+                f"{self.label} cannot run at {size_text(input_size)} px ({reason})",
                 "give the model's own size as --size, or other sizes as --resolution",
             ) from error
         return float(counter.get_total_flops()) / (1e9 * (self.batch or 1)) or None

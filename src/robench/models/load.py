@@ -11,15 +11,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robench.arguments import ArgumentError, check_type, one_or_more
+from robench.arguments import ArgumentError, check_type, one_or_more, path_of, size_of
 from robench.errors import OptionError
 from robench.models import hub
 from robench.models.classifier import Classifier
 from robench.models.device import choose_device
 from robench.models.formats.base import LoadRequest
+from robench.models.heads.choice import HeadChoice
 from robench.models.in_memory import device_of, in_memory
-from robench.models.loader import is_sandboxed, load_model
+from robench.models.loader import check_head, is_sandboxed, load_model
 from robench.models.sandbox import run_in_sandbox
+from robench.types import Size
 
 __all__ = ["load_classifier"]
 
@@ -33,9 +35,9 @@ def load_classifier(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    resize: int | tuple[int, int] | None = None,
-    crop: int | None = None,
-    size: int | None = None,
+    resize: Size | str | None = None,
+    crop: Size | str | None = None,
+    size: Size | str | None = None,
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
@@ -43,6 +45,9 @@ def load_classifier(
     trust_pickle: bool = False,
     weights_key: str | None = None,
     ignore_key: str | Sequence[str] | None = None,
+    head: str | Path | None = None,
+    reference: str | Path | None = None,
+    features: str | None = None,
     label: str | None = None,
 ) -> Classifier:
     """Load a trained model with its preprocessing.
@@ -61,8 +66,8 @@ def load_classifier(
         mean: Mean of red, green and blue, in 0 to `input_range`; None for the model's own, like the next seven arguments.
         std: Standard deviation of red, green and blue, in 0 to `input_range`.
         resize: Size before the crop in pixels: the short side, or (height, width).
-        crop: Input size in pixels.
-        size: Input size in pixels of a model that takes whole images: resize and crop in one.
+        crop: Input size in pixels: the side of a square, or (height, width), or a text such as "224x320".
+        size: Input size in pixels, like `crop`, of a model that takes whole images: resize and crop in one.
         interpolation: Filter of the resize.
         input_range: Value of white for the model, 1 or 255. A model for 0 to 255 gets pixels as they are unless `mean` and `std`
             are given.
@@ -72,6 +77,10 @@ def load_classifier(
             folders, which takes some seconds unless the same file has passed before.
         weights_key: Key of the weights in a file with several sets of them, for example `state_dict_ema`.
         ignore_key: Names of tensors in a weights file that the network lacks, with the wildcards * and ?.
+        head: Head to put on the model: `knn:k=20,T=0.07`, `linear:C=1`, or a file with a weight and a bias; None for its own.
+        reference: Labelled images that `knn` and `linear` are made from, in any layout of datasets.
+        features: Module whose output the head takes, or a layout of tokens: `cls+patches`, `cls4` or `cls4+patches`. None for
+            the input of the last linear layer, or timm's `pre_logits`.
         label: Name of the model in tables; None for that of the file, class or function.
 
     Returns:
@@ -88,15 +97,16 @@ def load_classifier(
         if (resize, crop) != (None, None):
             raise OptionError("--size already sets --resize and --crop", "omit them")
         resize = crop = size
-    if resize is not None and not isinstance(resize, tuple):
-        resize = check_type("--resize", resize, int, "a whole number of pixels")
-    if crop is not None:
-        crop = check_type("--crop", crop, int, "a whole number of pixels")
+    sides = {
+        name: None if value is None else size_of(f"--{name}", value)
+        for name, value in (("resize", resize), ("crop", crop))
+    }
     for name, text in (
         ("--arch", arch),
         ("--weights-key", weights_key),
         ("--interpolation", interpolation),
         ("--channels", channels),
+        ("--features", features),
         ("label", label),
     ):
         if text is not None:
@@ -104,11 +114,15 @@ def load_classifier(
     if input_range is not None:
         check_type("--input-range", input_range, int, "1 or 255")
     ignored = [] if ignore_key is None else one_or_more("--ignore-key", ignore_key, str, "a name or a list of names")
+    choice = HeadChoice.parse(
+        None if head is None else str(path_of("--head", head)),
+        reference if reference is None or isinstance(reference, str) else path_of("--reference", reference),
+        features,
+    )
     overrides: dict[str, Any] = {
         "mean": None if mean is None else one_or_more("--mean", mean, Real, "three numbers"),
         "std": None if std is None else one_or_more("--std", std, Real, "three numbers"),
-        "resize": resize,
-        "crop": crop,
+        **sides,
         "interpolation": interpolation,
         "input_range": input_range,
         "channels": channels,
@@ -120,11 +134,14 @@ def load_classifier(
         if arch is not None or weights_key is not None:
             raise OptionError("--arch and --weights-key apply only to files", "omit them")
         loaded = in_memory(model, label)
-        return load_model(loaded, LoadRequest(Path(loaded.label), None, device_of(model, device)), overrides)
+        request = LoadRequest(Path(loaded.label), None, device_of(model, device), is_backbone=choice is not None)
+        return load_model(loaded, request, overrides, choice)
     model = source = model if isinstance(model, str) else Path(model)
     if isinstance(model, str) and model.startswith(hub.PREFIX) and not Path(model).exists():
         source, label = hub.provide_folder(model), label or model.rpartition("/")[2]
     request = LoadRequest(Path(source), arch, choose_device(device), trust_pickle, weights_key, tuple(ignored), label)
+    request = replace(request, is_backbone=choice is not None)
+    check_head(source, choice)
     if not trust_pickle and is_sandboxed(source):
         request = replace(request, content=request.read())
         run_in_sandbox(request, overrides)
@@ -134,9 +151,12 @@ def load_classifier(
         "trust_pickle": trust_pickle,
         "weights_key": weights_key,
         "ignore_key": ignored or None,
+        "head": None if head is None else str(head),
+        "reference": reference,
+        "features": features,
         **overrides,
     }
-    classifier = load_model(source, request, overrides)
+    classifier = load_model(source, request, overrides, choice)
     return replace(classifier, label=label or classifier.label, origin={**origin, "label": label})
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,16 @@ from robench.models.checkpoints.state_dict import EXTENSIONS
 from robench.models.classifier import Classifier
 from robench.models.formats import huggingface, onnx, state_dict, torch_export, torchscript
 from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
+from robench.models.heads.build import with_head
+from robench.models.heads.choice import HeadChoice
+from robench.models.heads.features import is_trunk
 from robench.models.in_memory import module_sha256
 from robench.models.preprocessing import ASSUMPTIONS, SIZE_NOTE, Preprocessing, assumed, listed, with_known_mean
 from robench.models.preprocessing.in_network import Normalisation
 from robench.models.probe import probe, probe_normalisation, probe_notes
+from robench.types import Images, Size
 
-__all__ = ["FORMATS", "is_sandboxed", "load_model"]
+__all__ = ["FORMATS", "check_head", "is_sandboxed", "load_model"]
 
 FORMATS: tuple[ModelFormat, ...] = (
     ModelFormat(
@@ -71,32 +76,57 @@ FORMATS: tuple[ModelFormat, ...] = (
 _DEMO_ARCH = "zoo:cifar_resnet8"
 _SCALING = ("mean", "std", "input_range")
 """Parts of the preprocessing that scale the values of pixels."""
+_PROGRAMS = ("torchscript", "exported", "onnx")
+"""Formats of programs."""
 _PROGRAM_EXTENSIONS = (".pt2", ".onnx", ".ts", ".torchscript")
 
 
-def load_model(model: str | Path | LoadedModel, request: LoadRequest, overrides: Mapping[str, Any]) -> Classifier:
+def load_model(
+    model: str | Path | LoadedModel, request: LoadRequest, overrides: Mapping[str, Any], head: HeadChoice | None = None
+) -> Classifier:
     """Load a classifier without the sandbox.
 
     Args:
         model: A file or a name of `load_classifier`, or the model itself.
         request: The same model, with the options of its load.
         overrides: Parts of the preprocessing and its default, by the names of `load_classifier`.
+        head: The head to put on the model; None for its own.
     """
     loaded = model if isinstance(model, LoadedModel) else _load(model, request)
     with with_notes(loaded.notes):
-        return _prepared(loaded, request, dict(overrides))
+        if not request.is_backbone and is_trunk(loaded.module):
+            raise CheckpointError(
+                f"{loaded.label} is a trunk, which has no classification head",
+                "add --head knn or linear with --reference DIR, or --head FILE",
+            )
+        return _prepared(loaded, request, dict(overrides), head)
 
 
-def _prepared(loaded: LoadedModel, request: LoadRequest, overrides: dict[str, Any]) -> Classifier:
+def check_head(model: str | Path, head: HeadChoice | None) -> None:
+    """Raise CheckpointError, before anything is read, if a file is a program, on which no head can be put."""
+    path = Path(model)
+    model_format = _format(path) if head is not None and path.exists() and model != "demo" else None
+    if model_format is not None and model_format.name in _PROGRAMS:
+        raise CheckpointError(
+            f"--head {head} needs the features of a layer, and {path} is an exported program, whose layers cannot be read",
+            "give the weights of the network with --arch",
+        )
+
+
+def _prepared(
+    loaded: LoadedModel, request: LoadRequest, overrides: dict[str, Any], head: HeadChoice | None
+) -> Classifier:
     """Return the classifier of a loaded model, which runs here for the first time."""
     default = overrides.pop("default_crop", None)
     loaded = _with_size(loaded, overrides.get("crop"), default)
     assumes_size = _states_no_size(loaded)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
     if not (names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()):  # Others state their preprocessing.
-        own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).crop, request.device)
+        own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).shape, request.device)
         loaded = _with_own_normalisation(loaded, own, overrides)
     preprocessing = loaded.preprocessing.replaced(**overrides)
+    if head is not None:
+        loaded = with_head(loaded, head, preprocessing, request.device, partial(_run, loaded, preprocessing, request))
     result = probe(loaded, preprocessing, request.device)
     outputs = tuple(
         replace(output, notes=tuple(map(printable, probe_notes(loaded.label, result, output))))
@@ -117,6 +147,8 @@ def _prepared(loaded: LoadedModel, request: LoadRequest, overrides: dict[str, An
         torch_runs=loaded.torch_runs,
         outputs=outputs,
         class_names=loaded.class_names,
+        head_facts=loaded.head_facts,
+        reference_sha=loaded.reference_sha,
         assumes_size=assumes_size,
         notes=tuple(map(printable, notes)),
         warnings=tuple(map(printable, _contradictions(loaded, overrides, preprocessing, request.arch))),
@@ -124,6 +156,16 @@ def _prepared(loaded: LoadedModel, request: LoadRequest, overrides: dict[str, An
     # If the outputs differ in their number of classes, the dataset decides later.
     is_decided = len({output.classes for output in outputs}) == 1
     return classifier.with_classes(outputs[0].classes) if is_decided else classifier
+
+
+def _run(
+    loaded: LoadedModel, preprocessing: Preprocessing, request: LoadRequest, module: nn.Module, images: Images
+) -> Tensor:
+    """Return the output (b, d) of a part of a loaded model for uint8 images."""
+    dtype = next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
+    return Classifier(
+        loaded.label, loaded.arch, module, preprocessing, 0, loaded.sha256, request.device, dtype=dtype
+    ).logits(images)
 
 
 def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
@@ -265,7 +307,7 @@ def _states_no_size(loaded: LoadedModel) -> bool:
     return ASSUMPTIONS[0] in loaded.notes or SIZE_NOTE in loaded.notes
 
 
-def _with_size(loaded: LoadedModel, crop: int | None, default: int | None) -> LoadedModel:
+def _with_size(loaded: LoadedModel, crop: Size | None, default: int | None) -> LoadedModel:
     """Return a model with `crop` if it states no input size, or else with `default` and a note."""
     if not _states_no_size(loaded) or not (crop or default):
         return loaded

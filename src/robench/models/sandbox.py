@@ -72,6 +72,7 @@ def run_in_sandbox(request: LoadRequest, overrides: Mapping[str, object]) -> Non
     task: dict[str, object] = {
         "sha256": hashlib.sha256(request.read()).hexdigest(),
         "arch": request.arch,
+        "is_backbone": request.is_backbone,
         "device": device,
         "overrides": overrides,
         "seconds": int(seconds),
@@ -172,7 +173,7 @@ def sandbox_main(task: Mapping[str, Any]) -> None:
     torch.set_num_threads(1)
     _limit(task["seconds"], task["memory"])
     try:
-        request = LoadRequest(path, task["arch"], torch.device(task["device"]))
+        request = LoadRequest(path, task["arch"], torch.device(task["device"]), is_backbone=task["is_backbone"])
         request = replace(request, content=request.read())
         sha256 = hashlib.sha256(request.read()).hexdigest()
         if sha256 != task["sha256"]:

@@ -89,7 +89,7 @@ class Frame:
     Attributes:
         number: Rank of the frame in its sequence; 0 for a corruption.
         position: Position on the condition's axis.
-        images: (b, 3, input_size, input_size) uint8.
+        images: (b, 3, h, w) uint8.
     """
 
     number: int
@@ -144,7 +144,7 @@ def frames_of(
     perturbation = find_perturbation(condition.corruption, condition.constants)
     params = _params(condition)
     draws = KeyedDraws(seed, index, f"frames/{perturbation.name}", generator)
-    frames = perturbation(batch, condition.resolution, draws, params)
+    frames = perturbation(batch, condition.shape, draws, params)
     for number, (value, images) in enumerate(zip(params["frames"], frames, strict=True)):
         yield Frame(number, _position(value), images)
 

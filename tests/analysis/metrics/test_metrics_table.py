@@ -7,6 +7,7 @@ from robench.analysis.metrics import (
     calibration,
     classification,
     curves,
+    effective_robustness,
     flips,
     mce,
     ood,
@@ -19,7 +20,7 @@ HIGHER = {"accuracy", "consistency", "mean_prob_label", "accuracy_auc", "half_ac
 HIGHER |= {"oracle_accuracy", "random_accuracy", "best_of_k_accuracy", "cascade_accuracy"}
 HIGHER |= {f"{who}_accuracy_at_static" for who in ("oracle", "random", "cascade")}
 HIGHER |= {f"{spectrum}{name}" for spectrum in ("", "fs_") for name in ("auroc", "aupr_in", "aupr_out")}
-HIGHER |= {"coverage_at_risk_5", "balanced_accuracy"}
+HIGHER |= {"coverage_at_risk_5", "balanced_accuracy", "effective_robustness"}
 PERCENT = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
 PLAIN = {"corruption_error", "mean_flip_rate", "mean_t5d", "mean_prob_label", "gflops", "best_of_k_accuracy"}
 PLAIN |= {f"{who}_{what}" for who in ("oracle", "cascade") for what in ("accuracy", "gflops")}
@@ -33,7 +34,8 @@ PLAIN |= {"risk_at_coverage_80", "coverage_at_risk_5"}
 def test_a_metric_is_a_function_of_its_name() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
-        modules = (classification, mce, calibration, flips, curves, size_selection, proper_scores, selective, ood)
+        modules = [classification, mce, calibration, flips, curves, size_selection, proper_scores, selective, ood]
+        modules += [effective_robustness]
         assert name in PLAIN or [module for module in modules if name in module.__all__], name
         assert metric.meaning
         assert metric.source

@@ -347,11 +347,13 @@ def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
         before, after = (
             read_columns(results.runs[0], condition, ("sample", "label", "pred")) for results in (base, other)
         )
-        if not before["sample"].equals(after["sample"]) or not before["label"].equals(after["label"]):
+        same = ["sample"] if base.runs[0].is_multi_label else ["sample", "label"]
+        if not before[same].equals(after[same]):
             raise RunError(f"{other.name}: {condition.name} has other samples than in {base.name}", "evaluate again")
-        label, base_pred, run_pred = (column.to_numpy() for column in (before["label"], before["pred"], after["pred"]))
-        index = np.flatnonzero(base_pred != run_pred)
-        label, base_pred, run_pred = label[index], base_pred[index], run_pred[index]
+        index = np.flatnonzero(before["pred"] != after["pred"])
+        label, base_pred, run_label, run_pred = (
+            records[name].to_numpy()[index] for records in (before, after) for name in ("label", "pred")
+        )
         parts.append(
             pd.DataFrame(
                 {
@@ -366,7 +368,7 @@ def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
                     "change": np.where(
                         base_pred == label,
                         "negative_flip",
-                        np.where(run_pred == label, "positive_flip", "wrong_to_wrong"),
+                        np.where(run_pred == run_label, "positive_flip", "wrong_to_wrong"),
                     ),
                 }
             )

@@ -37,6 +37,7 @@ class MetricColumn:
         difficulty: Difficulty of the row; None for suites without difficulties.
         resolution: Input size of the row in pixels; None for any.
         complement: Whether the column is 100 minus the metric.
+        is_signed: Whether the column is a difference, printed with its sign.
     """
 
     column: str
@@ -46,6 +47,7 @@ class MetricColumn:
     difficulty: float | None = None
     resolution: int | None = None
     complement: bool = False
+    is_signed: bool = False
 
     @property
     def higher_is_better(self) -> bool:
@@ -64,6 +66,7 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("mean_error", "mean_error", families.CORRUPTIONS),
     MetricColumn("mce", "mce", families.CORRUPTIONS),
     MetricColumn("relative_mce", "relative_mce", families.CORRUPTIONS),
+    MetricColumn("effective_robustness", "effective_robustness", families.CORRUPTIONS, is_signed=True),
     MetricColumn("mean_flip_rate", "mean_flip_rate", families.SEQUENCES, difficulty=1.0),
     MetricColumn("mfr", "mfr", families.SEQUENCES, difficulty=1.0),
     MetricColumn("consistency", "consistency", families.SHIFT, "crop"),

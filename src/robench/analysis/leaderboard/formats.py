@@ -57,7 +57,7 @@ def cell_text(cell: Cell, intervals: str, plus_minus: str = "±") -> str:
     """Return a cell as text with one decimal and its interval in one of the forms `INTERVALS`."""
     if math.isnan(cell.value):
         return cell.text
-    text = f"{cell.value:.1f}"
+    text = cell.number
     if cell.ends is None or intervals == "none":
         return text
     low, high = cell.ends
@@ -75,16 +75,18 @@ def _markdown(board: Board, intervals: str) -> str:
         table = "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
         protocols = _in_markdown("; ".join(grid.protocols))
         warnings = "".join(f"\n- {_in_markdown(text)}" for text in grid.warnings)
+        notes = "".join(f"\n{_in_markdown(text)}\n" for text in grid.notes)
         parts.append(
-            f"{_in_markdown(grid.caption)}\n\n{table}\n{warnings and warnings + chr(10)}\n<sub>{protocols}</sub>\n"
+            f"{_in_markdown(grid.caption)}\n\n{table}\n{warnings and warnings + chr(10)}{notes}\n<sub>{protocols}</sub>\n"
         )
     return _MARKDOWN + "\n" + "\n".join(parts)
 
 
 def _bold_markdown(cell: Cell, intervals: str) -> str:
     text = _in_markdown(cell_text(cell, intervals))
-    value = f"{cell.value:.1f}"
-    return text.replace(value, f"**{value}**", 1) if cell.is_best else text
+    if cell.is_own:
+        return f"**{text}**"
+    return text.replace(cell.number, f"**{cell.number}**", 1) if cell.is_best else text
 
 
 def _latex(board: Board, intervals: str) -> str:
@@ -116,16 +118,15 @@ def _latex_table(grid: Grid, intervals: str) -> str:
         lines += [" & ".join(spans) + r" \\", "".join(rules)]
     lines += [" & ".join(_in_latex(column.heading) for column in grid.columns) + r" \\", r"\midrule"]
     lines += [" & ".join(_bold_latex(cell, intervals) for cell in row) + r" \\" for row in grid.rows]
-    warnings = (rf"\par {_in_latex(text)}" for text in grid.warnings)
+    warnings = (rf"\par {_in_latex(text)}" for text in (*grid.warnings, *grid.notes))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *warnings, r"\end{table}"])
 
 
 def _bold_latex(cell: Cell, intervals: str) -> str:
     if math.isnan(cell.value):
-        return _in_latex(cell.text)
+        return rf"\textbf{{{_in_latex(cell.text)}}}" if cell.is_own else _in_latex(cell.text)
     text = cell_text(cell, intervals, r"$\pm$")
-    value = f"{cell.value:.1f}"
-    return text.replace(value, rf"\textbf{{{value}}}", 1) if cell.is_best else text
+    return text.replace(cell.number, rf"\textbf{{{cell.number}}}", 1) if cell.is_best else text
 
 
 FORMATS: dict[str, Format] = {

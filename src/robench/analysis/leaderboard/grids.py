@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robench.analysis.leaderboard.columns import ENDS, MetricColumn, metric_columns
@@ -33,6 +33,7 @@ _HEADINGS = {
     "mean_error": "mean error",
     "mce": "mCE",
     "relative_mce": "relative mCE",
+    "effective_robustness": "effective robustness, pp",
     "mean_flip_rate": "flip rate",
     "mfr": "mFR",
     "circular_consistency": "circular consistency",
@@ -87,12 +88,21 @@ class Cell:
         value: A number; NaN for a text or an empty cell.
         ends: Ends of its interval; None without one.
         is_best: Whether no other row of several has a better value.
+        is_signed: Whether the number is a difference.
+        is_own: Whether the text names a run among published models.
     """
 
     text: str = ""
     value: float = math.nan
     ends: tuple[float, float] | None = None
     is_best: bool = False
+    is_signed: bool = False
+    is_own: bool = False
+
+    @property
+    def number(self) -> str:
+        """The number with one decimal."""
+        return f"{self.value:+z.1f}" if self.is_signed else f"{self.value:.1f}"
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,7 @@ class Grid:
         columns: The columns.
         rows: The cells of each row.
         warnings: The warnings of each marked row.
+        notes: Reservations about the rows.
     """
 
     caption: str
@@ -114,15 +125,19 @@ class Grid:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def grids(board: Board) -> list[Grid]:
-    """Return a table for each section of a leaderboard."""
-    return [(_corruptions if board.errors else _metrics)(section, board.errors) for section in board.sections]
+    """Return a table for each section of a leaderboard; the last one has the notes."""
+    found = [(_corruptions if board.errors else _metrics)(section, board.errors) for section in board.sections]
+    return [*found[:-1], replace(found[-1], notes=board.notes)]
 
 
 def _metrics(section: Sequence[Row], _: Mapping[tuple[str, ...], Any]) -> Grid:
-    filled = {name for row in section for name in row}
+    # Among published models, columns that only runs fill would take the place of the others.
+    published = [row for row in section if "data_sha" not in row] if _is_mixed(section) else []
+    filled = {name for row in published or section for name in row}
     metrics = [column for column in metric_columns(filled) if column.column in filled]
     about = [name for name in _ABOUT if name in filled]
     columns = [
@@ -184,8 +199,13 @@ def _grid(section: Sequence[Row], columns: Sequence[Column], rows: Sequence[tupl
         for protocol in SuiteProtocol.parse_all("; ".join(protocols))
         if protocol.subset
     ]
-    images = f", {first['images']:,} images" if "images" in first else ""
-    origin = "" if first["source"] == "computed" else f", {first['source']}"
+    if _is_mixed(section):
+        own = sum("data_sha" in row for row in section)
+        runs = f"{own} run{'s' * (own != 1)} among " if own else ""
+        images, origin = "", f", {runs}{len(section) - own} published models"
+    else:
+        images = f", {first['images']:,} images" if "images" in first else ""
+        origin = "" if first["source"] == "computed" else f", {first['source']}"
     baseline = next((f"; baseline {row['baseline']}" for row in section if row.get("baseline")), "")
     what = f"{what[0].upper()}{what[1:]}" if what[0].isupper() else f"Robustness {what}"
     caption = f"{what}. {first['dataset']}{images}{origin}{''.join(dict.fromkeys(subsets))}{baseline}."
@@ -202,16 +222,24 @@ def _heading(column: MetricColumn) -> str:
 
 def _model_columns(section: Sequence[Row]) -> list[Column]:
     treated = [Column("treatment", is_text=True)] if any(row.get("treatment") for row in section) else []
-    return [Column("rank"), Column("model", is_text=True), *treated]
+    sources = [Column("source", is_text=True)] if _is_mixed(section) else []
+    return [Column("rank"), Column("model", is_text=True), *treated, *sources]
+
+
+def _is_mixed(section: Sequence[Row]) -> bool:
+    """Return whether rows of several sources share a section."""
+    return len({row["source"] for row in section}) > 1
 
 
 def _model_cells(row: Row, section: Sequence[Row]) -> list[Cell]:
     """Return rank, model and treatment. The label of a treated model ends with its treatment, which has a column of its own."""
     treated = any(other.get("treatment") for other in section)
+    mixed = _is_mixed(section)
     return [
         Cell(str(row.get("rank") or "")),
-        Cell(_label(row, section)),
+        Cell(_label(row, section), is_own=mixed and "data_sha" in row),
         *([Cell(row.get("treatment") or "")] if treated else []),
+        *([Cell(row["source"])] if mixed else []),
     ]
 
 
@@ -239,7 +267,7 @@ def _name(row: Row) -> str:
 def _metric_cell(row: Row, column: MetricColumn) -> Cell:
     ends = [row.get(column.column + end) for end in ENDS]
     interval = None if ends[0] is None or ends[1] is None else (float(ends[0]), float(ends[1]))
-    return Cell(value=row.get(column.column, math.nan), ends=interval)
+    return Cell(value=row.get(column.column, math.nan), ends=interval, is_signed=column.is_signed)
 
 
 def _values(cells: Sequence[Cell], higher: bool) -> list[Cell]:
@@ -247,4 +275,4 @@ def _values(cells: Sequence[Cell], higher: bool) -> list[Cell]:
     printed = [round(cell.value, 1) for cell in cells if not math.isnan(cell.value)]
     best = (max if higher else min)(printed, default=None)
     several = len(printed) > 1
-    return [Cell(cell.text, cell.value, cell.ends, several and round(cell.value, 1) == best) for cell in cells]
+    return [replace(cell, is_best=several and round(cell.value, 1) == best) for cell in cells]

@@ -137,7 +137,7 @@ KINDS: tuple[Kind, ...] = (
 """Kinds of CSV files. The first two have a column that no other kind has; if another column is missing, the error names it."""
 
 
-_LARGEST = 2**63
+_LARGEST = 2**63 - 1
 """Upper bound of all numbers: integer columns hold no more, and infinity and NaN are not below it."""
 
 
@@ -145,7 +145,8 @@ def _checked(path: Path, row: Row) -> Row:
     """Return the filled cells of a row; RobenchError if a cell is invalid."""
     filled: Row = {name: value for name, value in row.items() if not pd.isna(value)}
     metrics = metric_columns(row)
-    rates = {"top1_err", "top5_err"} | {metric.column for metric in metrics if metric.is_rate}
+    bounds = {"top1_err": (0, 100), "top5_err": (0, 100)}
+    bounds |= {metric.column: (-100 if metric.is_signed else 0, 100) for metric in metrics if metric.is_rate}
     for column in leaderboard_of(sizes_of(row)).columns:
         value = filled.get(column.name)
         if value is None:
@@ -153,10 +154,12 @@ def _checked(path: Path, row: Row) -> Row:
                 raise TableError(f"{path} has a row without {column.name}", "fill the cell, or remove the row")
         elif column.type == "string":
             check_cell(f"{column.name} in {path}", value)
-        elif not -_LARGEST < value < _LARGEST or (column.name in rates and not 0 <= value <= 100):
-            raise TableError(
-                f"{path}: {filled.get('model')} cannot have a {column.name} of {value}", "correct the cell"
-            )
+        else:
+            lowest, highest = bounds.get(column.name, (-_LARGEST, _LARGEST))
+            if not lowest <= value <= highest:
+                raise TableError(
+                    f"{path}: {filled.get('model')} cannot have a {column.name} of {value}", "correct the cell"
+                )
     for metric in metrics:
         low, high = (filled.get(metric.column + end) for end in ENDS)
         if low is not None and high is not None and low > high:

@@ -10,15 +10,19 @@ from typing import Any
 
 import pandas as pd
 
+from robench.analysis.field import Cell, Field, find_field
+from robench.analysis.field.standing import covered_cells
 from robench.analysis.leaderboard.formats import CORRUPTIONS_HEADER, FORMATS
 from robench.analysis.leaderboard.grids import COLUMNS, INTERVALS
 from robench.analysis.leaderboard.inputs import is_leaderboard, read_board, read_pooled, read_results, read_rows
+from robench.analysis.leaderboard.published import check_members, field_notes, field_rows
 from robench.analysis.leaderboard.ranking import Board, model_key, rank_models
 from robench.analysis.leaderboard.rows import Row, corruption_errors
 from robench.errors import OptionError, unknown_name
 from robench.runs.files import atomic_write, cache_folder, check_replaceable, read_start, translate_os_errors
 from robench.runs.find import find_runs
 from robench.runs.lock import hold_lock
+from robench.suites import CLEAN
 
 __all__ = ["leaderboard"]
 
@@ -30,6 +34,7 @@ def leaderboard(
     sort_by: str | None = None,
     split: bool = False,
     suites: Sequence[str] | None = None,
+    field: str | None = None,
     format: str = "csv",  # noqa: A002
     columns: str = COLUMNS[0],
     intervals: str = INTERVALS[0],
@@ -45,6 +50,7 @@ def leaderboard(
         sort_by: A metric column, or a metric.
         split: Whether to make separate sections for rows that are not comparable.
         suites: Suites of the runs to show; None for all.
+        field: Published models to rank with the runs, a key of `FIELDS`; None for none. Then `inputs` may be empty.
         format: "csv", "markdown" or "latex".
         columns: "metrics", or "corruptions" for the error of each corruption, as papers print it. A file of the latter is
             replaced, not merged.
@@ -61,11 +67,33 @@ def leaderboard(
     for name, value, known in (("columns", columns, COLUMNS), ("form of intervals", intervals, INTERVALS)):
         if value not in known:
             raise OptionError(*unknown_name(name, value, known))
-    by_key = _read_inputs(find_runs(inputs), suites)
+    if not inputs and field is None:
+        raise OptionError("no run is given", "give one or more, or --field NAME for published models")
+    among = None if field is None else find_field(field)
+    if among is not None:
+        if suites is not None:
+            raise OptionError(f"--field {field} selects the suite {among.suite}", "omit --suite")
+        suites = [] if among.suite == CLEAN else [among.suite]
+    paths = find_runs(inputs) if inputs else []
+    by_key = _read_inputs(paths, suites)
     new = {key: _single_row(same, suites) for key, same in by_key.items()}
     errors = _errors(by_key, new, suites) if columns == COLUMNS[1] else {}
+    notes: tuple[str, ...] = ()
+    if among is not None:
+        check_members(among, list(new.values()), [path for path in paths if path.is_dir()])
+        published, published_errors = field_rows(among, _common_cells(among, paths))
+        new |= {model_key(row): row for row in published}
+        errors |= published_errors if columns == COLUMNS[1] else {}
+        notes = field_notes(among, split=split)
+
+    def ranked(rows: Sequence[Row]) -> Board:
+        if among is not None and not split:
+            check_members(among, rows)
+        board = rank_models(rows, sort_by, split, is_mixed=among is not None)
+        return replace(board, errors=errors, notes=notes)
+
     if out is None:
-        return replace(rank_models(list(new.values()), sort_by, split), errors=errors)
+        return ranked(list(new.values()))
     path, merged = Path(out), format == "csv" and not errors
     mark = CORRUPTIONS_HEADER if format == "csv" else FORMATS[format].mark
     is_ours = is_leaderboard if merged else lambda path: read_start(path).startswith(mark)
@@ -78,12 +106,18 @@ def leaderboard(
         old: dict[tuple[str, ...], Row] = {}
         if merged and is_leaderboard(path):
             old = {model_key(row): row for row in read_board(path)}
-        board = rank_models(_deduplicate(list((old | new).values())), sort_by, split)
-        board = replace(board, errors=errors)
+        board = ranked(_deduplicate(list((old | new).values())))
         text = FORMATS[format].text(board, intervals)
         with translate_os_errors(path):
             atomic_write(path, lambda file: file.write(text.encode()))
     return board
+
+
+def _common_cells(field: Field, paths: Sequence[Path]) -> frozenset[Cell] | None:
+    """Return the cells that all runs evaluated; None if they differ or there is no run."""
+    tables = [results for path in paths if (results := read_results(path)) is not None]
+    cells = {covered_cells(field.suite, results[results["suite"] == field.suite]) for results in tables}
+    return cells.pop() if len(cells) == 1 else None
 
 
 def _read_inputs(paths: Sequence[Path], suites: Sequence[str] | None) -> dict[tuple[str, ...], list[tuple[Path, Row]]]:

@@ -33,10 +33,12 @@ class Board:
         sections: The rows of each section in order.
         errors: By the `model_key` of a row, if the corruptions are to be shown: `suite`, and in percent the `error` and the
             `ce` of each corruption by name.
+        notes: Reservations about the rows, for readers.
     """
 
     sections: tuple[tuple[Row, ...], ...]
     errors: Mapping[tuple[str, ...], Mapping[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -61,18 +63,22 @@ def model_key(row: Row) -> tuple[str, ...]:
     return (*(row.get(name, "") for name in names), "; ".join(protocols), *own)
 
 
-def rank_models(rows: Sequence[Row], sort_by: str | None, split: bool) -> Board:
+def rank_models(rows: Sequence[Row], sort_by: str | None, split: bool, *, is_mixed: bool = False) -> Board:
     """Sort and rank the rows.
 
     Args:
         rows: The rows.
         sort_by: A metric column, or a metric; None for the first default column.
         split: Whether to make a section for each dataset and source and, if they differ, for each protocol.
+        is_mixed: Whether published rows of any source and protocol share the section of the others.
 
     Raises:
         OptionError: The rows are not comparable, and `split` is false.
     """
     column = None if sort_by is None else sort_column(sort_by, [name for row in rows for name in row])
+    if is_mixed and not split:
+        _sections([row for row in rows if "data_sha" in row], split)  # The runs themselves must be comparable.
+        return Board((tuple(_ranked(rows, column)),))
     return Board(tuple(tuple(_ranked(section, column)) for section in _sections(rows, split)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,16 @@ from robench.suites import CLEAN, NETWORK, Family, families, find_suite
 from robench.suites.protocol import SuiteProtocol, short_hash
 from robench.types import Results
 
-__all__ = ["Row", "corruption_errors", "file_rows", "percent", "pooled_rows", "rows_of_results", "run_rows"]
+__all__ = [
+    "Row",
+    "corruption_errors",
+    "file_rows",
+    "percent",
+    "pooled_rows",
+    "rows_of_results",
+    "run_rows",
+    "subset_text",
+]
 
 Row = dict[str, Any]
 """Filled cells of the leaderboard by column."""
@@ -61,7 +70,8 @@ def _model_cells(run: RunDirectory) -> Row:
     try:
         preprocessing = model["preprocessing"]
         model_input = "; ".join(f"{name} {text}" for name, text in input_settings(run.manifest).items())
-        crop, resize = int(preprocessing["crop"]), preprocessing["resize"]
+        crop, resize = preprocessing["crop"], preprocessing["resize"]
+        crop = min(map(int, crop)) if isinstance(crop, list) else int(crop)
         resized = min(map(int, resize)) if isinstance(resize, list) else int(resize)
         count = model.get("parameters")
         return {
@@ -209,8 +219,9 @@ def _cells(column: MetricColumn, source: Mapping[str, Any]) -> Row:
 
 
 def _provenance(sources: Mapping[str, Sequence[Mapping[str, Any]]], results: Results) -> Row:
-    """Return images, source, baseline and protocol of the rows that are shown, which are given by suite."""
-    rows = [row for of_suite in sources.values() for row in of_suite]
+    """Return images, source, baseline, field and protocol of the rows that are shown, which are given by suite."""
+    rows = [row for of_suite in sources.values() for row in of_suite if row["metric"] != "effective_robustness"]
+    fitted = [row for of_suite in sources.values() for row in of_suite if row["metric"] == "effective_robustness"]
     perturbed = [row for suite, of_suite in sources.items() if suite != CLEAN for row in of_suite]
     protocols = (
         SuiteProtocol(suite, "|".join(_unique(of_suite, "protocol")), _subset(suite, results))
@@ -220,6 +231,7 @@ def _provenance(sources: Mapping[str, Sequence[Mapping[str, Any]]], results: Res
         "images": next((int(row["n"]) for row in sources.get(CLEAN, ())), None),
         "source": "+".join(_unique(perturbed or rows, "source")),
         "baseline": "+".join(_unique(rows, "baseline")) or None,
+        "field": "+".join(_unique(fitted, "baseline")) or None,
         "protocol": "; ".join(map(str, protocols)),
     }
 
@@ -242,7 +254,14 @@ def _subset(suite: str, results: Results) -> str:
     covered = declared.own_or_extra(rows["corruption"])
     cells = {(row["corruption"], row["severity"]) for row in rows.to_dict("records") if row["corruption"] in covered}
     planned = {(name, severity) for name in declared.corruptions for severity in severities}
-    return "" if cells == planned else f"({len(cells)} of {len(planned)} {kind}#{short_hash(repr(sorted(cells)))})"
+    return subset_text(cells, planned, kind)
+
+
+def subset_text(cells: Collection[tuple[str, int]], planned: Collection[tuple[str, int]], kind: str = "cells") -> str:
+    """Describe cells, if they are not those that a suite plans: `(1 of 75 cells#89abcdef)`."""
+    if set(cells) == set(planned):
+        return ""
+    return f"({len(cells)} of {len(planned)} {kind}#{short_hash(repr(sorted(cells)))})"
 
 
 _CELLS = {

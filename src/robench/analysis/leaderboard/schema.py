@@ -26,6 +26,10 @@ def _percent(name: str, meaning: str) -> tuple[Column, ...]:
     return _with_interval(Column(name, _F64, meaning, "%", nullable=True))
 
 
+def _signed(name: str, meaning: str) -> tuple[Column, ...]:
+    return _with_interval(Column(name, _F64, meaning, "pp", nullable=True))
+
+
 LEADERBOARD = Table(
     "leaderboard",
     (
@@ -62,6 +66,7 @@ LEADERBOARD = Table(
         *_percent("mean_error", "unnormalised mean error of a suite of corruptions; not mCE"),
         *_percent("mce", "mean corruption error of that suite, divided by the baseline's"),
         *_percent("relative_mce", "relative mean corruption error of that suite, divided by the baseline's"),
+        *_signed("effective_robustness", "accuracy above what `top1` predicts by the fit over `field`"),
         *_percent("mean_flip_rate", "unnormalised mean flip rate of a suite of sequences at difficulty 1; not mFR"),
         *_percent("mfr", "mean flip rate of that suite at difficulty 1, divided by the baseline's"),
         *_percent("consistency", "pairs of shifted crops with the same prediction (suite shift)"),
@@ -78,12 +83,14 @@ LEADERBOARD = Table(
         Column(
             "source",
             _TEXT,
-            "origin of the corrupted images, `computed` or `released`; for published rows `timm` or `robustbench`",
+            "origin of the corrupted images, `computed` or `released`; for published rows `timm`, `robustbench` or "
+            "`imagenet-testbed`",
         ),
         Column(
             "protocol", _TEXT, "`SUITE PROTOCOL` of every suite that the row has values of, separated by semicolons"
         ),
         Column("baseline", _TEXT, "baseline of the normalised values", nullable=True),
+        Column("field", _TEXT, "published models of the fit of effective_robustness", nullable=True),
         Column("seed", _TEXT, "seed of all draws, `0+1+2` if pooled; empty for published rows", nullable=True),
         Column(
             "robench_version", _TEXT, "version of robench that computed the row, empty for published", nullable=True

@@ -131,7 +131,7 @@ def disagreements(condition: str, runs: Sequence[pd.DataFrame], count: int) -> p
     first = runs[0]
     if any(not records["sample"].equals(first["sample"]) for records in runs[1:]):
         return _best(condition, first, np.full(len(first), -np.inf), count)
-    right = np.stack([records["pred"] == first["label"] for records in runs])
+    right = np.stack([records["pred"] == records["label"] for records in runs])
     sure = np.stack([records["confidence"] for records in runs]).astype(np.float64)
     score = np.where(right, sure, -np.inf).max(axis=0) + np.where(right, -np.inf, sure).max(axis=0)
     return _best(condition, first, score, count)

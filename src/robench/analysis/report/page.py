@@ -17,6 +17,7 @@ from robench.analysis.comparison.compare import Difference, compare, difference_
 from robench.analysis.report.answer import headline_table, of_pair, of_pairs, of_run
 from robench.analysis.report.calibration import RECORDS, calibration
 from robench.analysis.report.charts import COLOURS
+from robench.analysis.report.field import field_section
 from robench.analysis.report.grouping import ReportedRun, comparable_groups, incomparable_notes, suite_frame
 from robench.analysis.report.image_groups import groups_section
 from robench.analysis.report.images import ExampleFinder, galleries
@@ -56,6 +57,7 @@ def write_page(
     *,
     examples: ExampleFinder | None = None,
     count: int = EXAMPLES,
+    field: bool = False,
     title: str = TITLE,
     force: bool = False,
 ) -> Path:
@@ -66,6 +68,7 @@ def write_page(
         out: The page, which is written atomically. An existing report is replaced.
         examples: Makes example images; None for no images.
         count: Number of example images of each kind, run and suite.
+        field: Whether to show the published models around the runs.
         title: Heading of the page.
         force: Whether to replace a file that is not a report.
 
@@ -86,6 +89,7 @@ def write_page(
     answers = [of_pair(list(pair)) for _, pair in groupby(differences, key=lambda one: one.run_model)]
     alone = [of_run(subject.results, subject.label) for subject in subjects]
     parts = list(_sections(subjects, differences))
+    parts += _published([(subject.label, subject.results) for subject in subjects]) if field else []
     style = _file("style.css") + "".join(f".m{index}{{color:{colour}}}" for index, colour in enumerate(COLOURS))
     first = [*of_pairs(differences), *(group for answer in answers or alone for group in answer.groups)]
     groups = [*first, *(group for part in parts for group in part.groups)]
@@ -165,6 +169,17 @@ def _sections(subjects: Sequence[ReportedRun], differences: Sequence[Difference]
         for section_of in (calibration, selective_prediction)
     ]
     yield from (section for section in sections if section is not None)
+
+
+def _published(runs: Sequence[tuple[str, Results]]) -> list[Section]:
+    """Return the section on published models; OptionError if no run has any."""
+    section = field_section(runs)
+    if section is None:
+        raise OptionError(
+            "no run has published models around it",
+            "omit --field, or evaluate imagenet-c on ImageNet or cifar-c on CIFAR",
+        )
+    return [section]
 
 
 def _results(group: Sequence[ReportedRun]) -> Results:

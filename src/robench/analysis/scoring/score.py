@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robench.analysis.baselines import Baseline
+from robench.analysis.field import Field, field_fit, field_of
 from robench.analysis.metrics.classification import (
     ByClass,
     balanced_accuracy,
@@ -20,6 +21,7 @@ from robench.analysis.metrics.classification import (
     mean_error,
     worst_class_error,
 )
+from robench.analysis.metrics.effective_robustness import effective_robustness
 from robench.analysis.metrics.intervals import bootstrap_interval, wilson_interval
 from robench.analysis.metrics.mce import ce, mce, relative_mce
 from robench.analysis.scoring.curves import Curve, FrameRecords, curves_of, family_rows, resampled
@@ -132,7 +134,7 @@ def score_rows(
             rows += _frame_rows(run, suite, conditions, measured, normalize_by, seed)
         for group in groups:
             if group.suite == suite and measured is not None:
-                rows += _group_rows(group, measured, baselines[group])
+                rows += _group_rows(group, measured, baselines[group], _field(run, group))
     if only is None or any(metric in GROUP_METRICS for _, metric in only):
         rows += group_rows(run, seed)
     if only is None or any(suite == OOD for suite, _ in only):
@@ -225,7 +227,7 @@ def _measure(
     columns = list(dict.fromkeys(column for statistic in statistics for column in statistic.columns))
     cells: dict[str, dict[str, Floats]] = {one.name: defaultdict(lambda: np.empty(DISTRIBUTION_SIZE)) for one in images}
     nonfinite: dict[str, float] = {}
-    by_class = only is None or not only.isdisjoint(_CLASS_METRICS)
+    by_class = not run.is_multi_label and (only is None or not only.isdisjoint(_CLASS_METRICS))
     classes = _ClassErrors(read_label(run, images[0]), groups if by_class else (), cells)
     for outcomes in read_cells(run, images, columns, _TOGETHER):
         nonfinite |= {cell.name: cell.nonfinite_rate for cell in outcomes.cells}
@@ -242,6 +244,8 @@ def _measure(
         # Without any prediction, no confidence can be right. Without that of a sample, the scores have no mean.
         for metric in (*(_CALIBRATION.metrics if rate == 1 else ()), *(_SCORES if rate else ())):
             cells[name].pop(metric, None)
+        if run.is_multi_label:
+            cells[name].pop("brier", None)
     measured = {name: dict(distributions) for name, distributions in cells.items()}
     return _Measured(classes.by_class, measured, nonfinite, classes.errors())
 
@@ -273,7 +277,7 @@ class _ClassErrors:
         return {group: class_rates(sums, self._taken * len(names)) for group, (names, sums) in self._wrong.items()}
 
 
-def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) -> Iterator[Row]:
+def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None, field: Field | None) -> Iterator[Row]:
     """Yield the rows of a group's finished conditions and of their aggregates."""
     cells = measured.cells
     averaged = group.aggregated(cells)
@@ -304,7 +308,12 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
             errors = mean_error(measured.over("error_rate", series))
             yield common | result_row("corruption_error", errors) | {"corruption": corruption, "n": len(series)}
         aggregate = common | {"n": len(averaged)}
-        yield aggregate | result_row("mean_error", mean_error(measured.over("error_rate", averaged)))
+        errors = mean_error(measured.over("error_rate", averaged))
+        yield aggregate | result_row("mean_error", errors)
+        fit = field and field_fit(field.name, frozenset((one.corruption, one.severity) for one in averaged))
+        if field and fit and (clean := cells.get(averaged[0].clean)) is not None:
+            above = effective_robustness(1 - clean["error_rate"], 1 - errors, fit.slope, fit.intercept)
+            yield aggregate | result_row("effective_robustness", above) | {"baseline": field.name}
         for metric in (metric for metric in _MEANS if all(metric in cells[condition.name] for condition in averaged)):
             yield aggregate | result_row(metric, measured.over(metric, averaged).mean(axis=-1))
         if class_errors is not None:
@@ -312,6 +321,14 @@ def _group_rows(group: Group, measured: _Measured, baseline: Baseline | None) ->
     if class_errors is not None:
         only_cell = {"corruption": CLEAN, "severity": 0} if is_clean else {"n": len(averaged)}
         yield from (common | one | only_cell for one in _class_rows(class_errors, measured.by_class, is_clean))
+
+
+def _field(run: RunDirectory, group: Group) -> Field | None:
+    """Return the published models among which a group's values stand; None at another size than the suite's, or without any."""
+    suite, data = group.suite, run.manifest["data"]
+    if suite.geometry is None or suite.geometry.side != group.resolution:
+        return None
+    return field_of(suite.name, data["name"], data.get("predicted_classes"), data.get("classes", ()))
 
 
 def _class_rows(errors: Floats, by_class: ByClass, is_clean: bool) -> Iterator[Row]:
@@ -388,6 +405,6 @@ def _curves(run: RunDirectory, finished: Sequence[ConditionEntry]) -> Iterator[C
 
 
 def _own_size(run: RunDirectory) -> int | None:
-    """Return the side of the model's own input in pixels; None if the manifest does not state it."""
-    side: int | None = run.manifest["model"].get("preprocessing", {}).get("crop")
-    return side
+    """Return the short side of the model's own input in pixels; None if the manifest does not state it."""
+    crop: list[int] | int | None = run.manifest["model"].get("preprocessing", {}).get("crop")
+    return min(crop) if isinstance(crop, list) else crop

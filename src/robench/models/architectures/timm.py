@@ -96,11 +96,6 @@ def pretrained(name: str, **arguments: Any) -> tuple[nn.Module, Preprocessing]:
             f"cannot load the published weights of timm:{name} ({one_line(error)})",
             f"download the file elsewhere and load it with --arch timm:{name}",
         ) from error
-    if getattr(module, "num_classes", None) == 0:
-        raise CheckpointError(
-            f"the published weights of timm:{name} have no classification head",
-            f"give a weights file of a classifier with --arch timm:{name}",
-        )
     return module, _preprocessing(name, module, arguments)
 
 

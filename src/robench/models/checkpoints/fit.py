@@ -71,6 +71,8 @@ def _hint(groups: Mapping[str, Sequence[str]]) -> str:
         )
     if groups.keys() == {"unexpected"}:
         return f"--ignore-key leaves out tensors that the network lacks, such as --ignore-key '{unexpected[0]}'"
+    if groups.keys() == {"missing"} and len({name.rpartition(".")[0] for name in groups["missing"]}) == 1:
+        return "if it is a trunk without a classification head, add --head knn or linear with --reference DIR, or --head FILE"
     return "is it another architecture? See `robench list models`"
 
 

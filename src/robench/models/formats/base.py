@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ class LoadRequest:
         weights_key: Key of the weights, for files with several sets of them.
         ignore_keys: Names of tensors to leave out, with the wildcards * and ?.
         name: Name of the model in tables; None for that of the file.
+        is_backbone: Whether a network without a classification head is accepted, because another head is put on it.
         content: Bytes that the sandbox has tried, so that the same bytes are loaded; None for a file that needs no sandbox.
     """
 
@@ -57,6 +59,7 @@ class LoadRequest:
     weights_key: str | None = None
     ignore_keys: tuple[str, ...] = ()
     name: str | None = None
+    is_backbone: bool = False
     content: bytes | None = field(default=None, repr=False)
 
     def read(self) -> bytes:
@@ -84,6 +87,8 @@ class LoadedModel:
         takes_pixels: Whether the module takes pixels from 0 to 255, which it rounds to uint8.
         first_values: Function from a batch of images to the results before the first layer, as `in_network.first_values`, if
             torch does not compute the module.
+        head_facts: Facts of a head that robench made, for the manifest; empty for a head of the file.
+        reference_sha: SHA-256 of the images that such a head is made from.
         notes: Messages for the user, one line each.
     """
 
@@ -98,6 +103,8 @@ class LoadedModel:
     class_names: tuple[str, ...] = ()
     takes_pixels: bool = False
     first_values: Callable[[Tensor], Sequence[Triple | None]] | None = None
+    head_facts: Mapping[str, Any] = field(default_factory=dict)
+    reference_sha: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
 

@@ -51,7 +51,7 @@ _REMOTE = (
 """Settings that make a library import the folder's code or download weights."""
 _PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 """Preprocessing in older folders of timm; newer ones have it in pretrained_cfg."""
-
+_CLASSIFIER = "ForImageClassification"
 _MISSING = torch.empty((), device="meta")
 """Placeholder of a tensor that the file or the network lacks."""
 
@@ -80,9 +80,11 @@ def load(request: LoadRequest) -> LoadedModel:
     state, notes = pickled_module.read_state(weights, request.trust_pickle)
     notes += tuple(note for file in files if (note := extension_mismatch_note(file)) is not None)
     is_timm = isinstance(config.get("architecture"), str) and "model_type" not in config
-    build = _load_timm if is_timm else _load_transformers
     try:
-        arch, module, preprocessing, more = build(folder, config, state)
+        if is_timm:
+            arch, module, preprocessing, more = _load_timm(folder, config, state)
+        else:
+            arch, module, preprocessing, more = _load_transformers(folder, config, state, request.is_backbone)
     except CheckpointError as error:
         if error.__cause__ is not None and ran_out_of_memory(error.__cause__):
             raise CheckpointError(f"{folder} {OUT_OF_MEMORY}", LARGE_CONFIG_HINT) from error
@@ -143,11 +145,30 @@ def _load_timm(
     return f"timm:{name}", module, from_timm_config(stated, str(file)), timm_deviation_note(stated)
 
 
+class _Backbone(nn.Module):
+    """A model of transformers without a head, which returns the features of images.
+
+    Args:
+        network: The model.
+        pools: Whether its own pooled output is used; otherwise the class token, the first one of the last layer.
+    """
+
+    def __init__(self, network: nn.Module, pools: bool) -> None:
+        super().__init__()
+        self.network, self.pools = network, pools
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(b, 3, h, w) -> (b, d)."""
+        output = self.network(pixel_values=images)
+        features: Tensor = output.pooler_output.flatten(1) if self.pools else output.last_hidden_state[:, 0]
+        return features
+
+
 def _load_transformers(
-    folder: Path, config: Mapping[str, Any], state: dict[str, Tensor]
+    folder: Path, config: Mapping[str, Any], state: dict[str, Tensor], is_backbone: bool
 ) -> tuple[str, nn.Module, Preprocessing, tuple[str, ...]]:
     with _quiet() as transformers:
-        name = _architecture(transformers, folder, config)
+        name = _architecture(transformers, folder, config, is_backbone)
         try:
             # The library reads config.json again, and no other file.
             settings = transformers.AutoConfig.from_pretrained(
@@ -167,7 +188,13 @@ def _load_transformers(
                 f"transformers {transformers.__version__} cannot load {folder} as {name} ({one_line(error)})",
                 "download the folder again, or pip install --upgrade transformers",
             ) from error
-    check_fit(*_differing(info, state, module), folder, name, folder / CONFIG_NAME)
+    of_file, of_network = _differing(info, state, module)
+    if not name.endswith(_CLASSIFIER):
+        # Self-supervised models are saved without the learned pooling of their class.
+        pooling = [key for key in of_network if key.startswith("pooler.")]
+        of_network = {key: value for key, value in of_network.items() if key not in pooling}
+        module = _Backbone(module, pools=not pooling)
+    check_fit(of_file, of_network, folder, name, folder / CONFIG_NAME)
     return f"transformers:{name}", module, *_preprocessing(folder, config)
 
 
@@ -186,8 +213,12 @@ def _differing(
     return dict(sorted(of_file.items())), dict(sorted(of_network.items()))
 
 
-def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, Any]) -> str:
-    """Return the class of the model, or the only class of its model type; raise CheckpointError for any but an image classifier."""
+def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, Any], is_backbone: bool) -> str:
+    """Return the class of the model, or the only class of its model type.
+
+    Raises:
+        CheckpointError: It is neither an image classifier, nor a model of images without a head where `is_backbone` is set.
+    """
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
 
     known = {name for names in NAMES.values() for name in ((names,) if isinstance(names, str) else names)}
@@ -198,12 +229,28 @@ def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, A
             "add the one that was trained under architectures",
         )
     name = stated if isinstance(stated, str) else stated[0] if isinstance(stated, list) and stated else None
+    if isinstance(name, str) and not name.endswith(_CLASSIFIER) and _takes_images(transformers, name):
+        if is_backbone:
+            return name
+        raise CheckpointError(
+            f"{folder} holds {name[:80]}, a trunk, which has no classification head",
+            "add --head knn or linear with --reference DIR, or --head FILE",
+        )
     if not isinstance(name, str) or name not in known or not hasattr(transformers, name):
         raise CheckpointError(
             f"{folder} holds {str(name)[:80]}, which is no image classifier of transformers {transformers.__version__}",
             "give a model for image classification, or pip install --upgrade transformers",
         )
     return name
+
+
+def _takes_images(transformers: ModuleType, name: str) -> bool:
+    """Return whether a class is a model without a head whose only input is images."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    known = {one for names in MODEL_MAPPING_NAMES.values() for one in ((names,) if isinstance(names, str) else names)}
+    kind = getattr(transformers, name, None) if name in known else None
+    return getattr(kind, "main_input_name", None) == "pixel_values"
 
 
 def _preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessing, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +26,20 @@ from robench.models.checkpoints.unused import without_ignored
 from robench.models.class_names import class_names_in_texts
 from robench.models.formats import pickled_module
 from robench.models.formats.base import LoadedModel, LoadRequest
+from robench.models.heads.features import without_head
 from robench.models.preprocessing import Preprocessing, listed, with_known_mean
 
 __all__ = ["load", "matches"]
 
+_TEACHER = "teacher"
+"""Key or prefix of the network that the authors of self-distillation evaluate."""
 _SUGGESTED = 3
 """Number of architectures in a hint."""
 
+_Built: TypeAlias = tuple[nn.Module, Preprocessing, tuple[str, ...]]
+"""A network, its preprocessing, and notes."""
+_Build: TypeAlias = Callable[[str, int | None], _Built]
+"""Builds the network of an architecture with a number of classes."""
 _Fitted: TypeAlias = tuple[str, nn.Module, Preprocessing, tuple[str, ...]]
 """An architecture, the network, its preprocessing, and notes."""
 
@@ -47,7 +54,8 @@ def load(request: LoadRequest) -> LoadedModel:
     path = request.path
     notes: list[str] = []
     try:
-        weights = read_weights(path, request.weights_key)
+        weights, teacher_notes = _read(request)
+        notes += teacher_notes
     except CheckpointError:
         if not (request.trust_pickle and (is_index(path) or pickled_module.matches(path))):
             raise
@@ -76,9 +84,15 @@ def load(request: LoadRequest) -> LoadedModel:
         reason = "the name in the file" if weights.stated is not None and weights.stated in arch else "the only match"
         notes.append(f"{path}: detected architecture {arch} ({reason}); pass --arch to override")
     weights = replace(weights, state=state)
-    fit = _fit_or_translate if request.arch is None else _fit_or_suggest
+    fit = _fit_or_suggest if request.arch is not None and not request.is_backbone else _fit_or_translate
     with with_notes(notes):
-        arch, module, preprocessing, more = fit(path, arch, weights, ignored)
+        try:
+            arch, module, preprocessing, more = fit(path, arch, weights, ignored)
+        except CheckpointError:
+            if not request.is_backbone:
+                raise
+            arch, module, preprocessing, more = _fit_or_translate(path, arch, weights, ignored, _trunk)
+            notes.append(f"{path}: it is the trunk of {arch}, without a classification head")
     files = shards(path) if is_index(path) else [path]
     notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
     return LoadedModel(
@@ -90,6 +104,16 @@ def load(request: LoadRequest) -> LoadedModel:
         class_names=weights.class_names or class_names_in_texts(metadata(path).items()),
         notes=(*notes, *more),
     )
+
+
+def _read(request: LoadRequest) -> tuple[Weights, list[str]]:
+    """Return the weights that the user chose, or those of the teacher of a self-supervised backbone, and notes."""
+    path = request.path
+    if request.is_backbone and request.weights_key is None:
+        with suppress(CheckpointError):
+            weights = read_weights(path, _TEACHER)
+            return weights, [f"{path}: of its networks, the teacher is used; select another one with --weights-key"]
+    return read_weights(path, request.weights_key), []
 
 
 def _label(path: Path) -> str:
@@ -120,18 +144,27 @@ def _fit_or_suggest(path: Path, arch: str, weights: Weights, ignored: Sequence[s
         raise MisfitError(error.problem, f"the weights fit {abbreviate(fitting, _SUGGESTED)}: {advice}") from error
 
 
-def _fit_or_translate(path: Path, arch: str, weights: Weights, ignored: Sequence[str]) -> _Fitted:
+def _trunk(arch: str, classes: int | None = None) -> _Built:
+    """Build a network without its classification head."""
+    module, preprocessing, notes = build_architecture(arch, classes)
+    without_head(module)
+    return module, preprocessing, notes
+
+
+def _fit_or_translate(
+    path: Path, arch: str, weights: Weights, ignored: Sequence[str], build: _Build = build_architecture
+) -> _Fitted:
     """Fit the weights, see `_fit_weights`: as they are, or with average pooling, or by names that the library itself translates.
 
     Returns:
         The architecture, and what `_fit_weights` returns.
     """
     try:
-        return arch, *_fit_weights(path, arch, weights, ignored)
+        return arch, *_fit_weights(path, arch, weights, ignored, build)
     except CheckpointError as error:
         if (pooled := average_pooled(arch, weights.state)) is not None:
             with suppress(CheckpointError):
-                module, preprocessing, notes = _fit_weights(path, pooled, weights, ignored)
+                module, preprocessing, notes = _fit_weights(path, pooled, weights, ignored, build)
                 note = f"{path}: its fc_norm belongs to average pooling, so the architecture is {pooled}"
                 return pooled, module, preprocessing, (*notes, note)
         try:
@@ -139,7 +172,7 @@ def _fit_or_translate(path: Path, arch: str, weights: Weights, ignored: Sequence
             if translated is None:
                 raise error
             tensors, is_resized = translated
-            module, preprocessing, notes = _fit_weights(path, arch, replace(weights, state=tensors), ignored)
+            module, preprocessing, notes = _fit_weights(path, arch, replace(weights, state=tensors), ignored, build)
         except CheckpointError:
             raise error from None
         if is_resized and "img_size=" not in arch:
@@ -155,7 +188,7 @@ def _fit_or_translate(path: Path, arch: str, weights: Weights, ignored: Sequence
 
 
 def _fit_weights(
-    path: Path, arch: str, weights: Weights, ignored: Sequence[str]
+    path: Path, arch: str, weights: Weights, ignored: Sequence[str], build: _Build
 ) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
     """Build a network with the weights of a file.
 
@@ -167,6 +200,7 @@ def _fit_weights(
         arch: `family:name` or a factory.
         weights: The tensors of the file, and the mean and std next to them.
         ignored: Names of tensors that the user ignores.
+        build: Builds the network of an architecture and a number of classes.
 
     Returns:
         The network, its preprocessing, and notes.
@@ -175,7 +209,7 @@ def _fit_weights(
         MisfitError: A tensor is missing, unexpected or of another shape.
         CheckpointError: The file holds several networks, or the user ignores a tensor of the network.
     """
-    module, preprocessing, notes = build_architecture(arch)
+    module, preprocessing, notes = build(arch, None)
     expected = module.state_dict()
     prefix = weights.prefix
     while prefix:  # The end of the prefix that all names share may be the network's own.
@@ -193,7 +227,7 @@ def _fit_weights(
     add_aux_bn(module, state)
     classes = None if names_factory(arch) else other_classes(state, module.state_dict())
     if classes is not None:
-        other, other_preprocessing, _ = build_architecture(arch, classes)
+        other, other_preprocessing, _ = build(arch, classes)
         add_aux_bn(other, state)
         # Tensors outside of the head can differ in the leading dimension too; the default network then explains more.
         if "of another shape" not in differences(state, other.state_dict()):

@@ -1,0 +1,1 @@
+"""Heads that robench puts on a backbone: nearest neighbours, a linear probe, or the weights of a file."""
