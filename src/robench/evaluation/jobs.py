@@ -57,7 +57,7 @@ _TEXTS = (
 )
 _PIXELS = ("size", "resize", "crop")
 _RANGE = "input_range"
-_COLOURS = ("mean", "std")
+_COLOURS = ("mean", "std", "data_range")
 _NAMES = ("ignore_key", "suite")
 _HEADS = ("head", "reference", "features")
 _LOADING = (
@@ -210,7 +210,7 @@ def _check_value(key: str, value: Any) -> None:
     elif key == _RANGE:
         check_type(key, value, int, "1 or 255")
     elif key in _COLOURS:
-        one_or_more(key, value, Real, "a list of three numbers")
+        one_or_more(key, value, Real, "a list of numbers")
     elif key in _NAMES:
         _names(key, value)
     else:
