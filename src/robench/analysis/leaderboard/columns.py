@@ -38,6 +38,7 @@ class MetricColumn:
         resolution: Input size of the row in pixels; None for any.
         complement: Whether the column is 100 minus the metric.
         is_signed: Whether the column is a difference, printed with its sign.
+        prefix: Prefix of the row's suite.
     """
 
     column: str
@@ -48,6 +49,7 @@ class MetricColumn:
     resolution: int | None = None
     complement: bool = False
     is_signed: bool = False
+    prefix: str = ""
 
     @property
     def higher_is_better(self) -> bool:
@@ -67,6 +69,10 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("mce", "mce", families.CORRUPTIONS),
     MetricColumn("relative_mce", "relative_mce", families.CORRUPTIONS),
     MetricColumn("effective_robustness", "effective_robustness", families.CORRUPTIONS, is_signed=True),
+    MetricColumn("c_bar_mean_error", "mean_error", families.CORRUPTIONS, prefix="c_bar_"),
+    MetricColumn("c_bar_mce", "mce", families.CORRUPTIONS, prefix="c_bar_"),
+    MetricColumn("3dcc_2d_mean_error", "mean_error", families.CORRUPTIONS, prefix="3dcc_2d_"),
+    MetricColumn("3dcc_2d_mce", "mce", families.CORRUPTIONS, prefix="3dcc_2d_"),
     MetricColumn("mean_flip_rate", "mean_flip_rate", families.SEQUENCES, difficulty=1.0),
     MetricColumn("mfr", "mfr", families.SEQUENCES, difficulty=1.0),
     MetricColumn("consistency", "consistency", families.SHIFT, "crop"),
