@@ -107,9 +107,10 @@ def suites() -> Lines:
 
 
 _KINDS: dict[str, Callable[[Suite], bool]] = {
-    "Corruptions": lambda suite: suite.name != CLEAN and not suite.family.has_frames,
+    "Corruptions": lambda suite: suite.name != CLEAN and suite.family.has_clean and not suite.family.has_frames,
     "Perturbation sequences": lambda suite: suite.family.has_frames and suite.side is not None,
     "Sweeps": lambda suite: suite.family.has_frames and suite.side is None,
+    "Images of their own": lambda suite: not suite.family.has_clean,
     "Clean images": lambda suite: suite.name == CLEAN,
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, unknown_name
-from robench.suites import CLEAN, NETWORK, Family, families
+from robench.suites import CLEAN, CUE_CONFLICT, NETWORK, Family, families
 
 __all__ = [
     "ENDS",
@@ -80,6 +80,7 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("scale_consistency", "consistency", families.SCALE, "scale"),
     MetricColumn("accuracy_auc", "accuracy_auc", families.NOISE),
     MetricColumn("occlusion_accuracy_auc", "accuracy_auc", families.OCCLUSION),
+    MetricColumn("shape_bias", "shape_bias", families.CUE_CONFLICT, CUE_CONFLICT),
 )
 """Columns of every leaderboard; `resolution_column` makes one more for each input size."""
 

@@ -156,8 +156,8 @@ def corruption_errors(results: Results, row: Row, suites: Sequence[str] | None) 
         suites: Suites to choose from; None for all.
 
     Returns:
-        `suite`, the first suite of corruptions, and in percent the mean `error` and the `ce` of each of its corruptions by name;
-        None without a suite of corruptions.
+        `suite`, the first one of corruptions, and in percent the mean `error` and the `ce` by corruption; None without a suite of
+        corruptions.
     """
     same = results["model"] == row["model"]
     for name in ("treatment", "dataset", "data_sha", "source"):

@@ -78,6 +78,7 @@ LEADERBOARD = Table(
         *_percent("scale_consistency", "neighbouring scales with the same prediction (suite scale)"),
         *_percent("accuracy_auc", "mean area under accuracy by strength (suite noise)"),
         *_percent("occlusion_accuracy_auc", "mean area under accuracy by covered area (suite occlusion)"),
+        *_percent("shape_bias", "decisions for the shape among those for shape or texture (suite shape-bias)"),
         Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
         Column("weights_sha", _TEXT, "SHA-256 of the weights, empty where the input does not say", nullable=True),
         Column("model_input", _TEXT, "mean, std and order of channels of the model's input, as options", nullable=True),
