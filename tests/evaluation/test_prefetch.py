@@ -315,6 +315,8 @@ def test_a_device_keeps_what_fits_until_it_runs_out(monkeypatch: pytest.MonkeyPa
     assert not residents.clear()
     assert residents.get(ImageStack(small.pixels)) is not kept
     assert DeviceImageCache(torch.device("cpu")).get(small) is small
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 2 * large.pixels.nbytes)
+    assert isinstance(DeviceImageCache(torch.device("cuda", 0)).get(large), DeviceImages)
 
 
 class Small(nn.Module):
