@@ -189,6 +189,7 @@ def leaderboard(
     suite: str | Sequence[str] | None = None,
     field: str | None = None,
     format: str = "csv",  # noqa: A002
+    columns: str = "metrics",
     force: bool = False,
 ) -> Ranking:
     """Rank models in one table, a row for each model; torch is not needed.
@@ -202,6 +203,7 @@ def leaderboard(
         suite: Suites of the runs to show; None for all.
         field: Published models to rank with the runs, such as "imagenet-c"; None for none.
         format: "csv", "markdown" or "latex".
+        columns: "metrics", "uncertainty" or "corruptions": the values in tables for people.
         force: Whether to replace a file of another kind.
 
     Returns:
@@ -220,6 +222,7 @@ def leaderboard(
         suites=None if suite is None else one_or_more("--suite", suite, str, "a name or a list of names"),
         field=None if field is None else check_type("--field", field, str, "the name of a field"),
         format=check_type("--format", format, str, "the name of a format"),
+        columns=check_type("--columns", columns, str, "the name of columns"),
         force=force,
     )
     return Ranking(**{field.name: getattr(board, field.name) for field in fields(Board)})
