@@ -97,7 +97,7 @@ def samples_of(images: ImageStack | DeviceImages, count: int = 3) -> Samples:
 
 @pytest.fixture
 def on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a machine without a driver cannot do: make a stream, and read values that there are none of."""
+    """Replace streams and reads of values, which a machine without a driver lacks."""
     monkeypatch.setattr(loop, "prefetch", lambda parts, _: parts)
     monkeypatch.setattr(loop, "model_stream", lambda _: nullcontext())
 
