@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from robench.analysis.baselines import load_baseline
-from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_SIZE
+from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_OOD, LEADERBOARD_BY_SIZE
 from robench.analysis.metrics import METRICS
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
@@ -78,6 +78,8 @@ def columns() -> Lines:
         if each == LEADERBOARD:
             yield from ("", "These columns follow for each input size in the table, smallest first:", "")
             yield from _columns(LEADERBOARD_BY_SIZE)
+            yield from ("", "These follow for each name of images out of distribution:", "")
+            yield from _columns(LEADERBOARD_BY_OOD)
 
 
 def _columns(each: Iterable[Column]) -> Lines:
@@ -107,9 +109,10 @@ def suites() -> Lines:
 
 
 _KINDS: dict[str, Callable[[Suite], bool]] = {
-    "Corruptions": lambda suite: suite.name != CLEAN and not suite.family.has_frames,
+    "Corruptions": lambda suite: suite.name != CLEAN and suite.family.has_clean and not suite.family.has_frames,
     "Perturbation sequences": lambda suite: suite.family.has_frames and suite.side is not None,
     "Sweeps": lambda suite: suite.family.has_frames and suite.side is None,
+    "Images of their own": lambda suite: not suite.family.has_clean,
     "Clean images": lambda suite: suite.name == CLEAN,
 }
 

@@ -1,4 +1,4 @@
-"""What holds for every corruption; a new one is tested by being in the table.
+"""Laws of every corruption; the table of corruptions selects what is tested.
 
 Oracles: the corruption itself on another batch, order, layout or device; the suites' lists of names.
 """
@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -127,13 +128,13 @@ def test_pixels_depend_on_image_index_and_seed_alone(
 
 
 @every_kernel
-def test_pieces_of_a_batch_do_not_show(corruption: Corruption, constants: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_a_batch_do_not_show(corruption: Corruption, constants: str) -> None:
     """A CPU takes a batch in pieces: here five images at once, or two, two and one."""
     for side in (32, 224):
         images, results = pictures(side, side), []
         for size in (5, 2):
-            monkeypatch.setattr("robench.transforms.corruptions.base._CHUNK_VALUES", size * images[0].numel())
-            results.append(corrupt(corruption, images, constants, 3))
+            pieces = replace(corruption, chunk_values=size * images[0].numel())
+            results.append(corrupt(pieces, images, constants, 3))
         assert torch.equal(*results), f"{side} pixels"
 
 

@@ -467,5 +467,9 @@ RenormalizeBy = Annotated[
 ]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print the headline and the run's path alone.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Print each condition and all metrics.")]
+Decisions = Annotated[
+    list[Path] | None,
+    Option(help="CSV file of decisions of people or networks; repeatable.", show_default="none", metavar="FILE"),
+]
 Force = Annotated[bool, Option("--force", help="Overwrite a file of another kind.")]
 Format = Annotated[Literal["table", "json", "csv"], Option(help="Output format.", metavar="table|json|csv")]

@@ -13,6 +13,7 @@ from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one
 from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
 from robench.datasets.checks import are_small, common_small_side, double_resize_note
 from robench.datasets.class_mapping import fit_classes
+from robench.datasets.cue_conflict import as_cue_conflict
 from robench.datasets.dataset import ImageDataset, LabelSets, Origin, map_classes, select
 from robench.datasets.io.bounded import os_error
 from robench.datasets.io.ignored import ignored_notes
@@ -48,6 +49,7 @@ __all__ = [
     "Origin",
     "Reader",
     "are_small",
+    "as_cue_conflict",
     "cache_folder",
     "check_released",
     "common_small_side",

@@ -43,9 +43,14 @@ def fit_classes(images: ImageDataset, outputs: int, model: str, names: Sequence[
     """
     count = len(images.classes)
     if images.groups is not None:
-        if outputs != IMAGENET_CLASSES:
-            raise _mismatch(images, outputs, model)
-        return images
+        if outputs == IMAGENET_CLASSES:
+            return images
+        if outputs != count:
+            raise DatasetError(
+                f"{model} has {outputs} classes; {images.name} needs ImageNet's {IMAGENET_CLASSES:,}, or its own {count}",
+                "give a model of these classes",
+            )
+        images = replace(images, groups=None)
     known_notes = len(images.notes)
     images, places = _by_names(images, outputs, model, names)
     if count == outputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class ImageDataset:
         read: Returns the encoded image at a position; raises OSError.
         groups: Model outputs that each class corresponds to; None if the classes are the outputs.
         pixels: Bands and range of values with which the images are decoded.
+        group_rule: How outputs of one class become its logit, as in `Classifier.group_rule`.
         border: Width in pixels of a frame around every image that is not part of it.
         label_sets: Classes of each image, ascending, if images have several, and any of them is right. An image without one is
             left out. None if every image has one class.
@@ -54,6 +55,7 @@ class ImageDataset:
     classes: tuple[str, ...]
     read: Callable[[int], bytes]
     groups: tuple[tuple[int, ...], ...] | None = None
+    group_rule: Literal["max", "mean"] = "max"
     border: int = 0
     pixels: PixelFormat = RGB
     label_sets: LabelSets | None = None

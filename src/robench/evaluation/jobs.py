@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from robench.arguments import check_type, one_or_more, size_of
-from robench.datasets import open_dataset
 from robench.errors import OptionError, one_line, unknown_name
+from robench.evaluation.images import is_cue_conflict, labelled_images
 from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.run import Job
@@ -121,20 +121,24 @@ def make_jobs(
             raise OptionError("--label names one model", "omit it, or write a label for each job in a job file")
     if out is not None and len(tables) > 1 and any("out" in table for table in tables):
         raise OptionError("--out conflicts with the out of a job", "omit --out")
-    opened = cache(open_dataset)  # Jobs with the same images share one dataset.
+    opened = cache(labelled_images)  # Jobs with the same images share one dataset.
 
     def job(table: Mapping[str, Any]) -> Job:
         demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class_map")
         if data is None and not demo:
             raise OptionError("no images are given", "give --data (see `robench list datasets`)")
-        images = opened(
-            _DEMO if data is None else data, None if classes is None else Path(classes), labels=table.get("labels")
-        )
         options = Options(**{field.name: table[field.name] for field in fields(Options) if field.name in table})
         suites: list[str] | Preset | None = _names("suite", table["suite"]) if "suite" in table else None
         if "preset" in table:
             suites = find_preset(table["preset"])
             options = options.with_preset(suites)
+        named = suites if isinstance(suites, list) else []
+        images = opened(
+            _DEMO if data is None else data,
+            is_cue_conflict(named),
+            None if classes is None else Path(classes),
+            table.get("labels"),
+        )
         return Job(
             load=partial(
                 load_classifier,
@@ -143,7 +147,7 @@ def make_jobs(
                 trust_pickle=trust_pickle,
                 **{key: table.get(key) for key in _LOADING},
                 # A preset, like the default, chooses its suite by the input size.
-                default_crop=default_input_size(suites if isinstance(suites, list) else [], images),
+                default_crop=default_input_size(named, images),
             ),
             dataset=images,
             suites=suites,

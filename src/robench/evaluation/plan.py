@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from robench.datasets import find_released
 from robench.errors import DatasetError, OptionError, unknown_name
+from robench.evaluation.images import is_cue_conflict
 from robench.evaluation.options import Options
 from robench.evaluation.protocol import CROP_RATIO, protocol
 from robench.evaluation.provenance import check_suite
@@ -18,6 +19,7 @@ from robench.models import Preprocessing
 from robench.runs.conditions import ConditionEntry
 from robench.suites import (
     CLEAN,
+    CUE_CONFLICT,
     RESOLUTION,
     RESOLUTIONS,
     SHIFT,
@@ -116,6 +118,8 @@ def make_plan(
     chosen = suites_for(names, preprocessing.crop)
     if not chosen:
         raise OptionError("no suite was named", "give --suite, for example --suite imagenet-c")
+    if is_cue_conflict(names) and options.ood:
+        raise OptionError(f"--ood has no effect on {chosen[0].name}, which has no clean images", "omit it")
     perturbed = [suite for suite in chosen if suite.name != CLEAN]
     for suite in perturbed:
         check_suite(suite, options.backend)
@@ -131,12 +135,17 @@ def make_plan(
     conditions = [one for suite in perturbed for one in _plan_suite(suite, geometries[suite], context)]
     if options.backend == "reference" and any(suite.family.has_frames for suite in perturbed):
         raise OptionError("--backend reference has no perturbations", "use it with suites of corruptions alone")
-    clean = _clean_conditions(dict.fromkeys(geometries.values()))
+    with_clean = [geometry for suite, geometry in geometries.items() if suite.family.has_clean]
+    clean = _clean_conditions(dict.fromkeys(with_clean))
     _check_names([*clean, *conditions])
     clean_names = {condition.geometry: condition.name for condition in clean}
     listed = [
         *(_entry(condition, condition.name, context) for condition in clean),
-        *(_entry(condition, clean_names[geometries[find_suite(condition.suite)]], context) for condition in conditions),
+        *(
+            # Images of a suite without clean ones are unperturbed themselves.
+            _entry(condition, clean_names.get(geometries[find_suite(condition.suite)], condition.name), context)
+            for condition in conditions
+        ),
     ]
     return Plan((*clean, *conditions), tuple(listed), (*context.notes, *_backend_notes(conditions)))
 
@@ -224,6 +233,10 @@ def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _
         yield Condition(suite.name, name, severity, geometry, suite.constants, jpeg, options.backend)
 
 
+def _plan_cue_conflict(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
+    yield Condition(suite.name, CUE_CONFLICT, 1, geometry)
+
+
 def _plan_frames(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     for name, difficulty in cells:
         size = suite.side or context.preprocessing.crop
@@ -280,6 +293,7 @@ def _native(suite: Suite, name: str, side: int, own: Preprocessing) -> Condition
 _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Condition]]] = {
     families.CORRUPTIONS: _plan_corruptions,
     families.OWN: _plan_corruptions,
+    families.CUE_CONFLICT: _plan_cue_conflict,
     families.SEQUENCES: _plan_frames,
     families.SHIFT: _plan_frames,
     families.SCALE: _plan_frames,
@@ -340,7 +354,7 @@ def _not_emptied(suites: Sequence[Suite], names: Sequence[str], options: Options
     Raises:
         OptionError: A suite without such a name is named itself.
     """
-    emptied = [suite for suite in suites if not _cells(suite, options)]
+    emptied = [suite for suite in suites if suite.names and not _cells(suite, options)]
     selected = f"--corruption {','.join(options.corruption or ())} selects nothing of"
     named = [suite for suite in emptied if suite.name in names]
     if named:
@@ -396,9 +410,11 @@ def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing
     """Return the geometry of a suite's clean images."""
     if suite.geometry is not None and (suite.family.has_frames or options.geometry != "model"):
         return suite.geometry
+    size = suite.side or preprocessing.crop
+    if suite.family is families.CUE_CONFLICT and options.geometry != "model":
+        return Geometry(resize=height_width(size), interpolation=preprocessing.interpolation)
     if not suite.family.has_frames:
         return preprocessing.geometry()
-    size = suite.side or preprocessing.crop
     if suite.source_region == "rectangle":
         return replace(_source_geometry("rectangle", size), crop=size)
     return _source_geometry("crop", size)
@@ -437,13 +453,14 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
         raise OptionError("the clean suite has no corruptions", "give --suite as well, for example --suite cifar-c")
     kinds = {suite.family for suite in suites}
     has_images = not all(family.has_frames for family in kinds)
+    has_severities = any(suite.names and not suite.family.has_frames for suite in suites)
     has_difficulties = any(family.has_difficulties for family in kinds)
     has_resolutions = any(family.has_resolutions for family in kinds)
     has_extra = any(suite.extra for suite in suites)
     has_released = any(suite.released_side for suite in suites)
     own_geometry = "suites of single images; frames have the geometry of their suite"
     for option, is_given, applies, suitable in (
-        ("--severity", options.severity, has_images, "suites of corruptions, such as cifar-c"),
+        ("--severity", options.severity, has_severities, "suites of corruptions, such as cifar-c"),
         ("--difficulty", options.difficulty != [1], has_difficulties, "suites of sequences, such as cifar-p"),
         ("--resolution", options.resolution, has_resolutions, "the suite resolution"),
         ("--extra-corruptions", options.extra_corruptions, has_extra, "suites that have some"),

@@ -332,6 +332,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         head_facts=classifier.head_facts,
         classes=classifier.classes,
         groups=classifier.groups,
+        group_rule=classifier.group_rule,
         treatment=adaptation.fingerprint(),
         options=options,
         data=dataset.origin,
@@ -359,7 +360,9 @@ def match_model_to_dataset(classifier: Classifier, images: ImageDataset) -> tupl
     if classifier.outputs:
         classifier = classifier.with_classes(_matching_classes(classifier, images))
     images = fit_classes(images, classifier.classes, classifier.label, classifier.class_names)
-    return (classifier if images.groups is None else classifier.with_class_groups(images.groups)), images
+    if images.groups is None:
+        return classifier, images
+    return classifier.with_class_groups(images.groups, images.group_rule), images
 
 
 def _matching_classes(classifier: Classifier, images: ImageDataset) -> int:

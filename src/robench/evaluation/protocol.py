@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import Condition, Suite, find_suite
+from robench.suites import SHAPE_CATEGORIES, Condition, Suite, families, find_suite
 from robench.suites.geometry import RGB, PixelFormat, size_text
 from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
@@ -44,6 +44,8 @@ def protocol(condition: Condition, precision: str, pixels: PixelFormat = RGB) ->
         levels = _levels(suite, condition.constants)
         side = condition.size if isinstance(condition.size, tuple) else condition.resolution
         facts |= {"side": side, "draws": DRAWS_VERSION, "levels": levels}
+    elif suite.family is families.CUE_CONFLICT:
+        facts["categories"] = SHAPE_CATEGORIES
     elif not condition.is_clean:
         facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION}
         facts["levels"] = {

@@ -24,6 +24,7 @@ def report(
     field: bool = False,
     title: str = TITLE,
     force: bool = False,
+    decisions: str | PathLike[str] | Sequence[str | PathLike[str]] = (),
 ) -> Path:
     """Write one self-contained page that shows runs side by side, and return its path.
 
@@ -35,6 +36,7 @@ def report(
         field: Whether to show the published models around the runs.
         title: Heading of the page.
         force: Whether to replace a file that is not a report.
+        decisions: Tables with the decisions of people or networks on the images, for their error consistency with each run.
 
     Raises:
         OptionError: A library of the report is missing, or `out` is another file.
@@ -50,6 +52,14 @@ def report(
         from robench.evaluation.examples import find_examples  # Imports torch.
 
         finder = partial(find_examples, data=data)
+    tables = paths_of("--decisions", decisions, "the path of a table, or a list of them") if decisions else []
     return write_page(
-        paths, path_of("--out", out), examples=finder, count=examples, field=field, title=title, force=force
+        paths,
+        path_of("--out", out),
+        examples=finder,
+        count=examples,
+        field=field,
+        title=title,
+        force=force,
+        decisions=tables,
     )

@@ -20,6 +20,7 @@ from robench.display.run import Run, shown_progress
 from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
 from robench.evaluation.image_sets import UnlabelledSet, image_sets, options_of_sets
+from robench.evaluation.images import is_cue_conflict, labelled_images
 from robench.evaluation.input_size import default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun, default_run_path, match_model_to_dataset, prepare
@@ -197,7 +198,8 @@ def evaluate(
             raise OptionError("--preset chooses the suite", "omit --suite")
         suites = find_preset(preset)
         chosen = chosen.with_preset(suites)
-    images = data if isinstance(data, ImageDataset) else open_dataset(data, class_map, labels=labels)
+    named = [] if suites is None or isinstance(suites, Preset) else suites
+    images = labelled_images(data, is_cue_conflict(named), class_map, labels)
     is_in_memory = not isinstance(model, Classifier | str | PathLike)
     with ExitStack() as stack:
         if is_in_memory and isinstance(model, nn.Module):
@@ -208,7 +210,6 @@ def evaluate(
             # The weights may have changed since the classifier was made.
             own = replace(model, sha256=module_sha256(model.module)) if model.origin is None else model
         else:
-            named = [] if suites is None or isinstance(suites, Preset) else suites
             size = default_input_size(named, images)
             own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)
         observer = progress if isinstance(progress, Observer) else stack.enter_context(shown_progress(progress))

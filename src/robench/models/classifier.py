@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class Classifier:
         outputs: Candidates for the logits, if they differ in their number of classes and `with_classes` has not chosen yet.
             Until then the network's first output is used. Empty for all other networks.
         groups: Network outputs of each class of the dataset; None if each output is a class.
+        group_rule: The logit of a group: the largest one of its outputs, or the logarithm of the mean of their probabilities.
         assumes_size: Whether the input size is ImageNet's because neither the model nor the caller states one.
         class_names: Names of the outputs that the file states, in their order; empty if it states none.
         head_facts: Facts of a head that robench made, for the manifest; empty for a head of the file.
@@ -62,6 +64,7 @@ class Classifier:
     torch_runs: bool = True
     outputs: tuple[Output, ...] = ()
     groups: tuple[tuple[int, ...], ...] | None = None
+    group_rule: Literal["max", "mean"] = "max"
     assumes_size: bool = False
     class_names: tuple[str, ...] = ()
     head_facts: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +83,7 @@ class Classifier:
             native: Whether to run the network at the images' own size instead.
 
         Returns:
-            (b, classes), or (b, groups) if there are groups.
+            (b, classes), or (b, groups) if there are groups; NaN if any logit of the image is not finite.
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
@@ -93,7 +96,10 @@ class Classifier:
             reverse = own.channels == "bgr"
             values = pixels.normalise(images, own.mean, own.std, reverse=reverse, dtype=self.dtype)
             logits = self._run(values)
-            return logits if self.groups is None else _grouped(logits, self.groups)
+            if self.groups is None:
+                return logits
+            grouped = _GROUP_RULES[self.group_rule](logits, self.groups)
+            return torch.where(logits.isfinite().all(dim=1, keepdim=True), grouped, torch.nan)
 
     def with_classes(self, classes: int) -> Classifier:
         """Return the same classifier with the first of `outputs` that has `classes` classes; itself if there is none."""
@@ -109,9 +115,11 @@ class Classifier:
             notes=(*self.notes, *output.notes),
         )
 
-    def with_class_groups(self, groups: tuple[tuple[int, ...], ...]) -> Classifier:
-        """Return the same classifier with a class for each group of outputs; its logit is the largest of the group."""
-        return replace(self, groups=groups)
+    def with_class_groups(
+        self, groups: tuple[tuple[int, ...], ...], rule: Literal["max", "mean"] = "max"
+    ) -> Classifier:
+        """Return the same classifier with a class for each group of outputs; see `group_rule`."""
+        return replace(self, groups=groups, group_rule=rule)
 
     def gflops(self, input_size: Size) -> float | None:
         """Return the floating-point operations for one image in 10^9; a multiplication and an addition count as two.
@@ -152,10 +160,25 @@ class Classifier:
         return torch.cat(logits)
 
 
-def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
-    """(b, classes) -> (b, groups): the largest logit of each group; NaN if any logit of the image is not finite."""
-    largest = logits[:, constant(logits.device, _padded, groups)].amax(dim=2)
-    return torch.where(logits.isfinite().all(dim=1, keepdim=True), largest, torch.nan)
+def _largest(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
+    """(b, classes) -> (b, groups): the largest logit of each group."""
+    return logits[:, constant(logits.device, _padded, groups)].amax(dim=2)
+
+
+def _mean_probability(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
+    """(b, classes) -> (b, groups): the logarithm of the mean of the probabilities of each group."""
+    weights = constant(logits.device, _log_weights, groups)
+    members = logits.log_softmax(dim=1)[:, constant(logits.device, _padded, groups)]
+    return (members + weights).logsumexp(dim=2)
+
+
+_GROUP_RULES = {"max": _largest, "mean": _mean_probability}
+
+
+def _log_weights(groups: tuple[tuple[int, ...], ...]) -> list[list[float]]:
+    """Return the logarithm of the weight of each output in the mean of its group; minus infinity for padding."""
+    longest = max(map(len, groups))
+    return [[-math.log(len(group))] * len(group) + [-math.inf] * (longest - len(group)) for group in groups]
 
 
 def _padded(groups: tuple[tuple[int, ...], ...]) -> list[list[int]]:

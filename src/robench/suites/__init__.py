@@ -21,6 +21,7 @@ from robench.suites.imagenet_c import (
 )
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
 from robench.suites.presets import PRESETS, Preset, find_preset
+from robench.suites.shape_bias import CUE_CONFLICT, SHAPE_BIAS, SHAPE_CATEGORIES, cues_of
 from robench.suites.suite import BACKENDS, CLEAN, OOD, SEVERITIES, Condition, ReleasedFiles, Suite
 from robench.suites.sweeps import (
     MAP_AXIS,
@@ -42,6 +43,7 @@ __all__ = [
     "BACKENDS",
     "CATEGORIES",
     "CLEAN",
+    "CUE_CONFLICT",
     "C_BAR_VALUES",
     "EXTRA_CATEGORY",
     "MAP_AXIS",
@@ -52,6 +54,8 @@ __all__ = [
     "RESOLUTION",
     "RESOLUTIONS",
     "SEVERITIES",
+    "SHAPE_BIAS",
+    "SHAPE_CATEGORIES",
     "SHIFT",
     "SMALL",
     "SMALL_RESOLUTIONS",
@@ -66,6 +70,7 @@ __all__ = [
     "Suite",
     "category_of",
     "constants_for",
+    "cues_of",
     "default_suite",
     "display_family",
     "families",
@@ -114,6 +119,7 @@ SUITES: dict[str, Suite] = {
         NOISE,
         OCCLUSION,
         RESOLUTION,
+        SHAPE_BIAS,
     )
 }
 

@@ -96,7 +96,8 @@ def galleries(subjects: Sequence[ReportedRun], finder: ExampleFinder | None, cou
     count_each = math.ceil(count * _MANY / len(subjects)) if is_many else count
     finished = [condition for subject in subjects if subject.run for condition in subject.run.finished()]
     for suite in dict.fromkeys(condition.suite for condition in finished):
-        if suite == CLEAN or display_family(suite).has_frames:
+        family = display_family(suite)
+        if suite == CLEAN or family.has_frames or not family.has_clean:
             continue
         for group in comparable_groups(suite, subjects):
             runs = {subject.label: subject.run for subject in group if subject.run is not None}

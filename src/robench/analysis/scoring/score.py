@@ -31,12 +31,13 @@ from robench.analysis.scoring.normalization import baseline_errors, difficulties
 from robench.analysis.scoring.ood import ood_rows
 from robench.analysis.scoring.records import Outcomes, read_cells, read_frames, read_label
 from robench.analysis.scoring.rows import DISTRIBUTION, DISTRIBUTION_SIZE, Row, means, resample_weights, result_row, row
+from robench.analysis.scoring.shape_bias import shape_bias_rows
 from robench.analysis.scoring.size_selection import choice_curves, choice_rows, has_cost
 from robench.errors import RunError
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
-from robench.suites import CLEAN, OOD, Suite
+from robench.suites import CLEAN, OOD, Suite, families
 from robench.types import Floats, Ints, Results
 
 __all__ = ["score", "score_rows"]
@@ -116,7 +117,7 @@ def score_rows(
     if only is not None:
         suites, metrics = {CLEAN, *(suite for suite, _ in only)}, {metric for _, metric in only}
         finished = [condition for condition in finished if condition.suite in suites]
-    images = [condition for condition in finished if not has_frames(condition)]
+    images = [one for one in finished if not has_frames(one) and suite_of(one).family is not families.CUE_CONFLICT]
     measured = _measure(run, images, groups, metrics, seed) if images else None
     common = {
         "schema": SCHEMA_VERSION,
@@ -132,6 +133,8 @@ def score_rows(
         conditions = [condition for condition in finished if condition.suite == suite.name]
         if suite.family.has_frames and conditions:
             rows += _frame_rows(run, suite, conditions, measured, normalize_by, seed)
+        if suite.family is families.CUE_CONFLICT:
+            rows += shape_bias_rows(run, conditions, seed)
         for group in groups:
             if group.suite == suite and measured is not None:
                 rows += _group_rows(group, measured, baselines[group], _field(run, group))
