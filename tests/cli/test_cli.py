@@ -575,7 +575,7 @@ def test_models_of_one_label_share_no_folder(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_file_of_jobs_among_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the file says goes before the options, job by job; each run has its label below --out."""
+    """Values of the file replace those of the options, job by job; each run has its label below --out."""
     jobs = tmp_path / "jobs.toml"
     jobs.write_text(
         'treatment = ["bn-prior"]\n[[job]]\nmodel = "demo"\n'

@@ -179,7 +179,7 @@ SEEDS: tuple[Seed, ...] = (
 )
 
 Operation = tuple[str, float, int, bytes]
-"""What to do, where (share of the length), to how many bytes, with which."""
+"""Operation, position as a share of the length, number of bytes, and the bytes."""
 
 KINDS = ("flip", "truncate", "splice", "insert", "replace")
 
