@@ -181,7 +181,7 @@ def contents(path: Path) -> dict[str, bytes]:
 def estimate(folder: Path, overhead: float, rates: Sequence[float]) -> Table:
     """Return the estimated time of ImageNet-C and -P with 50,000 images on 1, 8 and 64 GPUs."""
     cell = Condition("imagenet-c", "fog", 3, Geometry(resize=256, crop=224), constants="224")
-    frames = Condition("imagenet-p", "gaussian_noise", 1, Geometry(resize=256, crop=224), constants="224", side=224)
+    frames = Condition("imagenet-p", "gaussian_noise", 1, Geometry(resize=256, crop=224), constants="224", size=224)
     shards = CELLS * len(shards_of(cell, SAMPLES, BATCH, False)) + 10 * len(shards_of(frames, SAMPLES, BATCH, False))
     writing, joining = driver(folder / "driver")
     images = SAMPLES * (CELLS + FRAMES)

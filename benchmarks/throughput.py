@@ -138,8 +138,8 @@ class Machine:
 
     def bare(self) -> float:
         """Return the images/s of the network alone on prepared values in whole batches."""
-        device, side = self.classifier.device, self.classifier.preprocessing.crop
-        values = torch.randn((self.batch, 3, side, side)).to(device).contiguous(memory_format=torch.channels_last)
+        device, shape = self.classifier.device, self.classifier.preprocessing.shape
+        values = torch.randn((self.batch, 3, *shape)).to(device).contiguous(memory_format=torch.channels_last)
         count = max(1, min(self.images, 16_384) // self.batch)
         with precision_scope(self.precision, device), torch.inference_mode():
             self.classifier.module(values)

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from robench.analysis.baselines import load_baseline
-from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_SIZE
+from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_OOD, LEADERBOARD_BY_SIZE
 from robench.analysis.metrics import METRICS
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
 from robench.runs.schema import GROUPS, RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
-from robench.suites import CLEAN, SUITES, Suite, category_of
+from robench.suites import C_BAR_VALUES, CLEAN, SUITES, Suite, category_of
+from robench.suites.c_bar import CIFAR_C_BAR, IMAGENET_3DCC_2D, IMAGENET_C_BAR
 from robench.suites.imagenet_c import CORRUPTIONS, EXTRA
 from robench.suites.imagenet_p import IMAGENET_P
 from robench.transforms.apply import condition_frames
@@ -77,6 +78,8 @@ def columns() -> Lines:
         if each == LEADERBOARD:
             yield from ("", "These columns follow for each input size in the table, smallest first:", "")
             yield from _columns(LEADERBOARD_BY_SIZE)
+            yield from ("", "These follow for each name of images out of distribution:", "")
+            yield from _columns(LEADERBOARD_BY_OOD)
 
 
 def _columns(each: Iterable[Column]) -> Lines:
@@ -106,9 +109,10 @@ def suites() -> Lines:
 
 
 _KINDS: dict[str, Callable[[Suite], bool]] = {
-    "Corruptions": lambda suite: suite.name != CLEAN and not suite.family.has_frames,
+    "Corruptions": lambda suite: suite.name != CLEAN and suite.family.has_clean and not suite.family.has_frames,
     "Perturbation sequences": lambda suite: suite.family.has_frames and suite.side is not None,
     "Sweeps": lambda suite: suite.family.has_frames and suite.side is None,
+    "Images of their own": lambda suite: not suite.family.has_clean,
     "Clean images": lambda suite: suite.name == CLEAN,
 }
 
@@ -138,6 +142,21 @@ def corruptions() -> Lines:
     assert alexnet.clean is not None
     rows.append(("clean", "", "", "", f"{100 * alexnet.clean:.1f}"))
     return table(("category", "corruption", "change of the image", "random", "error of AlexNet, %"), rows, numbers=1)
+
+
+def other_corruptions() -> Lines:
+    """Yield the corruptions of C-bar and of 3DCC's part, with the published values of their severities."""
+    rows: dict[str, tuple[str, ...]] = {}
+    for suite in (IMAGENET_C_BAR, CIFAR_C_BAR, IMAGENET_3DCC_2D):
+        for name in suite.corruptions:
+            corruption = find_corruption(name, suite.constants)
+            values = " ".join(f"{value:g}" for value in C_BAR_VALUES.get(suite.name, {}).get(name, ()))
+            _, summary, random, cells = rows.get(
+                name, ("", corruption.summary, "yes" if corruption.random else "no", "")
+            )
+            cells = "<br>".join(filter(None, (cells, f"`{suite.name}`{f': {values}' if values else ''}")))
+            rows[name] = (f"`{name}`", summary, random, cells)
+    return table(("corruption", "change of the image", "random", "suite: published values"), rows.values())
 
 
 def perturbations() -> Lines:
@@ -238,6 +257,7 @@ TABLES: dict[str, Callable[[], Lines]] = {
     "columns": columns,
     "suites": suites,
     "corruptions": corruptions,
+    "other-corruptions": other_corruptions,
     "perturbations": perturbations,
     "sweeps": sweeps,
     "metrics": metrics,

@@ -167,9 +167,9 @@ def test_values_have_tables(whole: Path) -> None:
         ),
         (lambda net, data, run: api.evaluate(net, data, mean=0.5), RobenchError, "mean must be three numbers"),
         (
-            lambda net, data, run: api.evaluate(net, data, size="32"),
+            lambda net, data, run: api.evaluate(net, data, size="32px"),
             TypeError,
-            "must be a whole number of pixels, not '32'",
+            "must be a whole number of pixels, or HEIGHTxWIDTH, not '32px'",
         ),
         (lambda net, data, run: api.evaluate(net, data, suite="cifar-c", preset="ci"), RobenchError, "omit suite"),
         (lambda net, data, run: api.Options(per_class=0), RobenchError, "^per_class must be at least 1"),

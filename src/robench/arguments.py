@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from robench.errors import OptionError
+from robench.types import Size
 
-__all__ = ["ArgumentError", "check_type", "one_or_more", "path_of", "paths_of"]
+__all__ = ["ArgumentError", "check_type", "one_or_more", "path_of", "paths_of", "size_of"]
 
 T = TypeVar("T")
 
@@ -69,6 +71,24 @@ def paths_of(name: str, value: object, expected: str) -> list[Path]:
         raise OptionError(f"no {name.removeprefix('the ')} is given", "give one or more")
     kinds: Any = (str, os.PathLike)
     return [Path(item) for item in one_or_more(name, value, kinds, expected)]
+
+
+def size_of(name: str, value: object) -> Size:
+    """Return a size in pixels from a whole number, a pair of them, or a text such as 224 or 224x320 (height x width).
+
+    Raises:
+        ArgumentError: The value is none of these; also an OptionError.
+    """
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,9}(x[0-9]{1,9})?\s*", value):
+        sides = [int(side) for side in value.split("x")]
+    elif isinstance(value, list | tuple) and len(value) == 2:
+        sides = [check_type(name, side, int, _PIXELS) for side in value]
+    else:
+        sides = [check_type(name, value, int, _PIXELS)]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+_PIXELS = "a whole number of pixels, or HEIGHTxWIDTH"
 
 
 def _described(value: object) -> str:

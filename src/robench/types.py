@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+Shape: TypeAlias = tuple[int, int]
+"""Height and width in pixels."""
+
+Size: TypeAlias = int | Shape
+"""Side of a square in pixels, or the height and width of a rectangle."""
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -31,4 +37,4 @@ if TYPE_CHECKING:
 else:  # The names exist at run time without torch.
     FloatImages = Floats = Images = Ints = Logits = Records = Results = object
 
-__all__ = ["FloatImages", "Floats", "Images", "Ints", "Logits", "Records", "Results"]
+__all__ = ["FloatImages", "Floats", "Images", "Ints", "Logits", "Records", "Results", "Shape", "Size"]

@@ -483,7 +483,7 @@ def test_what_the_system_refuses_is_one_line(
 
 
 def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("robench.evaluation.jobs.open_dataset", interrupt)
@@ -575,7 +575,7 @@ def test_models_of_one_label_share_no_folder(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_file_of_jobs_among_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the file says goes before the options, job by job; each run has its label below --out."""
+    """Values of the file replace those of the options, job by job; each run has its label below --out."""
     jobs = tmp_path / "jobs.toml"
     jobs.write_text(
         'treatment = ["bn-prior"]\n[[job]]\nmodel = "demo"\n'

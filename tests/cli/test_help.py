@@ -130,8 +130,8 @@ def test_the_overview_has_a_line_for_each_command(capsys: Capture, monkeypatch: 
 def test_completion_of_values(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The words are those of readline, which cuts at a colon and at an equals sign and replaces the last part."""
     for words, expected in (
-        ("evaluate demo --suite cifar-c,imagenet-c-", {"cifar-c,imagenet-c-299"}),
-        ("evaluate demo --suite = cif", {"cifar-c", "cifar-p"}),
+        ("evaluate demo --suite cifar-c,imagenet-c-2", {"cifar-c,imagenet-c-299"}),
+        ("evaluate demo --suite = cif", {"cifar-c", "cifar-c-bar", "cifar-p"}),
         ("evaluate demo --corruption fog,sn", {"fog,snow"}),
         ("evaluate demo --treatment bn-pri", {"bn-prior"}),
         ("evaluate x.pth --arch t", {"torchvision:", "timm:"}),
@@ -160,7 +160,7 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     lines = """
 robench completion bash > /dev/null
 source "$HOME/.bash_completions/robench.sh"
-COMP_WORDS=(robench evaluate x.pth --suite = cifar-c,cifar-) COMP_CWORD=5
+COMP_WORDS=(robench evaluate x.pth --suite = cifar-c,cifar-p) COMP_CWORD=5
 _robench_completion robench
 printf '%s\n' "${COMPREPLY[@]}"
 """

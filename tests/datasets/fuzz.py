@@ -38,11 +38,13 @@ class Seed:
     """A valid dataset. `make` writes it below a folder and returns what to open and which file of it to mutate.
 
     mend: makes mutated bytes pass a checksum that would otherwise hide what lies behind it.
+    has_labels: the file holds the labels of the images to open.
     """
 
     name: str
     make: Callable[[Path], tuple[Path, Path]]
     mend: Callable[[bytes], bytes] = bytes
+    has_labels: bool = False
 
 
 def _alone(name: str, make: Callable[[Path], Path]) -> Seed:
@@ -153,6 +155,9 @@ SEEDS: tuple[Seed, ...] = (
     _within("labels.csv", "labels.csv", layouts.table),
     _within("labels.tsv", "labels.tsv", lambda root: layouts.table(root, "labels.tsv")),
     _within("metadata.jsonl", "metadata.jsonl", lambda root: layouts.table(root, "metadata.jsonl")),
+    _within("labels.json", "labels.json", lambda root: layouts.table(root, "labels.json")),
+    Seed("real.json", lambda root: layouts.labels_apart(root, "real.json"), has_labels=True),
+    Seed("labels.parquet", lambda root: layouts.labels_apart(root, "labels.parquet"), has_labels=True),
     _within("val.txt", "val.txt", layouts.flat_list),
     _within("Tiny ImageNet", "val/val_annotations.txt", layouts.tiny_imagenet),
     _within("meta.mat", "../ILSVRC2012_devkit_t12/data/meta.mat", lambda root: layouts.ilsvrc(root, compressed=False)),
@@ -174,7 +179,7 @@ SEEDS: tuple[Seed, ...] = (
 )
 
 Operation = tuple[str, float, int, bytes]
-"""What to do, where (share of the length), to how many bytes, with which."""
+"""Operation, position as a share of the length, number of bytes, and the bytes."""
 
 KINDS = ("flip", "truncate", "splice", "insert", "replace")
 
@@ -209,13 +214,14 @@ def attempt(seed: Seed, operations: Sequence[Operation], root: Path) -> str:
         if "\n" in str(error):
             raise AssertionError("more than one line") from error
     try:
-        images = open_dataset(data)
+        images = open_dataset(data, labels=file if seed.has_labels else None)
     except RobenchError as error:
         if "\n" in str(error):
             raise AssertionError("more than one line") from error
         return "refused"
     unreadable = 0
     assert len(set(images.paths)) == len(images.paths) == len(images.labels) > 0
+    assert all(0 <= label < len(images.classes) for labels in images.label_sets or () for label in labels)
     assert 0 <= images.labels.min() <= images.labels.max() < len(images.classes)
     for position in range(min(len(images), 50)):
         try:

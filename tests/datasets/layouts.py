@@ -123,7 +123,9 @@ def table(root: Path, name: str = "labels.csv") -> Path:
     for number, encoded in enumerate(PNGS):
         (root / f"{number}.png").write_bytes(encoded)
     named = [(f"{number}.png", NAMES[label]) for number, label in enumerate(LABELS)]
-    if name.endswith("jsonl"):
+    if name.endswith("json"):
+        lines = [json.dumps({path: [label, NAMES[0]] for path, label in named})]
+    elif name.endswith("jsonl"):
         lines = [json.dumps({"file_name": path, "label": label}) for path, label in named]
     else:
         lines = ["\t".join(row) if name.endswith("tsv") else ",".join(row) for row in [("file_name", "label"), *named]]
@@ -179,8 +181,21 @@ def parquet(root: Path, name: str = "test-00000-of-00001.parquet", part: slice =
     return root / name
 
 
+def labels_apart(root: Path, name: str) -> tuple[Path, Path]:
+    """A flat folder, and a file with several classes an image."""
+    (root / "flat").mkdir(parents=True)
+    for number, encoded in enumerate(PNGS):
+        (root / "flat" / f"{number}.png").write_bytes(encoded)
+    sets = [[label, 0] for label in LABELS]
+    if name.endswith("json"):
+        (root / name).write_text(json.dumps(sets))
+    else:
+        pq.write_table(pa.table({"path": [f"{number}.png" for number in range(len(sets))], "label": sets}), root / name)
+    return root / "flat", root / name
+
+
 def arrow(root: Path, part: slice = slice(None)) -> Path:
-    """What `datasets.Dataset.save_to_disk` writes, by the same library as it."""
+    """Write the files of `datasets.Dataset.save_to_disk`, with the library that it uses."""
     root.mkdir(parents=True, exist_ok=True)
     images = [{"bytes": encoded, "path": f"{number}.png"} for number, encoded in enumerate(PNGS)]
     table = pa.table({"image": images[part], "label": list(LABELS)[part]}, schema=hugging_face_schema())

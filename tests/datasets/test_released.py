@@ -17,7 +17,7 @@ from PIL import Image
 
 import robench
 from robench.analysis.scoring import notes
-from robench.datasets import ImageDataset, check_released, decode_few, open_dataset, read_released
+from robench.datasets import ImageDataset, check_released, decode_few, find_released, open_dataset, read_released
 from robench.errors import DatasetError, OptionError, RobenchError, RunError
 from robench.evaluation import evaluator, loop
 from robench.evaluation.estimate import estimate
@@ -25,7 +25,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Classifier
 from robench.runs.directory import RunDirectory
-from robench.suites import Condition, ReleasedFiles
+from robench.suites import Condition, ReleasedFiles, find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import frames_of
 from robench.transforms.warps import PaddedBatch
@@ -642,3 +642,38 @@ def test_random_bytes_are_refused_in_one_line_or_give_an_image(kind: str, tmp_pa
             refusals.append(str(error))
     assert len(refusals) > 20
     assert not [text for text in refusals if "\n" in text]
+
+
+def levels_found(root: Path, folders: dict[str, str], suite: str) -> dict[tuple[str, int], str]:
+    for name, texts in folders.items():
+        for text in texts.split():
+            (root / name / text / "class").mkdir(parents=True)
+    chosen = find_suite(suite)
+    return {cell: path.name for cell, path in find_released(root, chosen, chosen.select()).items()}
+
+
+def test_folders_of_c_bar_are_named_by_value_or_severity(tmp_path: Path) -> None:
+    """Oracle: the published values. 1 to 5 may be either; the other folders of the corruption decide, then those of others."""
+    values = {
+        "caustic_refraction": "2.35 3.2 4.9 6.6 9.15",
+        "inverse_sparkles": "1.0 2.0 4.0 9.0 10.0",
+        "sparkles": "1 2 3 5 6",
+        "checkerboard_cutout": "3 4",
+    }
+    found = levels_found(tmp_path / "values", values, "imagenet-c-bar")
+    assert [found["caustic_refraction", one] for one in (1, 2, 3, 4, 5)] == values["caustic_refraction"].split()
+    assert [found["inverse_sparkles", one] for one in (3, 5)] == ["4.0", "10.0"]
+    assert [found["sparkles", one] for one in (4, 5)] == ["5", "6"]
+    assert {cell: text for cell, text in found.items() if cell[0] == "checkerboard_cutout"} == {
+        ("checkerboard_cutout", 2): "3",
+        ("checkerboard_cutout", 3): "4",
+    }
+    severities = {"inverse_sparkles": "1 2 3 4 5", "checkerboard_cutout": "3 4"}
+    found = levels_found(tmp_path / "severities", severities, "imagenet-c-bar")
+    assert found == {(name, int(text)): text for name, texts in severities.items() for text in texts.split()}
+    assert levels_found(tmp_path / "cifar", {"lines": "0.5 2.5"}, "cifar-c-bar") == {
+        ("lines", 1): "0.5",
+        ("lines", 5): "2.5",
+    }
+    with pytest.raises(DatasetError, match=r"names folders of sparkles by value and by severity: 4, 6"):
+        levels_found(tmp_path / "both", {"sparkles": "4 6"}, "imagenet-c-bar")

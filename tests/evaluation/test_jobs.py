@@ -47,7 +47,10 @@ def test_jobs_have_what_is_shared_and_their_own(tmp_path: Path) -> None:
         ("sute = ['b']\n[[job]]\nmodel = 'a'", "jobs.toml: unknown key 'sute'"),
         ("out = 'runs'\n[[job]]\nmodel = 'a'", "jobs cannot share out"),
         ("label = 'x'\n[[job]]\nmodel = 'a'", "jobs cannot share label"),
-        ("[[job]]\nmodel = 'a'\ncrop = true", "job 1: crop must be a whole number of pixels, not True"),
+        (
+            "[[job]]\nmodel = 'a'\ncrop = true",
+            "job 1: crop must be a whole number of pixels, or HEIGHTxWIDTH, not True",
+        ),
         ("[[job]]\nmodel = 'a'\ntreatment = [1]", "job 1: treatment must be a name or a list of names, not 1"),
         ("[[job]]\nmodel = 'a'\nignore-key = [1]", "job 1: ignore_key must be a name or a list of names, not 1"),
         ("[[job]]\nmodel = 'a'\nmean = ['1']", "job 1: mean must be a list of three numbers, not '1'"),

@@ -1,4 +1,4 @@
-"""Where the time went: phases, idle time and shares, by a clock that only the tests move; no real timing is asserted."""
+"""Phases, idle time and shares of a profile, by a clock that the tests set; no real time is asserted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from robench.transforms.apply import condition_frames
 from tests.treatments.networks import CLEAN
 
 NOISE = replace(CLEAN, suite="cifar-c", corruption="gaussian_noise", severity=1, constants="32")
-ROTATED = replace(NOISE, suite="cifar-p", corruption="rotate", side=32)
+ROTATED = replace(NOISE, suite="cifar-p", corruption="rotate", size=32)
 
 
 class Clock:

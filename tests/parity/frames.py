@@ -72,12 +72,14 @@ def golden_sequences(golden: Path, file: str, name: str) -> Iterator[Sequence]:
 def _value(name: str, pictures: PaddedBatch, side: int, level: Constants, frame: int) -> Tensor:
     """A frame before its values are made bytes, 0..255."""
     if name == "tilt":
-        return perspective(pictures, side, [inverse_tilt(pictures.sizes[0], level["frames"][frame])])
+        return perspective(pictures, (side, side), [inverse_tilt(pictures.sizes[0], level["frames"][frame])])
     if name == "zoom_blur":
         zooms = level["frames"][: frame + 1]
-        warped = [affine(pictures, side, [inverse_affine(pictures.sizes[0], scale=zoom)]).double() for zoom in zooms]
+        warped = [
+            affine(pictures, (side, side), [inverse_affine(pictures.sizes[0], scale=zoom)]).double() for zoom in zooms
+        ]
         return torch.stack(warped).mean(dim=0)
-    images = to_float(crop(pictures, side))
+    images = to_float(crop(pictures, (side, side)))
     if name == "gaussian_blur":
         return filters.gaussian_blur(images, level["frames"][frame], level["truncate"]).double() * 255
     shifted = CORRUPTIONS["brightness"].kernel(

@@ -1,10 +1,10 @@
-"""What the published code made, and its own draws for corruptions that take them as an argument."""
+"""Pixels of the published code, and the code's own draws for corruptions that take them as an argument."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ class PublishedDraws:
         return _stack([_channels_first(one) for one in drawn])
 
     def select(self, chosen: slice) -> PublishedDraws:
-        return PublishedDraws(self.states[chosen])
+        return replace(self, states=self.states[chosen])
 
     def scoped(self, scope: str) -> PublishedDraws:
         return self

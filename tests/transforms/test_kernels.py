@@ -24,7 +24,7 @@ from robench.evaluation.options import Options
 from robench.models import Classifier
 from robench.transforms import filters
 from robench.transforms.corruptions import CORRUPTIONS, find_corruption
-from robench.transforms.corruptions.jpeg import jpeg_round_trip, jpeg_round_trip_library
+from robench.transforms.corruptions.jpeg import jpeg_round_trip, jpeg_round_trip_library, jpeg_round_trip_tensors
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.kernels import KERNELS, check_kernels, fused, kernel_scope, why_eager
 from robench.transforms.perturbations import find_perturbation
@@ -103,6 +103,26 @@ def test_jpeg_is_the_librarys(quality: int, size: tuple[int, int]) -> None:
     with kernel_scope("fused"):
         made = jpeg_round_trip(images.to(DEVICE), quality).cpu()
     assert torch.equal(made, jpeg_round_trip_library(images, quality))
+
+
+def test_jpeg_rounds_as_the_library_does() -> None:
+    """Flat blocks of the colours whose luma or chroma lies at a rounding threshold, in units of 2^-16."""
+    colours = torch.randint(256, (3, 1 << 21), generator=torch.Generator().manual_seed(0))
+    found = []
+    for weights, half in (
+        ((19595, 38470, 7471), 32768),
+        ((-11059, -21709, 32768), 32767),
+        ((32768, -27439, -5329), 32767),
+    ):
+        rest = (torch.tensor(weights) @ colours + half) % 65536
+        found += [colours[:, rest == near][:, :16] for near in (0, 65535)]
+    flat = torch.cat(found, dim=1).to(torch.uint8)
+    images = flat[None, :, None, :].repeat_interleave(16, 3).repeat(1, 1, 16, 1)
+    with kernel_scope("fused"):
+        made = jpeg_round_trip(images.to(DEVICE), 95).cpu()
+    expected = jpeg_round_trip_library(images, 95)
+    assert torch.equal(made, expected)
+    assert torch.equal(jpeg_round_trip_tensors(images, 95), expected)
 
 
 @each(
@@ -199,7 +219,7 @@ def test_every_kernel_compiles_for_an_h200() -> None:
     found = json.loads(done.stdout)
     assert set(found) >= {"words", "normal", "JPEG, encode", "JPEG, decode", "motion", "shuffle", "normalise"}
     for name, made in found.items():
-        assert 0 < made["registers"] <= 168, name
+        assert 0 < made["registers"] <= 176, name
         assert made["stack"] == 0 or (name == "normal" and made["stack"] <= 32), name
         assert made["fused"] == 0 or name == "normal", f"{name} contracts multiplications and additions"
         assert made["lines"] <= 60, name

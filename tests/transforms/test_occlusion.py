@@ -127,7 +127,7 @@ def test_the_covered_share_is_the_area_and_grows(name: str, side: int, one: floa
 
 def test_shapes_and_places_of_rectangles() -> None:
     """As often wide as high, between 0.3 and 1/0.3, and anywhere, at the edges too."""
-    sizes = np.array([_size(224, 0.1, ratio) for ratio in _RATIOS])
+    sizes = np.array([_size((224, 224), 0.1, ratio) for ratio in _RATIOS])
     ratios = sizes[:, 0] / sizes[:, 1]
     assert (ratios[0], ratios[-1]) == pytest.approx((0.3, 1 / 0.3), rel=0.02)
     assert (sizes == sizes[::-1, ::-1]).all()

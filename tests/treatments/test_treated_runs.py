@@ -352,6 +352,6 @@ def test_a_network_that_cannot_be_copied_is_refused(normalised: Classifier) -> N
 
 def test_the_prior_weighs_the_samples_that_there_are(normalised: Classifier, samples: Samples, treat: Treat) -> None:
     """Thirty pictures, where a hundred were asked for: the same as asking for thirty."""
-    noise = replace(CLEAN, suite="resolution", corruption="network", severity=1, constants="32", side=32, native=True)
+    noise = replace(CLEAN, suite="resolution", corruption="network", severity=1, constants="32", size=32, native=True)
     many, all_of_them = (treat(f"bn-prior:N=4,n={n}", condition=noise) for n in (100, 30))
     pd.testing.assert_frame_equal(many, all_of_them, check_exact=True)

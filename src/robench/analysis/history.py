@@ -21,7 +21,7 @@ from robench.errors import OptionError, unknown_name
 from robench.runs.directory import RunDirectory
 from robench.runs.find import find_runs
 from robench.runs.progress import read_progress
-from robench.suites import CLEAN
+from robench.suites import CLEAN, display_family
 from robench.suites.protocol import Protocol
 
 __all__ = ["Entry", "History", "Order", "Point", "Series", "history", "history_rows"]
@@ -267,7 +267,7 @@ def _values(results: ResultsSet, metrics: Sequence[str] | None) -> list[Headline
     kept = {_key(one.row): one for one in found if one.metric in metrics}
     for cells in frame[frame["metric"].isin(metrics)].to_dict("records"):
         key = _key(cells)
-        is_whole = key.corruption is None or key.suite == CLEAN
+        is_whole = key.corruption is None or key.suite == CLEAN or not display_family(key.suite).has_clean
         if is_whole and key.axis in (None, "difficulty") and not (key.method or key.subset):
             ends = (cells["ci_low"], cells["ci_high"])
             kept.setdefault(key, Headline(key.suite, key.metric, key.metric, cells["value"], *ends, row=cells))

@@ -108,6 +108,15 @@ def _suite_headlines(suite: str, rows: Results) -> list[Headline]:
         clean = rows[(rows["metric"] == "auroc") & (rows["method"] == "msp") & (rows["corruption"] == CLEAN)]
         named = clean[~clean["subset"].str.contains("/", regex=False)]
         return [_headline(row, f"{row['subset']} AUROC (msp)") for row in named.to_dict("records")]
+    if family == families.CUE_CONFLICT:
+        labels = {"shape_bias": "shape bias", "shape_accuracy": "shape", "texture_accuracy": "texture"}
+        values = rows[rows["subset"].isna()].set_index("metric")
+        return [
+            _headline({"metric": metric, **row}, label, f"{round(row['value'] * row['n'])} of {row['n']}")
+            for metric, label in labels.items()
+            if metric in values.index
+            for row in [values.loc[metric].to_dict()]
+        ]
     whole = rows[rows["corruption"].isna()]
     if not family.has_frames:
         labels = {"mce": "mCE", "mean_error": "mean error"}
@@ -184,7 +193,9 @@ def verdict(results: Results, wording: Wording = IDENTIFIERS) -> list[str]:
         rows = results[results["suite"] == suite]
         if display_family(suite) == families.OOD:
             continue
-        if display_family(suite).has_frames:
+        if display_family(suite) == families.CUE_CONFLICT:
+            lines += _shape_verdict(suite, rows, wording)
+        elif display_family(suite).has_frames:
             lines += _frames_verdict(suite, rows, wording)
         elif len(clean):
             lines += _corruptions_verdict(suite, rows, float(clean["value"].iloc[0]), wording)
@@ -240,6 +251,14 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float, wording: Wordi
             f"{title}: the error stays within {100 * _STAYS:.0f} pp of that on clean images at {severities} of {harmless}."
         )
     return lines
+
+
+def _shape_verdict(suite: str, rows: Results, wording: Wording) -> list[str]:
+    bias = rows[(rows["metric"] == "shape_bias") & rows["subset"].isna()].to_dict("records")
+    return [
+        f"{wording.suite(suite)}: {round(row['value'] * row['n'])} of the {row['n']} decisions for shape or texture are for the shape."
+        for row in bias
+    ]
 
 
 def _frames_verdict(suite: str, rows: Results, wording: Wording) -> list[str]:

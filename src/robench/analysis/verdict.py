@@ -20,6 +20,7 @@ _CLAIMS = {
     "mean_flip_rate": ("makes", "fewer", "more", "flips of its prediction on {suite}"),
     "accuracy_auc": ("has", "less", "more", "area under accuracy on {suite}"),
     "accuracy": ("gets", "fewer", "more", "images right on {suite}"),
+    "shape_bias": ("has", "less", "more", "shape bias on {suite}"),
     "consistency": ("has", "less", "more", "consistency on {suite}"),
 }
 """Verb, the words for a smaller and for a larger value, and object of the claim on a headline metric."""
@@ -65,14 +66,19 @@ def _claim(main: Difference, more: str, wording: Wording) -> str:
     """Return the claim on a headline metric with its interval, in the direction of the claim."""
     paired, key = main.paired, main.paired.run.key
     verb, smaller, larger, thing = _CLAIMS[key.metric]
-    part = f" ({place(main, wording)})" if key.corruption else ""
+    part = f" ({place(main, wording)})" if key.corruption and display_family(key.suite).has_clean else ""
     thing = "clean images right" if key.suite == CLEAN else thing.format(suite=wording.suite(key.suite) + part)
     unit = str(paired.run.row["unit"])
     facts = [f"n = {paired.images}"]
     p = format_p_value(main.p)
     facts = ["not tested" if not p else f"p {p}" if p.startswith("<") else f"p = {p}", *facts]
     if not paired.change:
-        return ", ".join([f"no difference: {main.run_model} {verb} as many {thing} as {main.base_model}{more}", *facts])
+        return ", ".join(
+            [
+                f"no difference: {main.run_model} {verb} as {'much' if smaller == 'less' else 'many'} {thing} as {main.base_model}{more}",
+                *facts,
+            ]
+        )
     sign = math.copysign(1, paired.change)
     if math.isfinite(paired.ci_low):
         ends = sorted((sign * paired.ci_low, sign * paired.ci_high))

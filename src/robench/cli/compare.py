@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from robench.cli.common import found_runs, limit_blas_threads, names
-from robench.cli.options import Force, Format
+from robench.cli.options import Decisions, Force, Format
 from robench.display.console import is_unlimited, print_notes, stderr, stdout
 from robench.errors import OptionError, RunError
 
@@ -32,6 +32,7 @@ def compare(
     flips: Annotated[
         Path | None, typer.Option(help="CSV file of the images with changed predictions.", metavar="FILE")
     ] = None,
+    decisions: Decisions = None,
     force: Force = False,
     format: Format = "table",  # noqa: A002
 ) -> None:
@@ -42,25 +43,29 @@ def compare(
     Cells are tested with McNemar's exact test, all else with a paired bootstrap; both are two-sided. Holm's correction covers
     headlines, corruptions and cells, each by themselves. JSON and CSV have the cells too.
 
+    Error consistency says whether two decision makers are right on the same images. With --decisions, one run suffices. A table
+    has a column `file` and a column of class names for each decision maker, or a line for each trial of a person.
+
     Examples:
         robench compare runs/main runs/new --flips flips.csv
+        robench compare runs/shape --decisions people.csv
     """
     limit_blas_threads()
-    from robench.analysis.comparison.compare import compare as find_differences
-    from robench.analysis.comparison.compare import costs, difference_rows, warnings, write_flips
+    from robench.analysis.comparison.compare import compare_all, costs, difference_rows, warnings, write_flips
     from robench.analysis.comparison.compare import flips as find_flips
-    from robench.display.comparison import comparison, cost_lines, flip_lines, listing
+    from robench.display.comparison import comparison, consistency_tables, cost_lines, flip_lines, listing
     from robench.display.summary import FORMATS
 
     runs = found_runs(runs)
-    differences = find_differences(runs, names(metric))
+    differences, consistencies = compare_all(runs, names(metric), decisions or ())
+    several = len(runs) > 1
     print_notes(warnings(runs), "warning")
+    flipped = None
     try:
-        flipped = find_flips(runs)
+        flipped = find_flips(runs) if several or flips is not None else None
     except (RunError, OptionError) as error:
         if flips is not None:
             raise
-        flipped = None
         print_notes([f"no flips are counted: {error}"])
     if any(difference.method == "intervals" for difference in differences):
         print_notes(["without records, tests use the intervals of the results and are not paired"])
@@ -68,7 +73,7 @@ def compare(
         write_flips(flipped, flips, force)
         stderr().print(f"{len(flipped)} changed predictions in {flips}")
     if format != "table":
-        sys.stdout.write(FORMATS[format](difference_rows(differences)))
+        sys.stdout.write(FORMATS[format](difference_rows(differences, consistencies)))
         return
     console = stdout()
     for _, group in groupby(differences, key=lambda difference: difference.run_model):
@@ -76,5 +81,11 @@ def compare(
         # The lines of a file are as long as their sentences.
         console.print(comparison(pair, console, cells=cells) if metric is None else listing(pair, console), crop=False)
         console.print()
-    for line in (*([] if flipped is None else flip_lines(differences, flipped)), *cost_lines(costs(runs))):
+    for table in consistency_tables(consistencies):
+        console.print(table, crop=False)
+    lines = [
+        *([] if flipped is None else flip_lines(differences, flipped)),
+        *(cost_lines(costs(runs)) if several else ()),
+    ]
+    for line in lines:
         console.print(line, soft_wrap=is_unlimited(console))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from robench.cli.common import names, numbers
-from robench.cli.options import Corruptions, Crop, Device, Difficulties, Limit, ReleaseJpeg, Seed, Severities, Suite
+from robench.cli.options import Corruptions, Device, Difficulties, Limit, ReleaseJpeg, Seed, Severities, Side, Suite
 from robench.display.console import stderr, stdout
 from robench.display.progress import progress_display
 
@@ -28,7 +28,7 @@ def corrupt(
             help="PNG files, or the arrays of CIFAR-10-C and -P, which --released reads.", metavar="files|npy"
         ),
     ] = "files",
-    crop: Crop = None,
+    crop: Side = None,
     limit: Limit = None,
     seed: Seed = 0,
     release: ReleaseJpeg = False,

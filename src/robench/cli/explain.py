@@ -14,7 +14,7 @@ from rich.text import Text
 from robench.display.console import stdout
 from robench.errors import OptionError, RobenchError, unknown_name
 from robench.plugins import is_own
-from robench.suites import PRESETS, SUITES, Suite, find_suite
+from robench.suites import PRESETS, SHAPE_CATEGORIES, SUITES, Suite, families, find_suite
 from robench.suites.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -139,8 +139,19 @@ def _suite(name: str) -> Group | None:
         return None
     suite = find_suite(name)
     verb = "perturbations" if suite.family.has_frames else "corruptions"
+    images = str(suite.geometry or (f"frames of {suite.side} px" if suite.side else "the model's own geometry"))
+    if suite.family is families.CUE_CONFLICT:
+        categories = ", ".join(f"{name} ({len(outputs)})" for name, outputs in SHAPE_CATEGORIES.items())
+        facts = {
+            "images": "files such as cat3-truck1.png: a cat's shape, a truck's texture; resized to the input, not cropped",
+            "categories": f"{categories}; in parentheses, their ImageNet classes",
+            "decision": "category with the largest mean of the softmax probabilities of its classes",
+            "metrics": "shape_bias, shape_accuracy and texture_accuracy over images in conflict; accuracy over all",
+            "source": suite.source,
+        }
+        return _page("suite", name, f"{suite.summary}.", facts)
     facts = {
-        "images": str(suite.geometry or (f"frames of {suite.side} px" if suite.side else "the model's own geometry")),
+        "images": images,
         verb: ", ".join(suite.corruptions),
         "extra": ", ".join(suite.extra),
         "severities": ", ".join(map(str, suite.severities)),

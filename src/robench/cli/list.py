@@ -67,6 +67,8 @@ def suites(words: _Words = None, format: _Format = "table") -> None:  # noqa: A0
 def _kind(suite: Suite) -> str:
     if suite.name == CLEAN:
         return "clean images"
+    if not suite.family.has_clean:
+        return "images of their own"
     if suite.family.has_frames:
         return "perturbation sequences (-P)" if suite.side is not None else "sweeps"
     return "corruptions (-C)"
@@ -154,14 +156,14 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
         robench list corruptions blur
         robench list corruptions --suite cifar-c
     """
-    from robench.transforms.corruptions import CORRUPTIONS, find_corruption
+    from robench.transforms.corruptions import BUILT_IN, find_corruption
     from robench.transforms.own import read_names
 
     if suite is None:
-        found = [(one, "") for one in CORRUPTIONS.values()]
+        found = [(one, "") for one in BUILT_IN.values()]
         found += [
             (one, f" ({plugin.origin})")
-            for plugin, one in _loaded("corruption", CORRUPTIONS, lambda name: find_corruption(name, ""))
+            for plugin, one in _loaded("corruption", BUILT_IN, lambda name: find_corruption(name, ""))
         ]
         rows = [
             {
@@ -177,6 +179,8 @@ def corruptions(words: _Words = None, suite: _SuiteFilter = None, format: _Forma
     chosen = find_suite(read_names([suite], None)[0][0])
     if chosen.family.has_frames:
         raise OptionError(f"{suite} is a suite of perturbations", f"see `robench list perturbations --suite {suite}`")
+    if not chosen.names:
+        raise OptionError(f"{suite} has no corruptions", f"see `robench explain {suite}`")
     rows = []
     for name in (*chosen.corruptions, *chosen.extra):
         corruption = find_corruption(name, chosen.constants)

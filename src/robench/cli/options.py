@@ -262,6 +262,15 @@ ClassMap = Annotated[
     Path | None,
     Option(help="File of class names in the model's order, one per line.", metavar="FILE", rich_help_panel=SAMPLES),
 ]
+Labels = Annotated[
+    Path | None,
+    Option(
+        help="File of the images' labels, several an image allowed.",
+        show_default="those of DATA",
+        metavar="FILE",
+        rich_help_panel=SAMPLES,
+    ),
+]
 SkipUnreadable = Annotated[
     bool,
     Option("--skip-unreadable", help="Skip damaged images and list them in the manifest.", rich_help_panel=SAMPLES),
@@ -301,20 +310,30 @@ Channels = Annotated[
     ),
 ]
 Size = Annotated[
-    int | None,
+    str | None,
     Option(
-        help="Side of the model's input in pixels; sets --resize and --crop.",
-        metavar="PX",
+        help="Size of the model's input in pixels; sets --resize and --crop.",
+        metavar="PX|HxW",
         rich_help_panel=INPUT,
     ),
 ]
 Resize = Annotated[
-    int | None,
+    str | None,
     Option(
-        help="Short side in pixels before the model's crop (--geometry model).", metavar="PX", rich_help_panel=INPUT
+        help="Short side, or size, in pixels before the model's crop (--geometry model).",
+        metavar="PX|HxW",
+        rich_help_panel=INPUT,
     ),
 ]
-Crop = Annotated[int | None, Option(help="Side of the model's input in pixels.", metavar="PX", rich_help_panel=INPUT)]
+Crop = Annotated[
+    str | None,
+    Option(
+        help="Size of the model's input in pixels, a side or height x width.", metavar="PX|HxW", rich_help_panel=INPUT
+    ),
+]
+Side = Annotated[
+    int | None, Option("--crop", help="Side of the model's input in pixels.", metavar="PX", rich_help_panel=INPUT)
+]
 Interpolation = Annotated[
     str | None,
     Option(
@@ -454,5 +473,9 @@ RenormalizeBy = Annotated[
 ]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print the headline and the run's path alone.")]
 Verbose = Annotated[bool, Option("--verbose", "-v", help="Print each condition and all metrics.")]
+Decisions = Annotated[
+    list[Path] | None,
+    Option(help="CSV file of decisions of people or networks; repeatable.", show_default="none", metavar="FILE"),
+]
 Force = Annotated[bool, Option("--force", help="Overwrite a file of another kind.")]
 Format = Annotated[Literal["table", "json", "csv"], Option(help="Output format.", metavar="table|json|csv")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from robench.cli.common import names, numbers
-from robench.cli.options import Corruptions, Crop, Force, Seed, Severities, Suite
+from robench.cli.options import Corruptions, Force, Seed, Severities, Side, Suite
 from robench.display.console import print_notes, stdout
 
 __all__ = ["preview"]
@@ -19,7 +19,7 @@ def preview(
     suite: Suite = "imagenet-c",
     corruption: Corruptions = None,
     severity: Severities = None,
-    crop: Crop = None,
+    crop: Side = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write; .gif and .webp animate frames.", metavar="FILE")
     ] = Path("grid.png"),

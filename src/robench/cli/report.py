@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from robench.cli.common import found_runs
-from robench.cli.options import Force, Runs
+from robench.cli.options import Decisions, Force, Runs
 from robench.display.console import stderr
 
 __all__ = ["report"]
@@ -26,6 +26,8 @@ def report(
     examples: Annotated[
         int, typer.Option(help="Example images of each kind, run and suite; 0 needs no torch.", metavar="N")
     ] = 8,
+    decisions: Decisions = None,
+    field: Annotated[bool, typer.Option("--field", help="Show the published models around the runs.")] = False,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Robustness report",
 ) -> None:
     """Write an HTML report: where runs differ, what breaks a model.
@@ -35,9 +37,19 @@ def report(
     Examples:
         robench report runs/resnet50-*
         robench report runs/a runs/b --out compare.html --examples 0
+        robench report runs/resnet50 --field
     """
     from robench.datasets.byte_sizes import format_bytes
     from robench.evaluation.report import report as write
 
-    path = write(found_runs(runs), out, data=data, examples=examples, title=title, force=force)
+    path = write(
+        found_runs(runs),
+        out,
+        data=data,
+        examples=examples,
+        field=field,
+        title=title,
+        force=force,
+        decisions=decisions or (),
+    )
     stderr().print(f"{path}: {format_bytes(path.stat().st_size)}")

@@ -13,9 +13,11 @@ from robench.datasets.cache.decode import Hashes, decode, decode_few, decode_one
 from robench.datasets.cache.image_stack import Decoded, ImageStack, copy_padded
 from robench.datasets.checks import are_small, common_small_side, double_resize_note
 from robench.datasets.class_mapping import fit_classes
-from robench.datasets.dataset import ImageDataset, Origin, map_classes, select
+from robench.datasets.cue_conflict import as_cue_conflict
+from robench.datasets.dataset import ImageDataset, LabelSets, Origin, map_classes, select
 from robench.datasets.io.bounded import os_error
 from robench.datasets.io.ignored import ignored_notes
+from robench.datasets.label_file import relabel
 from robench.datasets.readers.arrow import ARROW
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.cifar import CIFAR
@@ -42,10 +44,12 @@ __all__ = [
     "ImageDataset",
     "ImageSet",
     "ImageStack",
+    "LabelSets",
     "Name",
     "Origin",
     "Reader",
     "are_small",
+    "as_cue_conflict",
     "cache_folder",
     "check_released",
     "common_small_side",
@@ -92,13 +96,19 @@ _HINT = (
 )
 
 
-def open_dataset(data: str | Path, class_map: str | Path | None = None, labelled: bool = True) -> ImageDataset:
+def open_dataset(
+    data: str | Path,
+    class_map: str | Path | None = None,
+    labelled: bool = True,
+    labels: str | Path | None = None,
+) -> ImageDataset:
     """Open a dataset; no image is decoded, and nothing in the files is executed.
 
     Args:
         data: Name of an embedded dataset, or a path, which the first matching reader opens.
         class_map: File for `map_classes`; None to keep the labels.
         labelled: Whether the labels count. Otherwise the images may also be a flat folder or a list of paths, and all have class 0.
+        labels: File for `relabel`, with which the images may also be a flat folder; None to keep the labels.
 
     Returns:
         The paths and labels of the images, which are read later.
@@ -111,12 +121,23 @@ def open_dataset(data: str | Path, class_map: str | Path | None = None, labelled
     names = None if class_map is None else path_of("--class-map", class_map)
     if not str(data):
         raise DatasetError("the dataset has an empty name", _HINT)
+    file = None if labels is None else path_of("--labels", labels)
     if isinstance(data, str) and data in EMBEDDED:
         images = EMBEDDED[data]()
+    elif labelled and file is None:
+        images = _read(Path(data))
     else:
-        images = _read(Path(data)) if labelled else _read_unlabelled(Path(data))
-    images = replace(images, root=None if str(data) in EMBEDDED else Path(data), origin=(data, names, labelled))
-    return images if names is None else map_classes(images, names)
+        images = _read_unlabelled(Path(data), keep=labelled)
+        labelled = labelled and bool(images.classes)
+    images = replace(
+        images,
+        root=None if str(data) in EMBEDDED else Path(data),
+        origin=(data, names if file is None else None, labelled),
+    )
+    if file is not None and not labelled:
+        images = relabel(images, file)
+    images = images if names is None else map_classes(images, names)
+    return relabel(images, file) if file is not None and labelled else images
 
 
 def _read(path: Path) -> ImageDataset:
@@ -135,16 +156,30 @@ def _read(path: Path) -> ImageDataset:
     return images
 
 
-def _read_unlabelled(path: Path) -> ImageDataset:
-    """Read a dataset whose labels do not count, by the first matching reader, or else as a flat folder or a list of paths."""
+def _read_unlabelled(path: Path, keep: bool = False) -> ImageDataset:
+    """Read a dataset by the first matching reader, or else as a flat folder or a list of paths.
+
+    Args:
+        path: The images.
+        keep: Whether to keep the labels of a dataset that has some; the classes of others are then empty.
+    """
     try:
         images = _read(path)
+        if keep:
+            return images
     except DatasetError:
         found = read_unlabelled(path)
         if found is None:
             raise
         images = found
-    return replace(images, labels=np.zeros(len(images), np.int64), classes=("0",), groups=None, file_labels=None)
+    return replace(
+        images,
+        labels=np.zeros(len(images), np.int64),
+        classes=() if keep else ("0",),
+        label_sets=None,
+        groups=None,
+        file_labels=None,
+    )
 
 
 def _unknown(path: Path) -> str:

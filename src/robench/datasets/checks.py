@@ -11,7 +11,7 @@ from PIL import Image
 from robench.datasets.cache.decode import DECODE_ERRORS
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.image_formats import image_formats
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, height_width, size_text
 from robench.types import Ints
 
 __all__ = ["are_small", "common_small_side", "double_resize_note"]
@@ -43,17 +43,17 @@ def double_resize_note(images: ImageDataset, positions: Ints, geometry: Geometry
         positions: Positions of the samples; a few evenly spread ones are checked.
         geometry: Resize and crop to apply.
     """
-    side, resize = geometry.crop, geometry.resize
-    if side is None or resize is None or resize in (side, (side, side)):
+    crop, resize = geometry.crop, geometry.resize
+    if crop is None or resize is None or height_width(resize) == height_width(crop):
         return None
-    sizes = _sizes(images, positions, _CHECKED)
-    if sizes != {(side, side)}:
+    height, width = height_width(crop)
+    if _sizes(images, positions, _CHECKED) != {(width, height)}:
         return None
-    enlarged = "x".join(map(str, resize)) if isinstance(resize, tuple) else resize
+    own = size_text(crop)
     return (
-        f"the images of {images.name} already have {side}x{side} px; they are enlarged to {enlarged} and cropped to {side} "
-        "again, which costs accuracy: "
-        f"give released -C and -P files by --released DIR, other cropped images with --geometry model --resize {side}"
+        f"the images of {images.name} already have {height}x{width} px; they are enlarged to {size_text(resize)} and cropped to "
+        f"{own} again, which costs accuracy: "
+        f"give released -C and -P files by --released DIR, other cropped images with --geometry model --resize {own}"
     )
 
 

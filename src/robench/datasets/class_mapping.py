@@ -9,9 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
-from robench.datasets.dataset import ImageDataset
+from robench.datasets.dataset import ImageDataset, map_labels
 from robench.errors import DatasetError, with_notes
 
 __all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids", "wordnet_name"]
@@ -45,9 +43,14 @@ def fit_classes(images: ImageDataset, outputs: int, model: str, names: Sequence[
     """
     count = len(images.classes)
     if images.groups is not None:
-        if outputs != IMAGENET_CLASSES:
-            raise _mismatch(images, outputs, model)
-        return images
+        if outputs == IMAGENET_CLASSES:
+            return images
+        if outputs != count:
+            raise DatasetError(
+                f"{model} has {outputs} classes; {images.name} needs ImageNet's {IMAGENET_CLASSES:,}, or its own {count}",
+                "give a model of these classes",
+            )
+        images = replace(images, groups=None)
     known_notes = len(images.notes)
     images, places = _by_names(images, outputs, model, names)
     if count == outputs:
@@ -67,13 +70,11 @@ def fit_classes(images: ImageDataset, outputs: int, model: str, names: Sequence[
             )
             return replace(images, groups=groups, notes=(*images.notes, note))
     if places is not None:
-        labels, spelled = np.array(places, dtype=np.int64)[images.labels], list(names)
+        spelled = list(names)
         for place, name in zip(places, images.classes, strict=True):
             spelled[place] = name
         note = f"{images.name} has {count} of the {outputs} classes of {model}, by the names that its file states"
-        return replace(
-            images, labels=labels, classes=tuple(spelled), file_labels=images.labels, notes=(*images.notes, note)
-        )
+        return replace(map_labels(images, places, spelled), notes=(*images.notes, note))
     if count < outputs and _are_numbers(images):
         note = f"{images.name} has labels up to {count - 1}, {model} has {outputs} classes: labels are used as class numbers"
         if images.labels.min() == 1:

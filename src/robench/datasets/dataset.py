@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from robench.datasets.io.bounded import read_limited
 from robench.errors import DatasetError, OptionError
 from robench.types import Ints
 
-__all__ = ["ImageDataset", "Origin", "map_classes", "select"]
+__all__ = ["ImageDataset", "LabelSets", "Origin", "map_classes", "map_labels", "select"]
 
 _LIST_BYTES = 2**30
 """Most bytes of a list of paths or classes; 20 million paths take less."""
 
+
+LabelSets: TypeAlias = tuple[tuple[int, ...], ...]
+"""Classes of each image."""
 
 Origin: TypeAlias = tuple[str | Path, Path | None, bool]
 """Arguments of `open_dataset`."""
@@ -30,11 +33,14 @@ class ImageDataset:
     Attributes:
         name: Name in tables.
         paths: Unique paths of the images, sorted.
-        labels: (n,) class of each image.
+        labels: (n,) class of each image; one of them if it has several.
         classes: Name of each class.
         read: Returns the encoded image at a position; raises OSError.
         groups: Model outputs that each class corresponds to; None if the classes are the outputs.
+        group_rule: How outputs of one class become its logit, as in `Classifier.group_rule`.
         border: Width in pixels of a frame around every image that is not part of it.
+        label_sets: Classes of each image, ascending, if images have several, and any of them is right. An image without one is
+            left out. None if every image has one class.
         file_labels: (n,) labels in the files if `labels` come from a class map, else None.
         root: File or folder of the dataset; None for an embedded one.
         origin: Arguments of `open_dataset` that open the dataset in another process; None for one that the caller made.
@@ -47,7 +53,9 @@ class ImageDataset:
     classes: tuple[str, ...]
     read: Callable[[int], bytes]
     groups: tuple[tuple[int, ...], ...] | None = None
+    group_rule: Literal["max", "mean"] = "max"
     border: int = 0
+    label_sets: LabelSets | None = None
     file_labels: Ints | None = None
     root: Path | None = None
     origin: Origin | None = None
@@ -55,6 +63,14 @@ class ImageDataset:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def label_notes(self) -> list[str]:
+        """Messages about images with several classes, and without one."""
+        sets = self.label_sets or ()
+        several, without = sum(len(one) > 1 for one in sets), sum(not one for one in sets)
+        notes = [f"{several:,} of {len(sets):,} images have several classes; any of them is right"] if several else []
+        return [*notes, *([f"{without:,} of {len(sets):,} images have no label and are left out"] if without else [])]
 
 
 def map_classes(images: ImageDataset, class_map: Path) -> ImageDataset:
@@ -78,20 +94,29 @@ def map_classes(images: ImageDataset, class_map: Path) -> ImageDataset:
         raise OptionError(
             f"--class-map {class_map} contains the class {duplicate!r} more than once", "write each class on one line"
         )
-    unknown = [name for name in (images.classes[label] for label in np.unique(images.labels)) if name not in index]
+    several = np.fromiter((label for labels in images.label_sets or () for label in labels), np.int64)
+    present = np.unique(np.concatenate([images.labels, several]))
+    unknown = [name for name in (images.classes[label] for label in present) if name not in index]
     if unknown:
         raise OptionError(
             f"--class-map {class_map} lacks {len(unknown)} of the dataset's classes, for example {unknown[0]!r}",
             "write one class name a line, spelled like the class folders",
         )
-    labels = np.array([index.get(name, -1) for name in images.classes], dtype=np.int64)[images.labels]
-    return replace(images, labels=labels, classes=tuple(names), groups=None, file_labels=images.labels)
+    return map_labels(images, [index.get(name, -1) for name in images.classes], names)
+
+
+def map_labels(images: ImageDataset, places: Sequence[int], names: Sequence[str]) -> ImageDataset:
+    """Return a dataset with other numbers of its classes, and their names in the new order."""
+    labels, sets = np.array(places, dtype=np.int64)[images.labels], images.label_sets
+    if sets is not None:
+        sets = tuple(tuple(sorted(places[label] for label in one)) for one in sets)
+    return replace(images, labels=labels, label_sets=sets, classes=tuple(names), groups=None, file_labels=images.labels)
 
 
 def select(
     images: ImageDataset, *, limit: int | None = None, per_class: int | None = None, subset: Path | None = None
 ) -> Ints:
-    """Select samples by `subset`, then by `per_class`, then by `limit`.
+    """Select samples with a label by `subset`, then by `per_class`, then by `limit`.
 
     Args:
         images: The dataset.
@@ -103,6 +128,10 @@ def select(
         Positions of the samples, ascending.
     """
     selected = np.arange(len(images)) if subset is None else _subset(images, Path(subset))
+    if images.label_sets is not None:
+        selected = selected[[bool(images.label_sets[position]) for position in selected.tolist()]]
+        if not len(selected):
+            raise OptionError("no selected image has a label", "select others, or label them")
     if per_class is not None:
         if per_class < 1:
             raise OptionError(f"--per-class must be at least 1, not {per_class}", "omit it for all samples")

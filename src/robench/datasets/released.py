@@ -7,8 +7,9 @@ Layouts::
     PERTURBATION[_2|_3]/CLASS/NAME.mp4      videos: ImageNet-P and its relatives
     PERTURBATION[_2|_3].npy                 (n, frames, side, side, 3): CIFAR-10-P; labels.npy is optional
 
-They are in DIR or in folders of it, as downloaded (DIR/noise/gaussian_noise/…), and are never resized or cropped. A file
-belongs to the sample with its class folder and stem, a row of an array to the sample at its position.
+They are in DIR or in folders of it, as downloaded (DIR/noise/gaussian_noise/…), and are never resized or cropped. Folders
+of C-bar may be named by the published values of the severities, such as 2.35, instead of by 1 to 5. A file belongs to the
+sample with its class folder and stem, a row of an array to the sample at its position.
 
 Source: hendrycks/robustness ImageNet-C/test.py, ImageNet-P/test.py, ImageNet-P/cifar-p-eval.py.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,7 +33,7 @@ from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import read_image
 from robench.datasets.io.npy import open_array, read_labels
 from robench.errors import DatasetError, OptionError
-from robench.suites import SEVERITIES, SUITES, Condition, Suite, find_suite
+from robench.suites import C_BAR_VALUES, SEVERITIES, SUITES, Condition, Suite, find_suite
 from robench.suites.geometry import Geometry
 from robench.types import Ints
 
@@ -87,7 +88,10 @@ def find_released(root: Path, suite: Suite, cells: Sequence[tuple[str, int]]) ->
         raise DatasetError(f"--released {root} is not a folder", f"give the folder of {suite.name}'s released files")
     try:
         folders = _search_folders(root)
-        paths = {cell: [path for folder in folders for path in _cell_paths(folder, suite, *cell)] for cell in cells}
+        labels = _severity_labels(root, folders, suite)
+        paths = {
+            cell: [path for folder in folders for path in _cell_paths(folder, suite, *cell, labels)] for cell in cells
+        }
     except OSError as error:
         raise DatasetError(f"cannot list --released {root}: {error}", "check its permissions") from error
     for (name, severity), twins in paths.items():
@@ -224,10 +228,56 @@ def _label(name: str, difficulty: int) -> str:
     return name if difficulty == 1 else f"{name}_{difficulty}"
 
 
-def _cell_paths(folder: Path, suite: Suite, name: str, severity: int) -> Iterator[Path]:
+_Labels: TypeAlias = Mapping[str, Sequence[str]]
+"""Names of the folders of severities 1 to 5, by corruption, where they differ from 1 to 5."""
+
+
+def _severity_labels(root: Path, folders: Iterable[Path], suite: Suite) -> _Labels:
+    """Return the names of the folders of a suite with published values, if the folders are named by these values.
+
+    The names 1 to 5 are severities and may be values too. A name that is only one of them decides for its corruption, and for
+    corruptions whose names are all both.
+
+    Raises:
+        DatasetError: If folders of one corruption have names of both kinds.
+    """
+    labels, ambiguous, any_values = {}, {}, False
+    for name, values in C_BAR_VALUES.get(suite.name, {}).items():
+        found = {
+            path.name: _number(path.name)
+            for folder in folders
+            if (folder / name).is_dir()
+            for path in _folders(folder / name)
+        }
+        by_value = {text: number for text, number in found.items() if number in values}
+        severities = {text for text in found if text in map(str, SEVERITIES)}
+        only_values, only_severities = by_value.keys() - severities, severities - by_value.keys()
+        if only_values and only_severities:
+            raise DatasetError(
+                f"--released {root} names folders of {name} by value and by severity: {', '.join(sorted(only_values | only_severities))}",
+                "rename them to 1 to 5",
+            )
+        texts = {number: text for text, number in by_value.items()}
+        named = [texts.get(value, f"{value:g}") for value in values]
+        if only_values:
+            labels[name], any_values = named, True
+        elif not only_severities:
+            ambiguous[name] = named
+    return labels | ambiguous if any_values else labels
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _cell_paths(folder: Path, suite: Suite, name: str, severity: int, labels: _Labels) -> Iterator[Path]:
     sequences = suite.family.has_frames
     label = _label(name, severity) if sequences else name
-    tree, array = folder / label if sequences else folder / label / str(severity), folder / f"{label}.npy"
+    level = labels[name][severity - 1] if name in labels else str(severity)
+    tree, array = folder / label if sequences else folder / label / level, folder / f"{label}.npy"
     if tree.is_dir() and (_holds_videos(tree) if sequences else _folders(tree)):
         yield tree
     if array.is_file():

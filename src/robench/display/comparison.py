@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robench.analysis.comparison.compare import CELL, CORRUPTION, HEADLINE, OTHER, Cost, Difference
+from robench.analysis.comparison.consistency import Consistency
 from robench.analysis.formatting import format_p_value
 from robench.analysis.verdict import pair_verdict, place
 from robench.display.console import sentence
@@ -22,7 +23,7 @@ from robench.suites import display_family
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["comparison", "cost_lines", "flip_lines", "listing"]
+__all__ = ["comparison", "consistency_tables", "cost_lines", "flip_lines", "listing"]
 
 _WITH_P = 96
 """Least width of a terminal whose tables have a column of p-values next to the forest."""
@@ -81,6 +82,33 @@ def flip_lines(differences: Sequence[Difference], flipped: pd.DataFrame) -> list
             f"{wrong:,} wrong before and after)"
         )
     return lines
+
+
+def consistency_tables(found: Sequence[Consistency]) -> list[RenderableType]:
+    """Return a table for each run, with a row for each suite and decision maker that it is compared with."""
+    tables: list[RenderableType] = []
+    has_suites = len({one.suite for one in found}) > 1
+    for run in dict.fromkeys(one.run for one in found):
+        rows = [one for one in found if one.run == run]
+        has_bias = any(math.isfinite(one.shape_bias) for one in rows)
+        title = f"error consistency of {run}" if has_suites else f"error consistency of {run} on {rows[0].suite}"
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for header in (*(["suite"] if has_suites else []), "with"):
+            table.add_column(header, overflow="fold")
+        for header in ("kappa", "95 % CI", "agree, %", "by chance", *(["shape bias, %"] if has_bias else [])):
+            table.add_column(header, justify="right", no_wrap=True)
+        for one in rows:
+            table.add_row(
+                *([one.suite] if has_suites else []),
+                one.base,
+                f"{one.kappa:.3f}",
+                f"{one.ci_low:.2f} to {one.ci_high:.2f}" if math.isfinite(one.ci_low) else "",
+                f"{100 * one.observed:.1f}",
+                f"{100 * one.expected:.1f}",
+                *([f"{100 * one.shape_bias:.1f}" if math.isfinite(one.shape_bias) else ""] if has_bias else []),
+            )
+        tables += [table, ""]
+    return tables
 
 
 def _by_suite(differences: Sequence[Difference], console: Console) -> list[RenderableType]:

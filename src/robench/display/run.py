@@ -77,8 +77,11 @@ class Run:
 
         Values of a suite with several protocols or input sizes are called `SUITE/METRIC/PIXELSpx`, or also after the protocol.
         """
+        single = [
+            suite for suite in set(self.results["suite"]) if suite == CLEAN or not display_family(suite).has_clean
+        ]
         whole = self.results[
-            self.results["axis"].isna() & (self.results["corruption"].isna() | (self.results["suite"] == CLEAN))
+            self.results["axis"].isna() & (self.results["corruption"].isna() | self.results["suite"].isin(single))
         ]
         names = ["suite", "metric", "resolution", "protocol"]
         for parts in (names[:2], names[:3], names):

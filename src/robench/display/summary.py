@@ -74,7 +74,7 @@ def summary(
             found += _curves(suite, rows, verbose)
             if verbose:
                 found += [Text(), _metrics(suite, rows)]
-        elif suite not in (CLEAN, OOD):
+        elif suite not in (CLEAN, OOD) and display_family(suite).has_clean:
             found += [Text(), _cells(suite, rows, verbose)]
     if verbose:
         found += [Text(), _aggregates(results)]
@@ -132,7 +132,7 @@ def headline_texts(headline: Headline) -> tuple[str, str]:
     return headline.text, _ends(headline)
 
 
-_MAIN = ("accuracy", "mce", "mean_error", "mfr", "mean_flip_rate", "accuracy_auc", "consistency")
+_MAIN = ("accuracy", "mce", "mean_error", "mfr", "mean_flip_rate", "accuracy_auc", "consistency", "shape_bias")
 
 
 def result_place(path: Path) -> Text:

@@ -16,6 +16,7 @@ import pandas as pd
 from rich.console import Console, RenderableType
 
 from robench.analysis.comparison import compare as comparing
+from robench.analysis.comparison.consistency import Consistency
 from robench.analysis.gate import Rule, Verdict, read_rules, rules_from
 from robench.analysis.gate import gate as gating
 from robench.analysis.gate.formats import outcome
@@ -23,7 +24,7 @@ from robench.analysis.leaderboard import leaderboard as ranking
 from robench.analysis.leaderboard.ranking import Board
 from robench.analysis.scoring import score as compute
 from robench.arguments import ArgumentError, check_type, one_or_more, path_of, paths_of
-from robench.display.comparison import comparison, listing
+from robench.display.comparison import comparison, consistency_tables, listing
 from robench.display.console import as_text
 from robench.display.leaderboard import board_tables
 from robench.runs.directory import RunDirectory
@@ -61,14 +62,16 @@ class Differences(_Table):
 
     Attributes:
         differences: One for each compared value.
+        consistencies: The error consistency of each pair of decision makers and suite.
     """
 
     differences: tuple[comparing.Difference, ...]
+    consistencies: tuple[Consistency, ...] = ()
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row for each difference: both values, the change, its interval and p-values."""
-        return comparing.difference_rows(self.differences)
+        """A row for each difference: both values, the change, its interval and p-values. Error consistencies follow."""
+        return comparing.difference_rows(self.differences, self.consistencies)
 
     def __str__(self) -> str:
         """Return the verdict and the tables of `robench compare`; chosen metrics have tables alone."""
@@ -78,6 +81,7 @@ class Differences(_Table):
                 pair = list(group)
                 is_whole = any(one.level == comparing.CORRUPTION for one in pair)
                 yield comparison(pair, console) if is_whole else listing(pair, console)
+            yield from consistency_tables(self.consistencies)
 
         return as_text(draw)
 
@@ -123,12 +127,13 @@ class Ranking(_Table, Board):
         return as_text(lambda console: [board_tables(self, console)])
 
 
-def compare(*runs: Runs, metric: str | Sequence[str] | None = None) -> Differences:
+def compare(*runs: Runs, metric: str | Sequence[str] | None = None, decisions: Runs | None = None) -> Differences:
     """Compare runs with the first one; torch is not needed.
 
     Args:
-        *runs: Two or more runs of the same samples and seed, or a list of them.
+        *runs: Two or more runs of the same samples and seed, or a list of them. One suffices with decisions.
         metric: The metrics to compare; None for errors of cells and aggregates of suites.
+        decisions: Tables with the decisions of people or networks, for the error consistency of each run with them.
 
     Returns:
         One difference for each value; `frame` is a table of them.
@@ -139,7 +144,9 @@ def compare(*runs: Runs, metric: str | Sequence[str] | None = None) -> Differenc
     """
     paths = _paths(runs)
     metrics = None if metric is None else one_or_more("metric", metric, str, "a name or a list of names")
-    return Differences(tuple(comparing.compare(paths, metrics)))
+    tables = [] if decisions is None else paths_of("the decisions", decisions, "the path of a table, or a list of them")
+    differences, consistencies = comparing.compare_all(paths, metrics, tables)
+    return Differences(tuple(differences), tuple(consistencies))
 
 
 def gate(run: Runs, baseline: Runs, rules: Path_ | Sequence[Rule] | Sequence[Mapping[str, Any]] | None = None) -> Gate:
@@ -182,6 +189,7 @@ def leaderboard(
     suite: str | Sequence[str] | None = None,
     field: str | None = None,
     format: str = "csv",  # noqa: A002
+    columns: str = "metrics",
     force: bool = False,
 ) -> Ranking:
     """Rank models in one table, a row for each model; torch is not needed.
@@ -195,6 +203,7 @@ def leaderboard(
         suite: Suites of the runs to show; None for all.
         field: Published models to rank with the runs, such as "imagenet-c"; None for none.
         format: "csv", "markdown" or "latex".
+        columns: "metrics", "uncertainty" or "corruptions": the values in tables for people.
         force: Whether to replace a file of another kind.
 
     Returns:
@@ -213,6 +222,7 @@ def leaderboard(
         suites=None if suite is None else one_or_more("--suite", suite, str, "a name or a list of names"),
         field=None if field is None else check_type("--field", field, str, "the name of a field"),
         format=check_type("--format", format, str, "the name of a format"),
+        columns=check_type("--columns", columns, str, "the name of columns"),
         force=force,
     )
     return Ranking(**{field.name: getattr(board, field.name) for field in fields(Board)})

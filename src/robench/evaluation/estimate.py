@@ -186,8 +186,8 @@ def _decode(images: ImageDataset, positions: Ints, geometry: Geometry) -> Sample
             pixels = decode_one(images.read(position), geometry, images.border)
         except (DatasetError, OSError):
             pixels = np.zeros((3, 64, 64), dtype=np.uint8)  # The run reports unreadable images.
-            if geometry.square:
-                pixels = np.zeros((3, geometry.side, geometry.side), dtype=np.uint8)
+            if geometry.has_one_shape:
+                pixels = np.zeros((3, *geometry.shape), dtype=np.uint8)
         flat.append(pixels.reshape(-1))
         sizes.append(pixels.shape[1:])
     stack = ImageStack(np.concatenate(flat), np.array(sizes, np.int64))

@@ -26,9 +26,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from robench.arguments import check_type, one_or_more
-from robench.datasets import open_dataset
+from robench.arguments import check_type, one_or_more, size_of
 from robench.errors import OptionError, one_line, unknown_name
+from robench.evaluation.images import is_cue_conflict, labelled_images
 from robench.evaluation.input_size import default_class_names, default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.run import Job
@@ -51,6 +51,7 @@ _TEXTS = (
     "model",
     "data",
     "class_map",
+    "labels",
     "preset",
     "out",
     "device",
@@ -121,18 +122,24 @@ def make_jobs(
             raise OptionError("--label names one model", "omit it, or write a label for each job in a job file")
     if out is not None and len(tables) > 1 and any("out" in table for table in tables):
         raise OptionError("--out conflicts with the out of a job", "omit --out")
-    opened = cache(open_dataset)  # Jobs with the same images share one dataset.
+    opened = cache(labelled_images)  # Jobs with the same images share one dataset.
 
     def job(table: Mapping[str, Any]) -> Job:
         demo, data, classes = table["model"] == _DEMO, table.get("data"), table.get("class_map")
         if data is None and not demo:
             raise OptionError("no images are given", "give --data (see `robench list datasets`)")
-        images = opened(_DEMO if data is None else data, None if classes is None else Path(classes))
         options = Options(**{field.name: table[field.name] for field in fields(Options) if field.name in table})
         suites: list[str] | Preset | None = _names("suite", table["suite"]) if "suite" in table else None
         if "preset" in table:
             suites = find_preset(table["preset"])
             options = options.with_preset(suites)
+        named = suites if isinstance(suites, list) else []
+        images = opened(
+            _DEMO if data is None else data,
+            is_cue_conflict(named),
+            None if classes is None else Path(classes),
+            table.get("labels"),
+        )
         return Job(
             load=partial(
                 load_classifier,
@@ -141,7 +148,7 @@ def make_jobs(
                 trust_pickle=trust_pickle,
                 **{key: table.get(key) for key in _LOADING},
                 # A preset, like the default, chooses its suite by the input size.
-                default_crop=default_input_size(suites if isinstance(suites, list) else [], images),
+                default_crop=default_input_size(named, images),
                 default_class_names=default_class_names(images),
             ),
             dataset=images,
@@ -205,7 +212,7 @@ def _check_value(key: str, value: Any) -> None:
     if key in _TEXTS:
         check_type(key, value, str, "a text")
     elif key in _PIXELS:
-        check_type(key, value, int, "a whole number of pixels")
+        size_of(key, value)
     elif key == _RANGE:
         check_type(key, value, int, "1 or 255")
     elif key in _COLOURS:

@@ -229,7 +229,7 @@ def _predictions(
                 session.before_batch(frame.number)
             with watch.span("forward"), precision_scope(precision, classifier.device):
                 logits = classifier.logits(frame.images, native=condition.native)
-                columns = _columns(logits, to_device(torch.from_numpy(samples.label[positions]), classifier.device))
+                columns = _columns(logits, to_device(torch.from_numpy(samples.truth[positions]), classifier.device))
             yield positions, frame, columns
 
 
@@ -262,26 +262,43 @@ def _columns(logits: Logits, label: Tensor) -> Tensor:
 
     Args:
         logits: (b, classes) float32.
-        label: (b,) int64.
+        label: (b,) int64, or (b, labels), filled up with -1, if images have several classes.
 
     Returns:
         (b, k + 6) int32. The first k = min(5, classes) columns are the best classes, -1 if a logit is not finite. The others
-        are the bits of the float32 `_VALUES`.
+        are the bits of the float32 `_VALUES`. Of several classes, the most probable one is in a last column.
     """
     finite = logits.isfinite().all(dim=1)
     logits = torch.where(finite[:, None], logits, 0)
     probabilities = logits.softmax(dim=1)
     best = probabilities.topk(min(5, logits.shape[1]), dim=1)
+    if label.ndim == 1:
+        prob_label, chosen = probabilities.gather(1, label[:, None])[:, 0], []
+    else:
+        prob_label, most_probable = _of_several(probabilities, best.indices, label)
+        chosen = [torch.where(finite, most_probable, label[:, 0])[:, None].to(torch.int32)]
     values = {
         "confidence": (best.values[:, 0], 0.0),
-        "prob_label": (probabilities.gather(1, label[:, None])[:, 0], 0.0),
+        "prob_label": (prob_label, 0.0),
         "max_logit": (logits.amax(dim=1), -math.inf),
         "entropy": (torch.special.entr(probabilities).sum(dim=1), math.inf),
         "sum_p2": (probabilities.square().sum(dim=1), 0.0),
         "gen": (_generalized_entropy(probabilities), math.inf),
     }
     bits = torch.stack([torch.where(finite, *values[name]) for name in _VALUES], dim=1).view(torch.int32)
-    return torch.cat([torch.where(finite[:, None], best.indices, -1).to(torch.int32), bits], dim=1)
+    return torch.cat([torch.where(finite[:, None], best.indices, -1).to(torch.int32), bits, *chosen], dim=1)
+
+
+def _of_several(probabilities: Tensor, best: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probability of all classes of each image, (b,), and the most probable of them, (b,).
+
+    Of equally probable classes it is the one among `best` (b, k), so that a right prediction is that class.
+    """
+    of_class = torch.where(label >= 0, probabilities.gather(1, label.clamp(min=0)), 0)
+    hits = (best[:, :, None] == label[:, None, :]).any(dim=2)
+    first = best.gather(1, hits.to(torch.int8).argmax(dim=1, keepdim=True))
+    other = label.gather(1, of_class.argmax(dim=1, keepdim=True))
+    return of_class.sum(dim=1).clamp(max=1), torch.where(hits.any(dim=1), first[:, 0], other[:, 0])
 
 
 def _generalized_entropy(probabilities: Tensor) -> Tensor:
@@ -300,7 +317,9 @@ def _records(
     values: NDArray[np.int32], samples: Samples, condition: Condition, frame: int, position: Position, order: Ints
 ) -> Records:
     """Return the records of a frame in the order of the samples; `order` holds the sample position of each row."""
-    values = values[order.argsort()]
+    values, label = values[order.argsort()], samples.label.astype(np.int32)
+    if samples.label_sets is not None:
+        values, label = values[:, :-1], np.ascontiguousarray(values[:, -1])
     top5, numbers = np.split(values, [-len(_VALUES)], axis=1)
     top5 = np.ascontiguousarray(top5)
     return pd.DataFrame(
@@ -314,7 +333,7 @@ def _records(
             "frame": np.int32(frame),
             "resolution": np.int32(condition.resolution),
             "sample": samples.index,
-            "label": samples.label.astype(np.int32),
+            "label": label,
             "pred": top5[:, 0],
             "top5": list(top5),
             **dict(zip(_VALUES, np.ascontiguousarray(numbers.T).view(np.float32), strict=True)),

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from robench.analysis.baselines import BASELINES
-from robench.datasets import ImageDataset
+from robench.datasets import ImageDataset, LabelSets
 from robench.evaluation.environment import Machine
 from robench.evaluation.options import Options
 from robench.evaluation.plan import Plan
@@ -61,10 +61,12 @@ def make_manifest(
     }
     data = {
         "name": images.name,
-        "sha256": _fingerprint(samples),
+        "sha256": _fingerprint(samples, images.label_sets),
         "samples": len(samples),
         "total_samples": len(images),
         "classes": list(images.classes),
+        # Whether images have several classes.
+        **({"multi_label": True} if images.label_sets is not None else {}),
         # Fewer than the model's if its outputs are limited to the classes of the dataset.
         "predicted_classes": classifier.classes if classifier.groups is None else len(classifier.groups),
         # Outputs of the model for each class, if they are not the classes in order.
@@ -87,7 +89,7 @@ def make_manifest(
         "options": _json_types(asdict(options)),
         "suites": list(dict.fromkeys(suites)),
         "conditions": [asdict(condition) for condition in plan.listed],
-        "notes": [*classifier.notes, *images.notes, *plan.notes],
+        "notes": [*classifier.notes, *images.notes, *images.label_notes, *plan.notes],
         "warnings": [*classifier.warnings],
         "environment": {
             "commit": _commit(),
@@ -146,9 +148,10 @@ def _json_types(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fingerprint(samples: pd.DataFrame) -> str:
+def _fingerprint(samples: pd.DataFrame, sets: LabelSets | None) -> str:
     lines = "\n".join(
-        f"{index}\t{path}\t{label}\t{sha}" for index, path, label, sha in samples.itertuples(index=False, name=None)
+        f"{index}\t{path}\t{label if sets is None else sets[index]}\t{sha}"
+        for index, path, label, sha in samples.itertuples(index=False, name=None)
     )
     return hashlib.sha256(lines.encode()).hexdigest()
 

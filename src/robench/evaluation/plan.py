@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import TypeAlias
 
 from robench.datasets import find_released
 from robench.errors import DatasetError, OptionError, unknown_name
+from robench.evaluation.images import is_cue_conflict
 from robench.evaluation.options import Options
 from robench.evaluation.protocol import CROP_RATIO, protocol
 from robench.evaluation.provenance import check_suite
@@ -17,7 +19,10 @@ from robench.models import Preprocessing
 from robench.runs.conditions import ConditionEntry
 from robench.suites import (
     CLEAN,
+    CUE_CONFLICT,
+    RESOLUTION,
     RESOLUTIONS,
+    SHIFT,
     SMALL,
     SMALL_RESOLUTIONS,
     SUITES,
@@ -32,17 +37,18 @@ from robench.suites import (
     find_suite,
     suites_for,
 )
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, height_width, scaled, size_text
 from robench.transforms.apply import condition_frames
 from robench.transforms.corruptions import CONSTANT_SETS, IMAGECORRUPTIONS
 from robench.transforms.own import read_names
 from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 from robench.transforms.reference import check_reference
 from robench.treatments import parse_treatments
+from robench.types import Size
 
 __all__ = ["Options", "Plan", "make_plan", "unlabelled_plan"]
 
-Gflops: TypeAlias = Callable[[int], float | None]
+Gflops: TypeAlias = Callable[[Size], float | None]
 Cells: TypeAlias = list[tuple[str, int]]
 
 
@@ -86,9 +92,9 @@ class _Context:
 
     @property
     def sizes(self) -> Sequence[int]:
-        """Input sizes of the resolution family in pixels. By default, the model's own input size is one of them."""
-        crop = self.preprocessing.crop
-        return self.options.resolution or sorted({*(SMALL_RESOLUTIONS if crop <= SMALL else RESOLUTIONS), crop})
+        """Short sides of the resolution family in pixels. By default, the model's own is one of them."""
+        side = self.preprocessing.side
+        return self.options.resolution or sorted({*(SMALL_RESOLUTIONS if side <= SMALL else RESOLUTIONS), side})
 
 
 def make_plan(
@@ -112,9 +118,12 @@ def make_plan(
     chosen = suites_for(names, preprocessing.crop)
     if not chosen:
         raise OptionError("no suite was named", "give --suite, for example --suite imagenet-c")
+    if is_cue_conflict(names) and options.ood:
+        raise OptionError(f"--ood has no effect on {chosen[0].name}, which has no clean images", "omit it")
     perturbed = [suite for suite in chosen if suite.name != CLEAN]
     for suite in perturbed:
         check_suite(suite, options.backend)
+        _check_shape(suite, options, preprocessing.crop)
     _check_selection(perturbed, options)
     perturbed, left_out = _not_emptied(perturbed, names, options)
     if options.released is not None and not any(suite.released_side for suite in perturbed):
@@ -126,12 +135,17 @@ def make_plan(
     conditions = [one for suite in perturbed for one in _plan_suite(suite, geometries[suite], context)]
     if options.backend == "reference" and any(suite.family.has_frames for suite in perturbed):
         raise OptionError("--backend reference has no perturbations", "use it with suites of corruptions alone")
-    clean = _clean_conditions(dict.fromkeys(geometries.values()))
+    with_clean = [geometry for suite, geometry in geometries.items() if suite.family.has_clean]
+    clean = _clean_conditions(dict.fromkeys(with_clean))
     _check_names([*clean, *conditions])
     clean_names = {condition.geometry: condition.name for condition in clean}
     listed = [
         *(_entry(condition, condition.name, context) for condition in clean),
-        *(_entry(condition, clean_names[geometries[find_suite(condition.suite)]], context) for condition in conditions),
+        *(
+            # Images of a suite without clean ones are unperturbed themselves.
+            _entry(condition, clean_names.get(geometries[find_suite(condition.suite)], condition.name), context)
+            for condition in conditions
+        ),
     ]
     return Plan((*clean, *conditions), tuple(listed), (*context.notes, *_backend_notes(conditions)))
 
@@ -142,7 +156,7 @@ def unlabelled_plan(plan: Plan, precision: str) -> Plan:
     for condition, entry in zip(plan.conditions, plan.listed, strict=True):
         if condition.is_clean:
             geometry = condition.geometry
-            if isinstance(geometry.resize, tuple):
+            if isinstance(geometry.resize, tuple) and geometry.square:
                 geometry = replace(geometry, resize=min(geometry.resize), crop=geometry.side)
             condition = replace(condition, geometry=geometry)
             name = condition.name
@@ -214,37 +228,41 @@ def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _
         yield Condition(suite.name, name, severity, geometry, suite.constants, jpeg, options.backend)
 
 
+def _plan_cue_conflict(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
+    yield Condition(suite.name, CUE_CONFLICT, 1, geometry)
+
+
 def _plan_frames(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     for name, difficulty in cells:
-        side = suite.side or context.preprocessing.crop
-        constants = suite.constants or constants_for(side)
+        size = suite.side or context.preprocessing.crop
+        constants = suite.constants or constants_for(min(height_width(size)))
         whole = find_perturbation(name, constants).uses_original_size
-        source = Geometry() if whole else _source_geometry(suite.source_region, side)
-        yield Condition(suite.name, name, difficulty, source, constants, side=side)
+        source = Geometry() if whole else _source_geometry(suite.source_region, size)
+        yield Condition(suite.name, name, difficulty, source, constants, size=size)
 
 
 def _plan_resolutions(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
-    crop = context.preprocessing.crop
+    own = context.preprocessing
     per_resolution = any(one.method.per_resolution for one in parse_treatments(context.options.treatment))
     native = 0
     for name, level in cells:
         kind = suite.kind(name)
         if kind is FrameKind.SIZES:
-            sizes = tuple(side for side in context.sizes if side <= crop)
+            sizes = tuple(side for side in context.sizes if side <= own.side)
             if sizes:
                 yield from (
                     replace(one, axis_values=sizes) for one in _plan_frames(suite, geometry, [(name, level)], context)
                 )
             else:
-                context.notes.append(f"{name} needs a size of at most {crop} px, and is left out")
+                context.notes.append(f"{name} needs a size of at most {own.side} px, and is left out")
         elif kind is FrameKind.COPIES:
             copies = tuple(range(native or len(context.sizes)))
-            yield replace(_native(suite, name, crop, crop), axis_values=copies)
+            yield replace(_native(suite, name, own.side, own), axis_values=copies)
         else:
             for side in context.sizes:
-                condition = _native(suite, name, side, crop)
+                condition = _native(suite, name, side, own)
                 try:
-                    context.gflops[condition] = context.count(side)
+                    context.gflops[condition] = context.count(condition.shape)
                 except OptionError as error:
                     context.notes.append(f"{error}; this size is left out")
                     continue
@@ -254,15 +272,23 @@ def _plan_resolutions(suite: Suite, geometry: Geometry, cells: Cells, context: _
                     yield replace(condition, corruption=UNTREATED, treated=False)
 
 
-def _native(suite: Suite, name: str, side: int, crop: int) -> Condition:
-    """Return the condition in which a network with input size `crop` runs at `side` pixels."""
-    geometry = Geometry(resize=(side, side)) if crop <= SMALL else Geometry(resize=round(side / CROP_RATIO), crop=side)
-    return Condition(suite.name, name, 1, geometry, constants_for(crop), side=side, native=True)
+def _native(suite: Suite, name: str, side: int, own: Preprocessing) -> Condition:
+    """Return the condition in which a network runs at an input of its own ratio of sides, `side` pixels at the short one."""
+    size = scaled(own.crop, side / own.side)
+    geometry = (
+        Geometry(resize=height_width(size))
+        if own.side <= SMALL
+        else Geometry(resize=scaled(size, 1 / CROP_RATIO), crop=size)
+    )
+    divisor = math.gcd(*own.shape)
+    aspect = own.shape[0] // divisor, own.shape[1] // divisor
+    return Condition(suite.name, name, 1, geometry, constants_for(own.side), size=size, native=True, aspect=aspect)
 
 
 _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Condition]]] = {
     families.CORRUPTIONS: _plan_corruptions,
     families.OWN: _plan_corruptions,
+    families.CUE_CONFLICT: _plan_cue_conflict,
     families.SEQUENCES: _plan_frames,
     families.SHIFT: _plan_frames,
     families.SCALE: _plan_frames,
@@ -289,7 +315,7 @@ def _not_emptied(suites: Sequence[Suite], names: Sequence[str], options: Options
     Raises:
         OptionError: A suite without such a name is named itself.
     """
-    emptied = [suite for suite in suites if not _cells(suite, options)]
+    emptied = [suite for suite in suites if suite.names and not _cells(suite, options)]
     selected = f"--corruption {','.join(options.corruption or ())} selects nothing of"
     named = [suite for suite in emptied if suite.name in names]
     if named:
@@ -324,28 +350,35 @@ def _released(suite: Suite, geometry: Geometry, cells: Cells, root: Path, contex
     ]
 
 
-def _source_geometry(region: str, side: int) -> Geometry:
-    """Return the geometry of the images that perturbations take for frames of `side` pixels; see `Suite.source_region`."""
-    whole = int(side / CROP_RATIO)
-    if region == "rectangle":
-        return Geometry(resize=side if side <= SMALL else whole)
+def _source_geometry(region: str, size: Size) -> Geometry:
+    """Return the geometry of the images that perturbations take for frames of a size in pixels; see `Suite.source_region`."""
+    height, width = height_width(size)
+    side = min(height, width)
     if region == "margin":
         constants = constants_for(side)
-        whole = side + find_perturbation("diagonal", constants).params(constants)["frames"][-1]
-        return Geometry(resize=(whole, whole)) if side <= SMALL else Geometry(resize=whole, crop=whole)
-    return Geometry(resize=(side, side)) if side <= SMALL else Geometry(resize=whole, crop=side)
+        margin = find_perturbation("diagonal", constants).params(constants)["frames"][-1]
+        size = side + margin if height == width else (height + margin, width + margin)
+        return Geometry(resize=height_width(size)) if side <= SMALL else Geometry(resize=size, crop=size)
+    whole = int(side / CROP_RATIO) if height == width else (int(height / CROP_RATIO), int(width / CROP_RATIO))
+    if region == "rectangle" and height == width:
+        return Geometry(resize=side if side <= SMALL else whole)
+    if region == "rectangle":
+        return Geometry(resize=size if side <= SMALL else whole)
+    return Geometry(resize=(height, width)) if side <= SMALL else Geometry(resize=whole, crop=size)
 
 
 def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing) -> Geometry:
     """Return the geometry of a suite's clean images."""
     if suite.geometry is not None and (suite.family.has_frames or options.geometry != "model"):
         return suite.geometry
+    size = suite.side or preprocessing.crop
+    if suite.family is families.CUE_CONFLICT and options.geometry != "model":
+        return Geometry(resize=height_width(size), interpolation=preprocessing.interpolation)
     if not suite.family.has_frames:
         return preprocessing.geometry()
-    side = suite.side or preprocessing.crop
     if suite.source_region == "rectangle":
-        return replace(_source_geometry("rectangle", side), crop=side)
-    return _source_geometry("crop", side)
+        return replace(_source_geometry("rectangle", size), crop=size)
+    return _source_geometry("crop", size)
 
 
 def _backend_notes(conditions: Sequence[Condition]) -> list[str]:
@@ -361,19 +394,34 @@ def _backend_notes(conditions: Sequence[Condition]) -> list[str]:
     return [f"the package has its own {names}: suite imagecorruptions is its exact counterpart"] if other else []
 
 
+def _check_shape(suite: Suite, options: Options, crop: Size) -> None:
+    """Refuse a suite of square images for a network of another shape, because its images would lose their ratio of sides."""
+    side = suite.side or (suite.geometry.side if suite.geometry is not None and options.geometry == "suite" else None)
+    if side is None or isinstance(crop, int):
+        return
+    own = size_text(crop)
+    raise OptionError(
+        f"{suite.name} has square images of {side} px, but the model takes {own}",
+        f"give suites of any size, such as {SHIFT.name},{RESOLUTION.name}"
+        if suite.family.has_frames or options.released is not None
+        else f"give --geometry model for its corruptions at {own} px",
+    )
+
+
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     """Check that every option applies to a suite, so that nothing, such as a misspelt corruption, is silently ignored."""
     if not suites and (options.corruption or options.severity):
         raise OptionError("the clean suite has no corruptions", "give --suite as well, for example --suite cifar-c")
     kinds = {suite.family for suite in suites}
     has_images = not all(family.has_frames for family in kinds)
+    has_severities = any(suite.names and not suite.family.has_frames for suite in suites)
     has_difficulties = any(family.has_difficulties for family in kinds)
     has_resolutions = any(family.has_resolutions for family in kinds)
     has_extra = any(suite.extra for suite in suites)
     has_released = any(suite.released_side for suite in suites)
     own_geometry = "suites of single images; frames have the geometry of their suite"
     for option, is_given, applies, suitable in (
-        ("--severity", options.severity, has_images, "suites of corruptions, such as cifar-c"),
+        ("--severity", options.severity, has_severities, "suites of corruptions, such as cifar-c"),
         ("--difficulty", options.difficulty != [1], has_difficulties, "suites of sequences, such as cifar-p"),
         ("--resolution", options.resolution, has_resolutions, "the suite resolution"),
         ("--extra-corruptions", options.extra_corruptions, has_extra, "suites that have some"),

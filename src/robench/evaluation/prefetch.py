@@ -88,7 +88,8 @@ class DeviceImageCache:
         if self._device.type != "cuda" or not self._share:
             return False
         free, _ = torch.cuda.mem_get_info(self._device)
-        return stack.pixels.nbytes <= self._share * free
+        unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        return stack.pixels.nbytes <= self._share * (free + unused)
 
 
 def _placed(stack: ImageStack, device: torch.device) -> DeviceImages:

@@ -47,7 +47,7 @@ from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
 from robench.runs.schema import check_cell
 from robench.suites import ALL, OOD, Condition, find_suite
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, size_text
 from robench.transforms.kernels import check_kernels, why_eager
 from robench.transforms.own import read_names
 from robench.treatments import Adaptation, adapt
@@ -218,9 +218,9 @@ def _size_warnings(classifier: Classifier, images: ImageDataset, positions: Ints
     for condition in plan.conditions:
         if condition.is_clean and (warning := double_resize_note(images, positions, condition.geometry)) is not None:
             warnings.append(warning)
-        if condition.is_clean and condition.resolution != size:
+        if condition.is_clean and condition.shape != classifier.preprocessing.shape:
             warnings.append(
-                f"images of {condition.resolution} px are resized to {size} px, the input size of {classifier.label}; "
+                f"images of {size_text(condition.shape)} px are resized to {size_text(size)} px, the input size of {classifier.label}; "
                 "give --crop if its input size is another"
             )
     return list(dict.fromkeys(warnings))
@@ -297,11 +297,22 @@ def _read_images(
             "sha": [hashes.sha[row] for row in rows.tolist()],
         }
     )
-    samples = {geometry: Samples(images.images, rows, index, label, names) for geometry, images in decoded.items()}
+    sets = None if dataset.label_sets is None else _filled([dataset.label_sets[place] for place in index.tolist()])
+    samples = {
+        geometry: Samples(images.images, rows, index, label, names, sets) for geometry, images in decoded.items()
+    }
     # Every geometry counts the same images.
     ignored = ignored_notes(next(iter(decoded.values())).ignored, len(positions)) if decoded else ()
     notes, fingerprints = (*released.notes, *ignored), released.fingerprints
     return _RunImages(dataset, hashes, samples, table, conditions, fingerprints, notes, unreadable, seconds)
+
+
+def _filled(sets: Sequence[Sequence[int]]) -> Ints:
+    """Return lists of classes as rows of equal length, filled up with -1."""
+    filled = np.full((len(sets), max(map(len, sets))), -1, np.int64)
+    for row, labels in zip(filled, sets, strict=True):
+        row[: len(labels)] = labels
+    return filled
 
 
 def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], options: Options) -> EvaluatorSpec | None:
@@ -320,6 +331,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         head_facts=classifier.head_facts,
         classes=classifier.classes,
         groups=classifier.groups,
+        group_rule=classifier.group_rule,
         treatment=adaptation.fingerprint(),
         options=options,
         data=dataset.origin,
@@ -330,6 +342,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         index=samples.index,
         label=samples.label,
         names=samples.names,
+        label_sets=samples.label_sets,
         released=data.released,
         fingerprints=data.fingerprints,
     )
@@ -345,7 +358,9 @@ def match_model_to_dataset(classifier: Classifier, images: ImageDataset) -> tupl
     if classifier.outputs:
         classifier = classifier.with_classes(_matching_classes(classifier, images))
     images = fit_classes(images, classifier.classes, classifier.label, classifier.class_names)
-    return (classifier if images.groups is None else classifier.with_class_groups(images.groups)), images
+    if images.groups is None:
+        return classifier, images
+    return classifier.with_class_groups(images.groups, images.group_rule), images
 
 
 def _matching_classes(classifier: Classifier, images: ImageDataset) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import Condition, Suite, find_suite
+from robench.suites import SHAPE_CATEGORIES, Condition, Suite, families, find_suite
+from robench.suites.geometry import size_text
 from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.draws import DRAWS_VERSION
@@ -32,12 +33,18 @@ def protocol(condition: Condition, precision: str) -> Protocol:
     elif condition.native:
         # The input sizes are an axis of the values, so that all of them have one protocol.
         squeezed = condition.geometry.crop is None
-        geometry = ["resize1x1" if squeezed else f"resize1/{CROP_RATIO:g}-crop"]
+        ratio = "x".join(map(str, condition.aspect))
+        squared = "1" if condition.aspect == (1, 1) else ratio
+        geometry = [f"resize{ratio}" if squeezed else f"resize{squared}/{CROP_RATIO:g}-crop"]
         facts = {"crop": None if squeezed else CROP_RATIO, "levels": _levels(suite, condition.constants)}
+        facts |= {} if condition.aspect == (1, 1) else {"aspect": condition.aspect}
     elif suite.family.has_frames:
-        geometry.append(f"frames{condition.resolution}")
+        geometry.append(f"frames{size_text(condition.shape)}")
         levels = _levels(suite, condition.constants)
-        facts |= {"side": condition.resolution, "draws": DRAWS_VERSION, "levels": levels}
+        side = condition.size if isinstance(condition.size, tuple) else condition.resolution
+        facts |= {"side": side, "draws": DRAWS_VERSION, "levels": levels}
+    elif suite.family is families.CUE_CONFLICT:
+        facts["categories"] = SHAPE_CATEGORIES
     elif not condition.is_clean:
         facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION}
         facts["levels"] = {

@@ -11,7 +11,7 @@ from robench.errors import OptionError
 from robench.models import ARCHITECTURES, Classifier
 from robench.plugins import Plugin, find_plugin, is_own
 from robench.suites import SUITES, Suite
-from robench.transforms.corruptions import CORRUPTIONS, find_corruption
+from robench.transforms.corruptions import BUILT_IN, CORRUPTIONS, find_corruption
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.perturbations import find_perturbation
 
@@ -113,7 +113,7 @@ def _plugins_of_suite(suite: Suite) -> list[Plugin]:
     if is_own(suite.name):
         return [plugin for plugin in plugins if plugin is not None]
     if not suite.family.has_frames:
-        others = (name for name in (*suite.corruptions, *suite.extra) if name not in CORRUPTIONS)
+        others = (name for name in (*suite.corruptions, *suite.extra) if name not in BUILT_IN)
         plugins += [find_plugin("corruption", name) for name in others]
     return [plugin for plugin in plugins if plugin is not None]
 

@@ -41,7 +41,7 @@ def open_images(run: RunDirectory, data: str | Path | None) -> ImageDataset:
     if data is None and known.get("root") is None and known["name"] not in EMBEDDED:
         raise RunError("the run does not record the path of its images", "give the path of the images with --data")
     try:
-        images, samples = open_dataset(path), run.read_samples()
+        images, samples = open_dataset(path, labelled=False), run.read_samples()
     except DatasetError as error:
         raise RunError(error.problem, "give the path of the images with --data") from error
     if len(images) != known.get("total_samples", len(images)) or any(

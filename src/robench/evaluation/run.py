@@ -20,6 +20,7 @@ from robench.display.run import Run, shown_progress
 from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
 from robench.evaluation.image_sets import UnlabelledSet, image_sets, options_of_sets
+from robench.evaluation.images import is_cue_conflict, labelled_images
 from robench.evaluation.input_size import default_class_names, default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun, default_run_path, match_model_to_dataset, prepare
@@ -30,8 +31,10 @@ from robench.models.in_memory import module_sha256, unchanged
 from robench.runs.observer import EVALUATING, SCORING, Observer, WorkerState
 from robench.runs.progress import Heartbeat
 from robench.suites import CLEAN, Preset, default_suite, find_preset
+from robench.suites.geometry import size_text
 from robench.transforms.own import read_names
 from robench.treatments import adapt
+from robench.types import Size
 
 __all__ = ["Job", "evaluate", "evaluate_jobs"]
 
@@ -64,15 +67,15 @@ class Job:
     def loaded(self) -> tuple[Classifier, Sequence[str]]:
         """Load the model, and return it with the names of the suites; a note of it says that no suite fits."""
         classifier = self.load()
-        side = classifier.preprocessing.crop
+        own = classifier.preprocessing
         if isinstance(self.suites, Preset):
-            return classifier, [self.suites.suite(side)]
+            return classifier, [self.suites.suite(own.side)]
         if self.suites is not None:
             return classifier, self.suites
-        suite = default_suite(side)
+        suite = default_suite(own.crop)
         if suite is not None:
             return classifier, [suite.name]
-        note = f"no corruption suite was published for an input of {side} px: clean images alone (--suite chooses)"
+        note = f"no corruption suite was published for an input of {size_text(own.crop)} px: clean images alone (--suite chooses)"
         return replace(classifier, notes=(*classifier.notes, note)), [CLEAN]
 
     def unlabelled(self, path: Path) -> list[tuple[UnlabelledSet, Job]]:
@@ -113,9 +116,9 @@ def evaluate(
     trust_pickle: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    size: int | None = None,
-    resize: int | tuple[int, int] | None = None,
-    crop: int | None = None,
+    size: Size | str | None = None,
+    resize: Size | str | None = None,
+    crop: Size | str | None = None,
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
@@ -127,6 +130,7 @@ def evaluate(
     device: str = "auto",
     label: str | None = None,
     class_map: str | Path | None = None,
+    labels: str | Path | None = None,
     preset: str | None = None,
     progress: bool | Observer | None = None,
     options: Options | None = None,
@@ -148,9 +152,9 @@ def evaluate(
         trust_pickle: As in `load_classifier`.
         mean: Mean of red, green and blue, in 0 to `input_range`.
         std: Standard deviation of red, green and blue, in 0 to `input_range`.
-        size: Input size in pixels: resize and crop in one.
-        resize: Size before the crop in pixels.
-        crop: Input size in pixels.
+        size: Input size in pixels, like `crop`: resize and crop in one.
+        resize: Size before the crop in pixels: the short side, or (height, width).
+        crop: Input size in pixels: the side of a square, or (height, width), or a text such as "224x320".
         interpolation: Filter of the resize.
         input_range: Value of white for the model, 1 or 255.
         channels: Order in which the model takes the channels, "rgb" or "bgr".
@@ -162,6 +166,7 @@ def evaluate(
         device: auto, cpu, cuda, cuda:N or mps.
         label: Name of the model in tables.
         class_map: As in `open_dataset`.
+        labels: As in `open_dataset`.
         preset: Name of a preset, instead of a suite; see `robench list presets`.
         progress: True for a display, False for none, or an observer. None for a display in a terminal or a notebook.
         options: Options of the run, for several evaluations with the same ones.
@@ -196,7 +201,8 @@ def evaluate(
             raise OptionError("--preset chooses the suite", "omit --suite")
         suites = find_preset(preset)
         chosen = chosen.with_preset(suites)
-    images = data if isinstance(data, ImageDataset) else open_dataset(data, class_map)
+    named = [] if suites is None or isinstance(suites, Preset) else suites
+    images = labelled_images(data, is_cue_conflict(named), class_map, labels)
     is_in_memory = not isinstance(model, Classifier | str | PathLike)
     with ExitStack() as stack:
         if is_in_memory and isinstance(model, nn.Module):
@@ -207,7 +213,6 @@ def evaluate(
             # The weights may have changed since the classifier was made.
             own = replace(model, sha256=module_sha256(model.module)) if model.origin is None else model
         else:
-            named = [] if suites is None or isinstance(suites, Preset) else suites
             size = default_input_size(named, images)
             loading |= {"default_crop": size, "default_class_names": default_class_names(images)}
             own = load_classifier(model, device=device, trust_pickle=trust_pickle, **loading)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from robench.datasets import (
     Decoded,
@@ -47,6 +47,7 @@ class EvaluatorSpec:
         head_facts: Facts of a head that robench made; empty for a head of the file.
         classes: Number of classes of the selected output.
         groups: Groups of its columns.
+        group_rule: As in `Classifier`.
         treatment: Fingerprint of the treatments in `options` with their calibration images.
         options: Options of the run.
         data: Arguments of `open_dataset`.
@@ -57,6 +58,7 @@ class EvaluatorSpec:
         index: As in `Samples`.
         label: As in `Samples`.
         names: As in `Samples`.
+        label_sets: As in `Samples`.
         released: Conditions with released files.
         fingerprints: Fingerprints of the released files by condition.
     """
@@ -69,6 +71,7 @@ class EvaluatorSpec:
     head_facts: Mapping[str, Any]
     classes: int
     groups: tuple[tuple[int, ...], ...] | None
+    group_rule: Literal["max", "mean"]
     treatment: Mapping[str, object]
     options: Options
     data: Origin
@@ -79,6 +82,7 @@ class EvaluatorSpec:
     index: Ints
     label: Ints
     names: tuple[Name, ...]
+    label_sets: Ints | None
     released: tuple[Condition, ...]
     fingerprints: Mapping[str, str]
 
@@ -112,14 +116,14 @@ class EvaluatorSpec:
             raise CheckpointError(f"the head of {classifier.label} has other files here", "copy them again")
         classifier = classifier.with_classes(self.classes)
         if self.groups is not None:
-            classifier = classifier.with_class_groups(self.groups)
+            classifier = classifier.with_class_groups(self.groups, self.group_rule)
         adaptation = adapt(classifier, self.options.treatment, self.options.calibration, self.options.seed)
         if adaptation.fingerprint() != self.treatment:
             raise DatasetError(f"--calibration {self.options.calibration} has other images here", "copy it again")
         if self.released:
             self._check_released()
         samples = {
-            geometry: Samples(decoded.images, self.rows, self.index, self.label, self.names)
+            geometry: Samples(decoded.images, self.rows, self.index, self.label, self.names, self.label_sets)
             for geometry, decoded in zip(self.geometries, self._decoded(), strict=True)
         }
         return Evaluator(adaptation, samples, self.options)

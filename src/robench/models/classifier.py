@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from robench.errors import OptionError
 from robench.models.outputs import Head, Output, SelectOutput, as_logits
 from robench.models.preprocessing import Preprocessing
+from robench.suites.geometry import height_width, size_text
 from robench.transforms import resize as pixels
 from robench.transforms.device import constant, to_device
-from robench.types import Images, Logits
+from robench.types import Images, Logits, Size
 
 __all__ = ["Classifier"]
 
@@ -39,6 +41,7 @@ class Classifier:
         outputs: Candidates for the logits, if they differ in their number of classes and `with_classes` has not chosen yet.
             Until then the network's first output is used. Empty for all other networks.
         groups: Network outputs of each class of the dataset; None if each output is a class.
+        group_rule: The logit of a group: the largest one of its outputs, or the logarithm of the mean of their probabilities.
         assumes_size: Whether the input size is ImageNet's because neither the model nor the caller states one.
         class_names: Names of the outputs that the file states, in their order; empty if it states none.
         head_facts: Facts of a head that robench made, for the manifest; empty for a head of the file.
@@ -61,6 +64,7 @@ class Classifier:
     torch_runs: bool = True
     outputs: tuple[Output, ...] = ()
     groups: tuple[tuple[int, ...], ...] | None = None
+    group_rule: Literal["max", "mean"] = "max"
     assumes_size: bool = False
     class_names: tuple[str, ...] = ()
     head_facts: Mapping[str, Any] = field(default_factory=dict)
@@ -79,12 +83,12 @@ class Classifier:
             native: Whether to run the network at the images' own size instead.
 
         Returns:
-            (b, classes), or (b, groups) if there are groups.
+            (b, classes), or (b, groups) if there are groups; NaN if any logit of the image is not finite.
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
         images = to_device(images, self.device) if images.device.type == "cpu" else images.to(self.device)
-        size = (self.preprocessing.crop, self.preprocessing.crop)
+        size = self.preprocessing.shape
         if not native and tuple(images.shape[2:]) != size:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
         with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
@@ -92,7 +96,10 @@ class Classifier:
             reverse = own.channels == "bgr"
             values = pixels.normalise(images, own.mean, own.std, reverse=reverse, dtype=self.dtype)
             logits = self._run(values)
-            return logits if self.groups is None else _grouped(logits, self.groups)
+            if self.groups is None:
+                return logits
+            grouped = _GROUP_RULES[self.group_rule](logits, self.groups)
+            return torch.where(logits.isfinite().all(dim=1, keepdim=True), grouped, torch.nan)
 
     def with_classes(self, classes: int) -> Classifier:
         """Return the same classifier with the first of `outputs` that has `classes` classes; itself if there is none."""
@@ -108,15 +115,17 @@ class Classifier:
             notes=(*self.notes, *output.notes),
         )
 
-    def with_class_groups(self, groups: tuple[tuple[int, ...], ...]) -> Classifier:
-        """Return the same classifier with a class for each group of outputs; its logit is the largest of the group."""
-        return replace(self, groups=groups)
+    def with_class_groups(
+        self, groups: tuple[tuple[int, ...], ...], rule: Literal["max", "mean"] = "max"
+    ) -> Classifier:
+        """Return the same classifier with a class for each group of outputs; see `group_rule`."""
+        return replace(self, groups=groups, group_rule=rule)
 
-    def gflops(self, input_size: int) -> float | None:
+    def gflops(self, input_size: Size) -> float | None:
         """Return the floating-point operations for one image in 10^9; a multiplication and an addition count as two.
 
         Args:
-            input_size: Size of the image in pixels.
+            input_size: Side of a square image in pixels, or its height and width.
 
         Returns:
             The count, or None if another library than torch runs the network.
@@ -124,7 +133,7 @@ class Classifier:
         Raises:
             OptionError: The network cannot run at this size.
         """
-        image = torch.zeros((1, 3, input_size, input_size), dtype=torch.uint8, device=self.device)
+        image = torch.zeros((1, 3, *height_width(input_size)), dtype=torch.uint8, device=self.device)
         try:
             with FlopCounterMode(display=False) as counter:
                 self.logits(image, native=True)
@@ -132,7 +141,7 @@ class Classifier:
             # Networks have no common error for a size that they cannot take: convolutions, views and assertions fail.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise OptionError(
-                f"{self.label} cannot run at {input_size} px ({reason})",
+                f"{self.label} cannot run at {size_text(input_size)} px ({reason})",
                 "give the model's own size as --size, or other sizes as --resolution",
             ) from error
         return float(counter.get_total_flops()) / (1e9 * (self.batch or 1)) or None
@@ -149,10 +158,25 @@ class Classifier:
         return torch.cat(logits)
 
 
-def _grouped(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
-    """(b, classes) -> (b, groups): the largest logit of each group; NaN if any logit of the image is not finite."""
-    largest = logits[:, constant(logits.device, _padded, groups)].amax(dim=2)
-    return torch.where(logits.isfinite().all(dim=1, keepdim=True), largest, torch.nan)
+def _largest(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
+    """(b, classes) -> (b, groups): the largest logit of each group."""
+    return logits[:, constant(logits.device, _padded, groups)].amax(dim=2)
+
+
+def _mean_probability(logits: Logits, groups: tuple[tuple[int, ...], ...]) -> Logits:
+    """(b, classes) -> (b, groups): the logarithm of the mean of the probabilities of each group."""
+    weights = constant(logits.device, _log_weights, groups)
+    members = logits.log_softmax(dim=1)[:, constant(logits.device, _padded, groups)]
+    return (members + weights).logsumexp(dim=2)
+
+
+_GROUP_RULES = {"max": _largest, "mean": _mean_probability}
+
+
+def _log_weights(groups: tuple[tuple[int, ...], ...]) -> list[list[float]]:
+    """Return the logarithm of the weight of each output in the mean of its group; minus infinity for padding."""
+    longest = max(map(len, groups))
+    return [[-math.log(len(group))] * len(group) + [-math.inf] * (longest - len(group)) for group in groups]
 
 
 def _padded(groups: tuple[tuple[int, ...], ...]) -> list[list[int]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robench.arguments import ArgumentError, check_type, one_or_more, path_of
+from robench.arguments import ArgumentError, check_type, one_or_more, path_of, size_of
 from robench.errors import OptionError
 from robench.models import hub
 from robench.models.classifier import Classifier
@@ -22,6 +22,7 @@ from robench.models.in_memory import device_of, in_memory
 from robench.models.loader import check_head, is_sandboxed, load_model
 from robench.models.sandbox import run_in_sandbox
 from robench.models.zero_shot.choice import ZeroShotChoice
+from robench.types import Size
 
 __all__ = ["load_classifier"]
 
@@ -35,9 +36,9 @@ def load_classifier(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    resize: int | tuple[int, int] | None = None,
-    crop: int | None = None,
-    size: int | None = None,
+    resize: Size | str | None = None,
+    crop: Size | str | None = None,
+    size: Size | str | None = None,
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
@@ -69,8 +70,8 @@ def load_classifier(
         mean: Mean of red, green and blue, in 0 to `input_range`; None for the model's own, like the next seven arguments.
         std: Standard deviation of red, green and blue, in 0 to `input_range`.
         resize: Size before the crop in pixels: the short side, or (height, width).
-        crop: Input size in pixels.
-        size: Input size in pixels of a model that takes whole images: resize and crop in one.
+        crop: Input size in pixels: the side of a square, or (height, width), or a text such as "224x320".
+        size: Input size in pixels, like `crop`, of a model that takes whole images: resize and crop in one.
         interpolation: Filter of the resize.
         input_range: Value of white for the model, 1 or 255. A model for 0 to 255 gets pixels as they are unless `mean` and `std`
             are given.
@@ -104,10 +105,10 @@ def load_classifier(
         if (resize, crop) != (None, None):
             raise OptionError("--size already sets --resize and --crop", "omit them")
         resize = crop = size
-    if resize is not None and not isinstance(resize, tuple):
-        resize = check_type("--resize", resize, int, "a whole number of pixels")
-    if crop is not None:
-        crop = check_type("--crop", crop, int, "a whole number of pixels")
+    sides = {
+        name: None if value is None else size_of(f"--{name}", value)
+        for name, value in (("resize", resize), ("crop", crop))
+    }
     for name, text in (
         ("--arch", arch),
         ("--weights-key", weights_key),
@@ -138,8 +139,7 @@ def load_classifier(
     overrides: dict[str, Any] = {
         "mean": None if mean is None else one_or_more("--mean", mean, Real, "three numbers"),
         "std": None if std is None else one_or_more("--std", std, Real, "three numbers"),
-        "resize": resize,
-        "crop": crop,
+        **sides,
         "interpolation": interpolation,
         "input_range": input_range,
         "channels": channels,

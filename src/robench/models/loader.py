@@ -39,7 +39,7 @@ from robench.models.preprocessing.in_network import Normalisation
 from robench.models.probe import probe, probe_normalisation, probe_notes
 from robench.models.zero_shot.choice import ZeroShotChoice
 from robench.models.zero_shot.head import with_class_names
-from robench.types import Images
+from robench.types import Images, Size
 
 __all__ = ["FORMATS", "check_head", "is_sandboxed", "load_model"]
 
@@ -145,7 +145,7 @@ def _prepared(
     assumes_size = _states_no_size(loaded)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
     if not (names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()):  # Others state their preprocessing.
-        own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).crop, request.device)
+        own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).shape, request.device)
         loaded = _with_own_normalisation(loaded, own, overrides)
     preprocessing = loaded.preprocessing.replaced(**overrides)
     if head is not None:
@@ -344,7 +344,7 @@ def _states_no_size(loaded: LoadedModel) -> bool:
     return ASSUMPTIONS[0] in loaded.notes or SIZE_NOTE in loaded.notes
 
 
-def _with_size(loaded: LoadedModel, crop: int | None, default: int | None) -> LoadedModel:
+def _with_size(loaded: LoadedModel, crop: Size | None, default: int | None) -> LoadedModel:
     """Return a model with `crop` if it states no input size, or else with `default` and a note."""
     if not _states_no_size(loaded) or not (crop or default):
         return loaded

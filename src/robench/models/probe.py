@@ -27,6 +27,7 @@ from robench.models.outputs import (
 )
 from robench.models.preprocessing import Preprocessing
 from robench.models.preprocessing.in_network import Normalisation, find_normalisation, first_values
+from robench.types import Shape
 
 __all__ = ["ProbeResult", "probe", "probe_normalisation", "probe_notes"]
 
@@ -62,19 +63,19 @@ class _Batch:
     Attributes:
         loaded: The module that runs on them.
         count: Number of images.
-        size: Size of the images in pixels.
+        size: Height and width of the images in pixels.
         dtype: Dtype of the module's input.
         device: Device of the module.
     """
 
     loaded: LoadedModel
     count: int
-    size: int
+    size: Shape
     dtype: torch.dtype
     device: torch.device
 
     @classmethod
-    def of(cls, loaded: LoadedModel, input_size: int, device: torch.device) -> _Batch:
+    def of(cls, loaded: LoadedModel, input_size: Shape, device: torch.device) -> _Batch:
         """Return the batch for a module; raise CheckpointError if it requires an impossible one."""
         count = 2 if loaded.batch is None else loaded.batch
         if not 1 <= count <= _MAX_BATCH:
@@ -90,7 +91,7 @@ class _Batch:
     def runs_alone(self) -> bool:
         """Return whether the module runs on a single image."""
         with suppress(Exception), torch.inference_mode():
-            noise = torch.randn((1, 3, self.size, self.size), generator=torch.Generator().manual_seed(0))
+            noise = torch.randn((1, 3, *self.size), generator=torch.Generator().manual_seed(0))
             self.loaded.module(self.laid_out(noise))
             return True
         return False
@@ -108,9 +109,9 @@ def probe(loaded: LoadedModel, preprocessing: Preprocessing, device: torch.devic
         CheckpointError: The module does not run at this size, or does not give at least two classes.
         DeviceError: The images do not fit on the device.
     """
-    batch = _Batch.of(loaded, preprocessing.crop, device)
+    batch = _Batch.of(loaded, preprocessing.shape, device)
     with _translated_errors(batch), torch.inference_mode():
-        noise = torch.rand((1, 3, batch.size, batch.size), generator=torch.Generator().manual_seed(0))
+        noise = torch.rand((1, 3, *batch.size), generator=torch.Generator().manual_seed(0))
         images = torch.cat([torch.zeros_like(noise), noise]).repeat((batch.count + 1) // 2, 1, 1, 1)[: batch.count]
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         images = batch.laid_out((images - mean) / std)
@@ -121,12 +122,12 @@ def probe(loaded: LoadedModel, preprocessing: Preprocessing, device: torch.devic
     return ProbeResult(batch.count, batch.dtype, shapes, outputs)
 
 
-def probe_normalisation(loaded: LoadedModel, input_size: int, device: torch.device) -> Normalisation | None:
+def probe_normalisation(loaded: LoadedModel, input_size: Shape, device: torch.device) -> Normalisation | None:
     """Return the normalisation that a module on `device` applies to its input itself, or None.
 
     Args:
         loaded: The module, and its batch size.
-        input_size: Size of the images in pixels.
+        input_size: Height and width of the images in pixels.
         device: Device of the images.
 
     Raises:
@@ -135,7 +136,7 @@ def probe_normalisation(loaded: LoadedModel, input_size: int, device: torch.devi
     batch = _Batch.of(loaded, input_size, device)
     first = loaded.first_values or partial(first_values, loaded.module)
     with _translated_errors(batch), torch.inference_mode():
-        return find_normalisation(first, batch.laid_out(torch.zeros(batch.count, 3, input_size, input_size)))
+        return find_normalisation(first, batch.laid_out(torch.zeros(batch.count, 3, *input_size)))
 
 
 def probe_notes(label: str, result: ProbeResult, output: Output) -> tuple[str, ...]:
@@ -182,8 +183,8 @@ def _output(loaded: LoadedModel, images: Tensor, returned: object, index: int | 
 @contextmanager
 def _translated_errors(batch: _Batch) -> Iterator[None]:
     """Turn any error of a module into a CheckpointError, and a lack of memory on a GPU into a DeviceError."""
-    label, size = batch.loaded.label, batch.size
-    problem = f"{label} does not run on {size}x{size} images"
+    label, (height, width) = batch.loaded.label, batch.size
+    problem = f"{label} does not run on {height}x{width} images"
     try:
         yield
     except CheckpointError:

@@ -148,6 +148,11 @@ class RunDirectory:
             ) from error
 
     @property
+    def is_multi_label(self) -> bool:
+        """Whether images have several true classes. The label of a record is then the most probable of them."""
+        return bool(self.manifest["data"].get("multi_label"))
+
+    @property
     def notes(self) -> list[str]:
         """Notes for readers of the results, such as skipped input sizes: of the preparation, then of the last scoring."""
         return self._texts("notes")

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from robench.errors import OptionError, unknown_name
 from robench.plugins import find_plugin, is_own, plugins
 from robench.suites import families
+from robench.suites.c_bar import C_BAR_VALUES, CIFAR_C_BAR, IMAGENET_3DCC_2D, IMAGENET_C_BAR
 from robench.suites.categories import CATEGORIES, EXTRA_CATEGORY, OTHER_CATEGORY, category_of
 from robench.suites.families import Family, FrameKind
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, height_width
 from robench.suites.imagenet_c import (
     CIFAR_C,
     IMAGECORRUPTIONS,
@@ -20,6 +21,7 @@ from robench.suites.imagenet_c import (
 )
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
 from robench.suites.presets import PRESETS, Preset, find_preset
+from robench.suites.shape_bias import CUE_CONFLICT, SHAPE_BIAS, SHAPE_CATEGORIES, cues_of
 from robench.suites.suite import BACKENDS, CLEAN, OOD, SEVERITIES, Condition, ReleasedFiles, Suite
 from robench.suites.sweeps import (
     MAP_AXIS,
@@ -34,20 +36,27 @@ from robench.suites.sweeps import (
     SMALL_RESOLUTIONS,
     UNTREATED,
 )
+from robench.types import Size
 
 __all__ = [
     "ALL",
     "BACKENDS",
     "CATEGORIES",
     "CLEAN",
+    "CUE_CONFLICT",
+    "C_BAR_VALUES",
     "EXTRA_CATEGORY",
     "MAP_AXIS",
     "NETWORK",
     "OOD",
     "OTHER_CATEGORY",
     "PRESETS",
+    "RESOLUTION",
     "RESOLUTIONS",
     "SEVERITIES",
+    "SHAPE_BIAS",
+    "SHAPE_CATEGORIES",
+    "SHIFT",
     "SMALL",
     "SMALL_RESOLUTIONS",
     "SUITES",
@@ -61,6 +70,7 @@ __all__ = [
     "Suite",
     "category_of",
     "constants_for",
+    "cues_of",
     "default_suite",
     "display_family",
     "families",
@@ -97,6 +107,9 @@ SUITES: dict[str, Suite] = {
         IMAGENET_64_C,
         CIFAR_C,
         IMAGECORRUPTIONS,
+        IMAGENET_C_BAR,
+        CIFAR_C_BAR,
+        IMAGENET_3DCC_2D,
         IMAGENET_P,
         IMAGENET_P_299,
         TINY_IMAGENET_P,
@@ -106,6 +119,7 @@ SUITES: dict[str, Suite] = {
         NOISE,
         OCCLUSION,
         RESOLUTION,
+        SHAPE_BIAS,
     )
 }
 
@@ -123,16 +137,19 @@ _SMALLEST_OF_IMAGENET = 160
 _AT_ANY_SIZE = (SHIFT, SCALE, NOISE, OCCLUSION, RESOLUTION)
 
 
-def default_suite(side: int) -> Suite | None:
-    """Return the corruption suite of models with an input of `side` pixels; None if none was published for the size."""
+def default_suite(side: Size) -> Suite | None:
+    """Return the corruption suite of models with an input size in pixels; None if none was published for the size."""
+    if not isinstance(side, int):
+        return None
     if side in _FITTING:
         return _FITTING[side][0]
     return IMAGENET_C if side >= _SMALLEST_OF_IMAGENET else None
 
 
-def suites_for(names: Sequence[str], side: int) -> list[Suite]:
-    """Return the suites called `names`, each once. `all` selects those that fit a model's input of `side` pixels."""
-    fitting = [suite for suite in (*_FITTING.get(side, ()), *_AT_ANY_SIZE) if suite.smallest <= side]
+def suites_for(names: Sequence[str], size: Size) -> list[Suite]:
+    """Return the suites called `names`, each once. `all` selects those that fit a model's input size in pixels."""
+    published = _FITTING.get(size, ()) if isinstance(size, int) else ()
+    fitting = [suite for suite in (*published, *_AT_ANY_SIZE) if suite.smallest <= min(height_width(size))]
     if OOD in names:
         raise OptionError(f"the suite {OOD} has no conditions of its own", "give --ood NAME=DATA with another suite")
     chosen: list[Suite] = []

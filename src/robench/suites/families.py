@@ -8,6 +8,7 @@ from enum import Enum
 __all__ = [
     "CLEAN",
     "CORRUPTIONS",
+    "CUE_CONFLICT",
     "NOISE",
     "OCCLUSION",
     "OOD",
@@ -49,6 +50,7 @@ class Family:
         is_released: Whether files of such suites were published: images of corruptions, videos of frames.
         compares_frames: Whether a metric compares predictions of the frames of an image. They must not depend on a test batch.
         shares_statistics: Whether a treatment normalizes all frames of a condition with the statistics of frame 0.
+        has_clean: Whether the unperturbed images are evaluated too.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Family:
     is_released: bool = False
     compares_frames: bool = False
     shares_statistics: bool = False
+    has_clean: bool = True
 
     @property
     def has_frames(self) -> bool:
@@ -79,6 +82,9 @@ OWN = Family("own", FrameKind.SINGLE)
 
 OOD = Family("ood", FrameKind.SINGLE)
 """Images out of distribution, of other datasets. It has values, but no conditions of its own."""
+
+CUE_CONFLICT = Family("cue_conflict", FrameKind.SINGLE, has_clean=False)
+"""Images with the shape of one category and the texture of another, a dataset of their own."""
 
 SEQUENCES = Family(
     "sequences",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robench.errors import OptionError, unknown_name
+from robench.types import Shape, Size
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["INTERPOLATIONS", "Geometry", "without_border"]
+__all__ = ["INTERPOLATIONS", "Geometry", "height_width", "scaled", "size_text", "without_border"]
 
 INTERPOLATIONS = {"nearest": 0, "box": 4, "bilinear": 2, "hamming": 5, "bicubic": 3, "lanczos": 1}
 """Pillow's filters by name, numbered as in `Image.Resampling`, which needs Pillow. All of them antialias when they shrink."""
@@ -22,21 +23,38 @@ _PIXELS = 2 * 89_478_485
 """Most pixels of a resized image, as many as Pillow decodes at most. A strip one pixel wide would become gigabytes."""
 
 
+def height_width(size: Size) -> Shape:
+    """Return the height and width of a size, in pixels."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def size_text(size: Size) -> str:
+    """Return a size as options take it: 224, or 224x320 for height x width."""
+    height, width = height_width(size)
+    return str(height) if height == width else f"{height}x{width}"
+
+
+def scaled(size: Size, factor: float) -> Size:
+    """Return a size whose sides are multiplied by `factor` and rounded."""
+    return round(size * factor) if isinstance(size, int) else (round(size[0] * factor), round(size[1] * factor))
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Resize, then centre crop, as torchvision does on PIL images. Images keep their shape at a step that is absent.
 
     Attributes:
         resize: New short side in pixels (the aspect ratio is kept), or (height, width).
-        crop: Side of the centred square in pixels. A smaller image is padded with black, as torchvision pads.
+        crop: Side of the centred square, or (height, width) of the centred rectangle, in pixels. A smaller image is padded with
+            black, as torchvision pads.
         fraction: Side of a centred square that is cut first, as a fraction of the short side.
         interpolation: A key of `INTERPOLATIONS`.
         floors: Whether the smaller half of an odd margin is always cut above and left, as in transformers.
             In torchvision, half the margin is rounded to the even number.
     """
 
-    resize: int | tuple[int, int] | None = None
-    crop: int | None = None
+    resize: Size | None = None
+    crop: Size | None = None
     fraction: float | None = None
     interpolation: str = "bilinear"
     floors: bool = False
@@ -46,22 +64,32 @@ class Geometry:
             raise OptionError(*unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
 
     @property
-    def side(self) -> int:
-        """Side of the resulting square image in pixels.
+    def shape(self) -> Shape:
+        """Height and width of the resulting image in pixels.
 
         Raises:
-            OptionError: If the result is not always a square of one side.
+            OptionError: If the result has not always one shape.
         """
         if self.crop is not None:
-            return self.crop
-        if self.square and isinstance(self.resize, tuple):
-            return self.resize[0]
-        raise OptionError("an image geometry must end in a square image", "give a crop")
+            return height_width(self.crop)
+        if isinstance(self.resize, tuple):
+            return self.resize
+        raise OptionError("an image geometry must end in images of one shape", "give a crop")
+
+    @property
+    def side(self) -> int:
+        """Short side of the resulting image in pixels; see `shape`."""
+        return min(self.shape)
+
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether every image gets the same height and width."""
+        return self.crop is not None or isinstance(self.resize, tuple)
 
     @property
     def square(self) -> bool:
         """Whether every image becomes a square of one side."""
-        return self.crop is not None or (isinstance(self.resize, tuple) and self.resize[0] == self.resize[1])
+        return self.has_one_shape and self.shape[0] == self.shape[1]
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width of an image after `apply`, in pixels."""
@@ -69,7 +97,7 @@ class Geometry:
             height = width = math.floor(self.fraction * min(height, width))
         if self.resize is not None:
             height, width = _resized(height, width, self.resize)
-        return (height, width) if self.crop is None else (self.crop, self.crop)
+        return (height, width) if self.crop is None else height_width(self.crop)
 
     def __str__(self) -> str:
         parts = []
@@ -79,11 +107,11 @@ class Geometry:
             size = "x".join(map(str, self.resize)) if isinstance(self.resize, tuple) else str(self.resize)
             parts.append(f"resize{size}-{self.interpolation}")
         if self.crop is not None:
-            parts.append(f"crop{self.crop}{'floor' if self.floors else ''}")
+            parts.append(f"crop{size_text(self.crop)}{'floor' if self.floors else ''}")
         return "-".join(parts) or "as-stored"
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """Return an image of any mode as an RGB image of side x side pixels. EXIF orientation is ignored.
+        """Return an image of any mode as an RGB image of the shape of `size`. EXIF orientation is ignored.
 
         Raises:
             ValueError: If 8 bits do not hold the values. Pillow would clip them at 255 and turn 16-bit grey into white.
@@ -134,15 +162,15 @@ def _resized(height: int, width: int, size: int | tuple[int, int]) -> tuple[int,
     return new
 
 
-def _center_crop(image: Image.Image, side: int, floors: bool = False) -> Image.Image:
-    """Cut a centred square. A smaller image is padded with black first, the smaller half above and left."""
+def _center_crop(image: Image.Image, size: Size, floors: bool = False) -> Image.Image:
+    """Cut a centred rectangle. A smaller image is padded with black first, the smaller half above and left."""
     from PIL import Image
 
-    width, height = image.size
-    if width < side or height < side:
-        padded = Image.new("RGB", (max(side, width), max(side, height)))
+    (down, across), (width, height) = height_width(size), image.size
+    if width < across or height < down:
+        padded = Image.new("RGB", (max(across, width), max(down, height)))
         padded.paste(image, ((padded.width - width) // 2, (padded.height - height) // 2))
         image, (width, height) = padded, padded.size
     halved = math.floor if floors else round
-    top, left = halved((height - side) / 2), halved((width - side) / 2)
-    return image.crop((left, top, left + side, top + side))
+    top, left = halved((height - down) / 2), halved((width - across) / 2)
+    return image.crop((left, top, left + across, top + down))

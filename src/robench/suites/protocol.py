@@ -12,7 +12,7 @@ __all__ = ["Protocol", "SuiteProtocol", "short_hash"]
 
 _PATTERNS = (
     ("release JPEG", re.compile(r"jpeg\d+")),
-    ("side of the frames", re.compile(r"frames\d+")),
+    ("side of the frames", re.compile(r"frames\d+(x\d+)?")),
     ("precision", re.compile(r"fp32|tf32|bf16|fp16")),
     ("backend", re.compile(r"reference")),
     ("input sizes", re.compile(r"\d+(-\d+)*px")),

@@ -9,7 +9,8 @@ from typing import Literal
 
 from robench.errors import OptionError, unknown_name
 from robench.suites.families import CORRUPTIONS, Family, FrameKind
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, height_width, size_text
+from robench.types import Shape, Size
 
 __all__ = ["BACKENDS", "CLEAN", "OOD", "SEVERITIES", "Condition", "ReleasedFiles", "Suite"]
 
@@ -50,8 +51,9 @@ class Condition:
         constants: Name of the set of constants.
         release_jpeg: Quality of a JPEG pass after the corruption; None for no pass.
         backend: One of `BACKENDS`.
-        side: Side of the frames in pixels; None for that of `geometry`.
-        native: Whether the network runs at `side` instead of its own input size.
+        size: Size of the frames in pixels; None for that of `geometry`.
+        native: Whether the network runs at `size` instead of its own input size.
+        aspect: Height and width of the network's own input in lowest terms, if the network runs at several sizes.
         files: Published files that replace computed images.
         axis_values: Positions of the frames on their axis if the run chooses them; None for the perturbation's own.
         named_geometry: Whether the name includes the geometry, because another condition would have the same name.
@@ -65,8 +67,9 @@ class Condition:
     constants: str = ""
     release_jpeg: int | None = None
     backend: str = BACKENDS[0]
-    side: int | None = None
+    size: Size | None = None
     native: bool = False
+    aspect: Shape = (1, 1)
     files: ReleasedFiles | None = None
     axis_values: tuple[int, ...] | None = None
     named_geometry: bool = False
@@ -78,15 +81,20 @@ class Condition:
         return "computed" if self.files is None else "released"
 
     @property
+    def shape(self) -> Shape:
+        """Height and width of the classified images in pixels."""
+        return self.geometry.shape if self.size is None else height_width(self.size)
+
+    @property
     def resolution(self) -> int:
-        """Side of the classified images in pixels."""
-        return self.geometry.side if self.side is None else self.side
+        """Short side of the classified images in pixels."""
+        return min(self.shape)
 
     @property
     def name(self) -> str:
         """Short unique name within a run; also the stem of the file of records."""
         parts = [CLEAN] if self.is_clean else [self.suite, self.corruption, str(self.severity)]
-        return "-".join([*parts, f"{self.resolution}px", *([str(self.geometry)] if self.named_geometry else [])])
+        return "-".join([*parts, f"{size_text(self.shape)}px", *([str(self.geometry)] if self.named_geometry else [])])
 
     @property
     def is_clean(self) -> bool:

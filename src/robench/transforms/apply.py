@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robench.errors import OptionError, unknown_name
-from robench.suites import Condition, find_suite
+from robench.suites import CUE_CONFLICT, Condition, find_suite
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.corruptions.jpeg import jpeg_round_trip
 from robench.transforms.draws import KeyedDraws, Philox, philox
@@ -89,7 +89,7 @@ class Frame:
     Attributes:
         number: Rank of the frame in its sequence; 0 for a corruption.
         position: Position on the condition's axis.
-        images: (b, 3, input_size, input_size) uint8.
+        images: (b, 3, h, w) uint8.
     """
 
     number: int
@@ -144,7 +144,7 @@ def frames_of(
     perturbation = find_perturbation(condition.corruption, condition.constants)
     params = _params(condition)
     draws = KeyedDraws(seed, index, f"frames/{perturbation.name}", generator)
-    frames = perturbation(batch, condition.resolution, draws, params)
+    frames = perturbation(batch, condition.shape, draws, params)
     for number, (value, images) in enumerate(zip(params["frames"], frames, strict=True)):
         yield Frame(number, _position(value), images)
 
@@ -152,8 +152,8 @@ def frames_of(
 def condition_images(
     images: Images, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
 ) -> Images:
-    """Return the images of a condition of the family "corruptions"; unchanged if it is clean."""
-    if condition.is_clean:
+    """Return the images of a condition of the family "corruptions"; unchanged if it is clean or the suite has its own images."""
+    if condition.is_clean or condition.corruption == CUE_CONFLICT:
         return images
     if condition.backend == "reference":
         corrupted = reference_corrupt(

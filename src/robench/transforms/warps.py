@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from robench.transforms.device import to_device
-from robench.types import Images
+from robench.types import Images, Shape
 
 __all__ = ["Matrix", "PaddedBatch", "affine", "crop", "inverse_affine", "inverse_tilt", "perspective", "translate"]
 
@@ -51,37 +51,37 @@ class PaddedBatch:
         index = (y * self.pixels.shape[3] + x).flatten(1)[:, None].expand(-1, 3, -1)
         return self.pixels.flatten(2).gather(2, index).double().reshape(len(y), 3, *y.shape[1:])
 
-    def grid(self, input_size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def grid(self, input_size: Shape) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the centred crop of each image, all float64.
 
         Returns:
-            Rows (b, input_size, 1), columns (b, 1, input_size), heights (b, 1, 1) and widths (b, 1, 1).
+            Rows (b, height, 1), columns (b, 1, width), heights (b, 1, 1) and widths (b, 1, 1).
         """
         height, width = (self.as_tensor([size[axis] for size in self.sizes])[:, None, None] for axis in (0, 1))
         top, left = (
-            self.as_tensor([round((size[axis] - input_size) / 2) for size in self.sizes])[:, None, None]
+            self.as_tensor([round((size[axis] - input_size[axis]) / 2) for size in self.sizes])[:, None, None]
             for axis in (0, 1)
         )
-        steps = torch.arange(input_size, dtype=torch.float64, device=self.pixels.device)
-        return top + steps[None, :, None], left + steps[None, None, :], height, width
+        rows, columns = (torch.arange(side, dtype=torch.float64, device=self.pixels.device) for side in input_size)
+        return top + rows[None, :, None], left + columns[None, None, :], height, width
 
 
-def crop(batch: PaddedBatch, input_size: int) -> Images:
-    """Return the centres of the images: (b, 3, input_size, input_size)."""
+def crop(batch: PaddedBatch, input_size: Shape) -> Images:
+    """Return the centres of the images: (b, 3, *input_size)."""
     return translate(batch, input_size, 0)
 
 
-def translate(batch: PaddedBatch, input_size: int, right: int) -> Images:
+def translate(batch: PaddedBatch, input_size: Shape, right: int) -> Images:
     """Move the images to the right by whole pixels; uncovered pixels are black."""
     y, x, height, width = batch.grid(input_size)
     x = x - right
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    rows, columns = (_clamped(*axis).expand(-1, input_size, input_size) for axis in ((y, height), (x, width)))
+    rows, columns = (_clamped(*axis).expand(-1, *input_size) for axis in ((y, height), (x, width)))
     values = batch.gather(rows, columns)
     return torch.where(inside[:, None], values, 0).to(torch.uint8)
 
 
-def affine(batch: PaddedBatch, input_size: int, matrices: Sequence[Matrix]) -> Images:
+def affine(batch: PaddedBatch, input_size: Shape, matrices: Sequence[Matrix]) -> Images:
     """Sample each image bilinearly through its matrix (a, b, c, d, e, f).
 
     The centre of pixel (x, y) is (x + 0.5, y + 0.5). Its source is (a x + b y + c, d x + e y + f).
@@ -141,8 +141,8 @@ def inverse_tilt(size: tuple[int, int], degrees: float) -> Matrix:
     return tuple(float(value) for value in np.linalg.inv(matrix).flat)
 
 
-def perspective(batch: PaddedBatch, input_size: int, matrices: Sequence[Matrix]) -> Tensor:
-    """Return (b, 3, input_size, input_size) float64 grey levels, sampled bilinearly through each projective matrix.
+def perspective(batch: PaddedBatch, input_size: Shape, matrices: Sequence[Matrix]) -> Tensor:
+    """Return (b, 3, *input_size) float64 grey levels, sampled bilinearly through each projective matrix.
 
     Source: OpenCV, warpPerspective: the black beyond an edge is blended in.
     """

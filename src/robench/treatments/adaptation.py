@@ -18,6 +18,7 @@ from robench.transforms.apply import condition_frames
 from robench.treatments.base import PreparedModel, Treatment
 from robench.treatments.calibration import Calibration, open_calibration
 from robench.treatments.registry import TREATMENTS, parse_treatments
+from robench.types import Size
 
 __all__ = ["Adaptation", "adapt"]
 
@@ -71,7 +72,7 @@ class Adaptation:
         few = (item.limited(images) if item.method.data == "calibration" else item for item in self.treatments)
         return replace(self, treatments=tuple(few))
 
-    def gflops(self, input_size: int) -> float | None:
+    def gflops(self, input_size: Size) -> float | None:
         """Return `Classifier.gflops` of the treated network."""
         classifier, _ = self._apply([item for item in self.treatments if item.method.stage == "network"])
         return classifier.gflops(input_size)
@@ -185,7 +186,7 @@ def adapt(classifier: Classifier, texts: Sequence[str], calibration: str | Path 
         OptionError: If a treatment is unknown, or if treatments cannot be combined.
         CheckpointError: If a treatment cannot change the network.
     """
-    treatments = tuple(treatment.complete(classifier.preprocessing.crop) for treatment in parse_treatments(texts))
+    treatments = tuple(treatment.complete(classifier.preprocessing.side) for treatment in parse_treatments(texts))
     calibrated = [treatment.method.name for treatment in treatments if treatment.method.data == "calibration"]
     if calibrated and calibration is None:
         raise OptionError(

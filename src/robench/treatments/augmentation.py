@@ -34,7 +34,7 @@ class Policy:
     Attributes:
         summary: One line for users.
         geometry: Geometry of the decoded images.
-        change: (pixels, height and width of each, preprocessing, draws) -> (b, 3, crop, crop) uint8.
+        change: (pixels, height and width of each, preprocessing, draws) -> (b, 3, height, width) uint8 of the crop.
     """
 
     summary: str
@@ -52,7 +52,7 @@ def _clean(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Dr
 
 def _weak(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Draws) -> Images:
     """Crop at random, and mirror half of the images."""
-    crop = _shifted if preprocessing.crop <= SMALL else _resized
+    crop = _shifted if preprocessing.side <= SMALL else _resized
     images = crop(pixels, sizes, preprocessing, draws)
     mirrored = draws.integers("flip", 0, 2, ()).reshape(-1, 1, 1, 1) == 1
     return torch.where(mirrored, images.flip(3), images)
@@ -64,10 +64,10 @@ def _strong(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: D
 
 def _shifted(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Draws) -> Images:
     """Pad with black, and crop at a random position."""
-    size = preprocessing.crop
+    height, width = preprocessing.shape
     offsets = draws.integers("crop", 0, 2 * _PAD + 1, (2,)).tolist()
     padded = functional.pad(pixels, (_PAD,) * 4)
-    return torch.stack([image[:, y : y + size, x : x + size] for image, (y, x) in zip(padded, offsets, strict=True)])
+    return torch.stack([image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, offsets, strict=True)])
 
 
 def _resized(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Draws) -> Images:
@@ -77,16 +77,16 @@ def _resized(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: 
 
     Source: torchvision.transforms.RandomResizedCrop, with keyed draws.
     """
-    size = preprocessing.crop
+    height, width = preprocessing.shape
     shapes, offsets = draws.uniform("shape", (_TRIES, 2)).tolist(), draws.uniform("place", (2,)).tolist()
     crops = []
-    for image, (height, width), attempts, (down, right) in zip(to_pil(pixels), sizes, shapes, offsets, strict=True):
-        parts = (_size(height, width, *attempt) for attempt in attempts)
-        h, w = next((part for part in parts if part[0] <= height and part[1] <= width), _largest(height, width))
-        y, x = int(down * (height - h + 1)), int(right * (width - w + 1))
+    for image, (whole, across), attempts, (down, right) in zip(to_pil(pixels), sizes, shapes, offsets, strict=True):
+        parts = (_size(whole, across, *attempt) for attempt in attempts)
+        h, w = next((part for part in parts if part[0] <= whole and part[1] <= across), _largest(whole, across))
+        y, x = int(down * (whole - h + 1)), int(right * (across - w + 1))
         crop = image.crop((x, y, x + w, y + h))
-        crops.append(crop.resize((size, size), INTERPOLATIONS[preprocessing.interpolation]))
-    return from_pil(crops, torch.Size((len(pixels), 3, size, size)))
+        crops.append(crop.resize((width, height), INTERPOLATIONS[preprocessing.interpolation]))
+    return from_pil(crops, torch.Size((len(pixels), 3, height, width)))
 
 
 def _size(height: int, width: int, share: float, shape: float) -> tuple[int, int]:
@@ -102,7 +102,7 @@ def _largest(height: int, width: int) -> tuple[int, int]:
 
 
 def _training_geometry(preprocessing: Preprocessing) -> Geometry:
-    if preprocessing.crop <= SMALL:
+    if preprocessing.side <= SMALL:
         return preprocessing.geometry()
     return Geometry(resize=preprocessing.resize, interpolation=preprocessing.interpolation)
 

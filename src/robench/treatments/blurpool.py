@@ -296,8 +296,7 @@ _OPERATORS = {
 
 def _failure(classifier: Classifier) -> Exception | None:
     """Return the error of a network on an image of its input size, if it fails."""
-    input_size = classifier.preprocessing.crop
-    shape = classifier.batch or 1, 3, input_size, input_size
+    shape = classifier.batch or 1, 3, *classifier.preprocessing.shape
     try:
         classifier.logits(torch.zeros(shape, dtype=torch.uint8, device=classifier.device))
     except Exception as error:  # noqa: BLE001 - maps of wrong sizes fail in convolutions, views and sums alike

@@ -43,9 +43,10 @@ def sample(table: SampleTable, row: int) -> dict[str, Any]:
     """Return a sample with the predictions and confidences of every run, by condition and frame."""
     conditions: dict[str, dict[str, Any]] = {}
     for number, plane in enumerate(table.planes):
-        entry = conditions.setdefault(plane.condition.name, {"pred": [], "confidence": [], "axis": []})
+        entry = conditions.setdefault(plane.condition.name, {"pred": [], "confidence": [], "right": [], "axis": []})
         entry["pred"].append(table.pred[:, number, row].tolist())
         entry["confidence"].append([round(float(one), 6) for one in table.confidence[:, number, row]])
+        entry["right"].append(table.right[:, number, row].tolist())
         entry["axis"].append(None if plane.axis_value != plane.axis_value else round(plane.axis_value, 4))
     return {
         "sample": int(table.index[row]),

@@ -77,7 +77,7 @@ def overview(table: SampleTable, images: str = "") -> dict[str, Any]:
 
 def condition_facts(entry: ConditionEntry) -> dict[str, Any]:
     """Return the facts of a condition that the page shows."""
-    is_clean = entry.clean == entry.name
+    is_clean = entry.suite == CLEAN
     level = f", severity {entry.severity}" if not display_family(entry.suite).has_frames else ""
     return {
         "suite": entry.suite,

@@ -307,12 +307,12 @@ function drawForm() {
 
 const itemAddress = (one) => address({ sample: one.sample, image: `${one.condition}/${one.frame}` });
 
-function take(run, index, label) {
+function take(run, index) {
   const own = runs[index];
   const mark = element("span", { "aria-hidden": "true" }, own.mark);
   mark.style.color = own.colour;
   const text = `${className(run.pred)} ${run.pred < 0 ? "" : percent(run.confidence)}`;
-  return element("li", { title: `${own.name}: ${text}` }, marked(run.pred === label), " ", text, ...(runs.length > 1 ? [" ", mark, ` ${own.name}`] : []));
+  return element("li", { title: `${own.name}: ${text}` }, marked(run.outcomes.includes("right")), " ", text, ...(runs.length > 1 ? [" ", mark, ` ${own.name}`] : []));
 }
 
 function card(one) {
@@ -324,7 +324,7 @@ function card(one) {
       picture(one.condition, one.sample, one.frame, `the same image under ${place(one)}`)),
     element("strong", {}, name), " ", element("span", { className: "where" }, place(one).replace(", severity", "")),
     state.order === "flips" ? element("span", { className: "where" }, `, ${one.flips} flips`) : null,
-    element("ul", { className: "takes" }, ...one.runs.map((run, index) => take(run, index, one.label))));
+    element("ul", { className: "takes" }, ...one.runs.map((run, index) => take(run, index))));
 }
 
 // Samples -------------------------------------------------------------------------------------------------------------
@@ -414,20 +414,21 @@ function sampleParts(one) {
   };
   const rows = runs.map((run, number) => element("tr", {},
     element("th", { scope: "row" }, run.name),
-    element("td", {}, marked(known.pred[frame][number] === one.label), ` ${className(known.pred[frame][number])} ${percent(known.confidence[frame][number])}`),
-    element("td", {}, marked(clean.pred[0][number] === one.label), ` ${className(clean.pred[0][number])} ${percent(clean.confidence[0][number])}`)));
+    element("td", {}, marked(known.right[frame][number]), ` ${className(known.pred[frame][number])} ${percent(known.confidence[frame][number])}`),
+    element("td", {}, marked(clean.right[0][number]), ` ${className(clean.pred[0][number])} ${percent(clean.confidence[0][number])}`)));
   const axis = known.axis[frame] === null || known.axis[frame] === undefined ? "" : ` (${known.axis[frame]})`;
-  const strip = entry.frames > 1 ? element("div", { className: "strip", role: "group", "aria-label": "Frames" }, ...known.pred.map((pred, number) =>
+  const strip = entry.frames > 1 ? element("div", { className: "strip", role: "group", "aria-label": "Frames" }, ...known.right.map((right, number) =>
     element("a", { href: address({ image: `${condition}/${number}` }), "aria-current": number === frame ? "true" : undefined },
-      picture(condition, one.sample, number, `frame ${number}`), `${number} `, ...pred.map((own) => marked(own === one.label))))) : null;
+      picture(condition, one.sample, number, `frame ${number}`), `${number} `, ...right.map(marked)))) : null;
   const matrix = suites.map((suite) => suiteTable(suite, suites.length > 1 ? suite.title : "Every condition of this sample", false, (cell, text) => {
     const preds = one.conditions[cell.condition].pred[cell.frame ?? 0];
+    const right = one.conditions[cell.condition].right[cell.frame ?? 0];
     const isCurrent = cell.condition === condition && (cell.frame ?? 0) === frame;
     return element("a", {
       href: address({ image: `${cell.condition}/${cell.frame ?? 0}` }),
       "aria-current": isCurrent ? "true" : undefined,
-      "aria-label": `${text}: ${preds.map((pred, number) => `${runs[number].name} ${className(pred)}, ${pred === one.label ? "right" : "wrong"}`).join("; ")}`,
-    }, ...preds.map((pred) => element("span", { className: pred === one.label ? "right" : "wrong" }, pred === one.label ? "✓" : "✗")));
+      "aria-label": `${text}: ${preds.map((pred, number) => `${runs[number].name} ${className(pred)}, ${right[number] ? "right" : "wrong"}`).join("; ")}`,
+    }, ...right.map((own) => element("span", { className: own ? "right" : "wrong" }, own ? "✓" : "✗")));
   }));
   return [
     element("div", { className: "bar" },

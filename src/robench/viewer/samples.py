@@ -53,9 +53,10 @@ class SampleTable:
         planes: The images of each sample, clean ones first.
         index: (n,) position of each sample in its dataset.
         paths: (n,) path of each sample in its dataset.
-        label: (n,) true class of each sample.
+        label: (n,) true class of each sample; one of them if it has several.
         pred: (runs, planes, n) predicted classes; -1 for none.
         confidence: (runs, planes, n) float32, 0 to 1.
+        right: (runs, planes, n) whether each prediction is right.
         notes: Messages about conditions that are left out.
     """
 
@@ -68,6 +69,7 @@ class SampleTable:
     label: NDArray[Any]
     pred: NDArray[Any]
     confidence: NDArray[np.float32]
+    right: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -87,11 +89,6 @@ class SampleTable:
         """The plane of the clean images of each plane."""
         first = {plane.condition.name: number for number, plane in reversed([*enumerate(self.planes)])}
         return [first.get(plane.condition.clean, number) for number, plane in enumerate(self.planes)]
-
-    @cached_property
-    def right(self) -> NDArray[np.bool_]:
-        """Whether each prediction is right, (runs, planes, n)."""
-        return np.asarray(self.pred == self.label)
 
     @cached_property
     def flip(self) -> NDArray[np.bool_]:
@@ -143,7 +140,7 @@ def read_samples(paths: Sequence[Path], advance: Callable[[int, int], None] = la
     planes = sum(entry.frames for entry in entries)
     shape = (len(runs), planes, len(index))
     pred = np.empty(shape, np.int16 if max(classes, int(label.max(initial=0))) < 2**15 else np.int32)
-    confidence = np.empty(shape, np.float32)
+    confidence, right = np.empty(shape, np.float32), np.empty(shape, np.bool_)
     listed: list[Plane] = []
     clean: dict[str, int] = {}
     for entry in entries:
@@ -153,6 +150,7 @@ def read_samples(paths: Sequence[Path], advance: Callable[[int, int], None] = la
             _check_records(run, entry, records, index, label)
             pred[number, rows] = records["pred"].to_numpy().reshape(entry.frames, -1)
             confidence[number, rows] = records["confidence"].to_numpy().reshape(entry.frames, -1)
+            right[number, rows] = (records["pred"] == records["label"]).to_numpy().reshape(entry.frames, -1)
             advance(len(listed) * len(runs) + number + 1, planes * len(runs))
         axis = np.full(entry.frames, np.nan)
         if entry.frames > 1:
@@ -173,6 +171,7 @@ def read_samples(paths: Sequence[Path], advance: Callable[[int, int], None] = la
         label.astype(pred.dtype),
         pred,
         confidence,
+        right,
         tuple(notes),
     )
 
@@ -221,7 +220,7 @@ def _check_records(
     run: RunDirectory, entry: ConditionEntry, records: Any, index: NDArray[Any], label: NDArray[Any]
 ) -> None:
     """Raise RunError unless the records are those of the samples, frame by frame."""
-    for name, expected in (("sample", index), ("label", label)):
+    for name, expected in {"sample": index, **({} if run.is_multi_label else {"label": label})}.items():
         if (records[name].to_numpy().reshape(entry.frames, -1) != expected).any():
             raise RunError(
                 f"{run.path}: {entry.name} has other samples than samples.parquet",

@@ -12,6 +12,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import linregress
 
+from robench import report
 from robench.analysis.baselines import load_baseline
 from robench.analysis.field import (
     FIELDS,
@@ -221,6 +222,26 @@ def test_a_file_keeps_published_rows(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no place in the field imagenet-c"):
         leaderboard([], out, field="imagenet-c")
     assert out.read_bytes() == before
+
+
+def test_the_report_draws_a_run_among_published_models(tmp_path: Path) -> None:
+    run, out = run_on_cifar10(tmp_path / "run"), tmp_path / "report.html"
+    page = report(run, out, examples=0, field=True).read_text()
+    groups = json.loads(page.partition('id="groups">')[2].partition("</script>")[0])
+    (group,) = (group for group in groups if "above" in group["columns"])
+    rows = {row["name"]: row for row in group["charts"][0]["rows"]}
+    own, table = rows.pop("run"), published()
+    assert {name: row["value"] for name, row in rows.items()} == pytest.approx((100 - table["mean"]).to_dict())
+    (standing,) = standings(RunDirectory.open(run).read_results())
+    assert (own["position"], own["value"]) == pytest.approx((90, 83.5))
+    assert own["above"] == pytest.approx(100 * standing.above[0], abs=1e-4)
+    assert own["low"] < own["value"] < own["high"]
+    assert "better than 17 of 23 published models" in page
+    assert "RobustBench (Croce et al. 2021, arXiv:2010.09670), MIT" in page
+    other = run_on_cifar10(tmp_path / "other", classes=2)
+    with pytest.raises(OptionError, match="no run has published models around it"):
+        report(other, tmp_path / "other.html", examples=0, field=True)
+    assert not (tmp_path / "other.html").exists()
 
 
 def test_what_is_not_of_the_field_is_refused(tmp_path: Path) -> None:

@@ -735,7 +735,10 @@ def test_declared_columns_and_metrics_fit() -> None:
     for figure in METRIC_COLUMNS:
         assert {figure.column, *(figure.column + end for end in ENDS)} <= set(LEADERBOARD.names)
         assert figure.metric in METRICS
-    assert leaderboard_of([32, 16, 32]).names[-6:-3] == ["top1_16px", "top1_16px_ci_low", "top1_16px_ci_high"]
+    names = leaderboard_of(["fpr95_near", "top1_32px", "top1_16px", "top1_32px"]).names
+    assert [name for name in names if name[-1].isalnum() and name.split("_")[-1] in ("16px", "32px", "near")] == [
+        *("top1_16px", "top1_32px", "auroc_near", "fpr95_near")
+    ]
 
 
 def test_merges_at_once_lose_nothing(tmp_path: Path) -> None:

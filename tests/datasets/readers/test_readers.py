@@ -462,7 +462,7 @@ def test_parquet_without_the_hubs_metadata(tmp_path: Path) -> None:
         ({"image": [b"x", b"y"], "label": [0, None]}, "row 1 has no label"),
         ({"image": [b"x", b"y"], "label": [0, -1]}, "row 1 has the label -1"),
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "has no rows"),
-        ({"image": [b"x"], "label": [[0]]}, "has no column of labels"),
+        ({"image": [b"x"], "label": [[[0]]]}, "has no column of labels"),
     ],
 )
 def test_parquet_with_mistakes(tmp_path: Path, columns: dict[str, object], match: str) -> None:

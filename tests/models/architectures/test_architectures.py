@@ -91,7 +91,7 @@ def test_auxiliary_heads_are_there_and_silent(name: str, auxiliary: str) -> None
     module, preprocessing = torchvision.build(name, 5)
     assert any(key.startswith(auxiliary) for key in module.state_dict())
     assert getattr(module, "transform_input") is True  # noqa: B009  mypy knows no such attribute of a Module
-    out = module.eval()(torch.zeros(1, 3, preprocessing.crop, preprocessing.crop))
+    out = module.eval()(torch.zeros(1, 3, *preprocessing.shape))
     assert isinstance(out, Tensor)
     assert out.shape == (1, 5)
 

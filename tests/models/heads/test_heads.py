@@ -40,8 +40,8 @@ def vit(**arguments: Any) -> nn.Module:
 
 def pixels(classifier: Classifier) -> Tensor:
     """Noise of the classifier's size, normalised as it normalises images; see `logits`."""
-    side = classifier.preprocessing.crop
-    return torch.randint(0, 256, (5, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    shape = (5, 3, *classifier.preprocessing.shape)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def normalised(classifier: Classifier) -> Tensor:

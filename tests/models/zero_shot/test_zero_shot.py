@@ -48,8 +48,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def noise(classifier: Classifier) -> Tensor:
-    side = classifier.preprocessing.crop
-    return torch.randint(0, 256, (5, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (5, 3, *classifier.preprocessing.shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def normalised(classifier: Classifier) -> Tensor:

@@ -12,13 +12,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from robench.analysis.comparison.consistency import (
+    METRIC,
+    Consistency,
+    consistency_rows,
+    of_decisions,
+    of_runs,
+    shared_cells,
+)
+from robench.analysis.comparison.decisions import read_decisions
 from robench.analysis.comparison.difference import PairedDifference, compare_pairs
 from robench.analysis.comparison.matching import check_comparable, match_results
 from robench.analysis.comparison.results_set import HEADLINE_METRICS, Key, ResultRow, ResultsSet, load_results
 from robench.analysis.metrics import METRICS
 from robench.analysis.metrics.intervals import QUANTILE, percentile_interval
 from robench.analysis.metrics.paired_tests import holm
-from robench.analysis.scoring.records import read_columns
 from robench.analysis.variants import differing, run_settings
 from robench.errors import OptionError, RunError, unknown_name
 from robench.runs.csv import has_header
@@ -34,7 +42,9 @@ __all__ = [
     "Cost",
     "Difference",
     "compare",
+    "compare_all",
     "compare_sets",
+    "consistencies",
     "costs",
     "difference_rows",
     "flips",
@@ -204,6 +214,8 @@ def _level(key: Key) -> str:
         return OTHER
     if key.suite == CLEAN:
         return HEADLINE if key.metric == "accuracy" else OTHER
+    if not family.has_clean:
+        return HEADLINE if key.metric in HEADLINE_METRICS else OTHER
     if key.metric in HEADLINE_METRICS and key.axis in (None, "difficulty"):
         return HEADLINE if key.corruption is None else CORRUPTION
     if family.has_frames:
@@ -260,9 +272,20 @@ def _is_shown(difference: Difference, metrics: Sequence[str] | None) -> bool:
     return difference.level != OTHER if metrics is None else difference.paired.run.key.metric in metrics
 
 
-def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
-    """Return a table with a row for each difference: columns of `Key`, both values, the change, its interval and p-values."""
-    return pd.DataFrame(
+def difference_rows(differences: Sequence[Difference], consistencies: Sequence[Consistency] = ()) -> pd.DataFrame:
+    """Return a table with a row for each difference: columns of `Key`, both values, the change, its interval and p-values.
+
+    Rows of error consistencies follow, with `observed` and `expected` agreement in columns of their own.
+    """
+    table = _difference_rows(differences)
+    if not consistencies:
+        return table
+    rows = consistency_rows(consistencies)
+    return rows if table.empty else pd.concat([table, rows], ignore_index=True)
+
+
+def _difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
+    table = pd.DataFrame(
         [
             {
                 "base": difference.base,
@@ -283,12 +306,13 @@ def difference_rows(differences: Sequence[Difference]) -> pd.DataFrame:
             }
             for difference in differences
         ]
-    ).astype({"severity": "Int64", "resolution": "Int64"})
+    )
+    return table if table.empty else table.astype({"severity": "Int64", "resolution": "Int64"})
 
 
 def warnings(runs: Sequence[Path | str]) -> list[str]:
     """Return the warnings of the runs about likely mistakes; each begins with the path of its run."""
-    return [warning for results in _load(runs) for warning in results.warnings]
+    return [warning for path in find_runs(runs) for warning in load_results(path).warnings]
 
 
 def costs(runs: Sequence[Path | str]) -> list[Cost]:
@@ -313,6 +337,60 @@ def _cost(base: ResultsSet, other: ResultsSet, base_model: str, run_model: str) 
     return Cost(base_model, run_model, len(both), base_rate, run_rate)
 
 
+def compare_all(
+    runs: Sequence[Path | str], metrics: Sequence[str] | None = None, decisions: Sequence[Path | str] = ()
+) -> tuple[list[Difference], list[Consistency]]:
+    """Compare runs as `compare` does, and measure their error consistency.
+
+    Args:
+        runs: As in `compare`; one suffices with decisions.
+        metrics: As in `compare`; `error_consistency` is one of them.
+        decisions: Tables for `read_decisions`.
+
+    Returns:
+        The differences, and the error consistencies, without those of runs that have no records unless they are asked for.
+
+    Raises:
+        RobenchError: As `compare` and `consistencies`.
+    """
+    others = None if metrics is None else [metric for metric in metrics if metric != METRIC]
+    is_single = bool(decisions) and len(find_runs(runs)) == 1
+    differences = [] if is_single or others == [] else compare(runs, others)
+    is_asked = bool(decisions) or (metrics is not None and METRIC in metrics)
+    try:
+        found = consistencies(runs, decisions) if is_asked or metrics is None else []
+    except RunError:
+        if is_asked:
+            raise
+        found = []
+    return differences, found
+
+
+def consistencies(runs: Sequence[Path | str], decisions: Sequence[Path | str] = ()) -> list[Consistency]:
+    """Return the error consistency of each run with the first one, and of all runs with the decisions of tables.
+
+    Args:
+        runs: Run directories of the same samples and seed, or folders of them; one suffices with decisions.
+        decisions: Tables for `read_decisions`.
+
+    Raises:
+        OptionError: There is nothing to compare, or the runs or decisions are of other images.
+        RunError: A run has no records.
+        TableError: A table cannot be read.
+    """
+    makers = [maker for path in decisions for maker in read_decisions(Path(path))]
+    paths = find_runs(runs)
+    sets = [load_results(path) for path in paths] if makers else _load(paths)
+    names = model_names(sets)
+    found: list[Consistency] = []
+    for other, name in zip(sets[1:], names[1:], strict=True):
+        check_comparable(other, sets[0], paired=True)
+        found += of_runs(sets[0], other, (names[0], name))
+    for results, name in zip(sets, names, strict=True) if makers else ():
+        found += of_decisions(results, name, makers)
+    return found
+
+
 def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
     """Return the images with another prediction than in the first run, for all shared cells with one image a sample.
 
@@ -329,29 +407,15 @@ def flips(runs: Sequence[Path | str]) -> pd.DataFrame:
 
 
 def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
-    for results in (base, other):
-        if not results.runs:
-            raise RunError(f"{results.name} has no records of images", "name the run directory")
     check_comparable(other, base, paired=True)
-    samples = base.runs[0].read_samples()
-    base_conditions = {condition.name: condition for condition in base.runs[0].finished()}
+    samples = None
     parts = []
-    for condition in other.runs[0].finished():
-        known = base_conditions.get(condition.name)
-        if (
-            known is None
-            or (known.protocol, known.source) != (condition.protocol, condition.source)
-            or condition.frames != 1
-        ):
-            continue
-        before, after = (
-            read_columns(results.runs[0], condition, ("sample", "label", "pred")) for results in (base, other)
+    for condition, before, after in shared_cells(base, other):
+        samples = base.runs[0].read_samples() if samples is None else samples
+        index = np.flatnonzero(before["pred"] != after["pred"])
+        label, base_pred, run_label, run_pred = (
+            records[name].to_numpy()[index] for records in (before, after) for name in ("label", "pred")
         )
-        if not before["sample"].equals(after["sample"]) or not before["label"].equals(after["label"]):
-            raise RunError(f"{other.name}: {condition.name} has other samples than in {base.name}", "evaluate again")
-        label, base_pred, run_pred = (column.to_numpy() for column in (before["label"], before["pred"], after["pred"]))
-        index = np.flatnonzero(base_pred != run_pred)
-        label, base_pred, run_pred = label[index], base_pred[index], run_pred[index]
         parts.append(
             pd.DataFrame(
                 {
@@ -366,7 +430,7 @@ def _flips(base: ResultsSet, other: ResultsSet) -> pd.DataFrame:
                     "change": np.where(
                         base_pred == label,
                         "negative_flip",
-                        np.where(run_pred == label, "positive_flip", "wrong_to_wrong"),
+                        np.where(run_pred == run_label, "positive_flip", "wrong_to_wrong"),
                     ),
                 }
             )

@@ -32,7 +32,7 @@ __all__ = [
     "load_results",
 ]
 
-HEADLINE_METRICS = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_auc")
+HEADLINE_METRICS = ("mean_error", "mce", "mfr", "mean_flip_rate", "consistency", "accuracy_auc", "shape_bias")
 """Metrics that summarise a suite."""
 
 NORMALISED = {"ce", "mce", "relative_mce", "fr", "mfr", "mt5d"}
@@ -106,6 +106,8 @@ class ResultRow:
         """The place of the value, such as `imagenet-c / fog / 3`; with the input size if the suite has several."""
         key = self.key
         parts = [key.suite, *(name for name in (key.method, key.subset) if name)]
+        if not display_family(key.suite).has_clean:
+            return " / ".join(parts)  # The suite has one condition.
         if key.corruption is not None and key.corruption != key.suite:
             parts.append(key.corruption)
         if key.axis == "difficulty":  # Difficulty 1 is the published one.

@@ -54,16 +54,17 @@ def _csv(board: Board, _: str) -> str:
 
 
 def cell_text(cell: Cell, intervals: str, plus_minus: str = "±") -> str:
-    """Return a cell as text with one decimal and its interval in one of the forms `INTERVALS`."""
+    """Return a cell as text with its interval in one of the forms `INTERVALS`."""
     if math.isnan(cell.value):
         return cell.text
     text = cell.number
     if cell.ends is None or intervals == "none":
         return text
     low, high = cell.ends
-    return (
-        f"{text} [{low:.1f}, {high:.1f}]" if intervals == "brackets" else f"{text} {plus_minus} {(high - low) / 2:.1f}"
-    )
+    places = f".{cell.decimals}f"
+    if intervals == "brackets":
+        return f"{text} [{low:{places}}, {high:{places}}]"
+    return f"{text} {plus_minus} {(high - low) / 2:{places}}"
 
 
 def _markdown(board: Board, intervals: str) -> str:

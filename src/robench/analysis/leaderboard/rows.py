@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricColumn, resolution_column
+from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricColumn, ood_columns, resolution_column
 from robench.analysis.scoring import pool
 from robench.analysis.variants import input_settings
 from robench.errors import OptionError, RunError, TableError, unknown_name
 from robench.runs.csv import read_csv, without_groups
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION
-from robench.suites import CLEAN, NETWORK, Family, families, find_suite
+from robench.suites import CLEAN, NETWORK, OOD, Family, families, find_suite
 from robench.suites.protocol import SuiteProtocol, short_hash
 from robench.types import Results
 
@@ -70,7 +70,8 @@ def _model_cells(run: RunDirectory) -> Row:
     try:
         preprocessing = model["preprocessing"]
         model_input = "; ".join(f"{name} {text}" for name, text in input_settings(run.manifest).items())
-        crop, resize = int(preprocessing["crop"]), preprocessing["resize"]
+        crop, resize = preprocessing["crop"], preprocessing["resize"]
+        crop = min(map(int, crop)) if isinstance(crop, list) else int(crop)
         resized = min(map(int, resize)) if isinstance(resize, list) else int(resize)
         count = model.get("parameters")
         return {
@@ -133,7 +134,13 @@ def _row(results: Results, path: Path) -> Row:
     row: Row = {name: None if pd.isna(first[name]) else first[name] for name in _MODEL} | {"schema": SCHEMA_VERSION}
     sizes = results[(results["metric"] == "accuracy") & (results["corruption"] == NETWORK)]["resolution"].unique()
     sources: dict[str, list[Mapping[str, Any]]] = {}
-    for column in (*METRIC_COLUMNS, *(resolution_column(int(size)) for size in sizes)):
+    # A set is the mean of its images; parts of it, such as near/cifar100, are in the results alone.
+    sets = [name for name in results[results["suite"] == OOD]["subset"].dropna().unique() if "/" not in name]
+    others = (
+        *(resolution_column(int(size)) for size in sizes),
+        *(column for one in sets for column in ood_columns(one)),
+    )
+    for column in (*METRIC_COLUMNS, *others):
         suite = suites.get(column.family)
         if suite is not None and (source := _select(results[results["suite"] == suite], column)) is not None:
             row |= _cells(column, source)
@@ -196,6 +203,8 @@ def _select(results: Results, column: MetricColumn) -> Mapping[str, Any] | None:
     """Return the row that a column shows; the first of several clean ones, which belongs to the first suite of the run."""
     matches = results["metric"] == column.metric
     matches &= results["corruption"].isna() if column.corruption is None else results["corruption"] == column.corruption
+    for name, wanted in (("subset", column.subset), ("method", column.method)):
+        matches &= results[name] == wanted if wanted else results[name].isna()
     if column.resolution is not None:
         matches &= results["resolution"] == column.resolution
     if column.difficulty is None:

@@ -46,6 +46,7 @@ _SEPARATIONS = {
 
 _GROUPS = "Sagawa et al. 2020, arXiv:1911.08731"
 _SELECTIVE = "Geifman & El-Yaniv 2017, arXiv:1705.08500"
+_SHAPE_BIAS = "Geirhos et al. 2019, arXiv:1811.12231"
 _BALANCED = "Brodersen et al. 2010, ICPR"
 
 _ZHANG = "Zhang 2019, arXiv:1904.11486"
@@ -84,6 +85,8 @@ _FORMULAS = {
     "mean_t5d": "mean over p of T5D(p)",
     "mt5d": "100 * mean over p of T5D(p) / T5D_baseline(p)",
     "consistency": "mean over images and pairs of [pred(first) = pred(second)]",
+    "shape_bias": "S / (S + T); S, T decisions for the shape, the texture of images whose shape and texture differ",
+    "error_consistency": "kappa = (o - e) / (1 - e); o: both right or both wrong; e = p q + (1 - p) (1 - q), accuracies p, q",
     "accuracy_auc": "(integral of accuracy(x) dx) / (x_max - x_min), by trapezoids",
     "half_accuracy_strength": "|x - x_clean| at the first x with accuracy(x) = accuracy(x_clean) / 2",
 }
@@ -123,12 +126,12 @@ METRICS: dict[str, Metric] = {
             "corruption error: mean error over the severities by the baseline's, times 100",
             _IMAGENET_C,
         ),
-        Metric("mce", "percent", False, "mean of ce over the suite's 15 corruptions", _IMAGENET_C),
+        Metric("mce", "percent", False, "mean of ce over the suite's own corruptions", _IMAGENET_C),
         Metric(
             "relative_mce",
             "percent",
             False,
-            "mean over the 15 corruptions of (mean error - clean error) by the baseline's, times 100",
+            "mean over the suite's own corruptions of (mean error - clean error) by the baseline's, times 100",
             _IMAGENET_C,
         ),
         Metric(
@@ -222,6 +225,16 @@ METRICS: dict[str, Metric] = {
             is_biased=True,
         ),
         Metric("group_gap", "fraction", False, "largest minus smallest error of these groups", _GROUPS, is_biased=True),
+        Metric("shape_bias", "fraction", True, "decisions for the shape among those for shape or texture", _SHAPE_BIAS),
+        Metric("shape_accuracy", "fraction", True, "conflicting images decided by their shape", _SHAPE_BIAS),
+        Metric("texture_accuracy", "fraction", False, "conflicting images decided by their texture", _SHAPE_BIAS),
+        Metric(
+            "error_consistency",
+            "kappa",
+            True,
+            "agreement of two decision makers on which images are right, beyond chance; 1 is complete, 0 chance",
+            "Geirhos et al. 2020, arXiv:2006.16736",
+        ),
         Metric("balanced_accuracy", "fraction", True, "mean over classes of their accuracy", _BALANCED),
         *(Metric(name, "fraction", name != "fpr95", meaning, _OPENOOD) for name, meaning in _SEPARATIONS.items()),
         *(

@@ -21,6 +21,7 @@ __all__ = [
     "heat_map",
     "lines",
     "reliability",
+    "scatter",
 ]
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
@@ -363,6 +364,56 @@ def reliability(rows: Rows, models: Sequence[str], description: str) -> Spec:
     return _spec([histogram, diagonal, path, point], description, {}, height=260)
 
 
+def scatter(rows: Rows, curve: Rows, models: Sequence[str], x: str, y: str, description: str) -> Spec:
+    """Return published models as grey dots, the curve of their fit, and runs with their intervals in both directions.
+
+    Args:
+        rows: Rows with name, source, position, value and above. Those of runs also have model, and left, right, low and high.
+        curve: Rows of the curve with position and value.
+        models: Names of all models of the page, in the order of their colours.
+        x: Title of the positions.
+        y: Title of the values.
+        description: Text for screen readers.
+    """
+    across: Spec = {"type": "quantitative", "title": x, "scale": {"zero": False}, "axis": {"grid": False}}
+    up: Spec = {"type": "quantitative", "title": y, "scale": {"zero": False}}
+    place: Spec = {"x": {**across, "field": "position"}, "y": {**up, "field": "value"}}
+    names = {"name": "model", "source": "source", "position": x, "value": y, "above": "effective robustness, pp"}
+    tooltip = {"tooltip": _tooltip(names)}
+    of_runs = {"transform": [{"filter": "isValid(datum.model)"}]}
+    colour = _of_models("color", models, COLOURS)
+    rule = {"type": "rule", "strokeWidth": 2, "aria": False}
+    dot = {"type": "point", "filled": True, "opacity": 1}
+    layers: list[Spec] = [
+        {
+            "transform": [{"filter": "!isValid(datum.model)"}],
+            "mark": {**dot, "size": 36, "opacity": 0.7, "color": _GREY},
+            "encoding": {**place, **tooltip},
+        },
+        {
+            "data": {"values": list(curve)},
+            "mark": {"type": "line", "strokeDash": [4, 3], "color": "currentColor", "opacity": 0.7, "aria": False},
+            "encoding": place,
+        },
+        {
+            **of_runs,
+            "mark": rule,
+            "encoding": {**place, "y": {**up, "field": "low"}, "y2": {"field": "high"}, "color": colour},
+        },
+        {
+            **of_runs,
+            "mark": rule,
+            "encoding": {**place, "x": {**across, "field": "left"}, "x2": {"field": "right"}, "color": colour},
+        },
+        {
+            **of_runs,
+            "mark": {**dot, "size": 90},
+            "encoding": {**place, "color": colour, "shape": _of_models("shape", models, _SHAPES), **tooltip},
+        },
+    ]
+    return _spec(layers, description, {}, height=380)
+
+
 _VALUE = {"value": "value", "low": "95 % interval from", "high": "to"}
 
 
@@ -393,7 +444,7 @@ def _rule(value: float) -> Spec:
 
 
 def _tooltip(fields: Mapping[str, str]) -> list[Spec]:
-    numbers = {"value", "low", "high", "share", "start", "end"}
+    numbers = {"value", "low", "high", "share", "start", "end", "above"}
     return [
         {
             "field": key,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from robench.runs.directory import RunDirectory
-from robench.suites import CLEAN
+from robench.suites import CLEAN, display_family
 from robench.types import Results
 
 __all__ = ["ReportedRun", "comparable_groups", "incomparable_notes", "suite_frame"]
@@ -83,6 +83,8 @@ def suite_frame(suite: str, subjects: Sequence[ReportedRun]) -> Results:
     parts = []
     for subject in subjects:
         rows = subject.results
+        if subject.groups is not None and not display_family(suite).has_clean:
+            rows = subject.groups
         conditions = [] if subject.run is None else subject.run.conditions
         clean = {condition.clean for condition in conditions if condition.suite == suite}
         protocols = {condition.protocol for condition in conditions if condition.name in clean}

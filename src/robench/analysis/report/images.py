@@ -96,7 +96,8 @@ def galleries(subjects: Sequence[ReportedRun], finder: ExampleFinder | None, cou
     count_each = math.ceil(count * _MANY / len(subjects)) if is_many else count
     finished = [condition for subject in subjects if subject.run for condition in subject.run.finished()]
     for suite in dict.fromkeys(condition.suite for condition in finished):
-        if suite == CLEAN or display_family(suite).has_frames:
+        family = display_family(suite)
+        if suite == CLEAN or family.has_frames or not family.has_clean:
             continue
         for group in comparable_groups(suite, subjects):
             runs = {subject.label: subject.run for subject in group if subject.run is not None}
@@ -131,7 +132,7 @@ def disagreements(condition: str, runs: Sequence[pd.DataFrame], count: int) -> p
     first = runs[0]
     if any(not records["sample"].equals(first["sample"]) for records in runs[1:]):
         return _best(condition, first, np.full(len(first), -np.inf), count)
-    right = np.stack([records["pred"] == first["label"] for records in runs])
+    right = np.stack([records["pred"] == records["label"] for records in runs])
     sure = np.stack([records["confidence"] for records in runs]).astype(np.float64)
     score = np.where(right, sure, -np.inf).max(axis=0) + np.where(right, -np.inf, sure).max(axis=0)
     return _best(condition, first, score, count)

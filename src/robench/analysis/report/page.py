@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -12,11 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from robench.analysis.comparison import ResultsSet, load_results
+from robench.analysis.comparison import ResultsSet, check_comparable, load_results
 from robench.analysis.comparison.compare import Difference, compare, difference_rows, model_names
+from robench.analysis.comparison.consistency import Consistency, of_decisions, of_runs
+from robench.analysis.comparison.decisions import read_decisions
 from robench.analysis.report.answer import headline_table, of_pair, of_pairs, of_run
 from robench.analysis.report.calibration import RECORDS, calibration
 from robench.analysis.report.charts import COLOURS
+from robench.analysis.report.field import field_section
 from robench.analysis.report.grouping import ReportedRun, comparable_groups, incomparable_notes, suite_frame
 from robench.analysis.report.image_groups import groups_section
 from robench.analysis.report.images import ExampleFinder, galleries
@@ -26,9 +30,10 @@ from robench.analysis.report.parts import Group, Section, model_legend
 from robench.analysis.report.provenance import provenance
 from robench.analysis.report.sections import suite_section
 from robench.analysis.report.selective import selective_prediction
+from robench.analysis.report.shape_bias import consistency_section
 from robench.analysis.report.words import without_folders, words
 from robench.analysis.scoring.records import read_columns
-from robench.errors import OptionError
+from robench.errors import OptionError, RunError
 from robench.runs.csv import without_groups
 from robench.runs.files import atomic_write, check_replaceable, read_start, translate_os_errors
 from robench.runs.find import find_runs
@@ -56,8 +61,10 @@ def write_page(
     *,
     examples: ExampleFinder | None = None,
     count: int = EXAMPLES,
+    field: bool = False,
     title: str = TITLE,
     force: bool = False,
+    decisions: Sequence[str | Path] = (),
 ) -> Path:
     """Write one self-contained page that compares runs with the first one, or describes one run, and return its path.
 
@@ -66,8 +73,10 @@ def write_page(
         out: The page, which is written atomically. An existing report is replaced.
         examples: Makes example images; None for no images.
         count: Number of example images of each kind, run and suite.
+        field: Whether to show the published models around the runs.
         title: Heading of the page.
         force: Whether to replace a file that is not a report.
+        decisions: Tables with the decisions of people or networks on the images.
 
     Raises:
         OptionError: A library of the report is missing, a run is named twice, or `out` is another file.
@@ -85,7 +94,8 @@ def write_page(
     differences, remarks = _differences(paths, models)
     answers = [of_pair(list(pair)) for _, pair in groupby(differences, key=lambda one: one.run_model)]
     alone = [of_run(subject.results, subject.label) for subject in subjects]
-    parts = list(_sections(subjects, differences))
+    parts = list(_sections(subjects, differences, _consistencies(paths, models, decisions)))
+    parts += _published([(subject.label, subject.results) for subject in subjects]) if field else []
     style = _file("style.css") + "".join(f".m{index}{{color:{colour}}}" for index, colour in enumerate(COLOURS))
     first = [*of_pairs(differences), *(group for answer in answers or alone for group in answer.groups)]
     groups = [*first, *(group for part in parts for group in part.groups)]
@@ -142,8 +152,24 @@ def _differences(paths: Sequence[Path], models: Sequence[str]) -> tuple[list[Dif
     return found, remarks
 
 
-def _sections(subjects: Sequence[ReportedRun], differences: Sequence[Difference]) -> Iterator[Section]:
-    """Yield a section for each suite of the runs, and one for calibration."""
+def _consistencies(paths: Sequence[Path], models: Sequence[str], decisions: Sequence[str | Path]) -> list[Consistency]:
+    """Return the error consistency of each run that is comparable with the first one, and of all with the decisions."""
+    makers = [maker for path in decisions for maker in read_decisions(Path(path))]
+    sets = [load_results(path) for path in paths]
+    found: list[Consistency] = []
+    for other, model in zip(sets[1:], models[1:], strict=True):
+        with suppress(RunError, OptionError):  # The page says elsewhere why runs are not compared.
+            check_comparable(other, sets[0], paired=True)
+            found += of_runs(sets[0], other, (models[0], model))
+    for results, model in zip(sets, models, strict=True) if makers else ():
+        found += of_decisions(results, model, makers)
+    return found
+
+
+def _sections(
+    subjects: Sequence[ReportedRun], differences: Sequence[Difference], consistencies: Sequence[Consistency]
+) -> Iterator[Section]:
+    """Yield a section for each suite of the runs, and those of calibration, selective prediction and error consistency."""
     models = [subject.label for subject in subjects]
     tested = difference_rows(differences) if differences else pd.DataFrame()
     suites = list(dict.fromkeys(name for subject in subjects for name in subject.results["suite"]))
@@ -159,12 +185,27 @@ def _sections(subjects: Sequence[ReportedRun], differences: Sequence[Difference]
         if subject.groups is not None
     ]
     sections = [groups_section(pd.concat(of_groups, ignore_index=True), models)] if of_groups else []
-    known = [(suite, group) for suite, group in groups if not display_family(suite).has_frames and suite != OOD]
+    known = [
+        (suite, group)
+        for suite, group in groups
+        if not display_family(suite).has_frames and display_family(suite).has_clean and suite != OOD
+    ]
     sections += [
         section_of(((suite, _results(group), _records(suite, group)) for suite, group in known), models)
         for section_of in (calibration, selective_prediction)
     ]
-    yield from (section for section in sections if section is not None)
+    yield from (section for section in (*sections, consistency_section(consistencies)) if section is not None)
+
+
+def _published(runs: Sequence[tuple[str, Results]]) -> list[Section]:
+    """Return the section on published models; OptionError if no run has any."""
+    section = field_section(runs)
+    if section is None:
+        raise OptionError(
+            "no run has published models around it",
+            "omit --field, or evaluate imagenet-c on ImageNet or cifar-c on CIFAR",
+        )
+    return [section]
 
 
 def _results(group: Sequence[ReportedRun]) -> Results:
@@ -191,7 +232,7 @@ def _warnings(subjects: Sequence[ReportedRun]) -> Iterator[str]:
     few: dict[int, list[str]] = {}
     for subject in subjects:
         yield from (f"{subject.label}: {without_folders(warning)}" for warning in subject.warnings)
-        images = subject.results.loc[subject.results["metric"] == "error_rate", "n"].max()
+        images = subject.results.loc[subject.results["metric"].isin(["error_rate", "accuracy"]), "n"].max()
         if images < _FEW_IMAGES:
             few.setdefault(int(images), []).append(subject.label)
     for images, labels in few.items():

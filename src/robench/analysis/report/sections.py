@@ -13,6 +13,7 @@ from robench.analysis.report.charts import Rows, dots, heat_map, lines
 from robench.analysis.report.ood import ood_groups
 from robench.analysis.report.orders import orders
 from robench.analysis.report.parts import Chart, Group, LegendEntry, Section, TextTable, model_legend
+from robench.analysis.report.shape_bias import shape_bias_groups
 from robench.analysis.report.size_selection import policies, static_comparison
 from robench.analysis.report.words import suite_words, words
 from robench.suites import CLEAN, NETWORK, Family, display_family, families, lookup_suite
@@ -318,6 +319,7 @@ _FAMILIES: dict[Family, GroupsOf] = {
     families.CORRUPTIONS: _corruptions,
     families.OWN: _corruptions,
     families.OOD: ood_groups,
+    families.CUE_CONFLICT: shape_bias_groups,
     families.SEQUENCES: _sequences,
     families.SHIFT: _shift,
     families.RESOLUTION: _resolution,

@@ -9,7 +9,16 @@ from robench.analysis.wording import Wording
 
 __all__ = ["HEADINGS", "WORDS", "last_part", "metric_words", "suite_words", "without_folders", "words"]
 
-_SUITE = {"ood": "Out of distribution", "imagenet": "ImageNet", "cifar": "CIFAR", "c": "C", "p": "P"}
+_SUITE = {
+    "ood": "Out of distribution",
+    "imagenet": "ImageNet",
+    "3dcc": "3DCC",
+    "cifar": "CIFAR",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "c": "C",
+    "p": "P",
+}
 _METRICS = {
     "mce": "mCE",
     "relative_mce": "relative mCE",

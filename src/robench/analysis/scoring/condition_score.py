@@ -8,13 +8,15 @@ import numpy as np
 
 from robench.analysis.metrics.curves import consistency
 from robench.analysis.metrics.flips import flip_rate
+from robench.analysis.metrics.shape_bias import Cues
 from robench.analysis.scoring.groups import groups_of, suite_of
 from robench.analysis.scoring.normalization import group_baseline
 from robench.analysis.scoring.records import read_columns
+from robench.analysis.scoring.shape_bias import cue_decisions
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.observer import ConditionScore
-from robench.suites import FrameKind
+from robench.suites import FrameKind, families
 
 __all__ = ["condition_score", "mean_divisors"]
 
@@ -22,11 +24,13 @@ __all__ = ["condition_score", "mean_divisors"]
 def condition_score(run: RunDirectory, condition: ConditionEntry) -> ConditionScore:
     """Return the error rate of a finished condition, or a metric of its frames.
 
-    Sequences have flip_rate, pairs of crops consistency and other frames accuracy.
+    Sequences have flip_rate, pairs of crops consistency and other frames accuracy. Cue-conflict images have shape_bias.
 
     Raises:
         RunError: The records do not belong to the condition.
     """
+    if suite_of(condition).family is families.CUE_CONFLICT:
+        return ConditionScore("shape_bias", Cues.of(*cue_decisions(run, condition)).bias)
     records = read_columns(run, condition, ("label", "pred"))
     shape = condition.frames, -1
     pred, label = (records[name].to_numpy().astype(np.int64).reshape(shape) for name in ("pred", "label"))

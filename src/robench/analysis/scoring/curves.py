@@ -39,7 +39,7 @@ class FrameRecords:
         top5: Most probable classes, best first, (frames, n, k).
         confidence: Probabilities of the predicted classes, (frames, n).
         prob_label: Probabilities of the true classes, (frames, n).
-        label: True classes, (n,).
+        label: True classes, (n,), or (frames, n) if images have several.
     """
 
     condition: ConditionEntry

@@ -46,10 +46,10 @@ class Group:
 
 
 def groups_of(run: RunDirectory) -> list[Group]:
-    """Return the groups of a run's conditions with one image a sample, finished or not, in order."""
+    """Return the groups of a run's conditions with one image a sample and clean images, finished or not, in order."""
     groups: dict[tuple[object, ...], list[ConditionEntry]] = {}
     for condition in run.conditions:
-        if not has_frames(condition):
+        if suite_of(condition).family.has_clean and not has_frames(condition):
             clean = condition.name if condition.suite == CLEAN else None
             key = (condition.suite, condition.resolution, condition.protocol, condition.source, clean)
             groups.setdefault(key, []).append(condition)

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from robench.errors import OptionError, TableError, one_line
 from robench.runs.directory import RunDirectory
 from robench.runs.files import decode_text
 from robench.runs.parquet import read_parquet
+from robench.runs.sample_names import SampleNames
 from robench.runs.schema import GROUPS, check_cell
 from robench.suites import CLEAN
 from robench.types import Floats, Ints
@@ -87,10 +88,10 @@ def read_groups(samples: pd.DataFrame, text: str) -> pd.DataFrame:
     for name in columns:
         if name not in attributes:
             raise OptionError(f"--groups {file} has no column {name!r}", f"its columns are {', '.join(attributes)}")
-    places, index = _places(samples["path"].tolist()), samples["index"].tolist()
+    sample_names, index = SampleNames(samples["path"].tolist()), samples["index"].tolist()
     found: dict[tuple[int, str, str], None] = {}
     for one in rows:
-        place = places.get(_normal(str(one.get(path_column, ""))))
+        place = sample_names.find(str(one.get(path_column, "")))
         for name in columns or attributes:
             value = one.get(name)
             for item in value if isinstance(value, list) else [value]:
@@ -160,22 +161,6 @@ def _path_column(names: Sequence[str]) -> str | None:
     return next((name for known in _PATHS for name in names if name.lower() == known), None)
 
 
-def _places(paths: Sequence[str]) -> dict[str, int]:
-    """Return the position of each sample by its path, by its file name and by both without extension, where these are unique."""
-    places: dict[str, int] = {}
-    shorter: dict[str, list[int]] = {}
-    for place, path in enumerate(paths):
-        pure = PurePosixPath(path)
-        for name in {str(pure.with_suffix("")), pure.name, pure.stem}:
-            shorter.setdefault(name, []).append(place)
-        places[path] = place
-    return {name: where[0] for name, where in shorter.items() if len(where) == 1} | places
-
-
-def _normal(path: str) -> str:
-    return path.strip().replace("\\", "/").removeprefix("./")
-
-
 @dataclass(frozen=True)
 class _Members:
     """A group with the positions of its samples in the run, (n,)."""
@@ -204,7 +189,8 @@ def group_rows(run: RunDirectory, seed: int) -> Iterator[Row]:
     for outcomes in read_cells(run, finished, columns, _TOGETHER):
         measured |= _measure(outcomes, members, seed)
         for cell in outcomes.cells:
-            values[cell.name] = {one.name: _of_group(cell, outcomes.label, one.places) for one in members}
+            label = None if run.is_multi_label else outcomes.label
+            values[cell.name] = {one.name: _of_group(cell, label, one.places) for one in members}
     for group in groups_of(run):
         yield from _rows(group, members, measured, values)
 
@@ -253,7 +239,7 @@ def _measure(outcomes: Outcomes, members: Sequence[_Members], seed: int) -> dict
     return found
 
 
-def _of_group(cell: Cell, label: Ints, places: NDArray[np.intp]) -> dict[str, float]:
+def _of_group(cell: Cell, label: Ints | None, places: NDArray[np.intp]) -> dict[str, float]:
     """Return the metrics of a group that need the order of its confidences, and its balanced accuracy."""
     assert cell.reliability is not None
     wrong = cell.wrong[places]
@@ -262,10 +248,12 @@ def _of_group(cell: Cell, label: Ints, places: NDArray[np.intp]) -> dict[str, fl
     once = np.ones((1, len(places)), np.int32)
     calibration = Reliability.of(confidence[places], ~wrong).errors(once)
     selective = RiskCoverage.of(confidence[places], ~wrong).measures(once)
+    found = dict(zip((*_CALIBRATION, *_SELECTIVE), (float(one[0]) for one in (*calibration, *selective)), strict=True))
+    if label is None:
+        return found
     classes = ByClass.of(label[places])
     ones = np.ones(len(places), np.int64)
     rates = class_rates(classes.sums(ones, wrong[classes.order]), classes.sums(ones))
-    found = dict(zip((*_CALIBRATION, *_SELECTIVE), (float(one[0]) for one in (*calibration, *selective)), strict=True))
     return found | {"balanced_accuracy": float(balanced_accuracy(rates))}
 
 
@@ -327,7 +315,7 @@ def _mean(
         mean = np.mean([measured[name][group][metric] for name in conditions], axis=0)
         if np.isfinite(mean[0]):
             yield result_row(metric, mean)
-    else:
+    elif metric in values[conditions[0]][group]:
         yield row(metric, float(np.mean([values[name][group][metric] for name in conditions])))
 
 

@@ -62,7 +62,7 @@ class Outcomes:
     """Outcomes of several conditions on the same samples.
 
     Attributes:
-        label: True classes, (n,).
+        label: True classes, (n,); those of the first condition if images have several.
         cells: Outcomes of each condition.
     """
 
@@ -99,14 +99,15 @@ def read_cells(
         RunError: Unless all conditions have the same samples in the same order.
     """
     first: Any = None
+    same = ["sample"] if run.is_multi_label else ["sample", "label"]
     for start in range(0, len(finished), together):
         cells = []
         for condition in finished[start : start + together]:
             records = read_columns(run, condition, ("sample", "label", "pred", *columns))
+            label = records["label"].to_numpy().astype(np.int64)
             if first is None:
-                first = records[["sample", "label"]]
-                label = records["label"].to_numpy().astype(np.int64)
-            elif not first.equals(records[["sample", "label"]]):
+                first, first_label = records[same], label
+            elif not first.equals(records[same]):
                 raise RunError(f"{run.path}: {condition.name} has other samples than {finished[0].name}", _DELETE)
             pred = records["pred"].to_numpy()
             wrong = np.asarray(pred != label)
@@ -119,15 +120,16 @@ def read_cells(
                     _top5_wrong(run, condition, records["top5"], label) if "top5" in columns else None,
                     None if confidence is None else Reliability.of(confidence, ~wrong),
                     None if confidence is None else RiskCoverage.of(confidence, ~wrong),
-                    _proper_scores(records) if "prob_label" in columns and (pred >= 0).all() else {},
+                    _proper_scores(records, run) if "prob_label" in columns and (pred >= 0).all() else {},
                 )
             )
-        yield Outcomes(label, cells)
+        yield Outcomes(first_label, cells)
 
 
-def _proper_scores(records: Any) -> dict[str, Floats]:
+def _proper_scores(records: Any, run: RunDirectory) -> dict[str, Floats]:
     prob_label, sum_p2 = records["prob_label"].to_numpy(), records["sum_p2"].to_numpy()
-    return {"nll": nll(prob_label), "brier": brier(prob_label, sum_p2)}
+    # The distance to one true class does not exist if there are several.
+    return {"nll": nll(prob_label), **({} if run.is_multi_label else {"brier": brier(prob_label, sum_p2)})}
 
 
 def read_label(run: RunDirectory, condition: ConditionEntry) -> Ints:
@@ -189,7 +191,10 @@ def read_frames(run: RunDirectory, condition: ConditionEntry) -> FrameRecords:
 
         if (column("frame").reshape(condition.frames, -1) != np.arange(condition.frames)[:, None]).any():
             raise RunError(f"{run.path}: the records of {condition.name} have other frames", _DELETE)
-        for name, expected in (("sample", samples["index"]), ("label", samples["label"])):
+        for name, expected in {
+            "sample": samples["index"],
+            **({} if run.is_multi_label else {"label": samples["label"]}),
+        }.items():
             values = column(name).reshape(condition.frames, -1)
             if values.shape != shape or (values != expected).any():
                 raise RunError(f"{run.path}: {condition.name} has other samples than samples.parquet", _DELETE)
@@ -207,7 +212,7 @@ def read_frames(run: RunDirectory, condition: ConditionEntry) -> FrameRecords:
             top5=column("top5").reshape(*shape, -1),
             confidence=column("confidence").reshape(shape),
             prob_label=column("prob_label").reshape(shape),
-            label=samples["label"],
+            label=column("label").reshape(shape) if run.is_multi_label else samples["label"],
         )
     except TableError as error:
         raise RunError(error.problem, _REPAIR) from error

@@ -31,12 +31,13 @@ from robench.analysis.scoring.normalization import baseline_errors, difficulties
 from robench.analysis.scoring.ood import ood_rows
 from robench.analysis.scoring.records import Outcomes, read_cells, read_frames, read_label
 from robench.analysis.scoring.rows import DISTRIBUTION, DISTRIBUTION_SIZE, Row, means, resample_weights, result_row, row
+from robench.analysis.scoring.shape_bias import shape_bias_rows
 from robench.analysis.scoring.size_selection import choice_curves, choice_rows, has_cost
 from robench.errors import RunError
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
-from robench.suites import CLEAN, OOD, Suite
+from robench.suites import CLEAN, OOD, Suite, families
 from robench.types import Floats, Ints, Results
 
 __all__ = ["score", "score_rows"]
@@ -116,7 +117,7 @@ def score_rows(
     if only is not None:
         suites, metrics = {CLEAN, *(suite for suite, _ in only)}, {metric for _, metric in only}
         finished = [condition for condition in finished if condition.suite in suites]
-    images = [condition for condition in finished if not has_frames(condition)]
+    images = [one for one in finished if not has_frames(one) and suite_of(one).family is not families.CUE_CONFLICT]
     measured = _measure(run, images, groups, metrics, seed) if images else None
     common = {
         "schema": SCHEMA_VERSION,
@@ -132,6 +133,8 @@ def score_rows(
         conditions = [condition for condition in finished if condition.suite == suite.name]
         if suite.family.has_frames and conditions:
             rows += _frame_rows(run, suite, conditions, measured, normalize_by, seed)
+        if suite.family is families.CUE_CONFLICT:
+            rows += shape_bias_rows(run, conditions, seed)
         for group in groups:
             if group.suite == suite and measured is not None:
                 rows += _group_rows(group, measured, baselines[group], _field(run, group))
@@ -227,7 +230,7 @@ def _measure(
     columns = list(dict.fromkeys(column for statistic in statistics for column in statistic.columns))
     cells: dict[str, dict[str, Floats]] = {one.name: defaultdict(lambda: np.empty(DISTRIBUTION_SIZE)) for one in images}
     nonfinite: dict[str, float] = {}
-    by_class = only is None or not only.isdisjoint(_CLASS_METRICS)
+    by_class = not run.is_multi_label and (only is None or not only.isdisjoint(_CLASS_METRICS))
     classes = _ClassErrors(read_label(run, images[0]), groups if by_class else (), cells)
     for outcomes in read_cells(run, images, columns, _TOGETHER):
         nonfinite |= {cell.name: cell.nonfinite_rate for cell in outcomes.cells}
@@ -244,6 +247,8 @@ def _measure(
         # Without any prediction, no confidence can be right. Without that of a sample, the scores have no mean.
         for metric in (*(_CALIBRATION.metrics if rate == 1 else ()), *(_SCORES if rate else ())):
             cells[name].pop(metric, None)
+        if run.is_multi_label:
+            cells[name].pop("brier", None)
     measured = {name: dict(distributions) for name, distributions in cells.items()}
     return _Measured(classes.by_class, measured, nonfinite, classes.errors())
 
@@ -403,6 +408,6 @@ def _curves(run: RunDirectory, finished: Sequence[ConditionEntry]) -> Iterator[C
 
 
 def _own_size(run: RunDirectory) -> int | None:
-    """Return the side of the model's own input in pixels; None if the manifest does not state it."""
-    side: int | None = run.manifest["model"].get("preprocessing", {}).get("crop")
-    return side
+    """Return the short side of the model's own input in pixels; None if the manifest does not state it."""
+    crop: list[int] | int | None = run.manifest["model"].get("preprocessing", {}).get("crop")
+    return min(crop) if isinstance(crop, list) else crop

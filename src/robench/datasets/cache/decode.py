@@ -248,8 +248,8 @@ def _fill(
     files: dict[str, Parts] = {}
     ignored = Counter[str]()
     with new_entry(entry) as folder:
-        if geometry.square:
-            shapes = [(3, geometry.side, geometry.side)] * len(positions)
+        if geometry.has_one_shape:
+            shapes = [(3, *geometry.shape)] * len(positions)
             shape: tuple[int, ...] = (len(positions), *shapes[0])
         else:
             shapes = _shapes(images, positions, geometry)

@@ -14,8 +14,9 @@ import numpy as np
 
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import REDOWNLOAD, check_image_size
-from robench.datasets.readers.labels import IMAGE_COLUMNS, LABEL_COLUMNS, classes_of, numbered, parse_json
+from robench.datasets.readers.labels import IMAGE_COLUMNS, LABEL_COLUMNS, classes_of, numbered, parse_json, true_classes
 from robench.errors import DatasetError
+from robench.types import Ints
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,17 +77,23 @@ def rows_of_shards(
         return f"{shards[shard].path}, row {position - starts[shard]}"
 
     names = shards[0].names
-    numbers = [label for label in labels if isinstance(label, int)]
-    if names is not None and len(numbers) == len(labels):
-        mapped, classes = numbered(numbers, where, names)
-    else:
-        mapped, classes = classes_of(labels, where)
+
+    def convert(labels: Sequence[object], where: Callable[[int], str]) -> tuple[Ints, tuple[str, ...]]:
+        numbers = [label for label in labels if isinstance(label, int)]
+        return (
+            numbered(numbers, where, names)
+            if names is not None and len(numbers) == len(labels)
+            else classes_of(labels, where)
+        )
+
+    truth = true_classes(labels, where, convert)
     images = _Groups(load)
     return ImageDataset(
         name=path.resolve().name if path.is_dir() else path.stem,
         paths=tuple(f"{shard.path.stem}/{row:08d}" for shard in shards for row in range(sum(shard.groups))),
-        labels=mapped,
-        classes=classes,
+        labels=truth.labels,
+        classes=truth.names,
+        label_sets=truth.sets,
         read=lambda position: images.read(*rows[position]),
         notes=notes,
     )
@@ -181,16 +188,19 @@ def label_column(schema: pa.Schema, features: dict[str, Any], path: Path) -> str
     """Return the column of labels; raise DatasetError if there is none."""
     import pyarrow.types as kinds
 
-    fitting = [
-        field.name
-        for field in schema
-        if kinds.is_integer(field.type)
-        or kinds.is_string(field.type)
-        or kinds.is_large_string(field.type)
-        or (kinds.is_dictionary(field.type) and kinds.is_string(field.type.value_type))
-    ]
+    def fits(kind: pa.DataType) -> bool:
+        is_list = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
+        return bool(
+            kinds.is_integer(kind)
+            or kinds.is_string(kind)
+            or kinds.is_large_string(kind)
+            or (kinds.is_dictionary(kind) and kinds.is_string(kind.value_type))
+            or (is_list and not kinds.is_nested(kind.value_type) and fits(kind.value_type))
+        )
+
+    fitting = [field.name for field in schema if fits(field.type)]
     known = [name for name in LABEL_COLUMNS if name in fitting]
-    declared = [name for name in fitting if _kind(features.get(name)) == "ClassLabel"]
+    declared = [name for name in fitting if _kind(_item(features.get(name))) == "ClassLabel"]
     for names in (declared, [name for name in known if name in declared][:1], known[:1]):
         if len(names) == 1 and "." not in names[0]:
             return names[0]
@@ -198,6 +208,12 @@ def label_column(schema: pa.Schema, features: dict[str, Any], path: Path) -> str
         f"{path} has no column of labels (its columns: {_listed(schema)})",
         "store whole numbers or class names in a column named label",
     )
+
+
+def _item(feature: object) -> object:
+    """Return the description of the items of a list, or of a column that is none."""
+    inner = feature.get("feature", feature) if isinstance(feature, dict) else feature
+    return inner[0] if isinstance(inner, list) and len(inner) == 1 else inner
 
 
 def _kind(feature: object) -> object:
@@ -211,6 +227,7 @@ def _listed(schema: pa.Schema) -> str:
 
 def class_names(feature: object, path: Path) -> tuple[str, ...] | None:
     """Return the class names of a column's description, if it has them; raise DatasetError if they are not unique."""
+    feature = _item(feature)
     names = feature.get("names") if isinstance(feature, dict) else None
     if names is None:
         return None

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from robench.datasets.dataset import ImageDataset
+from robench.datasets.dataset import ImageDataset, map_labels
 from robench.datasets.io.bounded import read_image
 from robench.datasets.io.directories import folders_in, image_suffixes, names_in
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.image_files import ImageFiles
-from robench.datasets.readers.labels import classes_of
+from robench.datasets.readers.labels import true_classes
 from robench.datasets.readers.splits import split_of
 from robench.datasets.readers.table_rows import TABLE_SUFFIXES, Row, first_row, read_rows
 from robench.errors import DatasetError
@@ -128,21 +127,24 @@ def labelled_images(
     if not lines:
         raise DatasetError(f"{file} labels no image", "write one line for each image, its path and its label")
     paths = sorted(lines)
-    numbers, classes = classes_of(
+    truth = true_classes(
         [labels[path] for path in paths], lambda position: f"{file.name}, line {lines[paths[position]]}"
     )
-    if {*names} >= {*classes}:
-        index = {name: number for number, name in enumerate(names)}
-        numbers, classes = np.array([index[name] for name in classes], dtype=np.int64)[numbers], tuple(names)
     inner = images.root.relative_to(folder).as_posix() if images.root.is_relative_to(folder) else "."
-    return ImageDataset(
+    images_of_table = ImageDataset(
         name=folder.resolve().name if given.is_dir() or file.name in _NAMES else file.stem,
         paths=tuple(path if inner == "." else f"{inner}/{path}" for path in paths),
-        labels=numbers,
-        classes=classes,
+        labels=truth.labels,
+        classes=truth.names,
+        label_sets=truth.sets,
         read=lambda position: read_image(images.root / paths[position]),
         notes=tuple(notes),
     )
+    if {*names} >= {*truth.names}:
+        index = {name: number for number, name in enumerate(names)}
+        places = [index[name] for name in truth.names]
+        return replace(map_labels(images_of_table, places, names), file_labels=None)
+    return images_of_table
 
 
 def _matches(path: Path) -> bool:
@@ -184,7 +186,12 @@ def _candidates(folder: Path, likely: bool = False) -> list[Path]:
         file
         for file in files
         if file.name in _NAMES
-        or (file.stem not in images and file.name.lower() not in _OTHERS and not file.name.startswith("."))
+        or (
+            file.suffix.lower() != ".json"
+            and file.stem not in images
+            and file.name.lower() not in _OTHERS
+            and not file.name.startswith(".")
+        )
     ]
     for is_likely in (_is_likely, _is_named):
         if likely or len(files) > _TABLES:
@@ -254,7 +261,7 @@ def _misfit(file: Path) -> str:
 
 LABEL_TABLE = Reader(
     "table",
-    "images with labels.csv or metadata.csv (also .tsv, .txt, .jsonl; columns file_name and label), or with a list such as "
+    "images with labels.csv or metadata.csv (also .tsv, .txt, .jsonl, .json; columns file_name and label), or with a list such as "
     "val.txt or LOC_val_solution.csv in the folder or above it; or such a file",
     _matches,
     _read,

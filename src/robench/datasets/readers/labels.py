@@ -5,13 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from robench.datasets.dataset import LabelSets
 from robench.errors import DatasetError
 from robench.types import Ints
 
-__all__ = ["IMAGE_COLUMNS", "LABEL_COLUMNS", "PATH_COLUMNS", "classes_of", "lower_keys", "numbered", "parse_json"]
+__all__ = [
+    "IMAGE_COLUMNS",
+    "LABEL_COLUMNS",
+    "PATH_COLUMNS",
+    "TrueClasses",
+    "classes_of",
+    "lower_keys",
+    "numbered",
+    "parse_json",
+    "true_classes",
+]
 
 PATH_COLUMNS = (
     "file_name",
@@ -61,6 +73,84 @@ _CLASSES = 1_000_000
 """Most classes; a label above is a mistake, or an attempt to fill the memory with class names."""
 
 
+Convert = Callable[[Sequence[object], Callable[[int], str]], tuple[Ints, tuple[str, ...]]]
+"""Converts labels to classes, as `classes_of` does."""
+
+
+class TrueClasses(NamedTuple):
+    """The classes of images.
+
+    Attributes:
+        labels: (n,) class of each image; one of them if it has several.
+        names: Name of each class.
+        sets: Classes of each image as in `ImageDataset`; None if each image has one.
+    """
+
+    labels: Ints
+    names: tuple[str, ...]
+    sets: LabelSets | None
+
+
+def true_classes(labels: Sequence[object], where: Callable[[int], str], convert: Convert | None = None) -> TrueClasses:
+    """Convert labels, some of them with several classes.
+
+    Several classes are a list, or a text such as `3;7`, `cat|dog`, `3 7` or `["cat", "dog"]`. If one image has a list, an image
+    with an empty list or without a label is left out.
+
+    Args:
+        labels: Labels in the file.
+        where: Returns a description of the label at a position, for errors.
+        convert: Converts single labels; None for `classes_of`.
+
+    Raises:
+        DatasetError: Labels are invalid, or no image has one.
+    """
+    convert = convert or classes_of
+    lists = [_several(label) for label in labels]
+    if all(one is None for one in lists):
+        return TrueClasses(*convert(labels, where), None)
+    items = [
+        one if one is not None else [] if _is_blank(label) else [label]
+        for one, label in zip(lists, labels, strict=True)
+    ]
+    owners = [position for position, one in enumerate(items) for _ in one]
+    if not owners:
+        raise DatasetError("no image has a label", "give at least one image a class")
+    numbers, names = convert([item for one in items for item in one], lambda item: where(owners[item]))
+    ends = np.cumsum([len(one) for one in items])
+    sets = tuple(tuple(sorted(set(part.tolist()))) for part in np.split(numbers, ends[:-1]))
+    # An image that is left out has a class that others have, so that it adds none.
+    first = np.array([one[0] if one else numbers[0] for one in sets], dtype=np.int64)
+    return TrueClasses(first, names, None if all(len(one) == 1 for one in sets) else sets)
+
+
+def _several(label: object) -> list[object] | None:
+    """Return the classes of a label that is a list; None for a single label."""
+    if isinstance(label, list | tuple):
+        return list(label)
+    if not isinstance(label, str) or not _LIST.search(text := label.strip()):
+        return None
+    if text[0] == "[" and text[-1] == "]":
+        for written in (text, text.replace("'", '"'), re.sub(r"(?<=\d)\s+(?=\d)", ",", text)):
+            try:
+                value = parse_json(written)
+            except ValueError:
+                continue
+            return value if isinstance(value, list) else None
+        return None
+    if ";" in text or "|" in text:
+        return [part.strip() for part in re.split("[;|]", text) if part.strip()]
+    return list(re.split(r"[,\s]+", text)) if re.fullmatch(r"\d+([,\s]+\d+)+", text, re.ASCII) else None
+
+
+_LIST = re.compile(r"[;|\[]|^\d+[,\s]")
+"""Part of every text with several classes."""
+
+
+def _is_blank(label: object) -> bool:
+    return label is None or (isinstance(label, str) and not label.strip())
+
+
 def classes_of(labels: Sequence[object], where: Callable[[int], str]) -> tuple[Ints, tuple[str, ...]]:
     """Convert labels to classes.
 
@@ -77,7 +167,7 @@ def classes_of(labels: Sequence[object], where: Callable[[int], str]) -> tuple[I
         DatasetError: Labels are blank, negative, fractional or of mixed types.
     """
     for position, label in enumerate(labels):
-        if label is None or (isinstance(label, str) and not label.strip()):
+        if _is_blank(label):
             raise DatasetError(f"{where(position)} has no label", "label every image")
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise DatasetError(

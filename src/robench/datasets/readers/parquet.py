@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["PARQUET"]
+__all__ = ["PARQUET", "read_columns"]
 
 _FOOTER_BYTES = 2**27
 _GROUP_BYTES = 2 * 2**30
@@ -121,8 +121,10 @@ def _open_shard(path: Path) -> Shard:
         for group in groups:
             for number in range(group.num_columns):
                 column = group.column(number)
-                if column.path_in_schema in sizes:
-                    sizes[column.path_in_schema].append(column.total_uncompressed_size)
+                leaf = column.path_in_schema
+                name = label if leaf.startswith(f"{label}.") else leaf  # A list has a leaf such as label.list.element.
+                if name in sizes:
+                    sizes[name].append(column.total_uncompressed_size)
         if any(len(group_sizes) != len(groups) for group_sizes in sizes.values()):
             raise DatasetError(f"{path} has several columns {image!r} or {label!r}", "keep one of each")
         if max(sizes[image], default=0) > _GROUP_BYTES:
@@ -148,6 +150,34 @@ def _labels(shard: Shard) -> Sequence[object]:
     if len(labels) != sum(shard.groups):
         raise DatasetError(f"{shard.path} has {len(labels)} labels in {sum(shard.groups)} rows", REDOWNLOAD)
     return labels
+
+
+def read_columns(path: Path, paths: Sequence[str]) -> tuple[list[object] | None, list[object]]:
+    """Read the column of paths and that of labels of a table without images.
+
+    Args:
+        path: The table.
+        paths: Names of the column of paths, by preference.
+
+    Returns:
+        The paths, None without such a column, and the labels.
+
+    Raises:
+        DatasetError: The file cannot be read, or has no labels.
+    """
+    with _parquet(path) as file:
+        schema, groups = file.schema_arrow, list(range(file.metadata.num_row_groups))
+        if file.metadata.num_rows > IMAGES or not groups:
+            raise DatasetError(f"{path} claims to have {file.metadata.num_rows} rows", REDOWNLOAD)
+        features = features_of(schema.metadata)
+        label = label_column(schema, features, path)
+        name = next((known for known in paths for column in schema.names if column.lower() == known), None)
+        column = next((column for column in schema.names if column.lower() == name), None)
+        found = [
+            None if one is None else _values(file, one, groups, _LABEL_BYTES, path).to_pylist()
+            for one in (column, label)
+        ]
+    return found[0], found[1] or []
 
 
 PARQUET = Reader(

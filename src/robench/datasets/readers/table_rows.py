@@ -16,9 +16,10 @@ from robench.datasets.io.directories import image_suffixes
 from robench.datasets.readers.labels import LABEL_COLUMNS, PATH_COLUMNS, lower_keys, parse_json
 from robench.errors import DatasetError, one_line
 
-__all__ = ["TABLE_SUFFIXES", "Row", "first_row", "read_rows"]
+__all__ = ["TABLE_BYTES", "TABLE_SUFFIXES", "Row", "first_row", "read_rows"]
 
-_TABLE_BYTES = 2**28
+TABLE_BYTES = 2**28
+"""Most bytes of a table."""
 _HEAD_BYTES = 2**16
 """Bytes that hold the first row."""
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -26,7 +27,7 @@ _SPACE = " "
 """Any white space between a path and its label."""
 _BOXES = "predictionstring"
 """Column of a class and a box, as in Kaggle's LOC_val_solution.csv."""
-TABLE_SUFFIXES = (*_DELIMITERS, ".jsonl")
+TABLE_SUFFIXES = (*_DELIMITERS, ".jsonl", ".json")
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 Exists = Callable[[str], bool]
@@ -55,6 +56,8 @@ def first_row(table: Path, exists: Exists, columns: tuple[int, int] | None = Non
     Raises:
         DatasetError: The row is invalid.
     """
+    if table.suffix.lower() == ".json":  # A part of it is not JSON.
+        return next(read_rows(table, exists, columns), None)
     try:
         content = read_part(table, 0, min(file_size(table), _HEAD_BYTES))
     except OSError as error:
@@ -73,7 +76,7 @@ def read_rows(table: Path, exists: Exists, columns: tuple[int, int] | None = Non
     Raises:
         DatasetError: A row is invalid; the message names the first such line.
     """
-    return _rows(table, _decoded(table, read_limited(table, _TABLE_BYTES)), exists, columns)
+    return _rows(table, _decoded(table, read_limited(table, TABLE_BYTES)), exists, columns)
 
 
 def _decoded(table: Path, content: bytes, is_cut: bool = False) -> str:
@@ -86,6 +89,9 @@ def _decoded(table: Path, content: bytes, is_cut: bool = False) -> str:
 
 def _rows(table: Path, text: str, exists: Exists, columns: tuple[int, int] | None = None) -> Iterator[Row]:
     if table.suffix.lower() == ".jsonl":
+        lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+        return (_json_row(f"{table.name}, line {number}", number, _json(table, number, line)) for number, line in lines)
+    if table.suffix.lower() == ".json":
         return _json_rows(table, text)
     if match := re.match(r'"?sep=([,;\t|])"?\r?\n', text):  # Excel's line that names the delimiter
         return _text_rows(table, "\n" + text[match.end() :], match[1], exists, columns)
@@ -95,24 +101,44 @@ def _rows(table: Path, text: str, exists: Exists, columns: tuple[int, int] | Non
 
 
 def _json_rows(table: Path, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{table.name}, line {number}"
-        try:
-            value = parse_json(line)
-        except ValueError as error:
-            raise DatasetError(f"{where} is not JSON ({one_line(error)})", "write one object per line") from error
-        if not isinstance(value, dict):
-            raise DatasetError(f"{where} is not a JSON object", 'write {"file_name": PATH, "label": LABEL}')
-        value = lower_keys(value)
-        path, label = _column(value, PATH_COLUMNS), _column(value, LABEL_COLUMNS)
-        if path is None or label is None:
-            raise _lacks(where, "path" if path is None else "label")
-        name = value[path]
-        if not isinstance(name, str):
-            raise DatasetError(f"{where}: the path in {path!r} is not text", "write the path of the image as a text")
-        yield Row(number, name, value[label], True)
+    """Yield the rows of an object with the labels of each path, or of a list of objects."""
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise DatasetError(f"{table.name} is not JSON ({one_line(error)})", "save it again") from error
+    if isinstance(content, dict):
+        for number, (name, label) in enumerate(content.items(), 1):
+            yield Row(number, name, label, True)
+    elif isinstance(content, list):
+        for number, value in enumerate(content, 1):
+            if isinstance(value, list | str | int):
+                raise DatasetError(
+                    f"{table.name} lists labels without paths", "give it as --labels FILE, and the images as --data"
+                )
+            yield _json_row(f"{table.name}, item {number}", number, value)
+    else:
+        raise DatasetError(f"{table.name} is neither a JSON object nor a list", "write {PATH: LABEL, ...}")
+
+
+def _json(table: Path, number: int, line: str) -> object:
+    try:
+        return parse_json(line)
+    except ValueError as error:
+        problem = f"{table.name}, line {number} is not JSON ({one_line(error)})"
+        raise DatasetError(problem, "write one object per line") from error
+
+
+def _json_row(where: str, number: int, value: object) -> Row:
+    if not isinstance(value, dict):
+        raise DatasetError(f"{where} is not a JSON object", 'write {"file_name": PATH, "label": LABEL}')
+    value = lower_keys(value)
+    path, label = _column(value, PATH_COLUMNS), _column(value, LABEL_COLUMNS)
+    if path is None or label is None:
+        raise _lacks(where, "path" if path is None else "label")
+    name = value[path]
+    if not isinstance(name, str):
+        raise DatasetError(f"{where}: the path in {path!r} is not text", "write the path of the image as a text")
+    return Row(number, name, value[label], True)
 
 
 def _delimiter(table: Path, text: str, exists: Exists) -> str:

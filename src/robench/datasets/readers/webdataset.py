@@ -12,7 +12,7 @@ from robench.datasets.io.bounded import os_error, read_part
 from robench.datasets.io.directories import image_suffixes, visible_folders
 from robench.datasets.io.tar_index import Member, members
 from robench.datasets.readers.base import Reader
-from robench.datasets.readers.labels import LABEL_COLUMNS, classes_of, lower_keys, parse_json
+from robench.datasets.readers.labels import LABEL_COLUMNS, lower_keys, parse_json, true_classes
 from robench.datasets.readers.splits import choose_split
 from robench.errors import DatasetError, one_line
 
@@ -65,7 +65,7 @@ def _read(path: Path) -> ImageDataset:
         )
     paths = tuple(sorted(samples))
     ordered = [samples[name] for name in paths]
-    labels, classes = classes_of(
+    truth = true_classes(
         [sample.label for sample in ordered],
         lambda position: f"{ordered[position].shard}: {ordered[position].image.name!r}",
     )
@@ -77,7 +77,15 @@ def _read(path: Path) -> ImageDataset:
         return read_part(sample.shard, sample.image.offset, sample.image.size)
 
     name = path.resolve().name if path.is_dir() else _RANGE.sub("", path.stem).strip("-_.") or path.parent.name
-    return ImageDataset(name=name, paths=paths, labels=labels, classes=classes, read=read, notes=notes)
+    return ImageDataset(
+        name=name,
+        paths=paths,
+        labels=truth.labels,
+        classes=truth.names,
+        label_sets=truth.sets,
+        read=read,
+        notes=notes,
+    )
 
 
 def _shards(path: Path) -> tuple[list[Path], tuple[str, ...]]:

@@ -20,6 +20,7 @@ from robench.errors import CheckpointError, one_line
 from robench.models.architectures.arguments import parse_arguments
 from robench.models.preprocessing import Preprocessing
 from robench.models.preprocessing.from_config import from_timm_config
+from robench.suites.geometry import scaled
 
 __all__ = ["call_factory", "importable", "is_factory", "preprocessing_of"]
 
@@ -82,7 +83,7 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
     The attribute `preprocessing` comes first, then timm's `pretrained_cfg` and `default_cfg`. `preprocessing` is a
     `Preprocessing` or a mapping with these keys:
 
-    - crop: input size in pixels.
+    - crop: input size in pixels, or height and width.
     - mean, std: three fractions of full scale each.
     - resize, optional: short side, or height and width, before the crop; the default is crop / 0.875.
     - interpolation, optional: the default is bilinear.
@@ -100,10 +101,11 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
                 f"{name}.preprocessing has the keys {', '.join(map(str, stated)) or 'none'}",
                 "state crop, mean and std, and optionally resize and interpolation",
             )
-        config = {**stated, "input_size": (3, stated["crop"], stated["crop"])}
+        crop = tuple(stated["crop"]) if isinstance(stated["crop"], list | tuple) else (stated["crop"],) * 2
+        config = {**stated, "input_size": (3, *crop), "crop_mode": "squash"}
         config["interpolation"] = stated.get("interpolation", "bilinear")
         preprocessing = from_timm_config(config, f"{name}.preprocessing")
-        resize = stated.get("resize", round(preprocessing.crop / 0.875))
+        resize = stated.get("resize", scaled(preprocessing.crop, 1 / 0.875))
         return preprocessing.replaced(resize=tuple(resize) if isinstance(resize, list) else resize)
     for attribute in ("pretrained_cfg", "default_cfg"):
         timm_config = getattr(module, attribute, None)

@@ -64,8 +64,8 @@ def with_head(
     """
     check_has_layers(loaded, choice)
     dtype = next((value.dtype for value in loaded.module.parameters() if value.is_floating_point()), torch.float32)
-    size = preprocessing.crop
-    blank = torch.zeros((2, 3, size, size), dtype=dtype, device=device)
+    height, width = preprocessing.shape
+    blank = torch.zeros((2, 3, height, width), dtype=dtype, device=device)
     try:
         if choice.file is not None:
             built = _from_file(loaded, choice, choice.file, blank)
@@ -76,7 +76,7 @@ def with_head(
         raise
     except Exception as error:  # The network may fail at this size with any error; the probe then says so.
         raise CheckpointError(
-            f"{loaded.label} does not run on {size}x{size} images ({type(error).__name__}: {error})".splitlines()[0],
+            f"{loaded.label} does not run on {height}x{width} images ({type(error).__name__}: {error})".splitlines()[0],
             "set --crop if its input size is another",
         ) from error
     note = f"{loaded.label}: the head {choice} takes the {built.features.source} as features"

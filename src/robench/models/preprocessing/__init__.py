@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from robench.errors import OptionError, unknown_name
-from robench.suites.geometry import INTERPOLATIONS, Geometry
+from robench.suites.geometry import INTERPOLATIONS, Geometry, height_width, scaled, size_text
+from robench.types import Shape, Size
 
 __all__ = [
     "ASSUMPTIONS",
@@ -50,7 +51,7 @@ class Preprocessing:
     Attributes:
         resize: Size before the crop, in pixels: an int is the short side, a pair is (height, width). It is used only
             with the model's own geometry.
-        crop: Input size in pixels.
+        crop: Input size in pixels: the side of a square, or (height, width).
         interpolation: "bilinear", "bicubic", "nearest", "box", "hamming" or "lanczos".
         mean: Means of red, green and blue, as fractions of full scale.
         std: Standard deviations of red, green and blue, as fractions of full scale.
@@ -61,8 +62,8 @@ class Preprocessing:
         OptionError: A value is one that no model can have.
     """
 
-    resize: int | tuple[int, int]
-    crop: int
+    resize: Size
+    crop: Size
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -76,22 +77,39 @@ class Preprocessing:
             raise OptionError(f"mean must be fractions of full scale, 0 to 1, not {listed(self.mean)}", _TOO_LARGE)
         if min(self.std) <= 0 or max(self.std) > 1:
             raise OptionError(f"std must be fractions of full scale, above 0 to 1, not {listed(self.std)}", _TOO_LARGE)
-        if not 1 <= self.crop <= _LARGEST:
+        if isinstance(self.crop, tuple) and self.crop[0] == self.crop[1]:
+            object.__setattr__(self, "crop", self.crop[0])
+        if not 1 <= min(self.shape) <= max(self.shape) <= _LARGEST:
             raise OptionError(
-                f"crop must be from 1 to {_LARGEST} pixels, not {self.crop}",
+                f"crop must be from 1 to {_LARGEST} pixels, not {size_text(self.crop)}",
                 "give the model's input size as --size or --crop",
             )
-        sides = _pair(self.resize)
-        more = max(sides) > _RATIO * self.crop
-        if more or _RATIO * min(sides) < self.crop:
+        sides = height_width(self.resize)
+        more = max(sides) > _RATIO * min(self.shape)
+        if more or _RATIO * min(sides) < max(self.shape):
             raise OptionError(
-                f"resize {_size(self.resize)} is far {'more' if more else 'less'} than crop {self.crop}",
+                f"resize {size_text(self.resize)} is far {'more' if more else 'less'} than crop {size_text(self.crop)}",
                 "give both in pixels",
             )
         if self.interpolation not in INTERPOLATIONS:
             raise OptionError(*unknown_name("interpolation", self.interpolation, INTERPOLATIONS))
         if self.channels not in CHANNELS:
             raise OptionError(*unknown_name("order of the channels", self.channels, CHANNELS))
+
+    @property
+    def shape(self) -> Shape:
+        """Height and width of the input in pixels."""
+        return height_width(self.crop)
+
+    @property
+    def side(self) -> int:
+        """Short side of the input in pixels."""
+        return min(self.shape)
+
+    @property
+    def is_square(self) -> bool:
+        """Whether the input is a square."""
+        return isinstance(self.crop, int)
 
     def geometry(self) -> Geometry:
         """Return the model's own geometry, from an image of any size to its input."""
@@ -107,13 +125,15 @@ class Preprocessing:
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        resize: int | tuple[int, int] | None = None,
-        crop: int | None = None,
+        resize: Size | None = None,
+        crop: Size | None = None,
         interpolation: str | None = None,
         input_range: int | None = None,
         channels: str | None = None,
     ) -> Preprocessing:
         """Return a copy with the given values; a new crop alone keeps the ratio of resize to crop.
+
+        A rectangular crop alone is cut from a rectangle of the same ratio of sides, to which every image is resized.
 
         Args:
             mean: In the units of `input_range`, like `std`.
@@ -138,12 +158,12 @@ class Preprocessing:
         mean, std = _fractions(mean, std, input_range or 1)
         crop = self.crop if crop is None else crop
         if resize is None:
-            factor = crop / self.crop
-            height, width = (round(side * factor) for side in _pair(self.resize))
-            resize = (height, width) if isinstance(self.resize, tuple) else height
-        elif min(_pair(resize)) < crop:
+            resize = self.resize if crop == self.crop else _in_ratio(crop, self)
+        elif any(side < least for side, least in zip(height_width(resize), height_width(crop), strict=True)):
+            larger = "a larger resize" if isinstance(crop, int) else "the resize as HxW"
             raise OptionError(
-                f"resize {_size(resize)} is smaller than crop {crop}", "give a larger resize or a smaller crop"
+                f"resize {size_text(resize)} is smaller than crop {size_text(crop)}",
+                f"give {larger} or a smaller crop",
             )
         return replace(
             self,
@@ -156,7 +176,20 @@ class Preprocessing:
         )
 
 
-def assumed(crop: int | None = None) -> tuple[Preprocessing, str]:
+def _in_ratio(crop: Size, own: Preprocessing) -> Size:
+    """Return the size before another crop, in the ratio of the model's own resize to its own crop."""
+    if isinstance(crop, int) and own.is_square:
+        return scaled(own.resize, crop / own.side)
+    # The factors are those of each axis; a short side is one factor for both.
+    factors = (
+        (own.resize[axis] / own.shape[axis] if isinstance(own.resize, tuple) else own.resize / own.side)
+        for axis in (0, 1)
+    )
+    height, width = (round(side * factor) for side, factor in zip(height_width(crop), factors, strict=True))
+    return height, width
+
+
+def assumed(crop: Size | None = None) -> tuple[Preprocessing, str]:
     """Return ImageNet's preprocessing, for files that state none, and a note about the assumption.
 
     Args:
@@ -165,7 +198,7 @@ def assumed(crop: int | None = None) -> tuple[Preprocessing, str]:
     values = "mean and std" if crop else "mean, std and input size (224 px)"
     options = "--mean and --std" if crop else "--mean, --std and --crop"
     crop = crop or 224
-    resize = crop if crop <= _SMALL else round(crop / 0.875)
+    resize = crop if min(height_width(crop)) <= _SMALL else scaled(crop, 1 / 0.875)
     return (
         Preprocessing(resize, crop, "bilinear", IMAGENET_MEAN, IMAGENET_STD),
         f"the file does not state its preprocessing, so ImageNet's {values} are used; change them with {options}",
@@ -211,14 +244,6 @@ def _triple(name: str, values: Sequence[float]) -> tuple[float, float, float]:
         )
     red, green, blue = values
     return red, green, blue
-
-
-def _pair(resize: int | tuple[int, int]) -> tuple[int, int]:
-    return resize if isinstance(resize, tuple) else (resize, resize)
-
-
-def _size(resize: int | tuple[int, int]) -> str:
-    return "x".join(map(str, resize)) if isinstance(resize, tuple) else str(resize)
 
 
 ASSUMPTIONS = (assumed()[1], assumed(1)[1])

@@ -33,13 +33,14 @@ def from_timm_config(config: Mapping[str, Any], name: str) -> Preprocessing:
     """
     try:
         channels, height, width = config.get("input_size") or (3, 224, 224)
-        if channels != 3 or height != width:
+        mode = config.get("crop_mode") or "center"
+        if channels != 3 or (height != width and mode != "squash"):
             raise CheckpointError(
                 f"{name} takes {channels}x{height}x{width} input instead of square RGB images",
                 "give a model of square RGB images, or load it with file.py:function",
             )
-        resize = math.floor(height / (config.get("crop_pct") or 0.875))
-        mode = config.get("crop_mode") or "center"
+        fraction = config.get("crop_pct") or 0.875
+        whole = math.floor(height / fraction), math.floor(width / fraction)
         if mode not in _CROP_MODES:
             raise ValueError(f"crop_mode {mode!r} is none of {', '.join(_CROP_MODES)}")
         interpolation = config.get("interpolation") or "bicubic"
@@ -48,8 +49,8 @@ def from_timm_config(config: Mapping[str, Any], name: str) -> Preprocessing:
                 f"{name} has the interpolation 'random', which timm only trains with", "state bilinear or bicubic"
             )
         return Preprocessing(
-            resize=(resize, resize) if mode == "squash" else resize,
-            crop=int(height),
+            resize=whole if mode == "squash" else whole[0],
+            crop=(int(height), int(width)),
             interpolation=interpolation,
             mean=_rgb(config.get("mean") or IMAGENET_MEAN),
             std=_rgb(config.get("std") or IMAGENET_STD),

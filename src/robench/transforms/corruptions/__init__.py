@@ -14,20 +14,24 @@ import torch
 
 from robench.errors import OptionError, unknown_name
 from robench.plugins import Plugin, find_plugin, is_own, plugins
+from robench.suites import C_BAR_VALUES
 from robench.transforms.checks import check
 from robench.transforms.corruptions import imagecorruptions
 from robench.transforms.corruptions.base import Corruption, corruption, severities
 from robench.transforms.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
+from robench.transforms.corruptions.c_bar import C_BAR
 from robench.transforms.corruptions.digital import brightness, contrast, pixelate, saturate
 from robench.transforms.corruptions.elastic import elastic_transform
 from robench.transforms.corruptions.jpeg import jpeg_compression
 from robench.transforms.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from robench.transforms.corruptions.spatter import spatter
+from robench.transforms.corruptions.three_dcc import THREE_DCC, THREE_DCC_CONSTANTS
 from robench.transforms.corruptions.weather import fog, frost, snow
 from robench.transforms.draws import Draws
 from robench.types import FloatImages
 
 __all__ = [
+    "BUILT_IN",
     "CONSTANT_SETS",
     "CORRUPTIONS",
     "IMAGECORRUPTIONS",
@@ -63,6 +67,8 @@ CORRUPTIONS: dict[str, Corruption] = {
     )
 }
 
+"""The corruptions of ImageNet-C."""
+
 IMAGECORRUPTIONS: dict[str, Corruption] = {
     name: replace(entry, levels={imagecorruptions.CONSTANTS: entry.levels["224"]})
     for name, entry in CORRUPTIONS.items()
@@ -82,9 +88,13 @@ IMAGECORRUPTIONS: dict[str, Corruption] = {
 CONSTANT_SETS: dict[str, dict[str, Corruption]] = {
     **dict.fromkeys(("224", "299", "64", "32"), CORRUPTIONS),
     imagecorruptions.CONSTANTS: IMAGECORRUPTIONS,
+    **{suite: {name: C_BAR[name] for name in values} for suite, values in C_BAR_VALUES.items()},
+    THREE_DCC_CONSTANTS: THREE_DCC,
 }
 """The corruptions by set of constants, which a suite names."""
 
+BUILT_IN: dict[str, Corruption] = {**CORRUPTIONS, **C_BAR, **THREE_DCC}
+"""All corruptions by name, without the variants of the imagecorruptions package."""
 
 OWN = "own"
 """The set of constants of a corruption of the user's own file, outside a suite."""
@@ -102,11 +112,11 @@ def find_corruption(name: str, constants: str) -> Corruption:
         own = find_plugin("corruption", f"{constants}/{name}")
         if own is not None:
             return _load(own)
-    if name in CORRUPTIONS:
-        return CONSTANT_SETS.get(constants, CORRUPTIONS)[name]
+    if name in BUILT_IN:
+        return CONSTANT_SETS.get(constants, BUILT_IN).get(name, BUILT_IN[name])
     plugin = find_plugin("corruption", name)
     if plugin is None:
-        names = (*CORRUPTIONS, *(plugin.name for plugin in plugins("corruption")))
+        names = (*BUILT_IN, *(plugin.name for plugin in plugins("corruption")))
         raise OptionError(*unknown_name("corruption", name, names))
     return _load(plugin)
 

@@ -14,7 +14,7 @@ from robench.transforms.draws import Draws
 from robench.transforms.resize import to_float, to_uint8
 from robench.types import FloatImages, Images
 
-__all__ = ["MINIMUM_SIZE", "PUBLISHED", "Corruption", "Params", "corruption", "severities"]
+__all__ = ["CHUNK_VALUES", "MINIMUM_SIZE", "PUBLISHED", "Corruption", "Params", "corruption", "severities"]
 
 MINIMUM_SIZE = 32
 """Smallest height and width, in pixels, for which the published constants are meaningful."""
@@ -22,7 +22,7 @@ MINIMUM_SIZE = 32
 PUBLISHED = "arXiv:1903.12261; hendrycks/robustness make_imagenet_c.py, make_tinyimagenet_c.py, make_cifar_c.py"
 """Source of the corruptions of ImageNet-C."""
 
-_CHUNK_VALUES = 3 << 17
+CHUNK_VALUES = 3 << 17
 """Pixel values per step on a CPU: two images of 224x224, so that the working set stays in a core's cache."""
 
 Params: TypeAlias = Mapping[str, float]
@@ -47,6 +47,7 @@ class Corruption:
         interpolates: Whether constants between those of two severities are meaningful, so that none counts something or
             selects a regime.
         summary: First line of the kernel's docstring.
+        chunk_values: Pixel values that the kernel takes at once on a CPU, about.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Corruption:
     random: bool
     interpolates: bool
     summary: str
+    chunk_values: int = CHUNK_VALUES
 
     def params(self, constants: str, severity: float) -> Params:
         """Return the constants of a severity.
@@ -97,13 +99,21 @@ class Corruption:
         images = images.contiguous()  # Other layouts give the same pixels, several times slower.
         if self.values == "uint8" and not self.random:
             return self._apply(images, draws, params)  # These kernels need little memory, so chunks gain nothing.
-        parts = [self._apply(images[rows], draws.select(rows), params) for rows in _chunks(images)]
+        parts = [self._apply(images[rows], draws.select(rows), params) for rows in self._chunks(images)]
         return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else images.clone()
 
     def _apply(self, images: Images, draws: Draws, params: Params) -> Images:
         if self.values == "uint8":
             return self.kernel(images, draws, **params)
         return to_uint8(self.kernel(to_float(images), draws, **params))
+
+    def _chunks(self, images: Images) -> Iterator[slice]:
+        """Yield slices of the batch to corrupt at once; the pixels of a sample do not depend on them."""
+        size = len(images)
+        if images.device.type == "cpu" and size:
+            size = max(1, self.chunk_values // images[0].numel())
+        for start in range(0, len(images), max(1, size)):
+            yield slice(start, start + size)
 
 
 def corruption(
@@ -113,6 +123,7 @@ def corruption(
     values: Literal["float", "uint8"] = "float",
     random: bool = False,
     interpolates: bool = True,
+    chunk_values: int = CHUNK_VALUES,
 ) -> Callable[[Kernel], Corruption]:
     """Turn a kernel into a Corruption with the kernel's name and summary; registers nothing.
 
@@ -121,8 +132,9 @@ def corruption(
 
     def wrap(kernel: Kernel) -> Corruption:
         summary = (kernel.__doc__ or "").strip().split("\n")[0]
+        published = MappingProxyType(dict(levels))
         return Corruption(
-            kernel.__name__, kernel, MappingProxyType(dict(levels)), source, values, random, interpolates, summary
+            kernel.__name__, kernel, published, source, values, random, interpolates, summary, chunk_values
         )
 
     return wrap
@@ -136,12 +148,3 @@ def severities(**constants: tuple[float, ...]) -> tuple[Params, ...]:
     return tuple(
         MappingProxyType(dict(zip(constants, values, strict=True))) for values in zip(*constants.values(), strict=True)
     )
-
-
-def _chunks(images: Images) -> Iterator[slice]:
-    """Yield slices of the batch to corrupt at once; the pixels of a sample do not depend on them."""
-    size = len(images)
-    if images.device.type == "cpu" and size:
-        size = max(1, _CHUNK_VALUES // images[0].numel())
-    for start in range(0, len(images), max(1, size)):
-        yield slice(start, start + size)

@@ -34,7 +34,9 @@ def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> I
     return blurred.clamp_(0, 255).to(torch.uint8)
 
 
-@corruption(levels=_published(blur.zoom_blur), source=_SOURCE, interpolates=False)
+@corruption(
+    levels=_published(blur.zoom_blur), source=_SOURCE, interpolates=False, chunk_values=blur.zoom_blur.chunk_values
+)
 def zoom_blur(images: FloatImages, draws: Draws, *, stop: float, step: float) -> FloatImages:
     """Average the image and its enlarged middle, for factors up to `stop`, cropped at the top left."""
     return blur.zoomed_mean(images, np.arange(1, stop, step).tolist(), _top_left_zoom)

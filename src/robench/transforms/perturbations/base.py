@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from robench.errors import OptionError
+from robench.suites.geometry import height_width
 from robench.transforms.draws import Draws
 from robench.transforms.warps import PaddedBatch
-from robench.types import Images
+from robench.types import Images, Size
 
 __all__ = ["Constants", "Perturbation", "perturbation"]
 
@@ -29,8 +30,8 @@ class Perturbation:
 
     Attributes:
         name: Name in suites and tables.
-        kernel: Pure function (batch, input_size, draws, **constants) that yields the frames in order, each (b, 3, input_size,
-            input_size) uint8.
+        kernel: Pure function (batch, input_size, draws, **constants) that yields the frames in order, each
+            (b, 3, *input_size) uint8.
         levels: Constants of one or three difficulties, by name of the set.
         axis: Quantity of the values in `frames`.
         source: Paper, and place in the published code.
@@ -61,9 +62,9 @@ class Perturbation:
             raise OptionError(f"{self.name} has no frames of difficulty {difficulty}", f"use 1 to {len(levels)}")
         return levels[difficulty - 1]
 
-    def __call__(self, batch: PaddedBatch, input_size: int, draws: Draws, params: Constants) -> Iterator[Images]:
-        """Yield the frames of `batch`, each (b, 3, input_size, input_size) uint8 on its device."""
-        return self.kernel(batch, input_size, draws, **params)
+    def __call__(self, batch: PaddedBatch, input_size: Size, draws: Draws, params: Constants) -> Iterator[Images]:
+        """Yield the frames of `batch`, each (b, 3, height, width) uint8 of `input_size` on its device."""
+        return self.kernel(batch, height_width(input_size), draws, **params)
 
 
 def perturbation(

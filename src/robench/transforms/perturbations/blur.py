@@ -13,7 +13,7 @@ from robench.transforms.perturbations.base import perturbation
 from robench.transforms.perturbations.geometry import SOURCE
 from robench.transforms.resize import resize, to_float, to_uint8
 from robench.transforms.warps import PaddedBatch, crop
-from robench.types import Images
+from robench.types import Images, Shape
 
 __all__ = ["gaussian_blur", "motion_blur", "stored_motion_blur"]
 
@@ -28,7 +28,7 @@ __all__ = ["gaussian_blur", "motion_blur", "stored_motion_blur"]
     source=SOURCE,
 )
 def motion_blur(
-    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
+    batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
 ) -> Iterator[Images]:
     """Smear in one direction, which rotates from frame to frame."""
     return _smeared(crop(batch, input_size), frames, radius, sigma)
@@ -41,12 +41,12 @@ def motion_blur(
     uses_original_size=True,
 )
 def stored_motion_blur(
-    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
+    batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float], radius: int, sigma: float
 ) -> Iterator[Images]:
     """Smear the stored image in one direction, which rotates from frame to frame, and then shrink it."""
     stored = [batch.pixels[row : row + 1, :, :height, :width] for row, (height, width) in enumerate(batch.sizes)]
     for smeared in zip(*(_smeared(image, frames, radius, sigma) for image in stored), strict=True):
-        small = [resize(image, _resized(image.shape[2], image.shape[3], input_size)) for image in smeared]
+        small = [resize(image, _resized(image.shape[2], image.shape[3], min(input_size))) for image in smeared]
         yield torch.cat([crop(PaddedBatch.of(image), input_size) for image in small])
 
 
@@ -73,7 +73,7 @@ def _smeared(images: Images, frames: Sequence[float], radius: int, sigma: float)
     source=SOURCE,
 )
 def gaussian_blur(
-    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float], truncate: float
+    batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float], truncate: float
 ) -> Iterator[Images]:
     """Blur with a Gaussian that grows from frame to frame; `frames` are its sigmas in pixels."""
     images = to_float(crop(batch, input_size))

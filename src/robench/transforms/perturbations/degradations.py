@@ -12,7 +12,7 @@ from robench.transforms.corruptions.base import Corruption, Params, corruption
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Perturbation, perturbation
 from robench.transforms.warps import PaddedBatch, crop
-from robench.types import FloatImages, Images
+from robench.types import FloatImages, Images, Shape
 
 __all__ = ["DEGRADATIONS"]
 
@@ -76,7 +76,7 @@ def _degradation(
 ) -> Perturbation:
     """Return the frames of a corruption whose constants are a function of the strength."""
 
-    def kernel(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+    def kernel(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
         images = crop(batch, input_size)
         for strength in frames:
             yield corruption(images, draws, params(strength))

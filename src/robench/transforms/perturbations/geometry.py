@@ -11,7 +11,7 @@ from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.warps import PaddedBatch, affine, crop, inverse_affine, inverse_tilt, perspective
 from robench.transforms.warps import translate as translated
-from robench.types import Images
+from robench.types import Images, Shape
 
 __all__ = ["SOURCE", "rotate", "scale", "shear", "tilt", "translate", "zoom_blur"]
 
@@ -31,21 +31,21 @@ _EVERYWHERE = ("224", "299", "64", "32")
     axis="px",
     source=SOURCE,
 )
-def translate(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def translate(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Move the image from left to right."""
     for right in frames:
         yield translated(batch, input_size, right)
 
 
 @perturbation(levels={name: {"frames": _DEGREES} for name in _EVERYWHERE}, axis="degrees", source=SOURCE)
-def rotate(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def rotate(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Rotate the image about its centre."""
     for angle in frames:
         yield _mapped(batch, input_size, partial(inverse_affine, angle=angle))
 
 
 @perturbation(levels={name: {"frames": _DEGREES} for name in _EVERYWHERE}, axis="degrees", source=SOURCE)
-def shear(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def shear(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Shear the image."""
     for angle in frames:
         yield _mapped(batch, input_size, partial(inverse_affine, shear=angle))
@@ -64,7 +64,7 @@ _SCALES = tuple((40 + 2.5 * i) / 100 for i in range(31))
     axis="scale",
     source=SOURCE,
 )
-def scale(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def scale(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Enlarge the image from a small one on black."""
     for factor in frames:
         yield _mapped(batch, input_size, partial(inverse_affine, scale=factor))
@@ -80,7 +80,7 @@ def scale(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence
     axis="degrees",
     source=SOURCE,
 )
-def tilt(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def tilt(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Tilt the image out of its plane about both of its axes."""
     for angle in frames:
         levels = perspective(batch, input_size, [inverse_tilt(size, angle) for size in batch.sizes])
@@ -92,7 +92,7 @@ def tilt(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[
     axis="scale",
     source=SOURCE,
 )
-def zoom_blur(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def zoom_blur(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Average over a growing number of zooms into the image."""
     total: Images | None = None
     for count, factor in enumerate(frames, start=1):
@@ -101,7 +101,7 @@ def zoom_blur(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequ
         yield total.div(count, rounding_mode="floor").to(torch.uint8)
 
 
-def _mapped(batch: PaddedBatch, input_size: int, matrix: Callable[[tuple[int, int]], tuple[float, ...]]) -> Images:
+def _mapped(batch: PaddedBatch, input_size: Shape, matrix: Callable[[tuple[int, int]], tuple[float, ...]]) -> Images:
     matrices = {size: matrix(size) for size in dict.fromkeys(batch.sizes)}
     if all(values == (1, 0, 0, 0, 1, 0) for values in matrices.values()):
         return crop(batch, input_size)

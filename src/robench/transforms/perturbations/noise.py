@@ -9,7 +9,7 @@ from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Perturbation, perturbation
 from robench.transforms.perturbations.geometry import SOURCE
 from robench.transforms.warps import PaddedBatch, crop
-from robench.types import Images
+from robench.types import Images, Shape
 
 __all__ = ["gaussian_noise", "shot_noise", "speckle_noise"]
 
@@ -18,7 +18,7 @@ def _noise(name: str, summary: str, constant: str, sets: Mapping[str, tuple[floa
     """Return 31 frames of a corruption at each of three difficulties, with independent draws for each frame."""
 
     def kernel(
-        batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int], **params: float
+        batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[int], **params: float
     ) -> Iterator[Images]:
         images = crop(batch, input_size)
         for frame in frames:

@@ -17,7 +17,7 @@ from robench.transforms.device import constant
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.warps import PaddedBatch, crop
-from robench.types import Images
+from robench.types import Images, Shape
 
 __all__ = ["grid", "noise_rectangle", "rectangle"]
 
@@ -50,7 +50,7 @@ This range includes a few large squares and a finer pattern.
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_ERASING)
-def rectangle(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def rectangle(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Cover a rectangle with ImageNet's mean colour; area: its share of the image."""
     images = crop(batch, input_size)
     for area in frames:
@@ -58,7 +58,9 @@ def rectangle(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequ
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_ERASING)
-def noise_rectangle(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def noise_rectangle(
+    batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]
+) -> Iterator[Images]:
     """Cover a rectangle with uniform noise, the best fill in Random Erasing; area: its share of the image."""
     images = crop(batch, input_size)
     noise = (draws.int16("fill", tuple(images.shape[1:])) & 255).to(torch.uint8)
@@ -67,51 +69,55 @@ def noise_rectangle(batch: PaddedBatch, input_size: int, draws: Draws, *, frames
 
 
 @perturbation(levels=_LEVELS, axis="area", source=_GRIDMASK)
-def grid(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def grid(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Cover the squares of a regular grid with ImageNet's mean colour; area: their share of the image."""
     images = crop(batch, input_size)
-    ranks = [_ranks(input_size, draws, axis) for axis in ("down", "right")]
+    height, width = input_size
+    ranks = [_ranks(height, draws, "down"), _ranks(width, draws, "right")]
     for area in frames:
-        rows = round(input_size * math.sqrt(area))
-        columns = round(input_size * input_size * area / rows) if rows else 0
+        rows = round(height * math.sqrt(area))
+        columns = round(height * width * area / rows) if rows else 0
         covered = (ranks[0] < rows)[:, None, :, None] & (ranks[1] < columns)[:, None, None, :]
         yield torch.where(covered, _mean_colour(images), images)
 
 
-def _ranks(input_size: int, draws: Draws, axis: str) -> Tensor:
-    """Return (b, input_size) int64: the order in which a growing grid covers the lines of the image, 0 first.
+def _ranks(side: int, draws: Draws, axis: str) -> Tensor:
+    """Return (b, side) int64: the order in which a growing grid covers the lines of the image, 0 first.
 
     The grid grows from the centres of its squares, so that the number of lines, and the area, is equal for all images.
     """
     units = draws.integers("units", _UNITS[0], _UNITS[1] + 1, ())[:, None]
-    phase = draws.integers(f"phase/{axis}", 0, 2 * input_size, ())[:, None]
-    line = torch.arange(input_size, device=units.device)
-    # A unit is 2 * input_size steps long, a pixel as many steps as there are units.
-    step = ((2 * line + 1) * units + phase) % (2 * input_size)
-    distance = (2 * step + 1 - 2 * input_size).abs()
-    return (distance * input_size + line).argsort(dim=1).argsort(dim=1)
+    phase = draws.integers(f"phase/{axis}", 0, 2 * side, ())[:, None]
+    line = torch.arange(side, device=units.device)
+    # A unit is 2 * side steps long, a pixel as many steps as there are units.
+    step = ((2 * line + 1) * units + phase) % (2 * side)
+    distance = (2 * step + 1 - 2 * side).abs()
+    return (distance * side + line).argsort(dim=1).argsort(dim=1)
 
 
-def _inside(input_size: int, draws: Draws, area: float) -> Tensor:
-    """Return (b, 1, input_size, input_size) bool: a rectangle of the area, anywhere inside each image."""
+def _inside(input_size: Shape, draws: Draws, area: float) -> Tensor:
+    """Return (b, 1, *input_size) bool: a rectangle of the area, anywhere inside each image."""
     shape = draws.integers("ratio", 0, len(_RATIOS), ())
     sizes = constant(shape.device, _sizes, input_size, area)[shape]
-    position = torch.arange(input_size, device=shape.device)
     inside = []
-    for axis, size in zip(("down", "right"), sizes.unbind(1), strict=True):
+    for axis, side, size in zip(("down", "right"), input_size, sizes.unbind(1), strict=True):
+        position = torch.arange(side, device=shape.device)
         # All areas share the draw, which moves up by at most the growth of the rectangle.
-        start = draws.integers(axis, 0, input_size - size + 1, ())
+        start = draws.integers(axis, 0, side - size + 1, ())
         inside.append((position >= start[:, None]) & (position < (start + size)[:, None]))
     return inside[0][:, None, :, None] & inside[1][:, None, None, :]
 
 
-def _sizes(input_size: int, area: float) -> list[tuple[int, int]]:
+def _sizes(input_size: Shape, area: float) -> list[tuple[int, int]]:
     return [_size(input_size, area, ratio) for ratio in _RATIOS]
 
 
-def _size(input_size: int, area: float, ratio: float) -> tuple[int, int]:
+def _size(input_size: Shape, area: float, ratio: float) -> tuple[int, int]:
     """Return height and width in pixels; a side is at most that of the image, and the other one keeps the area."""
-    height, width = (input_size * min(1, max(area, math.sqrt(area * shape))) for shape in (ratio, 1 / ratio))
+    height, width = (
+        side * min(1, max(area, math.sqrt(area * shape)))
+        for side, shape in zip(input_size, (ratio, 1 / ratio), strict=True)
+    )
     return round(height), round(width)
 
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 import torch
 
 from robench.suites import RESOLUTIONS, SMALL_RESOLUTIONS
+from robench.suites.geometry import height_width, scaled
 from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import perturbation
 from robench.transforms.resize import resize
 from robench.transforms.warps import PaddedBatch, crop
-from robench.types import Images
+from robench.types import Images, Shape
 
 __all__ = ["best_of_k", "information", "network", "untreated"]
 
@@ -25,17 +26,19 @@ _SIZES = {"224": RESOLUTIONS, "299": RESOLUTIONS, "64": SMALL_RESOLUTIONS, "32":
     axis="px",
     source="Touvron et al. 2019, arXiv:1906.06423",
 )
-def information(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
-    """Shrink the crop to a smaller square and enlarge it again, bilinear with antialiasing; frames are the sizes in pixels."""
+def information(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+    """Shrink the crop and enlarge it again, bilinear with antialiasing; frames are the short sides in pixels."""
     images = crop(batch, input_size)
-    for size in frames:
-        yield images if size == input_size else resize(resize(images, (size, size)), (input_size, input_size))
+    own = min(input_size)
+    for side in frames:
+        small = scaled(input_size, side / own)
+        yield images if side == own else resize(resize(images, height_width(small)), input_size)
 
 
 @perturbation(
     levels={name: {"frames": (0,)} for name in _SIZES}, axis="", source="Touvron et al. 2019, arXiv:1906.06423"
 )
-def network(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def network(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Run the network at another input size, on the same part of the image."""
     for _ in frames:
         yield crop(batch, input_size)
@@ -51,13 +54,14 @@ untreated = replace(
 @perturbation(
     levels={name: {"frames": tuple(range(9))} for name in _SIZES}, axis="copy", source="robench (docs/decisions/019)"
 )
-def best_of_k(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def best_of_k(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Copy the network's usual input; each copy but the first is moved by one pixel in another direction."""
     images = crop(batch, input_size)
-    steps = torch.arange(input_size, device=images.device)
     for copy in frames:
-        down, right = _offset(copy)
-        rows, columns = (steps - down).clamp(0, input_size - 1), (steps - right).clamp(0, input_size - 1)
+        rows, columns = (
+            (torch.arange(side, device=images.device) - offset).clamp(0, side - 1)
+            for side, offset in zip(input_size, _offset(copy), strict=True)
+        )
         yield images.index_select(2, rows).index_select(3, columns)
 
 

@@ -12,7 +12,7 @@ from robench.transforms.draws import Draws
 from robench.transforms.perturbations.base import Constants, perturbation
 from robench.transforms.warps import PaddedBatch
 from robench.transforms.warps import crop as centre_crop
-from robench.types import Images
+from robench.types import Images, Shape
 
 __all__ = ["circular", "crop", "diagonal", "offset_map"]
 
@@ -23,33 +23,35 @@ _PAIRS: Constants = {"frames": tuple(range(10))}
 
 
 @perturbation(levels={name: {**_PAIRS, "span": span} for name, span in _SPAN.items()}, axis="frame", source=_SOURCE)
-def crop(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
+def crop(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[int], span: int) -> Iterator[Images]:
     """Five pairs of crops at random offsets, drawn for each image."""
     for frame in frames:
         down, right = (draws.integers(f"{frame}/{axis}", 0, span, ()).reshape(-1) for axis in ("down", "right"))
-        steps = torch.arange(input_size, device=batch.pixels.device)
-        yield _gather(batch.pixels, down[:, None] + steps, right[:, None] + steps)
+        rows, columns = (torch.arange(side, device=batch.pixels.device) for side in input_size)
+        yield _gather(batch.pixels, down[:, None] + rows, right[:, None] + columns)
 
 
 @perturbation(levels={name: {**_PAIRS, "span": 3} for name in _SPAN}, axis="frame", source=_SOURCE)
 def circular(
-    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int], span: int
+    batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[int], span: int
 ) -> Iterator[Images]:
     """Five pairs of the centre crop, rolled by at most `span` pixels, drawn for each image."""
     images = centre_crop(batch, input_size)
-    rows = torch.arange(input_size, device=images.device)
+    height, width = input_size
+    rows, columns = (torch.arange(side, device=images.device) for side in input_size)
     for frame in frames:
         down, right = (draws.integers(f"{frame}/{axis}", -span, span + 1, ()).reshape(-1) for axis in ("down", "right"))
-        yield _gather(images, (rows - down[:, None]) % input_size, (rows - right[:, None]) % input_size)
+        yield _gather(images, (rows - down[:, None]) % height, (columns - right[:, None]) % width)
 
 
 @perturbation(
     levels={name: {"frames": tuple(range(span + 1))} for name, span in _SPAN.items()}, axis="px", source=_SOURCE
 )
-def diagonal(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
+def diagonal(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[int]) -> Iterator[Images]:
     """Crops at equal offsets on both axes."""
+    height, width = input_size
     for offset in frames:
-        yield batch.pixels[:, :, offset : offset + input_size, offset : offset + input_size].contiguous()
+        yield batch.pixels[:, :, offset : offset + height, offset : offset + width].contiguous()
 
 
 def _offsets(span: int) -> tuple[int, ...]:
@@ -66,11 +68,12 @@ def _offsets(span: int) -> tuple[int, ...]:
     source=_SOURCE,
 )
 def offset_map(
-    batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[tuple[int, int]]
+    batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[tuple[int, int]]
 ) -> Iterator[Images]:
     """Crops at a grid of offsets, row by row."""
+    height, width = input_size
     for down, right in frames:
-        yield batch.pixels[:, :, down : down + input_size, right : right + input_size].contiguous()
+        yield batch.pixels[:, :, down : down + height, right : right + width].contiguous()
 
 
 def _gather(images: Images, rows: Tensor, columns: Tensor) -> Images:

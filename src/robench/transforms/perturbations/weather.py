@@ -17,7 +17,7 @@ from robench.transforms.perturbations.base import perturbation
 from robench.transforms.perturbations.geometry import SOURCE
 from robench.transforms.resize import to_float, to_uint8
 from robench.transforms.warps import PaddedBatch, crop
-from robench.types import Images
+from robench.types import Images, Shape
 
 __all__ = ["brightness", "snow", "spatter"]
 
@@ -34,7 +34,7 @@ _SHIFTS = tuple(0.02 * (i - 15) for i in range(31))
     axis="shift",
     source=SOURCE,
 )
-def brightness(batch: PaddedBatch, input_size: int, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
+def brightness(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Raise HSV's value from frame to frame, from darker than the image to lighter."""
     images = crop(batch, input_size)
     for shift in frames:
@@ -57,7 +57,7 @@ _FLAKES = {"frames": _ANGLES, "mean": 0.05, "threshold": 0.5, "mix": 0.85}
 )
 def snow(
     batch: PaddedBatch,
-    input_size: int,
+    input_size: Shape,
     draws: Draws,
     *,
     frames: Sequence[float],
@@ -71,7 +71,7 @@ def snow(
 ) -> Iterator[Images]:
     """Let the same flakes fall in a direction that rotates from frame to frame."""
     white = whitened(to_float(crop(batch, input_size)), mix)
-    flakes = clipped_zoom(draws.normal("flakes", (input_size, input_size))[:, None] * deviation + mean, zoom)
+    flakes = clipped_zoom(draws.normal("flakes", input_size)[:, None] * deviation + mean, zoom)
     # All images of a frame have one direction, so their flakes are planes of one image.
     planes = to_uint8(torch.where(flakes < threshold, 0, flakes)).transpose(0, 1)
     for angle in frames:
@@ -109,7 +109,7 @@ _DRIPS = {"frames": tuple(range(31)), "strength": 0.6}
 )
 def spatter(
     batch: PaddedBatch,
-    input_size: int,
+    input_size: Shape,
     draws: Draws,
     *,
     frames: Sequence[int],
@@ -122,7 +122,7 @@ def spatter(
 ) -> Iterator[Images]:
     """Splash water over the image, and let it run down from frame to frame."""
     images = to_float(crop(batch, input_size))
-    liquid = filters.gaussian_blur(draws.normal("liquid", (input_size, input_size))[:, None] * deviation + mean, sigma)
+    liquid = filters.gaussian_blur(draws.normal("liquid", input_size)[:, None] * deviation + mean, sigma)
     liquid = torch.where(liquid < threshold, 0, liquid)
     for _ in frames:
         yield to_uint8(images + water(liquid, strength))
