@@ -224,7 +224,7 @@ Groups = Annotated[
     str | None,
     Option(
         "--groups",
-        help="Table of paths and groups of images, such as labels.csv:sex; none removes them.",
+        help="Table of groups, or columns of DATA's table; none removes them.",
         metavar="FILE[:COLUMN,...]",
         rich_help_panel=CONDITIONS,
     ),

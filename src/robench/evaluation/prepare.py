@@ -142,7 +142,7 @@ def prepare(
     _check_output_path(path, options, images.root)
     data = _read_images(images, positions, plan, options, observer)
     if options.groups not in (None, "none"):
-        read_groups(data.table, str(options.groups))  # Refuses an unusable table before the work.
+        read_groups(data.table, str(options.groups), images.root)  # Refuses an unusable table before the work.
     manifest = make_manifest(adaptation, images, data.table, names, options, plan, machine)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(data.unreadable.items())
