@@ -32,6 +32,8 @@ def evaluate(
     head: opt.Head = None,
     reference: opt.Reference = None,
     features: opt.Features = None,
+    prompts: opt.Prompts = None,
+    class_names: opt.ClassNames = None,
     data: opt.Data = None,
     suite: opt.Suites = None,
     preset: opt.Preset = None,
@@ -87,8 +89,8 @@ def evaluate(
     The command writes a run directory (records, results.csv, manifest) and prints its summary. After an interruption, the
     same command continues the run.
 
-    A model is a weights file (.pth, .safetensors, …), an exported program (TorchScript, .pt2, .onnx), or a Hugging Face or timm
-    folder. It may also be torchvision:NAME@WEIGHTS, timm:NAME, hf:OWNER/NAME, file.py:function, package.module:function or
+    A model is a weights file (.pth, .safetensors, …), an exported program (TorchScript, .pt2, .onnx), or a Hugging Face, timm or
+    open_clip folder. It may also be torchvision:NAME@WEIGHTS, timm:NAME, hf:OWNER/NAME, file.py:function, package.module:function or
     demo. A job file (.toml) names several models.
 
     Examples:
@@ -114,6 +116,8 @@ def evaluate(
         "head": head,
         "reference": reference,
         "features": features,
+        "prompts": prompts,
+        "class_names": class_names,
         "data": data,
         "class_map": None if class_map is None else str(class_map),
         "labels": None if labels is None else str(labels),

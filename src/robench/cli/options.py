@@ -96,6 +96,24 @@ Features = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Prompts = Annotated[
+    str | None,
+    Option(
+        help="Templates of a zero-shot classifier; a file has one with {} a line.",
+        show_default="imagenet",
+        metavar="imagenet|simple|plain|FILE",
+        rich_help_panel=MODEL,
+    ),
+]
+ClassNames = Annotated[
+    str | None,
+    Option(
+        help="Class names of a zero-shot classifier, one a line, or imagenet.",
+        show_default="those of the images",
+        metavar="FILE",
+        rich_help_panel=MODEL,
+    ),
+]
 Data = Annotated[
     str | None,
     Option(

@@ -21,7 +21,7 @@ from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
 from robench.evaluation.image_sets import UnlabelledSet, image_sets, options_of_sets
 from robench.evaluation.images import is_cue_conflict, labelled_images
-from robench.evaluation.input_size import default_input_size
+from robench.evaluation.input_size import default_class_names, default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun, default_run_path, match_model_to_dataset, prepare
 from robench.evaluation.storage import Storage
@@ -126,6 +126,8 @@ def evaluate(
     head: str | Path | None = None,
     reference: str | Path | None = None,
     features: str | None = None,
+    prompts: str | Path | None = None,
+    class_names: str | Path | Sequence[str] | None = None,
     device: str = "auto",
     label: str | None = None,
     class_map: str | Path | None = None,
@@ -161,6 +163,8 @@ def evaluate(
         head: As in `load_classifier`, like the following two arguments.
         reference: Labelled images that the head is made from.
         features: Module whose output the head takes.
+        prompts: Templates of a zero-shot classifier, as in `load_classifier`.
+        class_names: Names of its classes, as in `load_classifier`; None for those of the images.
         device: auto, cpu, cuda, cuda:N or mps.
         label: Name of the model in tables.
         class_map: As in `open_dataset`.
@@ -189,6 +193,7 @@ def evaluate(
     loading |= {"crop": crop, "interpolation": interpolation, "label": label}
     loading |= {"input_range": input_range, "channels": channels, "data_range": data_range}
     loading |= {"head": head, "reference": reference, "features": features}
+    loading |= {"prompts": prompts, "class_names": class_names}
     chosen = _options(options, keywords)
     suites: Sequence[str] | Preset | None = None
     if suite is not None:
@@ -211,7 +216,8 @@ def evaluate(
             own = replace(model, sha256=module_sha256(model.module)) if model.origin is None else model
         else:
             size = default_input_size(named, images)
-            own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)
+            loading |= {"default_crop": size, "default_class_names": default_class_names(images)}
+            own = load_classifier(model, device=device, trust_pickle=trust_pickle, **loading)
         observer = progress if isinstance(progress, Observer) else stack.enter_context(shown_progress(progress))
         (run,) = evaluate_jobs(
             [Job(lambda: own, images, suites, None if out is None else path_of("--out", out), chosen)],

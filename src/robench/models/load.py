@@ -21,6 +21,7 @@ from robench.models.heads.choice import HeadChoice
 from robench.models.in_memory import device_of, in_memory
 from robench.models.loader import check_head, is_sandboxed, load_model
 from robench.models.sandbox import run_in_sandbox
+from robench.models.zero_shot.choice import ZeroShotChoice
 from robench.types import Size
 
 __all__ = ["load_classifier"]
@@ -49,6 +50,9 @@ def load_classifier(
     head: str | Path | None = None,
     reference: str | Path | None = None,
     features: str | None = None,
+    prompts: str | Path | None = None,
+    class_names: str | Path | Sequence[str] | None = None,
+    default_class_names: Sequence[str] | None = None,
     label: str | None = None,
 ) -> Classifier:
     """Load a trained model with its preprocessing.
@@ -84,6 +88,10 @@ def load_classifier(
         reference: Labelled images that `knn` and `linear` are made from, in any layout of datasets.
         features: Module whose output the head takes, or a layout of tokens: `cls+patches`, `cls4` or `cls4+patches`. None for
             the input of the last linear layer, or timm's `pre_logits`.
+        prompts: Templates of a zero-shot classifier: "imagenet" (the 80 of OpenAI), "simple" (7 of them) or "plain" (one). Or a
+            file with one a line, with `{}` for the name; None for "imagenet".
+        class_names: Names of its classes, a file with a name a line, or "imagenet"; None for `default_class_names`.
+        default_class_names: Names of the classes of the images. WordNet ids become OpenAI's names of ImageNet's classes.
         label: Name of the model in tables; None for that of the file, class or function.
 
     Returns:
@@ -122,6 +130,15 @@ def load_classifier(
         reference if reference is None or isinstance(reference, str) else path_of("--reference", reference),
         features,
     )
+    if class_names is not None and not isinstance(class_names, str):
+        if isinstance(class_names, PathLike):
+            class_names = str(class_names)
+        else:
+            class_names = one_or_more("--class-names", class_names, str, "a file or a list of names")
+    zero_shot = ZeroShotChoice(
+        None if prompts is None else str(path_of("--prompts", prompts)), class_names, default_class_names
+    )
+    zero_shot.check()
     overrides: dict[str, Any] = {
         "mean": None if mean is None else one_or_more("--mean", mean, Real, "a list of numbers"),
         "std": None if std is None else one_or_more("--std", std, Real, "a list of numbers"),
@@ -139,7 +156,7 @@ def load_classifier(
             raise OptionError("--arch and --weights-key apply only to files", "omit them")
         loaded = in_memory(model, label)
         request = LoadRequest(Path(loaded.label), None, device_of(model, device), is_backbone=choice is not None)
-        return load_model(loaded, request, overrides, choice)
+        return load_model(loaded, request, overrides, choice, zero_shot)
     model = source = model if isinstance(model, str) else Path(model)
     if isinstance(model, str) and model.startswith(hub.PREFIX) and not Path(model).exists():
         source, label = hub.provide_folder(model), label or model.rpartition("/")[2]
@@ -158,9 +175,12 @@ def load_classifier(
         "head": None if head is None else str(head),
         "reference": reference,
         "features": features,
+        "prompts": zero_shot.prompts,
+        "class_names": class_names,
+        "default_class_names": default_class_names,
         **overrides,
     }
-    classifier = load_model(source, request, overrides, choice)
+    classifier = load_model(source, request, overrides, choice, zero_shot)
     return replace(classifier, label=label or classifier.label, origin={**origin, "label": label})
 
 

@@ -28,7 +28,7 @@ from robench.models.architectures import (
 from robench.models.architectures.arguments import label_of
 from robench.models.checkpoints.state_dict import EXTENSIONS
 from robench.models.classifier import Classifier
-from robench.models.formats import huggingface, onnx, state_dict, torch_export, torchscript
+from robench.models.formats import huggingface, onnx, open_clip, state_dict, torch_export, torchscript
 from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
 from robench.models.heads.build import with_head
 from robench.models.heads.choice import HeadChoice
@@ -37,11 +37,20 @@ from robench.models.in_memory import module_sha256
 from robench.models.preprocessing import ASSUMPTIONS, SIZE_NOTE, Preprocessing, assumed, listed, with_known_mean
 from robench.models.preprocessing.in_network import Normalisation
 from robench.models.probe import ProbeResult, input_channels, probe, probe_normalisation, probe_notes
+from robench.models.zero_shot.choice import ZeroShotChoice
+from robench.models.zero_shot.head import with_class_names
 from robench.types import Images, Size
 
 __all__ = ["FORMATS", "check_head", "is_sandboxed", "load_model"]
 
 FORMATS: tuple[ModelFormat, ...] = (
+    ModelFormat(
+        "open_clip",
+        "a folder with open_clip_config.json, for zero-shot classification",
+        open_clip.matches,
+        open_clip.load,
+        is_sandboxed=True,
+    ),
     ModelFormat(
         "huggingface",
         "a folder with config.json, as on the Hugging Face hub; timm's too",
@@ -82,7 +91,11 @@ _PROGRAM_EXTENSIONS = (".pt2", ".onnx", ".ts", ".torchscript")
 
 
 def load_model(
-    model: str | Path | LoadedModel, request: LoadRequest, overrides: Mapping[str, Any], head: HeadChoice | None = None
+    model: str | Path | LoadedModel,
+    request: LoadRequest,
+    overrides: Mapping[str, Any],
+    head: HeadChoice | None = None,
+    zero_shot: ZeroShotChoice | None = None,
 ) -> Classifier:
     """Load a classifier without the sandbox.
 
@@ -91,6 +104,7 @@ def load_model(
         request: The same model, with the options of its load.
         overrides: Parts of the preprocessing and its default, by the names of `load_classifier`.
         head: The head to put on the model; None for its own.
+        zero_shot: Names and prompts for a vision-language model; None for a trial.
     """
     loaded = model if isinstance(model, LoadedModel) else _load(model, request)
     with with_notes(loaded.notes):
@@ -99,7 +113,12 @@ def load_model(
                 f"{loaded.label} is a trunk, which has no classification head",
                 "add --head knn or linear with --reference DIR, or --head FILE",
             )
-        return _prepared(loaded, request, dict(overrides), head)
+        if zero_shot is not None and zero_shot.options and (loaded.texts is None or head is not None):
+            raise OptionError(
+                f"{' and '.join(zero_shot.options)} has no effect on {loaded.label}, whose classes are not given by texts",
+                "omit it",
+            )
+        return _prepared(loaded, request, dict(overrides), head, zero_shot)
 
 
 def check_head(model: str | Path, head: HeadChoice | None) -> None:
@@ -114,7 +133,11 @@ def check_head(model: str | Path, head: HeadChoice | None) -> None:
 
 
 def _prepared(
-    loaded: LoadedModel, request: LoadRequest, overrides: dict[str, Any], head: HeadChoice | None
+    loaded: LoadedModel,
+    request: LoadRequest,
+    overrides: dict[str, Any],
+    head: HeadChoice | None,
+    zero_shot: ZeroShotChoice | None,
 ) -> Classifier:
     """Return the classifier of a loaded model, which runs here for the first time."""
     default = overrides.pop("default_crop", None)
@@ -131,6 +154,8 @@ def _prepared(
     if head is not None:
         preprocessing = loaded.preprocessing.replaced(**overrides)
         loaded = with_head(loaded, head, preprocessing, request.device, partial(_run, loaded, preprocessing, request))
+    elif loaded.texts is not None and not request.is_backbone:
+        loaded = with_class_names(loaded, zero_shot, request.device)
     loaded, preprocessing, result = _probed(loaded, overrides, request.device)
     outputs = tuple(
         replace(output, notes=tuple(map(printable, probe_notes(loaded.label, result, output))))
@@ -225,6 +250,11 @@ def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
     if isinstance(model, Path) or (request.path.exists() and text != "demo"):
         return _load_path(request)
     family, colon, _ = text.partition(":")
+    if text.startswith(open_clip.PREFIX):
+        raise CheckpointError(
+            f"{text} names an architecture without weights",
+            f"give a weights file with --arch {text}, or a folder of open_clip",
+        )
     is_published = bool(colon) and names_family(family)
     if not (text == "demo" or is_published or names_factory(text)):
         return _load_path(request)
@@ -261,6 +291,13 @@ def _load_path(request: LoadRequest) -> LoadedModel:
     model_format = _format(path)
     if model_format is None:
         raise _unknown_format(path)
+    if (request.arch or "").startswith(open_clip.PREFIX):
+        if model_format is not FORMATS[-1]:
+            raise CheckpointError(
+                f"{path} is no weights file, so --arch {request.arch} does not apply",
+                "save its weights alone, torch.save(model.state_dict(), 'weights.pth'); a folder needs no --arch",
+            )
+        return open_clip.load_weights(request)
     if model_format is not FORMATS[-1]:
         _check_keys(str(path), request)
     loaded = model_format.load(request)
