@@ -206,7 +206,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--severity", "high"], "takes numbers"),
         (["evaluate", "demo", "--limit", "0"], "at least 1"),
         (["evaluate", "demo", "--batch-size", "0"], "at least 1"),
-        (["evaluate", "demo", "--mean", "1,2"], "three numbers"),
+        (["evaluate", "demo", "--mean", "1,2"], "--mean has 2 values, and demo states a std of 3"),
         (["evaluate", "demo", "--std", "0,1,1"], "above 0 to 1"),
         (["evaluate", "demo", "--mean", "123,116,103"], "divide by 255"),
         (["evaluate", "demo", "--data", ""], "empty name"),
@@ -575,7 +575,7 @@ def test_models_of_one_label_share_no_folder(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_file_of_jobs_among_the_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the file says goes before the options, job by job; each run has its label below --out."""
+    """Values of the file replace those of the options, job by job; each run has its label below --out."""
     jobs = tmp_path / "jobs.toml"
     jobs.write_text(
         'treatment = ["bn-prior"]\n[[job]]\nmodel = "demo"\n'

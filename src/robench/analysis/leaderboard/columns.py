@@ -42,6 +42,7 @@ class MetricColumn:
         is_headline: Whether tables for people have the column among the metrics, not only with those of uncertainty.
         subset: Set of images of the row; empty for the images of the run.
         method: Score of the row; empty for none.
+        prefix: Prefix of the row's suite.
     """
 
     column: str
@@ -55,6 +56,7 @@ class MetricColumn:
     is_headline: bool = True
     subset: str = ""
     method: str = ""
+    prefix: str = ""
 
     @property
     def higher_is_better(self) -> bool:
@@ -74,6 +76,10 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("mce", "mce", families.CORRUPTIONS),
     MetricColumn("relative_mce", "relative_mce", families.CORRUPTIONS),
     MetricColumn("effective_robustness", "effective_robustness", families.CORRUPTIONS, is_signed=True),
+    MetricColumn("c_bar_mean_error", "mean_error", families.CORRUPTIONS, prefix="c_bar_"),
+    MetricColumn("c_bar_mce", "mce", families.CORRUPTIONS, prefix="c_bar_"),
+    MetricColumn("3dcc_2d_mean_error", "mean_error", families.CORRUPTIONS, prefix="3dcc_2d_"),
+    MetricColumn("3dcc_2d_mce", "mce", families.CORRUPTIONS, prefix="3dcc_2d_"),
     MetricColumn("mean_flip_rate", "mean_flip_rate", families.SEQUENCES, difficulty=1.0),
     MetricColumn("mfr", "mfr", families.SEQUENCES, difficulty=1.0),
     MetricColumn("consistency", "consistency", families.SHIFT, "crop"),

@@ -13,6 +13,7 @@ import pandas as pd
 
 from robench.analysis.leaderboard.grids import Cell, Grid, grids
 from robench.analysis.leaderboard.ranking import Board, model_key
+from robench.suites import find_suite
 
 __all__ = ["CORRUPTIONS_HEADER", "FORMATS", "Format", "cell_text"]
 
@@ -44,7 +45,8 @@ def _csv(board: Board, _: str) -> str:
     for row in board.rows:
         errors = board.errors[model_key(row)]
         about = {name: row.get(name) for name in CORRUPTIONS_HEADER.strip(",").split(",") if name != "suite"}
-        means = {name: row.get(name) for name in ("mean_error", "mce")}
+        prefix = find_suite(errors["suite"]).prefix
+        means = {name: row.get(prefix + name) for name in ("mean_error", "mce")}
         by_name = errors["error"] | {f"{name}_ce": value for name, value in errors["ce"].items()}
         rows.append({**about, "suite": errors["suite"], "clean_error": row.get("top1_err"), **means, **by_name})
     table = pd.DataFrame(rows).astype({"rank": "Int64", "images": "Int64"})

@@ -34,6 +34,10 @@ _HEADINGS = {
     "mce": "mCE",
     "relative_mce": "relative mCE",
     "effective_robustness": "effective robustness, pp",
+    "c_bar_mean_error": "C-bar mean error",
+    "c_bar_mce": "C-bar mCE",
+    "3dcc_2d_mean_error": "3DCC 2-D mean error",
+    "3dcc_2d_mce": "3DCC 2-D mCE",
     "mean_flip_rate": "flip rate",
     "mfr": "mFR",
     "circular_consistency": "circular consistency",
@@ -183,12 +187,12 @@ def _corruptions(section: Sequence[Row], errors: Mapping[tuple[str, ...], Any]) 
     by_name = [_values([Cell(value=one[metric].get(name, math.nan)) for one in of_rows], False) for name in names]
     ahead = [
         _values([Cell(value=row.get("top1_err", math.nan)) for row in section], False),
-        _values([Cell(value=row.get(mean, math.nan)) for row in section], False),
+        _values([Cell(value=row.get(suite.prefix + mean, math.nan)) for row in section], False),
     ]
     columns = [
         *_model_columns(section),
         Column("Clean"),
-        Column("mCE" if mean == "mce" else "Mean", is_ranked=section[0]["rank_by"] == mean),
+        Column("mCE" if mean == "mce" else "Mean", is_ranked=section[0]["rank_by"] == suite.prefix + mean),
         *(
             Column(_SHORT.get(name, name.capitalize().replace("_", " ")), category_of(name).capitalize())
             for name in names

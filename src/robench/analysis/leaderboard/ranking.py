@@ -17,7 +17,7 @@ from robench.types import Results
 
 __all__ = ["Board", "model_key", "rank_models", "ranks"]
 
-_DEFAULT = ("mce", "mean_error", "top1")
+_DEFAULT = ("mce", "mean_error", "c_bar_mce", "c_bar_mean_error", "3dcc_2d_mce", "3dcc_2d_mean_error", "top1")
 """Default columns to rank by; the first that all rows of a section have is used."""
 
 _SAME_DATA = ("dataset", "data_sha", "source")

@@ -129,7 +129,7 @@ def rows_of_results(
 
 
 def _row(results: Results, path: Path) -> Row:
-    suites = _suite_by_family(results, path)
+    suites = _suite_by_columns(results, path)
     first = results.iloc[0]
     row: Row = {name: None if pd.isna(first[name]) else first[name] for name in _MODEL} | {"schema": SCHEMA_VERSION}
     sizes = results[(results["metric"] == "accuracy") & (results["corruption"] == NETWORK)]["resolution"].unique()
@@ -141,7 +141,7 @@ def _row(results: Results, path: Path) -> Row:
         *(column for one in sets for column in ood_columns(one)),
     )
     for column in (*METRIC_COLUMNS, *others):
-        suite = suites.get(column.family)
+        suite = suites.get((column.family, column.prefix))
         if suite is not None and (source := _select(results[results["suite"] == suite], column)) is not None:
             row |= _cells(column, source)
             sources.setdefault(suite, []).append(source)
@@ -162,7 +162,8 @@ def corruption_errors(results: Results, row: Row, suites: Sequence[str] | None) 
         suites: Suites to choose from; None for all.
 
     Returns:
-        `suite`, and in percent the mean `error` and the `ce` of each corruption by name; None without a suite of corruptions.
+        `suite`, the first one of corruptions, and in percent the mean `error` and the `ce` by corruption; None without a suite of
+        corruptions.
     """
     same = results["model"] == row["model"]
     for name in ("treatment", "dataset", "data_sha", "source"):
@@ -177,6 +178,7 @@ def corruption_errors(results: Results, row: Row, suites: Sequence[str] | None) 
     cells = results[results["metric"] == "error_rate"]
     if not len(cells):
         return None
+    cells, results = (rows[rows["suite"] == cells["suite"].iloc[0]] for rows in (cells, results))
     means = cells.groupby("corruption", sort=False)["value"].mean()
     ce = results[results["metric"] == "ce"].groupby("corruption", sort=False)["value"].mean()
     return {
@@ -186,15 +188,16 @@ def corruption_errors(results: Results, row: Row, suites: Sequence[str] | None) 
     }
 
 
-def _suite_by_family(results: Results, path: Path) -> dict[Family, str]:
-    """Return the suite of each family; OptionError if a family has two."""
-    suites: dict[Family, str] = {}
-    for suite in dict.fromkeys(results["suite"]):
-        other = suites.setdefault(find_suite(suite).family, suite)
-        if other != suite:
+def _suite_by_columns(results: Results, path: Path) -> dict[tuple[Family, str], str]:
+    """Return the suite of each family and prefix; OptionError if one has two."""
+    suites: dict[tuple[Family, str], str] = {}
+    for name in dict.fromkeys(results["suite"]):
+        suite = find_suite(name)
+        other = suites.setdefault((suite.family, suite.prefix), name)
+        if other != name:
             raise OptionError(
-                f"{path} has results of {other} and of {suite}, which share their columns",
-                f"give --suite {other}, or --suite {suite}",
+                f"{path} has results of {other} and of {name}, which share their columns",
+                f"give --suite {other}, or --suite {name}",
             )
     return suites
 

@@ -1,13 +1,9 @@
-"""Groups of images, such as the sexes or hospitals of patients: their table, and the metrics of each group."""
+"""Metrics of groups of images, such as the sexes or hospitals of patients."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,36 +16,14 @@ from robench.analysis.metrics.selective import RiskCoverage
 from robench.analysis.scoring.groups import Group, groups_of, has_frames
 from robench.analysis.scoring.records import Cell, Outcomes, read_cells
 from robench.analysis.scoring.rows import DISTRIBUTION_SIZE, Row, resample_weights, result_row, row
-from robench.errors import OptionError, TableError, one_line
+from robench.errors import OptionError, TableError
 from robench.runs.directory import RunDirectory
-from robench.runs.files import decode_text
 from robench.runs.parquet import read_parquet
-from robench.runs.sample_names import SampleNames
-from robench.runs.schema import GROUPS, check_cell
+from robench.runs.schema import GROUPS
 from robench.suites import CLEAN
 from robench.types import Floats, Ints
 
-__all__ = ["GROUP_METRICS", "group_rows", "read_groups"]
-
-_PATHS = (
-    "path",
-    "file_name",
-    "filename",
-    "file",
-    "image",
-    "image_path",
-    "filepath",
-    "file_path",
-    "image_id",
-    "name",
-    "id",
-)
-"""Names of the column of paths, by preference."""
-_LABELS = ("label", "labels", "class", "target", "category")
-"""Names of columns that are no attribute unless they are asked for."""
-
-_MOST = 1000
-"""Most groups of a run; a column with more values, such as a date, is no attribute."""
+__all__ = ["GROUP_METRICS", "group_rows"]
 
 _TOGETHER = 32
 _RATES = ("error_rate", "top5_error")
@@ -62,105 +36,6 @@ GROUP_METRICS = frozenset(
 )
 
 
-def read_groups(samples: pd.DataFrame, text: str) -> pd.DataFrame:
-    """Read groups of images from a table with their paths.
-
-    Each further column is an attribute, and each of its values a group called `column=value`. An image may have several rows, and
-    so several groups of one attribute, or a list of them in JSON. An empty cell is no group.
-
-    Args:
-        samples: The table SAMPLES of a run.
-        text: A .csv, .tsv or .jsonl file, or FILE:COLUMN,... for some of its columns. The table of labels is such a file too.
-
-    Returns:
-        The table GROUPS.
-
-    Raises:
-        OptionError: The file has no paths of these images, or not these columns.
-    """
-    file, columns = _split(text)
-    rows = _table(file)
-    names = list(dict.fromkeys(name for one in rows for name in one))
-    path_column = _path_column(names)
-    if path_column is None:
-        raise OptionError(f"--groups {file} has no column of paths", f"name one path (known: {', '.join(_PATHS)})")
-    attributes = [name for name in names if name != path_column and (columns or name.lower() not in _LABELS)]
-    for name in columns:
-        if name not in attributes:
-            raise OptionError(f"--groups {file} has no column {name!r}", f"its columns are {', '.join(attributes)}")
-    sample_names, index = SampleNames(samples["path"].tolist()), samples["index"].tolist()
-    found: dict[tuple[int, str, str], None] = {}
-    for one in rows:
-        place = sample_names.find(str(one.get(path_column, "")))
-        for name in columns or attributes:
-            value = one.get(name)
-            for item in value if isinstance(value, list) else [value]:
-                if place is not None and item is not None and str(item).strip():
-                    found[index[place], name, f"{name}={str(item).strip()}"] = None
-    if not found:
-        raise OptionError(
-            f"--groups {file} has no group of an image of the run",
-            f"write paths as in the dataset, such as {samples['path'].iloc[0]}",
-        )
-    table = pd.DataFrame(sorted(found), columns=GROUPS.names)
-    groups = table["group"].unique()
-    if len(groups) > _MOST:
-        largest = table.drop_duplicates("group")["attribute"].value_counts().index[0]
-        raise OptionError(
-            f"--groups {file} has {len(groups):,} groups, most of them of {largest}",
-            f"choose columns: {file}:COLUMN,...",
-        )
-    for group in groups:
-        check_cell("group", group)
-    return table
-
-
-def _split(text: str) -> tuple[Path, list[str]]:
-    file, separator, columns = text.rpartition(":")
-    if separator and not Path(text).exists() and Path(file).exists():
-        return Path(file), [name.strip() for name in columns.split(",") if name.strip()]
-    return Path(text), []
-
-
-def _table(file: Path) -> list[dict[str, Any]]:
-    try:
-        content = decode_text(file.read_bytes())
-    except OSError as error:
-        raise OptionError(
-            f"cannot read --groups {file}: {error.strerror}", "give a .csv, .tsv or .jsonl file"
-        ) from error
-    except ValueError as error:
-        raise OptionError(f"--groups {file} is not text ({one_line(error)})", "save it as UTF-8") from error
-    if file.suffix.lower() == ".jsonl":
-        return [_json(file, number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
-    header = content.split("\n", 1)[0]
-    known = (one for one in ",\t;|" if _path_column([name.strip().strip('"') for name in header.split(one)]))
-    delimiter = next(known, ",")
-    try:
-        return [
-            {name.strip(): value for name, value in one.items() if isinstance(name, str)}
-            for one in csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
-        ]
-    except csv.Error as error:
-        raise OptionError(f"--groups {file} is not a table ({one_line(error)})", "save it as plain CSV") from error
-
-
-def _json(file: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"--groups {file}, line {number} is not JSON", "write one object a line") from error
-    if not isinstance(value, dict):
-        raise OptionError(f"--groups {file}, line {number} is no JSON object", "write one object a line")
-    items = [(name, cell if isinstance(cell, list) else [cell]) for name, cell in value.items()]
-    scalars = {name: [one for one in cells if not isinstance(one, dict | list)] for name, cells in items}
-    return {name: cells[0] if len(cells) == 1 else cells for name, cells in scalars.items()}
-
-
-def _path_column(names: Sequence[str]) -> str | None:
-    return next((name for known in _PATHS for name in names if name.lower() == known), None)
-
-
 @dataclass(frozen=True)
 class _Members:
     """A group with the positions of its samples in the run, (n,)."""
@@ -170,16 +45,16 @@ class _Members:
     places: NDArray[np.intp]
 
 
-def group_rows(run: RunDirectory, seed: int) -> Iterator[Row]:
+def group_rows(run: RunDirectory, seed: int, table: pd.DataFrame | None = None) -> Iterator[Row]:
     """Yield the metrics of each group and condition, the worst group and the gap of each attribute; none without groups.
 
-    Rates and proper scores have bootstrap intervals over all images of the run. Calibration, selective prediction and balanced
-    accuracy of a group have none.
+    The groups are those of `table`, or else those of the run. Rates and proper scores have bootstrap intervals over all images of
+    the run. Calibration, selective prediction and balanced accuracy of a group have none.
 
     Raises:
         RunError: Records do not fit together.
     """
-    members = _members(run)
+    members = _members(run, table)
     finished = [condition for condition in run.finished() if not has_frames(condition)]
     if not members or not finished:
         return
@@ -195,11 +70,11 @@ def group_rows(run: RunDirectory, seed: int) -> Iterator[Row]:
         yield from _rows(group, members, measured, values)
 
 
-def _members(run: RunDirectory) -> list[_Members]:
-    if not run.groups_path.exists():
+def _members(run: RunDirectory, table: pd.DataFrame | None) -> list[_Members]:
+    if table is None and not run.groups_path.exists():
         return []
     try:
-        table = read_parquet(GROUPS, run.groups_path)
+        table = read_parquet(GROUPS, run.groups_path) if table is None else table
     except TableError as error:
         raise OptionError(error.problem, "give `robench score RUN --groups FILE` again") from error
     place = pd.Series(np.arange(len(samples := run.read_samples())), index=samples["index"].to_numpy())
