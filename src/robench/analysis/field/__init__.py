@@ -109,9 +109,7 @@ _IMAGENET_C = (
     "which costs about 1.5 mCE. Released files have JPEG compression, as robench's have by default."
 )
 _CIFAR = "Protocols are mixed: RobustBench has the released arrays, robench draws each corruption anew."
-_3DCC = (
-    "Protocols are mixed: RobustBench has 5,000 fixed images of the released files. robench has the three corruptions without depth."
-)
+_3DCC = "Protocols are mixed: RobustBench has 5,000 fixed images of the released files. robench has the three corruptions without depth."
 _TESTBED = "Protocols are mixed: the testbed resizes to 256 px and crops 224 px, or a model's own size."
 
 FIELDS: dict[str, Field] = {
