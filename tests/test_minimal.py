@@ -130,7 +130,7 @@ def test_the_list_is_what_the_wheel_says(site: Path) -> None:
 
 def test_pip_gets_the_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     calls = []
-    done = subprocess.CompletedProcess([], 3)
+    done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 3)
     monkeypatch.setattr(subprocess, "run", lambda command, check: calls.append(command) or done)  # type: ignore[func-returns-value]
     assert main(["--install"]) == 3
     assert calls[0][:4] == [sys.executable, "-m", "pip", "install"]

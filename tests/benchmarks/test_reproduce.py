@@ -60,11 +60,11 @@ def test_every_command_is_one_of_the_command_line(reproduce: Any, capsys: pytest
 
 def test_the_tolerance_is_beyond_half_the_interval(reproduce: Any) -> None:
     recipe = next(recipe for recipe in reproduce.RECIPES if recipe.name == "resnet50-c")
-    rows = [
+    rows: list[dict[str, object]] = [
         {"suite": "clean", "metric": "error_rate", "corruption": "clean", "unit": "fraction", "value": 0.2435},
         {"suite": "imagenet-c", "metric": "mce", "corruption": None, "unit": "percent", "value": 79.0},
     ]
-    ends = ({"ci_low": 0.2395, "ci_high": 0.2475}, {"ci_low": 78.0, "ci_high": 80.0})
+    ends: list[dict[str, object]] = [{"ci_low": 0.2395, "ci_high": 0.2475}, {"ci_low": 78.0, "ci_high": 80.0}]
     results = pd.DataFrame(
         [row | end | {"axis": None, "axis_value": None} for row, end in zip(rows, ends, strict=True)]
     )
