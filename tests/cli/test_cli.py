@@ -206,7 +206,7 @@ def test_corrupt_takes_one_image(picture_folder: Path, tmp_path: Path, capsys: p
         (["evaluate", "demo", "--severity", "high"], "takes numbers"),
         (["evaluate", "demo", "--limit", "0"], "at least 1"),
         (["evaluate", "demo", "--batch-size", "0"], "at least 1"),
-        (["evaluate", "demo", "--mean", "1,2"], "three numbers"),
+        (["evaluate", "demo", "--mean", "1,2"], "--mean has 2 values, and demo states a std of 3"),
         (["evaluate", "demo", "--std", "0,1,1"], "above 0 to 1"),
         (["evaluate", "demo", "--mean", "123,116,103"], "divide by 255"),
         (["evaluate", "demo", "--data", ""], "empty name"),

@@ -129,6 +129,7 @@ def prepare(
             observer.note(note)
         raise
     check_cell("dataset", images.name)
+    images = replace(images, pixels=classifier.preprocessing.pixels)
     kernel_notes = [] if machine else _kernel_notes(options.kernels, classifier.device)
     machine = machine or Machine.here(classifier.device)
     options = options.on_machine(machine)
@@ -136,7 +137,7 @@ def prepare(
     positions = choose_samples(images, options)
     plan = _plan(adaptation, len(positions), suites, options)
     if not labelled:
-        plan = unlabelled_plan(plan, options.precision)
+        plan = unlabelled_plan(plan, options.precision, adaptation.classifier.preprocessing.pixels)
     names, _ = read_names(suites, options.corruption)
     path = default_run_path(adaptation.classifier.label, images.name, names, out, folder)
     _check_output_path(path, options, images.root)
@@ -336,6 +337,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         options=options,
         data=dataset.origin,
         border=dataset.border,
+        pixels=dataset.pixels,
         hashes=data.hashes,
         geometries=tuple(data.samples),
         rows=samples.rows,

@@ -79,7 +79,7 @@ class Classifier:
         Images of another size than the network's input are resized, not cropped: the condition has chosen the region.
 
         Args:
-            images: (b, 3, h, w) uint8 on any device.
+            images: (b, channels, h, w) uint8 on any device.
             native: Whether to run the network at the images' own size instead.
 
         Returns:
@@ -133,7 +133,9 @@ class Classifier:
         Raises:
             OptionError: The network cannot run at this size.
         """
-        image = torch.zeros((1, 3, *height_width(input_size)), dtype=torch.uint8, device=self.device)
+        image = torch.zeros(
+            (1, self.preprocessing.bands, *height_width(input_size)), dtype=torch.uint8, device=self.device
+        )
         try:
             with FlopCounterMode(display=False) as counter:
                 self.logits(image, native=True)
