@@ -227,7 +227,7 @@ def zoomed_mean(
 ) -> FloatImages:
     """Average (b, 3, h, w) over the images and their zooms by each of `factors`.
 
-    On a CPU the values of all planes at a place are neighbours in memory, so their weights are computed once, and they are a vector.
+    On a CPU the values of all planes at a place are neighbours in memory: one computation of weights serves a vector of values.
     """
     layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
     planes = images.flatten(0, 1)[None].double().contiguous(memory_format=layout)
