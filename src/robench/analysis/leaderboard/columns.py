@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, unknown_name
-from robench.suites import CLEAN, CUE_CONFLICT, NETWORK, Family, families
+from robench.suites import CLEAN, CUE_CONFLICT, NETWORK, WORST, Family, families
 
 __all__ = [
     "ENDS",
@@ -36,6 +36,7 @@ class MetricColumn:
         corruption: Corruption of the row; None for the aggregate of the suite.
         difficulty: Difficulty of the row; None for suites without difficulties.
         resolution: Input size of the row in pixels; None for any.
+        method: Method of the row at the largest position of its axis; None for rows without a method.
         complement: Whether the column is 100 minus the metric.
         is_signed: Whether the column is a difference, printed with its sign.
     """
@@ -46,6 +47,7 @@ class MetricColumn:
     corruption: str | None = None
     difficulty: float | None = None
     resolution: int | None = None
+    method: str | None = None
     complement: bool = False
     is_signed: bool = False
 
@@ -74,6 +76,7 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("scale_consistency", "consistency", families.SCALE, "scale"),
     MetricColumn("accuracy_auc", "accuracy_auc", families.NOISE),
     MetricColumn("occlusion_accuracy_auc", "accuracy_auc", families.OCCLUSION),
+    MetricColumn("adversarial_accuracy", "accuracy", families.ADVERSARIAL, method=WORST),
     MetricColumn("shape_bias", "shape_bias", families.CUE_CONFLICT, CUE_CONFLICT),
 )
 """Columns of every leaderboard; `resolution_column` makes one more for each input size."""

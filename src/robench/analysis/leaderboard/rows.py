@@ -196,6 +196,10 @@ def _suite_by_family(results: Results, path: Path) -> dict[Family, str]:
 def _select(results: Results, column: MetricColumn) -> Mapping[str, Any] | None:
     """Return the row that a column shows; the first of several clean ones, which belongs to the first suite of the run."""
     matches = results["metric"] == column.metric
+    if column.method is not None:
+        of_method = results[matches & (results["method"] == column.method)]
+        last: list[Mapping[str, Any]] = of_method.sort_values("axis_value").tail(1).to_dict("records")
+        return last[0] if last else None
     matches &= results["corruption"].isna() if column.corruption is None else results["corruption"] == column.corruption
     if column.resolution is not None:
         matches &= results["resolution"] == column.resolution

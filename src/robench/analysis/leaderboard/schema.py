@@ -74,6 +74,10 @@ LEADERBOARD = Table(
         *_percent("scale_consistency", "neighbouring scales with the same prediction (suite scale)"),
         *_percent("accuracy_auc", "mean area under accuracy by strength (suite noise)"),
         *_percent("occlusion_accuracy_auc", "mean area under accuracy by covered area (suite occlusion)"),
+        *_percent(
+            "adversarial_accuracy",
+            "accuracy after all attacks at the largest radius (suite adversarial), an upper bound",
+        ),
         *_percent("shape_bias", "decisions for the shape among those for shape or texture (suite shape-bias)"),
         Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
         Column("weights_sha", _TEXT, "SHA-256 of the weights, empty where the input does not say", nullable=True),
