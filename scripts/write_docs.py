@@ -19,7 +19,7 @@ from robench.analysis.baselines import load_baseline
 from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_SIZE
 from robench.analysis.metrics import METRICS
 from robench.datasets.class_mapping import IMAGENET_CLASSES
-from robench.evaluation.adversarial import cost
+from robench.evaluation.adversarial import attack_passes
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
@@ -129,7 +129,8 @@ def passes(suite: Suite) -> int:
     side = suite.side or 224
     plan = make_plan([suite.name], Options(), Preprocessing(side, side, "bilinear", (0.5,) * 3, (0.5,) * 3))
     return sum(
-        condition_frames(one) if one.attack is None else cost(one.attack, IMAGENET_CLASSES) for one in plan.conditions
+        condition_frames(one) if one.attack is None else attack_passes(one.attack, IMAGENET_CLASSES)
+        for one in plan.conditions
     )
 
 

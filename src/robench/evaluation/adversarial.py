@@ -18,7 +18,7 @@ from robench.transforms.draws import KeyedDraws
 from robench.transforms.resize import to_float
 from robench.types import FloatImages, Images, Logits
 
-__all__ = ["TRIED", "Attacked", "attack_images", "attack_warnings", "cost", "with_possible_attacks"]
+__all__ = ["TRIED", "Attacked", "attack_images", "attack_passes", "attack_warnings", "with_possible_attacks"]
 
 _TARGETS = 9
 """Most target classes of an image."""
@@ -99,7 +99,7 @@ def _noise(norm: str, draws: KeyedDraws, name: str, run: int, shape: torch.Size)
     return scoped.normal("start", tuple(shape[1:]))
 
 
-def cost(attack: Attack, classes: int) -> int:
+def attack_passes(attack: Attack, classes: int) -> int:
     """Return the largest number of forward and backward passes of an image for all attacks at all radii."""
     losses = {"apgd-ce": 1, "apgd-t": min(_TARGETS, classes - 1)}
     runs = sum(losses[name] for name in attack.names) * attack.restarts

@@ -11,7 +11,7 @@ import numpy as np
 
 from robench.datasets import ImageDataset, ImageStack, check_released, decode_one, open_dataset, released_names
 from robench.errors import DatasetError
-from robench.evaluation.adversarial import cost, with_possible_attacks
+from robench.evaluation.adversarial import attack_passes, with_possible_attacks
 from robench.evaluation.device_scopes import statistics_scope
 from robench.evaluation.environment import Machine
 from robench.evaluation.loop import evaluate_condition
@@ -179,7 +179,9 @@ def _shortened(condition: Condition, classifier: Classifier) -> tuple[Condition,
         return condition, 1.0
     short = replace(condition.attack, steps=1)
     classes = classifier.classes if classifier.groups is None else len(classifier.groups)
-    return replace(condition, attack=short), cost(condition.attack, classes) / max(cost(short, classes), 1)
+    return replace(condition, attack=short), attack_passes(condition.attack, classes) / max(
+        attack_passes(short, classes), 1
+    )
 
 
 def _calibration_seconds(adaptation: Adaptation, policy: str) -> float:
