@@ -1,4 +1,4 @@
-"""Refuse banned words in src and docs, and headings and docstrings that begin with a question word.
+"""Refuse banned words in src and docs, and headings and docstrings of all folders that begin with a question word.
 
 Templates of pages and `docs/decisions` are exempt. `--sentences` also lists sentences of more than 25 words.
 """
@@ -31,6 +31,13 @@ def texts() -> list[Path]:
     return sorted([*(ROOT / "src").rglob("*.py"), *(path for path in docs if "decisions" not in path.parts)])
 
 
+def programs() -> list[Path]:
+    """Return the files of which only the docstrings must follow a rule."""
+    return sorted(
+        path for name in ("tests", "benchmarks", "scripts", "examples") for path in (ROOT / name).rglob("*.py")
+    )
+
+
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the docstrings of a module, its assignments' included, with their lines."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -50,9 +57,6 @@ def problems(path: Path, *, sentences: bool) -> Iterator[tuple[int, str]]:
         if path.suffix == ".md" and (match := re.match(r"#+ (.*)", line)) and QUESTION.match(match[1]):
             yield number, f"a heading begins with {match[1].split()[0]!r}"
     blocks = dict(docstrings(path)) if path.suffix == ".py" else {}
-    for number, block in blocks.items():
-        if match := QUESTION.match(block.strip()):
-            yield number, f"a docstring begins with {match[0]!r}"
     if sentences:
         prose = {number: block.partition("Examples:\n")[0] for number, block in blocks.items()}
         for number, block in (
@@ -63,14 +67,23 @@ def problems(path: Path, *, sentences: bool) -> Iterator[tuple[int, str]]:
                     yield number, f"{len(sentence.split())} words: {' '.join(sentence.split())[:100]}…"
 
 
+def questions(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings of a file that begin with a question word, with their lines."""
+    for number, block in docstrings(path):
+        if match := QUESTION.match(block.strip()):
+            yield number, f"a docstring begins with {match[0]!r}"
+
+
 def main() -> int:
     """Print the problems of all files, or of those below the given paths; 1 if there are any."""
     sentences, below = "--sentences" in sys.argv, [Path(name).resolve() for name in sys.argv[1:] if name[0] != "-"]
     count = 0
-    for path in texts():
+    prose = texts()
+    for path in [*prose, *programs()]:
         if below and not any(path.is_relative_to(parent) for parent in below):
             continue
-        for number, problem in problems(path, sentences=sentences):
+        found = [*problems(path, sentences=sentences)] if path in prose else []
+        for number, problem in found + ([*questions(path)] if path.suffix == ".py" else []):
             print(f"{path.relative_to(ROOT)}:{number}: {problem}")
             count += 1
     return 1 if count else 0

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from robench.analysis.baselines import load_baseline
-from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_SIZE
+from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_OOD, LEADERBOARD_BY_SIZE
 from robench.analysis.metrics import METRICS
 from robench.datasets.class_mapping import IMAGENET_CLASSES
 from robench.evaluation.adversarial import attack_passes
@@ -80,6 +80,8 @@ def columns() -> Lines:
         if each == LEADERBOARD:
             yield from ("", "These columns follow for each input size in the table, smallest first:", "")
             yield from _columns(LEADERBOARD_BY_SIZE)
+            yield from ("", "These follow for each name of images out of distribution:", "")
+            yield from _columns(LEADERBOARD_BY_OOD)
 
 
 def _columns(each: Iterable[Column]) -> Lines:

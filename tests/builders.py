@@ -1,4 +1,4 @@
-"""What tests start from: a tiny model, a tiny dataset, a finished run of both, and what of a run must be equal byte for byte."""
+"""Common beginnings of tests: a tiny model, a tiny dataset, a finished run of both, and the files of a run that must be equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tests find real data and golden files; without them they skip, so a stranger's clone passes too."""
+"""Paths of real data and golden files; tests that need them skip without them, so any clone passes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _minutes(item: pytest.Item) -> float:
-    """How long a test takes, as its marker says: `slow(minutes=3)`."""
+    """Return a test's minutes by its marker: `slow(minutes=3)`."""
     markers = (item.get_closest_marker(name) for name in ("slow", "nightly"))
     return max(float(marker.kwargs.get("minutes", 0)) if marker else 0.0 for marker in markers)
 

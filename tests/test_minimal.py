@@ -94,7 +94,7 @@ def _canonical(name: str) -> str:
 
 
 class Said(NamedTuple):
-    """What a command answered."""
+    """The answer of a command."""
 
     code: int
     out: str

@@ -218,7 +218,7 @@ def test_the_examples_treatment(installed: Path, tmp_path: Path, monkeypatch: py
 def test_the_rest_of_robench_takes_the_examples_runs(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the package is gone, what is written can still be shown; what needs the suite says what to install."""
+    """Without the package, results can still be shown; commands that need the suite name the package."""
     monkeypatch.setenv("COLUMNS", "200")
     demo, place = robench.load_classifier("demo", device="cpu"), tmp_path / "run"
     with monkeypatch.context() as patch:

@@ -195,7 +195,7 @@ def labels_apart(root: Path, name: str) -> tuple[Path, Path]:
 
 
 def arrow(root: Path, part: slice = slice(None)) -> Path:
-    """What `datasets.Dataset.save_to_disk` writes, by the same library as it."""
+    """Write the files of `datasets.Dataset.save_to_disk`, with the library that it uses."""
     root.mkdir(parents=True, exist_ok=True)
     images = [{"bytes": encoded, "path": f"{number}.png"} for number, encoded in enumerate(PNGS)]
     table = pa.table({"image": images[part], "label": list(LABELS)[part]}, schema=hugging_face_schema())

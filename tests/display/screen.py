@@ -10,7 +10,7 @@ _TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b[^\[]|([\r\n])|([^\x1b\r\n]+
 
 
 class Screen:
-    """What a terminal of `width` x `height` shows of a stream of characters, and what scrolled out of it."""
+    """The screen of a terminal of `width` x `height` after a stream of characters, and the lines that scrolled out of it."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height

@@ -1,4 +1,4 @@
-"""What evaluates shards: less memory than asked for, and what a run's bits depend on."""
+"""The evaluator of shards: retreats from a full memory, and the causes of a run's bits."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def greedy(most: int) -> Classifier:
 
 
 class Counting(Observer):
-    """How many images a phase was told of, and which phases there were."""
+    """Keep the phases and the images of each."""
 
     def __init__(self) -> None:
         self.total = self.done = 0

@@ -97,7 +97,7 @@ def samples_of(images: ImageStack | DeviceImages, count: int = 3) -> Samples:
 
 @pytest.fixture
 def on_fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a machine without a driver cannot do: make a stream, and read values that there are none of."""
+    """Replace streams and reads of values, which a machine without a driver lacks."""
     monkeypatch.setattr(loop, "prefetch", lambda parts, _: parts)
     monkeypatch.setattr(loop, "model_stream", lambda _: nullcontext())
 
@@ -315,6 +315,8 @@ def test_a_device_keeps_what_fits_until_it_runs_out(monkeypatch: pytest.MonkeyPa
     assert not residents.clear()
     assert residents.get(ImageStack(small.pixels)) is not kept
     assert DeviceImageCache(torch.device("cpu")).get(small) is small
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 2 * large.pixels.nbytes)
+    assert isinstance(DeviceImageCache(torch.device("cuda", 0)).get(large), DeviceImages)
 
 
 class Small(nn.Module):

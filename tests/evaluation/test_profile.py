@@ -1,4 +1,4 @@
-"""Where the time went: phases, idle time and shares, by a clock that only the tests move; no real timing is asserted."""
+"""Phases, idle time and shares of a profile, by a clock that the tests set; no real time is asserted."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def test_a_manifest_is_written_where_something_changes(tmp_path: Path) -> None:
 
 
 class _Killed(BaseException):
-    """What the process does not live to see."""
+    """Stand for work that a killed process never starts."""
 
 
 def test_killed_at_any_moment_it_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def images(tmp_path: Path) -> ImageDataset:
 
 
 def alone(network: str, part: str) -> Tensor:
-    """What a part of the network gives of the images of `batch`."""
+    """Return the output of a part of the network for the images of `batch`."""
     (values,) = load_classifier(network + part, device="cpu").module(batch().float() / 255)
     assert isinstance(values, Tensor)
     return values

@@ -1,4 +1,4 @@
-"""What the published code made, and its own draws for corruptions that take them as an argument."""
+"""Pixels of the published code, and the code's own draws for corruptions that take them as an argument."""
 
 from __future__ import annotations
 

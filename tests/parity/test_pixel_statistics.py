@@ -14,7 +14,7 @@ import robench
 from robench.datasets import decode, hash_images, open_dataset, select
 from robench.suites import find_suite
 from robench.suites.geometry import Geometry
-from robench.transforms.corruptions import CORRUPTIONS, find_corruption
+from robench.transforms.corruptions import BUILT_IN, CORRUPTIONS, find_corruption
 from robench.types import Images, Ints
 from tests.parity.published import published_draws
 
@@ -61,7 +61,7 @@ def check(images: Images, index: Ints, suite: str, reference: Path, seeds: int) 
         ours = np.array(
             [
                 statistics(images, robench.corrupt(images, corruption, severity, suite, seed=seed, index=index))
-                for seed in range(seeds if CORRUPTIONS[corruption].random else 1)
+                for seed in range(seeds if BUILT_IN[corruption].random else 1)
             ]
         )
         theirs = rows[STATISTICS].to_numpy()
@@ -82,9 +82,16 @@ def load(folder: Path, positions: Ints, geometry: Geometry) -> Images:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("suite", "file"), CIFAR)
-def test_cifar_has_the_statistics_of_the_reference(suite: str, file: str, shared: Path) -> None:
-    positions = select(open_dataset(shared / "data/cifar10"), per_class=50)
+@pytest.mark.parametrize(
+    ("suite", "file", "per_class"),
+    [
+        ("cifar-c", "ref_cifar10c_pixelstats_dev.csv", 50),
+        ("imagecorruptions", "ref_cifar10_icconst_pixelstats_dev.csv", 50),
+        ("cifar-c-bar", "ref_cifar10cbar_pixelstats_dev.csv", 20),
+    ],
+)
+def test_cifar_has_the_statistics_of_the_reference(suite: str, file: str, per_class: int, shared: Path) -> None:
+    positions = select(open_dataset(shared / "data/cifar10"), per_class=per_class)
     images = load(shared / "data/cifar10", positions, Geometry(resize=(32, 32)))
     check(images, positions, suite, shared / "reference" / file, seeds=8)
 
@@ -116,8 +123,15 @@ def test_cifar_with_the_references_own_stream(suite: str, file: str, shared: Pat
 
 @pytest.mark.nightly
 @pytest.mark.slow(minutes=4)
-def test_imagenet_has_the_statistics_of_the_reference(shared: Path) -> None:
+@pytest.mark.parametrize(
+    ("suite", "file", "seeds"),
+    [
+        ("imagecorruptions", "ref_imagenetc_pixelstats.csv", 2),
+        ("imagenet-c-bar", "ref_imagenetcbar_pixelstats.csv", 2),
+    ],
+)
+def test_imagenet_has_the_statistics_of_the_reference(suite: str, file: str, seeds: int, shared: Path) -> None:
     classes = open_dataset(shared / "data/imagenet").labels
     positions = np.flatnonzero(np.isin(classes % 10, (0, 3, 6)))
     images = load(shared / "data/imagenet", positions, Geometry(resize=256, crop=224))
-    check(images, positions, "imagecorruptions", shared / "reference/ref_imagenetc_pixelstats.csv", seeds=2)
+    check(images, positions, suite, shared / "reference" / file, seeds=seeds)

@@ -48,7 +48,7 @@ def test_other_csv_files_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def saved(frame: pd.DataFrame, delimiter: str = ",", decimal: str = ".", end: str = "\n", **quoting: Any) -> str:
-    """What a spreadsheet writes."""
+    """Return a file as a spreadsheet writes it."""
     return str(frame.to_csv(index=False, sep=delimiter, decimal=decimal, lineterminator=end, **quoting))
 
 

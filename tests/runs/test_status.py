@@ -1,4 +1,4 @@
-"""How far runs are, seen from outside. Oracle: what the test itself did to the run, and a table of states by hand."""
+"""Progress of runs, read from outside. Oracles: changes that the test made to the run, and a table of states by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a GPU would have waited for, seen without one: under torch's FakeTensorMode, which can make tensors of a CUDA device."""
+"""Waits of the host for a GPU, found without one: torch's FakeTensorMode makes tensors of a CUDA device."""
 
 from __future__ import annotations
 

@@ -469,7 +469,7 @@ def test_records_of_another_condition_are_refused(
 
 
 def test_normalised_by_itself_every_fr_is_100(run: robench.Run) -> None:
-    """Where the baseline never flips there is none, and no mean over all."""
+    """A baseline that never flips leaves no flip rate and no mean over all."""
     results = robench.score(run.directory, str(run.path))
     rates = results[results["metric"] == "flip_rate"]
     found = results[results["metric"] == "fr"]

@@ -1,4 +1,4 @@
-"""What holds for every corruption; a new one is tested by being in the table.
+"""Laws of every corruption; the table of corruptions selects what is tested.
 
 Oracles: the corruption itself on another batch, order, layout or device; the suites' lists of names.
 """

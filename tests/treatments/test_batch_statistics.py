@@ -1,4 +1,4 @@
-"""What a layer normalises with. The oracles: torch's own training mode, instance normalisation, and NumPy over all activations."""
+"""Statistics that a layer normalises with. Oracles: torch's training mode, instance normalisation, NumPy over all activations."""
 
 from __future__ import annotations
 

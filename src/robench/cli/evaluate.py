@@ -32,6 +32,8 @@ def evaluate(
     head: opt.Head = None,
     reference: opt.Reference = None,
     features: opt.Features = None,
+    prompts: opt.Prompts = None,
+    class_names: opt.ClassNames = None,
     data: opt.Data = None,
     suite: opt.Suites = None,
     preset: opt.Preset = None,
@@ -62,6 +64,7 @@ def evaluate(
     std: opt.Std = None,
     input_range: opt.InputRange = None,
     channels: opt.Channels = None,
+    data_range: opt.DataRange = None,
     size: opt.Size = None,
     resize: opt.Resize = None,
     crop: opt.Crop = None,
@@ -91,8 +94,8 @@ def evaluate(
     The command writes a run directory (records, results.csv, manifest) and prints its summary. After an interruption, the
     same command continues the run.
 
-    A model is a weights file (.pth, .safetensors, …), an exported program (TorchScript, .pt2, .onnx), or a Hugging Face or timm
-    folder. It may also be torchvision:NAME@WEIGHTS, timm:NAME, hf:OWNER/NAME, file.py:function, package.module:function or
+    A model is a weights file (.pth, .safetensors, …), an exported program (TorchScript, .pt2, .onnx), or a Hugging Face, timm or
+    open_clip folder. It may also be torchvision:NAME@WEIGHTS, timm:NAME, hf:OWNER/NAME, file.py:function, package.module:function or
     demo. A job file (.toml) names several models.
 
     Examples:
@@ -118,13 +121,16 @@ def evaluate(
         "head": head,
         "reference": reference,
         "features": features,
+        "prompts": prompts,
+        "class_names": class_names,
         "data": data,
         "class_map": None if class_map is None else str(class_map),
         "labels": None if labels is None else str(labels),
         "suite": names(suite),
         "preset": preset,
-        "mean": _rgb(mean, "--mean"),
-        "std": _rgb(std, "--std"),
+        "mean": _values(mean, "--mean"),
+        "std": _values(std, "--std"),
+        "data_range": _values(data_range, "--data-range"),
         "input_range": input_range,
         "channels": channels,
         "size": size,
@@ -236,10 +242,5 @@ def _costs(name: str, costs: Estimate) -> Group:
     )
 
 
-def _rgb(text: str | None, option: str) -> tuple[float, float, float] | None:
-    values = numbers(None if text is None else [text], option, float)
-    if values is None:
-        return None
-    if len(values) != 3:
-        raise OptionError(f"{option} takes three numbers, R,G,B, not {text!r}", "write them as 0.5,0.5,0.5")
-    return values[0], values[1], values[2]
+def _values(text: str | None, option: str) -> list[float] | None:
+    return numbers(None if text is None else [text], option, float)

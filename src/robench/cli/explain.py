@@ -14,7 +14,18 @@ from rich.text import Text
 from robench.display.console import stdout
 from robench.errors import OptionError, RobenchError, unknown_name
 from robench.plugins import is_own
-from robench.suites import ATTACKS, EPSILONS, NORMS, PRESETS, SHAPE_CATEGORIES, SUITES, Suite, families, find_suite
+from robench.suites import (
+    ATTACKS,
+    C_BAR_VALUES,
+    EPSILONS,
+    NORMS,
+    PRESETS,
+    SHAPE_CATEGORIES,
+    SUITES,
+    Suite,
+    families,
+    find_suite,
+)
 from robench.suites.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -168,10 +179,13 @@ def _suite(name: str) -> Group | None:
         "extra": ", ".join(suite.extra),
         "severities": ", ".join(map(str, suite.severities)),
         "JPEG of the released files": f"quality {suite.release_jpeg}" if suite.release_jpeg else "",
-        "published baseline": suite.baseline or "",
+        "published baseline": suite.baseline or ("" if not suite.family.is_released else _NO_BASELINE),
         "source": suite.source,
     }
     return _page("suite", name, f"{suite.summary}.", facts, _published(suite))
+
+
+_NO_BASELINE = "none, so no mCE or mFR; --normalize-by RUN divides by a run"
 
 
 def _published(suite: Suite) -> Table | None:
@@ -205,6 +219,11 @@ def _corruption_page(corruption: Corruption) -> Group:
     facts = {
         "suites": ", ".join(suite.name for suite in SUITES.values() if name in suite.names),
         "random": "yes, keyed by seed and image" if corruption.random else "no",
+        "published values": "\n".join(
+            f"{suite} {' '.join(f'{value:g}' for value in values[name])}"
+            for suite, values in C_BAR_VALUES.items()
+            if name in values
+        ),
         "between severities": "constants interpolate" if corruption.interpolates else "no intermediate severities",
         "source": corruption.source,
     }

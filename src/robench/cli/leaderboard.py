@@ -44,9 +44,10 @@ def leaderboard(
         ),
     ] = None,
     columns: Annotated[
-        Literal["metrics", "corruptions"],
+        Literal["metrics", "uncertainty", "corruptions"],
         typer.Option(
-            help="Headline metrics, or the error of each corruption as in papers.", metavar="metrics|corruptions"
+            help="Headline metrics, those of uncertainty, or the error of each corruption.",
+            metavar="metrics|uncertainty|corruptions",
         ),
     ] = "metrics",
     intervals: Annotated[

@@ -96,6 +96,24 @@ Features = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Prompts = Annotated[
+    str | None,
+    Option(
+        help="Templates of a zero-shot classifier; a file has one with {} a line.",
+        show_default="imagenet",
+        metavar="imagenet|simple|plain|FILE",
+        rich_help_panel=MODEL,
+    ),
+]
+ClassNames = Annotated[
+    str | None,
+    Option(
+        help="Class names of a zero-shot classifier, one a line, or imagenet.",
+        show_default="those of the images",
+        metavar="FILE",
+        rich_help_panel=MODEL,
+    ),
+]
 Data = Annotated[
     str | None,
     Option(
@@ -233,7 +251,7 @@ Groups = Annotated[
     str | None,
     Option(
         "--groups",
-        help="Table of paths and groups of images, such as labels.csv:sex; none removes them.",
+        help="Table of groups, or columns of DATA's table; none removes them.",
         metavar="FILE[:COLUMN,...]",
         rich_help_panel=CONDITIONS,
     ),
@@ -292,12 +310,24 @@ Geometry = Annotated[
 ]
 Mean = Annotated[
     str | None,
-    Option(help="Mean of the model's input, R,G,B in 0 to --input-range.", metavar="R,G,B", rich_help_panel=INPUT),
+    Option(
+        help="Mean of the model's input, R,G,B or each band, in 0 to --input-range.",
+        metavar="R,G,B",
+        rich_help_panel=INPUT,
+    ),
 ]
 Std = Annotated[
     str | None,
     Option(
-        help="Standard deviation of the input, R,G,B in 0 to --input-range.", metavar="R,G,B", rich_help_panel=INPUT
+        help="Standard deviation of the input, R,G,B or each band, likewise.", metavar="R,G,B", rich_help_panel=INPUT
+    ),
+]
+DataRange = Annotated[
+    str | None,
+    Option(
+        help="Stored values that become black and white, such as 0,10000 for 16 bits.",
+        metavar="LOW,HIGH",
+        rich_help_panel=INPUT,
     ),
 ]
 InputRange = Annotated[

@@ -61,7 +61,7 @@ def verify(
     """
     from robench.datasets import open_dataset
     from robench.display.summary import FORMATS
-    from robench.evaluation.input_size import default_input_size
+    from robench.evaluation.input_size import default_class_names, default_input_size
     from robench.evaluation.verify import verify as compare
     from robench.models import load_classifier
 
@@ -71,7 +71,12 @@ def verify(
         raise OptionError("--arch has no effect without a MODEL", "name the weights file")
     images = open_dataset("demo" if data is None else data, class_map)
     size = default_input_size([suite], images)
-    classifier = load_classifier(model, arch, device, default_crop=size) if model is not None else None
+    names_here = default_class_names(images)
+    classifier = (
+        load_classifier(model, arch, device, default_crop=size, default_class_names=names_here)
+        if model is not None
+        else None
+    )
     with progress_display(stderr()) as progress:
         cells = list(
             compare(

@@ -12,7 +12,7 @@ from pathlib import Path
 from robench.datasets.dataset import ImageDataset, map_labels
 from robench.errors import DatasetError, with_notes
 
-__all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids"]
+__all__ = ["IMAGENET_CLASSES", "fit_classes", "imagenet_wnids", "wordnet_name"]
 
 IMAGENET_CLASSES = 1000
 _SEPARATORS = re.compile(r"[\s_-]+")
@@ -158,6 +158,11 @@ def imagenet_wnids() -> tuple[str, ...]:
     if path is None:
         raise DatasetError("timm, which lists ImageNet's classes, is not installed", "pip install timm")
     return tuple(path.read_text().split())
+
+
+def wordnet_name(wnid: str) -> str:
+    """Return the first name of a WordNet id; the id itself if it is unknown or timm is missing."""
+    return _lemmas().get(wnid, wnid).partition(",")[0].strip()
 
 
 def _timm_file(name: str) -> Path | None:

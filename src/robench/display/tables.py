@@ -22,12 +22,14 @@ from robench.analysis.gate import gate as gating
 from robench.analysis.gate.formats import outcome
 from robench.analysis.leaderboard import leaderboard as ranking
 from robench.analysis.leaderboard.ranking import Board
+from robench.analysis.scoring import read_groups
 from robench.analysis.scoring import score as compute
 from robench.arguments import ArgumentError, check_type, one_or_more, path_of, paths_of
 from robench.display.comparison import comparison, consistency_tables, listing
 from robench.display.console import as_text
 from robench.display.leaderboard import board_tables
 from robench.runs.directory import RunDirectory
+from robench.runs.schema import GROUPS
 from robench.types import Results
 
 __all__ = ["Differences", "Gate", "Ranking", "compare", "gate", "leaderboard", "score"]
@@ -189,6 +191,7 @@ def leaderboard(
     suite: str | Sequence[str] | None = None,
     field: str | None = None,
     format: str = "csv",  # noqa: A002
+    columns: str = "metrics",
     force: bool = False,
 ) -> Ranking:
     """Rank models in one table, a row for each model; torch is not needed.
@@ -202,6 +205,7 @@ def leaderboard(
         suite: Suites of the runs to show; None for all.
         field: Published models to rank with the runs, such as "imagenet-c"; None for none.
         format: "csv", "markdown" or "latex".
+        columns: "metrics", "uncertainty" or "corruptions": the values in tables for people.
         force: Whether to replace a file of another kind.
 
     Returns:
@@ -220,17 +224,20 @@ def leaderboard(
         suites=None if suite is None else one_or_more("--suite", suite, str, "a name or a list of names"),
         field=None if field is None else check_type("--field", field, str, "the name of a field"),
         format=check_type("--format", format, str, "the name of a format"),
+        columns=check_type("--columns", columns, str, "the name of columns"),
         force=force,
     )
     return Ranking(**{field.name: getattr(board, field.name) for field in fields(Board)})
 
 
-def score(run: Path_ | RunDirectory, normalize_by: Path_ | None = None) -> Results:
-    """Compute the results of a run's finished conditions from its records; torch is not needed.
+def score(run: Path_ | RunDirectory, normalize_by: Path_ | None = None, groups: Path_ | None = None) -> Results:
+    """Compute the results of a run's finished conditions from its records; torch is not needed. Nothing is written.
 
     Args:
         run: A run with at least one finished condition.
         normalize_by: "alexnet", another run, "none", or None for the run's own baseline.
+        groups: Table of paths and groups of images, as `robench score --groups` takes it; "none" for no groups, None for those of
+            the run.
 
     Returns:
         One row for each value, with the columns of docs/schema.md.
@@ -239,8 +246,14 @@ def score(run: Path_ | RunDirectory, normalize_by: Path_ | None = None) -> Resul
         ArgumentError: An argument has a wrong type.
         RunError: The run cannot be read.
     """
-    directory = run if isinstance(run, RunDirectory) else path_of("the run", run, "the path of a run, or a Run")
-    return compute(directory, None if normalize_by is None else str(path_of("--normalize-by", normalize_by)))
+    if not isinstance(run, RunDirectory):
+        run = RunDirectory.open(path_of("the run", run, "the path of a run, or a Run"))
+    text = None if groups is None else str(path_of("--groups", groups))
+    if text == "none":
+        table = pd.DataFrame(columns=GROUPS.names)
+    else:
+        table = None if text is None else read_groups(run.read_samples(), text, run.data_path)
+    return compute(run, None if normalize_by is None else str(path_of("--normalize-by", normalize_by)), table)
 
 
 def _paths(runs: Sequence[Runs]) -> list[Path]:

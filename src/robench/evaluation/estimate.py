@@ -79,6 +79,7 @@ def estimate(
     """
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
     classifier, images = match_model_to_dataset(classifier, images)
+    images = replace(images, pixels=classifier.preprocessing.pixels)
     options, _ = with_possible_attacks(options.on_machine(Machine.here(classifier.device)), suites, classifier, images)
     assert options.batch_size is not None
     check_kernels(options.kernels, classifier.device)
@@ -197,13 +198,13 @@ def _decode(images: ImageDataset, positions: Ints, geometry: Geometry) -> Sample
     flat, sizes = [], []
     for position in positions.tolist():
         try:
-            pixels = decode_one(images.read(position), geometry, images.border)
+            pixels = decode_one(images.read(position), geometry, images.border, pixels=images.pixels)
         except (DatasetError, OSError):
-            pixels = np.zeros((3, 64, 64), dtype=np.uint8)  # The run reports unreadable images.
+            pixels = np.zeros((images.pixels.bands, 64, 64), dtype=np.uint8)  # The run reports unreadable images.
             if geometry.has_one_shape:
-                pixels = np.zeros((3, *geometry.shape), dtype=np.uint8)
+                pixels = np.zeros((images.pixels.bands, *geometry.shape), dtype=np.uint8)
         flat.append(pixels.reshape(-1))
         sizes.append(pixels.shape[1:])
-    stack = ImageStack(np.concatenate(flat), np.array(sizes, np.int64))
+    stack = ImageStack(np.concatenate(flat), np.array(sizes, np.int64), images.pixels.bands)
     names = released_names(images, positions)
     return Samples(stack, np.arange(len(positions)), positions, images.labels[positions], names)

@@ -1,15 +1,16 @@
-"""The input size of models that state none."""
+"""The input size and the class names of models that state none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from robench.datasets import ImageDataset, are_small, common_small_side
+from robench.datasets.class_mapping import imagenet_wnids
 from robench.errors import OptionError
 from robench.models import Classifier
 from robench.suites import Suite, lookup_suite
 
-__all__ = ["check_input_size", "default_input_size"]
+__all__ = ["check_input_size", "default_class_names", "default_input_size"]
 
 
 def default_input_size(suites: Sequence[str], images: ImageDataset) -> int | None:
@@ -24,6 +25,11 @@ def default_input_size(suites: Sequence[str], images: ImageDataset) -> int | Non
     found = (lookup_suite(name) for name in suites)
     sides = {side for suite in found if suite is not None and (side := _side(suite)) is not None}
     return common_small_side(images) if not sides else sides.pop() if len(sides) == 1 else None
+
+
+def default_class_names(images: ImageDataset) -> tuple[str, ...]:
+    """Return the names of the outputs of a model that states none: the classes of the dataset, or those that it maps its own to."""
+    return images.classes if images.groups is None else imagenet_wnids()
 
 
 def check_input_size(classifier: Classifier, suites: Sequence[str], images: ImageDataset) -> None:

@@ -29,7 +29,7 @@ from typing import Any
 from robench.arguments import check_type, one_or_more, size_of
 from robench.errors import OptionError, one_line, unknown_name
 from robench.evaluation.images import is_cue_conflict, labelled_images
-from robench.evaluation.input_size import default_input_size
+from robench.evaluation.input_size import default_class_names, default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.run import Job
 from robench.models import load_classifier
@@ -46,6 +46,7 @@ _TEXTS = (
     "head",
     "reference",
     "features",
+    "prompts",
     "label",
     "model",
     "data",
@@ -57,9 +58,9 @@ _TEXTS = (
 )
 _PIXELS = ("size", "resize", "crop")
 _RANGE = "input_range"
-_COLOURS = ("mean", "std")
-_NAMES = ("ignore_key", "suite")
-_HEADS = ("head", "reference", "features")
+_COLOURS = ("mean", "std", "data_range")
+_NAMES = ("ignore_key", "suite", "class_names")
+_HEADS = ("head", "reference", "features", "prompts", "class_names")
 _LOADING = (
     "arch",
     "weights_key",
@@ -148,6 +149,7 @@ def make_jobs(
                 **{key: table.get(key) for key in _LOADING},
                 # A preset, like the default, chooses its suite by the input size.
                 default_crop=default_input_size(named, images),
+                default_class_names=default_class_names(images),
             ),
             dataset=images,
             suites=suites,
@@ -214,7 +216,7 @@ def _check_value(key: str, value: Any) -> None:
     elif key == _RANGE:
         check_type(key, value, int, "1 or 255")
     elif key in _COLOURS:
-        one_or_more(key, value, Real, "a list of three numbers")
+        one_or_more(key, value, Real, "a list of numbers")
     elif key in _NAMES:
         _names(key, value)
     else:

@@ -131,6 +131,7 @@ def prepare(
             observer.note(note)
         raise
     check_cell("dataset", images.name)
+    images = replace(images, pixels=classifier.preprocessing.pixels)
     kernel_notes = [] if machine else _kernel_notes(options.kernels, classifier.device)
     machine = machine or Machine.here(classifier.device)
     options, attack_notes = with_possible_attacks(options.on_machine(machine), suites, classifier, images)
@@ -138,13 +139,13 @@ def prepare(
     positions = choose_samples(images, options)
     plan = _plan(adaptation, len(positions), suites, options)
     if not labelled:
-        plan = unlabelled_plan(plan, options.precision)
+        plan = unlabelled_plan(plan, options.precision, adaptation.classifier.preprocessing.pixels)
     names, _ = read_names(suites, options.corruption)
     path = default_run_path(adaptation.classifier.label, images.name, names, out, folder)
     _check_output_path(path, options, images.root)
     data = _read_images(images, positions, plan, options, observer)
     if options.groups not in (None, "none"):
-        read_groups(data.table, str(options.groups))  # Refuses an unusable table before the work.
+        read_groups(data.table, str(options.groups), images.root)  # Refuses an unusable table before the work.
     manifest = make_manifest(adaptation, images, data.table, names, options, plan, machine)
     manifest["skipped"] = [
         {"path": images.paths[position], "reason": reason} for position, reason in sorted(data.unreadable.items())
@@ -349,6 +350,7 @@ def _spec(adaptation: Adaptation, data: _RunImages, suites: Sequence[str], optio
         options=options,
         data=dataset.origin,
         border=dataset.border,
+        pixels=dataset.pixels,
         hashes=data.hashes,
         geometries=tuple(data.samples),
         rows=samples.rows,

@@ -21,7 +21,7 @@ from robench.errors import OptionError, RobenchError, RunError, unknown_name
 from robench.evaluation.engines import LOCAL, Engine, Event, Task
 from robench.evaluation.image_sets import UnlabelledSet, image_sets, options_of_sets
 from robench.evaluation.images import is_cue_conflict, labelled_images
-from robench.evaluation.input_size import default_input_size
+from robench.evaluation.input_size import default_class_names, default_input_size
 from robench.evaluation.options import Options
 from robench.evaluation.prepare import PreparedRun, default_run_path, match_model_to_dataset, prepare
 from robench.evaluation.storage import Storage
@@ -122,9 +122,12 @@ def evaluate(
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
+    data_range: Sequence[float] | None = None,
     head: str | Path | None = None,
     reference: str | Path | None = None,
     features: str | None = None,
+    prompts: str | Path | None = None,
+    class_names: str | Path | Sequence[str] | None = None,
     device: str = "auto",
     label: str | None = None,
     class_map: str | Path | None = None,
@@ -148,17 +151,20 @@ def evaluate(
         arch: As in `load_classifier`, like the following arguments up to `label`.
         weights_key: As in `load_classifier`.
         trust_pickle: As in `load_classifier`.
-        mean: Mean of red, green and blue, in 0 to `input_range`.
-        std: Standard deviation of red, green and blue, in 0 to `input_range`.
+        mean: Mean of each channel, usually red, green and blue, in 0 to `input_range`.
+        std: Standard deviation of each channel, in 0 to `input_range`.
         size: Input size in pixels, like `crop`: resize and crop in one.
         resize: Size before the crop in pixels: the short side, or (height, width).
         crop: Input size in pixels: the side of a square, or (height, width), or a text such as "224x320".
         interpolation: Filter of the resize.
         input_range: Value of white for the model, 1 or 255.
         channels: Order in which the model takes the channels, "rgb" or "bgr".
+        data_range: Stored values that become 0 and full scale, for images of more than 8 bits, such as (0, 10000).
         head: As in `load_classifier`, like the following two arguments.
         reference: Labelled images that the head is made from.
         features: Module whose output the head takes.
+        prompts: Templates of a zero-shot classifier, as in `load_classifier`.
+        class_names: Names of its classes, as in `load_classifier`; None for those of the images.
         device: auto, cpu, cuda, cuda:N or mps.
         label: Name of the model in tables.
         class_map: As in `open_dataset`.
@@ -185,8 +191,9 @@ def evaluate(
         "resize": resize,
     }
     loading |= {"crop": crop, "interpolation": interpolation, "label": label}
-    loading |= {"input_range": input_range, "channels": channels}
+    loading |= {"input_range": input_range, "channels": channels, "data_range": data_range}
     loading |= {"head": head, "reference": reference, "features": features}
+    loading |= {"prompts": prompts, "class_names": class_names}
     chosen = _options(options, keywords)
     suites: Sequence[str] | Preset | None = None
     if suite is not None:
@@ -209,7 +216,8 @@ def evaluate(
             own = replace(model, sha256=module_sha256(model.module)) if model.origin is None else model
         else:
             size = default_input_size(named, images)
-            own = load_classifier(model, device=device, trust_pickle=trust_pickle, default_crop=size, **loading)
+            loading |= {"default_crop": size, "default_class_names": default_class_names(images)}
+            own = load_classifier(model, device=device, trust_pickle=trust_pickle, **loading)
         observer = progress if isinstance(progress, Observer) else stack.enter_context(shown_progress(progress))
         (run,) = evaluate_jobs(
             [Job(lambda: own, images, suites, None if out is None else path_of("--out", out), chosen)],

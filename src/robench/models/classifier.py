@@ -79,7 +79,7 @@ class Classifier:
         Images of another size than the network's input are resized, not cropped: the condition has chosen the region.
 
         Args:
-            images: (b, 3, h, w) uint8 on any device.
+            images: (b, channels, h, w) uint8 on any device.
             native: Whether to run the network at the images' own size instead.
 
         Returns:
@@ -101,14 +101,14 @@ class Classifier:
         """Return the logits of images, with the gradients that they have.
 
         Args:
-            images: (b, 3, h, w) float32 in [0, 1] on `device`, of the network's input size.
+            images: (b, c, h, w) float32 in [0, 1] on `device`, of the network's input size.
 
         Returns:
             (b, classes) float32, or (b, groups) if there are groups; NaN if any logit of the image is not finite.
         """
         own = self.preprocessing
         mean, std = (
-            constant(images.device, tuple, tuple(map(float, one))).view(3, 1, 1) for one in (own.mean, own.std)
+            constant(images.device, tuple, tuple(map(float, one))).view(-1, 1, 1) for one in (own.mean, own.std)
         )
         values = (images - mean) / std
         values = values.flip(1) if own.channels == "bgr" else values
@@ -152,7 +152,9 @@ class Classifier:
         Raises:
             OptionError: The network cannot run at this size.
         """
-        image = torch.zeros((1, 3, *height_width(input_size)), dtype=torch.uint8, device=self.device)
+        image = torch.zeros(
+            (1, self.preprocessing.bands, *height_width(input_size)), dtype=torch.uint8, device=self.device
+        )
         try:
             with FlopCounterMode(display=False) as counter:
                 self.logits(image, native=True)

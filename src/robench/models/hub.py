@@ -11,6 +11,7 @@ from robench.models.checkpoints.sharded import is_index, shards
 from robench.models.formats.base import CONFIG_NAME
 from robench.models.formats.huggingface import PROCESSORS, WEIGHTS
 from robench.models.hub_client import download_command, offline_unless_reachable
+from robench.models.zero_shot.text_encoder import TOKENIZER_FILES
 
 __all__ = ["PREFIX", "is_hub_id", "provide_folder"]
 
@@ -73,7 +74,9 @@ def _downloaded(text: str, name: str, revision: str | None) -> Path:
     try:
         for pattern in (_SAFETENSORS, _PICKLES):
             folder = Path(
-                snapshot_download(name, revision=revision, allow_patterns=[CONFIG_NAME, *PROCESSORS, pattern])
+                snapshot_download(
+                    name, revision=revision, allow_patterns=[CONFIG_NAME, *PROCESSORS, *TOKENIZER_FILES, pattern]
+                )
             )
             if any((folder / file).is_file() for file in WEIGHTS):
                 break

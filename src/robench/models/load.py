@@ -21,6 +21,7 @@ from robench.models.heads.choice import HeadChoice
 from robench.models.in_memory import device_of, in_memory
 from robench.models.loader import check_head, is_sandboxed, load_model
 from robench.models.sandbox import run_in_sandbox
+from robench.models.zero_shot.choice import ZeroShotChoice
 from robench.types import Size
 
 __all__ = ["load_classifier"]
@@ -41,6 +42,7 @@ def load_classifier(
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
+    data_range: Sequence[float] | None = None,
     default_crop: int | None = None,
     trust_pickle: bool = False,
     weights_key: str | None = None,
@@ -48,6 +50,9 @@ def load_classifier(
     head: str | Path | None = None,
     reference: str | Path | None = None,
     features: str | None = None,
+    prompts: str | Path | None = None,
+    class_names: str | Path | Sequence[str] | None = None,
+    default_class_names: Sequence[str] | None = None,
     label: str | None = None,
 ) -> Classifier:
     """Load a trained model with its preprocessing.
@@ -63,8 +68,9 @@ def load_classifier(
         arch: `family:name` or a factory, for files that hold weights alone; None for the only known architecture that fits.
             For other files, the architecture that the preprocessing comes from.
         device: auto, cpu, cuda, cuda:N or mps; auto keeps a module on its accelerator, and runs a function on the CPU.
-        mean: Mean of red, green and blue, in 0 to `input_range`; None for the model's own, like the next seven arguments.
-        std: Standard deviation of red, green and blue, in 0 to `input_range`.
+        mean: Mean of each channel, usually red, green and blue, in 0 to `input_range`; None for the model's own, like the
+            next eight arguments. The number of values is that of the model's channels.
+        std: Standard deviation of each channel, in 0 to `input_range`.
         resize: Size before the crop in pixels: the short side, or (height, width).
         crop: Input size in pixels: the side of a square, or (height, width), or a text such as "224x320".
         size: Input size in pixels, like `crop`, of a model that takes whole images: resize and crop in one.
@@ -72,6 +78,7 @@ def load_classifier(
         input_range: Value of white for the model, 1 or 255. A model for 0 to 255 gets pixels as they are unless `mean` and `std`
             are given.
         channels: Order in which the model takes the channels, "rgb" or "bgr". It changes neither `mean` nor `std`.
+        data_range: Stored values that become 0 and full scale, for images of more than 8 bits, such as (0, 10000).
         default_crop: Input size in pixels of a model that states none; None for ImageNet's 224.
         trust_pickle: Whether a file may run code when it is read. If not, another process first tries programs and Hugging Face
             folders, which takes some seconds unless the same file has passed before.
@@ -81,6 +88,10 @@ def load_classifier(
         reference: Labelled images that `knn` and `linear` are made from, in any layout of datasets.
         features: Module whose output the head takes, or a layout of tokens: `cls+patches`, `cls4` or `cls4+patches`. None for
             the input of the last linear layer, or timm's `pre_logits`.
+        prompts: Templates of a zero-shot classifier: "imagenet" (the 80 of OpenAI), "simple" (7 of them) or "plain" (one). Or a
+            file with one a line, with `{}` for the name; None for "imagenet".
+        class_names: Names of its classes, a file with a name a line, or "imagenet"; None for `default_class_names`.
+        default_class_names: Names of the classes of the images. WordNet ids become OpenAI's names of ImageNet's classes.
         label: Name of the model in tables; None for that of the file, class or function.
 
     Returns:
@@ -119,13 +130,23 @@ def load_classifier(
         reference if reference is None or isinstance(reference, str) else path_of("--reference", reference),
         features,
     )
+    if class_names is not None and not isinstance(class_names, str):
+        if isinstance(class_names, PathLike):
+            class_names = str(class_names)
+        else:
+            class_names = one_or_more("--class-names", class_names, str, "a file or a list of names")
+    zero_shot = ZeroShotChoice(
+        None if prompts is None else str(path_of("--prompts", prompts)), class_names, default_class_names
+    )
+    zero_shot.check()
     overrides: dict[str, Any] = {
-        "mean": None if mean is None else one_or_more("--mean", mean, Real, "three numbers"),
-        "std": None if std is None else one_or_more("--std", std, Real, "three numbers"),
+        "mean": None if mean is None else one_or_more("--mean", mean, Real, "a list of numbers"),
+        "std": None if std is None else one_or_more("--std", std, Real, "a list of numbers"),
         **sides,
         "interpolation": interpolation,
         "input_range": input_range,
         "channels": channels,
+        "data_range": None if data_range is None else one_or_more("--data-range", data_range, Real, "two numbers"),
         "default_crop": default_crop,
     }
     if not isinstance(model, str | PathLike):
@@ -135,7 +156,7 @@ def load_classifier(
             raise OptionError("--arch and --weights-key apply only to files", "omit them")
         loaded = in_memory(model, label)
         request = LoadRequest(Path(loaded.label), None, device_of(model, device), is_backbone=choice is not None)
-        return load_model(loaded, request, overrides, choice)
+        return load_model(loaded, request, overrides, choice, zero_shot)
     model = source = model if isinstance(model, str) else Path(model)
     if isinstance(model, str) and model.startswith(hub.PREFIX) and not Path(model).exists():
         source, label = hub.provide_folder(model), label or model.rpartition("/")[2]
@@ -154,9 +175,12 @@ def load_classifier(
         "head": None if head is None else str(head),
         "reference": reference,
         "features": features,
+        "prompts": zero_shot.prompts,
+        "class_names": class_names,
+        "default_class_names": default_class_names,
         **overrides,
     }
-    classifier = load_model(source, request, overrides, choice)
+    classifier = load_model(source, request, overrides, choice, zero_shot)
     return replace(classifier, label=label or classifier.label, origin={**origin, "label": label})
 
 

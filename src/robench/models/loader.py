@@ -28,7 +28,7 @@ from robench.models.architectures import (
 from robench.models.architectures.arguments import label_of
 from robench.models.checkpoints.state_dict import EXTENSIONS
 from robench.models.classifier import Classifier
-from robench.models.formats import huggingface, onnx, state_dict, torch_export, torchscript
+from robench.models.formats import huggingface, onnx, open_clip, state_dict, torch_export, torchscript
 from robench.models.formats.base import LoadedModel, LoadRequest, ModelFormat
 from robench.models.heads.build import with_head
 from robench.models.heads.choice import HeadChoice
@@ -36,12 +36,21 @@ from robench.models.heads.features import is_trunk
 from robench.models.in_memory import module_sha256
 from robench.models.preprocessing import ASSUMPTIONS, SIZE_NOTE, Preprocessing, assumed, listed, with_known_mean
 from robench.models.preprocessing.in_network import Normalisation
-from robench.models.probe import probe, probe_normalisation, probe_notes
+from robench.models.probe import ProbeResult, input_channels, probe, probe_normalisation, probe_notes
+from robench.models.zero_shot.choice import ZeroShotChoice
+from robench.models.zero_shot.head import with_class_names
 from robench.types import Images, Size
 
 __all__ = ["FORMATS", "check_head", "is_sandboxed", "load_model"]
 
 FORMATS: tuple[ModelFormat, ...] = (
+    ModelFormat(
+        "open_clip",
+        "a folder with open_clip_config.json, for zero-shot classification",
+        open_clip.matches,
+        open_clip.load,
+        is_sandboxed=True,
+    ),
     ModelFormat(
         "huggingface",
         "a folder with config.json, as on the Hugging Face hub; timm's too",
@@ -82,7 +91,11 @@ _PROGRAM_EXTENSIONS = (".pt2", ".onnx", ".ts", ".torchscript")
 
 
 def load_model(
-    model: str | Path | LoadedModel, request: LoadRequest, overrides: Mapping[str, Any], head: HeadChoice | None = None
+    model: str | Path | LoadedModel,
+    request: LoadRequest,
+    overrides: Mapping[str, Any],
+    head: HeadChoice | None = None,
+    zero_shot: ZeroShotChoice | None = None,
 ) -> Classifier:
     """Load a classifier without the sandbox.
 
@@ -91,6 +104,7 @@ def load_model(
         request: The same model, with the options of its load.
         overrides: Parts of the preprocessing and its default, by the names of `load_classifier`.
         head: The head to put on the model; None for its own.
+        zero_shot: Names and prompts for a vision-language model; None for a trial.
     """
     loaded = model if isinstance(model, LoadedModel) else _load(model, request)
     with with_notes(loaded.notes):
@@ -99,7 +113,12 @@ def load_model(
                 f"{loaded.label} is a trunk, which has no classification head",
                 "add --head knn or linear with --reference DIR, or --head FILE",
             )
-        return _prepared(loaded, request, dict(overrides), head)
+        if zero_shot is not None and zero_shot.options and (loaded.texts is None or head is not None):
+            raise OptionError(
+                f"{' and '.join(zero_shot.options)} has no effect on {loaded.label}, whose classes are not given by texts",
+                "omit it",
+            )
+        return _prepared(loaded, request, dict(overrides), head, zero_shot)
 
 
 def check_head(model: str | Path, head: HeadChoice | None) -> None:
@@ -114,20 +133,30 @@ def check_head(model: str | Path, head: HeadChoice | None) -> None:
 
 
 def _prepared(
-    loaded: LoadedModel, request: LoadRequest, overrides: dict[str, Any], head: HeadChoice | None
+    loaded: LoadedModel,
+    request: LoadRequest,
+    overrides: dict[str, Any],
+    head: HeadChoice | None,
+    zero_shot: ZeroShotChoice | None,
 ) -> Classifier:
     """Return the classifier of a loaded model, which runs here for the first time."""
     default = overrides.pop("default_crop", None)
     loaded = _with_size(loaded, overrides.get("crop"), default)
     assumes_size = _states_no_size(loaded)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
-    if not (names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()):  # Others state their preprocessing.
+    takes_rgb = overrides.get("mean") is None or len(overrides["mean"]) == 3
+    takes_rgb = takes_rgb and input_channels(loaded.module) in (None, 3) and loaded.preprocessing.bands == 3
+    if takes_rgb and not (
+        names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()
+    ):  # Others state their preprocessing.
         own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).shape, request.device)
         loaded = _with_own_normalisation(loaded, own, overrides)
-    preprocessing = loaded.preprocessing.replaced(**overrides)
     if head is not None:
+        preprocessing = loaded.preprocessing.replaced(**overrides)
         loaded = with_head(loaded, head, preprocessing, request.device, partial(_run, loaded, preprocessing, request))
-    result = probe(loaded, preprocessing, request.device)
+    elif loaded.texts is not None and not request.is_backbone:
+        loaded = with_class_names(loaded, zero_shot, request.device)
+    loaded, preprocessing, result = _probed(loaded, overrides, request.device)
     outputs = tuple(
         replace(output, notes=tuple(map(printable, probe_notes(loaded.label, result, output))))
         for output in result.outputs
@@ -168,6 +197,50 @@ def _run(
     ).logits(images)
 
 
+def _probed(
+    loaded: LoadedModel, overrides: Mapping[str, Any], device: torch.device
+) -> tuple[LoadedModel, Preprocessing, ProbeResult]:
+    """Run a model for the first time; if it fails, with the channels of its first layer.
+
+    Raises:
+        OptionError: The chosen mean or std has values for another number of channels.
+        CheckpointError: The model does not run.
+    """
+    chosen = [name for name in ("mean", "std") if overrides.get(name) is not None]
+    stated = loaded.preprocessing
+    if len(chosen) == 1 and (count := len(overrides[chosen[0]])) != stated.bands:
+        other = "std" if chosen == ["mean"] else "mean"
+        raise OptionError(
+            f"--{chosen[0]} has {_counted(count)}, and {loaded.label} states a {other} of {stated.bands}",
+            f"give --{other} as well",
+        )
+    preprocessing = stated.replaced(**overrides)
+    try:
+        return loaded, preprocessing, probe(loaded, preprocessing, device)
+    except CheckpointError:
+        channels = input_channels(loaded.module)
+        if channels in (None, preprocessing.bands):
+            raise
+        if chosen:
+            raise OptionError(
+                f"--{chosen[0]} has {_counted(preprocessing.bands)}, but {loaded.label} takes {channels} channels",
+                "give one value for each channel",
+            ) from None
+    assert channels is not None
+    stated = replace(stated, mean=(0.0,) * channels, std=(1.0,) * channels)
+    preprocessing = stated.replaced(**overrides)
+    note = (
+        f"{loaded.label} takes {channels} channel{'s' if channels > 1 else ''} and states no mean and std for them, so images in "
+        "0 to 1 are used; change them with --mean and --std"
+    )
+    notes = (*with_known_mean(loaded.notes), note)
+    return replace(loaded, preprocessing=stated, notes=notes), preprocessing, probe(loaded, preprocessing, device)
+
+
+def _counted(values: int) -> str:
+    return f"{values} value{'s' if values > 1 else ''}"
+
+
 def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
     text = str(model)
     if not text:
@@ -177,6 +250,11 @@ def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
     if isinstance(model, Path) or (request.path.exists() and text != "demo"):
         return _load_path(request)
     family, colon, _ = text.partition(":")
+    if text.startswith(open_clip.PREFIX):
+        raise CheckpointError(
+            f"{text} names an architecture without weights",
+            f"give a weights file with --arch {text}, or a folder of open_clip",
+        )
     is_published = bool(colon) and names_family(family)
     if not (text == "demo" or is_published or names_factory(text)):
         return _load_path(request)
@@ -213,6 +291,13 @@ def _load_path(request: LoadRequest) -> LoadedModel:
     model_format = _format(path)
     if model_format is None:
         raise _unknown_format(path)
+    if (request.arch or "").startswith(open_clip.PREFIX):
+        if model_format is not FORMATS[-1]:
+            raise CheckpointError(
+                f"{path} is no weights file, so --arch {request.arch} does not apply",
+                "save its weights alone, torch.save(model.state_dict(), 'weights.pth'); a folder needs no --arch",
+            )
+        return open_clip.load_weights(request)
     if model_format is not FORMATS[-1]:
         _check_keys(str(path), request)
     loaded = model_format.load(request)
@@ -374,7 +459,11 @@ def _with_own_normalisation(
 
 def _unnormalised(loaded: LoadedModel, full_scale: int, note: str) -> LoadedModel:
     """Return the model with images in 0 to `full_scale`, and the note in place of assumptions about mean and std."""
-    preprocessing = replace(loaded.preprocessing, mean=(0.0,) * 3, std=(1 / full_scale,) * 3)
+    preprocessing = replace(
+        loaded.preprocessing,
+        mean=(0.0,) * loaded.preprocessing.bands,
+        std=(1 / full_scale,) * loaded.preprocessing.bands,
+    )
     return replace(
         loaded, preprocessing=preprocessing, notes=(*with_known_mean(loaded.notes), f"{loaded.label} {note}")
     )

@@ -25,7 +25,7 @@ import torch
 
 from robench import errors
 from robench.errors import CheckpointError, RobenchError
-from robench.models.formats.base import LARGE_CONFIG_HINT, LoadRequest
+from robench.models.formats.base import LARGE_CONFIG_HINT, OPEN_CLIP_CONFIG, LoadRequest
 from robench.models.memory import OUT_OF_MEMORY, physical_memory
 from robench.runs.files import cache_folder
 
@@ -39,7 +39,17 @@ _BASE, _MEMORY_PER_BYTE = 6 * 2**30, 6
 """Memory for any model in bytes, and more for each byte of its file, because libraries hold several copies while they load."""
 _PASSED = "passed"
 """Folder of the cache with an empty file for each trial that passed; an empty file is never half written."""
-_LIBRARIES = ("robench", "torch", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "transformers", "timm")
+_LIBRARIES = (
+    "robench",
+    "torch",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "transformers",
+    "timm",
+    "open_clip_torch",
+)
 _TRUST = "if you trust its source, --trust-pickle loads it without limits"
 _ENDLESS_HINT = f"it may hold an endless loop; {_TRUST}"
 # -P keeps imports out of the current folder, unless this process imports from there too.
@@ -169,6 +179,9 @@ def sandbox_main(task: Mapping[str, Any]) -> None:
         with suppress(ImportError):  # Imports do not count against the limits.
             import timm  # noqa: F401
             import transformers.modeling_utils  # noqa: F401
+
+            if (path / OPEN_CLIP_CONFIG).is_file():
+                import open_clip  # noqa: F401
     # On one core, so that a second of processor time means the same on every machine.
     torch.set_num_threads(1)
     _limit(task["seconds"], task["memory"])

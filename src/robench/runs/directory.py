@@ -148,6 +148,12 @@ class RunDirectory:
             ) from error
 
     @property
+    def data_path(self) -> Path | None:
+        """The path of the images; None for embedded ones."""
+        root = self.manifest["data"].get("root")
+        return None if root is None else Path(root)
+
+    @property
     def is_multi_label(self) -> bool:
         """Whether images have several true classes. The label of a record is then the most probable of them."""
         return bool(self.manifest["data"].get("multi_label"))

@@ -53,6 +53,7 @@ IMAGENET_C_BAR = Suite(
     geometry=Geometry(resize=256, crop=224),
     constants="imagenet-c-bar",
     corruptions=tuple(_IMAGENET_VALUES),
+    prefix="c_bar_",
     release_jpeg=85,
 )
 
@@ -63,6 +64,7 @@ CIFAR_C_BAR = Suite(
     geometry=Geometry(resize=(32, 32)),
     constants="cifar-c-bar",
     corruptions=tuple(_CIFAR_VALUES),
+    prefix="c_bar_",
 )
 
 IMAGENET_3DCC_2D = Suite(
@@ -72,4 +74,5 @@ IMAGENET_3DCC_2D = Suite(
     geometry=Geometry(resize=256, crop=224),
     constants="imagenet-3dcc-2d",
     corruptions=("iso_noise", "low_light", "color_quant"),
+    prefix="3dcc_2d_",
 )

@@ -26,7 +26,7 @@ EXTRA_CATEGORY = "extra"
 """Category of corruptions that aggregates exclude."""
 
 OTHER_CATEGORY = "other"
-"""Category of corruptions that the papers do not have."""
+"""Category of corruptions that these papers do not have."""
 
 _CATEGORY = {name: category for category, names in CATEGORIES.items() for name in names}
 

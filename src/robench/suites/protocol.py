@@ -19,6 +19,8 @@ _PATTERNS = (
     ("side of the frames", re.compile(r"frames\d+(x\d+)?")),
     ("precision", re.compile(r"fp32|tf32|bf16|fp16")),
     ("backend", re.compile(r"reference")),
+    ("bands", re.compile(r"\d+bands?")),
+    ("range of the data", re.compile(r"range\S+to\S+")),
     ("input sizes", re.compile(r"\d+(-\d+)*px")),
 )
 """Names of the parts after the first, which is the geometry, by their form. Other parts are packages."""

@@ -140,6 +140,7 @@ class Suite:
         release_jpeg: Quality of the JPEG pass of the released files; None for no pass.
         baseline: Name of the published baseline in `robench.analysis.baselines`; None if none was published.
         family: Kind of the suite.
+        prefix: Beginning of the names of its columns in a leaderboard. Suites of one family and prefix share their columns.
         side: Side of the classified images in pixels; None for the model's input size.
         smallest: Least side in pixels.
         source_region: Region of the image that a perturbation takes: the whole "rectangle", the "margin", a square somewhat
@@ -157,6 +158,7 @@ class Suite:
     release_jpeg: int | None = None
     baseline: str | None = None
     family: Family = CORRUPTIONS
+    prefix: str = ""
     side: int | None = None
     smallest: int = 32
     source_region: Literal["rectangle", "margin", "crop"] = "crop"

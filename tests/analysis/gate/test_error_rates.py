@@ -1,4 +1,4 @@
-"""How often the gate fails by chance, and how often it catches a drop, by simulation on records of the demo model.
+"""Rates of false failures and of caught drops, by simulation on records of the demo model.
 
 Oracles: a test at alpha 0.05 fails at most 18 of 200 times with 99 % (Binomial(200, 0.05)); the power of McNemar's test summed
 over all outcomes with scipy, beforehand.

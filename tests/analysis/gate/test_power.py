@@ -1,4 +1,4 @@
-"""What a gate would catch. Oracles: McNemar's power summed over all outcomes with scipy, and gates really run on drawn images."""
+"""Power of a gate. Oracles: McNemar's power summed over all outcomes with scipy, and gates that run on drawn images."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from robench.analysis.leaderboard import FORMATS
 from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS
+from robench.analysis.leaderboard.grids import grids
 from robench.analysis.leaderboard.leaderboard import leaderboard
 from robench.analysis.leaderboard.ranking import ranks
 from robench.analysis.leaderboard.schema import LEADERBOARD, leaderboard_of
@@ -29,7 +30,7 @@ from robench.runs import schema
 from robench.runs.csv import read_csv, write_csv
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS
-from robench.suites import SUITES
+from robench.suites import C_BAR_VALUES, SUITES
 from tests.analysis.gate.invented import first, write_run
 from tests.builders import each
 
@@ -735,7 +736,27 @@ def test_declared_columns_and_metrics_fit() -> None:
     for figure in METRIC_COLUMNS:
         assert {figure.column, *(figure.column + end for end in ENDS)} <= set(LEADERBOARD.names)
         assert figure.metric in METRICS
-    assert leaderboard_of([32, 16, 32]).names[-6:-3] == ["top1_16px", "top1_16px_ci_low", "top1_16px_ci_high"]
+    names = leaderboard_of(["fpr95_near", "top1_32px", "top1_16px", "top1_32px"]).names
+    assert [name for name in names if name[-1].isalnum() and name.split("_")[-1] in ("16px", "32px", "near")] == [
+        *("top1_16px", "top1_32px", "auroc_near", "fpr95_near")
+    ]
+
+
+def test_c_bar_has_columns_of_its_own(tmp_path: Path) -> None:
+    """A run with ImageNet-C and C-bar fills the columns of both; a run with C-bar alone is ranked by them."""
+    cells = [(name, severity) for name in C_BAR_VALUES["imagenet-c-bar"] for severity in (1, 2, 3, 4, 5)]
+    bar = [row | {"suite": "imagenet-c-bar"} for row in rows_of("m", 0.6, 0.5, 0.7, cells) if row["suite"] != "clean"]
+    both = rows_of("m", 0.4, 0.36, 0.44) + bar
+    (row,) = leaderboard([make_run(tmp_path / "both", both)]).rows
+    assert (row["mean_error"], row["c_bar_mean_error"], row["c_bar_mean_error_ci_low"]) == (40, 60, 50)
+    assert row["rank_by"] == "mce"
+    run = make_run(tmp_path / "bar", rows_of("m", 0.6, 0.5, 0.7)[:2] + [one for one in bar if one["metric"] != "mce"])
+    board = leaderboard([run], columns="corruptions")
+    assert "mean_error" not in board.rows[0]
+    assert board.rows[0]["rank_by"] == "c_bar_mean_error"
+    (grid,) = grids(board)
+    assert [column.heading for column in grid.columns[2:5]] == ["Clean", "Mean", "Caustic refraction"]
+    assert [cell.value for cell in grid.rows[0][2:5]] == [30, 60, 60]
 
 
 def test_merges_at_once_lose_nothing(tmp_path: Path) -> None:

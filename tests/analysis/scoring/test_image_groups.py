@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from robench.analysis.comparison.compare import compare
@@ -168,3 +170,41 @@ def test_tables_of_any_form(run: RunDirectory, tmp_path: Path) -> None:
 def test_a_column_that_is_missing(groups: Path, run: RunDirectory) -> None:
     with pytest.raises(OptionError, match="no column 'age'"):
         read_groups(run.read_samples(), f"{groups}:age")
+
+
+def test_columns_of_parquet_and_arrow(tmp_path: Path) -> None:
+    """Tables with paths, and the files of the images, of which a reader names each row."""
+    sites, tags = ["a", "b", None, "a"], [["x"], [], ["x", "y"], None]
+    images = pa.table({"image": [b"0", b"1", b"2", b"3"], "label": [0, 1, 0, 1], "site": sites, "tags": tags})
+    pq.write_table(images.slice(0, 3), tmp_path / "one.parquet")
+    pq.write_table(images.slice(3), tmp_path / "two.parquet")
+    pq.write_table(pa.table({"path": ["d/3.png", "2.png"], "site": ["b", "a"]}), tmp_path / "paths.parquet")
+    (tmp_path / "disk").mkdir()
+    with (
+        pa.OSFile(str(tmp_path / "disk" / "one.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, images.schema) as writer,
+    ):
+        writer.write_table(images, max_chunksize=3)
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "labels.csv").write_text("file_name,label,site\n0,0,a\n1,1,b\n3,1,a\n")
+    rows = [f"one/{row:08d}" for row in range(3)]
+    for paths, text, data, expected in (
+        ([*rows, "two/00000000"], "site", tmp_path, [(0, "a"), (1, "b"), (3, "a")]),
+        ([*rows, "one/00000003"], "site", tmp_path / "disk", [(0, "a"), (1, "b"), (3, "a")]),
+        ([*rows, "one/00000003"], f"{tmp_path / 'disk'}:tags", None, [(0, "x"), (2, "x"), (2, "y")]),
+        (["d/0.png", "d/1.png", "d/2.png", "d/3.png"], f"{tmp_path / 'paths.parquet'}", None, [(2, "a"), (3, "b")]),
+        (["0.png", "1.png", "2.png", "3.png"], "site", tmp_path / "table", [(0, "a"), (1, "b"), (3, "a")]),
+    ):
+        samples = pd.DataFrame({"index": range(4), "path": paths})
+        table = read_groups(samples, text, data)
+        found = [(row.sample, row.group.split("=")[1]) for row in table.itertuples()]
+        assert found == expected
+    (tmp_path / "bad.parquet").write_bytes((tmp_path / "one.parquet").read_bytes()[:-20])
+    for text, data, match in (
+        (str(tmp_path / "bad.parquet"), None, "cannot be read"),
+        ("age", tmp_path / "table", "has no column 'age'; its columns are label, site"),
+        ("site", tmp_path / "table" / "labels.csv", "no group of an image"),
+        ("site", None, "cannot read --groups site"),
+    ):
+        with pytest.raises(OptionError, match=match):
+            read_groups(pd.DataFrame({"index": [0], "path": ["other"]}), text, data)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 import robench
 from robench.analysis.gate import FORMATS
 from robench.analysis.gate.gate import gate
-from robench.analysis.scoring.sanity import find_permutation
+from robench.analysis.scoring import score
+from robench.analysis.scoring.sanity import few_image_notes, find_permutation
 from robench.cli.entry import run_cli
 from robench.datasets import open_dataset
 from robench.datasets.checks import double_resize_note
@@ -27,8 +28,11 @@ from robench.evaluation.run import evaluate
 from robench.models import Classifier, load_classifier
 from robench.runs.directory import RunDirectory
 from robench.runs.observer import FinishedCondition, Observer
+from robench.runs.parquet import write_parquet
+from robench.runs.schema import RECORDS
 from robench.suites.geometry import Geometry
 from robench.types import Ints
+from tests.analysis.gate.invented import write_run
 
 
 def _predictions(rng: np.random.Generator, classes: int, each: int, accuracy: float) -> tuple[Ints, Ints]:
@@ -244,6 +248,24 @@ def test_logits_that_are_no_numbers_are_counted(tmp_path: Path, classifier: Clas
 def test_no_row_where_all_are_finite(tmp_path: Path, classifier: Classifier, picture_folder: Path) -> None:
     results = evaluate(classifier, picture_folder, ["clean"], tmp_path / "run").results
     assert results.query("metric == 'nonfinite_rate'").empty
+
+
+def test_few_images_raise_every_calibration_error(tmp_path: Path) -> None:
+    """A calibrated model by construction, and many images of an overconfident one."""
+    notes = []
+    for images, excess in ((60, 0.0), (4000, 0.3)):
+        rng = np.random.default_rng(0)
+        cells = {("clean", 0): np.zeros(images, bool), ("fog", 1): np.zeros(images, bool)}
+        run = RunDirectory.open(write_run(tmp_path / str(images), cells))
+        for condition in run.conditions:
+            records = run.read_records(condition.name)
+            confidence = rng.uniform(0.5, 1, images).astype(np.float32)
+            wrong = rng.random(images) > confidence - excess
+            pred = np.where(wrong, (records["label"] + 1) % 2, records["label"]).astype(np.int32)
+            write_parquet(RECORDS, records.assign(confidence=confidence, pred=pred), run.records_path(condition.name))
+        notes.append(few_image_notes(score(run)))
+    biased = "the ece and adaptive_ece of cifar-c are biased upward: on few images, even a calibrated model has a value above 0"
+    assert notes == [[biased], []]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "@sum", "-x", "<script>"])

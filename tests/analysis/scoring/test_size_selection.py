@@ -169,7 +169,7 @@ def test_luck_is_the_oracle_over_copies_of_one_size(run: robench.Run) -> None:
 
 
 def test_copies_are_moved_by_one_pixel_each_in_another_direction() -> None:
-    """Where a coordinate lies says how far the picture was moved; the oracle is numpy's edge padding."""
+    """The place of a coordinate gives the shift of the image; the oracle is numpy's edge padding."""
     side = 6
     places = torch.arange(side, dtype=torch.uint8)
     picture = torch.stack(

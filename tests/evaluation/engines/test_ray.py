@@ -48,7 +48,7 @@ Started = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
-    """What Ray leaves to the collector is collected here, where its warnings are expected."""
+    """Collect Ray's garbage here, where its warnings are expected."""
     yield
     gc.collect()
 

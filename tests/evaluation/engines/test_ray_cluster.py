@@ -12,7 +12,7 @@ from robench.evaluation.engines.ray_cluster import connected
 
 
 class Pretended:
-    """What is asked of Ray; `init` raises what the test gives."""
+    """Record the calls to Ray; `init` raises the error that the test sets."""
 
     def __init__(self, there: bool = False, error: Exception | None = None) -> None:
         self.there, self.error = there, error

@@ -1,4 +1,4 @@
-"""What an observer is told of workers that answer what the test says, without a cluster."""
+"""Reports to an observer, from workers whose answers the test sets; no cluster runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOG = Condition("cifar-c", "fog", 3, Geometry(resize=(32, 32)), constants="32")
 
 
 class Lost(Exception):  # noqa: N818
-    """What Ray raises for a worker that is gone."""
+    """Return the error that Ray raises for a lost worker."""
 
 
 class Cluster:
@@ -44,7 +44,7 @@ class Cluster:
 
 
 class Told(Observer):
-    """How many images are done and under way, and what the workers are at."""
+    """Keep the numbers of finished and pending images, and the state of the workers."""
 
     def __init__(self) -> None:
         self.images = 0

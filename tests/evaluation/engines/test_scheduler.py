@@ -1,4 +1,4 @@
-"""Who does what next, without a cluster. The oracle is the list of tasks: each done once."""
+"""Order of tasks and workers, without a cluster. The oracle is the list of tasks: each done once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read, what is refused, and that nothing in a file is ever run."""
+"""Checkpoints that are read, checkpoints that are refused, and files whose code is never run."""
 
 from __future__ import annotations
 

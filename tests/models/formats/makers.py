@@ -185,7 +185,7 @@ FORMATS: dict[str, tuple[str, Callable[[nn.Module, str, Path, int], Made]]] = {
     "ONNX, batch of 1": ("torch.onnx.export", _onnx_for_one),
     "ONNX, external data": ("torch.onnx.export, external_data", _onnx_external),
 }
-"""How each is made, and what makes it of (module, architecture, folder, side of the input)."""
+"""A description of each form, and its maker (module, architecture, folder, side of the input)."""
 
 
 def hugging_face_resnet(module: nn.Module, folder: Path, classes: int) -> Made:

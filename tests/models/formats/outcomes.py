@@ -1,4 +1,4 @@
-"""What becomes of a model in a file: loaded, and how far its logits are from the original's; broken, and how that is answered."""
+"""Outcomes of a model in a file: the distance of its logits from the original's, or the answer to a broken file."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_plain_pickles_are_not_called_damaged(tmp_path: Path) -> None:
 
 
 def test_tensors_of_a_gpu_come_to_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pickle.dump writes of a tensor is torch.save's file of its storage, which names the device."""
+    """pickle.dump stores a tensor as torch.save's file of its storage, which names the device."""
     seen: list[object] = []
     load = torch.load
 

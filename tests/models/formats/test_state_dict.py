@@ -1,4 +1,4 @@
-"""What training scripts keep beside and around the weights. Oracle: the very tensors that were stored."""
+"""Contents that training scripts keep beside and around the weights. Oracle: the stored tensors."""
 
 from __future__ import annotations
 

@@ -14,10 +14,11 @@ __all__ = [
     "ENDS",
     "METRIC_COLUMNS",
     "MetricColumn",
+    "extra_columns",
     "higher_is_better",
     "metric_columns",
+    "ood_columns",
     "resolution_column",
-    "sizes_of",
     "sort_column",
 ]
 
@@ -36,9 +37,12 @@ class MetricColumn:
         corruption: Corruption of the row; None for the aggregate of the suite.
         difficulty: Difficulty of the row; None for suites without difficulties.
         resolution: Input size of the row in pixels; None for any.
-        method: Method of the row at the largest position of its axis; None for rows without a method.
         complement: Whether the column is 100 minus the metric.
         is_signed: Whether the column is a difference, printed with its sign.
+        is_headline: Whether tables for people have the column among the metrics, not only with those of uncertainty.
+        subset: Set of images of the row; empty for the images of the run.
+        method: Score of the row, or attack, whose row at the largest radius counts; empty for none.
+        prefix: Prefix of the row's suite.
     """
 
     column: str
@@ -47,9 +51,12 @@ class MetricColumn:
     corruption: str | None = None
     difficulty: float | None = None
     resolution: int | None = None
-    method: str | None = None
     complement: bool = False
     is_signed: bool = False
+    is_headline: bool = True
+    subset: str = ""
+    method: str = ""
+    prefix: str = ""
 
     @property
     def higher_is_better(self) -> bool:
@@ -69,6 +76,10 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("mce", "mce", families.CORRUPTIONS),
     MetricColumn("relative_mce", "relative_mce", families.CORRUPTIONS),
     MetricColumn("effective_robustness", "effective_robustness", families.CORRUPTIONS, is_signed=True),
+    MetricColumn("c_bar_mean_error", "mean_error", families.CORRUPTIONS, prefix="c_bar_"),
+    MetricColumn("c_bar_mce", "mce", families.CORRUPTIONS, prefix="c_bar_"),
+    MetricColumn("3dcc_2d_mean_error", "mean_error", families.CORRUPTIONS, prefix="3dcc_2d_"),
+    MetricColumn("3dcc_2d_mce", "mce", families.CORRUPTIONS, prefix="3dcc_2d_"),
     MetricColumn("mean_flip_rate", "mean_flip_rate", families.SEQUENCES, difficulty=1.0),
     MetricColumn("mfr", "mfr", families.SEQUENCES, difficulty=1.0),
     MetricColumn("consistency", "consistency", families.SHIFT, "crop"),
@@ -78,9 +89,15 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("occlusion_accuracy_auc", "accuracy_auc", families.OCCLUSION),
     MetricColumn("adversarial_accuracy", "accuracy", families.ADVERSARIAL, method=WORST),
     MetricColumn("shape_bias", "shape_bias", families.CUE_CONFLICT, CUE_CONFLICT),
+    *(
+        MetricColumn(prefix + metric, metric, family, corruption, is_headline=False)
+        for prefix, family, corruption in (("", families.CLEAN, CLEAN), ("corrupted_", families.CORRUPTIONS, None))
+        for metric in ("nll", "brier", "ece", "aurc")
+    ),
 )
-"""Columns of every leaderboard; `resolution_column` makes one more for each input size."""
+"""Columns of every leaderboard; `extra_columns` makes more for input sizes and for images out of distribution."""
 
+_OOD = re.compile(r"(auroc|fpr95)_(.+?)(?:_ci_low|_ci_high)?")
 _RESOLUTION = re.compile(r"top1_([1-9][0-9]{0,5})px")
 
 
@@ -89,14 +106,25 @@ def resolution_column(size: int) -> MetricColumn:
     return MetricColumn(f"top1_{size}px", "accuracy", families.RESOLUTION, NETWORK, resolution=size)
 
 
-def sizes_of(names: Iterable[str]) -> list[int]:
-    """Return the input sizes in the names of columns, ascending."""
-    return sorted({int(match[1]) for name in names if (match := _RESOLUTION.fullmatch(name))})
+def ood_columns(name: str) -> list[MetricColumn]:
+    """Return the columns of a set of images out of distribution, by the largest probability (MSP) against the clean images."""
+    return [
+        MetricColumn(f"{metric}_{name}", metric, families.OOD, CLEAN, is_headline=False, subset=name, method="msp")
+        for metric in ("auroc", "fpr95")
+    ]
+
+
+def extra_columns(names: Iterable[str]) -> list[MetricColumn]:
+    """Return the columns of the input sizes in the names of columns, ascending, and of the images out of distribution there."""
+    names = list(names)
+    sizes = sorted({int(match[1]) for name in names if (match := _RESOLUTION.fullmatch(name))})
+    sets = sorted({match[2] for name in names if (match := _OOD.fullmatch(name))})
+    return [*map(resolution_column, sizes), *(column for one in sets for column in ood_columns(one))]
 
 
 def metric_columns(names: Iterable[str]) -> list[MetricColumn]:
-    """Return `METRIC_COLUMNS`, then the columns of the input sizes in the given names."""
-    return [*METRIC_COLUMNS, *map(resolution_column, sizes_of(names))]
+    """Return `METRIC_COLUMNS`, then the other columns in the given names."""
+    return [*METRIC_COLUMNS, *extra_columns(names)]
 
 
 def sort_column(name: str, names: Iterable[str]) -> str:
@@ -109,7 +137,8 @@ def sort_column(name: str, names: Iterable[str]) -> str:
     Raises:
         OptionError: The name is neither.
     """
-    by_metric = {column.metric: column.column for column in reversed(METRIC_COLUMNS) if not column.complement}
+    names = list(names)
+    by_metric = {column.metric: column.column for column in reversed(metric_columns(names)) if not column.complement}
     known = by_metric | {column.column: column.column for column in metric_columns(names)}
     if name not in known:
         raise OptionError(*unknown_name("column to sort by", name, known))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from robench.analysis.leaderboard.grids import Cell, Grid, grids
 from robench.analysis.leaderboard.ranking import Board, model_key
+from robench.suites import find_suite
 
 __all__ = ["CORRUPTIONS_HEADER", "FORMATS", "Format", "cell_text"]
 
@@ -44,7 +45,8 @@ def _csv(board: Board, _: str) -> str:
     for row in board.rows:
         errors = board.errors[model_key(row)]
         about = {name: row.get(name) for name in CORRUPTIONS_HEADER.strip(",").split(",") if name != "suite"}
-        means = {name: row.get(name) for name in ("mean_error", "mce")}
+        prefix = find_suite(errors["suite"]).prefix
+        means = {name: row.get(prefix + name) for name in ("mean_error", "mce")}
         by_name = errors["error"] | {f"{name}_ce": value for name, value in errors["ce"].items()}
         rows.append({**about, "suite": errors["suite"], "clean_error": row.get("top1_err"), **means, **by_name})
     table = pd.DataFrame(rows).astype({"rank": "Int64", "images": "Int64"})
@@ -54,16 +56,17 @@ def _csv(board: Board, _: str) -> str:
 
 
 def cell_text(cell: Cell, intervals: str, plus_minus: str = "±") -> str:
-    """Return a cell as text with one decimal and its interval in one of the forms `INTERVALS`."""
+    """Return a cell as text with its interval in one of the forms `INTERVALS`."""
     if math.isnan(cell.value):
         return cell.text
     text = cell.number
     if cell.ends is None or intervals == "none":
         return text
     low, high = cell.ends
-    return (
-        f"{text} [{low:.1f}, {high:.1f}]" if intervals == "brackets" else f"{text} {plus_minus} {(high - low) / 2:.1f}"
-    )
+    places = f".{cell.decimals}f"
+    if intervals == "brackets":
+        return f"{text} [{low:{places}}, {high:{places}}]"
+    return f"{text} {plus_minus} {(high - low) / 2:{places}}"
 
 
 def _markdown(board: Board, intervals: str) -> str:

@@ -17,7 +17,7 @@ from robench.suites.protocol import SuiteProtocol
 
 __all__ = ["COLUMNS", "INTERVALS", "Cell", "Column", "Grid", "grids"]
 
-COLUMNS = ("metrics", "corruptions")
+COLUMNS = ("metrics", "corruptions", "uncertainty")
 """Choices of columns."""
 
 INTERVALS = ("brackets", "pm", "none")
@@ -34,12 +34,21 @@ _HEADINGS = {
     "mce": "mCE",
     "relative_mce": "relative mCE",
     "effective_robustness": "effective robustness, pp",
+    "c_bar_mean_error": "C-bar mean error",
+    "c_bar_mce": "C-bar mCE",
+    "3dcc_2d_mean_error": "3DCC 2-D mean error",
+    "3dcc_2d_mce": "3DCC 2-D mCE",
     "mean_flip_rate": "flip rate",
     "mfr": "mFR",
     "circular_consistency": "circular consistency",
     "scale_consistency": "scale consistency",
     "accuracy_auc": "noise AUC",
     "occlusion_accuracy_auc": "occlusion AUC",
+    **{
+        prefix + metric: words + text
+        for prefix, words in (("", "clean "), ("corrupted_", "corrupted "))
+        for metric, text in (("nll", "NLL, nats"), ("brier", "Brier"), ("ece", "ECE"), ("aurc", "AURC"))
+    },
 }
 _SHORT = {
     "gaussian_noise": "Gauss.",
@@ -89,6 +98,7 @@ class Cell:
         ends: Ends of its interval; None without one.
         is_best: Whether no other row of several has a better value.
         is_signed: Whether the number is a difference.
+        decimals: Decimals of the number.
         is_own: Whether the text names a run among published models.
     """
 
@@ -97,12 +107,13 @@ class Cell:
     ends: tuple[float, float] | None = None
     is_best: bool = False
     is_signed: bool = False
+    decimals: int = 1
     is_own: bool = False
 
     @property
     def number(self) -> str:
-        """The number with one decimal."""
-        return f"{self.value:+z.1f}" if self.is_signed else f"{self.value:.1f}"
+        """The number with its decimals."""
+        return f"{self.value:{'+z' if self.is_signed else ''}.{self.decimals}f}"
 
 
 @dataclass(frozen=True)
@@ -130,19 +141,27 @@ class Grid:
 
 def grids(board: Board) -> list[Grid]:
     """Return a table for each section of a leaderboard; the last one has the notes."""
-    found = [(_corruptions if board.errors else _metrics)(section, board.errors) for section in board.sections]
+    found = [
+        _corruptions(section, board.errors) if board.errors else _metrics(section, board.columns == COLUMNS[2])
+        for section in board.sections
+    ]
     return [*found[:-1], replace(found[-1], notes=board.notes)]
 
 
-def _metrics(section: Sequence[Row], _: Mapping[tuple[str, ...], Any]) -> Grid:
+def _metrics(section: Sequence[Row], of_uncertainty: bool) -> Grid:
     # Among published models, columns that only runs fill would take the place of the others.
     published = [row for row in section if "data_sha" not in row] if _is_mixed(section) else []
     filled = {name for row in published or section for name in row}
-    metrics = [column for column in metric_columns(filled) if column.column in filled]
-    about = [name for name in _ABOUT if name in filled]
+    ranked_by = section[0]["rank_by"]
+    metrics = [
+        column
+        for column in metric_columns(filled)
+        if column.column in filled and (column.is_headline != of_uncertainty or column.column in (ranked_by, "top1"))
+    ]
+    about = [] if of_uncertainty else [name for name in _ABOUT if name in filled]
     columns = [
         *_model_columns(section),
-        *(Column(_heading(column), is_ranked=column.column == section[0]["rank_by"]) for column in metrics),
+        *(Column(_heading(column), is_ranked=column.column == ranked_by) for column in metrics),
         *(Column(_ABOUT[name][0]) for name in about),
     ]
     cells = [_values([_metric_cell(row, column) for row in section], column.higher_is_better) for column in metrics]
@@ -154,7 +173,7 @@ def _metrics(section: Sequence[Row], _: Mapping[tuple[str, ...], Any]) -> Grid:
         )
         for index, row in enumerate(section)
     ]
-    ranked = next((_heading(column) for column in metrics if column.column == section[0]["rank_by"]), "clean accuracy")
+    ranked = next((_heading(column) for column in metrics if column.column == ranked_by), "clean accuracy")
     return _grid(section, columns, rows, f"in percent with 95 % intervals, ranked by {ranked}")
 
 
@@ -168,12 +187,12 @@ def _corruptions(section: Sequence[Row], errors: Mapping[tuple[str, ...], Any]) 
     by_name = [_values([Cell(value=one[metric].get(name, math.nan)) for one in of_rows], False) for name in names]
     ahead = [
         _values([Cell(value=row.get("top1_err", math.nan)) for row in section], False),
-        _values([Cell(value=row.get(mean, math.nan)) for row in section], False),
+        _values([Cell(value=row.get(suite.prefix + mean, math.nan)) for row in section], False),
     ]
     columns = [
         *_model_columns(section),
         Column("Clean"),
-        Column("mCE" if mean == "mce" else "Mean", is_ranked=section[0]["rank_by"] == mean),
+        Column("mCE" if mean == "mce" else "Mean", is_ranked=section[0]["rank_by"] == suite.prefix + mean),
         *(
             Column(_SHORT.get(name, name.capitalize().replace("_", " ")), category_of(name).capitalize())
             for name in names
@@ -215,6 +234,8 @@ def _grid(section: Sequence[Row], columns: Sequence[Column], rows: Sequence[tupl
 
 
 def _heading(column: MetricColumn) -> str:
+    if column.subset:
+        return f"{column.metric.upper()} {column.subset}"
     return _HEADINGS.get(
         column.column, f"{column.resolution} px" if column.resolution else column.column.replace("_", " ")
     )
@@ -267,12 +288,13 @@ def _name(row: Row) -> str:
 def _metric_cell(row: Row, column: MetricColumn) -> Cell:
     ends = [row.get(column.column + end) for end in ENDS]
     interval = None if ends[0] is None or ends[1] is None else (float(ends[0]), float(ends[1]))
-    return Cell(value=row.get(column.column, math.nan), ends=interval, is_signed=column.is_signed)
+    decimals = 1 if column.is_headline or column.is_rate else 3
+    return Cell(value=row.get(column.column, math.nan), ends=interval, is_signed=column.is_signed, decimals=decimals)
 
 
 def _values(cells: Sequence[Cell], higher: bool) -> list[Cell]:
     """Mark the best of several numbers, as they are printed."""
-    printed = [round(cell.value, 1) for cell in cells if not math.isnan(cell.value)]
+    printed = [round(cell.value, cell.decimals) for cell in cells if not math.isnan(cell.value)]
     best = (max if higher else min)(printed, default=None)
     several = len(printed) > 1
-    return [replace(cell, is_best=several and round(cell.value, 1) == best) for cell in cells]
+    return [replace(cell, is_best=several and round(cell.value, cell.decimals) == best) for cell in cells]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from robench.analysis.leaderboard.columns import ENDS, metric_columns, sizes_of
+from robench.analysis.leaderboard.columns import ENDS, metric_columns
 from robench.analysis.leaderboard.robustbench import robustbench_rows
 from robench.analysis.leaderboard.rows import Row, file_rows, pooled_rows, run_rows
 from robench.analysis.leaderboard.schema import leaderboard_of
@@ -109,11 +109,11 @@ def read_board(path: Path) -> list[Row]:
 def is_leaderboard(path: Path) -> bool:
     """Return whether a file is a leaderboard.csv, by its header."""
     header = next(csv.reader([read_start(path).lstrip("\ufeff").partition("\n")[0]]), [])
-    return header == leaderboard_of(sizes_of(header)).names
+    return header == leaderboard_of(header).names
 
 
 def _board_rows(path: Path, _: Sequence[str] | None) -> list[Row]:
-    frame = read_csv(leaderboard_of(sizes_of(read_cells(path).header)), path)
+    frame = read_csv(leaderboard_of(read_cells(path).header), path)
     if (frame["schema"] != SCHEMA_VERSION).any():
         raise TableError(
             f"{path} has schema {frame['schema'].iloc[0]}, and this robench reads {SCHEMA_VERSION}",
@@ -147,7 +147,7 @@ def _checked(path: Path, row: Row) -> Row:
     metrics = metric_columns(row)
     bounds = {"top1_err": (0, 100), "top5_err": (0, 100)}
     bounds |= {metric.column: (-100 if metric.is_signed else 0, 100) for metric in metrics if metric.is_rate}
-    for column in leaderboard_of(sizes_of(row)).columns:
+    for column in leaderboard_of(row).columns:
         value = filled.get(column.name)
         if value is None:
             if not column.nullable and column.name != "rank_by":

@@ -52,8 +52,8 @@ def leaderboard(
         suites: Suites of the runs to show; None for all.
         field: Published models to rank with the runs, a key of `FIELDS`; None for none. Then `inputs` may be empty.
         format: "csv", "markdown" or "latex".
-        columns: "metrics", or "corruptions" for the error of each corruption, as papers print it. A file of the latter is
-            replaced, not merged.
+        columns: "metrics", "uncertainty" for proper scores, calibration and images out of distribution, or "corruptions" for
+            the error of each corruption, as papers print it. A file of the latter is replaced, not merged.
         intervals: One of `INTERVALS`, for markdown and latex with metrics.
         force: Whether to replace a file of another kind.
 
@@ -90,7 +90,7 @@ def leaderboard(
         if among is not None and not split:
             check_members(among, rows)
         board = rank_models(rows, sort_by, split, is_mixed=among is not None)
-        return replace(board, errors=errors, notes=notes)
+        return replace(board, errors=errors, notes=notes, columns=columns)
 
     if out is None:
         return ranked(list(new.values()))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from robench.analysis.leaderboard.columns import ENDS, higher_is_better, sizes_of, sort_column
+from robench.analysis.leaderboard.columns import ENDS, higher_is_better, sort_column
 from robench.analysis.leaderboard.rows import Row
 from robench.analysis.leaderboard.schema import leaderboard_of
 from robench.errors import OptionError
@@ -17,7 +17,7 @@ from robench.types import Results
 
 __all__ = ["Board", "model_key", "rank_models", "ranks"]
 
-_DEFAULT = ("mce", "mean_error", "top1")
+_DEFAULT = ("mce", "mean_error", "c_bar_mce", "c_bar_mean_error", "3dcc_2d_mce", "3dcc_2d_mean_error", "top1")
 """Default columns to rank by; the first that all rows of a section have is used."""
 
 _SAME_DATA = ("dataset", "data_sha", "source")
@@ -34,11 +34,13 @@ class Board:
         errors: By the `model_key` of a row, if the corruptions are to be shown: `suite`, and in percent the `error` and the
             `ce` of each corruption by name.
         notes: Reservations about the rows, for readers.
+        columns: Metrics in tables for people: "metrics", "uncertainty" or "corruptions".
     """
 
     sections: tuple[tuple[Row, ...], ...]
     errors: Mapping[tuple[str, ...], Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    columns: str = "metrics"
 
     @property
     def rows(self) -> list[Row]:
@@ -48,8 +50,8 @@ class Board:
     @property
     def frame(self) -> Results:
         """The rows as a table with the columns of `leaderboard_of`."""
-        sizes = sizes_of(name for row in self.rows for name in row if row[name] is not None)
-        return rows_to_frame(leaderboard_of(sizes), self.rows)
+        names = [name for row in self.rows for name in row if row[name] is not None]
+        return rows_to_frame(leaderboard_of(names), self.rows)
 
 
 def model_key(row: Row) -> tuple[str, ...]:

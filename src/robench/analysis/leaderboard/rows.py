@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricColumn, resolution_column
+from robench.analysis.leaderboard.columns import ENDS, METRIC_COLUMNS, MetricColumn, ood_columns, resolution_column
 from robench.analysis.scoring import pool
 from robench.analysis.variants import input_settings
 from robench.errors import OptionError, RunError, TableError, unknown_name
 from robench.runs.csv import read_csv, without_groups
 from robench.runs.directory import RunDirectory
 from robench.runs.schema import RESULTS, SCHEMA_VERSION
-from robench.suites import CLEAN, NETWORK, Family, families, find_suite
+from robench.suites import CLEAN, NETWORK, OOD, Family, families, find_suite
 from robench.suites.protocol import SuiteProtocol, short_hash
 from robench.types import Results
 
@@ -129,13 +129,19 @@ def rows_of_results(
 
 
 def _row(results: Results, path: Path) -> Row:
-    suites = _suite_by_family(results, path)
+    suites = _suite_by_columns(results, path)
     first = results.iloc[0]
     row: Row = {name: None if pd.isna(first[name]) else first[name] for name in _MODEL} | {"schema": SCHEMA_VERSION}
     sizes = results[(results["metric"] == "accuracy") & (results["corruption"] == NETWORK)]["resolution"].unique()
     sources: dict[str, list[Mapping[str, Any]]] = {}
-    for column in (*METRIC_COLUMNS, *(resolution_column(int(size)) for size in sizes)):
-        suite = suites.get(column.family)
+    # A set is the mean of its images; parts of it, such as near/cifar100, are in the results alone.
+    sets = [name for name in results[results["suite"] == OOD]["subset"].dropna().unique() if "/" not in name]
+    others = (
+        *(resolution_column(int(size)) for size in sizes),
+        *(column for one in sets for column in ood_columns(one)),
+    )
+    for column in (*METRIC_COLUMNS, *others):
+        suite = suites.get((column.family, column.prefix))
         if suite is not None and (source := _select(results[results["suite"] == suite], column)) is not None:
             row |= _cells(column, source)
             sources.setdefault(suite, []).append(source)
@@ -156,7 +162,8 @@ def corruption_errors(results: Results, row: Row, suites: Sequence[str] | None) 
         suites: Suites to choose from; None for all.
 
     Returns:
-        `suite`, and in percent the mean `error` and the `ce` of each corruption by name; None without a suite of corruptions.
+        `suite`, the first one of corruptions, and in percent the mean `error` and the `ce` by corruption; None without a suite of
+        corruptions.
     """
     same = results["model"] == row["model"]
     for name in ("treatment", "dataset", "data_sha", "source"):
@@ -171,6 +178,7 @@ def corruption_errors(results: Results, row: Row, suites: Sequence[str] | None) 
     cells = results[results["metric"] == "error_rate"]
     if not len(cells):
         return None
+    cells, results = (rows[rows["suite"] == cells["suite"].iloc[0]] for rows in (cells, results))
     means = cells.groupby("corruption", sort=False)["value"].mean()
     ce = results[results["metric"] == "ce"].groupby("corruption", sort=False)["value"].mean()
     return {
@@ -180,15 +188,16 @@ def corruption_errors(results: Results, row: Row, suites: Sequence[str] | None) 
     }
 
 
-def _suite_by_family(results: Results, path: Path) -> dict[Family, str]:
-    """Return the suite of each family; OptionError if a family has two."""
-    suites: dict[Family, str] = {}
-    for suite in dict.fromkeys(results["suite"]):
-        other = suites.setdefault(find_suite(suite).family, suite)
-        if other != suite:
+def _suite_by_columns(results: Results, path: Path) -> dict[tuple[Family, str], str]:
+    """Return the suite of each family and prefix; OptionError if one has two."""
+    suites: dict[tuple[Family, str], str] = {}
+    for name in dict.fromkeys(results["suite"]):
+        suite = find_suite(name)
+        other = suites.setdefault((suite.family, suite.prefix), name)
+        if other != name:
             raise OptionError(
-                f"{path} has results of {other} and of {suite}, which share their columns",
-                f"give --suite {other}, or --suite {suite}",
+                f"{path} has results of {other} and of {name}, which share their columns",
+                f"give --suite {other}, or --suite {name}",
             )
     return suites
 
@@ -196,11 +205,13 @@ def _suite_by_family(results: Results, path: Path) -> dict[Family, str]:
 def _select(results: Results, column: MetricColumn) -> Mapping[str, Any] | None:
     """Return the row that a column shows; the first of several clean ones, which belongs to the first suite of the run."""
     matches = results["metric"] == column.metric
-    if column.method is not None:
+    if column.family is families.ADVERSARIAL:
         of_method = results[matches & (results["method"] == column.method)]
         last: list[Mapping[str, Any]] = of_method.sort_values("axis_value").tail(1).to_dict("records")
         return last[0] if last else None
     matches &= results["corruption"].isna() if column.corruption is None else results["corruption"] == column.corruption
+    for name, wanted in (("subset", column.subset), ("method", column.method)):
+        matches &= results[name] == wanted if wanted else results[name].isna()
     if column.resolution is not None:
         matches &= results["resolution"] == column.resolution
     if column.difficulty is None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from robench.analysis.leaderboard.columns import extra_columns
 from robench.runs.schema import Column, Table, Type
 
-__all__ = ["LEADERBOARD", "LEADERBOARD_BY_SIZE", "leaderboard_of"]
+__all__ = ["LEADERBOARD", "LEADERBOARD_BY_OOD", "LEADERBOARD_BY_SIZE", "leaderboard_of"]
 
 _TEXT: Type = "string"
 _F64: Type = "double"
@@ -67,6 +68,10 @@ LEADERBOARD = Table(
         *_percent("mce", "mean corruption error of that suite, divided by the baseline's"),
         *_percent("relative_mce", "relative mean corruption error of that suite, divided by the baseline's"),
         *_signed("effective_robustness", "accuracy above what `top1` predicts by the fit over `field`"),
+        *_percent("c_bar_mean_error", "mean error of imagenet-c-bar or cifar-c-bar"),
+        *_percent("c_bar_mce", "mean corruption error of that suite, divided by the baseline's"),
+        *_percent("3dcc_2d_mean_error", "mean error of imagenet-3dcc-2d"),
+        *_percent("3dcc_2d_mce", "mean corruption error of that suite, divided by the baseline's"),
         *_percent("mean_flip_rate", "unnormalised mean flip rate of a suite of sequences at difficulty 1; not mFR"),
         *_percent("mfr", "mean flip rate of that suite at difficulty 1, divided by the baseline's"),
         *_percent("consistency", "pairs of shifted crops with the same prediction (suite shift)"),
@@ -79,6 +84,20 @@ LEADERBOARD = Table(
             "accuracy after all attacks at the largest radius (suite adversarial), an upper bound",
         ),
         *_percent("shape_bias", "decisions for the shape among those for shape or texture (suite shape-bias)"),
+        *(
+            each
+            for prefix, images in (
+                ("", "the unperturbed images"),
+                ("corrupted_", "a suite of corruptions, mean of its cells"),
+            )
+            for column in (
+                Column(f"{prefix}nll", _F64, f"negative log-likelihood of {images}", "nats", nullable=True),
+                Column(f"{prefix}brier", _F64, f"Brier score of {images}", "score", nullable=True),
+                Column(f"{prefix}ece", _F64, f"expected calibration error of {images}", "%", nullable=True),
+                Column(f"{prefix}aurc", _F64, f"area under the risk-coverage curve of {images}", "%", nullable=True),
+            )
+            for each in _with_interval(column)
+        ),
         Column("treatment", _TEXT, "test-time method applied to the model, empty for none", nullable=True),
         Column("weights_sha", _TEXT, "SHA-256 of the weights, empty where the input does not say", nullable=True),
         Column("model_input", _TEXT, "mean, std and order of channels of the model's input, as options", nullable=True),
@@ -116,11 +135,23 @@ LEADERBOARD_BY_SIZE = _percent("top1_{size}px", "accuracy of the network at that
 """Columns that follow the others for every input size of the rows, smallest first."""
 
 
-def leaderboard_of(sizes: Iterable[int]) -> Table:
-    """Return the columns of a leaderboard with these input sizes."""
+LEADERBOARD_BY_OOD = (
+    *_percent("auroc_{name}", "AUROC of these images out of distribution, by the largest probability (suite ood)"),
+    *_percent("fpr95_{name}", "FPR95 of these images, likewise"),
+)
+"""Columns that follow for every name of images out of distribution."""
+
+
+def leaderboard_of(names: Iterable[str]) -> Table:
+    """Return the columns of a leaderboard that has the given ones."""
+    columns = extra_columns(names)
+    sizes = [column.resolution for column in columns if column.resolution is not None]
     more = [
-        replace(column, name=column.name.format(size=size))
-        for size in sorted(set(sizes))
-        for column in LEADERBOARD_BY_SIZE
+        *(replace(one, name=one.name.format(size=size)) for size in sizes for one in LEADERBOARD_BY_SIZE),
+        *(
+            replace(one, name=one.name.format(name=name))
+            for name in dict.fromkeys(column.subset for column in columns if column.subset)
+            for one in LEADERBOARD_BY_OOD
+        ),
     ]
     return replace(LEADERBOARD, columns=(*LEADERBOARD.columns, *more))

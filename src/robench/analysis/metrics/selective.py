@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -105,40 +105,58 @@ class RiskCoverage:
         return first, second, third, fourth
 
     def _measures(self, counts: NDArray[Any], coverage: float, risk: float) -> tuple[Floats, Floats, Floats, Floats]:
-        n, filled = len(self.order), self._with_errors
+        n, ends = len(self.order), self._ends[self._with_errors]
+        if not len(ends):
+            none = np.zeros(len(counts))
+            return none, none, none, none + 1
         taken = np.take(counts, self.order, axis=1, mode="clip")
         sums = np.cumsum(taken, axis=1, dtype=taken.dtype)
-        reached = sums[:, self._ends[filled]]
-        before = sums[:, self.starts[filled]] - taken[:, self.starts[filled]]
-        size = reached - before
-        places = np.flatnonzero(self.wrong)
-        errors = taken[:, places].astype(np.float64)
-        if len(places) > len(filled):
-            errors = np.add.reduceat(errors, np.searchsorted(places, self.starts[filled]), axis=1)
-        if not len(filled):
-            none = np.zeros(len(taken))
-            return none, none, none, none + 1
-        rate = errors / np.maximum(size, 1)
+        reached = np.take(sums, ends, axis=1, mode="clip")
+        # Groups with errors: a single sample is all wrong, several samples count as their mean.
+        size = np.take(taken, ends, axis=1, mode="clip")
+        errors, several = size, self._several
+        if len(several.groups):
+            errors = size.copy()
+            first = np.take(sums, several.first, axis=1, mode="clip") - np.take(
+                taken, several.first, axis=1, mode="clip"
+            )
+            size[:, several.groups] = reached[:, several.groups] - first
+            wrong = np.take(taken, several.wrong, axis=1, mode="clip")
+            errors[:, several.groups] = np.add.reduceat(wrong, several.wrong_starts, axis=1)
+        before = reached - size
         summed, harmonic = _sums_of_harmonics(n)
         # An error at rank k is in the risks of ranks k to n, and adds 1/k + ... + 1/n to their sum.
-        total = errors.sum(axis=1)
-        aurc = (harmonic * total - np.einsum("rg,rg->r", rate, summed[reached] - summed[before])) / n
-        augrc = (total * n - np.einsum("rg,rg->r", errors, (before + reached - 1) / 2)) / n**2
-        earlier = np.cumsum(errors, axis=1) - errors
-        rows, last = np.arange(len(taken)), len(filled) - 1
+        added = np.take(summed, reached, mode="clip")
+        added -= np.take(summed, before, mode="clip")
+        if len(several.groups):
+            added[:, several.groups] *= errors[:, several.groups] / np.maximum(size[:, several.groups], 1)
+        upto = np.cumsum(errors, axis=1, dtype=errors.dtype)
+        total = upto[:, -1].astype(np.float64)
+        aurc = (harmonic * total - added.sum(axis=1)) / n
+        ranks = np.einsum("rg,rg->r", errors, before + reached - 1, dtype=np.float64, casting="unsafe") / 2
+        augrc = (total * n - ranks) / n**2
+        rows, last = np.arange(len(taken)), len(ends) - 1
+
+        def at(place: NDArray[np.intp]) -> tuple[Floats, Floats, Floats, Floats]:
+            """Return the samples and the errors before a group of each row, and its size and error rate."""
+            chosen = (values[rows, place].astype(np.float64) for values in (before, upto, errors, size))
+            first, reached_errors, own, count = chosen
+            return first, reached_errors - own, count, own / np.maximum(count, 1)
+
         kept = math.ceil(coverage * n - _ROUNDING)
-        place = np.minimum(np.count_nonzero(reached < kept, axis=1), last)
-        inside = np.clip(kept - before[rows, place], 0, size[rows, place])
-        at_coverage = (earlier[rows, place] + rate[rows, place] * inside) / kept
+        first, earlier, count, rate = at(np.minimum(np.count_nonzero(reached < kept, axis=1), last))
+        at_coverage = (earlier + rate * np.clip(kept - first, 0, count)) / kept
         # Between two errors the risk falls, so that its largest rank below a limit is just before an error, or the last one.
-        is_within = risk * before - earlier >= -_ROUNDING
-        place = last - np.argmax(is_within[:, ::-1], axis=1)
+        # No such rank has more than risk * n errors before it.
+        most = np.searchsorted(upto.min(axis=0), risk * n + _ROUNDING, side="right") + 1
+        is_within = risk * before[:, :most] - (upto - errors)[:, :most] >= -_ROUNDING
+        place = is_within.shape[1] - 1 - np.argmax(is_within[:, ::-1], axis=1)
+        first, earlier, count, rate = at(place)
         # Of a group that would exceed the risk, a part may still be taken.
-        spare = risk * before[rows, place] - earlier[rows, place] + _ROUNDING
-        excess = rate[rows, place] - risk
+        spare, excess = risk * first - earlier + _ROUNDING, rate - risk
         part = np.floor(spare / np.where(excess > 0, excess, 1))
-        part = np.clip(np.where(excess > 0, part, n), 0, size[rows, place])
-        rank = np.where(is_within[rows, place], before[rows, place] + part, 0)
+        part = np.clip(np.where(excess > 0, part, n), 0, count)
+        rank = np.where(is_within[rows, place], first + part, 0)
         return aurc, augrc, at_coverage, np.where(total <= risk * n + _ROUNDING, n, rank) / n
 
     @cached_property
@@ -150,6 +168,33 @@ class RiskCoverage:
     def _with_errors(self) -> NDArray[np.intp]:
         """Groups with a wrong prediction."""
         return np.flatnonzero(np.logical_or.reduceat(self.wrong, self.starts))
+
+    @cached_property
+    def _several(self) -> _Several:
+        """The groups of several samples among those with a wrong prediction."""
+        starts, ends = self.starts[self._with_errors], self._ends[self._with_errors]
+        groups = np.flatnonzero(ends > starts)
+        places = np.flatnonzero(self.wrong)
+        first = np.searchsorted(places, starts[groups])
+        last = np.searchsorted(places, ends[groups], side="right")
+        wrong = np.concatenate([places[:0], *(places[slice(*pair)] for pair in zip(first, last, strict=True))])
+        return _Several(groups, starts[groups], wrong, np.cumsum(last - first) - (last - first))
+
+
+class _Several(NamedTuple):
+    """Groups of several samples of equal confidence, some of them wrong.
+
+    Attributes:
+        groups: Positions of the groups among those with a wrong prediction, (k,).
+        first: First sample of each group in the order by confidence, (k,).
+        wrong: Their wrong samples in that order, one group after the other.
+        wrong_starts: First index in `wrong` of each group, (k,).
+    """
+
+    groups: NDArray[np.intp]
+    first: NDArray[np.intp]
+    wrong: NDArray[np.intp]
+    wrong_starts: NDArray[np.intp]
 
 
 @lru_cache(maxsize=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robench.analysis.scoring.condition_score import condition_score, mean_divisors
-from robench.analysis.scoring.image_groups import read_groups
+from robench.analysis.scoring.group_table import read_groups
 from robench.analysis.scoring.notes import notes
 from robench.analysis.scoring.pooling import pool, pooled_rows
 from robench.analysis.scoring.sanity import clean_warnings

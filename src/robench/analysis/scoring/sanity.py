@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,15 +168,21 @@ def nonfinite_warnings(results: Results) -> list[str]:
 
 def few_image_notes(results: Results) -> list[str]:
     """Say that few images raise the calibration errors, if half the length of an interval or more is due to that."""
-    lines = []
-    for metric in ("ece", "rms_calibration_error"):
+    metrics: dict[str, list[str]] = {}
+    for metric in ("ece", "rms_calibration_error", "adaptive_ece"):
         rows = results[
             (results["metric"] == metric) & (results["corruption"].isna() | (results["corruption"] == CLEAN))
         ]
         raised = rows[rows["value"] - rows["ci_low"] >= _RAISED * (rows["ci_high"] - rows["ci_low"])]
         if len(raised):
-            suites = ", ".join(dict.fromkeys(raised["suite"]))
-            lines.append(
-                f"{metric} of {suites} is biased upward: with few images, even a calibrated model has more than 0"
-            )
-    return lines
+            metrics.setdefault(_listed(dict.fromkeys(raised["suite"])), []).append(metric)
+    return [
+        f"the {_listed(names)} of {suites} {'is' if len(names) == 1 else 'are'} biased upward: on few images, even a calibrated "
+        "model has a value above 0"
+        for suites, names in metrics.items()
+    ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from robench.analysis.baselines import Baseline
@@ -62,7 +63,9 @@ _MEANS = (
 _CLASS_METRICS = {"class_error", "worst_class_error", "balanced_accuracy"}
 
 
-def score(run: RunDirectory | Path | str, normalize_by: str | None = None) -> Results:
+def score(
+    run: RunDirectory | Path | str, normalize_by: str | None = None, groups: pd.DataFrame | None = None
+) -> Results:
     """Compute the results of a run's finished conditions. The same records give the same bytes.
 
     Intervals are 95 % percentile bootstraps over images: 1,000 keyed resamples, the same in every cell. A single rate of exactly 0
@@ -77,12 +80,15 @@ def score(run: RunDirectory | Path | str, normalize_by: str | None = None) -> Re
         run: A run with at least one finished condition, or its directory.
         normalize_by: Baseline of CE, mCE, FR, mFR and mT5D: a published baseline, the directory of another run, or "none". None
             selects that of the manifest, or else each suite's own published baseline. Intervals treat it as a constant.
+        groups: The table GROUPS; None for that of the run, if it has one.
 
     Raises:
         RunError: If nothing is finished, or records do not fit together.
         OptionError: If the baseline does not fit the run.
     """
-    rows = score_rows(run if isinstance(run, RunDirectory) else RunDirectory.open(run), normalize_by)
+    rows = score_rows(
+        run if isinstance(run, RunDirectory) else RunDirectory.open(run), normalize_by, image_groups=groups
+    )
     return rows_to_frame(RESULTS, ({name: row.get(name) for name in RESULTS.names} for row in rows))
 
 
@@ -92,6 +98,7 @@ def score_rows(
     only: Collection[tuple[str, str]] | None = None,
     *,
     seed: int | None = None,
+    image_groups: pd.DataFrame | None = None,
 ) -> list[Row]:
     """Return the rows of the results with their bootstrap distributions under the key `DISTRIBUTION`.
 
@@ -102,6 +109,7 @@ def score_rows(
         normalize_by: As in `score`.
         only: Pairs of suite and metric that the caller needs. Rows of other pairs are omitted if their computation is costly.
         seed: Seed of the resamples; None for that of the run.
+        image_groups: The table GROUPS; None for that of the run, if it has one.
 
     Raises:
         RunError: As `score`.
@@ -139,7 +147,7 @@ def score_rows(
             if group.suite == suite and measured is not None:
                 rows += _group_rows(group, measured, baselines[group], _field(run, group))
     if only is None or any(metric in GROUP_METRICS for _, metric in only):
-        rows += group_rows(run, seed)
+        rows += group_rows(run, seed, image_groups)
     if only is None or any(suite == OOD for suite, _ in only):
         rows += ood_rows(run, seed)
     return [common | row for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robench.analysis.scoring.image_groups import read_groups
+from robench.analysis.scoring.group_table import read_groups
 from robench.analysis.scoring.notes import notes
 from robench.analysis.scoring.sanity import clean_warnings, few_image_notes, nonfinite_warnings
 from robench.analysis.scoring.score import score
@@ -34,7 +34,7 @@ def score_and_store(
     if groups == "none":
         run.groups_path.unlink(missing_ok=True)
     elif groups is not None:
-        write_parquet(GROUPS, read_groups(run.read_samples(), groups), run.groups_path)
+        write_parquet(GROUPS, read_groups(run.read_samples(), groups, run.data_path), run.groups_path)
     results = score(run, normalize_by)
     whole = without_groups(results)
     scored = {

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from robench.models.checkpoints.read import read_bytes
 from robench.models.preprocessing import Preprocessing
 from robench.models.preprocessing.in_network import Triple
+from robench.models.zero_shot.text_encoder import TextEncoder
 
 __all__ = [
     "CONFIG_NAME",
     "COPY_AGAIN",
     "LARGE_CONFIG_HINT",
+    "OPEN_CLIP_CONFIG",
     "REFUSED",
     "TRAINING_MODE_NOTE",
     "LoadRequest",
@@ -27,6 +29,8 @@ __all__ = [
 
 CONFIG_NAME = "config.json"
 """File of a Hugging Face folder that describes the network."""
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+"""File of a folder of open_clip that describes the network."""
 LARGE_CONFIG_HINT = "its config.json may describe a larger network than its weights, copy both from one source"
 COPY_AGAIN = "copy or download it again"
 REFUSED = "was refused, and nothing in it was run"
@@ -66,7 +70,10 @@ class LoadRequest:
         """Return the bytes of the file, or of a folder's configuration; raise CheckpointError if it cannot be read."""
         if self.content is not None:
             return self.content
-        return read_bytes(self.path / CONFIG_NAME if self.path.is_dir() else self.path)
+        if not self.path.is_dir():
+            return read_bytes(self.path)
+        files = [self.path / name for name in (OPEN_CLIP_CONFIG, CONFIG_NAME)]
+        return b"".join(read_bytes(file) for file in files if file.is_file()) or read_bytes(files[-1])
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class LoadedModel:
             torch does not compute the module.
         head_facts: Facts of a head that robench made, for the manifest; empty for a head of the file.
         reference_sha: SHA-256 of the images that such a head is made from.
+        texts: Text encoder of a vision-language model, whose module returns features; None for any other model.
         notes: Messages for the user, one line each.
     """
 
@@ -105,6 +113,7 @@ class LoadedModel:
     first_values: Callable[[Tensor], Sequence[Triple | None]] | None = None
     head_facts: Mapping[str, Any] = field(default_factory=dict)
     reference_sha: frozenset[str] = frozenset()
+    texts: TextEncoder | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -24,11 +24,13 @@ from robench.models.checkpoints.sharded import files_sha256, is_index, read_json
 from robench.models.class_names import class_names_in
 from robench.models.formats import pickled_module
 from robench.models.formats.base import CONFIG_NAME, LARGE_CONFIG_HINT, REFUSED, LoadedModel, LoadRequest
+from robench.models.formats.hf_dual_encoder import DUAL_ENCODERS, default_settings, dual_encoder, processor_settings
 from robench.models.memory import OUT_OF_MEMORY
 from robench.models.preprocessing import Preprocessing, assumed
 from robench.models.preprocessing.from_config import from_hf_processor, from_timm_config, timm_deviation_note
+from robench.models.zero_shot.text_encoder import TextEncoder
 
-__all__ = ["PROCESSORS", "WEIGHTS", "load", "matches"]
+__all__ = ["PROCESSORS", "WEIGHTS", "check_no_code", "check_tokenizer", "load", "matches", "offline_transformers"]
 
 _NESTED = "processor_config.json"
 PROCESSORS = (_NESTED, "preprocessor_config.json")
@@ -67,11 +69,7 @@ def load(request: LoadRequest) -> LoadedModel:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder", "give the folder that holds config.json and the weights")
     config = read_json(folder / CONFIG_NAME)
-    if remote := next((key for key in _REMOTE if _is_set(config, key)), None):
-        raise CheckpointError(
-            f"{folder} {REFUSED}: its config.json has {remote}, which needs other code or a download",
-            "save the model with its own code, and load it with file.py:function",
-        )
+    check_no_code(folder, config, CONFIG_NAME)
     _check_timm_arguments(folder, config)
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
@@ -80,11 +78,12 @@ def load(request: LoadRequest) -> LoadedModel:
     state, notes = pickled_module.read_state(weights, request.trust_pickle)
     notes += tuple(note for file in files if (note := extension_mismatch_note(file)) is not None)
     is_timm = isinstance(config.get("architecture"), str) and "model_type" not in config
+    texts = None
     try:
         if is_timm:
             arch, module, preprocessing, more = _load_timm(folder, config, state)
         else:
-            arch, module, preprocessing, more = _load_transformers(folder, config, state, request.is_backbone)
+            arch, module, preprocessing, more, texts = _load_transformers(folder, config, state, request.is_backbone)
     except CheckpointError as error:
         if error.__cause__ is not None and ran_out_of_memory(error.__cause__):
             raise CheckpointError(f"{folder} {OUT_OF_MEMORY}", LARGE_CONFIG_HINT) from error
@@ -95,9 +94,32 @@ def load(request: LoadRequest) -> LoadedModel:
         module,
         preprocessing,
         files_sha256(files),
-        class_names=class_names_in(config),
+        class_names=() if texts is not None else class_names_in(config),
+        texts=texts,
         notes=(*notes, *more),
     )
+
+
+def check_no_code(folder: Path, config: Mapping[str, Any], name: str) -> None:
+    """Raise CheckpointError if a configuration makes a library import code of the folder or download weights.
+
+    Args:
+        folder: The folder.
+        config: Content of the file.
+        name: Name of the file.
+    """
+    if remote := next((key for key in _REMOTE if _is_set(config, key)), None):
+        raise CheckpointError(
+            f"{folder} {REFUSED}: its {name} has {remote}, which needs other code or a download",
+            "save the model with its own code, and load it with file.py:function",
+        )
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise CheckpointError if the configuration of a folder's tokenizer needs other code."""
+    file = folder / "tokenizer_config.json"
+    if file.is_file():
+        check_no_code(folder, read_json(file), file.name)
 
 
 def _is_set(value: Any, key: str) -> bool:
@@ -166,8 +188,8 @@ class _Backbone(nn.Module):
 
 def _load_transformers(
     folder: Path, config: Mapping[str, Any], state: dict[str, Tensor], is_backbone: bool
-) -> tuple[str, nn.Module, Preprocessing, tuple[str, ...]]:
-    with _quiet() as transformers:
+) -> tuple[str, nn.Module, Preprocessing, tuple[str, ...], TextEncoder | None]:
+    with offline_transformers() as transformers:
         name = _architecture(transformers, folder, config, is_backbone)
         try:
             # The library reads config.json again, and no other file.
@@ -189,13 +211,19 @@ def _load_transformers(
                 "download the folder again, or pip install --upgrade transformers",
             ) from error
     of_file, of_network = _differing(info, state, module)
-    if not name.endswith(_CLASSIFIER):
+    texts = None
+    if name in DUAL_ENCODERS:
+        check_fit(of_file, of_network, folder, name, folder / CONFIG_NAME)
+        check_tokenizer(folder)
+        with offline_transformers() as transformers:
+            module, texts = dual_encoder(transformers, folder, config, name, module)
+    elif not name.endswith(_CLASSIFIER):
         # Self-supervised models are saved without the learned pooling of their class.
         pooling = [key for key in of_network if key.startswith("pooler.")]
         of_network = {key: value for key, value in of_network.items() if key not in pooling}
         module = _Backbone(module, pools=not pooling)
     check_fit(of_file, of_network, folder, name, folder / CONFIG_NAME)
-    return f"transformers:{name}", module, *_preprocessing(folder, config)
+    return f"transformers:{name}", module, *_preprocessing(folder, config), texts
 
 
 def _differing(
@@ -229,6 +257,8 @@ def _architecture(transformers: ModuleType, folder: Path, config: Mapping[str, A
             "add the one that was trained under architectures",
         )
     name = stated if isinstance(stated, str) else stated[0] if isinstance(stated, list) and stated else None
+    if isinstance(name, str) and name in DUAL_ENCODERS and hasattr(transformers, name):
+        return name
     if isinstance(name, str) and not name.endswith(_CLASSIFIER) and _takes_images(transformers, name):
         if is_backbone:
             return name
@@ -261,10 +291,16 @@ def _preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessi
             content = read_json(folder / name)
             stated: object = content.get("image_processor") if name == _NESTED else content
             if isinstance(stated, Mapping):
-                return from_hf_processor(stated, str(folder / name), model_type)
+                return from_hf_processor(processor_settings(config, stated), str(folder / name), model_type)
     wrapped: object = config.get("pretrained_cfg")
     if isinstance(wrapped, Mapping):
         return from_timm_config(wrapped, str(folder / CONFIG_NAME)), timm_deviation_note(wrapped)
+    if (settings := default_settings(config)) is not None:
+        preprocessing, notes = from_hf_processor(
+            processor_settings(config, settings), str(folder / CONFIG_NAME), model_type
+        )
+        note = f"{folder} lacks {PROCESSORS[1]}, so the defaults of transformers for {model_type} are used"
+        return preprocessing, (note, *notes)
     size = config.get("image_size")
     try:
         preprocessing, note = assumed(size if isinstance(size, int) and size > 0 else None)
@@ -274,7 +310,7 @@ def _preprocessing(folder: Path, config: Mapping[str, Any]) -> tuple[Preprocessi
 
 
 @contextmanager
-def _quiet() -> Iterator[ModuleType]:
+def offline_transformers() -> Iterator[ModuleType]:
     """Import transformers, and keep it off the network and the terminal inside the context."""
     try:
         import transformers

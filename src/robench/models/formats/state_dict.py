@@ -29,7 +29,7 @@ from robench.models.formats.base import LoadedModel, LoadRequest
 from robench.models.heads.features import without_head
 from robench.models.preprocessing import Preprocessing, listed, with_known_mean
 
-__all__ = ["load", "matches"]
+__all__ = ["label_of_file", "load", "matches"]
 
 _TEACHER = "teacher"
 """Key or prefix of the network that the authors of self-distillation evaluate."""
@@ -96,7 +96,7 @@ def load(request: LoadRequest) -> LoadedModel:
     files = shards(path) if is_index(path) else [path]
     notes += [note for file in files if (note := extension_mismatch_note(file)) is not None]
     return LoadedModel(
-        _label(path),
+        label_of_file(path),
         arch,
         module,
         preprocessing,
@@ -116,7 +116,7 @@ def _read(request: LoadRequest) -> tuple[Weights, list[str]]:
     return read_weights(path, request.weights_key), []
 
 
-def _label(path: Path) -> str:
+def label_of_file(path: Path) -> str:
     """Return a file's name without its extension, or its folder's name for `model.safetensors`."""
     extension = max((end for end in EXTENSIONS if path.name.lower().endswith(end)), key=len, default=path.suffix)
     label = path.name[: len(path.name) - len(extension)].removesuffix(".pth")

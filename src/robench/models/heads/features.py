@@ -162,6 +162,8 @@ def find_features(network: nn.Module, label: str, images: Tensor, chosen: str | 
 
 
 def _usual(network: nn.Module, images: Tensor) -> FeatureNetwork:
+    if getattr(network, "returns_features", False):
+        return FeatureNetwork(network, "output")
     head = getattr(network, "forward_head", None)
     if head is not None and hasattr(network, "forward_features") and "pre_logits" in signature(head).parameters:
         return _PreLogits(network, "pre_logits")

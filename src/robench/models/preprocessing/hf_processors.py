@@ -42,6 +42,7 @@ _SHORT_SIDE = Processor(is_square=False, varying=_CROPPED)
 PROCESSORS: dict[str, Processor] = {
     "BeitImageProcessor": Processor(),
     "BitImageProcessor": _SHORT_SIDE,
+    "ChineseCLIPImageProcessor": _SHORT_SIDE,
     "CLIPImageProcessor": _SHORT_SIDE,
     "ConvNextImageProcessor": Processor("convnext", is_square=False),
     "DeiTImageProcessor": Processor(varying=_CROPPED),
