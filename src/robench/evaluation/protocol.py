@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import SHAPE_CATEGORIES, Condition, Suite, families, find_suite
+from robench.suites import SHAPE_CATEGORIES, Condition, Suite, epsilon_text, families, find_suite
 from robench.suites.geometry import RGB, PixelFormat, size_text
 from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
@@ -39,6 +39,16 @@ def protocol(condition: Condition, precision: str, pixels: PixelFormat = RGB) ->
         geometry = [f"resize{ratio}" if squeezed else f"resize{squared}/{CROP_RATIO:g}-crop"]
         facts = {"crop": None if squeezed else CROP_RATIO, "levels": _levels(suite, condition.constants)}
         facts |= {} if condition.aspect == (1, 1) else {"aspect": condition.aspect}
+    elif condition.attack is not None:
+        attack = condition.attack
+        radii = ",".join(map(epsilon_text, attack.epsilons))
+        geometry += [
+            f"{attack.norm}:{radii}",
+            ",".join(attack.names),
+            f"{attack.steps}steps",
+            f"{attack.restarts}starts",
+        ]
+        facts |= {"attack": [str(fact) for fact in vars(attack).values()], "draws": DRAWS_VERSION, "algorithm": 1}
     elif suite.family.has_frames:
         geometry.append(f"frames{size_text(condition.shape)}")
         levels = _levels(suite, condition.constants)
