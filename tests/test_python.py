@@ -165,7 +165,11 @@ def test_values_have_tables(whole: Path) -> None:
             TypeError,
             "progress must be True, False, None",
         ),
-        (lambda net, data, run: api.evaluate(net, data, mean=0.5), RobenchError, "mean must be three numbers"),
+        (
+            lambda net, data, run: api.evaluate(net, data, mean=0.5),
+            RobenchError,
+            "mean has 1 value, and Net states a std of 3",
+        ),
         (
             lambda net, data, run: api.evaluate(net, data, size="32px"),
             TypeError,

@@ -17,16 +17,18 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 from robench.datasets import decode_one, open_dataset
 from robench.errors import DatasetError, RobenchError
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import RGB, Geometry, PixelFormat
 from tests.datasets import layouts
 
 HANG = 5.0
@@ -45,6 +47,7 @@ class Seed:
     make: Callable[[Path], tuple[Path, Path]]
     mend: Callable[[bytes], bytes] = bytes
     has_labels: bool = False
+    pixels: PixelFormat = RGB
 
 
 def _alone(name: str, make: Callable[[Path], Path]) -> Seed:
@@ -74,6 +77,23 @@ def _image(kind: str) -> Seed:
         return root / "set"
 
     return _within(f"image.{kind}", f"a/0.{'jpg' if kind == 'jpeg' else kind}", make)
+
+
+def _bands(name: str, **options: Any) -> Seed:
+    """An image of 13 bands of 16 bits, a TIFF file with options of tifffile or an array."""
+
+    def make(root: Path) -> Path:
+        (root / "set" / "a").mkdir(parents=True)
+        cube = np.arange(9 * 8 * 13, dtype=np.uint16).reshape(9, 8, 13)
+        file = root / "set" / "a" / name
+        if name.endswith(".npy"):
+            np.save(file, cube)
+        else:
+            tifffile.imwrite(file, cube, photometric="minisblack", **options)
+        return root / "set"
+
+    seed = _within(f"bands {name} {options}", f"a/{name}", make)
+    return replace(seed, pixels=PixelFormat(13, (0, 1000)))
 
 
 def _written(name: str, content: Callable[[Path], bytes]) -> Seed:
@@ -169,6 +189,10 @@ SEEDS: tuple[Seed, ...] = (
     _alone("tar, pax", _pax),
     *(_headers(number) for number in range(3)),
     *(_image(kind) for kind in ("png", "jpeg", "gif", "bmp", "webp", "tiff", "ppm")),
+    _bands("0.npy"),
+    _bands("0.tif", planarconfig="contig"),
+    _bands("0.tif", planarconfig="contig", compression="zlib"),
+    _bands("0.tif", bigtiff=True),
     *(_written(f"{protocol}.pkl", _batch(protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)),
     _written("objects.npy", _objects),
     _written("objects.npz", _object_archive),
@@ -225,8 +249,8 @@ def attempt(seed: Seed, operations: Sequence[Operation], root: Path) -> str:
     assert 0 <= images.labels.min() <= images.labels.max() < len(images.classes)
     for position in range(min(len(images), 50)):
         try:
-            pixels = decode_one(images.read(position), Geometry(resize=36, crop=32))
-            assert pixels.shape == (3, 32, 32)
+            pixels = decode_one(images.read(position), Geometry(resize=36, crop=32), pixels=seed.pixels)
+            assert pixels.shape == (seed.pixels.bands, 32, 32)
         except (DatasetError, OSError):
             unreadable += 1
     return "some images" if unreadable else "images"

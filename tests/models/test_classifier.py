@@ -89,8 +89,8 @@ def test_overrides_replace_what_they_name() -> None:
     [
         ({"std": [0.1, 0.0, 0.1]}, "std must be fractions"),
         ({"std": [0.1, -1, 0.1]}, "std must be fractions"),
-        ({"mean": [0.1, 0.2]}, "mean must be three numbers"),
-        ({"mean": [0.1, 0.2, float("nan")]}, "mean must be three numbers"),
+        ({"mean": [0.1, 0.2]}, "mean has 2 values, but std has 3"),
+        ({"mean": [0.1, 0.2, float("nan")]}, "mean must be a number for each channel"),
         ({"resize": 200}, "resize 200 is smaller than crop 224"),
         ({"crop": 0, "resize": 2}, "from 1 to 4096 pixels"),
         ({"crop": 100_000_000, "resize": 100_000_000}, "from 1 to 4096 pixels"),

@@ -80,7 +80,7 @@ def test_filters_are_numbered_as_pillow_numbers_them() -> None:
 def test_values_that_are_no_8_bits_are_refused(dtype: type, high: float) -> None:
     """Pillow makes white of most, and black of fractions."""
     image = Image.fromarray(np.array([[0, high], [0, 0]]).astype(dtype))
-    with pytest.raises(ValueError, match="not 0 to 255; save it with 8 bits a channel"):
+    with pytest.raises(ValueError, match="not 0 to 255; give --data-range LOW,HIGH"):
         Geometry().apply(image)
 
 

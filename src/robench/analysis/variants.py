@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["differing", "input_settings", "run_settings"]
 
-_INPUT = ("mean", "std", "channels")
+_INPUT = ("mean", "std", "channels", "data_range")
 _GEOMETRY = ("resize", "crop", "interpolation")
 _NO_SETTINGS = ("treatment", "fresh", "compile", "profile", "normalize_by")
 """Options that change no value, and those that a name has already."""

@@ -42,6 +42,11 @@ def evaluate(
     extra_corruptions: opt.ExtraCorruptions = False,
     difficulty: opt.Difficulties = None,
     resolution: opt.Resolutions = None,
+    attack: opt.Attacks = None,
+    norm: opt.Norm = "linf",
+    epsilon: opt.Epsilons = None,
+    steps: opt.Steps = 100,
+    restarts: opt.Restarts = 1,
     released: opt.Released = None,
     ood: opt.Ood = None,
     csid: opt.Csid = None,
@@ -59,6 +64,7 @@ def evaluate(
     std: opt.Std = None,
     input_range: opt.InputRange = None,
     channels: opt.Channels = None,
+    data_range: opt.DataRange = None,
     size: opt.Size = None,
     resize: opt.Resize = None,
     crop: opt.Crop = None,
@@ -122,8 +128,9 @@ def evaluate(
         "labels": None if labels is None else str(labels),
         "suite": names(suite),
         "preset": preset,
-        "mean": _rgb(mean, "--mean"),
-        "std": _rgb(std, "--std"),
+        "mean": _values(mean, "--mean"),
+        "std": _values(std, "--std"),
+        "data_range": _values(data_range, "--data-range"),
         "input_range": input_range,
         "channels": channels,
         "size": size,
@@ -135,6 +142,11 @@ def evaluate(
         "extra_corruptions": extra_corruptions,
         "difficulty": numbers(difficulty, "--difficulty", int),
         "resolution": numbers(resolution, "--resolution", int),
+        "attack": names(attack),
+        "norm": norm,
+        "epsilon": names(epsilon),
+        "steps": steps,
+        "restarts": restarts,
         "limit": limit,
         "per_class": per_class,
         "subset": subset,
@@ -230,10 +242,5 @@ def _costs(name: str, costs: Estimate) -> Group:
     )
 
 
-def _rgb(text: str | None, option: str) -> tuple[float, float, float] | None:
-    values = numbers(None if text is None else [text], option, float)
-    if values is None:
-        return None
-    if len(values) != 3:
-        raise OptionError(f"{option} takes three numbers, R,G,B, not {text!r}", "write them as 0.5,0.5,0.5")
-    return values[0], values[1], values[2]
+def _values(text: str | None, option: str) -> list[float] | None:
+    return numbers(None if text is None else [text], option, float)

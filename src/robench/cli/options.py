@@ -194,6 +194,33 @@ Resolutions = Annotated[
         rich_help_panel=CONDITIONS,
     ),
 ]
+Attacks = Annotated[
+    list[str] | None,
+    Option(
+        "--attack",
+        help="Attacks of the suite adversarial, in their order.",
+        show_default="apgd-ce,apgd-t",
+        metavar="NAME,...",
+        autocompletion=completion.attacks,
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Norm = Annotated[
+    Literal["linf", "l2"],
+    Option(help="Norm of the changes of an attack.", metavar="linf|l2", rich_help_panel=CONDITIONS),
+]
+Epsilons = Annotated[
+    list[str] | None,
+    Option(
+        "--epsilon",
+        help="Radii of the attacks, for images in 0 to 1.",
+        show_default="0.5/255,1/255,4/255,8/255",
+        metavar="R,...",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Steps = Annotated[int, Option(help="Updates of an attack.", metavar="N", rich_help_panel=CONDITIONS)]
+Restarts = Annotated[int, Option(help="Starts of each attack.", metavar="N", rich_help_panel=CONDITIONS)]
 Released = Annotated[
     Path | None,
     Option(
@@ -283,12 +310,24 @@ Geometry = Annotated[
 ]
 Mean = Annotated[
     str | None,
-    Option(help="Mean of the model's input, R,G,B in 0 to --input-range.", metavar="R,G,B", rich_help_panel=INPUT),
+    Option(
+        help="Mean of the model's input, R,G,B or each band, in 0 to --input-range.",
+        metavar="R,G,B",
+        rich_help_panel=INPUT,
+    ),
 ]
 Std = Annotated[
     str | None,
     Option(
-        help="Standard deviation of the input, R,G,B in 0 to --input-range.", metavar="R,G,B", rich_help_panel=INPUT
+        help="Standard deviation of the input, R,G,B or each band, likewise.", metavar="R,G,B", rich_help_panel=INPUT
+    ),
+]
+DataRange = Annotated[
+    str | None,
+    Option(
+        help="Stored values that become black and white, such as 0,10000 for 16 bits.",
+        metavar="LOW,HIGH",
+        rich_help_panel=INPUT,
     ),
 ]
 InputRange = Annotated[

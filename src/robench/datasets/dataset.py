@@ -11,6 +11,7 @@ import numpy as np
 
 from robench.datasets.io.bounded import read_limited
 from robench.errors import DatasetError, OptionError
+from robench.suites.geometry import RGB, PixelFormat
 from robench.types import Ints
 
 __all__ = ["ImageDataset", "LabelSets", "Origin", "map_classes", "map_labels", "select"]
@@ -37,6 +38,7 @@ class ImageDataset:
         classes: Name of each class.
         read: Returns the encoded image at a position; raises OSError.
         groups: Model outputs that each class corresponds to; None if the classes are the outputs.
+        pixels: Bands and range of values with which the images are decoded.
         group_rule: How outputs of one class become its logit, as in `Classifier.group_rule`.
         border: Width in pixels of a frame around every image that is not part of it.
         label_sets: Classes of each image, ascending, if images have several, and any of them is right. An image without one is
@@ -55,6 +57,7 @@ class ImageDataset:
     groups: tuple[tuple[int, ...], ...] | None = None
     group_rule: Literal["max", "mean"] = "max"
     border: int = 0
+    pixels: PixelFormat = RGB
     label_sets: LabelSets | None = None
     file_labels: Ints | None = None
     root: Path | None = None

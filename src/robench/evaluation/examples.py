@@ -15,7 +15,7 @@ from PIL import Image
 from robench.analysis.report.grouping import ReportedRun
 from robench.analysis.report.images import Example, classes_of, name_of
 from robench.analysis.scoring.records import read_columns
-from robench.evaluation.recompute import clean_image, condition_of, frame_images, open_images
+from robench.evaluation.recompute import as_rgb, clean_image, condition_of, frame_images, open_images
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
 
@@ -85,8 +85,8 @@ def _caption(
 
 
 def _uri(pixels: NDArray[np.uint8]) -> str:
-    """Return (3, h, w) uint8 pixels as a `data:` URI."""
-    image = Image.fromarray(pixels.transpose(1, 2, 0))
+    """Return (bands, h, w) uint8 pixels as a `data:` URI."""
+    image = Image.fromarray(as_rgb(pixels))
     file = io.BytesIO()
     kind = "png" if max(image.size) <= _LOSSLESS_SIZE else "jpeg"
     image.save(file, kind, **({} if kind == "png" else {"quality": 88}))

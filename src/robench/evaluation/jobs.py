@@ -58,7 +58,7 @@ _TEXTS = (
 )
 _PIXELS = ("size", "resize", "crop")
 _RANGE = "input_range"
-_COLOURS = ("mean", "std")
+_COLOURS = ("mean", "std", "data_range")
 _NAMES = ("ignore_key", "suite", "class_names")
 _HEADS = ("head", "reference", "features", "prompts", "class_names")
 _LOADING = (
@@ -216,7 +216,7 @@ def _check_value(key: str, value: Any) -> None:
     elif key == _RANGE:
         check_type(key, value, int, "1 or 255")
     elif key in _COLOURS:
-        one_or_more(key, value, Real, "a list of three numbers")
+        one_or_more(key, value, Real, "a list of numbers")
     elif key in _NAMES:
         _names(key, value)
     else:

@@ -87,7 +87,7 @@ def input_warnings(
         options: Options of the run.
         work: Number of images that the run classifies.
     """
-    if isinstance(classifier.module, FunctionModule):
+    if isinstance(classifier.module, FunctionModule) or classifier.preprocessing.bands != 3:
         return []
     with suppress(Exception):  # Files of exported programs hold modules that cannot be copied.
         classifier = replace(classifier, module=copy.deepcopy(classifier.module))

@@ -35,11 +35,12 @@ from robench.suites import (
     constants_for,
     families,
     find_suite,
+    make_attack,
     suites_for,
 )
-from robench.suites.geometry import Geometry, height_width, scaled, size_text
+from robench.suites.geometry import Geometry, PixelFormat, height_width, scaled, size_text
 from robench.transforms.apply import condition_frames
-from robench.transforms.corruptions import CONSTANT_SETS, IMAGECORRUPTIONS
+from robench.transforms.corruptions import CONSTANT_SETS, IMAGECORRUPTIONS, find_corruption
 from robench.transforms.own import read_names
 from robench.transforms.perturbations import PERTURBATIONS, find_perturbation
 from robench.transforms.reference import check_reference
@@ -130,7 +131,7 @@ def make_plan(
         raise OptionError(
             "--released applies only to suites of published files", "give one, such as --suite imagenet-c"
         )
-    context = _Context(options, preprocessing, gflops, notes=left_out)
+    context = _Context(options, preprocessing, gflops, notes=[*left_out, *_pixel_notes(options, preprocessing)])
     geometries = {suite: _clean_geometry(suite, options, preprocessing) for suite in perturbed or chosen}
     conditions = [one for suite in perturbed for one in _plan_suite(suite, geometries[suite], context)]
     if options.backend == "reference" and any(suite.family.has_frames for suite in perturbed):
@@ -150,7 +151,7 @@ def make_plan(
     return Plan((*clean, *conditions), tuple(listed), (*context.notes, *_backend_notes(conditions)))
 
 
-def unlabelled_plan(plan: Plan, precision: str) -> Plan:
+def unlabelled_plan(plan: Plan, precision: str, pixels: PixelFormat) -> Plan:
     """Return the clean conditions of a plan for images of any shape, which are resized by their short side and cropped."""
     conditions, listed = [], []
     for condition, entry in zip(plan.conditions, plan.listed, strict=True):
@@ -161,13 +162,13 @@ def unlabelled_plan(plan: Plan, precision: str) -> Plan:
             condition = replace(condition, geometry=geometry)
             name = condition.name
             conditions.append(condition)
-            listed.append(replace(entry, name=name, clean=name, protocol=str(protocol(condition, precision))))
+            listed.append(replace(entry, name=name, clean=name, protocol=str(protocol(condition, precision, pixels))))
     return Plan(tuple(conditions), tuple(listed))
 
 
 def _entry(condition: Condition, clean: str, context: _Context) -> ConditionEntry:
     """Return a condition as the manifest lists it; `clean` is the name of the condition of the same images unperturbed."""
-    framed = find_suite(condition.suite).family.has_frames
+    framed = find_suite(condition.suite).family.has_frames and condition.attack is None
     perturbation = find_perturbation(condition.corruption, condition.constants) if framed else None
     return ConditionEntry(
         name=condition.name,
@@ -175,11 +176,12 @@ def _entry(condition: Condition, clean: str, context: _Context) -> ConditionEntr
         corruption=condition.corruption,
         severity=condition.severity,
         resolution=condition.resolution,
-        protocol=str(protocol(condition, context.options.precision)),
+        protocol=str(protocol(condition, context.options.precision, context.preprocessing.pixels)),
         source=condition.source,
         clean=clean,
         frames=condition_frames(condition),
-        axis=perturbation.axis if perturbation else "",
+        axis="epsilon" if condition.attack else perturbation.axis if perturbation else "",
+        methods=",".join(condition.attack.names) if condition.attack else "",
         independent=perturbation.independent if perturbation else False,
         gflops=context.gflops.get(condition),
     )
@@ -202,7 +204,7 @@ def _check_names(conditions: Sequence[Condition]) -> None:
 def _plan_suite(suite: Suite, geometry: Geometry, context: _Context) -> Iterable[Condition]:
     """Plan the conditions of a suite whose clean images have `geometry`."""
     options = context.options
-    cells = _cells(suite, options)
+    cells = _of_bands(suite, _cells(suite, options), context)
     if options.released is not None and suite.released_side:
         return _released(suite, geometry, cells, options.released, context)
     if cells and (side := suite.side or geometry.side) < suite.smallest:
@@ -221,7 +223,12 @@ def _plan_suite(suite: Suite, geometry: Geometry, context: _Context) -> Iterable
 
 def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     options = context.options
-    jpeg = suite.release_jpeg if not options.no_release_jpeg else None
+    is_rgb = context.preprocessing.bands == 3
+    jpeg = suite.release_jpeg if is_rgb and not options.no_release_jpeg else None
+    if not is_rgb and suite.release_jpeg is not None and not options.no_release_jpeg:
+        context.notes.append(
+            f"{suite.name}: the JPEG compression of the released files is left out, which is defined on RGB"
+        )
     for name, severity in cells:
         if options.backend == "reference":
             check_reference(suite.name, suite.constants)
@@ -230,6 +237,12 @@ def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _
 
 def _plan_cue_conflict(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     yield Condition(suite.name, CUE_CONFLICT, 1, geometry)
+
+
+def _plan_attacks(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
+    options = context.options
+    attack = make_attack(options.attack, options.norm, options.epsilon, options.steps, options.restarts)
+    yield Condition(suite.name, attack.norm, 1, geometry, attack=attack)
 
 
 def _plan_frames(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
@@ -289,6 +302,7 @@ _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Co
     families.CORRUPTIONS: _plan_corruptions,
     families.OWN: _plan_corruptions,
     families.CUE_CONFLICT: _plan_cue_conflict,
+    families.ADVERSARIAL: _plan_attacks,
     families.SEQUENCES: _plan_frames,
     families.SHIFT: _plan_frames,
     families.SCALE: _plan_frames,
@@ -307,6 +321,40 @@ def _cells(suite: Suite, options: Options) -> Cells:
     cells = suite.select(corruptions=names, severities=difficulties, extra=options.extra_corruptions)
     # The difficulty of noises is their strength. The other perturbations have the same frames at every difficulty.
     return list(dict.fromkeys((name, level if PERTURBATIONS[name].independent else 1) for name, level in cells))
+
+
+def _of_bands(suite: Suite, cells: Cells, context: _Context) -> Cells:
+    """Return the cells that the model's number of channels allows, and note the others.
+
+    Raises:
+        OptionError: `--corruption` names one of the others.
+    """
+    own = context.preprocessing
+    if own.bands == 3:
+        return cells
+    constants = suite.constants or constants_for(suite.side or own.side)
+    find = find_perturbation if suite.family.has_frames else find_corruption
+    names = [name for name in dict.fromkeys(name for name, _ in cells) if not find(name, constants).per_band]
+    if names and context.options.corruption is not None:
+        raise OptionError(
+            f"{', '.join(names)} of {suite.name} {'is' if len(names) == 1 else 'are'} defined on RGB images alone, but the model "
+            f"takes {own.bands} channel{'s' if own.bands > 1 else ''}",
+            f"omit {'it' if len(names) == 1 else 'them'} from --corruption",
+        )
+    if names:
+        context.notes.append(f"{suite.name}: left out {', '.join(names)}, which are defined on RGB images alone")
+    return [(name, level) for name, level in cells if name not in names]
+
+
+def _pixel_notes(options: Options, preprocessing: Preprocessing) -> list[str]:
+    """Check the options that need RGB, and return a note on the range of the data."""
+    for option, is_given in (("--released", options.released), ("--backend reference", options.backend == "reference")):
+        if is_given and preprocessing.bands != 3:
+            raise OptionError(f"{option} has RGB images, but the model takes {preprocessing.bands} channels", "omit it")
+    if preprocessing.data_range is None:
+        return []
+    low, high = preprocessing.data_range
+    return [f"stored values from {low:g} to {high:g} become 0 to 255 (--data-range); values outside are cut off"]
 
 
 def _not_emptied(suites: Sequence[Suite], names: Sequence[str], options: Options) -> tuple[list[Suite], list[str]]:
@@ -374,7 +422,7 @@ def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing
     size = suite.side or preprocessing.crop
     if suite.family is families.CUE_CONFLICT and options.geometry != "model":
         return Geometry(resize=height_width(size), interpolation=preprocessing.interpolation)
-    if not suite.family.has_frames:
+    if not suite.family.has_frames or suite.family is families.ADVERSARIAL:
         return preprocessing.geometry()
     if suite.source_region == "rectangle":
         return replace(_source_geometry("rectangle", size), crop=size)
@@ -408,6 +456,9 @@ def _check_shape(suite: Suite, options: Options, crop: Size) -> None:
     )
 
 
+_ATTACK_DEFAULTS = {name: getattr(Options(), name) for name in ("attack", "norm", "epsilon", "steps", "restarts")}
+
+
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     """Check that every option applies to a suite, so that nothing, such as a misspelt corruption, is silently ignored."""
     if not suites and (options.corruption or options.severity):
@@ -417,6 +468,7 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     has_severities = any(suite.names and not suite.family.has_frames for suite in suites)
     has_difficulties = any(family.has_difficulties for family in kinds)
     has_resolutions = any(family.has_resolutions for family in kinds)
+    has_attacks = families.ADVERSARIAL in kinds
     has_extra = any(suite.extra for suite in suites)
     has_released = any(suite.released_side for suite in suites)
     own_geometry = "suites of single images; frames have the geometry of their suite"
@@ -424,6 +476,10 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
         ("--severity", options.severity, has_severities, "suites of corruptions, such as cifar-c"),
         ("--difficulty", options.difficulty != [1], has_difficulties, "suites of sequences, such as cifar-p"),
         ("--resolution", options.resolution, has_resolutions, "the suite resolution"),
+        *(
+            (f"--{name}", getattr(options, name) != default, has_attacks, "the suite adversarial")
+            for name, default in _ATTACK_DEFAULTS.items()
+        ),
         ("--extra-corruptions", options.extra_corruptions, has_extra, "suites that have some"),
         ("--geometry model", options.geometry == "model", has_images or not suites, own_geometry),
         ("--released", options.released, has_released, "the suites of published files, such as imagenet-c"),

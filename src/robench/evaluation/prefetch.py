@@ -51,7 +51,7 @@ class DeviceImages:
         """Return images and their sizes as `ImageStack.take` does, on the device; consecutive rows are not copied."""
         sizes = self.stack.sizes
         if sizes is not None:
-            shape = (len(rows), 3, *sizes[rows].max(axis=0).tolist())
+            shape = (len(rows), self.stack.bands, *sizes[rows].max(axis=0).tolist())
             padded = torch.zeros(shape, dtype=torch.uint8, device=self.pixels.device)
             return padded, copy_padded(padded, self.pixels, sizes, rows)
         shapes = [(self.pixels.shape[2], self.pixels.shape[3])] * len(rows)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import SHAPE_CATEGORIES, Condition, Suite, families, find_suite
-from robench.suites.geometry import size_text
+from robench.suites import SHAPE_CATEGORIES, Condition, Suite, epsilon_text, families, find_suite
+from robench.suites.geometry import RGB, PixelFormat, size_text
 from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.draws import DRAWS_VERSION
@@ -17,12 +17,13 @@ CROP_RATIO = 0.875
 """Side of a crop as a fraction of the side of the image that it is cut from."""
 
 
-def protocol(condition: Condition, precision: str) -> Protocol:
+def protocol(condition: Condition, precision: str, pixels: PixelFormat = RGB) -> Protocol:
     """Return the protocol of a condition. It depends neither on the model nor on the evaluated part of the suite.
 
     Args:
         condition: The condition.
         precision: A key of `device_scopes.PRECISIONS`.
+        pixels: Bands and range of values of the images.
     """
     suite = find_suite(condition.suite)
     geometry, backend = [str(condition.geometry)], []
@@ -38,6 +39,16 @@ def protocol(condition: Condition, precision: str) -> Protocol:
         geometry = [f"resize{ratio}" if squeezed else f"resize{squared}/{CROP_RATIO:g}-crop"]
         facts = {"crop": None if squeezed else CROP_RATIO, "levels": _levels(suite, condition.constants)}
         facts |= {} if condition.aspect == (1, 1) else {"aspect": condition.aspect}
+    elif condition.attack is not None:
+        attack = condition.attack
+        radii = ",".join(map(epsilon_text, attack.epsilons))
+        geometry += [
+            f"{attack.norm}:{radii}",
+            ",".join(attack.names),
+            f"{attack.steps}steps",
+            f"{attack.restarts}starts",
+        ]
+        facts |= {"attack": [str(fact) for fact in vars(attack).values()], "draws": DRAWS_VERSION, "algorithm": 1}
     elif suite.family.has_frames:
         geometry.append(f"frames{size_text(condition.shape)}")
         levels = _levels(suite, condition.constants)
@@ -59,7 +70,9 @@ def protocol(condition: Condition, precision: str) -> Protocol:
     packages = packages_of_suite(suite)
     if packages:
         facts["packages"] = packages
-    return Protocol.compose([*geometry, precision, *backend, *packages], facts | {"precision": precision})
+    facts |= {"pixels": pixels.parts} if pixels.parts else {}
+    parts = [*geometry, *pixels.parts, precision, *backend, *packages]
+    return Protocol.compose(parts, facts | {"precision": precision})
 
 
 def _levels(suite: Suite, constants: str) -> dict[str, list[dict[str, object]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from robench.suites import BACKENDS, NETWORK, UNTREATED, Condition, Suite, find_
 from robench.transforms.apply import condition_images, frames_of
 from robench.transforms.warps import PaddedBatch
 
-__all__ = ["clean_image", "condition_of", "frame_images", "open_images"]
+__all__ = ["as_rgb", "clean_image", "condition_of", "frame_images", "open_images"]
 
 
 def open_images(run: RunDirectory, data: str | Path | None) -> ImageDataset:
@@ -48,7 +49,7 @@ def open_images(run: RunDirectory, data: str | Path | None) -> ImageDataset:
         images.paths[index] != name for index, name in zip(samples["index"], samples["path"], strict=True)
     ):
         raise RunError(f"{path} has other images than the run evaluated", "give the path of the images with --data")
-    return images
+    return replace(images, pixels=_preprocessing(run).pixels)
 
 
 def condition_of(run: RunDirectory, entry: ConditionEntry) -> Condition:
@@ -59,9 +60,11 @@ def condition_of(run: RunDirectory, entry: ConditionEntry) -> Condition:
     Raises:
         RunError: The protocol is of another robench version, or of code or files that are not here.
     """
-    precision = run.manifest["options"].get("precision", "fp32")
+    if entry.methods:
+        raise RunError(f"the images of {entry.name} follow from attacks through the model, and no run keeps them")
+    precision, pixels = run.manifest["options"].get("precision", "fp32"), _preprocessing(run).pixels
     for condition in _candidates(run, entry):
-        if str(protocol(condition, precision)) == entry.protocol:
+        if str(protocol(condition, precision, pixels)) == entry.protocol:
             return condition
     raise RunError(f"{entry.name} was evaluated by another robench version, or from files that are not here")
 
@@ -115,7 +118,7 @@ def _preprocessing(run: RunDirectory) -> Preprocessing:
 
 
 def clean_image(images: ImageDataset, condition: Condition, sample: int) -> NDArray[np.uint8]:
-    """Return a sample before the corruption, (3, height, width); DatasetError if it cannot be read."""
+    """Return a sample before the corruption, (bands, height, width); DatasetError if it cannot be read."""
     return np.asarray(decode_few(images, np.array([sample]), condition.geometry)[0])
 
 
@@ -129,7 +132,7 @@ def frame_images(images: ImageDataset, condition: Condition, sample: int, seed: 
         seed: Seed of the run.
 
     Yields:
-        (3, height, width) uint8.
+        (bands, height, width) uint8.
 
     Raises:
         DatasetError: The image, or its released file, cannot be read.
@@ -149,3 +152,10 @@ def frame_images(images: ImageDataset, condition: Condition, sample: int, seed: 
             yield frame.images[0].numpy()
     else:
         yield condition_images(clean, condition, number, seed)[0].numpy()
+
+
+def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (bands, h, w) pixels for display as (h, w, 3); other bands than RGB are shown as their mean."""
+    if len(pixels) != 3:
+        pixels = np.repeat(pixels.mean(axis=0, keepdims=True).round().astype(np.uint8), 3, axis=0)
+    return pixels.transpose(1, 2, 0)

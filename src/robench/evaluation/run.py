@@ -122,6 +122,7 @@ def evaluate(
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
+    data_range: Sequence[float] | None = None,
     head: str | Path | None = None,
     reference: str | Path | None = None,
     features: str | None = None,
@@ -150,14 +151,15 @@ def evaluate(
         arch: As in `load_classifier`, like the following arguments up to `label`.
         weights_key: As in `load_classifier`.
         trust_pickle: As in `load_classifier`.
-        mean: Mean of red, green and blue, in 0 to `input_range`.
-        std: Standard deviation of red, green and blue, in 0 to `input_range`.
+        mean: Mean of each channel, usually red, green and blue, in 0 to `input_range`.
+        std: Standard deviation of each channel, in 0 to `input_range`.
         size: Input size in pixels, like `crop`: resize and crop in one.
         resize: Size before the crop in pixels: the short side, or (height, width).
         crop: Input size in pixels: the side of a square, or (height, width), or a text such as "224x320".
         interpolation: Filter of the resize.
         input_range: Value of white for the model, 1 or 255.
         channels: Order in which the model takes the channels, "rgb" or "bgr".
+        data_range: Stored values that become 0 and full scale, for images of more than 8 bits, such as (0, 10000).
         head: As in `load_classifier`, like the following two arguments.
         reference: Labelled images that the head is made from.
         features: Module whose output the head takes.
@@ -189,7 +191,7 @@ def evaluate(
         "resize": resize,
     }
     loading |= {"crop": crop, "interpolation": interpolation, "label": label}
-    loading |= {"input_range": input_range, "channels": channels}
+    loading |= {"input_range": input_range, "channels": channels, "data_range": data_range}
     loading |= {"head": head, "reference": reference, "features": features}
     loading |= {"prompts": prompts, "class_names": class_names}
     chosen = _options(options, keywords)

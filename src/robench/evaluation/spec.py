@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from robench.datasets import (
@@ -26,7 +26,7 @@ from robench.evaluation.samples import Samples
 from robench.models import load_classifier
 from robench.plugins import is_own
 from robench.suites import Condition, find_suite
-from robench.suites.geometry import Geometry
+from robench.suites.geometry import Geometry, PixelFormat
 from robench.transforms.own import read_names
 from robench.treatments import adapt
 from robench.types import Ints
@@ -52,6 +52,7 @@ class EvaluatorSpec:
         options: Options of the run.
         data: Arguments of `open_dataset`.
         border: Border of the dataset's images.
+        pixels: Bands and range of values of the decoded images.
         hashes: Hashes of all chosen images.
         geometries: Geometries of the decoded images.
         rows: As in `Samples`.
@@ -76,6 +77,7 @@ class EvaluatorSpec:
     options: Options
     data: Origin
     border: int
+    pixels: PixelFormat
     hashes: Hashes
     geometries: tuple[Geometry, ...]
     rows: Ints
@@ -130,11 +132,11 @@ class EvaluatorSpec:
 
     def _decoded(self) -> list[Decoded]:
         """Return the pixels from this machine's cache, or decode the images after a check of their hashes."""
-        cached = [find_decoded(self.hashes, geometry, self.border) for geometry in self.geometries]
+        cached = [find_decoded(self.hashes, geometry, self.border, self.pixels) for geometry in self.geometries]
         decoded = [images for images in cached if images is not None]
         if len(decoded) == len(cached):
             return decoded
-        dataset = open_dataset(*self.data)
+        dataset = replace(open_dataset(*self.data), pixels=self.pixels)
         self._check_images(dataset)
         return [
             images or decode(dataset, self.hashes, geometry, skip=self.options.skip_unreadable)

@@ -17,7 +17,7 @@ from robench.models.preprocessing import Preprocessing
 from robench.suites.geometry import height_width, size_text
 from robench.transforms import resize as pixels
 from robench.transforms.device import constant, to_device
-from robench.types import Images, Logits, Size
+from robench.types import FloatImages, Images, Logits, Size
 
 __all__ = ["Classifier"]
 
@@ -79,7 +79,7 @@ class Classifier:
         Images of another size than the network's input are resized, not cropped: the condition has chosen the region.
 
         Args:
-            images: (b, 3, h, w) uint8 on any device.
+            images: (b, channels, h, w) uint8 on any device.
             native: Whether to run the network at the images' own size instead.
 
         Returns:
@@ -95,11 +95,30 @@ class Classifier:
             own = self.preprocessing
             reverse = own.channels == "bgr"
             values = pixels.normalise(images, own.mean, own.std, reverse=reverse, dtype=self.dtype)
-            logits = self._run(values)
-            if self.groups is None:
-                return logits
-            grouped = _GROUP_RULES[self.group_rule](logits, self.groups)
-            return torch.where(logits.isfinite().all(dim=1, keepdim=True), grouped, torch.nan)
+            return self._by_group(self._run(values))
+
+    def differentiable_logits(self, images: FloatImages) -> Logits:
+        """Return the logits of images, with the gradients that they have.
+
+        Args:
+            images: (b, c, h, w) float32 in [0, 1] on `device`, of the network's input size.
+
+        Returns:
+            (b, classes) float32, or (b, groups) if there are groups; NaN if any logit of the image is not finite.
+        """
+        own = self.preprocessing
+        mean, std = (
+            constant(images.device, tuple, tuple(map(float, one))).view(-1, 1, 1) for one in (own.mean, own.std)
+        )
+        values = (images - mean) / std
+        values = values.flip(1) if own.channels == "bgr" else values
+        return self._by_group(self._run(values.to(self.dtype).contiguous(memory_format=torch.channels_last)))
+
+    def _by_group(self, logits: Logits) -> Logits:
+        if self.groups is None:
+            return logits
+        grouped = _GROUP_RULES[self.group_rule](logits, self.groups)
+        return torch.where(logits.isfinite().all(dim=1, keepdim=True), grouped, torch.nan)
 
     def with_classes(self, classes: int) -> Classifier:
         """Return the same classifier with the first of `outputs` that has `classes` classes; itself if there is none."""
@@ -133,7 +152,9 @@ class Classifier:
         Raises:
             OptionError: The network cannot run at this size.
         """
-        image = torch.zeros((1, 3, *height_width(input_size)), dtype=torch.uint8, device=self.device)
+        image = torch.zeros(
+            (1, self.preprocessing.bands, *height_width(input_size)), dtype=torch.uint8, device=self.device
+        )
         try:
             with FlopCounterMode(display=False) as counter:
                 self.logits(image, native=True)

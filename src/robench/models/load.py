@@ -42,6 +42,7 @@ def load_classifier(
     interpolation: str | None = None,
     input_range: int | None = None,
     channels: str | None = None,
+    data_range: Sequence[float] | None = None,
     default_crop: int | None = None,
     trust_pickle: bool = False,
     weights_key: str | None = None,
@@ -67,8 +68,9 @@ def load_classifier(
         arch: `family:name` or a factory, for files that hold weights alone; None for the only known architecture that fits.
             For other files, the architecture that the preprocessing comes from.
         device: auto, cpu, cuda, cuda:N or mps; auto keeps a module on its accelerator, and runs a function on the CPU.
-        mean: Mean of red, green and blue, in 0 to `input_range`; None for the model's own, like the next seven arguments.
-        std: Standard deviation of red, green and blue, in 0 to `input_range`.
+        mean: Mean of each channel, usually red, green and blue, in 0 to `input_range`; None for the model's own, like the
+            next eight arguments. The number of values is that of the model's channels.
+        std: Standard deviation of each channel, in 0 to `input_range`.
         resize: Size before the crop in pixels: the short side, or (height, width).
         crop: Input size in pixels: the side of a square, or (height, width), or a text such as "224x320".
         size: Input size in pixels, like `crop`, of a model that takes whole images: resize and crop in one.
@@ -76,6 +78,7 @@ def load_classifier(
         input_range: Value of white for the model, 1 or 255. A model for 0 to 255 gets pixels as they are unless `mean` and `std`
             are given.
         channels: Order in which the model takes the channels, "rgb" or "bgr". It changes neither `mean` nor `std`.
+        data_range: Stored values that become 0 and full scale, for images of more than 8 bits, such as (0, 10000).
         default_crop: Input size in pixels of a model that states none; None for ImageNet's 224.
         trust_pickle: Whether a file may run code when it is read. If not, another process first tries programs and Hugging Face
             folders, which takes some seconds unless the same file has passed before.
@@ -137,12 +140,13 @@ def load_classifier(
     )
     zero_shot.check()
     overrides: dict[str, Any] = {
-        "mean": None if mean is None else one_or_more("--mean", mean, Real, "three numbers"),
-        "std": None if std is None else one_or_more("--std", std, Real, "three numbers"),
+        "mean": None if mean is None else one_or_more("--mean", mean, Real, "a list of numbers"),
+        "std": None if std is None else one_or_more("--std", std, Real, "a list of numbers"),
         **sides,
         "interpolation": interpolation,
         "input_range": input_range,
         "channels": channels,
+        "data_range": None if data_range is None else one_or_more("--data-range", data_range, Real, "two numbers"),
         "default_crop": default_crop,
     }
     if not isinstance(model, str | PathLike):

@@ -36,7 +36,7 @@ from robench.models.heads.features import is_trunk
 from robench.models.in_memory import module_sha256
 from robench.models.preprocessing import ASSUMPTIONS, SIZE_NOTE, Preprocessing, assumed, listed, with_known_mean
 from robench.models.preprocessing.in_network import Normalisation
-from robench.models.probe import probe, probe_normalisation, probe_notes
+from robench.models.probe import ProbeResult, input_channels, probe, probe_normalisation, probe_notes
 from robench.models.zero_shot.choice import ZeroShotChoice
 from robench.models.zero_shot.head import with_class_names
 from robench.types import Images, Size
@@ -144,15 +144,19 @@ def _prepared(
     loaded = _with_size(loaded, overrides.get("crop"), default)
     assumes_size = _states_no_size(loaded)
     loaded = replace(loaded, module=_on_device(loaded.module, request.device))
-    if not (names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()):  # Others state their preprocessing.
+    takes_rgb = overrides.get("mean") is None or len(overrides["mean"]) == 3
+    takes_rgb = takes_rgb and input_channels(loaded.module) in (None, 3) and loaded.preprocessing.bands == 3
+    if takes_rgb and not (
+        names_family(loaded.arch.partition(":")[0]) or request.path.is_dir()
+    ):  # Others state their preprocessing.
         own = probe_normalisation(loaded, loaded.preprocessing.replaced(**overrides).shape, request.device)
         loaded = _with_own_normalisation(loaded, own, overrides)
-    preprocessing = loaded.preprocessing.replaced(**overrides)
     if head is not None:
+        preprocessing = loaded.preprocessing.replaced(**overrides)
         loaded = with_head(loaded, head, preprocessing, request.device, partial(_run, loaded, preprocessing, request))
     elif loaded.texts is not None and not request.is_backbone:
         loaded = with_class_names(loaded, zero_shot, request.device)
-    result = probe(loaded, preprocessing, request.device)
+    loaded, preprocessing, result = _probed(loaded, overrides, request.device)
     outputs = tuple(
         replace(output, notes=tuple(map(printable, probe_notes(loaded.label, result, output))))
         for output in result.outputs
@@ -191,6 +195,50 @@ def _run(
     return Classifier(
         loaded.label, loaded.arch, module, preprocessing, 0, loaded.sha256, request.device, dtype=dtype
     ).logits(images)
+
+
+def _probed(
+    loaded: LoadedModel, overrides: Mapping[str, Any], device: torch.device
+) -> tuple[LoadedModel, Preprocessing, ProbeResult]:
+    """Run a model for the first time; if it fails, with the channels of its first layer.
+
+    Raises:
+        OptionError: The chosen mean or std has values for another number of channels.
+        CheckpointError: The model does not run.
+    """
+    chosen = [name for name in ("mean", "std") if overrides.get(name) is not None]
+    stated = loaded.preprocessing
+    if len(chosen) == 1 and (count := len(overrides[chosen[0]])) != stated.bands:
+        other = "std" if chosen == ["mean"] else "mean"
+        raise OptionError(
+            f"--{chosen[0]} has {_counted(count)}, and {loaded.label} states a {other} of {stated.bands}",
+            f"give --{other} as well",
+        )
+    preprocessing = stated.replaced(**overrides)
+    try:
+        return loaded, preprocessing, probe(loaded, preprocessing, device)
+    except CheckpointError:
+        channels = input_channels(loaded.module)
+        if channels in (None, preprocessing.bands):
+            raise
+        if chosen:
+            raise OptionError(
+                f"--{chosen[0]} has {_counted(preprocessing.bands)}, but {loaded.label} takes {channels} channels",
+                "give one value for each channel",
+            ) from None
+    assert channels is not None
+    stated = replace(stated, mean=(0.0,) * channels, std=(1.0,) * channels)
+    preprocessing = stated.replaced(**overrides)
+    note = (
+        f"{loaded.label} takes {channels} channel{'s' if channels > 1 else ''} and states no mean and std for them, so images in "
+        "0 to 1 are used; change them with --mean and --std"
+    )
+    notes = (*with_known_mean(loaded.notes), note)
+    return replace(loaded, preprocessing=stated, notes=notes), preprocessing, probe(loaded, preprocessing, device)
+
+
+def _counted(values: int) -> str:
+    return f"{values} value{'s' if values > 1 else ''}"
 
 
 def _load(model: str | Path, request: LoadRequest) -> LoadedModel:
@@ -411,7 +459,11 @@ def _with_own_normalisation(
 
 def _unnormalised(loaded: LoadedModel, full_scale: int, note: str) -> LoadedModel:
     """Return the model with images in 0 to `full_scale`, and the note in place of assumptions about mean and std."""
-    preprocessing = replace(loaded.preprocessing, mean=(0.0,) * 3, std=(1 / full_scale,) * 3)
+    preprocessing = replace(
+        loaded.preprocessing,
+        mean=(0.0,) * loaded.preprocessing.bands,
+        std=(1 / full_scale,) * loaded.preprocessing.bands,
+    )
     return replace(
         loaded, preprocessing=preprocessing, notes=(*with_known_mean(loaded.notes), f"{loaded.label} {note}")
     )

@@ -29,7 +29,7 @@ from robench.models.preprocessing import Preprocessing
 from robench.models.preprocessing.in_network import Normalisation, find_normalisation, first_values
 from robench.types import Shape
 
-__all__ = ["ProbeResult", "probe", "probe_normalisation", "probe_notes"]
+__all__ = ["ProbeResult", "input_channels", "probe", "probe_normalisation", "probe_notes"]
 
 _MAX_BATCH = 4096
 """Largest fixed batch that a module may require."""
@@ -63,6 +63,7 @@ class _Batch:
     Attributes:
         loaded: The module that runs on them.
         count: Number of images.
+        bands: Number of channels.
         size: Height and width of the images in pixels.
         dtype: Dtype of the module's input.
         device: Device of the module.
@@ -70,19 +71,20 @@ class _Batch:
 
     loaded: LoadedModel
     count: int
+    bands: int
     size: Shape
     dtype: torch.dtype
     device: torch.device
 
     @classmethod
-    def of(cls, loaded: LoadedModel, input_size: Shape, device: torch.device) -> _Batch:
+    def of(cls, loaded: LoadedModel, bands: int, input_size: Shape, device: torch.device) -> _Batch:
         """Return the batch for a module; raise CheckpointError if it requires an impossible one."""
         count = 2 if loaded.batch is None else loaded.batch
         if not 1 <= count <= _MAX_BATCH:
             raise CheckpointError(f"{loaded.label} requires batches of {count} images", "export it for any batch size")
         parameters = loaded.module.parameters()
         dtype = next((value.dtype for value in parameters if value.is_floating_point()), torch.float32)
-        return cls(loaded, count, input_size, dtype, device)
+        return cls(loaded, count, bands, input_size, dtype, device)
 
     def laid_out(self, images: Tensor) -> Tensor:
         """Return images as the module takes them."""
@@ -91,7 +93,7 @@ class _Batch:
     def runs_alone(self) -> bool:
         """Return whether the module runs on a single image."""
         with suppress(Exception), torch.inference_mode():
-            noise = torch.randn((1, 3, *self.size), generator=torch.Generator().manual_seed(0))
+            noise = torch.randn((1, self.bands, *self.size), generator=torch.Generator().manual_seed(0))
             self.loaded.module(self.laid_out(noise))
             return True
         return False
@@ -109,17 +111,23 @@ def probe(loaded: LoadedModel, preprocessing: Preprocessing, device: torch.devic
         CheckpointError: The module does not run at this size, or does not give at least two classes.
         DeviceError: The images do not fit on the device.
     """
-    batch = _Batch.of(loaded, preprocessing.shape, device)
+    batch = _Batch.of(loaded, preprocessing.bands, preprocessing.shape, device)
     with _translated_errors(batch), torch.inference_mode():
-        noise = torch.rand((1, 3, *batch.size), generator=torch.Generator().manual_seed(0))
+        noise = torch.rand((1, batch.bands, *batch.size), generator=torch.Generator().manual_seed(0))
         images = torch.cat([torch.zeros_like(noise), noise]).repeat((batch.count + 1) // 2, 1, 1, 1)[: batch.count]
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         images = batch.laid_out((images - mean) / std)
         returned = loaded.module(images)
         indices: list[int | None] = [*logit_indices(returned, batch.count)] or [None]
         outputs = tuple(_output(loaded, images, returned, index) for index in indices)
     shapes = () if indices == [None] else tuple(map(_shape_or_type, returned))
     return ProbeResult(batch.count, batch.dtype, shapes, outputs)
+
+
+def input_channels(module: nn.Module) -> int | None:
+    """Return the number of channels that the first convolution of a module takes; None without one."""
+    first = next((layer for layer in module.modules() if isinstance(layer, nn.Conv2d)), None)
+    return None if first is None else first.in_channels
 
 
 def probe_normalisation(loaded: LoadedModel, input_size: Shape, device: torch.device) -> Normalisation | None:
@@ -133,7 +141,7 @@ def probe_normalisation(loaded: LoadedModel, input_size: Shape, device: torch.de
     Raises:
         DeviceError: The images do not fit on the device.
     """
-    batch = _Batch.of(loaded, input_size, device)
+    batch = _Batch.of(loaded, 3, input_size, device)
     first = loaded.first_values or partial(first_values, loaded.module)
     with _translated_errors(batch), torch.inference_mode():
         return find_normalisation(first, batch.laid_out(torch.zeros(batch.count, 3, *input_size)))
@@ -184,7 +192,8 @@ def _output(loaded: LoadedModel, images: Tensor, returned: object, index: int | 
 def _translated_errors(batch: _Batch) -> Iterator[None]:
     """Turn any error of a module into a CheckpointError, and a lack of memory on a GPU into a DeviceError."""
     label, (height, width) = batch.loaded.label, batch.size
-    problem = f"{label} does not run on {height}x{width} images"
+    kind = "" if batch.bands == 3 else f" of {batch.bands} channel{'s' if batch.bands > 1 else ''}"
+    problem = f"{label} does not run on {height}x{width} images{kind}"
     try:
         yield
     except CheckpointError:

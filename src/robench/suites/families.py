@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 __all__ = [
+    "ADVERSARIAL",
     "CLEAN",
     "CORRUPTIONS",
     "CUE_CONFLICT",
@@ -35,6 +36,7 @@ class FrameKind(Enum):
     SIZES = "the information of smaller images; the run chooses the sizes"
     NATIVE = "one image, on which the network runs at the size of the image"
     COPIES = "interchangeable copies of one image"
+    ATTACKS = "attacks at several radii"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,9 @@ OOD = Family("ood", FrameKind.SINGLE)
 
 CUE_CONFLICT = Family("cue_conflict", FrameKind.SINGLE, has_clean=False)
 """Images with the shape of one category and the texture of another, a dataset of their own."""
+
+ADVERSARIAL = Family("adversarial", FrameKind.ATTACKS)
+"""Images that are attacked through the model, so that they depend on it."""
 
 SEQUENCES = Family(
     "sequences",

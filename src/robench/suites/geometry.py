@@ -14,7 +14,7 @@ from robench.types import Shape, Size
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["INTERPOLATIONS", "Geometry", "height_width", "scaled", "size_text", "without_border"]
+__all__ = ["INTERPOLATIONS", "RGB", "Geometry", "PixelFormat", "height_width", "scaled", "size_text", "without_border"]
 
 INTERPOLATIONS = {"nearest": 0, "box": 4, "bilinear": 2, "hamming": 5, "bicubic": 3, "lanczos": 1}
 """Pillow's filters by name, numbered as in `Image.Resampling`, which needs Pillow. All of them antialias when they shrink."""
@@ -37,6 +37,30 @@ def size_text(size: Size) -> str:
 def scaled(size: Size, factor: float) -> Size:
     """Return a size whose sides are multiplied by `factor` and rounded."""
     return round(size * factor) if isinstance(size, int) else (round(size[0] * factor), round(size[1] * factor))
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """The pixels that a network takes.
+
+    Attributes:
+        bands: Number of channels: 1 for grey, 3 for RGB, other numbers for the bands of files that have them.
+        data_range: Stored values that become 0 and 255; None for stored values of 8 bits.
+    """
+
+    bands: int = 3
+    data_range: tuple[float, float] | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts of a protocol; none for RGB of 8 bits."""
+        bands = () if self.bands == 3 else (f"{self.bands}band{'s' if self.bands > 1 else ''}",)
+        limits = () if self.data_range is None else (f"range{self.data_range[0]:g}to{self.data_range[1]:g}",)
+        return (*bands, *limits)
+
+
+RGB = PixelFormat()
+"""Pixels of 8 bits in red, green and blue."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +134,14 @@ class Geometry:
             parts.append(f"crop{size_text(self.crop)}{'floor' if self.floors else ''}")
         return "-".join(parts) or "as-stored"
 
-    def apply(self, image: Image.Image) -> Image.Image:
-        """Return an image of any mode as an RGB image of the shape of `size`. EXIF orientation is ignored.
+    def apply(self, image: Image.Image, mode: str = "RGB") -> Image.Image:
+        """Return an image as one of a mode, "RGB" or "L", and of the shape of `size`. EXIF orientation is ignored.
 
         Raises:
             ValueError: If 8 bits do not hold the values. Pillow would clip them at 255 and turn 16-bit grey into white.
         """
         _check_values(image)
-        image = image.convert("RGB")
+        image = image.convert(mode)
         if self.fraction is not None:
             image = _center_crop(image, math.floor(self.fraction * min(image.size)))
         if self.resize is not None:
@@ -132,7 +156,7 @@ def _check_values(image: Image.Image) -> None:
         values = np.asarray(image)
         low, high = values.min(), values.max()
         if not (low >= 0 and high <= 255) or (image.mode == "F" and 0 < high <= 1):
-            raise ValueError(f"its values are {low:g} to {high:g}, not 0 to 255; save it with 8 bits a channel")
+            raise ValueError(f"its values are {low:g} to {high:g}, not 0 to 255; give --data-range LOW,HIGH")
 
 
 def without_border(image: Image.Image, border: int) -> Image.Image:
@@ -168,7 +192,7 @@ def _center_crop(image: Image.Image, size: Size, floors: bool = False) -> Image.
 
     (down, across), (width, height) = height_width(size), image.size
     if width < across or height < down:
-        padded = Image.new("RGB", (max(across, width), max(down, height)))
+        padded = Image.new(image.mode, (max(across, width), max(down, height)))
         padded.paste(image, ((padded.width - width) // 2, (padded.height - height) // 2))
         image, (width, height) = padded, padded.size
     halved = math.floor if floors else round

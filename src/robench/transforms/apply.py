@@ -104,6 +104,8 @@ def condition_frames(condition: Condition) -> int:
 
 def frame_positions(condition: Condition) -> list[Position]:
     """Return the position of each frame of a condition on its axis."""
+    if condition.attack is not None:
+        return [Position(float(epsilon)) for epsilon in condition.attack.epsilons for _ in condition.attack.names]
     if not find_suite(condition.suite).family.has_frames:
         return [Position()]
     return [_position(value) for value in _params(condition)["frames"]]

@@ -234,6 +234,7 @@ def _as_corruption(own: _Own, constants: str, lender: Suite | None) -> Corruptio
         random=takes_draws,
         interpolates=True,
         summary=(own.item.__doc__ or "").strip().split("\n")[0],
+        per_band=True,
     )
 
 

@@ -42,21 +42,21 @@ def normalise(
     """Return a network's input: (level / 255 - mean) / std in channels-last layout, in which convolutions run fastest.
 
     Args:
-        images: (b, 3, h, w) uint8 RGB.
-        mean: Mean of each channel, RGB.
-        std: Standard deviation of each channel, RGB.
+        images: (b, c, h, w) uint8.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
         reverse: Whether the channels of the result are BGR.
         dtype: Type of the result; the arithmetic is in float32.
 
     Returns:
-        (b, 3, h, w).
+        (b, c, h, w).
     """
     averages, deviations = (constant(images.device, tuple, tuple(map(float, one))) for one in (mean, std))
-    kernels = fused(images.device)
+    kernels = fused(images.device) if len(mean) == 3 else None
     if kernels is not None:
         result: Tensor = kernels.normalise(images, averages, deviations, reverse, dtype)
         return result
-    values = to_float(images).sub_(averages.view(3, 1, 1)).div_(deviations.view(3, 1, 1))
+    values = to_float(images).sub_(averages.view(-1, 1, 1)).div_(deviations.view(-1, 1, 1))
     return (values.flip(1) if reverse else values).to(dtype).contiguous(memory_format=torch.channels_last)
 
 
@@ -65,8 +65,11 @@ _SMALL = 64 * 64
 
 
 def to_pil(images: Images) -> Iterator[Image.Image]:
-    """Yield each image of (b, 3, h, w) uint8 on a CPU as a Pillow image."""
+    """Yield each image of (b, 3, h, w) or (b, 1, h, w) uint8 on a CPU as a Pillow image in RGB or grey."""
     height, width = images.shape[2:]
+    if images.shape[1] == 1:
+        yield from (Image.fromarray(plane) for plane in images[:, 0].contiguous().numpy())
+        return
     if height * width <= _SMALL:
         for rows in images.transpose(1, 2).contiguous().numpy():
             yield Image.frombytes("RGB", (width, height), rows.data, "raw", "RGB;L", 0, 1)
@@ -76,8 +79,10 @@ def to_pil(images: Images) -> Iterator[Image.Image]:
 
 
 def from_pil(images: Iterable[Image.Image], shape: torch.Size) -> Images:
-    """Convert RGB Pillow images to a (b, 3, h, w) uint8 tensor of the given shape."""
+    """Convert Pillow images in RGB or grey to a uint8 tensor of the given shape, (b, 3, h, w) or (b, 1, h, w)."""
     batch, channels, height, width = shape
+    if channels == 1:
+        return torch.from_numpy(np.stack([np.asarray(image) for image in images]))[:, None]
     if height * width <= _SMALL:
         by_row = torch.empty((batch, height, channels, width), dtype=torch.uint8)
         for target, image in zip(by_row.numpy(), images, strict=True):
@@ -91,13 +96,13 @@ def from_pil(images: Iterable[Image.Image], shape: torch.Size) -> Images:
 
 
 def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear") -> Images:
-    """Resize (b, 3, h, w) uint8 to (b, 3, *size) uint8, with the bits of Pillow's `Image.resize`: columns first, then rows.
+    """Resize (b, c, h, w) uint8 to (b, c, *size) uint8, with the bits of Pillow's `Image.resize`: columns first, then rows.
 
     Pillow resizes large images on a CPU, and all images with the filters "hamming" and "lanczos". Tensors resize the rest,
     on any device. Both give equal bits.
 
     Args:
-        images: (b, 3, h, w) uint8.
+        images: (b, c, h, w) uint8.
         size: Height and width of the result.
         interpolation: A key of `suites.geometry.INTERPOLATIONS`.
 
@@ -106,6 +111,8 @@ def resize(images: Images, size: tuple[int, int], interpolation: str = "bilinear
     """
     if interpolation not in INTERPOLATIONS:
         raise OptionError(*unknown_name("interpolation", interpolation, INTERPOLATIONS))
+    if images.shape[1] not in (1, 3):
+        return resize(images.flatten(0, 1)[:, None], size, interpolation).reshape(*images.shape[:2], *size)
     enlarges = size[0] >= images.shape[2] and size[1] >= images.shape[3]
     copies = interpolation == "nearest" or (interpolation == "box" and enlarges)
     if interpolation not in ("nearest", *_FILTERS):

@@ -30,7 +30,7 @@ class PaddedBatch:
     """Images of different sizes, each at the top left of its row.
 
     Attributes:
-        pixels: (b, 3, H, W) uint8, where H and W are the largest height and width.
+        pixels: (b, c, H, W) uint8, where H and W are the largest height and width.
         sizes: Height and width of each image.
     """
 
@@ -47,9 +47,9 @@ class PaddedBatch:
         return to_device(torch.tensor(values, dtype=torch.float64), self.pixels.device)
 
     def gather(self, y: Tensor, x: Tensor) -> Tensor:
-        """Return (b, 3, h, w) float64 at the rows y and columns x of each image, both (b, h, w) int64."""
-        index = (y * self.pixels.shape[3] + x).flatten(1)[:, None].expand(-1, 3, -1)
-        return self.pixels.flatten(2).gather(2, index).double().reshape(len(y), 3, *y.shape[1:])
+        """Return (b, c, h, w) float64 at the rows y and columns x of each image, both (b, h, w) int64."""
+        index = (y * self.pixels.shape[3] + x).flatten(1)[:, None].expand(-1, self.pixels.shape[1], -1)
+        return self.pixels.flatten(2).gather(2, index).double().reshape(len(y), -1, *y.shape[1:])
 
     def grid(self, input_size: Shape) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the centred crop of each image, all float64.
@@ -67,7 +67,7 @@ class PaddedBatch:
 
 
 def crop(batch: PaddedBatch, input_size: Shape) -> Images:
-    """Return the centres of the images: (b, 3, *input_size)."""
+    """Return the centres of the images: (b, c, *input_size)."""
     return translate(batch, input_size, 0)
 
 
@@ -142,7 +142,7 @@ def inverse_tilt(size: tuple[int, int], degrees: float) -> Matrix:
 
 
 def perspective(batch: PaddedBatch, input_size: Shape, matrices: Sequence[Matrix]) -> Tensor:
-    """Return (b, 3, *input_size) float64 grey levels, sampled bilinearly through each projective matrix.
+    """Return (b, c, *input_size) float64 grey levels, sampled bilinearly through each projective matrix.
 
     Source: OpenCV, warpPerspective: the black beyond an edge is blended in.
     """

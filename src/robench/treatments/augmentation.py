@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robench.errors import OptionError
 from robench.models import Preprocessing
 from robench.suites import SMALL
 from robench.suites.geometry import INTERPOLATIONS, Geometry
@@ -59,6 +60,11 @@ def _weak(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Dra
 
 
 def _strong(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: Draws) -> Images:
+    if preprocessing.bands != 3:
+        raise OptionError(
+            f"RandAugment is defined on RGB images, but the model takes {preprocessing.bands} channels",
+            "give bn-calib:weak",
+        )
     return randaugment(_weak(pixels, sizes, preprocessing, draws), draws)
 
 
@@ -77,6 +83,9 @@ def _resized(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: 
 
     Source: torchvision.transforms.RandomResizedCrop, with keyed draws.
     """
+    if pixels.shape[1] not in (1, 3):
+        bands = (_resized(band[:, None], sizes, preprocessing, draws) for band in pixels.unbind(1))
+        return torch.cat(list(bands), dim=1)
     height, width = preprocessing.shape
     shapes, offsets = draws.uniform("shape", (_TRIES, 2)).tolist(), draws.uniform("place", (2,)).tolist()
     crops = []
@@ -86,7 +95,7 @@ def _resized(pixels: Images, sizes: Sizes, preprocessing: Preprocessing, draws: 
         y, x = int(down * (whole - h + 1)), int(right * (across - w + 1))
         crop = image.crop((x, y, x + w, y + h))
         crops.append(crop.resize((width, height), INTERPOLATIONS[preprocessing.interpolation]))
-    return from_pil(crops, torch.Size((len(pixels), 3, height, width)))
+    return from_pil(crops, torch.Size((len(pixels), pixels.shape[1], height, width)))
 
 
 def _size(height: int, width: int, share: float, shape: float) -> tuple[int, int]:

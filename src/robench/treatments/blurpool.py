@@ -296,7 +296,7 @@ _OPERATORS = {
 
 def _failure(classifier: Classifier) -> Exception | None:
     """Return the error of a network on an image of its input size, if it fails."""
-    shape = classifier.batch or 1, 3, *classifier.preprocessing.shape
+    shape = classifier.batch or 1, classifier.preprocessing.bands, *classifier.preprocessing.shape
     try:
         classifier.logits(torch.zeros(shape, dtype=torch.uint8, device=classifier.device))
     except Exception as error:  # noqa: BLE001 - maps of wrong sizes fail in convolutions, views and sums alike

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -45,7 +45,7 @@ class Calibration:
     def batches(
         self, policy: str, preprocessing: Preprocessing, limit: int, geometry: Geometry | None = None
     ) -> Iterator[Images]:
-        """Yield at most `limit` images under a policy of `POLICIES`, (b, 3, input_size, input_size) uint8, in keyed order.
+        """Yield at most `limit` images under a policy of `POLICIES`, (b, bands, height, width) uint8, in keyed order.
 
         Args:
             policy: A key of `POLICIES`.
@@ -57,9 +57,10 @@ class Calibration:
             DatasetError: If an image cannot be read.
         """
         augment = POLICIES[policy]
+        images = replace(self.images, pixels=preprocessing.pixels)
         positions = self._positions(limit)
         hashes = hash_images(self.images, positions)
-        decoded = decode(self.images, hashes, geometry or augment.geometry(preprocessing), skip=True)
+        decoded = decode(images, hashes, geometry or augment.geometry(preprocessing), skip=True)
         for position, reason in decoded.unreadable.items():
             raise DatasetError(
                 f"--calibration: cannot read the image {self.images.paths[position]}: {reason}", "repair or remove it"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from robench.datasets import ImageDataset
 from robench.errors import RobenchError
-from robench.evaluation.recompute import condition_of, frame_images, open_images
+from robench.evaluation.recompute import as_rgb, condition_of, frame_images, open_images
 from robench.runs.directory import RunDirectory
 from robench.suites import Condition
 from robench.viewer.samples import SampleTable
@@ -61,8 +61,8 @@ class SampleImages:
         """
         if self._entries[name].frames > 1:
             with self._lock:  # A strip asks for all frames at once; they are computed once.
-                return self._frames(name, sample)[frame].transpose(1, 2, 0)
-        return self._compute(name, sample)[frame].transpose(1, 2, 0)
+                return as_rgb(self._frames(name, sample)[frame])
+        return as_rgb(self._compute(name, sample)[frame])
 
     def warm(self, sample: int) -> None:
         """Compute one image of each corruption, whose first one may read files; errors appear where the image is shown."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import PIL
@@ -43,11 +43,12 @@ from robench.datasets.cache.entries import (
 )
 from robench.datasets.cache.image_stack import Decoded
 from robench.datasets.dataset import ImageDataset
+from robench.datasets.io.bands import is_array, is_tiff, planes_of, read_array
 from robench.datasets.io.ignored import ignored_properties
 from robench.datasets.io.image_formats import check_scans, image_formats
 from robench.errors import DatasetError, one_line
 from robench.runs.files import cache_folder
-from robench.suites.geometry import Geometry, without_border
+from robench.suites.geometry import RGB, Geometry, PixelFormat, without_border
 from robench.types import Ints
 
 __all__ = ["Hashes", "decode", "decode_few", "decode_one", "decoders", "find_decoded", "hash_images"]
@@ -110,11 +111,17 @@ def _digest(images: ImageDataset, position: int) -> tuple[str, str]:
 
 def _reason(error: Exception) -> str:
     """Return why an image cannot be read, without its path."""
+    if isinstance(error, DatasetError):
+        return error.problem  # Threads do not know whether options are flags.
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def decode_one(
-    encoded: bytes, geometry: Geometry, border: int = 0, ignored: Callable[[Iterable[str]], object] = lambda _: None
+    encoded: bytes,
+    geometry: Geometry,
+    border: int = 0,
+    ignored: Callable[[Iterable[str]], object] = lambda _: None,
+    pixels: PixelFormat = RGB,
 ) -> NDArray[np.uint8]:
     """Decode one image.
 
@@ -123,28 +130,51 @@ def decode_one(
         geometry: Resize and crop to apply.
         border: Width in pixels of a frame to cut off first.
         ignored: Called with the properties that are ignored, see `ignored_notes`.
+        pixels: Bands and range of values.
 
     Returns:
-        (3, height, width) uint8 RGB.
+        (bands, height, width) uint8; RGB if there are three.
 
     Raises:
         DatasetError: The image cannot be decoded.
     """
     check_scans(encoded)
     try:
+        if is_array(encoded, pixels):
+            return _bands(read_array(encoded), geometry, border, ignored, pixels)
         with Image.open(BytesIO(encoded), formats=image_formats()) as image:
-            pixels = np.asarray(geometry.apply(without_border(image, border)))
+            if pixels == RGB:
+                values = np.asarray(geometry.apply(without_border(image, border))).transpose(2, 0, 1)
+            else:
+                values = _bands(image, geometry, border, ignored, pixels)
             with suppress(*DECODE_ERRORS):  # Damaged metadata has no effect on pixels.
                 ignored(ignored_properties(image))
     except UnidentifiedImageError as error:
+        if is_tiff(encoded):
+            return _bands(read_array(encoded), geometry, border, ignored, pixels)
         raise DatasetError("it is not an image that Pillow knows") from error
     except DECODE_ERRORS as error:
         raise DatasetError(one_line(error)) from error
-    return pixels.transpose(2, 0, 1)
+    return values
+
+
+def _bands(
+    image: NDArray[Any] | Image.Image,
+    geometry: Geometry,
+    border: int,
+    ignored: Callable[[Iterable[str]], object],
+    pixels: PixelFormat,
+) -> NDArray[np.uint8]:
+    """Return the bands of an image, each resized and cropped alone, (bands, height, width) uint8."""
+    planes, is_grey = planes_of(image, pixels)
+    if is_grey:
+        ignored(("colour",))
+    bands = (Image.fromarray(np.ascontiguousarray(plane)) for plane in planes)
+    return np.stack([np.asarray(geometry.apply(without_border(band, border), "L")) for band in bands])
 
 
 def decode_few(images: ImageDataset, positions: Ints, geometry: Geometry) -> NDArray[np.uint8]:
-    """Decode images without the cache to (n, 3, height, width) uint8.
+    """Decode images without the cache to (n, bands, height, width) uint8.
 
     Raises:
         DatasetError: An image cannot be read.
@@ -152,7 +182,7 @@ def decode_few(images: ImageDataset, positions: Ints, geometry: Geometry) -> NDA
     pixels = []
     for position in positions.tolist():
         try:
-            pixels.append(decode_one(images.read(position), geometry, images.border))
+            pixels.append(decode_one(images.read(position), geometry, images.border, pixels=images.pixels))
         except (DatasetError, OSError) as error:
             raise DatasetError(
                 f"cannot read the image {images.paths[position]}: {_reason(error)}",
@@ -183,7 +213,7 @@ def decode(
     Raises:
         DatasetError: An image is unreadable and `skip` is false, or the cache cannot be written.
     """
-    entry = _entry(hashes, geometry, images.border)
+    entry, bands = _entry(hashes, geometry, images.border, images.pixels), images.pixels.bands
     name = f"{images.name} at {geometry}"
     decoded = open_entry(entry)
     if decoded is None:
@@ -202,26 +232,27 @@ def decode(
                     raise DatasetError(
                         f"the decode cache {entry} cannot be read back", "check the disk, or set ROBENCH_CACHE"
                     )
-                return _with_positions(hashes.positions, decoded)
+                return _with_positions(hashes.positions, decoded, bands)
     advance(len(hashes.positions))
-    decoded = _with_positions(hashes.positions, decoded)
+    decoded = _with_positions(hashes.positions, decoded, bands)
     if decoded.unreadable and not skip:
         position = min(decoded.unreadable)
         raise _unreadable(images, position, decoded.unreadable[position])
     return decoded
 
 
-def find_decoded(hashes: Hashes, geometry: Geometry, border: int) -> Decoded | None:
+def find_decoded(hashes: Hashes, geometry: Geometry, border: int, pixels: PixelFormat) -> Decoded | None:
     """Return the result of `decode` if the cache holds it; the images themselves are not read.
 
     Args:
         hashes: Result of `hash_images`.
         geometry: Resize and crop to apply.
         border: Width of the dataset's border in pixels.
+        pixels: Bands and range of values.
     """
     with _cache_errors(cache_folder()):
-        decoded = open_entry(_entry(hashes, geometry, border))
-    return None if decoded is None else _with_positions(hashes.positions, decoded)
+        decoded = open_entry(_entry(hashes, geometry, border, pixels))
+    return None if decoded is None else _with_positions(hashes.positions, decoded, pixels.bands)
 
 
 def decoders() -> str:
@@ -229,15 +260,16 @@ def decoders() -> str:
     return " ".join(map(str, _DECODERS))
 
 
-def _entry(hashes: Hashes, geometry: Geometry, border: int) -> Path:
+def _entry(hashes: Hashes, geometry: Geometry, border: int, pixels: PixelFormat) -> Path:
     """Return the path of an entry, which is named by everything that its pixels depend on."""
-    identity = json.dumps([VERSION, *_DECODERS, border, str(geometry), *hashes.sha])
+    identity = json.dumps([VERSION, *_DECODERS, border, str(geometry), *pixels.parts, *hashes.sha])
     return entry_path(hashlib.sha256(identity.encode()).hexdigest()[:32])
 
 
-def _with_positions(positions: Ints, decoded: Decoded) -> Decoded:
+def _with_positions(positions: Ints, decoded: Decoded, bands: int) -> Decoded:
     """Return an entry with positions instead of rows: the same images may have other positions in another dataset."""
-    return replace(decoded, unreadable={int(positions[row]): reason for row, reason in decoded.unreadable.items()})
+    unreadable = {int(positions[row]): reason for row, reason in decoded.unreadable.items()}
+    return replace(decoded, unreadable=unreadable, images=replace(decoded.images, bands=bands))
 
 
 def _fill(
@@ -249,7 +281,7 @@ def _fill(
     ignored = Counter[str]()
     with new_entry(entry) as folder:
         if geometry.has_one_shape:
-            shapes = [(3, *geometry.shape)] * len(positions)
+            shapes = [(images.pixels.bands, *geometry.shape)] * len(positions)
             shape: tuple[int, ...] = (len(positions), *shapes[0])
         else:
             shapes = _shapes(images, positions, geometry)
@@ -306,7 +338,7 @@ def _read(
 ) -> str:
     """Decode an image into `pixels`; return the reason if it is unreadable, else an empty text."""
     try:
-        pixels[...] = decode_one(images.read(position), geometry, images.border, ignored)
+        pixels[...] = decode_one(images.read(position), geometry, images.border, ignored, images.pixels)
     except (DatasetError, OSError, ValueError) as error:
         return _reason(error)
     return ""
@@ -331,15 +363,18 @@ def _shapes(images: ImageDataset, positions: list[int], geometry: Geometry) -> l
         return [_size(images, positions[row], geometry) for row in rows]
 
     with closing(_in_parts(sizes, len(positions))) as parts:
-        return [(3, *size) for _, part in parts for size in part]
+        return [(images.pixels.bands, *size) for _, part in parts for size in part]
 
 
 def _size(images: ImageDataset, position: int, geometry: Geometry) -> tuple[int, int]:
     """Return height and width of an image under a geometry, from its header; one pixel for an unreadable image."""
     try:
-        with Image.open(BytesIO(images.read(position)), formats=image_formats()) as image:
+        encoded = images.read(position)
+        if is_array(encoded, images.pixels):
+            return decode_one(encoded, geometry, images.border, pixels=images.pixels).shape[1:]
+        with Image.open(BytesIO(encoded), formats=image_formats()) as image:
             return geometry.size(image.height - 2 * images.border, image.width - 2 * images.border)
-    except DECODE_ERRORS:
+    except (DatasetError, *DECODE_ERRORS):
         return 1, 1
 
 

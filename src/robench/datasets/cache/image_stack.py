@@ -21,12 +21,14 @@ class ImageStack:
     """Decoded images, possibly memory-mapped.
 
     Attributes:
-        pixels: uint8, (n, 3, height, width); if `sizes` is given, all values of all images one after the other, (values,).
+        pixels: uint8, (n, bands, height, width); if `sizes` is given, all values of all images one after the other, (values,).
         sizes: (n, 2) height and width of each image; None if all images have one size.
+        bands: Number of channels.
     """
 
     pixels: NDArray[np.uint8]
     sizes: Ints | None = None
+    bands: int = 3
 
     def groups(self, rows: Ints) -> list[Ints]:
         """Group indices into `rows` for separate calls of `take`; each long image is alone.
@@ -47,12 +49,12 @@ class ImageStack:
             rows: (k,) rows of the stack.
 
         Returns:
-            (k, 3, H, W) uint8 with each image at the top left, and height and width of each image.
+            (k, bands, H, W) uint8 with each image at the top left, and height and width of each image.
         """
         if self.sizes is None:
             height, width = self.pixels.shape[2:]
             return np.ascontiguousarray(self.pixels[rows]), [(height, width)] * len(rows)
-        padded = np.zeros((len(rows), 3, *self.sizes[rows].max(axis=0)), np.uint8)
+        padded = np.zeros((len(rows), self.bands, *self.sizes[rows].max(axis=0)), np.uint8)
         return padded, copy_padded(padded, self.pixels, self.sizes, rows)
 
 
@@ -60,7 +62,7 @@ def copy_padded(padded: Any, pixels: Any, sizes: Ints, rows: Ints) -> list[tuple
     """Copy some images to the top left of the rows of `padded`.
 
     Args:
-        padded: (k, 3, H, W) array or tensor to copy to.
+        padded: (k, bands, H, W) array or tensor to copy to.
         pixels: (values,) array or tensor of all images, one after the other.
         sizes: (n, 2) height and width of all images.
         rows: (k,) images to copy.
@@ -68,10 +70,13 @@ def copy_padded(padded: Any, pixels: Any, sizes: Ints, rows: Ints) -> list[tuple
     Returns:
         Height and width of each copied image.
     """
-    ends = 3 * sizes.prod(axis=1).cumsum()
+    bands = padded.shape[1]
+    ends = bands * sizes.prod(axis=1).cumsum()
     for target, row in zip(padded, rows.tolist(), strict=True):
         height, width = sizes[row].tolist()
-        target[:, :height, :width] = pixels[ends[row] - 3 * height * width : ends[row]].reshape(3, height, width)
+        target[:, :height, :width] = pixels[ends[row] - bands * height * width : ends[row]].reshape(
+            bands, height, width
+        )
     return [(height, width) for height, width in sizes[rows].tolist()]
 
 

@@ -11,7 +11,11 @@ from PIL import Image
 from robench.datasets.io.image_formats import image_formats
 from robench.errors import DatasetError
 
-__all__ = ["files_below", "folders_in", "image_suffixes", "names_in", "visible_folders"]
+__all__ = ["ARRAY_SUFFIX", "files_below", "folders_in", "image_suffixes", "names_in", "visible_folders"]
+
+
+ARRAY_SUFFIX = ".npy"
+"""Extension of an image that is stored as an array. Other arrays have it too, so that it is none of `image_suffixes`."""
 
 
 def names_in(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Properties of image files that viewers show and that robench ignores, as torchvision does."""
+"""Properties of image files that viewers show and that robench ignores, as torchvision does, or that the network does not take."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _ORIENTATION = 0x0112
 
 _TEXTS = {
     "orientation": "have an EXIF orientation that viewers follow; the pixels are used as stored, as torchvision does",
+    "colour": "are in colour and become grey, 0.299 R + 0.587 G + 0.114 B, as torchvision's Grayscale computes it",
     "transparency": "have transparent pixels; their stored colours are used, without a background, as torchvision does",
 }
 

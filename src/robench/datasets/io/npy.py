@@ -41,10 +41,10 @@ class ArrayFile:
     offset: int
     content: bytes | None = field(default=None, repr=False)
 
-    def row(self, index: int) -> NDArray[np.uint8]:
-        """Read one row of a uint8 array, of `shape[1:]`; raise OSError if the file is cut off meanwhile."""
-        size = math.prod(self.shape[1:])
-        return np.frombuffer(self._read(index * size, size), np.uint8).reshape(self.shape[1:])
+    def row(self, index: int) -> NDArray[Any]:
+        """Read one row of the array, of `shape[1:]`; raise OSError if the file is cut off meanwhile."""
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        return np.frombuffer(self._read(index * size, size), self.dtype).reshape(self.shape[1:])
 
     def read(self, limit: int) -> NDArray[Any]:
         """Read the whole array.

@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robench.datasets.io.directories import image_suffixes, names_in
+from robench.datasets.io.directories import ARRAY_SUFFIX, image_suffixes, names_in
 from robench.errors import DatasetError
 
 __all__ = ["ImageFiles"]
@@ -84,11 +84,14 @@ class ImageFiles:
         """Return the image files of a folder by their names without extension."""
         if parent not in self._stems:
             stems: dict[str, list[str]] = {}
+            arrays: dict[str, list[str]] = {}
             for name in names_in(self.root / parent):
                 stem, suffix = os.path.splitext(name)  # noqa: PTH122 - Path is slow
                 if suffix.lower() in image_suffixes():
                     stems.setdefault(stem, []).append(name)
-            self._stems[parent] = stems
+                elif suffix.lower() == ARRAY_SUFFIX:
+                    arrays[stem] = [name]
+            self._stems[parent] = {**arrays, **stems}
         return self._stems[parent]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from robench.datasets.dataset import ImageDataset
 from robench.datasets.io.bounded import read_image
-from robench.datasets.io.directories import files_below, image_suffixes, visible_folders
+from robench.datasets.io.directories import ARRAY_SUFFIX, files_below, image_suffixes, visible_folders
 from robench.datasets.readers.base import Reader
 from robench.datasets.readers.label_table import skipped_tables
 from robench.errors import DatasetError
@@ -31,7 +31,7 @@ def _read(root: Path) -> ImageDataset:
     """List the images below `root`: each folder in it is a class, labelled by its position in the sorted names.
 
     Names that are all whole numbers are sorted as numbers. Images may be in subfolders of a class folder, in any format that
-    Pillow reads. Hidden files are skipped, and files of other types with a note.
+    Pillow reads, or arrays (.npy) if there are no others. Hidden files are skipped, and files of other types with a note.
     """
     try:
         folders = visible_folders(root)
@@ -40,14 +40,20 @@ def _read(root: Path) -> ImageDataset:
             # The folders of ImageNet V2 are 0 to 999; sorted as text, 10 would come before 2.
             folders.sort(key=int)
         _refuse_released(root, folders)
-        paths, labels, others = [], [], []
+        paths: list[str] = []
+        labels: list[int] = []
+        others: list[tuple[str, int]] = []
         for label, folder in enumerate(folders):
             for file in files_below(root / folder):
                 if file.suffix.lower() in image_suffixes():
                     paths.append(file.relative_to(root).as_posix())
                     labels.append(label)
                 else:
-                    others.append(file.relative_to(root).as_posix())
+                    others.append((file.relative_to(root).as_posix(), label))
+        arrays = [(path, label) for path, label in others if path.lower().endswith(ARRAY_SUFFIX)]
+        if arrays and not paths:  # Next to images, arrays are usually features of them.
+            paths, labels = [path for path, _ in arrays], [label for _, label in arrays]
+            others = [(path, label) for path, label in others if path not in set(paths)]
         dead = sorted(file.name for file in root.iterdir() if file.is_symlink() and not file.exists())
     except OSError as error:
         raise DatasetError(
@@ -64,7 +70,7 @@ def _read(root: Path) -> ImageDataset:
             0, "class folders are whole numbers and sorted as such (torchvision's ImageFolder sorts them as text)"
         )
     if others:
-        notes.append(f"skipped {len(others)} files without the extension of an image, for example {others[0]}")
+        notes.append(f"skipped {len(others)} files without the extension of an image, for example {others[0][0]}")
     counts = Counter(labels)
     if empty := [folder for label, folder in enumerate(folders) if not counts[label]]:
         notes.append(f"class folders without an image: {len(empty):,}, for example {empty[0]}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robench.datasets.dataset import ImageDataset
+from robench.datasets.io.bands import npy_image
 from robench.datasets.io.bounded import IMAGES
 from robench.datasets.io.npy import ArrayFile, open_array, read_labels, read_names
 from robench.datasets.io.npz import npz_array, npz_names
@@ -28,7 +31,7 @@ _IMAGE_ARRAYS = ("images", "image", "imgs", "data", "x", "arr_0")
 _LABEL_ARRAYS = ("labels", "label", "fine_labels", "targets", "target", "y", "arr_1")
 """Names of arrays in an .npz file by preference, without the name of a split."""
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
 
 
 def _matches(path: Path) -> bool:
@@ -52,13 +55,13 @@ def _read(path: Path) -> ImageDataset:
         raise DatasetError(
             f"{path} has {count} images, but {source} has {len(numbers)} labels", "give one label for each image"
         )
-    digits = len(str(count - 1))
+    digits, suffix = len(str(count - 1)), ".ppm" if images.dtype == np.uint8 else ".npy"
     return ImageDataset(
         name=path.stem,
-        paths=tuple(f"{path.stem}/{row:0{digits}d}.ppm" for row in range(count)),
+        paths=tuple(f"{path.stem}/{row:0{digits}d}{suffix}" for row in range(count)),
         labels=numbers,
         classes=classes,
-        read=lambda position: pixmap(arrange(images.row(position))),
+        read=lambda position: arrange(images.row(position)),
         notes=(*notes, *layout_notes),
     )
 
@@ -111,29 +114,31 @@ def _first(arrays: Mapping[str, str], known: tuple[str, ...]) -> str | None:
     return next((arrays[name] for name in known if name in arrays), None)
 
 
-def _layout(images: ArrayFile) -> tuple[Callable[[Pixels], Pixels], list[str]]:
-    """Return a function from a row to (h, w, 3) RGB or (h, w) grey, and notes.
+def _layout(images: ArrayFile) -> tuple[Callable[[Pixels], bytes], list[str]]:
+    """Return a function that encodes a row, and notes.
 
     Raises:
         DatasetError: The array does not hold images of 8 bits.
     """
     shape, notes = images.shape, []
-    arrange: Callable[[Pixels], Pixels]
+    arrange: Callable[[Pixels], bytes]
     match shape:
         case (_, height, width, 3):
-            arrange = np.asarray
+            arrange = pixmap
         case (_, 3, height, width):
             arrange = _channels_last
             notes.append("images are stored with their channels first, (n, 3, height, width)")
         case (_, height, width) | (_, height, width, 1) | (_, 1, height, width):
             arrange = _grey(height, width)
-            notes.append("images are grey, and become RGB of three equal channels")
+            notes.append("images are grey; a model of three channels gets three equal ones")
         case _:
             height = width = 0
-    if images.dtype != np.uint8 or not all(shape) or not height:
+    if images.dtype != np.uint8 or not height:  # The model's channels and --data-range decide later.
+        arrange, height, width = npy_image, shape[1] if len(shape) > 2 else 0, math.prod(shape[2:])
+    if images.dtype.kind not in "buif" or not all(shape) or not height or len(shape) > 4:
         raise DatasetError(
             f"{images.path} holds {images.dtype} of shape {shape}",
-            "give uint8 images of shape (n, height, width, 3), (n, 3, height, width) or (n, height, width)",
+            "give images of shape (n, height, width, channels), (n, channels, height, width) or (n, height, width)",
         )
     if shape[0] > IMAGES or height * width > _PIXELS:
         raise DatasetError(
@@ -143,12 +148,12 @@ def _layout(images: ArrayFile) -> tuple[Callable[[Pixels], Pixels], list[str]]:
     return arrange, notes
 
 
-def _channels_last(row: Pixels) -> Pixels:
-    return row.transpose(1, 2, 0)
+def _channels_last(row: Pixels) -> bytes:
+    return pixmap(row.transpose(1, 2, 0))
 
 
-def _grey(height: int, width: int) -> Callable[[Pixels], Pixels]:
-    return lambda row: row.reshape(height, width)
+def _grey(height: int, width: int) -> Callable[[Pixels], bytes]:
+    return lambda row: pixmap(row.reshape(height, width))
 
 
 def _find_labels(path: Path) -> Path:

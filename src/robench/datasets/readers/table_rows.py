@@ -14,6 +14,7 @@ from typing import NamedTuple
 from robench.datasets.io.bounded import file_size, os_error, read_limited, read_part
 from robench.datasets.io.directories import image_suffixes
 from robench.datasets.readers.labels import LABEL_COLUMNS, PATH_COLUMNS, lower_keys, parse_json
+from robench.datasets.readers.splits import split_of
 from robench.errors import DatasetError, one_line
 
 __all__ = ["TABLE_BYTES", "TABLE_SUFFIXES", "Row", "first_row", "read_rows"]
@@ -41,7 +42,7 @@ class Row(NamedTuple):
         line: Line number, from 1.
         name: Path as the table writes it.
         label: Label as the table writes it.
-        may_lack_suffix: Whether the path may lack its file extension, because the columns have names.
+        may_lack_suffix: Whether the path may lack its file extension, because the columns have names or the file that of a split.
     """
 
     line: int
@@ -201,6 +202,7 @@ def _text_rows(
     table: Path, text: str, delimiter: str, exists: Exists, columns: tuple[int, int] | None
 ) -> Iterator[Row]:
     is_named, width, has_boxes = False, None, False
+    is_split = split_of(table.stem) != ""
     for line, cells in _cells(table, text, delimiter):
         if columns is None:
             columns, is_named = _columns(table, line, cells, exists)
@@ -217,7 +219,7 @@ def _text_rows(
         name, label = ((cells[column] if column < len(cells) else "").strip() for column in columns)
         if len(label.splitlines()) > 1:
             raise DatasetError(f"{where} has a label of several lines", "close its quotes")
-        yield Row(line, name, label.split(" ")[0] if has_boxes else label, is_named)
+        yield Row(line, name, label.split(" ")[0] if has_boxes else label, is_named or is_split)
 
 
 def _columns(table: Path, line: int, cells: list[str], exists: Exists) -> tuple[tuple[int, int], bool]:

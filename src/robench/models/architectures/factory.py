@@ -84,7 +84,7 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
     `Preprocessing` or a mapping with these keys:
 
     - crop: input size in pixels, or height and width.
-    - mean, std: three fractions of full scale each.
+    - mean, std: a fraction of full scale for each channel, usually three.
     - resize, optional: short side, or height and width, before the crop; the default is crop / 0.875.
     - interpolation, optional: the default is bilinear.
 
@@ -102,7 +102,7 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
                 "state crop, mean and std, and optionally resize and interpolation",
             )
         crop = tuple(stated["crop"]) if isinstance(stated["crop"], list | tuple) else (stated["crop"],) * 2
-        config = {**stated, "input_size": (3, *crop), "crop_mode": "squash"}
+        config = {**stated, "input_size": (_channels(stated["mean"]), *crop), "crop_mode": "squash"}
         config["interpolation"] = stated.get("interpolation", "bilinear")
         preprocessing = from_timm_config(config, f"{name}.preprocessing")
         resize = stated.get("resize", scaled(preprocessing.crop, 1 / 0.875))
@@ -112,6 +112,10 @@ def preprocessing_of(module: nn.Module) -> Preprocessing | None:
         if isinstance(timm_config, Mapping) and timm_config.get("mean"):
             return from_timm_config(timm_config, f"{name}.{attribute}")
     return None
+
+
+def _channels(mean: object) -> int:
+    return len(mean) if isinstance(mean, list | tuple) and mean else 3
 
 
 @contextlib.contextmanager

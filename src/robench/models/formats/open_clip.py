@@ -295,8 +295,8 @@ def _preprocessing(source: _Source, visual: Any) -> tuple[Preprocessing, tuple[s
             resize=(side, side) if mode == "squash" else side,
             crop=side,
             interpolation="bilinear" if config.get("interpolation") == "bilinear" else "bicubic",
-            mean=mean,  # type: ignore[arg-type]
-            std=std,  # type: ignore[arg-type]
+            mean=mean,
+            std=std,
         )
     except OptionError as error:
         raise CheckpointError(f"{source} states no usable preprocessing ({error.problem})", error.hint) from error

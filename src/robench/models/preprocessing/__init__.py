@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from robench.errors import OptionError, unknown_name
-from robench.suites.geometry import INTERPOLATIONS, Geometry, height_width, scaled, size_text
+from robench.suites.geometry import INTERPOLATIONS, Geometry, PixelFormat, height_width, scaled, size_text
 from robench.types import Shape, Size
 
 __all__ = [
@@ -53,10 +53,11 @@ class Preprocessing:
             with the model's own geometry.
         crop: Input size in pixels: the side of a square, or (height, width).
         interpolation: "bilinear", "bicubic", "nearest", "box", "hamming" or "lanczos".
-        mean: Means of red, green and blue, as fractions of full scale.
-        std: Standard deviations of red, green and blue, as fractions of full scale.
+        mean: Mean of each channel as a fraction of full scale: of red, green and blue, of grey, or of any number of bands.
+        std: Standard deviations, likewise.
         floors: Centring of the crop; see `Geometry`.
         channels: Order in which the model takes the channels, "rgb" or "bgr". The mean and std are always of red, green, blue.
+        data_range: Stored values that become 0 and full scale; None for values of 8 bits.
 
     Raises:
         OptionError: A value is one that no model can have.
@@ -65,14 +66,24 @@ class Preprocessing:
     resize: Size
     crop: Size
     interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     floors: bool = False
     channels: str = CHANNELS[0]
+    data_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _triple("mean", self.mean)
-        _triple("std", self.std)
+        _values("mean", self.mean)
+        _values("std", self.std)
+        if len(self.mean) != len(self.std):
+            raise OptionError(
+                f"mean has {len(self.mean)} values, but std has {len(self.std)}",
+                "give both for every channel of the model",
+            )
+        if self.data_range is not None and not (self.data_range[0] < self.data_range[1] < math.inf):
+            raise OptionError(f"--data-range {listed(self.data_range)} is no range", "write LOW,HIGH, such as 0,10000")
+        if self.channels != CHANNELS[0] and self.bands != 3:
+            raise OptionError(f"--channels {self.channels} needs a model of 3 channels, not {self.bands}", "omit it")
         if min(self.mean) < 0 or max(self.mean) > 1:
             raise OptionError(f"mean must be fractions of full scale, 0 to 1, not {listed(self.mean)}", _TOO_LARGE)
         if min(self.std) <= 0 or max(self.std) > 1:
@@ -97,6 +108,16 @@ class Preprocessing:
             raise OptionError(*unknown_name("order of the channels", self.channels, CHANNELS))
 
     @property
+    def bands(self) -> int:
+        """Number of channels of the input."""
+        return len(self.mean)
+
+    @property
+    def pixels(self) -> PixelFormat:
+        """Bands and range of values of the images."""
+        return PixelFormat(self.bands, self.data_range)
+
+    @property
     def shape(self) -> Shape:
         """Height and width of the input in pixels."""
         return height_width(self.crop)
@@ -116,8 +137,8 @@ class Preprocessing:
         return Geometry(resize=self.resize, crop=self.crop, interpolation=self.interpolation, floors=self.floors)
 
     def facts(self) -> dict[str, Any]:
-        """Return the values by name, for a manifest; `floors` and `channels` only if they are not the usual ones."""
-        usual = {"floors": False, "channels": CHANNELS[0]}
+        """Return the values by name, for a manifest; the last three only if they are not the usual ones."""
+        usual = {"floors": False, "channels": CHANNELS[0], "data_range": None}
         return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     def replaced(
@@ -130,6 +151,7 @@ class Preprocessing:
         interpolation: str | None = None,
         input_range: int | None = None,
         channels: str | None = None,
+        data_range: Sequence[float] | None = None,
     ) -> Preprocessing:
         """Return a copy with the given values; a new crop alone keeps the ratio of resize to crop.
 
@@ -144,6 +166,7 @@ class Preprocessing:
             input_range: Value of white for the model, one of `INPUT_RANGES`; None for 1. A model for 0 to 255 gets pixels without
                 a mean and std unless they are given.
             channels: See the attributes.
+            data_range: See the attributes.
 
         Raises:
             OptionError: A value is impossible, or resize is less than crop. Only a model's configuration can ask for padding.
@@ -154,7 +177,7 @@ class Preprocessing:
                 raise OptionError(f"--input-range must be 1 or 255, not {input_range}", "omit it for 1")
             # With 1, a model that states 0 to 255 gets 0 to 1.
             if input_range != 1 or max(own_std) < _BYTE_STD:
-                own_mean, own_std = (0.0,) * 3, (1 / input_range,) * 3
+                own_mean, own_std = (0.0,) * self.bands, (1 / input_range,) * self.bands
         mean, std = _fractions(mean, std, input_range or 1)
         crop = self.crop if crop is None else crop
         if resize is None:
@@ -170,9 +193,10 @@ class Preprocessing:
             resize=resize,
             crop=crop,
             interpolation=self.interpolation if interpolation is None else interpolation,
-            mean=own_mean if mean is None else _triple("mean", mean),
-            std=own_std if std is None else _triple("std", std),
+            mean=own_mean if mean is None else _values("mean", mean),
+            std=own_std if std is None else _values("std", std),
             channels=self.channels if channels is None else channels,
+            data_range=self.data_range if data_range is None else _range(data_range),
         )
 
 
@@ -236,14 +260,18 @@ def _fractions(
     return mean, std
 
 
-def _triple(name: str, values: Sequence[float]) -> tuple[float, float, float]:
-    if len(values) != 3 or not all(map(math.isfinite, values)):
+def _values(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    if not values or not all(map(math.isfinite, values)):
         raise OptionError(
-            f"{name} must be three numbers (red, green, blue), not {listed(values) or 'none'}",
-            "write them as 0.5,0.5,0.5",
+            f"{name} must be a number for each channel, not {listed(values) or 'none'}", "write them as 0.5,0.5,0.5"
         )
-    red, green, blue = values
-    return red, green, blue
+    return tuple(values)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) != 2:
+        raise OptionError(f"--data-range must be two numbers, not {listed(values)}", "write LOW,HIGH, such as 0,10000")
+    return values[0], values[1]
 
 
 ASSUMPTIONS = (assumed()[1], assumed(1)[1])

@@ -34,10 +34,10 @@ def from_timm_config(config: Mapping[str, Any], name: str) -> Preprocessing:
     try:
         channels, height, width = config.get("input_size") or (3, 224, 224)
         mode = config.get("crop_mode") or "center"
-        if channels != 3 or (height != width and mode != "squash"):
+        if height != width and mode != "squash":
             raise CheckpointError(
-                f"{name} takes {channels}x{height}x{width} input instead of square RGB images",
-                "give a model of square RGB images, or load it with file.py:function",
+                f"{name} takes {channels}x{height}x{width} input instead of square images",
+                "give a model of square images, or load it with file.py:function",
             )
         fraction = config.get("crop_pct") or 0.875
         whole = math.floor(height / fraction), math.floor(width / fraction)
@@ -52,8 +52,8 @@ def from_timm_config(config: Mapping[str, Any], name: str) -> Preprocessing:
             resize=whole if mode == "squash" else whole[0],
             crop=(int(height), int(width)),
             interpolation=interpolation,
-            mean=_rgb(config.get("mean") or IMAGENET_MEAN),
-            std=_rgb(config.get("std") or IMAGENET_STD),
+            mean=_bands(config.get("mean") or IMAGENET_MEAN, channels, 0.0),
+            std=_bands(config.get("std") or IMAGENET_STD, channels, 1.0),
         )
     except _ERRORS as error:
         raise _unusable(f"the pretrained_cfg of {name}", error) from error
@@ -254,6 +254,14 @@ def _mean_and_std(settings: Mapping[str, Any]) -> tuple[tuple[float, float, floa
         _rgb((offset + value) / factor for value in mean),
         _rgb(value * again / factor for value, again in zip(std, divisor, strict=True)),
     )
+
+
+def _bands(values: Any, channels: int, neutral: float) -> tuple[float, ...]:
+    """Return a value for each channel; values of another number of channels do not count."""
+    if channels == 3:
+        return _rgb(values)
+    given = tuple(map(float, values)) if isinstance(values, list | tuple) else ()
+    return given if len(given) == channels else (neutral,) * channels
 
 
 def _rgb(values: Any) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ import torch
 
 from robench.errors import OptionError
 from robench.transforms.draws import Draws
+from robench.transforms.kernels import kernel_scope
 from robench.transforms.resize import to_float, to_uint8
 from robench.types import FloatImages, Images
 
@@ -47,6 +48,7 @@ class Corruption:
         interpolates: Whether constants between those of two severities are meaningful, so that none counts something or
             selects a regime.
         summary: First line of the kernel's docstring.
+        per_band: Whether each channel is corrupted alone, so that images may have any number of them. Others are defined on RGB.
         chunk_values: Pixel values that the kernel takes at once on a CPU, about.
     """
 
@@ -58,6 +60,7 @@ class Corruption:
     random: bool
     interpolates: bool
     summary: str
+    per_band: bool = False
     chunk_values: int = CHUNK_VALUES
 
     def params(self, constants: str, severity: float) -> Params:
@@ -89,14 +92,21 @@ class Corruption:
         """Corrupt (b, 3, h, w) uint8 to the same shape, dtype and device.
 
         Raises:
-            OptionError: If the images are not uint8 RGB, or have a side below 32 pixels.
+            OptionError: If the images are not uint8 RGB, or of other channels if the corruption takes any, or have a side below
+                32 pixels.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        if images.dtype != torch.uint8 or images.ndim != 4 or not (images.shape[1] == 3 or self.per_band):
             raise OptionError(f"{self.name} takes (b, 3, h, w) uint8 images, not {tuple(images.shape)} {images.dtype}")
         if min(images.shape[2:]) < MINIMUM_SIZE:
             height, width = images.shape[2:]
             raise OptionError(f"{self.name} needs images of at least 32x32 pixels, not {height}x{width}")
         images = images.contiguous()  # Other layouts give the same pixels, several times slower.
+        if images.shape[1] != 3:
+            with kernel_scope("eager"):  # Fused kernels are written for RGB.
+                return self._in_chunks(images, draws, params)
+        return self._in_chunks(images, draws, params)
+
+    def _in_chunks(self, images: Images, draws: Draws, params: Params) -> Images:
         if self.values == "uint8" and not self.random:
             return self._apply(images, draws, params)  # These kernels need little memory, so chunks gain nothing.
         parts = [self._apply(images[rows], draws.select(rows), params) for rows in self._chunks(images)]
@@ -123,6 +133,7 @@ def corruption(
     values: Literal["float", "uint8"] = "float",
     random: bool = False,
     interpolates: bool = True,
+    per_band: bool = False,
     chunk_values: int = CHUNK_VALUES,
 ) -> Callable[[Kernel], Corruption]:
     """Turn a kernel into a Corruption with the kernel's name and summary; registers nothing.
@@ -134,7 +145,16 @@ def corruption(
         summary = (kernel.__doc__ or "").strip().split("\n")[0]
         published = MappingProxyType(dict(levels))
         return Corruption(
-            kernel.__name__, kernel, published, source, values, random, interpolates, summary, chunk_values
+            kernel.__name__,
+            kernel,
+            published,
+            source,
+            values,
+            random,
+            interpolates,
+            summary,
+            per_band,
+            chunk_values,
         )
 
     return wrap

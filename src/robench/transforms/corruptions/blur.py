@@ -30,6 +30,7 @@ __all__ = ["defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "zoom_b
     },
     source=PUBLISHED,
     interpolates=False,
+    per_band=True,
 )
 def defocus_blur(images: FloatImages, draws: Draws, *, radius: float, alias: float) -> FloatImages:
     """Average over a disk of `radius` pixels, softened by a Gaussian of `alias` pixels."""
@@ -137,6 +138,7 @@ def _softened(disk: Floats, edge: Floats, border: Literal["reflect", "constant"]
     source=PUBLISHED,
     random=True,
     interpolates=False,
+    per_band=True,
 )
 def glass_blur(images: FloatImages, draws: Draws, *, sigma: float, reach: int, iterations: int) -> FloatImages:
     """Blur, swap every pixel with one at most `reach` away, `iterations` times, and blur again."""
@@ -151,7 +153,7 @@ _DOUBLINGS = 6
 
 
 def _shuffled(images: Images, draws: Draws, reach: int, iterations: int) -> Images:
-    """Shuffle (b, 3, h, w) uint8 as `glass_blur` does.
+    """Shuffle (b, c, h, w) uint8 as `glass_blur` does.
 
     The published loop visits the pixels from the bottom right to the top left, except `reach` pixels at the edges. It copies
     the current value of a random neighbour to each pixel. That value is the neighbour's original one, unless the loop has
@@ -182,7 +184,7 @@ def _shuffled(images: Images, draws: Draws, reach: int, iterations: int) -> Imag
         for _ in range(_DOUBLINGS):
             pointer = pointer.gather(1, pointer)
         index = index.gather(1, source.flatten(1).gather(1, pointer))
-    return images.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).reshape(images.shape)
+    return images.flatten(2).gather(2, index[:, None].expand(-1, images.shape[1], -1)).reshape(images.shape)
 
 
 @corruption(
@@ -196,6 +198,7 @@ def _shuffled(images: Images, draws: Draws, reach: int, iterations: int) -> Imag
     random=True,
     values="uint8",
     interpolates=False,
+    per_band=True,
 )
 def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> Images:
     """Smear along one direction, within 45 degrees of the horizontal."""
@@ -211,6 +214,7 @@ _ZOOM_SMALL = severities(stop=(1.06, 1.11, 1.16, 1.21, 1.26), step=(0.01, 0.01, 
     levels={"224": _ZOOM, "299": _ZOOM, "64": _ZOOM_SMALL, "32": _ZOOM_SMALL},
     source=PUBLISHED,
     interpolates=False,
+    per_band=True,
     chunk_values=4 * CHUNK_VALUES,
 )
 def zoom_blur(images: FloatImages, draws: Draws, *, stop: float, step: float) -> FloatImages:
@@ -223,9 +227,10 @@ def zoomed_mean(
 ) -> FloatImages:
     """Average (b, 3, h, w) over the images and their zooms by each of `factors`.
 
-    The values of all planes at a place are neighbours in memory, so a CPU computes its weights once and the values as a vector.
+    On a CPU the values of all planes at a place are neighbours in memory: one computation of weights serves a vector of values.
     """
-    planes = images.flatten(0, 1)[None].double().contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
+    planes = images.flatten(0, 1)[None].double().contiguous(memory_format=layout)
     total = planes.clone(memory_format=torch.preserve_format)
     for factor in factors:
         total.add_(planes if factor == 1 else zoom(planes, factor))
@@ -240,6 +245,7 @@ def zoomed_mean(
         "32": severities(sigma=(0.4, 0.6, 0.7, 0.8, 1)),
     },
     source=PUBLISHED,
+    per_band=True,
 )
 def gaussian_blur(images: FloatImages, draws: Draws, *, sigma: float) -> FloatImages:
     """Blur with a Gaussian of `sigma` pixels; edge pixels repeat."""

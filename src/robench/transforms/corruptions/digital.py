@@ -74,6 +74,7 @@ _CONTRAST = severities(factor=(0.4, 0.3, 0.2, 0.1, 0.05))
         "32": severities(factor=(0.75, 0.5, 0.4, 0.3, 0.15)),
     },
     source=PUBLISHED,
+    per_band=True,
 )
 def contrast(images: FloatImages, draws: Draws, *, factor: float) -> FloatImages:
     """Shrink every channel towards its mean over the image by `factor`."""
@@ -92,6 +93,7 @@ def contrast(images: FloatImages, draws: Draws, *, factor: float) -> FloatImages
     },
     source=PUBLISHED,
     values="uint8",
+    per_band=True,
 )
 def pixelate(images: Images, draws: Draws, *, scale: float) -> Images:
     """Shrink to `scale` of the size with a box filter, and enlarge with the same filter."""

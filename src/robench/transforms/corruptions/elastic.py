@@ -38,6 +38,7 @@ _LARGE = ((2, 2, 0.05, 0.07, 0.12), (0.7, 0.08, 0.01, 0.01, 0.01), (0.1, 0.2, 0.
     source=PUBLISHED,
     random=True,
     interpolates=False,
+    per_band=True,
 )
 def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float, sigma: float, affine: float) -> FloatImages:
     """Displace three points by up to `affine` pixels and the image with them, then every pixel by a smooth random field.

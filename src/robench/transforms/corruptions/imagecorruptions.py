@@ -26,7 +26,9 @@ def _published(corruption: Corruption) -> dict[str, tuple[Params, ...]]:
     return {CONSTANTS: corruption.levels["224"]}
 
 
-@corruption(levels=_published(blur.motion_blur), source=_SOURCE, random=True, values="uint8", interpolates=False)
+@corruption(
+    levels=_published(blur.motion_blur), source=_SOURCE, random=True, values="uint8", interpolates=False, per_band=True
+)
 def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> Images:
     """Smear along one direction, within 45 degrees of the horizontal, and truncate the sum without ImageMagick's 16 bits."""
     angle = draws.uniform("angle", ()) * 90 - 45
@@ -35,7 +37,11 @@ def motion_blur(images: Images, draws: Draws, *, radius: int, sigma: float) -> I
 
 
 @corruption(
-    levels=_published(blur.zoom_blur), source=_SOURCE, interpolates=False, chunk_values=blur.zoom_blur.chunk_values
+    levels=_published(blur.zoom_blur),
+    source=_SOURCE,
+    interpolates=False,
+    per_band=True,
+    chunk_values=blur.zoom_blur.chunk_values,
 )
 def zoom_blur(images: FloatImages, draws: Draws, *, stop: float, step: float) -> FloatImages:
     """Average the image and its enlarged middle, for factors up to `stop`, cropped at the top left."""
@@ -82,9 +88,7 @@ def frost(images: Images, draws: Draws, *, image: float, frost: float) -> Images
 
 
 @corruption(
-    levels={CONSTANTS: severities(alpha=(12.5, 16.25, 21.25, 25, 30))},
-    source=_SOURCE,
-    random=True,
+    levels={CONSTANTS: severities(alpha=(12.5, 16.25, 21.25, 25, 30))}, source=_SOURCE, random=True, per_band=True
 )
 def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float) -> FloatImages:
     """Displace every pixel by a random field that is smooth over a hundredth of the image; the image is not moved as a whole."""
@@ -94,7 +98,9 @@ def elastic_transform(images: FloatImages, draws: Draws, *, alpha: float) -> Flo
     return displaced(images, right, down)
 
 
-@corruption(levels={CONSTANTS: severities(scale=(0.6, 0.5, 0.4, 0.3, 0.25))}, source=_SOURCE, values="uint8")
+@corruption(
+    levels={CONSTANTS: severities(scale=(0.6, 0.5, 0.4, 0.3, 0.25))}, source=_SOURCE, values="uint8", per_band=True
+)
 def pixelate(images: Images, draws: Draws, *, scale: float) -> Images:
     """Shrink to `scale` of the size with a box filter, and enlarge by repeating pixels."""
     height, width = images.shape[2:]

@@ -20,6 +20,7 @@ __all__ = ["gaussian_noise", "impulse_noise", "shot_noise", "speckle_noise"]
     },
     source=PUBLISHED,
     random=True,
+    per_band=True,
 )
 def gaussian_noise(images: FloatImages, draws: Draws, *, sigma: float) -> FloatImages:
     """Add independent Gaussian noise to every value; `sigma` is a fraction of full scale."""
@@ -35,6 +36,7 @@ def gaussian_noise(images: FloatImages, draws: Draws, *, sigma: float) -> FloatI
     },
     source=PUBLISHED,
     random=True,
+    per_band=True,
 )
 def shot_noise(images: FloatImages, draws: Draws, *, photons: float) -> FloatImages:
     """Replace every value by a Poisson count; `photons` is the expected count at full scale."""
@@ -54,6 +56,7 @@ def shot_noise(images: FloatImages, draws: Draws, *, photons: float) -> FloatIma
     source=PUBLISHED,
     random=True,
     values="uint8",
+    per_band=True,
 )
 def impulse_noise(images: Images, draws: Draws, *, amount: float) -> Images:
     """Set a share `amount` of all values to 0 or 255, half each."""
@@ -72,6 +75,7 @@ def impulse_noise(images: Images, draws: Draws, *, amount: float) -> Images:
     },
     source=PUBLISHED,
     random=True,
+    per_band=True,
 )
 def speckle_noise(images: FloatImages, draws: Draws, *, sigma: float) -> FloatImages:
     """Multiply every value by one plus Gaussian noise of standard deviation `sigma`."""

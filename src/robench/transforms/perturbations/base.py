@@ -31,13 +31,14 @@ class Perturbation:
     Attributes:
         name: Name in suites and tables.
         kernel: Pure function (batch, input_size, draws, **constants) that yields the frames in order, each
-            (b, 3, *input_size) uint8.
+            (b, c, *input_size) uint8.
         levels: Constants of one or three difficulties, by name of the set.
         axis: Quantity of the values in `frames`.
         source: Paper, and place in the published code.
         independent: Whether each frame has draws of its own and is compared with frame 0 instead of the previous frame.
         uses_original_size: Whether the kernel takes images as they are stored, before any resize.
         summary: First line of the kernel's docstring.
+        per_band: Whether each channel is changed alone, so that images may have any number of them. Others are defined on RGB.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Perturbation:
     independent: bool
     uses_original_size: bool
     summary: str
+    per_band: bool = True
 
     def params(self, constants: str, difficulty: int = 1) -> Constants:
         """Return the constants of a difficulty.
@@ -63,7 +65,7 @@ class Perturbation:
         return levels[difficulty - 1]
 
     def __call__(self, batch: PaddedBatch, input_size: Size, draws: Draws, params: Constants) -> Iterator[Images]:
-        """Yield the frames of `batch`, each (b, 3, height, width) uint8 of `input_size` on its device."""
+        """Yield the frames of `batch`, each (b, c, height, width) uint8 of `input_size` on its device."""
         return self.kernel(batch, height_width(input_size), draws, **params)
 
 
@@ -74,6 +76,7 @@ def perturbation(
     source: str,
     independent: bool = False,
     uses_original_size: bool = False,
+    per_band: bool = True,
 ) -> Callable[[FrameKernel], Perturbation]:
     """Turn a kernel into a Perturbation with the kernel's name and summary; registers nothing.
 
@@ -94,6 +97,7 @@ def perturbation(
             independent=independent,
             uses_original_size=uses_original_size,
             summary=(kernel.__doc__ or "").strip().split("\n")[0],
+            per_band=per_band,
         )
 
     return wrap

@@ -27,41 +27,41 @@ A uniform factor of width w has the standard deviation w / sqrt(12), here .03 to
 """
 
 
-@corruption(levels={}, source=_SOURCE, random=True)
+@corruption(levels={}, source=_SOURCE, random=True, per_band=True)
 def _uniform(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
     """Add noise that is uniform between -strength and strength."""
     noise: Tensor = draws.uniform("noise", tuple(images.shape[1:]))
     return noise.mul_(2).sub_(1).mul_(strength).add_(images)
 
 
-@corruption(levels={}, source=_SOURCE, random=True)
+@corruption(levels={}, source=_SOURCE, random=True, per_band=True)
 def _multiplicative(images: FloatImages, draws: Draws, *, strength: float, low: float) -> FloatImages:
     """Multiply every value by 1 + strength u, where u is uniform between low and low + 1."""
     noise: Tensor = draws.uniform("noise", tuple(images.shape[1:]))
     return noise.add_(low).mul_(strength).mul_(images).add_(images)
 
 
-@corruption(levels={}, source=_SOURCE, random=True)
+@corruption(levels={}, source=_SOURCE, random=True, per_band=True)
 def _counts(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
     """Multiply every value by one plus a Poisson count of mean `strength`."""
     row = torch.zeros(images.shape, dtype=torch.int64, device=images.device)
     return draws.poisson("noise", (strength,), row).mul_(images).add_(images)
 
 
-@corruption(levels={}, source=_SOURCE, random=True, values="uint8")
+@corruption(levels={}, source=_SOURCE, random=True, values="uint8", per_band=True)
 def _masked(images: Images, draws: Draws, *, strength: float) -> Images:
     """Set a share `strength` of the pixels to 0 in all three channels."""
     drawn = draws.int16("mask", tuple(images.shape[2:]))
     return images.masked_fill(drawn[:, None] < round(strength * 2**16) - 2**15, 0)
 
 
-@corruption(levels={}, source=_SOURCE)
+@corruption(levels={}, source=_SOURCE, per_band=True)
 def _offset(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
     """Add `strength` to every value."""
     return images + strength
 
 
-@corruption(levels={}, source=_SOURCE)
+@corruption(levels={}, source=_SOURCE, per_band=True)
 def _gain(images: FloatImages, draws: Draws, *, strength: float) -> FloatImages:
     """Multiply the distance of all values from mid-grey by `strength`."""
     return (images - 0.5) * strength + 0.5

@@ -34,6 +34,9 @@ GridMask multiplies by zero, and torchvision's RandomErasing fills with zero. On
 records of two models comparable. Unlike the mean of the image, it reveals nothing of the covered pixels.
 """
 
+_LUMA = 117
+"""Grey level of the same brightness, for images of other bands than RGB."""
+
 _RATIOS = tuple(0.3 ** (1 - step / 32) for step in range(65))
 """Height by width, 0.3 to 1/0.3 as in Random Erasing, evenly spaced in the logarithm as in torchvision and timm.
 
@@ -122,5 +125,6 @@ def _size(input_size: Shape, area: float, ratio: float) -> tuple[int, int]:
 
 
 def _mean_colour(images: Images) -> Images:
-    """Return (3, 1, 1) uint8 on the device of the images."""
-    return constant(images.device, tuple, _FILL).to(torch.uint8)[:, None, None]
+    """Return (3, 1, 1) uint8 on the device of the images; of other bands, (1, 1, 1) with the colour's luma."""
+    fill = _FILL if images.shape[1] == 3 else (_LUMA,)
+    return constant(images.device, tuple, fill).to(torch.uint8)[:, None, None]

@@ -77,6 +77,8 @@ def offset_map(
 
 
 def _gather(images: Images, rows: Tensor, columns: Tensor) -> Images:
-    """Return (b, 3, h', w') at the rows (b, h') and columns (b, w') of (b, 3, h, w)."""
-    index = (rows[:, :, None] * images.shape[3] + columns[:, None, :]).flatten(1)[:, None].expand(-1, 3, -1)
-    return images.flatten(2).gather(2, index).reshape(len(images), 3, rows.shape[1], columns.shape[1])
+    """Return (b, c, h', w') at the rows (b, h') and columns (b, w') of (b, c, h, w)."""
+    index = (
+        (rows[:, :, None] * images.shape[3] + columns[:, None, :]).flatten(1)[:, None].expand(-1, images.shape[1], -1)
+    )
+    return images.flatten(2).gather(2, index).reshape(len(images), -1, rows.shape[1], columns.shape[1])

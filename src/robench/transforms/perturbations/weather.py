@@ -33,6 +33,7 @@ _SHIFTS = tuple(0.02 * (i - 15) for i in range(31))
     },
     axis="shift",
     source=SOURCE,
+    per_band=False,
 )
 def brightness(batch: PaddedBatch, input_size: Shape, draws: Draws, *, frames: Sequence[float]) -> Iterator[Images]:
     """Raise HSV's value from frame to frame, from darker than the image to lighter."""
@@ -54,6 +55,7 @@ _FLAKES = {"frames": _ANGLES, "mean": 0.05, "threshold": 0.5, "mix": 0.85}
     },
     axis="degrees",
     source=SOURCE,
+    per_band=False,
 )
 def snow(
     batch: PaddedBatch,
@@ -106,6 +108,7 @@ _DRIPS = {"frames": tuple(range(31)), "strength": 0.6}
     },
     axis="frame",
     source=SOURCE,
+    per_band=False,
 )
 def spatter(
     batch: PaddedBatch,
