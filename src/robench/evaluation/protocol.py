@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import SHAPE_CATEGORIES, Condition, Suite, families, find_suite
+from robench.suites import CLEAN, SHAPE_CATEGORIES, Condition, Suite, families, find_suite
 from robench.suites.geometry import RGB, PixelFormat, size_text
 from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
@@ -39,6 +39,12 @@ def protocol(condition: Condition, precision: str, pixels: PixelFormat = RGB) ->
         geometry = [f"resize{ratio}" if squeezed else f"resize{squared}/{CROP_RATIO:g}-crop"]
         facts = {"crop": None if squeezed else CROP_RATIO, "levels": _levels(suite, condition.constants)}
         facts |= {} if condition.aspect == (1, 1) else {"aspect": condition.aspect}
+    elif suite.family is families.EXITS:
+        facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "constants": condition.constants}
+        if condition.corruption != CLEAN:
+            constants = find_corruption(condition.corruption, condition.constants).levels[condition.constants]
+            facts["levels"] = {condition.corruption: [dict(level) for level in constants]}
+        geometry += [] if condition.release_jpeg is None else [f"jpeg{condition.release_jpeg}"]
     elif suite.family.has_frames:
         geometry.append(f"frames{size_text(condition.shape)}")
         levels = _levels(suite, condition.constants)

@@ -85,21 +85,36 @@ class Classifier:
         Returns:
             (b, classes), or (b, groups) if there are groups; NaN if any logit of the image is not finite.
         """
+        with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
+            return self._grouped(self._run(self.network_input(images, native)))
+
+    def exit_logits(self, images: Images, count: int) -> list[Logits]:
+        """Return the logits of the first `count` outputs of a network with several exits, each as `logits` returns them.
+
+        Args:
+            images: (b, channels, h, w) uint8 on any device.
+            count: Number of exits.
+        """
+        with torch.no_grad():
+            returned = self.module(self.network_input(images))
+            return [self._grouped(as_logits(one, self.head, len(images))) for one in returned[:count]]
+
+    def network_input(self, images: Images, native: bool = False) -> Tensor:
+        """Return uint8 images (b, channels, h, w) as the network takes them; at their own size if `native`."""
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
         images = to_device(images, self.device) if images.device.type == "cpu" else images.to(self.device)
         size = self.preprocessing.shape
         if not native and tuple(images.shape[2:]) != size:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
-        with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
-            own = self.preprocessing
-            reverse = own.channels == "bgr"
-            values = pixels.normalise(images, own.mean, own.std, reverse=reverse, dtype=self.dtype)
-            logits = self._run(values)
-            if self.groups is None:
-                return logits
-            grouped = _GROUP_RULES[self.group_rule](logits, self.groups)
-            return torch.where(logits.isfinite().all(dim=1, keepdim=True), grouped, torch.nan)
+        own = self.preprocessing
+        return pixels.normalise(images, own.mean, own.std, reverse=own.channels == "bgr", dtype=self.dtype)
+
+    def _grouped(self, logits: Logits) -> Logits:
+        if self.groups is None:
+            return logits
+        grouped = _GROUP_RULES[self.group_rule](logits, self.groups)
+        return torch.where(logits.isfinite().all(dim=1, keepdim=True), grouped, torch.nan)
 
     def with_classes(self, classes: int) -> Classifier:
         """Return the same classifier with the first of `outputs` that has `classes` classes; itself if there is none."""

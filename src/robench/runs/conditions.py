@@ -24,6 +24,7 @@ class ConditionEntry:
         axis: Meaning of the records' `axis_value`.
         independent: Whether each frame is compared with the first frame, not with the previous one.
         gflops: Operations of the network for one image, in 10^9 floating-point operations, if counted.
+        exits: Name and operations, likewise, of each exit or setting of the network, in the order of the frames.
     """
 
     name: str
@@ -38,3 +39,4 @@ class ConditionEntry:
     axis: str = ""
     independent: bool = False
     gflops: float | None = None
+    exits: tuple[tuple[str, float | None], ...] = ()

@@ -24,6 +24,7 @@ from robench.suites.presets import PRESETS, Preset, find_preset
 from robench.suites.shape_bias import CUE_CONFLICT, SHAPE_BIAS, SHAPE_CATEGORIES, cues_of
 from robench.suites.suite import BACKENDS, CLEAN, OOD, SEVERITIES, Condition, ReleasedFiles, Suite
 from robench.suites.sweeps import (
+    EXITS,
     MAP_AXIS,
     NETWORK,
     NOISE,
@@ -45,6 +46,7 @@ __all__ = [
     "CLEAN",
     "CUE_CONFLICT",
     "C_BAR_VALUES",
+    "EXITS",
     "EXTRA_CATEGORY",
     "MAP_AXIS",
     "NETWORK",
@@ -119,6 +121,7 @@ SUITES: dict[str, Suite] = {
         NOISE,
         OCCLUSION,
         RESOLUTION,
+        EXITS,
         SHAPE_BIAS,
     )
 }
