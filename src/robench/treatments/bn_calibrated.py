@@ -56,8 +56,9 @@ class _ByResolution:
 
     def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         preprocessing = self.classifier.preprocessing
-        geometry = condition.geometry if condition.native else preprocessing.geometry()
-        names = setting_names(self.classifier.module) if condition.suite == EXITS.name else ()
+        has_exits = condition.suite == EXITS.name
+        geometry = condition.geometry if condition.native or has_exits else preprocessing.geometry()
+        names = setting_names(self.classifier.module) if has_exits else ()
         self.frames[:] = [self._of(geometry, name, condition.native) for name in names or (None,)]
         self.layers.fix(self.frames[0])
         return None
