@@ -144,7 +144,10 @@ def _exit_headlines(rows: Results) -> list[Headline]:
     cost = rows[rows["metric"] == "gflops"].drop_duplicates("method").set_index("method")["value"].to_dict()
     accuracy = rows[(rows["metric"] == "accuracy") & rows["method"].notna()]
     found = []
-    for (corruption, severity), cells in accuracy.groupby(["corruption", "severity"], sort=False):
+    conditions = list(accuracy.groupby(["corruption", "severity"], sort=False))
+    if len(conditions) > 1 + _WORST:
+        conditions = conditions[:1]  # The report has them all.
+    for (corruption, severity), cells in conditions:
         shown = cells if corruption == CLEAN else cells.loc[[cells["value"].idxmax()]]
         name = corruption if corruption == CLEAN else f"{corruption} {severity}, best"
         for row in shown.to_dict("records"):

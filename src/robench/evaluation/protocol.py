@@ -42,8 +42,11 @@ def protocol(condition: Condition, precision: str, pixels: PixelFormat = RGB) ->
     elif suite.family is families.EXITS:
         facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "constants": condition.constants}
         if condition.corruption != CLEAN:
-            constants = find_corruption(condition.corruption, condition.constants).levels[condition.constants]
-            facts["levels"] = {condition.corruption: [dict(level) for level in constants]}
+            facts["levels"] = {
+                name: [dict(level) for level in find_corruption(name, condition.constants).levels[condition.constants]]
+                for name in suite.names
+                if name != CLEAN
+            }
         geometry += [] if condition.release_jpeg is None else [f"jpeg{condition.release_jpeg}"]
     elif suite.family.has_frames:
         geometry.append(f"frames{size_text(condition.shape)}")

@@ -26,8 +26,8 @@ Exits: TypeAlias = tuple[tuple[str, float | None], ...]
 def setting_names(module: nn.Module) -> tuple[str, ...]:
     """Return the names of the settings that a module offers, in its order; empty if it offers none.
 
-    Such a module has the attributes `settings`, operations in 10^9 by name (None if robench is to count them), and `setting`,
-    the name of the present one, which may be assigned.
+    The attribute `settings` of such a module holds operations in 10^9 by name, or None for operations to count. Its attribute
+    `setting` is the name of the present one and may be assigned.
 
     Raises:
         CheckpointError: The attributes have other values.

@@ -40,3 +40,7 @@ class ConditionEntry:
     independent: bool = False
     gflops: float | None = None
     exits: tuple[tuple[str, float | None], ...] = ()
+
+    def __post_init__(self) -> None:
+        # A manifest holds lists.
+        object.__setattr__(self, "exits", tuple((name, cost) for name, cost in self.exits))

@@ -32,7 +32,7 @@ from robench.errors import OptionError, RunError, unknown_name
 from robench.runs.csv import has_header
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
 from robench.runs.find import find_runs
-from robench.suites import CLEAN, display_family
+from robench.suites import CLEAN, display_family, families
 
 __all__ = [
     "CELL",
@@ -210,6 +210,8 @@ def _pair(
 
 def _level(key: Key) -> str:
     family = display_family(key.suite)
+    if family == families.EXITS and key.metric == "accuracy" and key.corruption == CLEAN and key.subset is None:
+        return HEADLINE
     if key.subset is not None or key.method is not None:
         return OTHER
     if key.suite == CLEAN:

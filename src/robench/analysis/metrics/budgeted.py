@@ -22,7 +22,7 @@ def budgeted_shares(p: float, exits: int) -> Floats:
 def budgeted_thresholds(confidence: ArrayLike, shares: ArrayLike) -> Floats:
     """Return the confidence from which images leave, for all exits but the last, (k-1,). No label is used.
 
-    The threshold of an exit is the confidence of the floor(n * share)-th most confident image that has not left before;
+    The images that have not left before are sorted by confidence. The threshold of an exit is that of number floor(n * share);
     infinity if there is none.
 
     Args:
