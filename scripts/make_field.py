@@ -4,8 +4,7 @@
     git clone https://github.com/modestyachts/imagenet-testbed && git -C imagenet-testbed checkout 0170eec6
     python scripts/make_field.py robustbench imagenet-testbed
 
-The script carries over numbers only. It also prints the table of docs/field.md: by corruption, the errors of the testbed's models on the
-released files minus those on images in memory.
+The script carries over numbers only. It also prints the table of docs/measurements.md on JPEG and a second resize.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from robench.analysis.field import SHIFTS
+from robench.analysis.field import ROBUSTBENCH, SHIFTS, published_models
 from robench.suites import CATEGORIES, SEVERITIES, category_of
 from robench.suites.imagenet_c import CORRUPTIONS, EXTRA
 
@@ -106,18 +106,41 @@ def _text(value: object) -> object:
 
 
 def jpeg_cost(published: pd.DataFrame) -> Iterator[str]:
-    """Yield rows of Markdown: by corruption, mean errors in memory and on the released files, and quantiles of the difference."""
-    both = [name for name in (*CORRUPTIONS, *EXTRA) if f"imagenet-c.{name}.1_in-memory" in published]
-    needed = [*_columns(CORRUPTIONS, "on-disk"), *_columns(both, "in-memory")]
-    errors = 100 - published.dropna(subset=needed)
-    both.sort(key=lambda name: [*CATEGORIES, "extra"].index("extra" if name in EXTRA else category_of(name)))
-    for name in both:
+    """Yield rows of Markdown by corruption: errors in memory and on the released files, of all models and of those of both sources.
+
+    RobustBench does not resize the released files, the testbed does. Seven models are in both, so that their errors separate the cost
+    of JPEG (RobustBench minus in memory) from that of the second resize (testbed minus RobustBench).
+    """
+    names = [name for name in (*CORRUPTIONS, *EXTRA) if f"imagenet-c.{name}.1_in-memory" in published]
+    errors = 100 - published.dropna(subset=[*_columns(CORRUPTIONS, "on-disk"), *_columns(names, "in-memory")])
+    once = {model.model: model for model in published_models("imagenet-c") if model.source == ROBUSTBENCH}
+    names.sort(key=lambda name: [*CATEGORIES, "extra"].index("extra" if name in EXTRA else category_of(name)))
+    for name in names:
         memory, disk = (errors[_columns([name], kind)].mean(axis=1) for kind in ("in-memory", "on-disk"))
-        low, middle, high = (disk - memory).quantile([0.05, 0.5, 0.95])
-        yield (
-            f"| `{name}` | {memory.mean():.1f} | {disk.mean():.1f} | {(disk - memory).mean():+.1f} | {middle:+.1f} "
-            f"| {low:+.1f} to {high:+.1f} |"
-        )
+        low, high = (disk - memory).quantile([0.05, 0.95])
+        cells = [f"`{name}`", f"{memory.mean():.1f}", f"{disk.mean():.1f}"]
+        cells += [f"{(disk - memory).mean():+.1f}", f"{low:+.1f} to {high:+.1f}"]
+        if name in CORRUPTIONS:
+            same = [
+                (100 * once[ours].mean_error((name, s) for s in SEVERITIES), theirs) for ours, theirs in _SAME.items()
+            ]
+            cells += [f"{fmean(value - memory[model] for value, model in same):+.1f}"]
+            cells += [f"{fmean(disk[model] - value for value, model in same):+.1f}"]
+        else:
+            cells += ["", ""]
+        yield f"| {' | '.join(cells)} |"
+
+
+_SAME = {
+    "AlexNet": "alexnet",
+    "Standard_R50": "resnet50",
+    "Hendrycks2020AugMix": "resnet50_augmix",
+    "Hendrycks2020Many": "resnet50_deepaugment_augmix",
+    "Geirhos2018_SIN": "resnet50_trained_on_SIN",
+    "Geirhos2018_SIN_IN": "resnet50_trained_on_SIN_and_IN",
+    "Geirhos2018_SIN_IN_IN": "resnet50_trained_on_SIN_and_IN_then_finetuned_on_IN",
+}
+"""Names of the same weights at RobustBench and in the testbed."""
 
 
 def _columns(names: Sequence[str], kind: str) -> list[str]:

@@ -18,11 +18,13 @@ from pathlib import Path
 from robench.analysis.baselines import load_baseline
 from robench.analysis.leaderboard.schema import LEADERBOARD, LEADERBOARD_BY_OOD, LEADERBOARD_BY_SIZE
 from robench.analysis.metrics import METRICS
+from robench.datasets.class_mapping import IMAGENET_CLASSES
+from robench.evaluation.adversarial import attack_passes
 from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
 from robench.runs.schema import GROUPS, RECORDS, RESULTS, SAMPLES, SCHEMA_VERSION, TIMINGS, Column
-from robench.suites import C_BAR_VALUES, CLEAN, SUITES, Suite, category_of
+from robench.suites import C_BAR_VALUES, CLEAN, SUITES, Suite, category_of, families
 from robench.suites.c_bar import CIFAR_C_BAR, IMAGENET_3DCC_2D, IMAGENET_C_BAR
 from robench.suites.imagenet_c import CORRUPTIONS, EXTRA
 from robench.suites.imagenet_p import IMAGENET_P
@@ -111,7 +113,8 @@ def suites() -> Lines:
 _KINDS: dict[str, Callable[[Suite], bool]] = {
     "Corruptions": lambda suite: suite.name != CLEAN and suite.family.has_clean and not suite.family.has_frames,
     "Perturbation sequences": lambda suite: suite.family.has_frames and suite.side is not None,
-    "Sweeps": lambda suite: suite.family.has_frames and suite.side is None,
+    "Sweeps": lambda suite: suite.family.has_frames and suite.side is None and suite.family is not families.ADVERSARIAL,
+    "Attacks": lambda suite: suite.family is families.ADVERSARIAL,
     "Images of their own": lambda suite: not suite.family.has_clean,
     "Clean images": lambda suite: suite.name == CLEAN,
 }
@@ -127,7 +130,10 @@ def passes(suite: Suite) -> int:
     """Return the forward passes of one image: the clean ones and every condition with its frames."""
     side = suite.side or 224
     plan = make_plan([suite.name], Options(), Preprocessing(side, side, "bilinear", (0.5,) * 3, (0.5,) * 3))
-    return sum(map(condition_frames, plan.conditions))
+    return sum(
+        condition_frames(one) if one.attack is None else attack_passes(one.attack, IMAGENET_CLASSES)
+        for one in plan.conditions
+    )
 
 
 def corruptions() -> Lines:

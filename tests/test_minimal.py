@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from robench.analysis.gate.formats import verdict_json
 from robench.analysis.gate.gate import gate
-from robench.minimal import PARQUET_READER, REQUIRED, requirements
+from robench.minimal import PARQUET_READER, REQUIRED, main, requirements
 from tests.analysis.gate.invented import write_run
 from tests.builders import mistake
 
@@ -120,14 +120,23 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_the_list_is_what_the_wheel_says(site: Path) -> None:
-    code = (
-        "import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_module('robench.minimal', run_name='__main__')"
-    )
+    code = "import runpy, sys; sys.path.insert(0, sys.argv.pop()); runpy.run_module('robench.minimal', run_name='__main__')"
     command = [sys.executable, "-I", "-W", "error", "-c", code, str(site)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == requirements()
     assert [re.split("[>=]", line)[0] for line in requirements()] == [*REQUIRED, "fastparquet"]
     assert not {"torch", "pyarrow", "scipy"} & set(allowed())
+
+
+def test_pip_gets_the_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = []
+    done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 3)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: calls.append(command) or done)  # type: ignore[func-returns-value]
+    assert main(["--install"]) == 3
+    assert calls[0][:4] == [sys.executable, "-m", "pip", "install"]
+    assert calls[0][-6:] == requirements()
+    assert main(["--instal"]) == 2
+    assert capsys.readouterr().err == "error: the only option is --install\n"
 
 
 def test_it_is_under_150_mb(site: Path) -> None:

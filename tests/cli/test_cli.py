@@ -285,7 +285,7 @@ def test_an_internal_error_is_exit_3_with_a_log(
     def broken(**_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(entry, "app", broken)
+    monkeypatch.setattr(entry, "program", lambda: broken)
     assert run_cli(["show", "x"]) == 3
     line = capsys.readouterr().err
     log = Path(line.split("the traceback in ")[1].strip())
@@ -299,7 +299,7 @@ def test_an_interruption_is_exit_130_and_says_how_to_go_on(
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(entry, "app", interrupted)
+    monkeypatch.setattr(entry, "program", lambda: interrupted)
     assert run_cli(["evaluate", "demo"]) == 130
     assert "give the same command again" in capsys.readouterr().err
     assert run_cli(["evaluate", "demo", "--fresh"]) == 130
@@ -486,7 +486,7 @@ def test_interrupted_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robench.evaluation.jobs.open_dataset", interrupt)
+    monkeypatch.setattr("robench.evaluation.images.open_dataset", interrupt)
     assert run_cli(["evaluate", "demo"]) == 130
     assert mistake(capsys.readouterr().err).startswith("interrupted; give the same command again")
 

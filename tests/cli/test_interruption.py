@@ -42,7 +42,7 @@ class Interrupts:
 def help_of(*_, **__):
     type("Owner", (), {"member": Interrupts()})
 
-entry.app = help_of
+entry.program = lambda: help_of
 sys.exit(entry.run_cli(["version"]))
 """
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from robench.transforms.corruptions import find_corruption
+from robench.transforms.corruptions.c_bar import C_BAR
+from robench.transforms.corruptions.three_dcc import THREE_DCC
 from robench.transforms.draws import KeyedDraws
-from tests.parity import frames
+from tests.parity import frames, recorded
 from tests.parity.published import CLOSE, EQUAL, FILES, NAMES, golden_cell, impulse_deviation, pixels
 
 BARS = dict.fromkeys(EQUAL, "equal") | dict.fromkeys(CLOSE, "truncates alike, at most 1 apart")
@@ -65,6 +67,18 @@ def describe_frames(name: str, file: str, golden: Path) -> str:
     return f"{100 * apart:.3f} % by {max(int(one.difference.max()) for one in sequences)}, out {100 * outside:.3f} %"
 
 
+def describe_recorded(name: str, file: str, golden: Path) -> str:
+    """The share of unequal values over the cells of a golden file, and that of more than one level in the worst image."""
+    if name not in (found := recorded.golden_cells(golden, file)):
+        return ""
+    cells = [recorded.recorded_cell(golden, file, name, severity) for severity in found[name]]
+    apart = torch.cat([(ours.int() - expected.int()).abs() for ours, expected in cells])
+    if not apart.any():
+        return "equal"
+    over = (apart > 1).double().mean(dim=(1, 2, 3)).max().item()
+    return f"{100 * (apart > 0).double().mean().item():.4f} % by {int(apart.max())}, over 1: {100 * over:.3f} %"
+
+
 def main() -> None:
     """Read the golden files of ROBENCH_GOLDEN and print the table."""
     shared = Path(os.environ.get("ROBENCH_SHARED", "../shared"))
@@ -85,7 +99,13 @@ def main() -> None:
             "equal" if name in frames.EQUAL else f"{'rounds' if name == 'tilt' else 'truncates'} alike, at most 1 apart"
         )
         sequences.add_row(name, *(describe_frames(name, file, golden) for file in frames.FILES), bar)
-    Console(width=max(150, Console().width)).print(table, sequences)
+    others = Table(title="parity of C-bar and 3DCC, from their recorded draws", title_justify="left")
+    for column in ("corruption", *recorded.FILES, "bar"):
+        others.add_column(column)
+    for name in (*C_BAR, *THREE_DCC):
+        bar = f"{100 * recorded.SHARE:g} %, over 1: 0.1 %" if name in recorded.ROUNDED else "equal"
+        others.add_row(name, *(describe_recorded(name, file, golden) for file in recorded.FILES), bar)
+    Console(width=max(150, Console().width)).print(table, sequences, others)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,7 @@ import torch
 
 from robench.suites import C_BAR_VALUES, find_suite
 from robench.transforms.corruptions import CONSTANT_SETS
-from tests.parity.recorded import FILES, INVERSES, golden_cells, recorded_cell
-
-ROUNDED = ("caustic_refraction", "sparkles", "pinch_and_twirl", "circular_motion_blur")
-"""A share of values of at most this differs, because sums are in another order; all others are equal."""
-SHARE = 0.001
+from tests.parity.recorded import FILES, INVERSES, ROUNDED, SHARE, golden_cells, recorded_cell
 
 every_kernel = pytest.mark.parametrize(
     ("file", "name"), [(file, name) for file, suite in FILES.items() for name in CONSTANT_SETS[suite]]

@@ -78,6 +78,16 @@ def test_constants_follow_the_image() -> None:
     for side, suite in ((32, "cifar-c"), (64, "tiny-imagenet-c"), (224, "imagenet-c"), (299, "imagenet-c-299")):
         image = torch.randint(0, 256, (1, 3, side, side + 3), dtype=torch.uint8)
         assert torch.equal(robench.corrupt(image, "contrast", 3), robench.corrupt(image, "contrast", 3, suite))
+    for name, side, suite in (
+        ("sparkles", 64, "cifar-c-bar"),
+        ("sparkles", 128, "imagenet-c-bar"),
+        ("ripple", 128, "cifar-c-bar"),
+        ("plasma_noise", 64, "imagenet-c-bar"),
+        ("low_light", 64, "imagenet-3dcc-2d"),
+    ):
+        image = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
+        ours, expected = (robench.corrupt(image, name, 3, one, seed=0, index=[0]) for one in (None, suite))
+        assert torch.equal(ours, expected), name
 
 
 @each(

@@ -12,7 +12,7 @@ from robench.analysis.field.standing import standings
 from robench.analysis.formatting import in_percent
 from robench.analysis.metrics import METRICS
 from robench.analysis.wording import IDENTIFIERS, Wording
-from robench.suites import CLEAN, NETWORK, display_family, families, lookup_suite
+from robench.suites import CLEAN, NETWORK, WORST, display_family, epsilon_text, families, lookup_suite
 from robench.types import Results
 
 __all__ = ["Headline", "breaking_severities", "clean_rows", "harms_of", "headlines", "verdict", "worst"]
@@ -119,6 +119,12 @@ def _suite_headlines(suite: str, rows: Results) -> list[Headline]:
         ]
     if family == families.EXITS:
         return _exit_headlines(rows)
+    if family == families.ADVERSARIAL:
+        worst = rows[(rows["metric"] == "accuracy") & (rows["method"] == WORST)].to_dict("records")
+        return [
+            _headline(row, f"accuracy at {row['corruption']} {epsilon_text(row['axis_value'])}", "upper bound")
+            for row in worst
+        ]
     whole = rows[rows["corruption"].isna()]
     if not family.has_frames:
         labels = {"mce": "mCE", "mean_error": "mean error"}
@@ -215,6 +221,8 @@ def verdict(results: Results, wording: Wording = IDENTIFIERS) -> list[str]:
             continue
         if display_family(suite) == families.CUE_CONFLICT:
             lines += _shape_verdict(suite, rows, wording)
+        elif display_family(suite) == families.ADVERSARIAL:
+            lines += _attack_verdict(suite, rows, wording)
         elif display_family(suite).has_frames:
             lines += _frames_verdict(suite, rows, wording)
         elif len(clean):
@@ -271,6 +279,16 @@ def _corruptions_verdict(suite: str, rows: Results, clean: float, wording: Wordi
             f"{title}: the error stays within {100 * _STAYS:.0f} pp of that on clean images at {severities} of {harmless}."
         )
     return lines
+
+
+def _attack_verdict(suite: str, rows: Results, wording: Wording) -> list[str]:
+    worst = rows[(rows["metric"] == "accuracy") & (rows["method"] == WORST)].to_dict("records")
+    levels = [
+        f"{in_percent(row['value']):.1f} % at {row['corruption']} {epsilon_text(row['axis_value'])}"
+        for row in worst
+        if row["axis_value"]
+    ]
+    return [f"{wording.suite(suite)}: at most these shares resist attacks: {_joined(levels)}."] if levels else []
 
 
 def _shape_verdict(suite: str, rows: Results, wording: Wording) -> list[str]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 
-__all__ = ["architectures", "corruptions", "joined_bash_words", "models", "presets", "suites", "treatments"]
+__all__ = ["architectures", "attacks", "corruptions", "joined_bash_words", "models", "presets", "suites", "treatments"]
 
 _FAMILIES = ("zoo:", "torchvision:", "timm:")
 
@@ -43,6 +43,13 @@ def corruptions(incomplete: str) -> list[str]:
 
     names = (name for suite in SUITES.values() for name in (*suite.corruptions, *suite.extra))
     return _complete(incomplete, dict.fromkeys(names))
+
+
+def attacks(incomplete: str) -> list[str]:
+    """Return the attacks of the suite adversarial."""
+    from robench.suites import ATTACKS
+
+    return _complete(incomplete, ATTACKS)
 
 
 def treatments(incomplete: str) -> list[str]:

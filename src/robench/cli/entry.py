@@ -10,11 +10,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 from typer.completion import completion_init  # type: ignore[attr-defined]
+from typer.main import get_command
 
 try:
     from typer import TyperException
@@ -139,9 +141,9 @@ def run_cli(arguments: list[str]) -> int:
         if sys.stdout is None:
             return _fail("standard output is closed", 2, "redirect it to a file or to /dev/null")
         if arguments in ([], ["list"], ["cache"]):
-            app(args=[*arguments, "--help"], prog_name="robench", standalone_mode=False)
+            program()(args=[*arguments, "--help"], prog_name="robench", standalone_mode=False)
             return 2
-        code = app(args=arguments, prog_name="robench", standalone_mode=False)
+        code = program()(args=arguments, prog_name="robench", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:
             raise KeyboardInterrupt  # Typer turns an interruption into this code.
@@ -172,6 +174,12 @@ def run_cli(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - every other error is an internal one, exit code 3
         return _interrupted(arguments) if _comes_from_interruption(error) else _internal()
     return code if isinstance(code, int) else 0
+
+
+@cache
+def program() -> Callable[..., Any]:
+    """Return the commands of `app` with their options, which typer would otherwise build in every call."""
+    return get_command(app)
 
 
 def _interrupted(arguments: Sequence[str]) -> int:

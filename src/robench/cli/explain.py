@@ -14,7 +14,18 @@ from rich.text import Text
 from robench.display.console import stdout
 from robench.errors import OptionError, RobenchError, unknown_name
 from robench.plugins import is_own
-from robench.suites import C_BAR_VALUES, PRESETS, SHAPE_CATEGORIES, SUITES, Suite, families, find_suite
+from robench.suites import (
+    ATTACKS,
+    C_BAR_VALUES,
+    EPSILONS,
+    NORMS,
+    PRESETS,
+    SHAPE_CATEGORIES,
+    SUITES,
+    Suite,
+    families,
+    find_suite,
+)
 from robench.suites.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -147,6 +158,18 @@ def _suite(name: str) -> Group | None:
             "categories": f"{categories}; in parentheses, their ImageNet classes",
             "decision": "category with the largest mean of the softmax probabilities of its classes",
             "metrics": "shape_bias, shape_accuracy and texture_accuracy over images in conflict; accuracy over all",
+            "source": suite.source,
+        }
+        return _page("suite", name, f"{suite.summary}.", facts)
+    if suite.family is families.ADVERSARIAL:
+        facts = {
+            "images": "the model's own geometry; changes are of its input in 0 to 1",
+            "attacks": "\n".join(f"{name}: {text}" for name, text in ATTACKS.items()),
+            "norms": "\n".join(
+                f"{name}: {text}; default radii {', '.join(EPSILONS[name])}" for name, text in NORMS.items()
+            ),
+            "method": "each attack: accuracy after it and those before it; worst: after all of them, at smaller radii too",
+            "value": "an upper bound on robust accuracy: other attacks may succeed. It is not AutoAttack, which has more attacks",
             "source": suite.source,
         }
         return _page("suite", name, f"{suite.summary}.", facts)

@@ -16,7 +16,7 @@ from robench.cli.help import Command, Group
 from robench.display.console import print_notes, stdout
 from robench.errors import CheckpointError, OptionError, RobenchError
 from robench.plugins import Kind, Plugin, plugins
-from robench.suites import ALL, CLEAN, SUITES, Suite, category_of, find_suite
+from robench.suites import ALL, CLEAN, SUITES, Suite, category_of, families, find_suite
 
 __all__ = ["list_app"]
 
@@ -69,6 +69,8 @@ def _kind(suite: Suite) -> str:
         return "clean images"
     if not suite.family.has_clean:
         return "images of their own"
+    if suite.family is families.ADVERSARIAL:
+        return "attacks"
     if suite.family.has_frames:
         return "perturbation sequences (-P)" if suite.side is not None else "sweeps"
     return "corruptions (-C)"

@@ -194,6 +194,33 @@ Resolutions = Annotated[
         rich_help_panel=CONDITIONS,
     ),
 ]
+Attacks = Annotated[
+    list[str] | None,
+    Option(
+        "--attack",
+        help="Attacks of the suite adversarial, in their order.",
+        show_default="apgd-ce,apgd-t",
+        metavar="NAME,...",
+        autocompletion=completion.attacks,
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Norm = Annotated[
+    Literal["linf", "l2"],
+    Option(help="Norm of the changes of an attack.", metavar="linf|l2", rich_help_panel=CONDITIONS),
+]
+Epsilons = Annotated[
+    list[str] | None,
+    Option(
+        "--epsilon",
+        help="Radii of the attacks, for images in 0 to 1.",
+        show_default="0.5/255,1/255,4/255,8/255",
+        metavar="R,...",
+        rich_help_panel=CONDITIONS,
+    ),
+]
+Steps = Annotated[int, Option(help="Updates of an attack.", metavar="N", rich_help_panel=CONDITIONS)]
+Restarts = Annotated[int, Option(help="Starts of each attack.", metavar="N", rich_help_panel=CONDITIONS)]
 Released = Annotated[
     Path | None,
     Option(

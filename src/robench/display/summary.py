@@ -20,7 +20,17 @@ from robench.display.progress import duration
 from robench.display.tint import tint
 from robench.errors import with_option_names
 from robench.runs.directory import RunDirectory
-from robench.suites import CLEAN, EXTRA_CATEGORY, OOD, category_of, display_family, lookup_suite
+from robench.suites import (
+    CLEAN,
+    EXTRA_CATEGORY,
+    OOD,
+    attack_words,
+    category_of,
+    display_family,
+    epsilon_text,
+    families,
+    lookup_suite,
+)
 from robench.types import Results
 
 __all__ = ["FORMATS", "headline_table", "headline_texts", "next_steps", "result_place", "run_summary", "summary"]
@@ -229,6 +239,11 @@ def _curves(suite: str, rows: Results, verbose: bool) -> list[RenderableType]:
     """Return a table of accuracy by perturbation and position for each axis, and of the flip rates of sequences."""
     tables: list[RenderableType] = []
     curves = rows[(rows["metric"] == "accuracy") & rows["axis"].notna()]
+    if display_family(suite) == families.ADVERSARIAL:
+        for norm, of_norm in curves.groupby("corruption", sort=False):
+            title = f"{suite}, accuracy in % by {norm} radius: {attack_words(str(of_norm['protocol'].iloc[0]))}"
+            tables += [Text(), _positions(title, of_norm.assign(corruption=of_norm["method"]), epsilon_text)]
+        return tables
     flips = rows[(rows["metric"] == "flip_rate") & (rows["axis"] == "difficulty")]
     if len(flips):
         tables += [Text(), _positions(f"{suite}, flip rate in %, by difficulty", flips)]
@@ -248,7 +263,7 @@ def _curves(suite: str, rows: Results, verbose: bool) -> list[RenderableType]:
     return tables
 
 
-def _positions(title: str, rows: Results) -> Table:
+def _positions(title: str, rows: Results, text: Callable[[float], str] = lambda position: f"{position:.3g}") -> Table:
     """Return a metric by perturbation and position."""
     positions = list(dict.fromkeys(rows["axis_value"]))
     last = len(positions) - 1
@@ -258,7 +273,7 @@ def _positions(title: str, rows: Results) -> Table:
     table.add_column(min_width=18, no_wrap=True)
     for _ in positions:
         table.add_column(justify="right", min_width=6, no_wrap=True)
-    table.add_row("", *(Text(f"{position:.3g}", "dim") for position in positions))
+    table.add_row("", *(Text(f" {text(position)}", "dim") for position in positions))
     for name, curve in rows.groupby("corruption", sort=False):
         values = curve.set_index("axis_value")["value"]
         metric = str(curve["metric"].iloc[0])

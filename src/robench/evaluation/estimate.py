@@ -11,6 +11,7 @@ import numpy as np
 
 from robench.datasets import ImageDataset, ImageStack, check_released, decode_one, open_dataset, released_names
 from robench.errors import DatasetError
+from robench.evaluation.adversarial import attack_passes, with_possible_attacks
 from robench.evaluation.device_scopes import statistics_scope
 from robench.evaluation.environment import Machine
 from robench.evaluation.loop import evaluate_condition
@@ -79,7 +80,7 @@ def estimate(
     images = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset)
     classifier, images = match_model_to_dataset(classifier, images)
     images = replace(images, pixels=classifier.preprocessing.pixels)
-    options = options.on_machine(Machine.here(classifier.device))
+    options, _ = with_possible_attacks(options.on_machine(Machine.here(classifier.device)), suites, classifier, images)
     assert options.batch_size is not None
     check_kernels(options.kernels, classifier.device)
     adaptation = adapt(classifier, options.treatment, options.calibration, options.seed)
@@ -105,6 +106,7 @@ def estimate(
     measured: dict[tuple[str, str, Geometry], float] = {}
     for condition in plan.conditions:
         key = condition.suite, condition.corruption, condition.geometry
+        short, factor = _shortened(condition, classifier)
         if key not in measured:
             treated, session = adaptation.for_condition(condition, started)
             for _ in range(2):  # The first pass warms up.
@@ -113,13 +115,13 @@ def estimate(
                     evaluate_condition(
                         treated,
                         samples[condition.geometry],
-                        condition,
+                        short,
                         seed=options.seed,
                         batch_size=options.batch_size,
                         precision=options.precision,
                         session=session,
                     )
-                measured[key] = (time.perf_counter() - start) / len(few) * len(positions)
+                measured[key] = factor * (time.perf_counter() - start) / len(few) * len(positions)
     by_policy = {policy: _calibration_seconds(adaptation, policy) for policy in {policy for policy, _ in calibrating}}
     return Estimate(
         plan=plan,
@@ -149,8 +151,9 @@ def remaining_seconds(prepared: PreparedRun, conditions: Sequence[Condition]) ->
 
     def seconds_of(condition: Condition, count: int) -> float:
         """Return the seconds of one image through the model."""
-        shard = Shard(condition, 0, count)
-        return evaluator.evaluate(shard).seconds / shard.frames
+        short, factor = _shortened(condition, evaluator.classifier)
+        shard = Shard(short, 0, count)
+        return factor * evaluator.evaluate(shard).seconds / shard.frames
 
     few = min(_BATCH, samples)
     forwards = {condition: samples * condition_frames(condition) for condition in conditions}
@@ -169,6 +172,17 @@ def remaining_seconds(prepared: PreparedRun, conditions: Sequence[Condition]) ->
             measured[key] = seconds_of(condition, count)
     mean = sum(measured.values()) / len(measured)
     return sum(count * measured.get((one.suite, one.corruption), mean) for one, count in forwards.items())
+
+
+def _shortened(condition: Condition, classifier: Classifier) -> tuple[Condition, float]:
+    """Return a condition whose attacks have one update, and how much longer they take with all of theirs at most."""
+    if condition.attack is None:
+        return condition, 1.0
+    short = replace(condition.attack, steps=1)
+    classes = classifier.classes if classifier.groups is None else len(classifier.groups)
+    return replace(condition, attack=short), attack_passes(condition.attack, classes) / max(
+        attack_passes(short, classes), 1
+    )
 
 
 def _calibration_seconds(adaptation: Adaptation, policy: str) -> float:

@@ -18,6 +18,7 @@ from robench.evaluation.prefetch import DeviceImageCache
 from robench.evaluation.samples import Samples
 from robench.evaluation.shards import Shard, ShardResult
 from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch, stopwatch_for
+from robench.models import Classifier
 from robench.runs.parquet import encode_parquet
 from robench.runs.schema import RECORDS
 from robench.suites.geometry import Geometry
@@ -46,6 +47,11 @@ class Evaluator:
         self._ended = 0.0
         self._model: PreparedModel | None = None
         self._cache = DeviceImageCache(adaptation.classifier.device)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model before its treatments."""
+        return self._adaptation.classifier
 
     def evaluate(self, shard: Shard, advance: Callable[[int], None] = lambda _: None) -> ShardResult:
         """Classify the samples of a shard; the arguments are those of `begin`."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from typing import ParamSpec
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from robench.datasets import read_released
 from robench.errors import DeviceError, OutOfMemory
+from robench.evaluation.adversarial import attack_images
 from robench.evaluation.allocator import retain_freed_pages
 from robench.evaluation.device_scopes import memory_scope, precision_scope, statistics_scope
 from robench.evaluation.prefetch import gather_batch, model_stream, prefetch
@@ -24,11 +25,11 @@ from robench.evaluation.samples import Samples
 from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch
 from robench.models import Classifier
 from robench.models.exits import at_setting, setting_names
-from robench.suites import EXITS, Condition
+from robench.suites import CLEAN, EXITS, Condition
 from robench.transforms.apply import Frame, Position, frame_positions, frames_of
 from robench.transforms.checks import deferred_checks
 from robench.transforms.device import to_device, to_host
-from robench.transforms.draws import Philox, philox
+from robench.transforms.draws import KeyedDraws, Philox, philox
 from robench.treatments import STATISTICS_BATCH, Session, equal_parts, sample_order
 from robench.types import Ints, Logits, Records
 
@@ -83,7 +84,9 @@ def begin_condition(
     device = classifier.device
     if device.type == "cpu":
         retain_freed_pages()
-    batches = _ConditionBatches(samples, condition, seed, device, generator, watch)
+    # Attacks begin at the unperturbed images.
+    source = condition if condition.attack is None else Condition(CLEAN, CLEAN, 0, condition.geometry)
+    batches = _ConditionBatches(samples, source, seed, device, generator, watch)
     collector = _Collector()
     test_batch = None
     with watch.work(), model_stream(device):
@@ -98,7 +101,12 @@ def begin_condition(
         error = OutOfMemory if test_batch is None and batch_size > 1 else DeviceError
         with memory_scope(device, problem, hint, error), deferred_checks() as checks:
             pairs = prefetch(pairs, device)
-            with closing(_predictions(classifier, samples, condition, pairs, precision, session, watch)) as predictions:
+            found = (
+                _predictions(classifier, samples, condition, pairs, precision, session, watch)
+                if condition.attack is None
+                else _attacked(classifier, samples, condition, pairs, precision, partial(KeyedDraws, seed), watch)
+            )
+            with closing(found) as predictions:
                 for positions, frame, columns in predictions:
                     collector.add(positions, frame, columns)
                     advance(len(frame.images))
@@ -242,6 +250,29 @@ def _predictions(
                     logits = exits[frame.number]
                 columns = _columns(logits, to_device(torch.from_numpy(samples.truth[positions]), classifier.device))
             yield positions, frame, columns
+
+
+def _attacked(
+    classifier: Classifier,
+    samples: Samples,
+    condition: Condition,
+    pairs: Generator[tuple[Ints, Frame]],
+    precision: str,
+    draws_of: Callable[[Tensor, str], KeyedDraws],
+    watch: Stopwatch,
+) -> Generator[tuple[Ints, Frame, Tensor]]:
+    """Yield each batch after each attack at each radius, with the columns of its logits."""
+    assert condition.attack is not None
+    attack, places = condition.attack, frame_positions(condition)
+    with closing(pairs):
+        for positions, frame in pairs:
+            label = to_device(torch.from_numpy(samples.label[positions]), classifier.device)
+            index = to_device(torch.from_numpy(samples.index[positions]), classifier.device)
+            attacked = attack_images(classifier, frame.images, label, attack, draws_of(index, "adversarial"))
+            for number, position in enumerate(places):
+                with watch.span("forward"), precision_scope(precision, classifier.device):
+                    columns = _columns(next(attacked).logits, label)
+                yield positions, Frame(number, position, frame.images), columns
 
 
 class _Collector:

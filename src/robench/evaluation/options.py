@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -13,7 +14,7 @@ from robench.errors import OptionError, unknown_name
 from robench.evaluation.device_scopes import PRECISIONS
 from robench.evaluation.environment import Machine
 from robench.runs.schema import check_cell
-from robench.suites import BACKENDS, Preset
+from robench.suites import ATTACKS, BACKENDS, Preset, make_attack
 from robench.transforms.kernels import KERNELS
 from robench.transforms.own import provide_function
 from robench.treatments import parse_treatments
@@ -37,6 +38,11 @@ class Options:
         extra_corruptions: Whether to evaluate corruptions outside the aggregates too.
         difficulty: Difficulties of perturbation sequences, 1 to 3.
         resolution: Input sizes of the resolution suite in pixels, for `information` up to the model's input; None for the defaults.
+        attack: Attacks of the suite adversarial: "apgd-ce" and "apgd-t".
+        norm: Norm of their changes, "linf" or "l2".
+        epsilon: Their radii for images in 0 to 1, such as "4/255" or 0.5; None for the defaults of the norm.
+        steps: Their updates of an image.
+        restarts: Starts of each attack.
         limit: Number of samples, evenly spread.
         per_class: Number of samples of each class.
         subset: File with the paths of the samples.
@@ -70,6 +76,11 @@ class Options:
     extra_corruptions: bool = False
     difficulty: Sequence[int] = (1,)
     resolution: Sequence[int] | None = None
+    attack: Sequence[str] = tuple(ATTACKS)
+    norm: str = "linf"
+    epsilon: Sequence[str] | None = None
+    steps: int = 100
+    restarts: int = 1
     limit: int | None = None
     per_class: int | None = None
     subset: Path | None = None
@@ -110,6 +121,7 @@ class Options:
                 raise OptionError(
                     f"--resolution must be at least 1, not {size}", "give sizes in pixels, such as 128,224"
                 )
+        make_attack(self.attack, self.norm, self.epsilon, self.steps, self.restarts)
         if not set(self.difficulty) <= {1, 2, 3}:
             raise OptionError(
                 f"--difficulty must be 1, 2 or 3, not {', '.join(map(str, self.difficulty))}", "omit it for 1"
@@ -186,6 +198,16 @@ def _treatments(name: str, value: Any) -> list[str]:
     return [str(treatment) for treatment in parse_treatments(texts)]
 
 
+def _epsilons(name: str, value: Any) -> list[str]:
+    items = value if isinstance(value, list | tuple) else [value]
+    # Numbers in Python are radii themselves.
+    texts = [item if isinstance(item, str) else f"{float(check_type(name, item, Real, _RADII)):.9f}" for item in items]
+    return one_or_more(name, texts, str, _RADII)
+
+
+_RADII = "radii such as 4/255, as texts or numbers"
+
+
 def _switch(name: str, value: Any) -> bool:
     return check_type(name, value, bool, "True or False")
 
@@ -199,12 +221,14 @@ def _text_or_path(name: str, value: Any) -> str | Path:
 
 
 _CONVERTERS: dict[str, Callable[[str, Any], object]] = {
-    **dict.fromkeys(("limit", "per_class", "batch_size", "seed"), _integer),
+    **dict.fromkeys(("limit", "per_class", "batch_size", "seed", "steps", "restarts"), _integer),
     **dict.fromkeys(("severity", "difficulty", "resolution"), _integers),
     **dict.fromkeys(
         ("extra_corruptions", "skip_unreadable", "no_release_jpeg", "fresh", "compile", "profile"), _switch
     ),
-    **dict.fromkeys(("geometry", "backend", "precision", "kernels"), _text),
+    "attack": _names,
+    "epsilon": _epsilons,
+    **dict.fromkeys(("norm", "geometry", "backend", "precision", "kernels"), _text),
     **dict.fromkeys(("subset", "released"), path_of),
     "corruption": _corruptions,
     "ood": _named_sets,

@@ -37,6 +37,7 @@ from robench.suites import (
     default_suite,
     families,
     find_suite,
+    make_attack,
     suites_for,
 )
 from robench.suites.geometry import Geometry, PixelFormat, height_width, scaled, size_text
@@ -178,7 +179,7 @@ def _entry(condition: Condition, clean: str, context: _Context) -> ConditionEntr
     """Return a condition as the manifest lists it; `clean` is the name of the condition of the same images unperturbed."""
     family = find_suite(condition.suite).family
     has_exits = family is families.EXITS
-    framed = family.has_frames and not has_exits
+    framed = family.has_frames and not has_exits and condition.attack is None
     perturbation = find_perturbation(condition.corruption, condition.constants) if framed else None
     return ConditionEntry(
         name=condition.name,
@@ -190,7 +191,8 @@ def _entry(condition: Condition, clean: str, context: _Context) -> ConditionEntr
         source=condition.source,
         clean=clean,
         frames=condition_frames(condition),
-        axis=perturbation.axis if perturbation else "exit" if has_exits else "",
+        axis="epsilon" if condition.attack else perturbation.axis if perturbation else "exit" if has_exits else "",
+        methods=",".join(condition.attack.names) if condition.attack else "",
         independent=perturbation.independent if perturbation else False,
         gflops=context.gflops.get(condition),
         exits=context.exits() if has_exits else (),
@@ -247,6 +249,12 @@ def _plan_corruptions(suite: Suite, geometry: Geometry, cells: Cells, context: _
 
 def _plan_cue_conflict(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
     yield Condition(suite.name, CUE_CONFLICT, 1, geometry)
+
+
+def _plan_attacks(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
+    options = context.options
+    attack = make_attack(options.attack, options.norm, options.epsilon, options.steps, options.restarts)
+    yield Condition(suite.name, attack.norm, 1, geometry, attack=attack)
 
 
 def _plan_frames(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
@@ -323,6 +331,7 @@ _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Co
     families.CORRUPTIONS: _plan_corruptions,
     families.OWN: _plan_corruptions,
     families.CUE_CONFLICT: _plan_cue_conflict,
+    families.ADVERSARIAL: _plan_attacks,
     families.SEQUENCES: _plan_frames,
     families.SHIFT: _plan_frames,
     families.SCALE: _plan_frames,
@@ -454,7 +463,7 @@ def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing
     size = suite.side or preprocessing.crop
     if suite.family is families.CUE_CONFLICT and options.geometry != "model":
         return Geometry(resize=height_width(size), interpolation=preprocessing.interpolation)
-    if not suite.family.has_frames:
+    if not suite.family.has_frames or suite.family is families.ADVERSARIAL:
         return preprocessing.geometry()
     if suite.source_region == "rectangle":
         return replace(_source_geometry("rectangle", size), crop=size)
@@ -488,6 +497,9 @@ def _check_shape(suite: Suite, options: Options, crop: Size) -> None:
     )
 
 
+_ATTACK_DEFAULTS = {name: getattr(Options(), name) for name in ("attack", "norm", "epsilon", "steps", "restarts")}
+
+
 def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     """Check that every option applies to a suite, so that nothing, such as a misspelt corruption, is silently ignored."""
     if not suites and (options.corruption or options.severity):
@@ -497,6 +509,7 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     has_images, has_severities = bool(of_images), any(suite.names for suite in of_images)
     has_difficulties = any(family.has_difficulties for family in kinds)
     has_resolutions = any(family.has_resolutions for family in kinds)
+    has_attacks = families.ADVERSARIAL in kinds
     has_extra = any(suite.extra for suite in suites)
     has_released = any(suite.released_side for suite in suites)
     own_geometry = "suites of single images; frames have the geometry of their suite"
@@ -504,6 +517,10 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
         ("--severity", options.severity, has_severities, "suites of corruptions, such as cifar-c"),
         ("--difficulty", options.difficulty != [1], has_difficulties, "suites of sequences, such as cifar-p"),
         ("--resolution", options.resolution, has_resolutions, "the suite resolution"),
+        *(
+            (f"--{name}", getattr(options, name) != default, has_attacks, "the suite adversarial")
+            for name, default in _ATTACK_DEFAULTS.items()
+        ),
         ("--extra-corruptions", options.extra_corruptions, has_extra, "suites that have some"),
         ("--geometry model", options.geometry == "model", has_images or not suites, own_geometry),
         ("--released", options.released, has_released, "the suites of published files, such as imagenet-c"),

@@ -30,6 +30,7 @@ from robench.datasets import (
     select,
 )
 from robench.errors import CheckpointError, DatasetError, OptionError, RobenchError, RunError
+from robench.evaluation.adversarial import TRIED, attack_warnings, with_possible_attacks
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.input_size import check_input_size
@@ -37,6 +38,7 @@ from robench.evaluation.manifest import make_manifest
 from robench.evaluation.options import Options
 from robench.evaluation.other_inputs import input_warnings
 from robench.evaluation.plan import Plan, make_plan, unlabelled_plan
+from robench.evaluation.prefetch import gather_batch
 from robench.evaluation.provenance import code_of_run, own_code
 from robench.evaluation.samples import Samples
 from robench.evaluation.shards import Shard, shards_of
@@ -132,7 +134,7 @@ def prepare(
     images = replace(images, pixels=classifier.preprocessing.pixels)
     kernel_notes = [] if machine else _kernel_notes(options.kernels, classifier.device)
     machine = machine or Machine.here(classifier.device)
-    options = options.on_machine(machine)
+    options, attack_notes = with_possible_attacks(options.on_machine(machine), suites, classifier, images)
     adaptation = _adapt(classifier, options)
     positions = choose_samples(images, options)
     plan = _plan(adaptation, len(positions), suites, options)
@@ -152,6 +154,7 @@ def prepare(
     if labelled:
         manifest["warnings"] += _reference_warnings(adaptation.classifier, data.table)
         manifest["warnings"] += _size_warnings(adaptation.classifier, images, positions, plan)
+    manifest["warnings"] += [*attack_notes, *_attack_warnings(adaptation.classifier, data, plan)]
     if labelled and (options.fresh or not (path / "manifest.json").exists()):
         observer.phase("trying other inputs", 0)
         manifest["warnings"] += _input_warnings(classifier, data, plan, options)
@@ -174,6 +177,16 @@ def prepare(
         decoding=data.seconds,
         labelled=labelled,
     )
+
+
+def _attack_warnings(classifier: Classifier, data: _RunImages, plan: Plan) -> list[str]:
+    """Return the warnings about attacks through the model; OptionError if it has no gradients."""
+    for condition in plan.conditions:
+        if condition.attack is not None:
+            samples = data.samples[condition.geometry]
+            images = gather_batch(samples.images, samples.rows[:TRIED], classifier.device)
+            return attack_warnings(classifier, images.pixels, torch.from_numpy(samples.label[:TRIED]))
+    return []
 
 
 def _kernel_notes(choice: str, device: torch.device) -> list[str]:

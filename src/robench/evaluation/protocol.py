@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import CLEAN, SHAPE_CATEGORIES, Condition, Suite, families, find_suite
+from robench.suites import CLEAN, SHAPE_CATEGORIES, Condition, Suite, epsilon_text, families, find_suite
 from robench.suites.geometry import RGB, PixelFormat, size_text
 from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
@@ -40,14 +40,24 @@ def protocol(condition: Condition, precision: str, pixels: PixelFormat = RGB) ->
         facts = {"crop": None if squeezed else CROP_RATIO, "levels": _levels(suite, condition.constants)}
         facts |= {} if condition.aspect == (1, 1) else {"aspect": condition.aspect}
     elif suite.family is families.EXITS:
-        facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "constants": condition.constants}
-        if condition.corruption != CLEAN:
+        if condition.corruption != CLEAN:  # The clean images are those of the suite clean.
+            facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "constants": condition.constants}
             facts["levels"] = {
                 name: [dict(level) for level in find_corruption(name, condition.constants).levels[condition.constants]]
                 for name in suite.names
                 if name != CLEAN
             }
         geometry += [] if condition.release_jpeg is None else [f"jpeg{condition.release_jpeg}"]
+    elif condition.attack is not None:
+        attack = condition.attack
+        radii = ",".join(map(epsilon_text, attack.epsilons))
+        geometry += [
+            f"{attack.norm}:{radii}",
+            ",".join(attack.names),
+            f"{attack.steps}steps",
+            f"{attack.restarts}starts",
+        ]
+        facts |= {"attack": [str(fact) for fact in vars(attack).values()], "draws": DRAWS_VERSION, "algorithm": 1}
     elif suite.family.has_frames:
         geometry.append(f"frames{size_text(condition.shape)}")
         levels = _levels(suite, condition.constants)

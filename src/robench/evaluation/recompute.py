@@ -60,6 +60,8 @@ def condition_of(run: RunDirectory, entry: ConditionEntry) -> Condition:
     Raises:
         RunError: The protocol is of another robench version, or of code or files that are not here.
     """
+    if entry.methods:
+        raise RunError(f"the images of {entry.name} follow from attacks through the model, and no run keeps them")
     precision, pixels = run.manifest["options"].get("precision", "fp32"), _preprocessing(run).pixels
     for condition in _candidates(run, entry):
         if str(protocol(condition, precision, pixels)) == entry.protocol:

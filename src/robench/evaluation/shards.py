@@ -64,6 +64,8 @@ def shards_of(condition: Condition, samples: int, batch_size: int, whole: bool) 
     """
     batches = -(-samples // batch_size)
     count = max(1, min(batches, samples * condition_frames(condition) // _FRAMES))
+    if condition.attack is not None:
+        count = batches  # The attacks on one batch take longer than any other shard.
     # Shards of about equal numbers of batches, so that none is so small that its start counts.
     ends = [samples] if whole else [min(batches * n // count * batch_size, samples) for n in range(1, count + 1)]
     return [Shard(condition, start, stop) for start, stop in pairwise([0, *ends])]

@@ -46,7 +46,7 @@ def class_names_in(content: object, depth: int = _DEPTH) -> tuple[str, ...]:
         if names := _names(entries.get(key)):
             return names
     for key in _NESTINGS if depth else ():
-        if names := class_names_in(entries.get(key), depth - 1):
+        if key in entries and (names := class_names_in(entries[key], depth - 1)):
             return names
     return ()
 

@@ -17,7 +17,7 @@ from robench.models.preprocessing import Preprocessing
 from robench.suites.geometry import height_width, size_text
 from robench.transforms import resize as pixels
 from robench.transforms.device import constant, to_device
-from robench.types import Images, Logits, Size
+from robench.types import FloatImages, Images, Logits, Size
 
 __all__ = ["Classifier"]
 
@@ -109,6 +109,23 @@ class Classifier:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
         own = self.preprocessing
         return pixels.normalise(images, own.mean, own.std, reverse=own.channels == "bgr", dtype=self.dtype)
+
+    def differentiable_logits(self, images: FloatImages) -> Logits:
+        """Return the logits of images, with the gradients that they have.
+
+        Args:
+            images: (b, c, h, w) float32 in [0, 1] on `device`, of the network's input size.
+
+        Returns:
+            (b, classes) float32, or (b, groups) if there are groups; NaN if any logit of the image is not finite.
+        """
+        own = self.preprocessing
+        mean, std = (
+            constant(images.device, tuple, tuple(map(float, one))).view(-1, 1, 1) for one in (own.mean, own.std)
+        )
+        values = (images - mean) / std
+        values = values.flip(1) if own.channels == "bgr" else values
+        return self._grouped(self._run(values.to(self.dtype).contiguous(memory_format=torch.channels_last)))
 
     def _grouped(self, logits: Logits) -> Logits:
         if self.groups is None:

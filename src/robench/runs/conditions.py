@@ -23,6 +23,7 @@ class ConditionEntry:
         frames: Rows of the records for each sample; 1 except for perturbations.
         axis: Meaning of the records' `axis_value`.
         independent: Whether each frame is compared with the first frame, not with the previous one.
+        methods: Names of the attacks, separated by commas, in the order of their frames at each radius; empty for no attacks.
         gflops: Operations of the network for one image, in 10^9 floating-point operations, if counted.
         exits: Name and operations, likewise, of each exit or setting of the network, in the order of the frames.
     """
@@ -38,6 +39,7 @@ class ConditionEntry:
     frames: int = 1
     axis: str = ""
     independent: bool = False
+    methods: str = ""
     gflops: float | None = None
     exits: tuple[tuple[str, float | None], ...] = ()
 

@@ -7,6 +7,17 @@ from collections.abc import Sequence
 from robench.errors import OptionError, unknown_name
 from robench.plugins import find_plugin, is_own, plugins
 from robench.suites import families
+from robench.suites.adversarial import (
+    ADVERSARIAL,
+    ATTACKS,
+    EPSILONS,
+    LEAST_CLASSES,
+    NORMS,
+    WORST,
+    attack_words,
+    epsilon_text,
+    make_attack,
+)
 from robench.suites.c_bar import C_BAR_VALUES, CIFAR_C_BAR, IMAGENET_3DCC_2D, IMAGENET_C_BAR
 from robench.suites.categories import CATEGORIES, EXTRA_CATEGORY, OTHER_CATEGORY, category_of
 from robench.suites.families import Family, FrameKind
@@ -22,7 +33,7 @@ from robench.suites.imagenet_c import (
 from robench.suites.imagenet_p import CIFAR_P, IMAGENET_P, IMAGENET_P_299, TINY_IMAGENET_P
 from robench.suites.presets import PRESETS, Preset, find_preset
 from robench.suites.shape_bias import CUE_CONFLICT, SHAPE_BIAS, SHAPE_CATEGORIES, cues_of
-from robench.suites.suite import BACKENDS, CLEAN, OOD, SEVERITIES, Condition, ReleasedFiles, Suite
+from robench.suites.suite import BACKENDS, CLEAN, OOD, SEVERITIES, Attack, Condition, ReleasedFiles, Suite
 from robench.suites.sweeps import (
     EXITS,
     MAP_AXIS,
@@ -40,16 +51,21 @@ from robench.suites.sweeps import (
 from robench.types import Size
 
 __all__ = [
+    "ADVERSARIAL",
     "ALL",
+    "ATTACKS",
     "BACKENDS",
     "CATEGORIES",
     "CLEAN",
     "CUE_CONFLICT",
     "C_BAR_VALUES",
+    "EPSILONS",
     "EXITS",
     "EXTRA_CATEGORY",
+    "LEAST_CLASSES",
     "MAP_AXIS",
     "NETWORK",
+    "NORMS",
     "OOD",
     "OTHER_CATEGORY",
     "PRESETS",
@@ -63,6 +79,8 @@ __all__ = [
     "SMALL_RESOLUTIONS",
     "SUITES",
     "UNTREATED",
+    "WORST",
+    "Attack",
     "Condition",
     "Family",
     "FrameKind",
@@ -70,15 +88,18 @@ __all__ = [
     "Preset",
     "ReleasedFiles",
     "Suite",
+    "attack_words",
     "category_of",
     "constants_for",
     "cues_of",
     "default_suite",
     "display_family",
+    "epsilon_text",
     "families",
     "find_preset",
     "find_suite",
     "lookup_suite",
+    "make_attack",
     "suites_for",
 ]
 
@@ -123,6 +144,7 @@ SUITES: dict[str, Suite] = {
         RESOLUTION,
         EXITS,
         SHAPE_BIAS,
+        ADVERSARIAL,
     )
 }
 

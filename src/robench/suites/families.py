@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 __all__ = [
+    "ADVERSARIAL",
     "CLEAN",
     "CORRUPTIONS",
     "CUE_CONFLICT",
@@ -37,6 +38,7 @@ class FrameKind(Enum):
     NATIVE = "one image, on which the network runs at the size of the image"
     COPIES = "interchangeable copies of one image"
     EXITS = "one image, classified at each exit or setting of the network"
+    ATTACKS = "attacks at several radii"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,9 @@ OOD = Family("ood", FrameKind.SINGLE)
 
 CUE_CONFLICT = Family("cue_conflict", FrameKind.SINGLE, has_clean=False)
 """Images with the shape of one category and the texture of another, a dataset of their own."""
+
+ADVERSARIAL = Family("adversarial", FrameKind.ATTACKS)
+"""Images that are attacked through the model, so that they depend on it."""
 
 SEQUENCES = Family(
     "sequences",

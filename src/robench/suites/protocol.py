@@ -11,6 +11,10 @@ from dataclasses import dataclass, replace
 __all__ = ["Protocol", "SuiteProtocol", "short_hash"]
 
 _PATTERNS = (
+    ("norm and radii of the attacks", re.compile(r"l(inf|2):.*")),
+    ("attacks", re.compile(r"apgd.*")),
+    ("steps of an attack", re.compile(r"\d+steps")),
+    ("starts of an attack", re.compile(r"\d+starts")),
     ("release JPEG", re.compile(r"jpeg\d+")),
     ("side of the frames", re.compile(r"frames\d+(x\d+)?")),
     ("precision", re.compile(r"fp32|tf32|bf16|fp16")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from robench.suites.families import CORRUPTIONS, Family, FrameKind
 from robench.suites.geometry import Geometry, height_width, size_text
 from robench.types import Shape, Size
 
-__all__ = ["BACKENDS", "CLEAN", "OOD", "SEVERITIES", "Condition", "ReleasedFiles", "Suite"]
+__all__ = ["BACKENDS", "CLEAN", "OOD", "SEVERITIES", "Attack", "Condition", "ReleasedFiles", "Suite"]
 
 CLEAN = "clean"
 """Name of the suite, and of the corruption, of the unperturbed images (severity 0)."""
@@ -40,6 +41,25 @@ class ReleasedFiles:
 
 
 @dataclass(frozen=True)
+class Attack:
+    """Adversarial attacks on the images of a condition. They depend on the model.
+
+    Attributes:
+        names: Attacks in their order; each one starts from the unperturbed images that are still right.
+        norm: Norm of the changes.
+        epsilons: Radii of the ball, ascending, for images in 0 to 1.
+        steps: Updates of an image.
+        restarts: Starts of each attack.
+    """
+
+    names: tuple[str, ...]
+    norm: str
+    epsilons: tuple[Fraction, ...]
+    steps: int
+    restarts: int
+
+
+@dataclass(frozen=True)
 class Condition:
     """One corruption at one severity on images of one geometry: the unit of a run.
 
@@ -58,6 +78,7 @@ class Condition:
         axis_values: Positions of the frames on their axis if the run chooses them; None for the perturbation's own.
         named_geometry: Whether the name includes the geometry, because another condition would have the same name.
         treated: Whether the treatments of the run apply.
+        attack: Attacks on the images, whose frames are the attacks at each radius.
     """
 
     suite: str
@@ -74,6 +95,7 @@ class Condition:
     axis_values: tuple[int, ...] | None = None
     named_geometry: bool = False
     treated: bool = True
+    attack: Attack | None = None
 
     @property
     def source(self) -> str:

@@ -104,6 +104,8 @@ def condition_frames(condition: Condition) -> int:
 
 def frame_positions(condition: Condition) -> list[Position]:
     """Return the position of each frame of a condition on its axis."""
+    if condition.attack is not None:
+        return [Position(float(epsilon)) for epsilon in condition.attack.epsilons for _ in condition.attack.names]
     family = find_suite(condition.suite).family
     if not family.has_frames:
         return [Position()]

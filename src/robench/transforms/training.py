@@ -4,7 +4,8 @@ An image is a PIL image in RGB, or a uint8 or float tensor, (3, h, w) or (b, 3, 
 The output has the type, dtype and device of the input.
 
 The constants follow the shorter side of the image. Below 48 px they are those of CIFAR-10-C, and below 128 px those of
-Tiny ImageNet-C. Below 262 px they are those of ImageNet-C, and above those of ImageNet-C at 299 px.
+Tiny ImageNet-C. Below 262 px they are those of ImageNet-C, and above those of ImageNet-C at 299 px. Corruptions of C-bar have
+those of CIFAR-10-C-bar below 128 px, and those of ImageNet-C-bar above.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from torchvision.transforms.v2 import functional
 from robench.arguments import ArgumentError, check_type, one_or_more
 from robench.errors import OptionError, unknown_name
 from robench.plugins import is_own
-from robench.suites import Suite, constants_for, find_suite
+from robench.suites import Suite, find_suite
 from robench.suites.imagenet_c import IMAGENET_C
-from robench.transforms.corruptions import OWN, Corruption, find_corruption
+from robench.transforms.corruptions import OWN, Corruption, constants_at, find_corruption
 from robench.transforms.corruptions.jpeg import jpeg_round_trip
 from robench.transforms.draws import KeyedDraws
 from robench.transforms.own import own_corruption, provide_function
@@ -87,7 +88,7 @@ def corrupt(
     positions = torch.arange(len(pixels)) if index is None else _positions(index)
     if len(positions) != len(pixels):
         raise OptionError(f"index has {len(positions)} positions for {len(pixels)} images", "give one for each image")
-    constants = chosen.constants if chosen is not None else constants_for(min(pixels.shape[2:]))
+    constants = None if chosen is None else chosen.constants
     corrupted = found.apply(pixels, severity, constants, key, positions)
     if release and (quality := (chosen or IMAGENET_C).release_jpeg) is not None:
         corrupted = jpeg_round_trip(corrupted, quality)
@@ -150,9 +151,8 @@ class Corrupt(_CorruptionTransform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Corrupt one image or batch."""
         pixels, restore = _pixels(inpt, self.corruption)
-        constants = constants_for(min(pixels.shape[2:]))
         index = torch.arange(len(pixels))
-        return restore(self._corruption.apply(pixels, self.severity, constants, params["seed"], index))
+        return restore(self._corruption.apply(pixels, self.severity, None, params["seed"], index))
 
 
 class RandomCorruption(_CorruptionTransform):
@@ -197,7 +197,7 @@ class RandomCorruption(_CorruptionTransform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Corrupt one image or each image of a batch."""
         pixels, restore = _pixels(inpt, type(self).__name__)
-        constants, index = constants_for(min(pixels.shape[2:])), torch.arange(len(pixels))
+        index = torch.arange(len(pixels))
         draws = KeyedDraws(params["seed"], index, "RandomCorruption")
         is_chosen = draws.uniform("p", (1,))[:, 0] < self.p
         which = draws.integers("corruption", 0, len(self._corruptions), (1,))[:, 0]
@@ -206,9 +206,7 @@ class RandomCorruption(_CorruptionTransform):
         cells = {(int(a), int(b)) for a, b in zip(which[is_chosen], level[is_chosen], strict=True)}
         for number, severity in sorted(cells):
             rows = torch.nonzero(is_chosen & (which == number) & (level == severity))[:, 0]
-            part = self._corruptions[number].apply(
-                pixels[rows.to(pixels.device)], severity, constants, params["seed"], rows
-            )
+            part = self._corruptions[number].apply(pixels[rows.to(pixels.device)], severity, None, params["seed"], rows)
             corrupted[rows.to(pixels.device)] = part
         return restore(corrupted)
 
@@ -232,13 +230,25 @@ class _Named:
 
     def check(self, severity: float) -> None:
         """Raise OptionError if the corruption has no such severity."""
-        (self._own or find_corruption(self.name, "32")).params("32" if self._own is None else OWN, severity)
+        found, constants = self._found(constants_at(self.name, 32))
+        found.params(constants, severity)
 
-    def apply(self, images: Images, severity: float, constants: str, seed: int, index: Tensor) -> Images:
-        """Corrupt (b, 3, h, w) uint8; `index` is the key of each image among the draws of the seed."""
-        found = self._own or find_corruption(self.name, constants)
+    def apply(self, images: Images, severity: float, constants: str | None, seed: int, index: Tensor) -> Images:
+        """Corrupt (b, 3, h, w) uint8.
+
+        Args:
+            images: The images.
+            severity: The severity.
+            constants: Name of the set of constants; None for that of the shorter side.
+            seed: Seed of the draws.
+            index: Key of each image among the draws of the seed.
+        """
+        found, constants = self._found(constants or constants_at(self.name, min(images.shape[2:])))
         draws = KeyedDraws(seed, index.to(images.device, torch.int64), self.name)
-        return found(images, draws, found.params(constants if self._own is None else OWN, severity))
+        return found(images, draws, found.params(constants, severity))
+
+    def _found(self, constants: str) -> tuple[Corruption, str]:
+        return (find_corruption(self.name, constants), constants) if self._own is None else (self._own, OWN)
 
 
 def _fresh_seed() -> int:

@@ -110,7 +110,14 @@ class Adaptation:
             for treatment, count in zip(self.treatments, self.layers, strict=True)
         ]
         lines += [note for treatment in self.treatments for note in treatment.method.notes(treatment.values)]
+        attacked = [condition.suite for condition in conditions if condition.attack is not None]
         for treatment in self.treatments:
+            if attacked and treatment.method.data in ("test batch", "condition", "stream"):
+                raise OptionError(
+                    f"{treatment.method.name} estimates on the images that the model classifies, so that an attack on one image would "
+                    "change the others",
+                    f"omit {attacked[0]}, or use --treatment bn-calib",
+                )
             if framed and treatment.method.frames == "refused":
                 raise OptionError(
                     f"{treatment.method.name} learns from batch to batch, and so from frame to frame of a sample",

@@ -32,7 +32,7 @@ from robench.errors import OptionError, RunError, unknown_name
 from robench.runs.csv import has_header
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
 from robench.runs.find import find_runs
-from robench.suites import CLEAN, display_family, families
+from robench.suites import CLEAN, WORST, display_family, families
 
 __all__ = [
     "CELL",
@@ -212,6 +212,8 @@ def _level(key: Key) -> str:
     family = display_family(key.suite)
     if family == families.EXITS and key.metric == "accuracy" and key.corruption == CLEAN and key.subset is None:
         return HEADLINE
+    if family == families.ADVERSARIAL:
+        return HEADLINE if (key.metric, key.method) == ("accuracy", WORST) else OTHER
     if key.subset is not None or key.method is not None:
         return OTHER
     if key.suite == CLEAN:

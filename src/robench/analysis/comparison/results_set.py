@@ -17,7 +17,7 @@ from robench.runs.csv import read_csv, read_versions
 from robench.runs.directory import RunDirectory
 from robench.runs.files import read_start
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
-from robench.suites import CLEAN, display_family, families
+from robench.suites import CLEAN, display_family, epsilon_text, families
 from robench.types import Results
 
 __all__ = [
@@ -117,7 +117,9 @@ class ResultRow:
         if key.dx is not None:
             parts.append(f"{key.axis} dx {key.dx} dy {key.dy}")
         elif key.axis not in (None, "difficulty"):
-            parts.append(f"{key.axis} {key.axis_value:g}")
+            value = key.axis_value or 0.0
+            # Radii are the only positions that have a customary unit.
+            parts.append(f"{key.axis} {epsilon_text(value) if key.axis == 'epsilon' else f'{value:g}'}")
         return " / ".join(parts) + (f" at {key.resolution} px" if self.shows_size else "")
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from robench.analysis.formatting import format_change
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, one_line, unknown_name
 from robench.runs.files import decode_text
-from robench.suites import CLEAN, OOD
+from robench.suites import ADVERSARIAL, CLEAN, OOD, WORST
 
 __all__ = ["FAIL_IF", "HEADLINE_RULES", "REQUIRE", "Rule", "Rules", "checked_rules", "read_rules", "rules_from"]
 
@@ -107,6 +107,7 @@ HEADLINE_RULES = (
         for metric in HEADLINE_METRICS
     ),
     Rule("accuracy", suite=("resolution",), corruption=("network",), optional=True),
+    Rule("accuracy", suite=(ADVERSARIAL.name,), method=(WORST,), optional=True),
 )
 """Default rules: clean accuracy and the headline metrics of the suites must not be significantly worse."""
 

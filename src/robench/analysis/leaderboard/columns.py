@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from robench.analysis.metrics import METRICS
 from robench.errors import OptionError, unknown_name
-from robench.suites import CLEAN, CUE_CONFLICT, NETWORK, Family, families
+from robench.suites import CLEAN, CUE_CONFLICT, NETWORK, WORST, Family, families
 
 __all__ = [
     "ENDS",
@@ -41,7 +41,7 @@ class MetricColumn:
         is_signed: Whether the column is a difference, printed with its sign.
         is_headline: Whether tables for people have the column among the metrics, not only with those of uncertainty.
         subset: Set of images of the row; empty for the images of the run.
-        method: Score of the row; empty for none.
+        method: Score of the row, or attack, whose row at the largest radius counts; empty for none.
         prefix: Prefix of the row's suite.
     """
 
@@ -87,6 +87,7 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("scale_consistency", "consistency", families.SCALE, "scale"),
     MetricColumn("accuracy_auc", "accuracy_auc", families.NOISE),
     MetricColumn("occlusion_accuracy_auc", "accuracy_auc", families.OCCLUSION),
+    MetricColumn("adversarial_accuracy", "accuracy", families.ADVERSARIAL, method=WORST),
     MetricColumn("shape_bias", "shape_bias", families.CUE_CONFLICT, CUE_CONFLICT),
     *(
         MetricColumn(prefix + metric, metric, family, corruption, is_headline=False)

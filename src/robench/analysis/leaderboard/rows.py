@@ -205,6 +205,10 @@ def _suite_by_columns(results: Results, path: Path) -> dict[tuple[Family, str], 
 def _select(results: Results, column: MetricColumn) -> Mapping[str, Any] | None:
     """Return the row that a column shows; the first of several clean ones, which belongs to the first suite of the run."""
     matches = results["metric"] == column.metric
+    if column.family is families.ADVERSARIAL:
+        of_method = results[matches & (results["method"] == column.method)]
+        last: list[Mapping[str, Any]] = of_method.sort_values("axis_value").tail(1).to_dict("records")
+        return last[0] if last else None
     matches &= results["corruption"].isna() if column.corruption is None else results["corruption"] == column.corruption
     for name, wanted in (("subset", column.subset), ("method", column.method)):
         matches &= results[name] == wanted if wanted else results[name].isna()

@@ -79,6 +79,10 @@ LEADERBOARD = Table(
         *_percent("scale_consistency", "neighbouring scales with the same prediction (suite scale)"),
         *_percent("accuracy_auc", "mean area under accuracy by strength (suite noise)"),
         *_percent("occlusion_accuracy_auc", "mean area under accuracy by covered area (suite occlusion)"),
+        *_percent(
+            "adversarial_accuracy",
+            "accuracy after all attacks at the largest radius (suite adversarial), an upper bound",
+        ),
         *_percent("shape_bias", "decisions for the shape among those for shape or texture (suite shape-bias)"),
         *(
             each

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -17,7 +18,17 @@ from robench.analysis.report.parts import Chart, Group, LegendEntry, Section, Te
 from robench.analysis.report.shape_bias import shape_bias_groups
 from robench.analysis.report.size_selection import policies, static_comparison
 from robench.analysis.report.words import suite_words, words
-from robench.suites import CLEAN, NETWORK, Family, display_family, families, lookup_suite
+from robench.suites import (
+    CLEAN,
+    NETWORK,
+    WORST,
+    Family,
+    attack_words,
+    display_family,
+    epsilon_text,
+    families,
+    lookup_suite,
+)
 from robench.types import Results
 
 __all__ = ["suite_section"]
@@ -297,6 +308,39 @@ def _size_selection(suite: str, results: Results, model: str) -> Group | None:
     return _one(title, spec, rows, "GFLOPs", model_legend(names), below)
 
 
+def _adversarial(suite: str, results: Results, _: pd.DataFrame, models: Sequence[str]) -> Iterator[Group]:
+    """Yield the accuracy by radius after all attacks, with a table of the accuracy after each, for each norm."""
+    cells = [row for row in _rows(results, suite, "accuracy") if row["axis"] == "epsilon"]
+    clean = [row for row in _rows(results, CLEAN, "accuracy") if pd.isna(row["axis"])]
+    for norm in dict.fromkeys(row["corruption"] for row in cells):
+        of_norm = [row for row in cells if row["corruption"] == norm]
+        unit = 255 if norm == "linf" else 1
+        points = [{**_point(row), "label": "clean", "position": 0.0} for row in clean]
+        points += [
+            {**_point(row), "label": epsilon_text(row["axis_value"]), "position": unit * row["axis_value"]}
+            for row in of_norm
+            if row["method"] == WORST and row["axis_value"]
+        ]
+        title, x = f"Accuracy under attack, {norm}", "radius, 1/255" if unit > 1 else "radius"
+        radii = list(dict.fromkeys(row["axis_value"] for row in of_norm))
+        shares = {(row["model"], row["method"], row["axis_value"]): f"{100 * row['value']:.1f}" for row in of_norm}
+        table = TextTable(
+            ["model", "after", *(f"{epsilon_text(radius)}, %" for radius in radii)],
+            [
+                [str(model), str(method), *(shares.get((model, method, radius), "") for radius in radii)]
+                for model, method in dict.fromkeys((row["model"], row["method"]) for row in of_norm)
+            ],
+            len(radii),
+        )
+        spec = lines(points, models, x, "accuracy, %", title, height=240)
+        group = _one(title, spec, points, x, _legend(models, points), table)
+        yield replace(
+            group,
+            text=f"Upper bounds on robust accuracy ({attack_words(of_norm[0]['protocol'])}): other attacks may break more images. "
+            "A row of an attack counts those before it too; the last one also counts smaller radii.",
+        )
+
+
 def _one(
     title: str,
     spec: dict[str, Any],
@@ -320,6 +364,7 @@ _FAMILIES: dict[Family, GroupsOf] = {
     families.CORRUPTIONS: _corruptions,
     families.OWN: _corruptions,
     families.OOD: ood_groups,
+    families.ADVERSARIAL: _adversarial,
     families.CUE_CONFLICT: shape_bias_groups,
     families.SEQUENCES: _sequences,
     families.SHIFT: _shift,

@@ -44,6 +44,8 @@ def condition_score(run: RunDirectory, condition: ConditionEntry) -> ConditionSc
         return ConditionScore("flip_rate", float(flips.mean()))
     if kind is FrameKind.PAIRS:
         return ConditionScore("consistency", float(consistency(pred[::2], pred[1::2]).mean()))
+    if kind is FrameKind.ATTACKS:
+        return ConditionScore("accuracy", float((pred == label).all(axis=0).mean()))
     return ConditionScore("accuracy", right)
 
 

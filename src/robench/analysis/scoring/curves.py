@@ -15,7 +15,7 @@ from robench.analysis.metrics.flips import flip_rate, fr, mfr, mt5d, t5d
 from robench.analysis.scoring.groups import suite_of
 from robench.analysis.scoring.rows import DISTRIBUTION_SIZE, Row, resample_weights, result_row, row, threshold_row
 from robench.runs.conditions import ConditionEntry
-from robench.suites import MAP_AXIS, Family, FrameKind, Suite, families
+from robench.suites import MAP_AXIS, WORST, Family, FrameKind, Suite, families
 from robench.types import Floats, Ints
 
 __all__ = ["BootstrappedCurve", "Curve", "FrameRecords", "curves_of", "family_rows", "of_condition", "resampled"]
@@ -67,6 +67,7 @@ class Curve:
         positions: Positions, (k,), or dx and dy in pixels, (k, 2).
         values: Values of each sample, (k, n). Their mean is the value of the metric.
         is_rate: Whether every value is 0 or 1, so that the mean is a single rate.
+        method: Method behind the values, such as an attack; None for none.
     """
 
     condition: ConditionEntry
@@ -75,6 +76,7 @@ class Curve:
     positions: Floats
     values: Floats
     is_rate: bool = False
+    method: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class BootstrappedCurve:
         axis: As in `Curve`.
         positions: As in `Curve`.
         is_rate: As in `Curve`.
+        method: As in `Curve`.
         distribution: Values at the positions, then their resamples, (1 + resamples, k).
     """
 
@@ -95,20 +98,22 @@ class BootstrappedCurve:
     axis: str
     positions: Floats
     is_rate: bool
+    method: str | None
     distribution: Floats
 
 
 def resampled(curves: Iterable[Curve], n: int, seed: int) -> list[BootstrappedCurve]:
     """Bootstrap curves of `n` samples with the same resamples. Values of few curves are in memory at a time."""
-    heads: list[tuple[ConditionEntry, str, str, Floats, bool]] = []
+    heads: list[tuple[ConditionEntry, str, str, Floats, bool, str | None]] = []
 
     def values() -> Iterator[Floats]:
         for curve in curves:
-            heads.append((curve.condition, curve.metric, curve.axis, curve.positions, curve.is_rate))
+            head = (curve.condition, curve.metric, curve.axis, curve.positions, curve.is_rate, curve.method)
+            heads.append(head)
             yield from curve.values
 
     distributions = np.concatenate([_bootstrap(block, n, seed) for block in _blocks(values())], axis=1)
-    widths = [len(positions) for *_, positions, _ in heads]
+    widths = [len(positions) for *_, positions, _, _ in heads]
     return [
         BootstrappedCurve(*head, distributions[:, end - width : end])
         for head, width, end in zip(heads, widths, accumulate(widths), strict=True)
@@ -208,6 +213,18 @@ def _copy_curves(records: FrameRecords, _: Sequence[int]) -> list[Curve]:
     ]
 
 
+def _attack_curves(records: FrameRecords, _: Sequence[int]) -> list[Curve]:
+    """Return the accuracy after each attack and those before it at a radius, and that after all attacks up to a radius."""
+    names = records.condition.methods.split(",")
+    positions, right = records.positions[:: len(names)], records.right
+    worst = np.minimum.accumulate(right.reshape(len(positions), len(names), -1).min(axis=1), axis=0)
+    after = {name: right[number :: len(names)] for number, name in enumerate(names)} | {WORST: worst}
+    return [
+        Curve(records.condition, "accuracy", records.condition.axis, positions, values, True, name)
+        for name, values in after.items()
+    ]
+
+
 _CURVES: dict[FrameKind, Callable[[FrameRecords, Sequence[int]], list[Curve]]] = {
     FrameKind.SEQUENCE: _sequence_curves,
     FrameKind.PAIRS: _pair_curves,
@@ -218,6 +235,7 @@ _CURVES: dict[FrameKind, Callable[[FrameRecords, Sequence[int]], list[Curve]]] =
     FrameKind.SIZES: lambda records, _: [_accuracy(records, "information")],
     FrameKind.NATIVE: lambda records, _: [_single(records, "accuracy", records.right[0], is_rate=True)],
     FrameKind.COPIES: _copy_curves,
+    FrameKind.ATTACKS: _attack_curves,
 }
 
 
@@ -242,6 +260,7 @@ def family_rows(
                 **of_condition(curve.condition),
                 **result_row(curve.metric, distribution, n if curve.is_rate else None),
                 "axis": curve.axis or None,
+                "method": curve.method,
                 **(_position_cells(position) if curve.axis else {}),
                 "n": n,
                 # Several difficulties can share one set of frames. The row has its own difficulty, not that of the frames.

@@ -14,7 +14,7 @@ import torch
 
 from robench.errors import OptionError, unknown_name
 from robench.plugins import Plugin, find_plugin, is_own, plugins
-from robench.suites import C_BAR_VALUES
+from robench.suites import C_BAR_VALUES, constants_for
 from robench.transforms.checks import check
 from robench.transforms.corruptions import imagecorruptions
 from robench.transforms.corruptions.base import Corruption, corruption, severities
@@ -37,6 +37,7 @@ __all__ = [
     "IMAGECORRUPTIONS",
     "Corruption",
     "Draws",
+    "constants_at",
     "corruption",
     "find_corruption",
     "severities",
@@ -119,6 +120,19 @@ def find_corruption(name: str, constants: str) -> Corruption:
         names = (*BUILT_IN, *(plugin.name for plugin in plugins("corruption")))
         raise OptionError(*unknown_name("corruption", name, names))
     return _load(plugin)
+
+
+def constants_at(name: str, side: int) -> str:
+    """Return the set of constants of a corruption that fits images with a shorter side of `side` pixels.
+
+    Corruptions of C-bar have those of CIFAR-10-C-bar below 128 pixels, if they are among its ten, else those of ImageNet-C-bar.
+    """
+    fitting = constants_for(side)
+    if name not in BUILT_IN or name in CORRUPTIONS:
+        return fitting
+    levels = BUILT_IN[name].levels
+    small = ("cifar-c-bar", "imagenet-c-bar") if fitting in ("32", "64") else ("imagenet-c-bar", "cifar-c-bar")
+    return next(one for one in (*small, *levels) if one in levels)
 
 
 def _load(plugin: Plugin) -> Corruption:

@@ -227,9 +227,10 @@ def zoomed_mean(
 ) -> FloatImages:
     """Average (b, 3, h, w) over the images and their zooms by each of `factors`.
 
-    The values of all planes at a place are neighbours in memory, so a CPU computes its weights once and the values as a vector.
+    On a CPU the values of all planes at a place are neighbours in memory: one computation of weights serves a vector of values.
     """
-    planes = images.flatten(0, 1)[None].double().contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
+    planes = images.flatten(0, 1)[None].double().contiguous(memory_format=layout)
     total = planes.clone(memory_format=torch.preserve_format)
     for factor in factors:
         total.add_(planes if factor == 1 else zoom(planes, factor))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from robench.transforms.corruptions.base import Corruption, corruption, severities
+from robench.transforms.device import constant
 from robench.transforms.draws import Draws
-from robench.types import Images
+from robench.types import Floats, Images, Ints
 
 __all__ = ["THREE_DCC", "THREE_DCC_CONSTANTS"]
 
@@ -45,8 +47,8 @@ def low_light(images: Images, draws: Draws, *, scale: float) -> Images:
     values = images.long()
     low, high = (extreme[:, None, None, None] for extreme in values.flatten(1).aminmax(dim=1))
     span = high - low
-    # A value is one of the fractions n / d with n <= d <= 255, numbered by d, then by n.
-    photons = draws.poisson("photons", _low_light_rates(scale), span * (span + 1) // 2 + (values - low))
+    fraction = constant(images.device, _fraction_numbers)[span, values - low]
+    photons = draws.poisson("photons", _low_light_rates(scale), fraction)
     dark = _with_noise((photons.double() / _PHOTONS).clamp_(0, 1), draws, 0.018)
     return dark.masked_fill_(span == 0, 0)
 
@@ -55,10 +57,25 @@ _PHOTONS = 120
 """Expected photons at full scale in low light."""
 
 
+@lru_cache(maxsize=1)
+def _fractions() -> tuple[Floats, Ints]:
+    """Return the fractions n / d of two numbers up to 255, each once, and the place of each among them by d, then n.
+
+    A value less the smallest one is n, and the range of the image is d.
+    """
+    span = np.maximum(np.arange(256), 1)
+    found, places = np.unique(np.minimum(np.arange(256) / span[:, None], 1), return_inverse=True)
+    return found, places.reshape(256, 256)
+
+
+def _fraction_numbers() -> Ints:
+    return _fractions()[1]
+
+
 @lru_cache(maxsize=8)
 def _low_light_rates(scale: float) -> tuple[float, ...]:
-    """Return the expected photons of the fractions n / d of the range of values, by d, then by n."""
-    return tuple((n / max(d, 1)) ** 2 * scale * _PHOTONS for d in range(256) for n in range(d + 1))
+    """Return the expected photons of each of the fractions."""
+    return tuple((_fractions()[0] ** 2 * scale * _PHOTONS).tolist())
 
 
 @corruption(
