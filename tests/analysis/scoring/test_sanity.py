@@ -290,4 +290,4 @@ def test_cut_images_that_would_be_resized_again_are_said(tmp_path: Path, classif
         images = open_dataset(tmp_path / "cut")
         said = double_resize_note(images, np.arange(3), Geometry(resize=resize, crop=32))
         assert (said is not None) == is_said
-        assert said is None or "are enlarged to 36x36 and cropped to 32" in said
+        assert said is None or "are enlarged to 36 and cropped to 32" in said

@@ -69,7 +69,7 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
         The order, or None unless it fits clearly better than the given one.
     """
     from scipy.optimize import linear_sum_assignment
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
     if classes > _CLASSES:
         return None
@@ -92,7 +92,7 @@ def find_permutation(label: Ints, pred: Ints, classes: int) -> Permutation | Non
         changed = labels != outputs
         gained += int(confusion[other][outputs, labels][changed].sum())
         lost += int(np.diagonal(confusion[other])[changed].sum())
-    if gained < _RATIO * lost or binom.sf(gained - 1, gained + lost, 0.5) > _ERROR:
+    if gained < _RATIO * lost or bdtrc(gained - 1, gained + lost, 0.5) > _ERROR:
         return None
     right = int((pred == label).sum())
     return Permutation(right / len(label), (right + gained - lost) / len(label), best(confusion.sum(axis=0)))
