@@ -271,7 +271,7 @@ def test_the_image_tower_takes_other_heads(folders: Path, tmp_path: Path) -> Non
     images = tiny_dataset(tmp_path / "images")
     for folder in (folders / "open_clip" / "clip", folders / "hf" / "siglip"):
         classifier = load_classifier(folder, head="knn:k=3", reference=images)
-        assert (classifier.classes, classifier.head_facts["features"]) == (3, "output")
+        assert (classifier.classes, classifier.head_facts["features"]) == (3, "the output")
         with pytest.raises(OptionError, match="prompts has no effect"):
             load_classifier(folder, head="knn:k=3", reference=images, prompts="plain")
 
