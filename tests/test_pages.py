@@ -51,7 +51,7 @@ def test_tables_are_those_of_the_code() -> None:
         text = page.read_text(encoding="utf-8")
         assert with_tables(text) == text, f"make tables writes {page.name}"
         places += text.count("<!-- begin ")
-    assert places == 9
+    assert places == 10
 
 
 def test_images_are_those_of_the_script(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_stand_in_is_evaluated_and_checked(
     names = ["resnet50-c", "resnet50-shift", "resnet50-p"]
     recipes = [replace(recipe, model=model) for recipe in reproduce.RECIPES if recipe.name in names]
     monkeypatch.setattr(reproduce, "RECIPES", recipes)
-    arguments = ["--data", str(shared / "data/imagenet"), "-n", "2", "--out", str(tmp_path / "runs"), "--only", *names]
+    arguments = ["--data", str(shared / "data/imagenet"), "-n", "1", "--out", str(tmp_path / "runs"), "--only", *names]
     assert reproduce.main(arguments) == 1
     table = re.findall(
         r"^resnet50-\S+: .*? +([\d.]+) +[\d.]+ +[\d.]+(?:  DIFFERS)?$", capsys.readouterr().out, re.MULTILINE

@@ -141,6 +141,7 @@ def test_completion_of_values(capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
         ("evaluate x.pth --arch = torchvision : resnet5", {"resnet50"}),
         ("evaluate torchvision : vgg11", {"vgg11", "vgg11_bn"}),
         ("evaluate tor", set()),
+        ("leaderboard --field cifar", {"cifar10-c", "cifar100-c"}),
     ):
         cut = ["robench", *words.split()]
         monkeypatch.setenv("_ROBENCH_COMPLETE", "complete_bash")

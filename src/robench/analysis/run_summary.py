@@ -117,6 +117,8 @@ def _suite_headlines(suite: str, rows: Results) -> list[Headline]:
             if metric in values.index
             for row in [values.loc[metric].to_dict()]
         ]
+    if family == families.EXITS:
+        return _exit_headlines(rows)
     if family == families.ADVERSARIAL:
         worst = rows[(rows["metric"] == "accuracy") & (rows["method"] == WORST)].to_dict("records")
         return [
@@ -140,6 +142,24 @@ def _suite_headlines(suite: str, rows: Results) -> list[Headline]:
     for metric in ("consistency", "accuracy"):
         single = rows[(rows["metric"] == metric) & rows["axis"].isna()]
         found += [_headline(row, f"{row['corruption']} {metric}") for row in single.to_dict("records")]
+    return found
+
+
+def _exit_headlines(rows: Results) -> list[Headline]:
+    """Return the accuracy of every exit or setting on clean images, and of the best one under each corruption."""
+    cost = rows[rows["metric"] == "gflops"].drop_duplicates("method").set_index("method")["value"].to_dict()
+    accuracy = rows[(rows["metric"] == "accuracy") & rows["method"].notna()]
+    found = []
+    conditions = list(accuracy.groupby(["corruption", "severity"], sort=False))
+    if len(conditions) > 1 + _WORST:
+        conditions = conditions[:1]  # The report has them all.
+    for (corruption, severity), cells in conditions:
+        shown = cells if corruption == CLEAN else cells.loc[[cells["value"].idxmax()]]
+        name = corruption if corruption == CLEAN else f"{corruption} {severity}, best"
+        for row in shown.to_dict("records"):
+            gflops = cost.get(row["method"])
+            detail = "" if gflops is None else f"{gflops:.3g} GFLOPs"
+            found.append(_headline(row, f"{name}: {row['method']}", detail))
     return found
 
 

@@ -28,7 +28,7 @@ def compare(
         list[str] | None,
         typer.Option(help="Metrics.", show_default="headlines, and the errors of corruptions", metavar="NAME"),
     ] = None,
-    cells: Annotated[bool, typer.Option("--cells", help="Add the change of every cell.")] = False,
+    cells: Annotated[bool, typer.Option("--cells", help="Show the change of every cell.")] = False,
     flips: Annotated[
         Path | None, typer.Option(help="CSV file of the images with changed predictions.", metavar="FILE")
     ] = None,
@@ -79,7 +79,10 @@ def compare(
     for _, group in groupby(differences, key=lambda difference: difference.run_model):
         pair = list(group)
         # The lines of a file are as long as their sentences.
-        console.print(comparison(pair, console, cells=cells) if metric is None else listing(pair, console), crop=False)
+        console.print(
+            comparison(pair, console, cells=cells) if metric is None else listing(pair, console, cells=cells),
+            crop=False,
+        )
         console.print()
     for table in consistency_tables(consistencies):
         console.print(table, crop=False)

@@ -12,7 +12,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 
-__all__ = ["architectures", "attacks", "corruptions", "joined_bash_words", "models", "presets", "suites", "treatments"]
+__all__ = [
+    "architectures",
+    "attacks",
+    "corruptions",
+    "fields",
+    "joined_bash_words",
+    "models",
+    "presets",
+    "suites",
+    "treatments",
+]
 
 _FAMILIES = ("zoo:", "torchvision:", "timm:")
 
@@ -35,6 +45,13 @@ def presets(incomplete: str) -> list[str]:
     from robench.suites import PRESETS
 
     return _complete(incomplete, PRESETS)
+
+
+def fields(incomplete: str) -> list[str]:
+    """Return fields of published models."""
+    from robench.analysis.field import FIELDS
+
+    return _complete(incomplete, FIELDS)
 
 
 def corruptions(incomplete: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from robench.cli import completion
 from robench.cli.common import found_runs, names
 from robench.cli.options import Force
 from robench.display.console import print_notes, stderr, stdout
@@ -69,6 +70,7 @@ def leaderboard(
             help="Published models to rank with the runs, see `robench list fields`.",
             show_default="none",
             metavar="NAME",
+            autocompletion=completion.fields,
         ),
     ] = None,
     split: Annotated[bool, typer.Option("--split", help="Separate sections for rows that are not comparable.")] = False,

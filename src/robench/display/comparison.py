@@ -27,6 +27,8 @@ __all__ = ["comparison", "consistency_tables", "cost_lines", "flip_lines", "list
 
 _WITH_P = 96
 """Least width of a terminal whose tables have a column of p-values next to the forest."""
+_LONG = 16
+"""Most values of a table without --cells, if they are of several methods or subsets."""
 _HEADLINES = "headlines"
 """Title of the table whose rows have different metrics."""
 
@@ -50,9 +52,27 @@ def comparison(differences: Sequence[Difference], console: Console, *, cells: bo
     return Group(*parts)
 
 
-def listing(differences: Sequence[Difference], console: Console) -> Group:
-    """Return tables of chosen metrics of one run compared with the first one."""
-    return Group(*_by_suite(differences, console))
+def listing(differences: Sequence[Difference], console: Console, *, cells: bool = False) -> Group:
+    """Return an answer and a table for each suite and chosen metric of one run compared with the first one.
+
+    Args:
+        differences: The differences of two runs in the chosen metrics.
+        console: The console for which intervals are drawn.
+        cells: Whether to show all values. Otherwise a long table has the clean images and the largest significant changes alone.
+    """
+    return Group(*_by_suite(differences, console, is_short=not cells, is_answered=True))
+
+
+def _answer(title: str, group: Sequence[Difference]) -> str:
+    """Return a sentence on the significant differences of a metric."""
+    run, tested = group[0].run_model, [one for one in group if one.p is not None]
+    better = sum(one.is_significant and one.gain > 0 for one in tested)
+    worse = sum(one.is_significant and one.gain < 0 for one in tested)
+    if not better and not worse:
+        count = f"none of {len(tested)} differences is" if len(tested) > 1 else "the difference is not"
+        return f"{title}: {count} significant."
+    parts = [f"{text} in {count}" for text, count in (("better", better), ("worse", worse)) if count]
+    return f"{title}: {run} is significantly {' and '.join(parts)} of {len(tested)} values."
 
 
 def cost_lines(costs: Sequence[Cost]) -> list[str]:
@@ -111,16 +131,40 @@ def consistency_tables(found: Sequence[Consistency]) -> list[RenderableType]:
     return tables
 
 
-def _by_suite(differences: Sequence[Difference], console: Console) -> list[RenderableType]:
-    """Return a table for each suite and metric, and a legend."""
+def _by_suite(
+    differences: Sequence[Difference], console: Console, *, is_short: bool = False, is_answered: bool = False
+) -> list[RenderableType]:
+    """Return a table for each suite and metric, and a legend.
+
+    Args:
+        differences: The differences.
+        console: The console.
+        is_short: Whether a long table has the clean images and the largest significant changes alone.
+        is_answered: Whether a sentence comes before each table.
+    """
     groups: dict[tuple[str, str], list[Difference]] = {}
     for one in differences:
         groups.setdefault((one.paired.run.key.suite, one.paired.run.key.metric), []).append(one)
     tables: list[RenderableType] = []
     for (suite, metric), group in groups.items():
-        of_severities = all(one.paired.run.key.severity for one in group) and not display_family(suite).has_frames
         title = f"{metric} of {suite}"
-        tables += ["", _matrix(title, group) if of_severities and len(group) > 1 else _table(title, group, console)]
+        if is_answered:
+            tables += ["", sentence(_answer(title, group), console, "bold")]
+        by_kind: dict[tuple[str | None, str | None], list[Difference]] = {}
+        for one in group:
+            by_kind.setdefault((one.paired.run.key.method, one.paired.run.key.subset), []).append(one)
+        if is_short and len(by_kind) > 1 and len(group) > _LONG:
+            shown = _most_telling(group)
+            rest = f"{len(group) - len(shown):,} more values; --cells shows all"
+            tables += ["", _table(title, shown, console), Text(rest, style="dim")]
+            continue
+        for kind, own in by_kind.items() if len(group) > _LONG else [((None, None), group)]:
+            own_title = " / ".join([title, *filter(None, kind)])
+            is_matrix = all(one.paired.run.key.severity for one in own) and not display_family(suite).has_frames
+            is_matrix &= (
+                len(own) > 1 and len({(one.paired.run.key.method, one.paired.run.key.subset) for one in own}) == 1
+            )
+            tables += ["", _matrix(own_title, own) if is_matrix else _table(own_title, own, console)]
     if tables:
         levels = Counter(one.level for one in differences if one.p is not None)
         family = (
@@ -132,6 +176,14 @@ def _by_suite(differences: Sequence[Difference], console: Console) -> list[Rende
         legend = f"{mark} significant: p ≤ .05 after Holm's correction over {family}; {glyphs(console)['no']} not"
         tables.append(Text(plain(legend, console), style="dim"))
     return tables
+
+
+def _most_telling(group: Sequence[Difference]) -> list[Difference]:
+    """Return the values of clean images and of whole suites, and the largest significant changes; else the largest changes."""
+    whole = [one for one in group if not one.paired.run.key.severity]
+    cells = sorted((one for one in group if one.paired.run.key.severity), key=lambda one: -abs(one.gain))
+    found = [one for one in cells if one.is_significant] or cells
+    return [*whole[:_LONG], *found[: max(_LONG - len(whole), 4)]]
 
 
 def _table(title: str, differences: Sequence[Difference], console: Console) -> Table:

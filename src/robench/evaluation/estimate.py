@@ -84,7 +84,7 @@ def estimate(
     assert options.batch_size is not None
     check_kernels(options.kernels, classifier.device)
     adaptation = adapt(classifier, options.treatment, options.calibration, options.seed)
-    plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops)
+    plan = make_plan(suites, options, classifier.preprocessing, adaptation.gflops, adaptation.exits)
     adaptation.notes(plan.conditions)  # Refuses treatments that cannot be used.
     positions = choose_samples(images, options)
     few = positions[np.arange(min(_BATCH, len(positions))) * len(positions) // min(_BATCH, len(positions))]

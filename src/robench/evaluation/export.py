@@ -25,7 +25,7 @@ from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing, choose_device
 from robench.runs.files import translate_os_errors
 from robench.runs.observer import Observer
-from robench.suites import SEVERITIES, Condition, Suite, find_suite
+from robench.suites import SEVERITIES, Condition, Suite, families, find_suite
 from robench.suites.geometry import Geometry
 from robench.transforms.apply import corrupt_batch, frame_positions, frames_of
 from robench.transforms.own import read_names
@@ -97,8 +97,8 @@ def export(
     chosen = find_suite(suite)
     if layout not in LAYOUTS:
         raise OptionError(*unknown_name("layout", layout, LAYOUTS))
-    if chosen.family.has_resolutions or not chosen.corruptions:
-        raise OptionError(f"the {suite} suite has no corruptions", "give another --suite")
+    if chosen.family is families.EXITS or chosen.family.has_resolutions or not chosen.corruptions:
+        raise OptionError(f"the {suite} suite has no corruptions of its own", "give another --suite")
     arrays, frames = layout == "npy", chosen.family.has_frames
     _check_options(chosen, severities, difficulties, crop, release, arrays)
     cells = (

@@ -24,7 +24,8 @@ from robench.evaluation.prefetch import gather_batch, model_stream, prefetch
 from robench.evaluation.samples import Samples
 from robench.evaluation.stopwatch import NULL_STOPWATCH, Stopwatch
 from robench.models import Classifier
-from robench.suites import CLEAN, Condition
+from robench.models.exits import at_setting, setting_names
+from robench.suites import CLEAN, EXITS, Condition
 from robench.transforms.apply import Frame, Position, frame_positions, frames_of
 from robench.transforms.checks import deferred_checks
 from robench.transforms.device import to_device, to_host
@@ -231,12 +232,22 @@ def _predictions(
     watch: Stopwatch,
 ) -> Generator[tuple[Ints, Frame, Tensor]]:
     """Yield each batch with the columns of its logits, which stay on the device."""
+    exits: list[Logits] = []
+    names = setting_names(classifier.module) if condition.suite == EXITS.name else ()
     with closing(pairs):
         for positions, frame in pairs:
             if session is not None:
                 session.before_batch(frame.number)
             with watch.span("forward"), precision_scope(precision, classifier.device):
-                logits = classifier.logits(frame.images, native=condition.native)
+                if condition.suite != EXITS.name:
+                    logits = classifier.logits(frame.images, native=condition.native)
+                elif names:
+                    with at_setting(classifier.module, names[frame.number]):
+                        logits = classifier.logits(frame.images)
+                else:  # All exits of a batch come from one pass.
+                    if frame.number == 0:
+                        exits = classifier.exit_logits(frame.images, len(condition.axis_values or (0,)))
+                    logits = exits[frame.number]
                 columns = _columns(logits, to_device(torch.from_numpy(samples.truth[positions]), classifier.device))
             yield positions, frame, columns
 

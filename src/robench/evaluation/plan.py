@@ -16,6 +16,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.protocol import CROP_RATIO, protocol
 from robench.evaluation.provenance import check_suite
 from robench.models import Preprocessing
+from robench.models.exits import Exits
 from robench.runs.conditions import ConditionEntry
 from robench.suites import (
     CLEAN,
@@ -33,6 +34,7 @@ from robench.suites import (
     ReleasedFiles,
     Suite,
     constants_for,
+    default_suite,
     families,
     find_suite,
     make_attack,
@@ -81,6 +83,7 @@ class _Context:
         options: Options of the run.
         preprocessing: Preprocessing of the model.
         count: Counts the operations of the model at an input size.
+        exits: Returns the exits or settings of the model.
         gflops: Counted operations by condition.
         notes: Notes for readers of the results.
     """
@@ -88,6 +91,7 @@ class _Context:
     options: Options
     preprocessing: Preprocessing
     count: Gflops
+    exits: Callable[[], Exits]
     gflops: dict[Condition, float | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -99,7 +103,11 @@ class _Context:
 
 
 def make_plan(
-    suites: Sequence[str], options: Options, preprocessing: Preprocessing, gflops: Gflops = lambda _: None
+    suites: Sequence[str],
+    options: Options,
+    preprocessing: Preprocessing,
+    gflops: Gflops = lambda _: None,
+    exits: Callable[[], Exits] = lambda: (("exit 1", None),),
 ) -> Plan:
     """Plan the conditions of suites: first the clean images of every geometry, then the suites in the given order.
 
@@ -109,6 +117,7 @@ def make_plan(
         preprocessing: Preprocessing of the model.
         gflops: Counts the operations of the model at an input size; None if they are not counted. An OptionError of it says
             that the model cannot run at that size. The plan then skips the size with a note.
+        exits: Returns the exits or settings of the model; called for the suite `exits` alone.
 
     Raises:
         OptionError: If a suite does not exist, or an option does not apply to any of the suites.
@@ -131,7 +140,7 @@ def make_plan(
         raise OptionError(
             "--released applies only to suites of published files", "give one, such as --suite imagenet-c"
         )
-    context = _Context(options, preprocessing, gflops, notes=[*left_out, *_pixel_notes(options, preprocessing)])
+    context = _Context(options, preprocessing, gflops, exits, notes=[*left_out, *_pixel_notes(options, preprocessing)])
     geometries = {suite: _clean_geometry(suite, options, preprocessing) for suite in perturbed or chosen}
     conditions = [one for suite in perturbed for one in _plan_suite(suite, geometries[suite], context)]
     if options.backend == "reference" and any(suite.family.has_frames for suite in perturbed):
@@ -168,7 +177,9 @@ def unlabelled_plan(plan: Plan, precision: str, pixels: PixelFormat) -> Plan:
 
 def _entry(condition: Condition, clean: str, context: _Context) -> ConditionEntry:
     """Return a condition as the manifest lists it; `clean` is the name of the condition of the same images unperturbed."""
-    framed = find_suite(condition.suite).family.has_frames and condition.attack is None
+    family = find_suite(condition.suite).family
+    has_exits = family is families.EXITS
+    framed = family.has_frames and not has_exits and condition.attack is None
     perturbation = find_perturbation(condition.corruption, condition.constants) if framed else None
     return ConditionEntry(
         name=condition.name,
@@ -180,10 +191,11 @@ def _entry(condition: Condition, clean: str, context: _Context) -> ConditionEntr
         source=condition.source,
         clean=clean,
         frames=condition_frames(condition),
-        axis="epsilon" if condition.attack else perturbation.axis if perturbation else "",
+        axis="epsilon" if condition.attack else perturbation.axis if perturbation else "exit" if has_exits else "",
         methods=",".join(condition.attack.names) if condition.attack else "",
         independent=perturbation.independent if perturbation else False,
         gflops=context.gflops.get(condition),
+        exits=context.exits() if has_exits else (),
     )
 
 
@@ -298,6 +310,23 @@ def _native(suite: Suite, name: str, side: int, own: Preprocessing) -> Condition
     return Condition(suite.name, name, 1, geometry, constants_for(own.side), size=size, native=True, aspect=aspect)
 
 
+def _plan_exits(suite: Suite, geometry: Geometry, cells: Cells, context: _Context) -> Iterator[Condition]:
+    options, fitting = context.options, _fitting(context.options, context.preprocessing)
+    frames = tuple(range(len(context.exits())))
+    constants = constants_for(context.preprocessing.side) if fitting is None else fitting.constants
+    jpeg = (
+        None if fitting is None or options.no_release_jpeg or context.preprocessing.bands != 3 else fitting.release_jpeg
+    )
+    for name, severity in cells:
+        own = None if name == CLEAN else jpeg
+        yield Condition(suite.name, name, severity, geometry, constants, own, axis_values=frames)
+
+
+def _fitting(options: Options, preprocessing: Preprocessing) -> Suite | None:
+    """Return the corruption suite whose images the suite `exits` takes; None for the model's own geometry."""
+    return default_suite(preprocessing.crop) if options.geometry != "model" else None
+
+
 _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Condition]]] = {
     families.CORRUPTIONS: _plan_corruptions,
     families.OWN: _plan_corruptions,
@@ -309,12 +338,19 @@ _PLANNERS: dict[Family, Callable[[Suite, Geometry, Cells, _Context], Iterator[Co
     families.NOISE: _plan_frames,
     families.OCCLUSION: _plan_frames,
     families.RESOLUTION: _plan_resolutions,
+    families.EXITS: _plan_exits,
 }
 
 
 def _cells(suite: Suite, options: Options) -> Cells:
     """Return the (corruption, severity) or (perturbation, difficulty) pairs of a suite that the options select."""
     names = None if options.corruption is None else [name for name in options.corruption if name in suite.names]
+    if suite.family is families.EXITS:
+        corrupted = options.corruption is not None or options.severity is not None or options.extra_corruptions
+        others = [name for name in names or suite.corruptions if name != CLEAN] if corrupted else []
+        more = suite.extra if options.extra_corruptions and names is None else ()
+        cells = suite.select(corruptions=[*others, *more], severities=options.severity) if others else []
+        return [(CLEAN, 0), *cells]
     if not suite.family.has_frames:
         return suite.select(corruptions=names, severities=options.severity, extra=options.extra_corruptions)
     difficulties = options.difficulty if suite.family.has_difficulties else (1,)
@@ -333,8 +369,10 @@ def _of_bands(suite: Suite, cells: Cells, context: _Context) -> Cells:
     if own.bands == 3:
         return cells
     constants = suite.constants or constants_for(suite.side or own.side)
-    find = find_perturbation if suite.family.has_frames else find_corruption
-    names = [name for name in dict.fromkeys(name for name, _ in cells) if not find(name, constants).per_band]
+    has_exits = suite.family is families.EXITS
+    find = find_perturbation if suite.family.has_frames and not has_exits else find_corruption
+    cells_by_name = dict.fromkeys(name for name, _ in cells if name != CLEAN)
+    names = [name for name in cells_by_name if not find(name, constants).per_band]
     if names and context.options.corruption is not None:
         raise OptionError(
             f"{', '.join(names)} of {suite.name} {'is' if len(names) == 1 else 'are'} defined on RGB images alone, but the model "
@@ -417,6 +455,9 @@ def _source_geometry(region: str, size: Size) -> Geometry:
 
 def _clean_geometry(suite: Suite, options: Options, preprocessing: Preprocessing) -> Geometry:
     """Return the geometry of a suite's clean images."""
+    if suite.family is families.EXITS:
+        fitting = _fitting(options, preprocessing)
+        return preprocessing.geometry() if fitting is None or fitting.geometry is None else fitting.geometry
     if suite.geometry is not None and (suite.family.has_frames or options.geometry != "model"):
         return suite.geometry
     size = suite.side or preprocessing.crop
@@ -464,8 +505,8 @@ def _check_selection(suites: Sequence[Suite], options: Options) -> None:
     if not suites and (options.corruption or options.severity):
         raise OptionError("the clean suite has no corruptions", "give --suite as well, for example --suite cifar-c")
     kinds = {suite.family for suite in suites}
-    has_images = not all(family.has_frames for family in kinds)
-    has_severities = any(suite.names and not suite.family.has_frames for suite in suites)
+    of_images = [suite for suite in suites if not suite.family.has_frames or suite.family is families.EXITS]
+    has_images, has_severities = bool(of_images), any(suite.names for suite in of_images)
     has_difficulties = any(family.has_difficulties for family in kinds)
     has_resolutions = any(family.has_resolutions for family in kinds)
     has_attacks = families.ADVERSARIAL in kinds

@@ -210,7 +210,7 @@ def _adapt(classifier: Classifier, options: Options) -> Adaptation:
 
 def _plan(adaptation: Adaptation, samples: int, suites: Sequence[str], options: Options) -> Plan:
     """Return the conditions, with notes about the treatments."""
-    plan = make_plan(suites, options, adaptation.classifier.preprocessing, adaptation.gflops)
+    plan = make_plan(suites, options, adaptation.classifier.preprocessing, adaptation.gflops, adaptation.exits)
     notes = [*plan.notes, *adaptation.notes(plan.conditions, samples)]
     return replace(plan, notes=tuple(dict.fromkeys(notes)))
 

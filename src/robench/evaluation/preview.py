@@ -20,7 +20,7 @@ from robench.evaluation.options import Options
 from robench.evaluation.plan import make_plan
 from robench.models import Preprocessing
 from robench.runs.files import atomic_write, check_replaceable, translate_os_errors
-from robench.suites import NETWORK, Condition, FrameKind, Suite, find_suite
+from robench.suites import NETWORK, Condition, FrameKind, Suite, families, find_suite
 from robench.transforms.apply import Position, condition_images, frame_positions, frames_of
 from robench.transforms.own import read_names
 from robench.transforms.warps import PaddedBatch
@@ -131,8 +131,8 @@ def preview(
 
 def _checked_kind(suite: Suite, severities: Sequence[int] | None, crop: int | None, out: Path) -> str:
     """Return Pillow's name of the format of `out`; OptionError if an option does not apply."""
-    if not suite.corruptions:
-        raise OptionError(f"the {suite.name} suite has no corruptions", "give another --suite")
+    if suite.family is families.EXITS or not suite.corruptions:
+        raise OptionError(f"the {suite.name} suite has no corruptions of its own", "give another --suite")
     if severities is not None and suite.family.has_frames:
         raise OptionError(f"--severity does not apply to {suite.name}, which has frames", "omit --severity")
     if crop is not None and (suite.geometry is not None or suite.side is not None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robench.evaluation.provenance import packages_of_suite
-from robench.suites import SHAPE_CATEGORIES, Condition, Suite, epsilon_text, families, find_suite
+from robench.suites import CLEAN, SHAPE_CATEGORIES, Condition, Suite, epsilon_text, families, find_suite
 from robench.suites.geometry import RGB, PixelFormat, size_text
 from robench.suites.protocol import Protocol
 from robench.transforms.corruptions import find_corruption
@@ -39,6 +39,15 @@ def protocol(condition: Condition, precision: str, pixels: PixelFormat = RGB) ->
         geometry = [f"resize{ratio}" if squeezed else f"resize{squared}/{CROP_RATIO:g}-crop"]
         facts = {"crop": None if squeezed else CROP_RATIO, "levels": _levels(suite, condition.constants)}
         facts |= {} if condition.aspect == (1, 1) else {"aspect": condition.aspect}
+    elif suite.family is families.EXITS:
+        if condition.corruption != CLEAN:  # The clean images are those of the suite clean.
+            facts |= {"release_jpeg": condition.release_jpeg, "draws": DRAWS_VERSION, "constants": condition.constants}
+            facts["levels"] = {
+                name: [dict(level) for level in find_corruption(name, condition.constants).levels[condition.constants]]
+                for name in suite.names
+                if name != CLEAN
+            }
+        geometry += [] if condition.release_jpeg is None else [f"jpeg{condition.release_jpeg}"]
     elif condition.attack is not None:
         attack = condition.attack
         radii = ",".join(map(epsilon_text, attack.epsilons))

@@ -65,7 +65,7 @@ def condition_of(run: RunDirectory, entry: ConditionEntry) -> Condition:
     precision, pixels = run.manifest["options"].get("precision", "fp32"), _preprocessing(run).pixels
     for condition in _candidates(run, entry):
         if str(protocol(condition, precision, pixels)) == entry.protocol:
-            return condition
+            return replace(condition, axis_values=tuple(range(entry.frames))) if entry.exits else condition
     raise RunError(f"{entry.name} was evaluated by another robench version, or from files that are not here")
 
 

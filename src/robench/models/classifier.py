@@ -85,17 +85,30 @@ class Classifier:
         Returns:
             (b, classes), or (b, groups) if there are groups; NaN if any logit of the image is not finite.
         """
+        with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
+            return self._grouped(self._run(self.network_input(images, native)))
+
+    def exit_logits(self, images: Images, count: int) -> list[Logits]:
+        """Return the logits of the first `count` outputs of a network with several exits, each as `logits` returns them.
+
+        Args:
+            images: (b, channels, h, w) uint8 on any device.
+            count: Number of exits.
+        """
+        with torch.no_grad():
+            returned = self.module(self.network_input(images))
+            return [self._grouped(as_logits(one, self.head, len(images))) for one in returned[:count]]
+
+    def network_input(self, images: Images, native: bool = False) -> Tensor:
+        """Return uint8 images (b, channels, h, w) as the network takes them; at their own size if `native`."""
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, not {images.dtype}")
         images = to_device(images, self.device) if images.device.type == "cpu" else images.to(self.device)
         size = self.preprocessing.shape
         if not native and tuple(images.shape[2:]) != size:
             images = pixels.resize(images, size, self.preprocessing.interpolation)
-        with torch.no_grad():  # Tensors of inference mode that a module keeps could not be trained later.
-            own = self.preprocessing
-            reverse = own.channels == "bgr"
-            values = pixels.normalise(images, own.mean, own.std, reverse=reverse, dtype=self.dtype)
-            return self._by_group(self._run(values))
+        own = self.preprocessing
+        return pixels.normalise(images, own.mean, own.std, reverse=own.channels == "bgr", dtype=self.dtype)
 
     def differentiable_logits(self, images: FloatImages) -> Logits:
         """Return the logits of images, with the gradients that they have.
@@ -112,9 +125,9 @@ class Classifier:
         )
         values = (images - mean) / std
         values = values.flip(1) if own.channels == "bgr" else values
-        return self._by_group(self._run(values.to(self.dtype).contiguous(memory_format=torch.channels_last)))
+        return self._grouped(self._run(values.to(self.dtype).contiguous(memory_format=torch.channels_last)))
 
-    def _by_group(self, logits: Logits) -> Logits:
+    def _grouped(self, logits: Logits) -> Logits:
         if self.groups is None:
             return logits
         grouped = _GROUP_RULES[self.group_rule](logits, self.groups)

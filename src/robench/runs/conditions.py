@@ -25,6 +25,7 @@ class ConditionEntry:
         independent: Whether each frame is compared with the first frame, not with the previous one.
         methods: Names of the attacks, separated by commas, in the order of their frames at each radius; empty for no attacks.
         gflops: Operations of the network for one image, in 10^9 floating-point operations, if counted.
+        exits: Name and operations, likewise, of each exit or setting of the network, in the order of the frames.
     """
 
     name: str
@@ -40,3 +41,8 @@ class ConditionEntry:
     independent: bool = False
     methods: str = ""
     gflops: float | None = None
+    exits: tuple[tuple[str, float | None], ...] = ()
+
+    def __post_init__(self) -> None:
+        # A manifest holds lists.
+        object.__setattr__(self, "exits", tuple((name, cost) for name, cost in self.exits))

@@ -35,6 +35,7 @@ from robench.suites.presets import PRESETS, Preset, find_preset
 from robench.suites.shape_bias import CUE_CONFLICT, SHAPE_BIAS, SHAPE_CATEGORIES, cues_of
 from robench.suites.suite import BACKENDS, CLEAN, OOD, SEVERITIES, Attack, Condition, ReleasedFiles, Suite
 from robench.suites.sweeps import (
+    EXITS,
     MAP_AXIS,
     NETWORK,
     NOISE,
@@ -59,6 +60,7 @@ __all__ = [
     "CUE_CONFLICT",
     "C_BAR_VALUES",
     "EPSILONS",
+    "EXITS",
     "EXTRA_CATEGORY",
     "LEAST_CLASSES",
     "MAP_AXIS",
@@ -140,6 +142,7 @@ SUITES: dict[str, Suite] = {
         NOISE,
         OCCLUSION,
         RESOLUTION,
+        EXITS,
         SHAPE_BIAS,
         ADVERSARIAL,
     )

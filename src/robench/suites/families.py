@@ -10,6 +10,7 @@ __all__ = [
     "CLEAN",
     "CORRUPTIONS",
     "CUE_CONFLICT",
+    "EXITS",
     "NOISE",
     "OCCLUSION",
     "OOD",
@@ -36,6 +37,7 @@ class FrameKind(Enum):
     SIZES = "the information of smaller images; the run chooses the sizes"
     NATIVE = "one image, on which the network runs at the size of the image"
     COPIES = "interchangeable copies of one image"
+    EXITS = "one image, classified at each exit or setting of the network"
     ATTACKS = "attacks at several radii"
 
 
@@ -121,3 +123,6 @@ RESOLUTION = Family(
     has_resolutions=True,
     compares_frames=True,
 )
+
+EXITS = Family("exits", FrameKind.EXITS)
+"""A network with several exits or settings. Its conditions are clean or corrupted images; their frames are the exits."""

@@ -120,8 +120,8 @@ class Condition:
 
     @property
     def is_clean(self) -> bool:
-        """Whether the images are unperturbed."""
-        return self.corruption == CLEAN
+        """Whether the condition is that of the unperturbed images for all suites."""
+        return self.suite == CLEAN
 
 
 @dataclass(frozen=True)

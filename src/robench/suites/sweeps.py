@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from robench.suites import families
-from robench.suites.suite import Suite
+from robench.suites.imagenet_c import CORRUPTIONS, EXTRA
+from robench.suites.suite import CLEAN, Suite
 
 __all__ = [
+    "EXITS",
     "MAP_AXIS",
     "NETWORK",
     "NOISE",
@@ -87,3 +89,14 @@ RESOLUTION = Suite(
     family=families.RESOLUTION,
     smallest=1,
 )
+
+EXITS = Suite(
+    name="exits",
+    summary="a network with several exits or settings: accuracy by operations, budgeted batches, also under --corruption",
+    source="Huang et al. 2018, arXiv:1703.09844 (MSDNet); Yang et al. 2020, arXiv:1909.12978 (MutualNet)",
+    corruptions=(CLEAN, *CORRUPTIONS),
+    extra=EXTRA,
+    family=families.EXITS,
+    smallest=1,
+)
+"""Clean images alone unless `--corruption` or `--severity` select conditions of the corruption suite of the input size."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robench.errors import OptionError, unknown_name
-from robench.suites import CUE_CONFLICT, Condition, find_suite
+from robench.suites import CLEAN, CUE_CONFLICT, Condition, families, find_suite
 from robench.transforms.corruptions import find_corruption
 from robench.transforms.corruptions.jpeg import jpeg_round_trip
 from robench.transforms.draws import KeyedDraws, Philox, philox
@@ -106,8 +106,11 @@ def frame_positions(condition: Condition) -> list[Position]:
     """Return the position of each frame of a condition on its axis."""
     if condition.attack is not None:
         return [Position(float(epsilon)) for epsilon in condition.attack.epsilons for _ in condition.attack.names]
-    if not find_suite(condition.suite).family.has_frames:
+    family = find_suite(condition.suite).family
+    if not family.has_frames:
         return [Position()]
+    if family is families.EXITS:
+        return [Position(float(rank)) for rank in condition.axis_values or (0,)]
     return [_position(value) for value in _params(condition)["frames"]]
 
 
@@ -138,9 +141,14 @@ def frames_of(
         generator: `draws.philox`, or `draws.compiled_philox()` for speed.
 
     Yields:
-        The single frame of a corruption, or the frames of a perturbation in order.
+        The single frame of a corruption, or the frames of a perturbation in order. All exits of a network have the same image.
     """
-    if not find_suite(condition.suite).family.has_frames:
+    family = find_suite(condition.suite).family
+    if family is families.EXITS:
+        images = _suite_images(batch.pixels, condition, index, seed, generator)
+        yield from (Frame(number, position, images) for number, position in enumerate(frame_positions(condition)))
+        return
+    if not family.has_frames:
         yield Frame(0, Position(), condition_images(batch.pixels, condition, index, seed, generator))
         return
     perturbation = find_perturbation(condition.corruption, condition.constants)
@@ -149,6 +157,16 @@ def frames_of(
     frames = perturbation(batch, condition.shape, draws, params)
     for number, (value, images) in enumerate(zip(params["frames"], frames, strict=True)):
         yield Frame(number, _position(value), images)
+
+
+def _suite_images(images: Images, condition: Condition, index: Tensor, seed: int, generator: Philox) -> Images:
+    """Return the images of a condition of the suite "exits": those of the corruption suite of the same constants."""
+    if condition.corruption == CLEAN:
+        return images
+    transform = find_corruption(condition.corruption, condition.constants)
+    draws = KeyedDraws(seed, index.to(images.device, torch.int64), condition.corruption, generator)
+    corrupted = transform(images, draws, transform.params(condition.constants, condition.severity))
+    return corrupted if condition.release_jpeg is None else jpeg_round_trip(corrupted, condition.release_jpeg)
 
 
 def condition_images(

@@ -12,8 +12,9 @@ from torch import nn
 
 from robench.errors import CheckpointError, OptionError, one_line
 from robench.models import Classifier
+from robench.models.exits import Exits, exits_of, setting_names
 from robench.models.formats.export_graph import GraphModule
-from robench.suites import Condition, find_suite
+from robench.suites import EXITS, Condition, find_suite
 from robench.transforms.apply import condition_frames
 from robench.treatments.base import PreparedModel, Treatment
 from robench.treatments.calibration import Calibration, open_calibration
@@ -76,6 +77,11 @@ class Adaptation:
         """Return `Classifier.gflops` of the treated network."""
         classifier, _ = self._apply([item for item in self.treatments if item.method.stage == "network"])
         return classifier.gflops(input_size)
+
+    def exits(self) -> Exits:
+        """Return the exits or settings of the treated network, see `exits_of`."""
+        classifier, _ = self._apply([item for item in self.treatments if item.method.stage == "network"])
+        return exits_of(classifier)
 
     def _apply(self, treatments: Sequence[Treatment]) -> PreparedModel:
         classifier, session = self.classifier, None
@@ -144,10 +150,15 @@ class Adaptation:
         if self.calibration is None:
             return
         sizes = {condition.geometry for condition in conditions if condition.native}
+        settings = (
+            len(setting_names(self.classifier.module)) if any(one.suite == EXITS.name for one in conditions) else 0
+        )
         for treatment in self.treatments:
             if treatment.method.data == "calibration":
                 policy, images = treatment.values.get("policy", "clean"), self.calibration.count(treatment.images)
-                yield from [(str(policy), images)] * (len(sizes) + 1 if treatment.method.per_resolution else 1)
+                yield from [(str(policy), images)] * (
+                    len(sizes) + 1 + settings if treatment.method.per_resolution else 1
+                )
 
     def estimation_frames(self, conditions: Sequence[Condition], samples: int) -> int:
         """Return the number of frames of the conditions' own samples that statistics are estimated on."""

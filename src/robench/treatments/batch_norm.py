@@ -80,6 +80,7 @@ class _Layer:
         self.prior = 0.0
         self.sums: dict[int, tuple[Tensor, Tensor, int]] = {}
         self.key = 0
+        self.is_own_class = type(layer).__module__.partition(".")[0] not in ("torch", "timm")
         self.hook = layer.register_forward_pre_hook(self._before)
 
     def store(self, moments: Moments | None) -> None:
@@ -100,6 +101,9 @@ class _Layer:
             self.store(self.own)
         elif self.prior:
             self.store(mix(self.own, _moments(x, (0, *range(2, x.ndim))), self.prior, len(x)))
+        elif self.is_own_class:  # Its code may slice the statistics, as slimmable networks do.
+            moments = _moments(x, (0, *range(2, x.ndim)))
+            self.store(Moments(moments.mean.to(self.own.mean), moments.var.to(self.own.var)))
         else:
             self.store(None)
         return None
@@ -125,6 +129,8 @@ class _Layer:
 
     def pooled(self, key: int) -> Moments:
         """Return the moments of all values under a key; the checkpoint's own for a single value."""
+        if key not in self.sums:  # Another setting of the network runs this layer.
+            return self.own
         first, second, count = self.sums[key]
         if count < 2:
             return self.own

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from robench.models import Classifier
-from robench.suites import Condition
+from robench.models.exits import at_setting, setting_names
+from robench.suites import EXITS, Condition
 from robench.suites.geometry import Geometry
 from robench.treatments.augmentation import POLICIES
 from robench.treatments.base import IMAGES, Method, Parameter, PreparedModel, Sample, Values, count, one_of
@@ -44,26 +45,38 @@ BN_CALIB = Method(
 
 @dataclass(frozen=True)
 class _ByResolution:
-    """Statistics of every geometry that the network has run at."""
+    """Statistics of every geometry that the network has run at, and of every setting such as a width."""
 
     classifier: Classifier
     layers: BatchNorms
     images: int
     calibration: Calibration
-    moments: dict[Geometry, list[Moments]] = field(default_factory=dict)
+    moments: dict[tuple[Geometry, str | None], list[Moments]] = field(default_factory=dict)
+    frames: list[list[Moments]] = field(default_factory=list)
 
     def start_condition(self, condition: Condition, sample: Sample) -> int | None:
         preprocessing = self.classifier.preprocessing
-        geometry = condition.geometry if condition.native else preprocessing.geometry()
-        if geometry not in self.moments:
-            images = self.calibration.batches("clean", preprocessing, self.images, geometry)
-            batches = ((0, batch) for batch in images)
-            self.moments[geometry] = pool(self.classifier, self.layers, batches, condition.native)[0]
-        self.layers.fix(self.moments[geometry])
+        has_exits = condition.suite == EXITS.name
+        geometry = condition.geometry if condition.native or has_exits else preprocessing.geometry()
+        names = setting_names(self.classifier.module) if has_exits else ()
+        self.frames[:] = [self._of(geometry, name, condition.native) for name in names or (None,)]
+        self.layers.fix(self.frames[0])
         return None
 
+    def _of(self, geometry: Geometry, name: str | None, native: bool) -> list[Moments]:
+        """Return the statistics at a geometry and a setting; None for the setting of the other suites."""
+        preprocessing = self.classifier.preprocessing
+        if (geometry, name) not in self.moments:
+            images = self.calibration.batches("clean", preprocessing, self.images, geometry)
+            batches = ((0, batch) for batch in images)
+            with at_setting(self.classifier.module, name):
+                self.moments[geometry, name] = pool(self.classifier, self.layers, batches, native)[0]
+        return self.moments[geometry, name]
+
     def before_batch(self, frame: int) -> None:
-        """Keep the statistics."""
+        """Choose the statistics of the setting."""
+        if len(self.frames) > 1:
+            self.layers.fix(self.frames[frame])
 
 
 def _by_resolution(classifier: Classifier, values: Values, calibration: Calibration | None) -> PreparedModel:

@@ -13,9 +13,11 @@ import pytest
 from scipy.stats import binomtest
 
 from robench.analysis.comparison import Key, ResultRow
-from robench.analysis.comparison.compare import compare, costs, difference_rows, flips, write_flips
+from robench.analysis.comparison.compare import Difference, compare, costs, difference_rows, flips, write_flips
 from robench.analysis.verdict import pair_verdict
 from robench.cli.entry import run_cli
+from robench.display.comparison import listing
+from robench.display.console import as_text
 from robench.errors import OptionError, RunError
 from robench.runs.directory import RunDirectory
 from robench.runs.find import find_runs
@@ -308,3 +310,26 @@ def test_the_longer_side_of_a_biased_interval_is_its_standard_error(
     key = Key("clean", metric, None, None, "clean", 0, None, None, None, None, 32)
     row = ResultRow(key, {"value": 0.05, "ci_low": ends[0], "ci_high": ends[1]})
     assert row.error == pytest.approx(half / 1.959964)
+
+
+def test_many_values_of_several_methods_are_answered_first_and_short(runs: list[Path]) -> None:
+    one = next(one for one in compare(runs[:2], ["error_rate"]) if one.paired.run.key.corruption == "fog")
+
+    def of(method: str, severity: int, change: float) -> Difference:
+        base, run = (
+            replace(row, key=row.key._replace(method=method, severity=severity), row={**row.row, "value": 0.5 + more})
+            for row, more in ((one.paired.base, 0), (one.paired.run, change))
+        )
+        p = 0.001 if abs(change) > 0.1 else 0.9
+        return replace(one, paired=replace(one.paired, base=base, run=run), p=p, p_holm=min(1, 10 * p))
+
+    methods = ("energy", "gen", "msp", "entropy")
+    many = [of(method, severity, 0.001 * severity) for method in methods for severity in range(6)]
+    many[3], many[8] = of("energy", 3, 0.2), of("gen", 2, -0.3)
+    whole = as_text(lambda console: [listing(many, console, cells=True)])
+    short = as_text(lambda console: [listing(many, console)])
+    answer = f"error_rate of cifar-c: {one.run_model} is significantly better in 1 and worse in 1 of 24 values."
+    assert short.split("\n")[1] == answer
+    assert [short.count(f"{method} / fog") for method in methods] == [2, 2, 1, 1]
+    assert "18 more values; --cells shows all" in short
+    assert [whole.count(f"{method} / fog") for method in methods] == [6] * 4

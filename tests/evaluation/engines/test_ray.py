@@ -143,7 +143,9 @@ class Once(Observer):
 def test_one_worker_started_here_gives_the_same_bytes(picture_folder: Path, tmp_path: Path) -> None:
     from robench.evaluation.engines import Ray
 
-    mine = job(picture_folder, tmp_path / "ray", Options(corruption=["contrast"], severity=[5], batch_size=7))
+    # Sets of other images come after the run on the same workers.
+    sets = [f"near={picture_folder / 'ant'}", f"far={picture_folder / 'bee'}"]
+    mine = job(picture_folder, tmp_path / "ray", Options(corruption=["contrast"], severity=[5], batch_size=7, ood=sets))
     list(evaluate_jobs([mine], Ray(None, 1, "cpu", 1)))
     locally(Job(mine.load, mine.dataset, mine.suites, tmp_path / "local", mine.options))
     assert run_files(tmp_path / "ray") == run_files(tmp_path / "local")

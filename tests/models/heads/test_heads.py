@@ -18,6 +18,7 @@ from torch.nn import functional
 import robench
 from robench.errors import CheckpointError, DatasetError, RobenchError, RunError
 from robench.models import Classifier, load_classifier
+from robench.models.architectures.cifar_resnet import CifarResNet
 from robench.models.heads.layers import NearestNeighbours
 from tests.builders import each, tiny_dataset
 from tests.models.formats.fuzz import draw, mutated
@@ -142,13 +143,23 @@ def test_prefixes_of_self_supervised_checkpoints(kind: str, tmp_path: Path, imag
         load_classifier(file, ARCH)
 
 
+def test_a_trunk_of_a_known_network_is_named(tmp_path: Path, images: Path) -> None:
+    state = {name: value for name, value in CifarResNet(10, depth=8).state_dict().items() if "linear" not in name}
+    torch.save(state, tmp_path / "trunk.pth")
+    with pytest.raises(CheckpointError, match="if it is the trunk of zoo:cifar_resnet8, give that as"):
+        load_classifier(tmp_path / "trunk.pth")
+    classifier = load_classifier(tmp_path / "trunk.pth", "zoo:cifar_resnet8", head="knn:k=3", reference=images)
+    assert classifier.head_facts["features"] == "the output"
+    assert any("takes the output as features (no linear layer ends" in note for note in classifier.notes)
+
+
 def test_features_of_a_module(images: Path) -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
     ).eval()
     usual = load_classifier(network, head="knn:k=3", reference=images, size=32)
     named = load_classifier(network, head="knn:k=3", reference=images, features="1", size=32)
-    assert (usual.head_facts["features"], named.head_facts["features"]) == ("input of 4", "output of 1")
+    assert (usual.head_facts["features"], named.head_facts["features"]) == ("the input of 4", "the output of 1")
     assert torch.allclose(usual.logits(pixels(usual)), named.logits(pixels(named)), atol=1e-4)
 
 
@@ -242,7 +253,7 @@ def test_damaged_files_of_heads(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="is no linear layer"):
             load_classifier(network, head=file, size=28)
     torch.save({"weight": torch.ones(3, 50)}, file)
-    with pytest.raises(CheckpointError, match=r"takes 50 features, but the pre_logits of .* has 24"):
+    with pytest.raises(CheckpointError, match=r"takes 50 features, but pre_logits of .* has 24"):
         load_classifier(network, head=file, size=28)
 
 

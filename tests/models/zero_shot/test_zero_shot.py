@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import socket
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.builders import each, run_files, tiny_dataset
 from tests.models.formats.fuzz import draw, mutated
 from tests.models.zero_shot.makers import KINDS, hf_folder, open_clip_config, open_clip_folder, state_of, texts_of
 
+EXAMPLE = Path(__file__).parents[3] / "examples" / "train_small_clip.py"
 NAMES = ["cat", "dog", "sea lion"]
 
 
@@ -269,7 +271,7 @@ def test_the_image_tower_takes_other_heads(folders: Path, tmp_path: Path) -> Non
     images = tiny_dataset(tmp_path / "images")
     for folder in (folders / "open_clip" / "clip", folders / "hf" / "siglip"):
         classifier = load_classifier(folder, head="knn:k=3", reference=images)
-        assert (classifier.classes, classifier.head_facts["features"]) == (3, "output")
+        assert (classifier.classes, classifier.head_facts["features"]) == (3, "the output")
         with pytest.raises(OptionError, match="prompts has no effect"):
             load_classifier(folder, head="knn:k=3", reference=images, prompts="plain")
 
@@ -365,6 +367,20 @@ def test_damaged_files(library: str, name: str, folders: Path, tmp_path: Path) -
             problem = str(error)
         assert classes == 3
         assert "\n" not in problem
+
+
+@pytest.mark.nightly
+def test_a_small_clip_learns(shared: Path, tmp_path: Path) -> None:
+    """The example reaches well above the 10 % of guessing on images that it was not trained on."""
+    spec = importlib.util.spec_from_file_location("train_small_clip", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.main(shared / "data" / "cifar10", tmp_path / "clip")
+    options: dict[str, Any] = {"subset": tmp_path / "clip" / "test.txt", "prompts": "simple", "progress": False}
+    run = robench.evaluate(tmp_path / "clip", shared / "data" / "cifar10", "clean", tmp_path / "run", **options)
+    assert run.results.query("metric == 'accuracy'").value.iloc[0] > 0.35
 
 
 @pytest.mark.nightly

@@ -210,6 +210,8 @@ def _pair(
 
 def _level(key: Key) -> str:
     family = display_family(key.suite)
+    if family == families.EXITS and key.metric == "accuracy" and key.corruption == CLEAN and key.subset is None:
+        return HEADLINE
     if family == families.ADVERSARIAL:
         return HEADLINE if (key.metric, key.method) == ("accuracy", WORST) else OTHER
     if key.subset is not None or key.method is not None:

@@ -17,7 +17,7 @@ from robench.runs.csv import read_csv, read_versions
 from robench.runs.directory import RunDirectory
 from robench.runs.files import read_start
 from robench.runs.schema import RESULTS, SCHEMA_VERSION, rows_to_frame
-from robench.suites import CLEAN, display_family, epsilon_text
+from robench.suites import CLEAN, display_family, epsilon_text, families
 from robench.types import Results
 
 __all__ = [
@@ -112,7 +112,7 @@ class ResultRow:
             parts.append(key.corruption)
         if key.axis == "difficulty":  # Difficulty 1 is the published one.
             parts += [f"difficulty {key.axis_value:g}"] if key.axis_value != 1 else []
-        elif key.severity and not display_family(key.suite).has_frames:
+        elif key.severity and (not display_family(key.suite).has_frames or display_family(key.suite) == families.EXITS):
             parts.append(str(key.severity))
         if key.dx is not None:
             parts.append(f"{key.axis} dx {key.dx} dy {key.dy}")

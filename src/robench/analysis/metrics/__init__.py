@@ -315,6 +315,21 @@ METRICS: dict[str, Metric] = {
             "mean operations of an image in that cascade: of all sizes that it was tried at",
             _MSDNET,
         ),
+        Metric(
+            "best_accuracy",
+            "fraction",
+            True,
+            "highest accuracy of an exit or setting within a number of operations; `method` names it",
+            "Yang et al. 2020, arXiv:1909.12978",
+        ),
+        Metric(
+            "budgeted_accuracy",
+            "fraction",
+            True,
+            "accuracy if shares in proportion to p^k of the images leave at exit k, the most confident ones first",
+            _MSDNET,
+        ),
+        Metric("budgeted_gflops", "GFLOPs", False, "mean operations of an image in such a budgeted batch", _MSDNET),
         *(
             Metric(f"{who}_accuracy_at_static", "fraction", True, f"{who}_accuracy for at most {_STATIC}", source)
             for who, source in _CHOOSERS.items()

@@ -11,6 +11,7 @@ import pandas as pd
 
 from robench.analysis.comparison.compare import CELL
 from robench.analysis.report.charts import Rows, dots, heat_map, lines
+from robench.analysis.report.exits import exit_groups
 from robench.analysis.report.ood import ood_groups
 from robench.analysis.report.orders import orders
 from robench.analysis.report.parts import Chart, Group, LegendEntry, Section, TextTable, model_legend
@@ -368,6 +369,7 @@ _FAMILIES: dict[Family, GroupsOf] = {
     families.SEQUENCES: _sequences,
     families.SHIFT: _shift,
     families.RESOLUTION: _resolution,
+    families.EXITS: exit_groups,
 }
 """Functions that draw the suites of a family; other families are curves along their axis."""
 

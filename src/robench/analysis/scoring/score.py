@@ -26,6 +26,7 @@ from robench.analysis.metrics.effective_robustness import effective_robustness
 from robench.analysis.metrics.intervals import bootstrap_interval, wilson_interval
 from robench.analysis.metrics.mce import ce, mce, relative_mce
 from robench.analysis.scoring.curves import Curve, FrameRecords, curves_of, family_rows, resampled
+from robench.analysis.scoring.exits import exit_curves, exit_rows
 from robench.analysis.scoring.groups import Group, groups_of, has_frames, suite_of
 from robench.analysis.scoring.image_groups import GROUP_METRICS, group_rows
 from robench.analysis.scoring.normalization import baseline_errors, difficulties_of, group_baseline, sequence_baseline
@@ -397,6 +398,11 @@ def _frame_rows(
     curves = resampled(_curves(run, finished), n, seed)
     clean = measured.cells.get(finished[0].clean) if measured else None
     baseline = sequence_baseline(run, suite, finished, normalize_by)
+    if suite.family is families.EXITS:
+        others = [curve for curve in curves if curve.axis != "exit"]
+        for one in (*exit_rows(curves, n), *family_rows(suite, others, None, None, n)):
+            yield {"suite": suite.name, **one}
+        return
     rows = family_rows(suite, curves, 1 - clean["error_rate"] if clean else None, baseline, n)
     yield from ({"suite": suite.name, **row} for row in (*rows, *choice_rows(curves, crop, n)))
 
@@ -406,6 +412,9 @@ def _curves(run: RunDirectory, finished: Sequence[ConditionEntry]) -> Iterator[C
     sized: list[FrameRecords] = []
     for condition in finished:
         records = read_frames(run, condition)
+        if suite_of(condition).family is families.EXITS:
+            yield from exit_curves(records, run.read_samples()["index"].to_numpy(), run.manifest["seed"])
+            continue
         yield from curves_of(records, difficulties)
         if has_cost(condition):
             sized.append(records)

@@ -58,6 +58,8 @@ class Ray:
         self._address, self._count, self._device, self._threads = address, workers, device, threads
         self._pool: WorkerPool | None = None
         self._start_events: list[Event] = []
+        self._seen = 0
+        """Runs of earlier calls of `run`, whose evaluators the workers may keep."""
 
     @property
     def machine(self) -> Machine | None:
@@ -101,6 +103,7 @@ class Ray:
         assert pool is not None, "the engine is started"
         yield from self._start_events
         specs = [_StoredSpec(ray.put(run.spec)) for run in runs]
+        first, self._seen = self._seen, self._seen + len(runs)
         labels = [run.manifest["model"]["label"] for run in runs]
         scheduler = Scheduler(tasks)
         progress = WorkerProgress(observer, scheduler, labels if len(labels) > 1 else ())
@@ -117,7 +120,7 @@ class Ray:
             yield from pool.update()
             for worker in pool.ready:
                 if worker.call is None and (task := scheduler.take(worker.name)) is not None:
-                    worker.call = worker.actor.evaluate.remote(task.run, specs[task.run], task.shard)
+                    worker.call = worker.actor.evaluate.remote(first + task.run, specs[task.run], task.shard)
             calls = {worker.call: worker for worker in pool.workers if worker.call is not None}
             for call in ray.wait(list(calls), timeout=_POLL)[0] if calls else ():
                 worker, task = calls[call], scheduler.assigned(calls[call].name)

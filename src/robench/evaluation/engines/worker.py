@@ -82,7 +82,7 @@ class Worker:
         """Evaluate a shard.
 
         Args:
-            run: Index of the run.
+            run: Number of the run, unique for this worker.
             spec: Returns the run's spec; called if the worker has no evaluator for the run.
             shard: The shard.
         """

@@ -253,6 +253,8 @@ class _Index:
         complete = [arch for arch, groups in compared.items() if groups.keys() == {"unexpected"}]
         hint = f"if it is {complete[0]}, leave the others out with --ignore-key" if complete else ""
         for arch, groups in compared.items():
+            if groups.keys() == {"missing"} and len({name.rpartition(".")[0] for name in groups["missing"]}) == 1:
+                hint = hint or f"if it is the trunk of {arch}, give that as --arch, with --head"
             is_like = groups.keys() == {"missing", "unexpected"} and set(groups["missing"]) == _CLASS_TOKEN_NORM
             if is_like and (pooled := timm.average_pooled(arch, groups["unexpected"])) is not None:
                 hint = f"fc_norm belongs to average pooling: give --arch, such as '{pooled}'"

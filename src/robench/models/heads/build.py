@@ -65,7 +65,7 @@ def with_head(
     check_has_layers(loaded, choice)
     dtype = next((value.dtype for value in loaded.module.parameters() if value.is_floating_point()), torch.float32)
     height, width = preprocessing.shape
-    blank = torch.zeros((2, 3, height, width), dtype=dtype, device=device)
+    blank = torch.zeros((2, preprocessing.bands, height, width), dtype=dtype, device=device)
     try:
         if choice.file is not None:
             built = _from_file(loaded, choice, choice.file, blank)
@@ -79,7 +79,8 @@ def with_head(
             f"{loaded.label} does not run on {height}x{width} images ({type(error).__name__}: {error})".splitlines()[0],
             "set --crop if its input size is another",
         ) from error
-    note = f"{loaded.label}: the head {choice} takes the {built.features.source} as features"
+    note = f"{loaded.label}: the head {choice} takes {built.features.source} as features"
+    note += f" ({built.features.remark})" if built.features.remark else ""
     return replace(
         loaded,
         label=f"{loaded.label}+{choice}",
@@ -115,7 +116,7 @@ def _from_file(loaded: LoadedModel, choice: HeadChoice, file: Path, blank: Tenso
         found = features(blank).shape[1]
     if found != weight.shape[1]:
         raise CheckpointError(
-            f"the head {file} takes {weight.shape[1]:,} features, but the {features.source} of {loaded.label} has {found:,}",
+            f"the head {file} takes {weight.shape[1]:,} features, but {features.source} of {loaded.label} has {found:,}",
             f"name other features by --features: a module, or {', '.join(LAYOUTS)}",
         )
     return _Built(features, LinearHead(weight, bias), {"sha256": file_sha256(file)}, weights.class_names)

@@ -26,12 +26,13 @@ class FeatureNetwork(nn.Module):
 
     Attributes:
         network: The backbone.
-        source: Description of the features, such as `input of fc`.
+        source: Description of the features, such as `the input of fc`.
+        remark: Remark for the user about this choice; may be empty.
     """
 
-    def __init__(self, network: nn.Module, source: str) -> None:
+    def __init__(self, network: nn.Module, source: str, remark: str = "") -> None:
         super().__init__()
-        self.network, self.source = network, source
+        self.network, self.source, self.remark = network, source, remark
 
     def forward(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) -> (b, d)."""
@@ -55,7 +56,7 @@ class _InputOf(FeatureNetwork):
     """The input of a layer in its last call."""
 
     def __init__(self, network: nn.Module, layer: str) -> None:
-        super().__init__(network, f"input of {layer}")
+        super().__init__(network, f"the input of {layer}")
         self.layer = layer
 
     def features(self, images: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ class _OutputOf(FeatureNetwork):
     """The output of a module in its last call; the mean over the places of a map of features."""
 
     def __init__(self, network: nn.Module, layer: str) -> None:
-        super().__init__(network, f"output of {layer}")
+        super().__init__(network, f"the output of {layer}")
         self.layer = layer
 
     def features(self, images: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ def find_features(network: nn.Module, label: str, images: Tensor, chosen: str | 
         values = features.features(images)
     if values.ndim < 2 or len(values) != len(images) or values[0].numel() != values.shape[1]:
         raise CheckpointError(
-            f"the {features.source} of {label} has the shape {shape_text(values)} for {len(images)} images",
+            f"{features.source} of {label} has the shape {shape_text(values)} for {len(images)} images",
             "name a module by --features whose output is (images, features) or (images, features, height, width)",
         )
     return features
@@ -163,7 +164,7 @@ def find_features(network: nn.Module, label: str, images: Tensor, chosen: str | 
 
 def _usual(network: nn.Module, images: Tensor) -> FeatureNetwork:
     if getattr(network, "returns_features", False):
-        return FeatureNetwork(network, "output")
+        return FeatureNetwork(network, "the output")
     head = getattr(network, "forward_head", None)
     if head is not None and hasattr(network, "forward_features") and "pre_logits" in signature(head).parameters:
         return _PreLogits(network, "pre_logits")
@@ -173,7 +174,8 @@ def _usual(network: nn.Module, images: Tensor) -> FeatureNetwork:
     outputs = [values] if isinstance(values, Tensor) else [one for one in values if isinstance(one, Tensor)]
     if calls and any(calls[-1][1] == one.shape for one in outputs):
         return _InputOf(network, calls[-1][0])
-    return FeatureNetwork(network, "output")
+    # A network of convolutions may end in logits all the same.
+    return FeatureNetwork(network, "the output", "no linear layer ends the network; --features names other ones")
 
 
 @contextmanager
