@@ -22,6 +22,7 @@ from robench.datasets import decode_few, open_dataset
 from robench.errors import OptionError
 from robench.evaluation.adversarial import attack_images, attack_warnings
 from robench.evaluation.apgd import Ball, apgd, checkpoints, cross_entropy, targeted_dlr
+from robench.evaluation.attack_state import AttackState
 from robench.models import Classifier
 from robench.suites import epsilon_text, make_attack
 from robench.transforms.draws import KeyedDraws
@@ -117,24 +118,35 @@ def test_the_batch_size_changes_at_most_one_image(learned: Classifier) -> None:
         assert np.abs(resisting(size) - whole).max() <= 1
 
 
-def test_a_killed_run_is_equal_byte_for_byte(
+def test_a_run_that_is_cut_off_in_an_attack_is_equal_byte_for_byte(
     learned: Classifier, data: Path, run: robench.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The attacks on the second of three batches are cut off."""
+    """Three batches, three attacks each: the fifth attack is cut off, and the fourth is not repeated."""
     calls = []
 
-    def cut(*arguments: Any, **keywords: Any) -> Any:
+    def cut(*arguments: Any) -> Any:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 5:
             raise KeyboardInterrupt
-        return attack_images(*arguments, **keywords)
+        return apgd(*arguments)
 
-    monkeypatch.setattr("robench.evaluation.loop.attack_images", cut)
+    monkeypatch.setattr("robench.evaluation.adversarial.apgd", cut)
+    monkeypatch.setattr("robench.evaluation.attack_state._SECONDS", 0)
     with pytest.raises(KeyboardInterrupt):
         evaluate(learned, data, tmp_path / "run", batch_size=5)
+    (state,) = (tmp_path / "run" / "attacks").iterdir()
     evaluate(learned, data, tmp_path / "run", batch_size=5)
-    assert len(calls) == 2 + 2, "the first batch was kept"
+    assert len(calls) == 5 + 5
     assert run_files(tmp_path / "run") == run_files(run.path)
+    assert not state.parent.exists()
+
+
+@each("content", [b"", b"\x08" + bytes(7) + b"{}", b"\xff" * 64, b"not a state"])
+def test_a_damaged_state_is_no_progress(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state").write_bytes(content)
+    state = AttackState(tmp_path / "state", "key")
+    state.read(torch.device("cpu"))
+    assert (state.frames, state.logits, state.runs) == ([], None, 0)
 
 
 @each("norm, epsilon", [("linf", "3/255"), ("linf", "0.1"), ("l2", "0.3"), ("l2", "2")])
@@ -145,6 +157,7 @@ def test_images_stay_in_the_ball(learned: Classifier, norm: str, epsilon: str) -
     attack = make_attack(["apgd-ce"], norm, [epsilon], 6, 2)
     draws = KeyedDraws(0, torch.arange(6), "adversarial")
     (found,) = attack_images(learned, images, label, attack, draws)
+    assert found.images is not None
     change = found.images.double() - (images.float() / 255).double()
     size = change.abs().flatten(1).amax(1) if norm == "linf" else change.flatten(1).norm(dim=1)
     assert (size <= float(attack.epsilons[0])).all()
@@ -190,7 +203,9 @@ def test_starts_depend_on_seed_and_sample_alone(learned: Classifier) -> None:
 
     def changed(rows: list[int], seed: int) -> Tensor:
         draws = KeyedDraws(seed, torch.tensor(rows), "adversarial")
-        return next(attack_images(learned, images[rows], label[rows], attack, draws)).images
+        found = next(attack_images(learned, images[rows], label[rows], attack, draws)).images
+        assert found is not None
+        return found
 
     whole = changed([0, 1, 2, 3], 0)
     torch.testing.assert_close(changed([3, 1], 0), whole[[3, 1]], rtol=0, atol=1e-6)

@@ -41,7 +41,7 @@ def compare(
     The first run is the reference. A verdict comes first, then the corruptions by the size of the change.
 
     Cells are tested with McNemar's exact test, all else with a paired bootstrap; both are two-sided. Holm's correction covers
-    headlines, corruptions and cells, each by themselves. JSON and CSV have the cells too.
+    headlines, corruptions and cells, each by themselves. JSON and CSV have the cells too, but no error consistency unless asked.
 
     Error consistency says whether two decision makers are right on the same images. With --decisions, one run suffices. A table
     has a column `file` and a column of class names for each decision maker, or a line for each trial of a person.
@@ -57,7 +57,7 @@ def compare(
     from robench.display.summary import FORMATS
 
     runs = found_runs(runs)
-    differences, consistencies = compare_all(runs, names(metric), decisions or ())
+    differences, consistencies = compare_all(runs, names(metric), decisions or (), consistency=format == "table")
     several = len(runs) > 1
     print_notes(warnings(runs), "warning")
     flipped = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from robench.datasets import ImageDataset
 from robench.errors import OptionError, one_line
 from robench.evaluation.apgd import Ball, Loss, apgd, cross_entropy, is_right, targeted_dlr
+from robench.evaluation.attack_state import AttackState
 from robench.evaluation.options import Options
 from robench.models import Classifier
 from robench.suites import ADVERSARIAL, LEAST_CLASSES, Attack
@@ -31,16 +33,22 @@ class Attacked:
     """A batch after one attack at one radius.
 
     Attributes:
-        images: Images of the batch in [0, 1]: misclassified ones, else those with the largest loss, (b, 3, h, w) float32.
+        images: Images of the batch in [0, 1]: misclassified ones, else those with the largest loss, (b, 3, h, w) float32. None
+            for an attack of an earlier process.
         logits: Their logits, (b, classes).
     """
 
-    images: FloatImages
+    images: FloatImages | None
     logits: Logits
 
 
 def attack_images(
-    classifier: Classifier, images: Images, label: Tensor, attack: Attack, draws: KeyedDraws
+    classifier: Classifier,
+    images: Images,
+    label: Tensor,
+    attack: Attack,
+    draws: KeyedDraws,
+    state: AttackState | None = None,
 ) -> Iterator[Attacked]:
     """Attack a batch, and yield it after each attack at each radius.
 
@@ -53,31 +61,38 @@ def attack_images(
         label: (b,) int64.
         attack: The attacks.
         draws: Draws of the batch.
+        state: Progress of an earlier process; None for none.
     """
+    state = AttackState(None, "") if state is None else state
     clean = to_float(images.to(classifier.device))
     logits = classifier.logits(images)
     order = logits.argsort(dim=1, descending=True, stable=True)
     others = order[order != label[:, None]].view(len(label), -1)[:, :_TARGETS]
     right = is_right(logits, label)
-    for epsilon in attack.epsilons:
-        found, values, left = clean.clone(), logits.clone(), right.clone()
-        for name in attack.names:
-            losses = _LOSSES[name](label, others)
-            for run, loss in enumerate(losses * attack.restarts if epsilon else ()):
-                rows = left.nonzero()[:, 0]
-                if not len(rows):
-                    break
-                outcome = apgd(
-                    classifier.differentiable_logits,
-                    _of_rows(loss, rows),
-                    label[rows],
-                    ball := Ball.around(clean[rows], epsilon, attack.norm),
-                    ball.start(_noise(attack.norm, replace(draws, index=draws.index[rows]), name, run, clean.shape)),
-                    attack.steps,
-                )
-                found[rows], values[rows] = outcome.images, outcome.logits
-                left[rows] = ~outcome.broken
-            yield Attacked(found.clone(), values.clone())
+    found, values = clean, logits
+    for number, (epsilon, name) in enumerate(product(attack.epsilons, attack.names)):
+        if number % len(attack.names) == 0:
+            found, values = clean.clone(), logits.clone()
+        if number < len(state.frames):
+            values = state.frames[number].clone()
+            yield Attacked(None, values.clone())
+            continue
+        values = values if state.logits is None else state.logits.clone()
+        left = right & is_right(values, label)
+        losses = _LOSSES[name](label, others) * attack.restarts if epsilon else []
+        for run in range(state.runs, len(losses)):
+            rows = left.nonzero()[:, 0]
+            if not len(rows):
+                break
+            ball = Ball.around(clean[rows], epsilon, attack.norm)
+            noise = _noise(attack.norm, replace(draws, index=draws.index[rows]), f"{name}/{run}", clean.shape)
+            loss = _of_rows(losses[run], rows)
+            outcome = apgd(classifier.differentiable_logits, loss, label[rows], ball, ball.start(noise), attack.steps)
+            found[rows], values[rows] = outcome.images, outcome.logits
+            left[rows] = ~outcome.broken
+            state.after_run(values.clone())
+        state.after_attack(values.clone())
+        yield Attacked(found.clone(), values.clone())
 
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], list[Loss]]] = {
@@ -92,8 +107,8 @@ def _of_rows(loss: Loss, rows: Tensor) -> Loss:
     return lambda logits, chosen: loss(logits, rows[chosen])
 
 
-def _noise(norm: str, draws: KeyedDraws, name: str, run: int, shape: torch.Size) -> Tensor:
-    scoped = draws.scoped(f"{norm}/{name}/{run}")
+def _noise(norm: str, draws: KeyedDraws, run: str, shape: torch.Size) -> Tensor:
+    scoped = draws.scoped(f"{norm}/{run}")
     if norm == "linf":
         return scoped.uniform("start", tuple(shape[1:])) * 2 - 1
     return scoped.normal("start", tuple(shape[1:]))

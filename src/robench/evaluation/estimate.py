@@ -52,6 +52,7 @@ class Estimate:
         run_bytes: Size of the run on disk.
         calibration: Images through the model for the statistics of treatments.
         calibration_seconds: Seconds for statistics on calibration images.
+        attack: Largest number of forward and backward passes of an image for attacks.
     """
 
     plan: Plan
@@ -62,11 +63,13 @@ class Estimate:
     run_bytes: int
     calibration: int = 0
     calibration_seconds: float = 0.0
+    attack: int = 0
 
     @property
     def forwards(self) -> int:
         """Number of images through the model."""
-        return self.calibration + self.samples * sum(map(condition_frames, self.plan.conditions))
+        frames = sum(condition_frames(one) for one in self.plan.conditions if one.attack is None)
+        return self.calibration + self.samples * (frames + self.attack)
 
 
 def estimate(
@@ -132,6 +135,9 @@ def estimate(
         run_bytes=_RECORD_BYTES * len(positions) * sum(map(condition_frames, plan.conditions)),
         calibration=sum(count for _, count in calibrating)
         + adaptation.estimation_frames(plan.conditions, len(positions)),
+        attack=sum(
+            attack_passes(one.attack, _classes(classifier)) for one in plan.conditions if one.attack is not None
+        ),
         calibration_seconds=sum(by_policy[policy] * count for policy, count in calibrating),
     )
 
@@ -174,12 +180,15 @@ def remaining_seconds(prepared: PreparedRun, conditions: Sequence[Condition]) ->
     return sum(count * measured.get((one.suite, one.corruption), mean) for one, count in forwards.items())
 
 
+def _classes(classifier: Classifier) -> int:
+    return classifier.classes if classifier.groups is None else len(classifier.groups)
+
+
 def _shortened(condition: Condition, classifier: Classifier) -> tuple[Condition, float]:
     """Return a condition whose attacks have one update, and how much longer they take with all of theirs at most."""
     if condition.attack is None:
         return condition, 1.0
-    short = replace(condition.attack, steps=1)
-    classes = classifier.classes if classifier.groups is None else len(classifier.groups)
+    short, classes = replace(condition.attack, steps=1), _classes(classifier)
     return replace(condition, attack=short), attack_passes(condition.attack, classes) / max(
         attack_passes(short, classes), 1
     )

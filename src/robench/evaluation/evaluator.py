@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -39,8 +40,14 @@ class Evaluator:
         OptionError: `--kernels fused` on a device without fused kernels.
     """
 
-    def __init__(self, adaptation: Adaptation, samples: Mapping[Geometry, Samples], options: Options) -> None:
-        self._adaptation, self._samples, self._options = adaptation, samples, options
+    def __init__(
+        self,
+        adaptation: Adaptation,
+        samples: Mapping[Geometry, Samples],
+        options: Options,
+        scratch: Path | None = None,
+    ) -> None:
+        self._adaptation, self._samples, self._options, self._scratch = adaptation, samples, options, scratch
         check_kernels(options.kernels, adaptation.classifier.device)
         assert options.batch_size is not None, "the machine's is known"
         self._batch_size = options.batch_size
@@ -96,6 +103,7 @@ class Evaluator:
                         advance=progress,
                         session=session,
                         watch=watch,
+                        scratch=self._scratch,
                     )
                 break
             except DeviceError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial, wraps
+from pathlib import Path
 from typing import ParamSpec
 
 import numpy as np
@@ -19,6 +20,7 @@ from robench.datasets import read_released
 from robench.errors import DeviceError, OutOfMemory
 from robench.evaluation.adversarial import attack_images
 from robench.evaluation.allocator import retain_freed_pages
+from robench.evaluation.attack_state import AttackState, state_path
 from robench.evaluation.device_scopes import memory_scope, precision_scope, statistics_scope
 from robench.evaluation.prefetch import gather_batch, model_stream, prefetch
 from robench.evaluation.samples import Samples
@@ -56,6 +58,7 @@ def begin_condition(
     advance: Callable[[int], None] = lambda _: None,
     session: Session | None = None,
     watch: Stopwatch = NULL_STOPWATCH,
+    scratch: Path | None = None,
 ) -> PendingRecords:
     """Classify all samples under one condition, without waiting for a GPU to finish.
 
@@ -73,6 +76,7 @@ def begin_condition(
         advance: Receives the number of images after each frame of a batch, which a GPU may not have finished.
         session: Session of the treatments that changed `classifier`.
         watch: Times the phases.
+        scratch: Folder for the state of unfinished attacks; None to keep none.
 
     Returns:
         Records that may still be on their way from the device.
@@ -104,7 +108,9 @@ def begin_condition(
             found = (
                 _predictions(classifier, samples, condition, pairs, precision, session, watch)
                 if condition.attack is None
-                else _attacked(classifier, samples, condition, pairs, precision, partial(KeyedDraws, seed), watch)
+                else _attacked(
+                    classifier, samples, condition, pairs, precision, partial(KeyedDraws, seed), watch, scratch
+                )
             )
             with closing(found) as predictions:
                 for positions, frame, columns in predictions:
@@ -260,6 +266,7 @@ def _attacked(
     precision: str,
     draws_of: Callable[[Tensor, str], KeyedDraws],
     watch: Stopwatch,
+    scratch: Path | None,
 ) -> Generator[tuple[Ints, Frame, Tensor]]:
     """Yield each batch after each attack at each radius, with the columns of its logits."""
     assert condition.attack is not None
@@ -268,7 +275,11 @@ def _attacked(
         for positions, frame in pairs:
             label = to_device(torch.from_numpy(samples.label[positions]), classifier.device)
             index = to_device(torch.from_numpy(samples.index[positions]), classifier.device)
-            attacked = attack_images(classifier, frame.images, label, attack, draws_of(index, "adversarial"))
+            numbers = samples.index[positions].tolist()
+            file = None if scratch is None else state_path(scratch, condition.name, numbers[0])
+            state = AttackState(file, f"{attack} {numbers}")
+            state.read(classifier.device)
+            attacked = attack_images(classifier, frame.images, label, attack, draws_of(index, "adversarial"), state)
             for number, position in enumerate(places):
                 with watch.span("forward"), precision_scope(precision, classifier.device):
                     columns = _columns(next(attacked).logits, label)

@@ -31,6 +31,7 @@ from robench.datasets import (
 )
 from robench.errors import CheckpointError, DatasetError, OptionError, RobenchError, RunError
 from robench.evaluation.adversarial import TRIED, attack_warnings, with_possible_attacks
+from robench.evaluation.attack_state import FOLDER
 from robench.evaluation.environment import Machine
 from robench.evaluation.evaluator import Evaluator
 from robench.evaluation.input_size import check_input_size
@@ -173,7 +174,7 @@ def prepare(
         batch_size=manifest["identity"]["options"]["batch_size"],
         whole=adaptation.needs_whole_condition,
         spec=_spec(adaptation, data, suites, options),
-        evaluator=Evaluator(adaptation, data.samples, options),
+        evaluator=Evaluator(adaptation, data.samples, options, path / FOLDER),
         decoding=data.seconds,
         labelled=labelled,
     )
@@ -311,7 +312,8 @@ def _read_images(
             "sha": [hashes.sha[row] for row in rows.tolist()],
         }
     )
-    sets = None if dataset.label_sets is None else _filled([dataset.label_sets[place] for place in index.tolist()])
+    several = dataset.several_labels
+    sets = None if several is None else _filled([several[place] for place in index.tolist()])
     samples = {
         geometry: Samples(images.images, rows, index, label, names, sets) for geometry, images in decoded.items()
     }
@@ -445,5 +447,5 @@ def _check_output_path(path: Path, options: Options, data: Path | None) -> None:
 
 def _foreign(path: Path) -> list[str]:
     """Return the files that no interrupted run has left."""
-    own = {"records", "samples.parquet", ".lock", OOD}
+    own = {"records", "samples.parquet", ".lock", OOD, FOLDER}
     return [entry.name for entry in path.iterdir() if entry.name not in own and not entry.name.startswith(".tmp-")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ import pandas as pd
 from robench.analysis.scoring import clean_warnings, condition_score, mean_divisors, score_and_store
 from robench.display.run import Run
 from robench.errors import RunError
+from robench.evaluation.attack_state import FOLDER, state_path
 from robench.evaluation.changes import describe_changes
 from robench.evaluation.engines import Event
 from robench.evaluation.estimate import remaining_seconds
@@ -133,6 +135,9 @@ class RunWriter:
             self.directory.write_encoded(condition.name, result.content)
         else:
             self.directory.write_shard(condition.name, shard.start, shard.stop, result.content)
+        if condition.attack is not None:
+            first = int(self.prepared.samples["index"].iloc[shard.start])
+            state_path(self.directory.path / FOLDER, condition.name, first).unlink(missing_ok=True)
         if not any(other.condition == condition for other in self.missing):
             self._finish_condition(condition)
 
@@ -190,6 +195,7 @@ class RunWriter:
         scored = self.directory.manifest["scored"]
         for text in (*scored["notes"], *scored["warnings"]):
             self.heartbeat.note(text)  # The summary of the run holds them for the reader.
+        shutil.rmtree(self.directory.path / FOLDER, ignore_errors=True)
         self.held.close()
         decoding = {"decoding": Profile.of("decode", self.prepared.decoding)} if self.profiles else {}
         return Run(self.directory, results, {**decoding, **self.profiles})

@@ -342,7 +342,11 @@ def _cost(base: ResultsSet, other: ResultsSet, base_model: str, run_model: str) 
 
 
 def compare_all(
-    runs: Sequence[Path | str], metrics: Sequence[str] | None = None, decisions: Sequence[Path | str] = ()
+    runs: Sequence[Path | str],
+    metrics: Sequence[str] | None = None,
+    decisions: Sequence[Path | str] = (),
+    *,
+    consistency: bool = False,
 ) -> tuple[list[Difference], list[Consistency]]:
     """Compare runs as `compare` does, and measure their error consistency.
 
@@ -350,6 +354,7 @@ def compare_all(
         runs: As in `compare`; one suffices with decisions.
         metrics: As in `compare`; `error_consistency` is one of them.
         decisions: Tables for `read_decisions`.
+        consistency: Whether to measure error consistency where neither `metrics` nor `decisions` ask for it.
 
     Returns:
         The differences, and the error consistencies, without those of runs that have no records unless they are asked for.
@@ -362,7 +367,7 @@ def compare_all(
     differences = [] if is_single or others == [] else compare(runs, others)
     is_asked = bool(decisions) or (metrics is not None and METRIC in metrics)
     try:
-        found = consistencies(runs, decisions) if is_asked or metrics is None else []
+        found = consistencies(runs, decisions) if is_asked or (consistency and metrics is None) else []
     except RunError:
         if is_asked:
             raise
