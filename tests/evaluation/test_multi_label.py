@@ -138,6 +138,18 @@ def test_no_selected_image_has_a_label(tmp_path: Path, data: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_one_class_an_image_with_some_left_out(tmp_path: Path, data: Path) -> None:
+    paths = open_dataset(data).paths[::2]
+    labels = "".join(f"{path},{path.split('/')[0]}\n" for path in paths)
+    (tmp_path / "labels.csv").write_text(f"path,label\n{labels}")
+    (tmp_path / "subset.txt").write_text("\n".join(paths))
+    run = robench.evaluate(tiny_classifier(), data, "clean", tmp_path / "a", labels=tmp_path / "labels.csv")
+    other = robench.evaluate(tiny_classifier(), data, "clean", tmp_path / "b", subset=tmp_path / "subset.txt")
+    assert run.results.equals(other.results)
+    assert "brier" in set(run.results["metric"])
+    assert "15 of 30 images have no label and are left out" in run.notes
+
+
 def test_the_most_probable_of_several_classes() -> None:
     logits = torch.tensor([[5.0, 5.0, 1.0, 0.0], [0.0, 1.0, 2.0, 9.0], [1.0, torch.nan, 1.0, 1.0]])
     label = torch.tensor([[1, 2], [0, 1], [2, -1]])

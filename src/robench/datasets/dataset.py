@@ -68,6 +68,11 @@ class ImageDataset:
         return len(self.paths)
 
     @property
+    def several_labels(self) -> LabelSets | None:
+        """The classes of each image if an image has several, else None."""
+        return self.label_sets if any(len(one) > 1 for one in self.label_sets or ()) else None
+
+    @property
     def label_notes(self) -> list[str]:
         """Messages about images with several classes, and without one."""
         sets = self.label_sets or ()

@@ -61,12 +61,12 @@ def make_manifest(
     }
     data = {
         "name": images.name,
-        "sha256": _fingerprint(samples, images.label_sets),
+        "sha256": _fingerprint(samples, images.several_labels),
         "samples": len(samples),
         "total_samples": len(images),
         "classes": list(images.classes),
         # Whether images have several classes.
-        **({"multi_label": True} if images.label_sets is not None else {}),
+        **({"multi_label": True} if images.several_labels is not None else {}),
         # Fewer than the model's if its outputs are limited to the classes of the dataset.
         "predicted_classes": classifier.classes if classifier.groups is None else len(classifier.groups),
         # Outputs of the model for each class, if they are not the classes in order.

@@ -312,7 +312,8 @@ def _read_images(
             "sha": [hashes.sha[row] for row in rows.tolist()],
         }
     )
-    sets = None if dataset.label_sets is None else _filled([dataset.label_sets[place] for place in index.tolist()])
+    several = dataset.several_labels
+    sets = None if several is None else _filled([several[place] for place in index.tolist()])
     samples = {
         geometry: Samples(images.images, rows, index, label, names, sets) for geometry, images in decoded.items()
     }
