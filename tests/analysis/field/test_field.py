@@ -180,7 +180,9 @@ def test_the_place_of_a_run_in_a_sentence(tmp_path: Path) -> None:
     assert 0 < better < 23
     assert (standing.better, standing.models, standing.metric) == (better, 23, "mean_error")
     sentence = verdict(results)[-1]
-    assert sentence.startswith(f"cifar-c mean error 16.5 %: better than {better} of 23 published models; ")
+    assert sentence.startswith(
+        f"cifar-c mean error 16.5 %: better than {better} of 23 published models on the same 2 cells; "
+    )
     value, low, high = (100 * part for part in standing.above)
     assert sentence.endswith(f"; +{value:.1f} pp [{low:.1f}, {high:.1f}] above what its clean accuracy predicts.")
     (below,) = standings(RunDirectory.open(run_on_cifar10(tmp_path / "below", contrast=190)).read_results())
@@ -264,3 +266,14 @@ def test_what_is_not_of_the_field_is_refused(tmp_path: Path) -> None:
             leaderboard(inputs, field=field)
     with pytest.raises(OptionError, match="did you mean 'objectnet'"):
         find_field("objectnett")
+
+
+def test_suites_with_columns_of_their_own_have_published_rows() -> None:
+    """Mean errors of three of the twelve corruptions of 3DCC, by hand from the published cells of one model."""
+    rows = {row["model"]: row for row in leaderboard([], field="imagenet-3dcc").rows}
+    errors = by_name("imagenet-3dcc")["Hendrycks2020AugMix"].errors
+    mean = np.mean([errors[name, s] for name in ("iso_noise", "low_light", "color_quant") for s in range(1, 6)])
+    row = rows["Hendrycks2020AugMix"]
+    assert row["3dcc_2d_mean_error"] == pytest.approx(100 * mean)
+    assert row["rank_by"] == "3dcc_2d_mean_error"
+    assert "mean_error" not in row

@@ -109,7 +109,7 @@ _IMAGENET_C = (
     "which costs about 1.5 mCE. Released files have JPEG compression, as robench's have by default."
 )
 _CIFAR = "Protocols are mixed: RobustBench has the released arrays, robench draws each corruption anew."
-_3DCC = "Protocols are mixed: RobustBench has 5,000 fixed images of the released files. robench has the three corruptions without depth."
+_3DCC = "Protocols are mixed: RobustBench has 5,000 fixed images of the released files. Values are of the three corruptions without depth."
 _TESTBED = "Protocols are mixed: the testbed resizes to 256 px and crops 224 px, or a model's own size."
 
 FIELDS: dict[str, Field] = {
@@ -233,8 +233,8 @@ def field_cells(name: str) -> frozenset[Cell]:
     """Return the cells that the aggregates of a field cover."""
     cells = {cell for model in published_models(name) for cell in model.errors}
     suite = lookup_suite(FIELDS[name].suite)
-    extra = () if suite is None else suite.extra
-    return frozenset(cell for cell in cells if cell[0] not in extra)
+    covered = {corruption for corruption, _ in cells} if suite is None else suite.own_or_extra(c for c, _ in cells)
+    return frozenset(cell for cell in cells if cell[0] in covered)
 
 
 def models_with(name: str, cells: frozenset[Cell]) -> list[PublishedModel]:

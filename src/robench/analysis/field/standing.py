@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from robench.analysis.field import FIELDS, Cell, Field, models_with, published_mce
+from robench.analysis.field import FIELDS, Cell, Field, field_cells, models_with, published_mce
 from robench.analysis.formatting import in_percent
 from robench.analysis.wording import IDENTIFIERS, Wording
 from robench.suites import CLEAN, lookup_suite
@@ -49,8 +49,10 @@ class Standing:
         side, sign = ("above", 1) if above >= 0 else ("below", -1)
         ends = sorted((sign * low, sign * high))
         interval = "" if pd.isna(low) else f" [{ends[0]:z.1f}, {ends[1]:z.1f}]"
+        some = len(self.cells) < len(field_cells(self.field.name))
+        where = f" on the same {len(self.cells)} cells" if some else ""
         return (
-            f"{wording.suite(self.field.suite)} {value}: better than {self.better} of {self.models} published models; "
+            f"{wording.suite(self.field.suite)} {value}: better than {self.better} of {self.models} published models{where}; "
             f"{'+' if sign > 0 else ''}{sign * above:.1f} pp{interval} {side} what its clean accuracy predicts."
         )
 

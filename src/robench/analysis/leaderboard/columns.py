@@ -80,6 +80,13 @@ METRIC_COLUMNS: tuple[MetricColumn, ...] = (
     MetricColumn("c_bar_mce", "mce", families.CORRUPTIONS, prefix="c_bar_"),
     MetricColumn("3dcc_2d_mean_error", "mean_error", families.CORRUPTIONS, prefix="3dcc_2d_"),
     MetricColumn("3dcc_2d_mce", "mce", families.CORRUPTIONS, prefix="3dcc_2d_"),
+    MetricColumn(
+        "3dcc_2d_effective_robustness",
+        "effective_robustness",
+        families.CORRUPTIONS,
+        is_signed=True,
+        prefix="3dcc_2d_",
+    ),
     MetricColumn("mean_flip_rate", "mean_flip_rate", families.SEQUENCES, difficulty=1.0),
     MetricColumn("mfr", "mfr", families.SEQUENCES, difficulty=1.0),
     MetricColumn("consistency", "consistency", families.SHIFT, "crop"),

@@ -38,6 +38,7 @@ _HEADINGS = {
     "c_bar_mce": "C-bar mCE",
     "3dcc_2d_mean_error": "3DCC 2-D mean error",
     "3dcc_2d_mce": "3DCC 2-D mCE",
+    "3dcc_2d_effective_robustness": "effective robustness, pp",
     "mean_flip_rate": "flip rate",
     "mfr": "mFR",
     "circular_consistency": "circular consistency",

@@ -55,6 +55,7 @@ def field_rows(
 
 
 def _row(field: Field, model: PublishedModel, cells: frozenset[Cell], whole: frozenset[Cell]) -> Row:
+    prefix = "3dcc_2d_" if field.name == "imagenet-3dcc" else ""
     clean, error = 100 * model.clean, 100 * model.mean_error(sorted(cells))
     own: Row = {
         "model": model.model,
@@ -67,10 +68,10 @@ def _row(field: Field, model: PublishedModel, cells: frozenset[Cell], whole: fro
     fit = field_fit(field.name, cells)
     if fit is not None and field.name != CLEAN:
         above = effective_robustness(1 - clean / 100, 1 - error / 100, fit.slope, fit.intercept)
-        own |= {"effective_robustness": percent(100 * float(above)), "field": field.name}
+        own |= {f"{prefix}effective_robustness": percent(100 * float(above)), "field": field.name}
     if field.suite == CLEAN:
         return own | _top1(error)
-    own |= _top1(clean) | {"mean_error": percent(error)}
+    own |= _top1(clean) | {f"{prefix}mean_error": percent(error)}
     if field.name == "imagenet-c" and cells == whole:
         own |= {"mce": percent(published_mce(model)), "baseline": _BASELINE}
     of_suite = SuiteProtocol(field.suite, model.protocol, subset_text(cells, whole))

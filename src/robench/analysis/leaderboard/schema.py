@@ -72,6 +72,7 @@ LEADERBOARD = Table(
         *_percent("c_bar_mce", "mean corruption error of that suite, divided by the baseline's"),
         *_percent("3dcc_2d_mean_error", "mean error of imagenet-3dcc-2d"),
         *_percent("3dcc_2d_mce", "mean corruption error of that suite, divided by the baseline's"),
+        *_signed("3dcc_2d_effective_robustness", "effective robustness of imagenet-3dcc-2d, likewise"),
         *_percent("mean_flip_rate", "unnormalised mean flip rate of a suite of sequences at difficulty 1; not mFR"),
         *_percent("mfr", "mean flip rate of that suite at difficulty 1, divided by the baseline's"),
         *_percent("consistency", "pairs of shifted crops with the same prediction (suite shift)"),
