@@ -48,3 +48,14 @@ def test_by_hand() -> None:
     assert aurc([1, 1], [True, False]) == augrc([1, 1], [True, False]) * 4 / 3 == 0.5
     coverage, risk = RiskCoverage.of(confidence, correct).curve()
     assert [coverage.tolist(), risk.tolist()] == [[0.25, 0.5, 0.75, 1], [0, 1 / 2, 1 / 3, 1 / 4]]
+
+
+def test_areas_by_trapezoids_differ_by_their_ends() -> None:
+    """torch-uncertainty's definition: numpy's trapezoids from k = 1 to n, divided by the length of that range."""
+    rng, n = np.random.default_rng(0), 200
+    confidence, correct = rng.permutation(n) / n, rng.random(n) > 0.2
+    coverage = np.arange(1, n + 1) / n
+    risk = np.cumsum(~correct[np.argsort(-confidence)]) / np.arange(1, n + 1)
+    for curve, own in ((risk, aurc(confidence, correct)), (risk * coverage, augrc(confidence, correct))):
+        published = np.trapezoid(curve, coverage) / (1 - 1 / n)
+        assert own == pytest.approx(published * (1 - 1 / n) + (curve[0] + curve[-1]) / (2 * n), abs=1e-12)
