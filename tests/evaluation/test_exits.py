@@ -18,6 +18,7 @@ from torch.nn import functional
 
 import robench
 from robench.analysis.metrics.intervals import split_half
+from robench.analysis.report.exits import exit_groups
 from robench.errors import CheckpointError, OptionError
 from robench.runs.directory import RunDirectory
 from robench.types import Ints
@@ -162,6 +163,17 @@ def test_three_exits(data: Path, pixels: Tensor, tmp_path: Path) -> None:
             assert found == pytest.approx({p: point[column] for p, point in points.items()})
         best = values(results, "best_accuracy", corruption, "axis_value")
         assert best == pytest.approx(dict(zip(cost, np.maximum.accumulate(right.mean(axis=1)), strict=True)))
+    charted(results)
+
+
+def charted(results: pd.DataFrame) -> None:
+    """The section of the report has a chart for each condition: three exits and 39 budgeted batches, and the best exits."""
+    (group,) = exit_groups("exits", results, pd.DataFrame(), ["model"])
+    assert [chart.title for chart in group.charts] == ["Clean", "Fog, severity 3"]
+    assert [len(chart.rows) for chart in group.charts] == [3 + 39, 3 + 39]
+    assert group.below is not None
+    assert [row[:3:2] for row in group.below.rows][:1] == [["Clean", "exit 1"]]
+    assert len(group.below.rows) == 6
 
 
 def test_two_widths_with_statistics_of_each(data: Path, pixels: Tensor, tmp_path: Path) -> None:
