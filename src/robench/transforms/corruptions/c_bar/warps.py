@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from robench.transforms.corruptions.c_bar.base import Levels, bilinear, c_bar, steps
 from robench.transforms.device import constant
 from robench.transforms.draws import Draws
-from robench.transforms.filters import by_planes, smooth
+from robench.transforms.filters import smooth
 from robench.types import Floats, Ints
 
 __all__ = ["caustic_refraction", "circular_motion_blur", "pinch_and_twirl", "ripple", "transverse_chromatic_abberation"]
@@ -112,30 +113,45 @@ def ripple(levels: Levels, draws: Draws, *, amplitude: float) -> Levels:
 @c_bar(degrees=15, random=False)
 def circular_motion_blur(levels: Levels, draws: Draws, *, degrees: float) -> Levels:
     """Average 21 rotations about the middle by up to `degrees` either way; corners that a rotation uncovers are black."""
-    return by_planes(lambda planes: _rotated_mean(planes, degrees), levels)
+    side, count = levels.shape[-1], len(levels)
+    if levels.device.type == "cpu":
+        count = max(1, _CPU_VALUES // (3 * side * side))
+    parts = [_spline(_spline(part.permute(2, 3, 0, 1)).transpose(0, 1)).transpose(0, 1) for part in levels.split(count)]
+    coefficients = [part.reshape(side * side, -1).contiguous() for part in parts]
+    results = [torch.zeros_like(part) for part in coefficients]
+    for pixels, index, weights in _rotations(side, degrees, levels.device):
+        for result, part in zip(results, coefficients, strict=True):
+            result[pixels] += _weighted(part, index, weights)
+    return torch.cat(results, dim=1).T.reshape(levels.shape)
 
 
-def _rotated_mean(planes: Tensor, degrees: float) -> Tensor:
-    """Return the weighted mean of (n, 1, side, side) planes at 21 angles."""
-    side = planes.shape[-1]
-    coefficients = _spline(_spline(planes[:, 0].permute(1, 2, 0)).transpose(0, 1)).transpose(0, 1).flatten(0, 1)
-    if side <= _SMALL:
-        index, weights = (constant(planes.device, part, side, degrees) for part in (_mean_index, _mean_weights))
-        result = _weighted(coefficients, index, weights)
-    else:
-        result = torch.zeros_like(coefficients)
-        for angle, share in _angles(degrees):
-            result += _weighted(coefficients, *_rotation(side, angle, planes.device)) * share
-    return result.T.reshape(planes.shape)
+_CPU_VALUES = 3 << 15
+"""Values per step on a CPU: 32 images of 32x32, so that the working set stays in a core's cache."""
 
+_CPU_PIXELS = 1 << 14
+"""Pixels of a large image per step on a CPU, for the same reason."""
 
 _SMALL = 32
-"""Largest side at which a table contains the pixels that all angles take: several hundred for each pixel of a large image."""
+"""Largest side at which one table has the pixels of all angles: several hundred for each pixel of a large image."""
+
+
+def _rotations(side: int, degrees: float, device: torch.device) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield pixels with tables of their source pixels and weights, both (taps, pixels), whose sum is the mean over all angles."""
+    if side <= _SMALL:
+        index, weights = (constant(device, part, side, degrees) for part in (_mean_index, _mean_weights))
+        yield slice(0, side * side), index, weights
+        return
+    height = max(1, _CPU_PIXELS // side) if device.type == "cpu" else side
+    for top in range(0, side, height):
+        rows = range(top, min(top + height, side))
+        for angle, share in _angles(degrees):
+            index, weights = _rotation(side, rows, angle, device)
+            yield slice(top * side, rows.stop * side), index, weights.mul_(share)
 
 
 def _weighted(values: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """Return the sum over t of the rows index[t] of (pixels, n) values times weights[t]; both tables are (t, pixels)."""
-    result = torch.zeros_like(values)
+    """Return the sum over t of the rows index[t] of (all pixels, n) values times weights[t]; both tables are (t, pixels)."""
+    result = values.new_zeros((index.shape[1], values.shape[1]))
     for rows, shares in zip(index, weights, strict=True):
         result += values.index_select(0, rows).mul_(shares[:, None])
     return result
@@ -148,15 +164,16 @@ def _angles(degrees: float) -> list[tuple[float, float]]:
     return list(zip((angles * degrees).tolist(), (shares / shares.sum()).tolist(), strict=True))
 
 
-def _rotation(side: int, degrees: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the 16 source pixels of each pixel of a rotated plane, and their weights: both (16, side * side).
+def _rotation(side: int, chosen: range, degrees: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the 16 source pixels of each pixel of rows of a rotated plane, and their weights: both (16, pixels).
 
     Weights of sources outside the plane are 0.
     """
     offset = torch.arange(side, dtype=torch.float64, device=device) - (side - 1) / 2
+    down_offset = offset[chosen.start : chosen.stop, None]
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    rows = offset[:, None] * cosine - offset * sine + (side - 1) / 2
-    columns = offset[:, None] * sine + offset * cosine + (side - 1) / 2
+    rows = down_offset * cosine - offset * sine + (side - 1) / 2
+    columns = down_offset * sine + offset * cosine + (side - 1) / 2
     inside = (rows >= 0) & (rows <= side - 1) & (columns >= 0) & (columns <= side - 1)
     (down, row_weights), (across, column_weights) = _spline_taps(rows, side), _spline_taps(columns, side)
     index = down[:, None] * side + across[None]
@@ -170,7 +187,7 @@ def _mean_taps(side: int, degrees: float) -> tuple[Ints, Floats]:
     pixels = side * side
     dense = np.zeros((pixels, pixels))
     for angle, share in _angles(degrees):
-        index, weights = _rotation(side, angle, torch.device("cpu"))
+        index, weights = _rotation(side, range(side), angle, torch.device("cpu"))
         for rows, shares in zip(index.numpy(), weights.numpy(), strict=True):
             dense[np.arange(pixels), rows] += shares * share
     taps = int((dense != 0).sum(axis=1).max())
@@ -195,7 +212,9 @@ def _spline_taps(positions: Tensor, side: int) -> tuple[Tensor, Tensor]:
     share = positions - first
     second, third = ((one * one * (one - 2) * 3 + 4) / 6 for one in (share, 1 - share))
     before = (1 - share) ** 3 / 6
-    pixels = torch.stack([first.long() + step for step in (-1, 0, 1, 2)]).abs_().remainder_(2 * side - 2)
+    # Outside by more than a side, where weights do not count, pixels need only exist.
+    nearest = first.clamp(-side, 2 * side).long()
+    pixels = torch.stack([nearest + step for step in (-1, 0, 1, 2)]).abs_().clamp_(max=2 * side - 2)
     return torch.minimum(pixels, 2 * side - 2 - pixels), torch.stack(
         [before, second, third, 1 - before - second - third]
     )
@@ -206,7 +225,7 @@ _POLE = math.sqrt(3) - 2
 
 def _spline(values: Tensor) -> Tensor:
     """Return the coefficients of the cubic B-spline through (n, ...) values along the first axis; the spline mirrors at the ends."""
-    result = values * 6
+    result = values.contiguous() * 6
     rows = result.unbind(0)
     for step, row in enumerate(rows[1:31], start=1):
         rows[0].add_(row * _POLE**step)
