@@ -177,7 +177,8 @@ def test_what_is_refused_is_named() -> None:
         name, level = corruption.name, corruption.params(constants, 1)
         with pytest.raises(OptionError, match=f"{name} needs images of at least 32x32 pixels, not 31x40"):
             corruption(torch.zeros((5, 3, 31, 40), dtype=torch.uint8), draws(corruption), level)
-        for wrong in (pictures(40, 40).float(), pictures(40, 40)[0], pictures(40, 40)[:, :1]):
+        grey = [] if corruption.per_band else [pictures(40, 40)[:, :1]]
+        for wrong in (pictures(40, 40).float(), pictures(40, 40)[0], *grey):
             with pytest.raises(OptionError, match=f"{name} takes .* uint8 images, not .*{wrong.dtype}"):
                 corruption(wrong, draws(corruption), level)
         with pytest.raises(OptionError, match="severity 0 does not exist"):

@@ -173,7 +173,7 @@ def condition_images(
     images: Images, condition: Condition, index: Tensor, seed: int, generator: Philox = philox
 ) -> Images:
     """Return the images of a condition of the family "corruptions"; unchanged if it is clean or the suite has its own images."""
-    if condition.is_clean or condition.corruption == CUE_CONFLICT:
+    if condition.corruption in (CLEAN, CUE_CONFLICT):
         return images
     if condition.backend == "reference":
         corrupted = reference_corrupt(
