@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from robench.errors import RunError
 from robench.runs.conditions import ConditionEntry
 from robench.runs.directory import RunDirectory
-from robench.suites import CLEAN, Suite, lookup_suite
+from robench.suites import CLEAN, Suite, families, lookup_suite
 
-__all__ = ["Group", "groups_of", "has_frames", "suite_of"]
+__all__ = ["Group", "groups_of", "has_frames", "has_samples", "suite_of"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ def suite_of(condition: ConditionEntry) -> Suite:
             f"install the package that its protocol {condition.protocol} names, or the robench that made the run",
         )
     return suite
+
+
+def has_samples(condition: ConditionEntry) -> bool:
+    """Return whether a condition has one image of each sample: neither frames nor stimuli of its own."""
+    return not has_frames(condition) and suite_of(condition).family is not families.CUE_CONFLICT
 
 
 def has_frames(condition: ConditionEntry) -> bool:

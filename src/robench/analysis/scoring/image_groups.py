@@ -13,7 +13,7 @@ from robench.analysis.metrics.calibration import Reliability
 from robench.analysis.metrics.classification import ByClass, balanced_accuracy, class_rates
 from robench.analysis.metrics.influence import balanced_influence, calibration_influences, selective_influences
 from robench.analysis.metrics.selective import RiskCoverage
-from robench.analysis.scoring.groups import Group, groups_of, has_frames
+from robench.analysis.scoring.groups import Group, groups_of, has_samples
 from robench.analysis.scoring.records import Cell, Outcomes, read_cells
 from robench.analysis.scoring.rows import DISTRIBUTION_SIZE, Row, resample_weights, result_row, row
 from robench.errors import OptionError, TableError
@@ -63,7 +63,7 @@ def group_rows(run: RunDirectory, seed: int, table: pd.DataFrame | None = None) 
         RunError: Records do not fit together.
     """
     members = _members(run, table)
-    finished = [condition for condition in run.finished() if not has_frames(condition)]
+    finished = [condition for condition in run.finished() if has_samples(condition)]
     if not members or not finished:
         return
     columns = ("top5", "confidence", "prob_label", "sum_p2")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robench.analysis.metrics.intervals import RESAMPLES, resample_counts
 from robench.analysis.metrics.ood import OOD_COLUMNS, OOD_SCORES, Separation, ood_scores, placements
-from robench.analysis.scoring.groups import has_frames
+from robench.analysis.scoring.groups import has_samples
 from robench.analysis.scoring.records import read_columns
 from robench.analysis.scoring.rows import DISTRIBUTION_SIZE, Row, result_row
 from robench.errors import RunError
@@ -97,7 +97,7 @@ def ood_rows(run: RunDirectory, seed: int) -> Iterator[Row]:
         shifted = []
         for one in finished:
             cell = one.corruption, one.severity, one.resolution
-            if one.suite != CLEAN and one.clean == clean.name and not has_frames(one) and cell not in cells:
+            if one.suite != CLEAN and one.clean == clean.name and has_samples(one) and cell not in cells:
                 shifted.append(one)
                 cells.add(cell)
         # Of several geometries or suites with one size, the first counts.

@@ -27,7 +27,7 @@ from robench.analysis.metrics.intervals import bootstrap_interval, wilson_interv
 from robench.analysis.metrics.mce import ce, mce, relative_mce
 from robench.analysis.scoring.curves import Curve, FrameRecords, curves_of, family_rows, resampled
 from robench.analysis.scoring.exits import exit_curves, exit_rows
-from robench.analysis.scoring.groups import Group, groups_of, has_frames, suite_of
+from robench.analysis.scoring.groups import Group, groups_of, has_samples, suite_of
 from robench.analysis.scoring.image_groups import GROUP_METRICS, group_rows
 from robench.analysis.scoring.normalization import baseline_errors, difficulties_of, group_baseline, sequence_baseline
 from robench.analysis.scoring.ood import ood_rows
@@ -126,7 +126,7 @@ def score_rows(
     if only is not None:
         suites, metrics = {CLEAN, *(suite for suite, _ in only)}, {metric for _, metric in only}
         finished = [condition for condition in finished if condition.suite in suites]
-    images = [one for one in finished if not has_frames(one) and suite_of(one).family is not families.CUE_CONFLICT]
+    images = [one for one in finished if has_samples(one)]
     measured = _measure(run, images, groups, metrics, seed) if images else None
     common = {
         "schema": SCHEMA_VERSION,
