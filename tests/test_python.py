@@ -124,7 +124,9 @@ def test_values_have_tables(whole: Path) -> None:
     assert len(differences) == len(differences.frame) == len(robench.compare([whole, str(whole)]))
     assert str(differences).startswith("No difference: tiny")
     assert "accuracy, % and pp" not in str(differences)
-    assert str(robench.compare(whole, whole, metric="accuracy")).startswith("\naccuracy of clean, % and pp")
+    assert str(robench.compare(whole, whole, metric="accuracy")).startswith(
+        "\naccuracy of clean: the difference is not"
+    )
     board = robench.leaderboard(whole)
     assert str(board).startswith("Robustness in percent with 95 % intervals, ranked by mean error.")
     assert board.frame["model"].tolist() == ["tiny"]

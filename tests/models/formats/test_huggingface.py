@@ -429,8 +429,8 @@ def test_timms_configurations_reach_nothing(tmp_path: Path) -> None:
     assert "timm cannot build" in refusal(huggingface.load, folder)
     folder, _ = timm_folder(tmp_path / "timm", num_classes=7)
     assert "have 5 classes; correct the number in" in refusal(huggingface.load, folder)
-    folder, _ = timm_folder(tmp_path / "timm", pretrained_cfg={"input_size": [1, 28, 28]})
-    assert "takes 1x28x28" in refusal(huggingface.load, folder)
+    folder, _ = timm_folder(tmp_path / "timm", pretrained_cfg={"input_size": [28, 28]})
+    assert "states no usable preprocessing" in refusal(huggingface.load, folder)
 
 
 @pytest.mark.parametrize("named", [{"model_args": {"checkpoint_path": "evil.pth"}}, {"architecture": "local-dir:/x"}])
