@@ -96,7 +96,8 @@ def angles(corrupted: Tensor) -> Floats:
 
 
 @pytest.mark.parametrize(
-    "suite", ["imagenet-c", pytest.param("imagenet-c-299", marks=pytest.mark.nightly), "imagecorruptions"]
+    "suite",
+    ["imagenet-c", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("imagenet-c-299", "imagecorruptions"))],
 )
 def test_motion_has_every_direction(suite: str) -> None:
     """Angles are uniform from -45 to 45 degrees. (At 32 and 64 pixels lines are short, and their moments snap to the grid.)"""

@@ -39,7 +39,10 @@ pytest.importorskip("triton")
 ROOT = Path(__file__).parents[2]
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 INDEX = (4, 0, 2**33 + 1, 2**62 - 1, 5)
-SIZES = ((101, 77), (224, 224), (299, 299), (64, 64), (32, 32))
+SIZES = (
+    *((101, 77), (64, 64), (32, 32)),
+    *(pytest.param(size, marks=pytest.mark.nightly) for size in ((224, 224), (299, 299))),
+)
 
 
 def mosaic(height: int, width: int) -> Images:
@@ -226,7 +229,7 @@ def test_every_kernel_compiles_for_an_h200() -> None:
 
 
 @pytest.mark.slow(minutes=2)
-@each("size", SIZES)
+@pytest.mark.parametrize("size", SIZES)
 def test_every_kernel_at_every_size(size: tuple[int, int]) -> None:
     """Smooth, noisy, black, white and saturated images, in a batch or in one large image."""
     images = mosaic(*size) if max(size) > 200 else pictures(*size)

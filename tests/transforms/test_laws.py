@@ -130,7 +130,7 @@ def test_pixels_depend_on_image_index_and_seed_alone(
 @every_kernel
 def test_pieces_of_a_batch_do_not_show(corruption: Corruption, constants: str) -> None:
     """A CPU takes a batch in pieces: here five images at once, or two, two and one."""
-    for side in (32, 224):
+    for side in (32, 224) if constants == "224" else (32,):
         images, results = pictures(side, side), []
         for size in (5, 2):
             pieces = replace(corruption, chunk_values=size * images[0].numel())

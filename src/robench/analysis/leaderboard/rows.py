@@ -140,9 +140,11 @@ def _row(results: Results, path: Path) -> Row:
         *(resolution_column(int(size)) for size in sizes),
         *(column for one in sets for column in ood_columns(one)),
     )
+    places = results.groupby(["suite", "metric"]).indices
     for column in (*METRIC_COLUMNS, *others):
         suite = suites.get((column.family, column.prefix))
-        if suite is not None and (source := _select(results[results["suite"] == suite], column)) is not None:
+        place = None if suite is None else places.get((suite, column.metric))
+        if suite is not None and place is not None and (source := _select(results.iloc[place], column)) is not None:
             row |= _cells(column, source)
             sources.setdefault(suite, []).append(source)
     if not sources:
@@ -203,13 +205,12 @@ def _suite_by_columns(results: Results, path: Path) -> dict[tuple[Family, str], 
 
 
 def _select(results: Results, column: MetricColumn) -> Mapping[str, Any] | None:
-    """Return the row that a column shows; the first of several clean ones, which belongs to the first suite of the run."""
-    matches = results["metric"] == column.metric
+    """Return the row that a column shows, of those of its metric; the first of several clean ones, of the run's first suite."""
     if column.family is families.ADVERSARIAL:
-        of_method = results[matches & (results["method"] == column.method)]
+        of_method = results[results["method"] == column.method]
         last: list[Mapping[str, Any]] = of_method.sort_values("axis_value").tail(1).to_dict("records")
         return last[0] if last else None
-    matches &= results["corruption"].isna() if column.corruption is None else results["corruption"] == column.corruption
+    matches = results["corruption"].isna() if column.corruption is None else results["corruption"] == column.corruption
     for name, wanted in (("subset", column.subset), ("method", column.method)):
         matches &= results[name] == wanted if wanted else results[name].isna()
     if column.resolution is not None:
