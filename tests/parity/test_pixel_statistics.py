@@ -96,7 +96,7 @@ def test_cifar_has_the_statistics_of_the_reference(suite: str, file: str, per_cl
     check(images, positions, suite, shared / "reference" / file, seeds=8)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("suite", "file"), CIFAR)
 def test_cifar_with_the_references_own_stream(suite: str, file: str, shared: Path) -> None:
     """Its seed and generator, one image after another, give the statistics of the file within a tenth of a grey level.

@@ -34,6 +34,6 @@ def test_mutated_files(seed: fuzz.Seed, operations: list[fuzz.Operation]) -> Non
         assert not (Path(folder) / "ran").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_many_mutated_files() -> None:
     assert set(fuzz.run(1000)) <= {"images", "some images", "refused"}
