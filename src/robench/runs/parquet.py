@@ -34,8 +34,15 @@ _GROUP = 2**18
 _BATCH = 2**16
 """Rows in memory at once while a file is only checked."""
 
-_WRITTEN = {"compression": "zstd", "write_page_checksum": True}
-"""Options of pages; without a checksum a bit that flips on a disk would change a prediction unseen."""
+
+def _options(table: Table) -> dict[str, Any]:
+    """Return how pages are written.
+
+    Without a checksum a bit that flips on a disk would change a prediction unseen. A dictionary of floating-point values, which
+    rarely repeat, would be larger than the values.
+    """
+    repeated = [c.name + ".list.element" * (c.type == _LIST) for c in table.columns if not c.type.startswith("float")]
+    return {"compression": "zstd", "write_page_checksum": True, "use_dictionary": repeated}
 
 
 def _pyarrow() -> Any:
@@ -72,7 +79,7 @@ def encode_parquet(table: Table, frame: pd.DataFrame, rows: int | None = None) -
     arrow = pa.Table.from_pandas(frame, schema=schema_of(table), preserve_index=False)
     arrow = arrow.replace_schema_metadata()  # The metadata names the version of pandas and its types.
     file = BytesIO()
-    pa.parquet.write_table(arrow, file, row_group_size=rows or _GROUP, **_WRITTEN)
+    pa.parquet.write_table(arrow, file, row_group_size=rows or _GROUP, **_options(table))
     return file.getvalue()
 
 
@@ -93,7 +100,7 @@ def join_parquet(table: Table, parts: Sequence[Path], path: Path) -> None:
     schema = schema_of(table)
 
     def write(file: IO[bytes]) -> None:
-        with pa.parquet.ParquetWriter(file, schema, **_WRITTEN) as writer:
+        with pa.parquet.ParquetWriter(file, schema, **_options(table)) as writer:
             for group in _regrouped(_groups(table, parts), schema):
                 writer.write_table(group, row_group_size=_GROUP)
 
